@@ -1,0 +1,28 @@
+#!/bin/sh
+# Every check: linters, then every test. `sh Testing/run.sh [pytest option ...]`, for example -k projector or -m 'not slow'.
+# Makes its own virtual environment (CLSDM_VENV, default .venv in the repository). Everything runs even when something
+# before it failed; the exit status is 0 only when nothing did.
+set -u
+testing=$(cd "$(dirname "$0")" && pwd)
+repository=$(dirname "$testing")
+trainer=$repository/trainer
+# shellcheck source=trainer/setup.sh
+. "$trainer/setup.sh"
+CLSDM_VENV=${CLSDM_VENV:-$repository/.venv}
+case $CLSDM_VENV in /*) ;; *) CLSDM_VENV=$PWD/$CLSDM_VENV ;; esac
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} # as in conftest.py: small tensors gain nothing from more
+export CLSDM_VENV OMP_NUM_THREADS
+clsdm_setup "$CLSDM_VENV" train,test || exit
+
+summary=$(sh "$testing/lint.sh" 2>&1)
+failed=$?
+printf '%s\n' "$summary"
+cd "$trainer" || exit # where pytest's configuration is; it names the folders with tests
+if "$CLSDM_VENV/bin/python" -m pytest "$@"; then
+    tests='ok      pytest'
+else
+    tests='FAILED  pytest'
+    failed=1
+fi
+printf '\n%s\n%s\n' "$(printf '%s\n' "$summary" | grep -E '^(ok|FAILED) ')" "$tests"
+exit "$failed"

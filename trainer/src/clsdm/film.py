@@ -1,0 +1,185 @@
+"""A film: pixels as a file holds them, with whatever the file says about its exposure; the step before an ``XRay``.
+
+Reading a radiograph has two halves: getting pixels and facts out of a format (``xray_dicom``, ``xray_io``), and making
+of them what ``geometry.View`` promises. This module owns the half that formats share: turning, mirroring, grey values.
+
+Axis order: images are (row, column); positions are (down, right) in mm on the detector plane.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the usual name
+
+from clsdm.errors import InputError
+
+LETTERS: dict[str, tuple[float, float, float]] = {
+    "L": (1.0, 0.0, 0.0),
+    "R": (-1.0, 0.0, 0.0),
+    "P": (0.0, 1.0, 0.0),
+    "A": (0.0, -1.0, 0.0),
+    "H": (0.0, 0.0, 1.0),
+    "F": (0.0, 0.0, -1.0),
+}
+"""LPS direction of each letter of DICOM's PatientOrientation."""
+
+MAX_COLOURED_FRACTION = 0.05
+COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey film stays below this part of the range
+
+
+@dataclass(frozen=True)
+class Film:
+    """One image and what its file says about it.
+
+    Attributes:
+        image: (rows, cols) float32, brighter where more was attenuated.
+        source: file name for messages.
+        valid: (rows, cols) bool, False where nothing was measured, or None.
+        known: the geometry fields (named as in ``geometry.View``) the file states. ``pixel_mm`` is on the detector
+            plane; ``pixel_at_patient_mm`` is calibrated in the patient, and ``magnification`` may come with it.
+        offset_mm: (down, right) of the image centre from the principal ray.
+        orientation: patient directions of increasing column and row as in PatientOrientation, like ("L", "F"), or None.
+        shown_like_pa: without ``orientation``, an AP film is stored as it is hung: the patient's left at image right.
+        patient_key: one-way hash of the patient's identifiers.
+        warnings: what the user should know.
+    """
+
+    image: np.ndarray
+    source: str
+    valid: np.ndarray | None = None
+    known: dict[str, float | tuple[float, float]] = field(default_factory=dict)
+    offset_mm: tuple[float, float] = (0.0, 0.0)
+    orientation: tuple[str, str] | None = None
+    shown_like_pa: bool = True
+    patient_key: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def warned(self, *messages: str) -> Film:
+        """The same film with further warnings."""
+        return replace(self, warnings=(*self.warnings, *messages))
+
+    def transposed(self) -> Film:
+        """Rows and columns exchanged."""
+        known = dict(self.known)
+        for name in ("pixel_mm", "pixel_at_patient_mm"):
+            if name in known:
+                known[name] = known[name][::-1]
+        valid = None if self.valid is None else self.valid.T
+        return replace(self, image=self.image.T, valid=valid, known=known, offset_mm=self.offset_mm[::-1])
+
+    def flipped(self, axis: int) -> Film:
+        """Mirrored: ``axis`` 0 turns it upside down, 1 exchanges left and right."""
+        valid = None if self.valid is None else np.flip(self.valid, axis)
+        offset = tuple(-value if at == axis else value for at, value in enumerate(self.offset_mm))
+        return replace(self, image=np.flip(self.image, axis), valid=valid, offset_mm=offset)
+
+    def rotated(self, quarters: int) -> Film:
+        """Turned counter-clockwise by ``quarters`` times 90 degrees."""
+        film = self
+        for _ in range(quarters % 4):
+            film = film.transposed().flipped(0)
+        return film
+
+
+def image_axes(angle_deg: float, tilt_deg: float) -> tuple[np.ndarray, np.ndarray]:
+    """LPS unit vectors along which columns and rows of a view increase (the convention of ``geometry.Cameras``)."""
+    angle, tilt = math.radians(angle_deg), math.radians(tilt_deg)
+    right = np.array([math.cos(angle), math.sin(angle), 0.0])
+    down = np.array([-math.sin(angle) * math.sin(tilt), math.cos(angle) * math.sin(tilt), -math.cos(tilt)])
+    return right, down
+
+
+def letters_of(direction: np.ndarray) -> str:
+    """A direction in the letters of PatientOrientation, the largest part first: (.8, .6, 0) is "LP"."""
+    at_least = math.sin(math.radians(15.0))
+    parts = sorted(((float(direction @ np.array(axis)), name) for name, axis in LETTERS.items()), reverse=True)
+    return "".join(name for part, name in parts if part > at_least)
+
+
+def direction_of(letters: str) -> np.ndarray | None:
+    """The unit vector that letters such as "LP" stand for, each letter half as heavy as the one before; or None."""
+    if not letters or any(letter not in LETTERS for letter in letters):
+        return None
+    total = sum(np.array(LETTERS[letter]) * 0.5**place for place, letter in enumerate(letters))
+    length = float(np.linalg.norm(total))
+    return total / length if length > 0.1 else None
+
+
+def oriented(film: Film, angle_deg: float, tilt_deg: float) -> tuple[Film, bool]:
+    """Turn and mirror a film into the convention of ``geometry.View``, and whether the file itself said how.
+
+    Where PatientOrientation is there it decides. Without it a film is taken as it is hung: at 180 degrees (AP) that is
+    the patient's left at image right like in a PA, so it is mirrored into the view from the source.
+    """
+    if film.orientation is not None:
+        turned = _turned_by_tag(film, *image_axes(angle_deg, tilt_deg))
+        if turned is not None:
+            return turned, True
+        named = "\\".join(film.orientation)
+        film = film.warned(f"PatientOrientation {named} does not fit an angle of {angle_deg:g} degrees; not used")
+    if film.shown_like_pa and math.cos(math.radians(angle_deg)) < -0.7:
+        film = film.flipped(1)
+    return film, False
+
+
+def _turned_by_tag(film: Film, right: np.ndarray, down: np.ndarray) -> Film | None:
+    """The one of the eight turns whose axes agree with the view's, or None where none does."""
+    along = [direction_of(letters.upper()) for letters in film.orientation]
+    if any(axis is None for axis in along):
+        return None
+    for swap, flip_rows, flip_cols in itertools.product((False, True), repeat=3):
+        col_axis, row_axis = along[::-1] if swap else along
+        if (-1) ** flip_cols * float(col_axis @ right) > 0.5 and (-1) ** flip_rows * float(row_axis @ down) > 0.5:
+            turned = film.transposed() if swap else film
+            turned = turned.flipped(0) if flip_rows else turned
+            return turned.flipped(1) if flip_cols else turned
+    return None
+
+
+def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """One grey channel of an image with 1 to 4 channels.
+
+    Args:
+        pixels: (rows, cols) or (rows, cols, channels): grey, grey + alpha, RGB or RGBA.
+        source: file name for messages.
+
+    Returns:
+        (rows, cols) float32; a mask that leaves out coloured marks and transparent pixels, or None; warnings.
+
+    Raises:
+        InputError: a colour image.
+    """
+    if pixels.ndim == 2:
+        return pixels.astype(np.float32), None, ()
+    channels = pixels.shape[-1]
+    colour = pixels[..., :3] if channels >= 3 else pixels[..., :1]
+    span = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else float(np.ptp(colour)) or 1.0
+    coloured = np.ptp(colour.astype(np.float32), axis=-1) > COLOUR_LEVELS * span
+    if coloured.mean() > MAX_COLOURED_FRACTION:
+        raise InputError(f"{source}: a colour image ({channels} channels that differ), expected one grey channel")
+    warnings = (f"{channels} channels holding one grey image; the grey value was taken",)
+    valid = ~coloured
+    if coloured.any():
+        warnings += (f"{coloured.mean():.1%} of the pixels are coloured marks and were left out",)
+    if channels in (2, 4):
+        alpha = pixels[..., -1]
+        valid &= alpha >= 0.5 * float(alpha.max())
+    image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
+    return image, None if valid.all() else valid, warnings
+
+
+def read_quietly(path: Path) -> sitk.Image | None:
+    """The image ITK reads, or None where it cannot; ITK's own warnings on the console are held back."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError:
+        return None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)

@@ -1,0 +1,102 @@
+"""Building blocks shared by all networks, in two or three dimensions."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+    """A padded 2-D or 3-D convolution."""
+    kind = nn.Conv2d if dims == 2 else nn.Conv3d
+    return kind(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+
+
+def norm(channels: int, groups: int, eps: float = 1e-6) -> nn.GroupNorm:
+    """GroupNorm over at most ``groups`` groups (fewer where the channels do not divide)."""
+    return nn.GroupNorm(math.gcd(groups, channels), channels, eps=eps)
+
+
+def zeroed(module: nn.Module) -> nn.Module:
+    """The module with all its parameters zero: a residual branch that starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class ResBlock(nn.Module):
+    """GroupNorm - SiLU - conv, twice, with a shortcut; an embedding is added between the two convolutions."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, *, groups: int = 32, embedding: int = 0) -> None:
+        super().__init__()
+        self.norm1 = norm(inputs, groups)
+        self.conv1 = conv(dims, inputs, outputs)
+        self.embed = nn.Linear(embedding, outputs) if embedding else None
+        self.norm2 = norm(outputs, groups)
+        self.conv2 = zeroed(conv(dims, outputs, outputs))
+        self.shortcut = conv(dims, inputs, outputs, kernel=1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.embed is not None and embedding is not None:
+            h = h + self.embed(F.silu(embedding)).view(*h.shape[:2], *[1] * (h.ndim - 2))
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class Attention(nn.Module):
+    """Self-attention over all positions, with heads of ``head_width`` channels and a shortcut."""
+
+    def __init__(self, channels: int, *, head_width: int = 32, groups: int = 32) -> None:
+        super().__init__()
+        self.heads = max(1, channels // head_width)
+        self.norm = norm(channels, groups)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels = x.shape[:2]
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(tokens).view(batch, -1, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.out(mixed).transpose(1, 2).reshape(x.shape)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour doubling, then a convolution."""
+
+    def __init__(self, dims: int, channels: int, outputs: int | None = None) -> None:
+        super().__init__()
+        self.conv = conv(dims, channels, outputs or channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def space_to_depth(x: Tensor) -> Tensor:
+    """(B, C, z, y, x) -> (B, 8C, z/2, y/2, x/2): each 2³ block becomes channels."""
+    b, c, d, h, w = x.shape
+    return x.view(b, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(
+        b, 8 * c, d // 2, h // 2, w // 2
+    )
+
+
+def depth_to_space(x: Tensor) -> Tensor:
+    """The inverse of :func:`space_to_depth`."""
+    b, c, d, h, w = x.shape
+    return x.view(b, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // 8, 2 * d, 2 * h, 2 * w)
+
+
+def time_embedding(t: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
+    """Sinusoidal embedding of ``t`` (B,), cosines first (Ho et al. 2020; the order of MONAI and LDM)."""
+    half = width // 2
+    frequency = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angle = t.float()[:, None] * frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=1)
+
+
+ResBlock2D = partial(ResBlock, 2)
+ResBlock3D = partial(ResBlock, 3)

@@ -1,0 +1,232 @@
+"""Pictures of volumes and X-rays the way they are read, made with numpy alone.
+
+Radiological orientation: an axial slice is seen from the feet (patient's right at the left, anterior up), a coronal one
+from the front (right at the left, superior up), a sagittal one from the left (anterior at the left, superior up).
+Volumes are indexed (z, y, x) with axes along LPS; pictures are (row, column, RGB) uint8. Letters come from a 5x7 dot
+matrix, because the runtime core has no library that draws text and the research notice must never be missing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+NOTICE = "RESEARCH ONLY - NOT FOR CLINICAL USE"
+WINDOW_SHOWN_HU = (-950.0, 550.0)
+"""Width 1500, level -200: lung and soft tissue in one picture."""
+DIFFERENCE_LIMIT_HU = 500.0
+TILE_PIXELS = 320
+
+_MARGIN, _LINE = 12, 22
+_INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+/%(),:="
+_DOTS = bytes.fromhex(
+    "7E1111117E 7F49494936 3E41414122 7F4141221C 7F49494941 7F09090901 3E4149497A 7F0808087F 00417F4100 2040413F01 "
+    "7F08142241 7F40404040 7F020C027F 7F0408107F 3E4141413E 7F09090906 3E4151215E 7F09192946 4649494931 01017F0101 "
+    "3F4040403F 1F2040201F 3F4038403F 6314081463 0708700807 6151494543 3E5149453E 00427F4000 4261514946 2141454B31 "
+    "1814127F10 2745454539 3C4A494930 0171090503 3649494936 064949291E 0060600000 0808080808 08083E0808 2010080402 "
+    "2313086462 001C224100 0041221C00 0050300000 0036360000 1414141414"
+)
+"""Five columns for each of ``_LETTERS``, one byte each, top dot in the lowest bit."""
+_GLYPHS = {letter: _DOTS[5 * k : 5 * k + 5] for k, letter in enumerate(_LETTERS)}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square picture and what it shows."""
+
+    caption: str
+    rgb: np.ndarray
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tiles side by side under a short title; ``note`` is a sentence for the report."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Values to colours: grey from ``low`` to ``high``, or ``diverging`` blue, white, red; NaN is a flat grey-blue."""
+
+    low: float
+    high: float
+    diverging: bool = False
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(rows, cols) values -> (rows, cols, 3) uint8."""
+        unit = ((image - self.low) / (self.high - self.low)).clip(0.0, 1.0)
+        if self.diverging:
+            unit = np.stack((2.0 * unit, 1.0 - np.abs(2.0 * unit - 1.0), 2.0 - 2.0 * unit), -1).clip(0.0, 1.0)
+        else:
+            unit = np.repeat(unit[..., None], 3, -1)
+        known = np.isfinite(unit)
+        return np.where(known, np.where(known, unit, 0.0) * 255.0 + 0.5, _UNKNOWN).astype(np.uint8)
+
+
+HU_PAINTER = Painter(*WINDOW_SHOWN_HU)
+DIFFERENCE_PAINTER = Painter(-DIFFERENCE_LIMIT_HU, DIFFERENCE_LIMIT_HU, diverging=True)
+
+
+def centre_index(body: np.ndarray) -> tuple[int, int, int]:
+    """(z, y, x) index of the middle of the box around a mask, or of the volume where the mask is empty."""
+    box = [np.flatnonzero(body.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    z, y, x = (
+        int(hit[0] + hit[-1] + 1) // 2 if hit.size else size // 2 for hit, size in zip(box, body.shape, strict=True)
+    )
+    return z, y, x
+
+
+def planes(volume: np.ndarray, index: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """The axial, coronal and sagittal slices through ``index`` in radiological orientation.
+
+    Args:
+        volume: (z, y, x), axes along LPS.
+        index: (z, y, x).
+
+    Returns:
+        Images (row, column) by the name of their plane.
+    """
+    z, y, x = index
+    return {"axial": volume[z], "coronal": volume[::-1, y], "sagittal": volume[::-1, :, x]}
+
+
+_EDGES = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}  # left, right, top, bottom
+
+
+def plane_tiles(
+    volume: np.ndarray, spacing_mm: Sequence[float], index: tuple[int, int, int], paint: Painter
+) -> tuple[Tile, ...]:
+    """Three planes at one scale, with letters for the patient's sides.
+
+    Args:
+        volume: (z, y, x), axes along LPS.
+        spacing_mm: (x, y, z).
+        index: (z, y, x) where the planes cross.
+        paint: turns values into colours.
+
+    Returns:
+        Axial, coronal and sagittal tile.
+    """
+    x, y, z = spacing_mm
+    pixel_mm = {"axial": (y, x), "coronal": (z, x), "sagittal": (z, y)}
+    extent_mm = max(count * step for count, step in zip(volume.shape, (z, y, x), strict=True))
+    tiles = []
+    for name, image in planes(volume, index).items():
+        rgb = paint(resized(image, pixel_mm[name], TILE_PIXELS / extent_mm))
+        tiles.append(Tile(name, marked(centred(rgb, TILE_PIXELS), _EDGES[name])))
+    return tuple(tiles)
+
+
+def resized(image: np.ndarray, pixel_mm: tuple[float, float], pixels_per_mm: float) -> np.ndarray:
+    """Bilinear interpolation of a (rows, cols) image to square pixels of ``1 / pixels_per_mm``."""
+    image = image.astype(np.float64)
+    for axis, step_mm in enumerate(pixel_mm):
+        count = image.shape[axis]
+        target = max(1, round(count * step_mm * pixels_per_mm))
+        at = ((np.arange(target) + 0.5) * count / target - 0.5).clip(0, count - 1)
+        low = np.floor(at).astype(int).clip(0, max(count - 2, 0))
+        weight = (at - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        high = np.minimum(low + 1, count - 1)
+        image = image.take(low, axis) * (1.0 - weight) + image.take(high, axis) * weight
+    return image
+
+
+def centred(rgb: np.ndarray, size: int) -> np.ndarray:
+    """``rgb`` in the middle of a dark square of ``size``² pixels, cut where it is larger."""
+    rgb = rgb[:size, :size]
+    tile = np.full((size, size, 3), _SHADE, np.uint8)
+    top, left = ((size - count) // 2 for count in rgb.shape[:2])
+    tile[top : top + rgb.shape[0], left : left + rgb.shape[1]] = rgb
+    return tile
+
+
+def marked(rgb: np.ndarray, edges: str) -> np.ndarray:
+    """``rgb`` with a letter at the left, right, top and bottom edge; a space leaves that edge alone."""
+    rows, cols = rgb.shape[:2]
+    places = ((rows // 2 - 7, 4), (rows // 2 - 7, cols - 14), (4, cols // 2 - 5), (rows - 18, cols // 2 - 5))
+    for letter, (top, left) in zip(edges, places, strict=True):
+        if letter == " ":
+            continue
+        rgb[top - 2 : top + 16, left - 2 : left + 12] = _SHADE
+        write_text(rgb, letter, top, left, colour=_ALARM)
+    return rgb
+
+
+def text_mask(text: str) -> np.ndarray:
+    """(7, 6 n) bool, True where a letter's dots are; a character without a glyph is blank."""
+    columns = b"".join(_GLYPHS.get(letter, bytes(5)) for letter in text.upper())
+    dots = (np.frombuffer(columns, np.uint8)[None, :] >> np.arange(7, dtype=np.uint8)[:, None]) & 1
+    return np.pad(dots.reshape(7, len(text), 5), ((0, 0), (0, 0), (0, 1))).reshape(7, -1).astype(bool)
+
+
+def write_text(
+    rgb: np.ndarray,
+    text: str,
+    top: int,
+    left: int,
+    *,
+    colour: tuple[int, int, int] = _INK,
+    scale: int = 2,
+    bold: bool = False,
+) -> None:
+    """Draw one line of text into ``rgb``, cut at the right edge."""
+    dots = text_mask(text).repeat(scale, 0).repeat(scale, 1)
+    if bold:
+        dots = np.pad(dots, ((0, 0), (0, 1)))
+        dots |= np.roll(dots, 1, axis=1)
+    area = rgb[top : top + dots.shape[0], left : left + dots.shape[1]]
+    area[dots[: area.shape[0], : area.shape[1]]] = colour
+
+
+def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
+    """All rows below one another, headed by the research notice and lines of text.
+
+    Args:
+        rows: at least one.
+        heading: lines below the notice.
+
+    Returns:
+        (rows, cols, 3) uint8.
+    """
+    columns = max(len(row.tiles) for row in rows)
+    width = _MARGIN + columns * (TILE_PIXELS + _MARGIN)
+    head = _MARGIN + 2 * _LINE + len(heading) * _LINE
+    step = 2 * _LINE + TILE_PIXELS + 2 * _MARGIN
+    picture = np.full((head + len(rows) * step, width, 3), _SHADE, np.uint8)
+    write_text(picture, NOTICE, _MARGIN, _MARGIN, colour=_ALARM, scale=3, bold=True)
+    for number, line in enumerate(heading):
+        write_text(picture, line, _MARGIN + (number + 2) * _LINE - 8, _MARGIN)
+    for number, row in enumerate(rows):
+        _draw_row(picture[head + number * step :], row)
+    return picture
+
+
+def _draw_row(area: np.ndarray, row: Row) -> None:
+    write_text(area, row.title, 2, _MARGIN, bold=True)
+    for number, tile in enumerate(row.tiles):
+        left = _MARGIN + number * (TILE_PIXELS + _MARGIN)
+        area[_LINE : _LINE + TILE_PIXELS, left : left + TILE_PIXELS] = tile.rgb
+        write_text(area, tile.caption, _LINE + TILE_PIXELS + 4, left)
+
+
+def write_png(rgb: np.ndarray, path: Path) -> None:
+    """Write (rows, cols, 3) uint8 as PNG."""
+    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(rgb), isVector=True), str(path))
+
+
+def png_bytes(rgb: np.ndarray) -> bytes:
+    """(rows, cols, 3) uint8 as the content of a PNG file."""
+    with tempfile.TemporaryDirectory(prefix="clsdm-") as folder:
+        path = Path(folder) / "picture.png"
+        write_png(rgb, path)
+        return path.read_bytes()

@@ -1,0 +1,90 @@
+"""How latents and noise are mixed over time: rectified flow (ours) and the variance-preserving diffusion (published).
+
+A schedule makes a training pair (``mix``: the noisy latent and what the denoiser must predict for it); the samplers in
+``sampler`` run it backwards. Time runs from 0 to 1; for the flow t = 1 is data, for the diffusion t = 0 is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """Which process the denoiser is trained for.
+
+    Attributes:
+        kind: "flow" or "ddpm".
+        source_noise: standard deviation of the noise around the aligned mean from which the flow starts.
+        steps: default number of sampler steps.
+        train_steps: discrete time steps of the diffusion.
+        beta_start: first noise variance of the sqrt-linear schedule.
+        beta_end: last one.
+    """
+
+    kind: Literal["flow", "ddpm"] = "flow"
+    source_noise: float = 0.5
+    steps: int = 6
+    train_steps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0155
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class FlowSchedule:
+    """Rectified flow (Liu et al. 2022) on the residual from the aligned mean.
+
+    x_t = (1 - t) * s * noise + t * (z - mean); the denoiser predicts the velocity (z - mean) - s * noise. It starts
+    where stage 2 ended, so it only has to add what the mean cannot know.
+    """
+
+    source_noise: float
+
+    def mix(self, latents: Tensor, mean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy residual and target velocity, for t in [0, 1] (B,)."""
+        start, end = self.source_noise * noise, latents - mean
+        t = _expand(t, latents)
+        return (1.0 - t) * start + t * end, end - start
+
+
+@dataclass(frozen=True)
+class DiffusionSchedule:
+    """Discrete variance-preserving diffusion with sqrt-linear betas (Rombach et al. 2022)."""
+
+    train_steps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0155
+
+    def alphas_cumprod(self, device: torch.device | str = "cpu") -> Tensor:
+        """(train_steps,) cumulative products of 1 - beta, computed in double precision."""
+        betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.train_steps, dtype=torch.float64) ** 2
+        return (1.0 - betas).cumprod(0).float().to(device)
+
+    def mix(self, latents: Tensor, mean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy latent and the noise, for t in [0, 1) (B,) rounded down to a discrete step; ``mean`` is not used."""
+        alpha = _expand(self.alphas_cumprod(latents.device)[self.index(t)], latents)
+        return alpha.sqrt() * latents + (1.0 - alpha).sqrt() * noise, noise
+
+    def index(self, t: Tensor) -> Tensor:
+        """Discrete step of continuous time."""
+        return (t * self.train_steps).long().clamp(0, self.train_steps - 1)
+
+
+Schedule = FlowSchedule | DiffusionSchedule
+
+
+def make_schedule(config: ProcessConfig) -> Schedule:
+    """The schedule of a process."""
+    if config.kind == "flow":
+        return FlowSchedule(config.source_noise)
+    return DiffusionSchedule(config.train_steps, config.beta_start, config.beta_end)
+
+
+def _expand(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))

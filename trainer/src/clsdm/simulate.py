@@ -1,0 +1,201 @@
+"""X-rays from a CT: what a machine of a given geometry would have measured, as line integrals of attenuation.
+
+The same projector makes the training images. HU are limited to the one window of ``intensity`` (the ground truth of a
+reconstruction is), and beam hardening, scatter and the couch are left as they are: a projection is an ideal film.
+Volumes are (z, y, x), images (row, column), positions LPS in mm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the usual name
+import torch
+from torch import Tensor
+
+from clsdm import geometry, projector
+from clsdm.dx_write import write_dx, write_preview
+from clsdm.errors import InputError
+from clsdm.geometry import Cameras, View
+from clsdm.intensity import WINDOW_HU, hu_clamped, hu_to_attenuation
+from clsdm.volume import CTVolume, body_centre_mm, read_ct
+from clsdm.xray import XRay
+
+__all__ = ["add_noise", "project_to_folder", "simulate_xray", "simulate_xrays", "write_dx", "write_preview"]
+
+FINEST_MM, COARSEST_MM = 1.0, 2.5
+MAX_VOXELS = 32_000_000
+NAMES = {0.0: "frontal", 90.0: "lateral"}
+
+Point = tuple[float, float, float]
+
+
+def simulate_xray(ct: CTVolume, view: View, isocentre_mm: Point | None = None) -> XRay:
+    """The X-ray of a CT in one view; see :func:`simulate_xrays`."""
+    return simulate_xrays(ct, [view], isocentre_mm)[0]
+
+
+def simulate_xrays(
+    ct: CTVolume,
+    views: Sequence[View],
+    isocentre_mm: Point | None = None,
+    on_view: Callable[[int, int], None] | None = None,
+) -> list[XRay]:
+    """Line integrals of attenuation through a CT of any spacing and orientation.
+
+    Args:
+        ct: HU; outside of it is air.
+        views: exposures.
+        isocentre_mm: LPS position around which source and detector turn; the middle of the body where None.
+        on_view: called with (views done, views in all).
+
+    Returns:
+        One X-ray per view, all with one patient key made from the voxels.
+
+    Raises:
+        InputError: the scan reaches as far as a source.
+    """
+    centre = body_centre_mm(ct) if isocentre_mm is None else isocentre_mm
+    attenuation, spacing_mm = _attenuation_around(ct, centre)
+    _check_clear_of_source(attenuation, spacing_mm, views, ct.source)
+    key = hashlib.sha256(np.ascontiguousarray(ct.hu).tobytes()).hexdigest()[:32]
+    xrays = []
+    for done, view in enumerate(views, 1):
+        with torch.no_grad():
+            image = projector.project(attenuation, spacing_mm, Cameras.from_views([[view]]))[0, 0]
+        origins = dict.fromkeys(("angle_deg", "tilt_deg", "source_axis_mm", "source_detector_mm", "pixel_mm"), "user")
+        xrays.append(XRay(image.numpy(), view, source=f"projection of {ct.source}", patient_key=key, origins=origins))
+        if on_view is not None:
+            on_view(done, len(views))
+    return xrays
+
+
+def add_noise(xray: XRay, photons: float, seed: int = 0) -> XRay:
+    """Poisson noise of a beam that brings ``photons`` to each pixel where nothing is in the way.
+
+    Args:
+        xray: line integrals.
+        photons: expected count per unattenuated pixel; about 1e4 is a good film, 1e3 a poor one.
+        seed: of the noise.
+
+    Returns:
+        Noisy line integrals, -log of the counted fraction; a pixel that counted nothing is given one photon.
+
+    Raises:
+        InputError: ``photons`` is not positive.
+    """
+    if not (math.isfinite(photons) and photons > 0.0):
+        raise InputError(f"noise: expected a positive number of photons per pixel, got {photons:g}")
+    counts = np.random.default_rng(seed).poisson(photons * np.exp(-xray.image.astype(np.float64)))
+    return replace(xray, image=-np.log(np.maximum(counts, 1) / photons).astype(np.float32))
+
+
+def project_to_folder(
+    ct_path: str | os.PathLike[str],
+    preset: str,
+    out_dir: str | os.PathLike[str],
+    angles: Sequence[float] = (0.0, 90.0),
+    *,
+    isocentre_mm: Point | None = None,
+    photons: float | None = None,
+    seed: int = 0,
+    on_view: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """X-rays of a CT file as DICOM DX with a PNG preview each; all of them or, on failure, none.
+
+    Args:
+        ct_path: volume file or DICOM folder.
+        preset: machine, see ``geometry.PRESETS``.
+        out_dir: folder for frontal.dcm (0 degrees), lateral.dcm (90), view_<angle>.dcm, and .png of each.
+        angles: in degrees.
+        isocentre_mm: LPS; the middle of the body where None.
+        photons: adds noise, see :func:`add_noise`; none where None.
+        seed: of the noise.
+        on_view: called with (views done, views in all).
+
+    Returns:
+        The DICOM files, in the order of ``angles``.
+
+    Raises:
+        InputError: unusable CT, preset or angles, or the files cannot be written.
+    """
+    machine, out_dir = geometry.preset(preset), Path(out_dir)
+    names = [_name(angle) for angle in angles]
+    if not names or len(set(names)) < len(names) or len(names) > geometry.MAX_VIEWS:
+        raise InputError(f"angles: expected 1 to {geometry.MAX_VIEWS} different angles, got {list(angles)}")
+    ct = read_ct(ct_path)
+    centre = body_centre_mm(ct) if isocentre_mm is None else isocentre_mm
+    xrays = simulate_xrays(ct, [machine.view(angle) for angle in angles], centre, on_view)
+    if photons is not None:
+        xrays = [add_noise(xray, photons, seed + at) for at, xray in enumerate(xrays)]
+    _write_together(out_dir, names, xrays, centre)
+    return [out_dir / f"{name}.dcm" for name in names]
+
+
+def _name(angle_deg: float) -> str:
+    if not math.isfinite(angle_deg):
+        raise InputError(f"angles: expected degrees, got {angle_deg}")
+    return NAMES.get(math.remainder(angle_deg, 360.0), f"view_{angle_deg:g}")
+
+
+def _write_together(out_dir: Path, names: Sequence[str], xrays: Sequence[XRay], isocentre_mm: Point) -> None:
+    """Write everything into a temporary folder on the same disk first, then move it."""
+    existing = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=existing) as scratch:
+            for number, (name, xray) in enumerate(zip(names, xrays, strict=True), 1):
+                write_dx(xray, Path(scratch) / f"{name}.dcm", isocentre_mm=isocentre_mm, instance_number=number)
+                write_preview(xray, Path(scratch) / f"{name}.png")
+            out_dir.mkdir(parents=True, exist_ok=True)
+            for file in sorted(Path(scratch).iterdir()):
+                file.replace(out_dir / file.name)
+    except (OSError, InputError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{out_dir}: the X-rays cannot be written ({reason})") from error
+
+
+def _attenuation_around(ct: CTVolume, centre_mm: Point) -> tuple[Tensor, float]:
+    """(1, 1, z, y, x) attenuation in 1/mm on a box around ``centre_mm`` that holds the scan, and its voxel edge.
+
+    Voxels are about as fine as the scan's finest axis, between 1 and 2.5 mm, and coarser where memory would not do.
+    """
+    size = np.array(ct.hu.shape[::-1])
+    corners = np.array(
+        [[x, y, z] for x in (-0.5, size[0] - 0.5) for y in (-0.5, size[1] - 0.5) for z in (-0.5, size[2] - 0.5)]
+    )
+    corners = np.array(ct.origin_mm) + (corners * np.array(ct.spacing_mm)) @ ct.direction.T
+    half_mm = np.abs(corners - np.array(centre_mm)).max(0)
+    fine = min(max(min(ct.spacing_mm), FINEST_MM), COARSEST_MM)
+    spacing = max(fine, float((8.0 * half_mm.prod() / MAX_VOXELS) ** (1 / 3)))
+    count = np.maximum(2, np.ceil(2.0 * half_mm / spacing)).astype(int)
+    first = np.array(centre_mm) - (count - 1) / 2 * spacing
+    box = sitk.Resample(
+        ct.to_sitk(),
+        count.tolist(),
+        sitk.Transform(),
+        sitk.sitkLinear,
+        first.tolist(),
+        [spacing] * 3,
+        np.eye(3).ravel().tolist(),
+        WINDOW_HU[0],
+    )
+    hu = torch.from_numpy(sitk.GetArrayFromImage(box))
+    return hu_to_attenuation(hu_clamped(hu))[None, None], spacing
+
+
+def _check_clear_of_source(attenuation: Tensor, spacing_mm: float, views: Sequence[View], source: str) -> None:
+    """The projector takes every voxel to lie before the source."""
+    reach_mm = math.hypot(*attenuation.shape[-2:]) / 2 * spacing_mm
+    nearest_mm = min(view.source_axis_mm for view in views)
+    if reach_mm >= nearest_mm:
+        raise InputError(
+            f"{source}: the scan reaches {reach_mm:.0f} mm from the isocentre, but the X-ray source stands at "
+            f"{nearest_mm:g} mm"
+        )

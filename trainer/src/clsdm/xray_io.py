@@ -1,0 +1,259 @@
+"""Reading radiographs: DICOM (CR, DX, XA, RF), PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage.
+
+Whatever the file, :func:`read_xray` returns an image that is brighter where more was attenuated and lies as
+``geometry.View`` says, with a complete geometry. Each geometry field comes from the user, from the file, or from a
+preset, in that order; ``XRay.origins`` says from which. Only the pixel spacing has no default: a wrong one would scale
+the patient.
+
+Files without orientation are taken as they are hung: patient upright; at 0 and at 180 degrees the patient's left at
+image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees anterior at image right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the usual name
+
+from clsdm import geometry
+from clsdm.errors import InputError
+from clsdm.film import Film, grey, oriented, read_quietly
+from clsdm.geometry import GeometryPreset, View
+from clsdm.xray import XRay, check_image
+from clsdm.xray_dicom import is_dicom, read_dicom
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class GeometryOverrides:
+    """What the user knows better than the file.
+
+    Attributes:
+        spacing_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
+        source_axis_mm: source to isocentre.
+        source_detector_mm: source to detector plane.
+        invert: True where the image as shown has bone dark, False where bright; None: by the tags.
+        flip_horizontal: mirror left and right, after everything the tags ask for.
+        rotate_quarters: turn counter-clockwise by this many quarters, before ``flip_horizontal``.
+        offset_mm: (down, right) of the final image's centre from the principal ray.
+    """
+
+    spacing_mm: float | tuple[float, float] | None = None
+    source_axis_mm: float | None = None
+    source_detector_mm: float | None = None
+    invert: bool | None = None
+    flip_horizontal: bool = False
+    rotate_quarters: int = 0
+    offset_mm: tuple[float, float] | None = None
+
+
+def read_xray(
+    path: str | os.PathLike[str],
+    angle_deg: float | None = None,
+    overrides: GeometryOverrides | None = None,
+    preset: str = "chest",
+    *,
+    default_angle_deg: float | None = None,
+) -> XRay:
+    """Read one radiograph with its geometry.
+
+    Args:
+        path: image file.
+        angle_deg: the view's angle (0 PA, 180 AP, 90 left lateral, -90 right lateral); overrules the file.
+        overrides: further geometry that overrules the file.
+        preset: where distances come from when neither user nor file gives them.
+        default_angle_deg: the angle where the file names none.
+
+    Returns:
+        The X-ray, oriented as ``geometry.View`` documents, with ``origins`` and ``warnings`` filled in.
+
+    Raises:
+        InputError: the file is no readable grey radiograph, or spacing or angle is unknown.
+    """
+    overrides, machine = overrides or GeometryOverrides(), geometry.preset(preset)
+    film = _read_film(Path(path), overrides.invert)
+    angle, angle_from = _first(
+        (angle_deg, "user"), (film.known.get("angle_deg"), "tag"), (default_angle_deg, "default")
+    )
+    if angle is None:
+        raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
+    film = film.warned(*_angle_notes(film.known.get("angle_deg"), angle_deg, default_angle_deg))
+    origins = {"angle_deg": angle_from, "tilt_deg": "tag" if "tilt_deg" in film.known else "default"}
+    film, distances = _with_distances(film, overrides, machine, origins)
+    film = _with_spacing(film, overrides, distances, origins)
+    film = _as_viewed(film, angle, overrides, origins)
+    try:
+        view = View(
+            angle,
+            *distances,
+            *film.image.shape,
+            film.known["pixel_mm"],
+            film.known.get("tilt_deg", 0.0),
+            film.offset_mm,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    image = np.ascontiguousarray(film.image, dtype=np.float32)
+    valid = None if film.valid is None else np.ascontiguousarray(film.valid)
+    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings)
+    check_image(xray)
+    return xray
+
+
+def check_same_patient(xrays: Sequence[XRay]) -> tuple[str, ...]:
+    """Refuse X-rays of two patients, and say where their angles tell little about depth.
+
+    Returns:
+        Warnings; empty where all is well.
+
+    Raises:
+        InputError: two patient keys differ.
+    """
+    keyed = [xray for xray in xrays if xray.patient_key is not None]
+    for xray in keyed[1:]:
+        if xray.patient_key != keyed[0].patient_key:
+            raise InputError(f"{keyed[0].source} and {xray.source}: two patients (the PatientIDs differ), expected one")
+    between = [
+        math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(a.view.angle_deg - b.view.angle_deg))))))
+        for a, b in itertools.combinations(xrays, 2)
+    ]
+    if between and max(between) < 60.0:
+        return (f"the views are at most {max(between):.0f} degrees apart; about 90 are needed to see depth",)
+    return ()
+
+
+def _read_film(path: Path, invert: bool | None) -> Film:
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, expected one X-ray image file")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        dicom = is_dicom(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return read_dicom(path, invert) if dicom else _read_picture(path, bool(invert))
+
+
+def _read_picture(path: Path, invert: bool) -> Film:
+    name = path.name.lower()
+    suffix = next((end for end in (*PICTURES, *IMAGES_WITH_SPACING) if name.endswith(end)), None)
+    if suffix is None:
+        known = " ".join((*PICTURES, *IMAGES_WITH_SPACING))
+        raise InputError(f"{path}: not a DICOM file, and not one of {known}")
+    image = read_quietly(path)
+    if image is None:
+        raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
+    pixels = _plane(image, path)
+    values, valid, notes = grey(pixels, str(path))
+    known = {"pixel_mm": image.GetSpacing()[1::-1]} if suffix in IMAGES_WITH_SPACING else {}
+    if pixels.dtype == np.uint8:
+        notes += ("8-bit image: fine contrast is lost",)
+    if suffix in (".jpg", ".jpeg"):
+        notes += ("lossy compression",)
+    if known.get("pixel_mm") == (1.0, 1.0):
+        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
+    return Film(-values if invert else values, str(path), valid, known, warnings=notes)
+
+
+def _plane(image: sitk.Image, path: Path) -> np.ndarray:
+    """(rows, cols) or (rows, cols, channels) of a 2-D image, or of a volume of one slice."""
+    size = image.GetSize()
+    if any(count > 1 for count in size[2:]):
+        found = "x".join(map(str, size))
+        raise InputError(f"{path}: a volume of {found} voxels, a CT in place of an X-ray; expected a 2-D image")
+    pixels = sitk.GetArrayFromImage(image)
+    return (
+        pixels.reshape(size[1], size[0], -1)
+        if image.GetNumberOfComponentsPerPixel() > 1
+        else pixels.reshape(size[1::-1])
+    )
+
+
+def _first(*choices: tuple[float | None, str]) -> tuple[float | None, str]:
+    """The first value that is known, with its origin."""
+    return next((choice for choice in choices if choice[0] is not None), (None, "default"))
+
+
+def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
+    """A warning where the file names quite another view than the caller; AP for PA is none."""
+    asked = user if user is not None else default
+    if tag is None or asked is None or abs(math.cos(math.radians(tag - asked))) > 0.7:
+        return ()
+    used = "as asked" if user is not None else "the file was followed"
+    return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)
+
+
+def _with_distances(
+    film: Film, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
+) -> tuple[Film, tuple[float, float]]:
+    """(source-axis, source-detector) in mm; a missing axis keeps the preset's distance from patient to detector."""
+    known = film.known
+    detector, origins["source_detector_mm"] = _first(
+        (overrides.source_detector_mm, "user"),
+        (known.get("source_detector_mm"), "tag"),
+        (machine.source_detector_mm, "default"),
+    )
+    by_ratio = detector / known["magnification"] if "magnification" in known else None
+    gap = machine.source_detector_mm - machine.source_axis_mm
+    by_preset = (
+        detector - gap if detector > 2.0 * gap else detector * machine.source_axis_mm / machine.source_detector_mm
+    )
+    axis, origins["source_axis_mm"] = _first(
+        (overrides.source_axis_mm, "user"),
+        (known.get("source_axis_mm"), "tag"),
+        (by_ratio, "tag"),
+        (by_preset, "default"),
+    )
+    for name, value in (("source_detector_mm", detector), ("source_axis_mm", axis)):
+        if origins[name] == "default":
+            film = film.warned(f"{name.replace('_mm', '').replace('_', '-')} distance unknown: {value:g} mm assumed")
+    return film, (axis, detector)
+
+
+def _with_spacing(
+    film: Film, overrides: GeometryOverrides, distances: tuple[float, float], origins: dict[str, str]
+) -> Film:
+    """The film with ``pixel_mm`` on the detector plane known."""
+    axis, detector = distances
+    origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
+    if overrides.spacing_mm is not None:
+        given = np.broadcast_to(np.asarray(overrides.spacing_mm, dtype=float), 2)
+        return replace(film, known={**film.known, "pixel_mm": tuple(given.tolist())})
+    if "pixel_mm" in film.known:
+        return film
+    if "pixel_at_patient_mm" not in film.known:
+        raise InputError(f"{film.source}: the pixel spacing is unknown; give it with --spacing (mm on the detector)")
+    on_detector = tuple(value * detector / axis for value in film.known["pixel_at_patient_mm"])
+    return replace(film, known={**film.known, "pixel_mm": on_detector})
+
+
+def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:
+    """The film turned into the convention of ``geometry.View``, with the user's corrections on top."""
+    film, by_tag = oriented(film, angle_deg, float(film.known.get("tilt_deg", 0.0)))
+    corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0
+    origins["orientation"] = "user" if corrected else "tag" if by_tag else "default"
+    if origins["orientation"] == "default":
+        film = film.warned(_assumed_orientation(angle_deg))
+    film = film.rotated(overrides.rotate_quarters)
+    film = film.flipped(1) if overrides.flip_horizontal else film
+    origins["offset_mm"] = "tag" if "offset_mm" in film.known else "default"
+    if overrides.offset_mm is not None:
+        origins["offset_mm"] = "user"
+        film = replace(film, offset_mm=tuple(map(float, overrides.offset_mm)))
+    return film
+
+
+def _assumed_orientation(angle_deg: float) -> str:
+    across = math.sin(math.radians(angle_deg))
+    if abs(across) < 0.7:
+        return "no orientation stored: the patient's left is assumed at image right; flip it otherwise"
+    side = "left" if across > 0 else "right"
+    return f"no orientation stored: the patient is assumed to face image {side}; flip it otherwise"

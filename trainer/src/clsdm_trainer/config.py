@@ -1,0 +1,198 @@
+"""What a run is made of: one frozen, validated object, from a named preset or a YAML file.
+
+An unknown key is an error, and the resolved configuration is saved with the run. Network sizes are the dataclasses of
+the core, so a bundle and a recipe speak of the same thing.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clsdm.errors import InputError
+from clsdm.model import ModelConfig
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AugmentConfig(Frozen):
+    """Ranges from which each training sample's anatomy pose and exposure are drawn.
+
+    Attributes:
+        rotation_deg: largest rotation about each axis.
+        scale: largest relative change of size.
+        shift_mm: largest shift along each axis.
+        flip_probability: of mirroring left and right.
+        exact_probability: of leaving the voxels as they are (no interpolation; whole-voxel shift).
+        presets: weight of each geometry preset.
+        angle_jitter_deg: largest error of each view's angle (the network is told the true one).
+        tilt_jitter_deg: largest cranio-caudal angulation.
+        distance_jitter: largest relative change of both distances.
+        view_counts: weight of each number of views.
+        opposite_probability: of a view taken from the other side (AP for PA, right for left lateral).
+        drop_probability: of losing one view of several.
+        gamma: largest log-change of the intensity curve.
+        noise: largest standard deviation of noise, relative to the image's range.
+        scatter: largest share of blurred background added.
+        collimation: largest share of the field hidden at each border.
+    """
+
+    rotation_deg: float = 8.0
+    scale: float = 0.1
+    shift_mm: float = 15.0
+    flip_probability: float = 0.5
+    exact_probability: float = 0.3
+    presets: dict[str, float] = Field(default={"chest": 0.55, "x2ct": 0.15, "c-arm": 0.15, "linac-kv": 0.15})
+    angle_jitter_deg: float = 5.0
+    tilt_jitter_deg: float = 2.0
+    distance_jitter: float = 0.05
+    view_counts: dict[int, float] = Field(default={2: 0.9, 4: 0.1})
+    opposite_probability: float = 0.1
+    drop_probability: float = 0.12
+    gamma: float = 0.2
+    noise: float = 0.02
+    scatter: float = 0.15
+    collimation: float = 0.15
+    radiograph_probability: float = 0.35
+    """Of a sample getting the intensity changes (gamma, noise, scatter, collimation) of a real radiograph."""
+
+
+class OptimiserConfig(Frozen):
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    decay: Literal["cosine", "constant"] = "cosine"
+
+
+class StageConfig(Frozen):
+    """What every stage has.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch: samples in a micro-batch, on each device.
+        accumulate: micro-batches in a step, over all devices together.
+        clip: largest gradient norm.
+        ema: decay of the exponential moving average of the weights (ramped up at the start).
+        validate_every: steps between validations (and pictures).
+        checkpoint_every: steps between checkpoints.
+        precision: Lightning Fabric's name of it.
+    """
+
+    steps: int
+    batch: int
+    accumulate: int = 1
+    optimiser: OptimiserConfig
+    clip: float = 1.0
+    ema: float = 0.999
+    validate_every: int = 250
+    checkpoint_every: int = 250
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+
+
+class AutoencoderStageConfig(StageConfig):
+    """Stage 1.
+
+    Attributes:
+        kl_weight: of the KL divergence, which sums over a volume's latents as published.
+        mse_weight: of the squared error beside the published L1.
+        blur_probability: of a blurred input, so that the decoder can also draw posterior means.
+        adversarial_start: step at which the patch discriminator joins; None for never.
+        adversarial_weight: its weight relative to the reconstruction's gradient.
+    """
+
+    kl_weight: float = 1e-6
+    mse_weight: float = 5.0
+    blur_probability: float = 0.25
+    adversarial_start: int | None = None
+    adversarial_weight: float = 0.5
+
+
+class AlignmentStageConfig(StageConfig):
+    """Stage 2.
+
+    Attributes:
+        voxel_weight: of the squared error of the decoded estimate (the autoregressive constraint).
+        latent_weight: of the squared error of the normalised latents.
+        contrast_weight: of the contrastive alignment.
+        temperature: of the contrast.
+        positions: latent voxels contrasted in each volume.
+        consistency_weight: of the squared error of the re-projected estimate.
+    """
+
+    voxel_weight: float = 20.0
+    latent_weight: float = 0.1
+    contrast_weight: float = 0.02
+    temperature: float = 0.1
+    positions: int = 256
+    consistency_weight: float = 0.5
+
+
+class DiffusionStageConfig(StageConfig):
+    """Stage 3."""
+
+    loss: Literal["l1", "l2"] = "l2"
+
+
+class PlacementConfig(Frozen):
+    """How scans become canonical cubes."""
+
+    placement: Literal["body", "x2ct"] = "body"
+    margin: int = 8
+
+
+class RunConfig(Frozen):
+    """A whole recipe."""
+
+    name: str
+    seed: int = 0
+    model: ModelConfig
+    data: PlacementConfig = PlacementConfig()
+    augment: AugmentConfig = AugmentConfig()
+    autoencoder: AutoencoderStageConfig
+    alignment: AlignmentStageConfig
+    diffusion: DiffusionStageConfig
+
+
+def preset_names() -> list[str]:
+    """The shipped recipes."""
+    folder = resources.files("clsdm_trainer") / "presets"
+    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(name_or_file: str) -> RunConfig:
+    """A preset by name, or a YAML file.
+
+    Raises:
+        InputError: no such preset or file, or a field that does not belong or does not fit.
+    """
+    if name_or_file in preset_names():
+        text = (resources.files("clsdm_trainer") / "presets" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    else:
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise InputError(f"configuration {name_or_file!r}: no such file, nor one of {', '.join(preset_names())}")
+        text = path.read_text(encoding="utf-8")
+    try:
+        return RunConfig.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InputError(f"configuration {name_or_file}: not YAML ({str(error).splitlines()[0]})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"configuration {name_or_file}: {field}: {first['msg']} (got {first['input']!r})") from None
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the resolved configuration as YAML that :func:`load_config` reads back."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")

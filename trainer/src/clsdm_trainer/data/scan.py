@@ -1,0 +1,29 @@
+"""A scan that was found but not yet read: what the readers hand to the preparation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One CT somewhere on disk.
+
+    Attributes:
+        id: unique name, safe as a file name.
+        patient: patient id; all scans of a patient go to one split.
+        source: name for manifests and messages: relative to the data set's root, or an alias where names are private.
+        files: what to read, in order.
+    """
+
+    id: str
+    patient: str
+    source: str
+    files: tuple[Path, ...]
+
+
+def safe_id(name: str) -> str:
+    """``name`` as a file name on every system: letters, digits, ``.``, ``_`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip(".") or "_"

@@ -1,0 +1,211 @@
+"""A data set to prepare: which layout, where, and how its scans are split."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from clsdm.errors import InputError
+from clsdm_trainer.data.readers import READERS, Kind
+from clsdm_trainer.data.scan import Scan
+from clsdm_trainer.data.splits import Splits, read_id_list, split_by_hash, splits_from_file, x2ct_splits
+from clsdm_trainer.data.store import write_text
+
+SPLIT_FILE = "splits.json"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A scan that is not in the store, and why."""
+
+    id: str
+    source: str
+    reason: str
+
+
+class SourceConfig(BaseModel):
+    """One data set.
+
+    At most one of ``split``, ``splits`` and ``x2ct_lists`` is given. With none, ``splits.json`` in the root is used if
+    it is there, else each patient is assigned by a hash of the patient id with ``fractions``.
+
+    Attributes:
+        kind: layout; ``folder`` of NIfTI/NRRD/MetaImage, tree of ``dicom`` series, ``x2ct-hdf5``, ``ctspine1k``.
+        root: its folder.
+        split: all scans go here.
+        splits: JSON file with lists of case or patient ids under train, val, test, auxiliary.
+        x2ct_lists: published training and test list of the X2CT protocol.
+        fractions: share of patients in train, val and test.
+        patient_pattern: regular expression, searched in the case id; its first group (or its match) is the patient.
+        prefix: put before case ids and patient ids, to keep two data sets apart.
+        public_ids: ``dicom`` only: PatientID is already de-identified (LIDC-IDRI) and may stand in the manifest.
+        salt_file: ``dicom`` only: secret with which patient ids are hashed one way; made if it is not there. Keep it,
+            and keep it out of the store: with it the same patient gets the same id again.
+        limit: use only the first so many scans (to try things out).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    root: Path
+    split: Literal["train", "val", "test", "auxiliary"] | None = None
+    splits: Path | None = None
+    x2ct_lists: tuple[Path, Path] | None = None
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    patient_pattern: str | None = None
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$")
+    public_ids: bool = False
+    salt_file: Path | None = None
+    limit: int | None = Field(default=None, ge=1)
+
+    @field_validator("fractions")
+    @classmethod
+    def _fractions_are_shares(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value) < 0.0 or abs(sum(value) - 1.0) > 1e-6:
+            raise ValueError(f"expected three shares that add up to 1, got {value}")
+        return value
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _pattern_compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> SourceConfig:
+        if sum(value is not None for value in (self.split, self.splits, self.x2ct_lists)) > 1:
+            raise ValueError("give only one of split, splits and x2ct_lists")
+        return self
+
+    @model_validator(mode="after")
+    def _dicom_ids_are_decided(self) -> SourceConfig:
+        named = self.public_ids + (self.salt_file is not None)
+        if self.kind == "dicom" and named != 1:
+            raise ValueError("dicom: give either salt_file (own patients) or public_ids (a de-identified public set)")
+        if self.kind != "dicom" and named:
+            raise ValueError(f"public_ids and salt_file are for kind dicom, not {self.kind}")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> SourceConfig:
+        """From a command line: ``KIND:ROOT[,option=value ...]``, with ``+`` between the parts of a value.
+
+        ``folder:/data/openkbp``, ``dicom:C:\\lidc,public_ids=true,fractions=0.8+0.1+0.1``,
+        ``x2ct-hdf5:/data/lidc,x2ct_lists=train.txt+test.txt``.
+
+        Raises:
+            InputError: unknown kind or option, or a value that does not fit.
+        """
+        kind, colon, rest = text.partition(":")
+        names = "|".join(name for name in cls.model_fields if name not in ("kind", "root"))
+        root, *options = re.split(rf",(?=(?:{names})=)", rest)
+        if not colon or not root:
+            raise InputError(
+                f"source {text!r}: expected KIND:FOLDER[,option=value ...], KIND one of {', '.join(READERS)}"
+            )
+        values: dict[str, object] = {"kind": kind, "root": root}
+        for option in options:
+            name, _, value = option.partition("=")
+            values[name] = tuple(value.split("+")) if name in ("x2ct_lists", "fractions") else value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "options"
+            raise InputError(f"source {text!r}: {where}: {first['msg']}") from None
+
+
+def scans_of(source: SourceConfig) -> tuple[list[tuple[Scan, str]], list[Rejected]]:
+    """The scans of a data set with the split of each, and those that cannot be placed.
+
+    Raises:
+        InputError: no such folder, or a split file that cannot be used.
+    """
+    if not source.root.is_dir():
+        raise InputError(f"{source.root}: no such folder")
+    scans = READERS[source.kind].find(source.root)
+    if source.salt_file is not None:
+        salt = _salt(source.salt_file)
+        scans = sorted((_anonymous(scan, salt) for scan in scans), key=lambda scan: scan.id)
+    scans = [_named(scan, source) for scan in scans]
+    if not scans:
+        raise InputError(f"{source.root}: no scan of kind {source.kind!r} found")
+    splits = _splits(source)
+    placed: list[tuple[Scan, str]] = []
+    rejected: list[Rejected] = []
+    for scan in scans:
+        split = _split_of(scan, source, splits)
+        if split is not None:
+            placed.append((scan, split))
+        elif splits is None or not splits.drops(scan.id, scan.patient):
+            reason = f"{scan.source}: no split lists case {scan.id!r} or patient {scan.patient!r}"
+            rejected.append(Rejected(scan.id, scan.source, reason))
+    if splits is not None:
+        rejected += _missing(splits, scans, source)
+    return placed[: source.limit], rejected
+
+
+def _salt(path: Path) -> bytes:
+    """The secret in ``path``, made on first use."""
+    if not path.exists():
+        write_text(path, secrets.token_hex(32))
+    try:
+        salt = path.read_bytes().strip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(salt) < 16:
+        raise InputError(f"{path}: expected a secret of at least 16 characters, found {len(salt)}")
+    return salt
+
+
+def _anonymous(scan: Scan, salt: bytes) -> Scan:
+    """``scan`` under a one-way name, with nothing of the patient in what is written or said about it."""
+    name = "p" + hmac.new(salt, scan.patient.encode(), "sha256").hexdigest()[:16]
+    return replace(scan, id=name, patient=name, source=name)
+
+
+def _named(scan: Scan, source: SourceConfig) -> Scan:
+    patient = scan.patient
+    if source.patient_pattern is not None:
+        match = re.search(source.patient_pattern, scan.id)
+        if match is None:
+            raise InputError(f"{scan.source}: patient_pattern {source.patient_pattern!r} does not match {scan.id!r}")
+        patient = match[1] if match.re.groups else match[0]
+    return replace(scan, id=source.prefix + scan.id, patient=source.prefix + patient)
+
+
+def _splits(source: SourceConfig) -> Splits | None:
+    if source.x2ct_lists is not None:
+        train, test = source.x2ct_lists
+        splits = x2ct_splits(read_id_list(train), read_id_list(test))
+    elif source.splits is not None:
+        splits = splits_from_file(source.splits)
+    elif source.split is None and (source.root / SPLIT_FILE).is_file():
+        splits = splits_from_file(source.root / SPLIT_FILE)
+    else:
+        return None
+    prefixed = {source.prefix + name: split for name, split in splits.split_of.items()}
+    return Splits(prefixed, frozenset(source.prefix + name for name in splits.dropped))
+
+
+def _split_of(scan: Scan, source: SourceConfig, splits: Splits | None) -> str | None:
+    if splits is not None:
+        return splits.of(scan.id, scan.patient)
+    return source.split or split_by_hash(scan.patient, source.fractions)
+
+
+def _missing(splits: Splits, scans: Iterable[Scan], source: SourceConfig) -> list[Rejected]:
+    """Listed, but not there: a benchmark that is silently incomplete is a different benchmark."""
+    there = {name for scan in scans for name in (scan.id, scan.patient)}
+    reason = f"{source.root}: the split lists {{!r}}, but there is no such scan"
+    return [Rejected(name, name, reason.format(name)) for name in sorted(set(splits.split_of) - there)]

@@ -1,0 +1,231 @@
+"""The one training loop, on Lightning Fabric; the three stages are its step functions.
+
+Cut it anywhere: every random number is a function of the sample's number, and the checkpoint holds the rest, so a
+continued run reaches the same bits as an uncut one. Micro-batches are numbered through all devices: N processes do what
+one process does with N times the accumulation.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from clsdm.errors import InputError
+from clsdm_trainer.batches import Batch, TrainingData
+from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.config import OptimiserConfig
+from clsdm_trainer.ema import Ema
+from clsdm_trainer.stages import Stage
+
+CHECKPOINT, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "log.jsonl"
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss is NaN or infinite; the batch that did it is saved beside the checkpoint."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with it."""
+
+    step: int = 0
+    best: float = -math.inf
+    seconds: float = 0.0
+
+
+@dataclass
+class Runner:
+    """A stage with its optimisers, average and folder, ready to run.
+
+    Attributes:
+        fabric: the engine.
+        stage: what to train.
+        data: training samples by number.
+        validation: fixed batches of the validation patients.
+        folder: of this stage; holds checkpoint, best weights and log.
+        report: called with each log record, for progress bars and TensorBoard.
+    """
+
+    fabric: Fabric
+    stage: Stage
+    data: TrainingData
+    validation: list[Batch]
+    folder: Path
+    report: Callable[[dict[str, Any]], None] = lambda record: None
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.config = self.stage.config
+        if self.config.accumulate % self.fabric.world_size:
+            raise InputError(
+                f"{self.stage.name}.accumulate is {self.config.accumulate}: must be a multiple of the "
+                f"{self.fabric.world_size} processes"
+            )
+        self.players, self.optimisers = {}, {}
+        for name, player in self.stage.players.items():
+            optimiser = make_optimiser(player, self.config.optimiser)
+            self.players[name], self.optimisers[name] = self.fabric.setup(player, optimiser)
+        self.kept = next(iter(self.stage.players.values()))
+        self.ema = Ema(self.kept, self.config.ema)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / CHECKPOINT).exists():
+            self._load()
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """Train until all steps are done, or until ``until()`` or a signal asks to stop.
+
+        Returns:
+            Whether all steps are done.
+
+        Raises:
+            NonFiniteLossError: the loss blew up.
+        """
+        with stop_on_signal() as stopped:
+            while self.progress.step < self.config.steps and not (stopped.is_set() or until()):
+                started = time.perf_counter()
+                terms = self._step(self.progress.step)
+                self.progress.step += 1
+                self.progress.seconds += time.perf_counter() - started
+                self._after_step(terms, time.perf_counter() - started)
+        self._save()
+        return self.progress.step >= self.config.steps
+
+    def _step(self, step: int) -> dict[str, Tensor]:
+        """One optimiser step of every active player."""
+        local = self.config.accumulate // self.fabric.world_size
+        terms: dict[str, Tensor] = {}
+        rate = learning_rate(self.config.optimiser, step, self.config.steps)
+        active = self.stage.active(step)
+        for index in range(local):
+            micro = step * self.config.accumulate + index * self.fabric.world_size + self.fabric.global_rank
+            batch = self.data.batch(micro, self.config.batch, xrays=self.stage.needs_xrays)
+            for name in active:
+                unsynced = self.fabric.no_backward_sync(self.players[name], enabled=index + 1 < local)
+                with unsynced, self._alone(name):
+                    losses = self.players[name](batch)
+                    self._check(losses["loss"], batch, step, name)
+                    self.fabric.backward(losses["loss"] / local)
+                for key, value in losses.items():
+                    terms[f"{name}/{key}"] = terms.get(f"{name}/{key}", 0.0) + value.detach() / local
+        for name in active:
+            self._move(name, rate)
+        self.ema.update(step)
+        return terms
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Only this player's parameters take gradients: those of others in its loss (the judge) stay out."""
+        others = [p for other, player in self.stage.players.items() if other != name for p in player.parameters()]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        yield
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+    def _move(self, name: str, rate: float) -> None:
+        optimiser = self.optimisers[name]
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        self.fabric.clip_gradients(self.players[name], optimiser, max_norm=self.config.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def _check(self, loss: Tensor, batch: Batch, step: int, name: str) -> None:
+        if bool(torch.isfinite(loss)):
+            return
+        culprit = self.folder / f"non_finite_step{step}_rank{self.fabric.global_rank}.safetensors"
+        images = {} if batch.images is None else {"images": batch.images}
+        save_state(culprit, {"step": step, "player": name, "unit": batch.unit, **images})
+        raise NonFiniteLossError(
+            f"{self.stage.name}: the loss of {name} is {float(loss)} at step {step}; the batch is in {culprit}"
+        )
+
+    def _after_step(self, terms: dict[str, Tensor], seconds: float) -> None:
+        step, last = self.progress.step, self.progress.step == self.config.steps
+        record: dict[str, Any] = {
+            "stage": self.stage.name, "step": step, "steps": self.config.steps, "seconds": seconds
+        }
+        if step % 10 == 0 or last:
+            record |= {name: float(value) for name, value in terms.items()}
+        if step % self.config.validate_every == 0 or last:
+            record |= self._validate()
+        if step % self.config.checkpoint_every == 0:
+            self._save()
+        if len(record) > 4 and self.fabric.is_global_zero:
+            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        self.report(record)
+
+    def _validate(self) -> dict[str, float]:
+        """Judge the averaged weights on the validation patients and keep the best."""
+        if not self.fabric.is_global_zero:
+            return {}
+        with self.ema.applied(), self.fabric.autocast():
+            self.kept.eval()
+            scores = self.stage.validate(self.validation)
+            self.kept.train()
+        score = next(iter(scores.values()))
+        if score > self.progress.best:
+            self.progress.best = score
+            save_state(self.folder / BEST, {"step": self.progress.step, **scores, "weights": self.ema.average})
+        return scores
+
+    def _save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "progress": dict(vars(self.progress)),
+            "players": {name: player.state_dict() for name, player in self.stage.players.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "ema": self.ema.average,
+        }
+        save_state(self.folder / CHECKPOINT, state)
+
+    def _load(self) -> None:
+        state = load_state(self.folder / CHECKPOINT)
+        self.progress = Progress(**state["progress"])
+        for name, player in self.stage.players.items():
+            player.load_state_dict(state["players"][name])
+            self.optimisers[name].load_state_dict(state["optimisers"][name])
+        self.ema.load(state["ema"])
+
+
+def make_optimiser(module: torch.nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """AdamW over everything in the player that is not frozen."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
+    """Linear warm-up, then a half cosine to zero at ``steps`` (or constant)."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.decay == "constant":
+        return config.lr * warm
+    return config.lr * warm * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a scheduler's SIGTERM sets, so that the step in progress ends and is saved."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = {kind: signal.signal(kind, lambda *_: event.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for kind, handler in previous.items():
+            signal.signal(kind, handler)

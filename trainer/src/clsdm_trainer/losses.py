@@ -1,0 +1,68 @@
+"""Losses that are more than one line; all computed in float32 whatever the precision around them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from clsdm.geometry import Cameras
+from clsdm.intensity import unit_to_attenuation
+from clsdm.projector import project
+from clsdm.xray import normalise
+
+
+def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Symmetric InfoNCE (van den Oord et al. 2018; CLIP) between paired vectors.
+
+    The vectors are normalised, so that the logits are cosines / temperature and cannot saturate (METHOD.md 2.6).
+
+    Args:
+        a: (N, D), row i belongs to row i of ``b``.
+        b: (N, D).
+        temperature: of the softmax.
+
+    Raises:
+        ValueError: fewer than two pairs: there would be no negative and the loss always zero.
+    """
+    if len(a) < 2:
+        raise ValueError(f"contrastive alignment needs at least 2 pairs, got {len(a)}")
+    with torch.autocast(a.device.type, enabled=False):
+        logits = F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T / temperature
+        target = torch.arange(len(a), device=a.device)
+        return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
+
+
+def local_and_global_contrast(xray: Tensor, ct: Tensor, positions: Tensor, temperature: float) -> Tensor:
+    """Contrast of latent voxels inside and across volumes, plus contrast of whole volumes.
+
+    Args:
+        xray: (B, D, m, m, m) projected condition features, B >= 2.
+        ct: (B, D, m, m, m) projected CT latents.
+        positions: (P,) flat indices of the latent voxels that take part.
+        temperature: of the softmax.
+    """
+    xray, ct = xray.flatten(2), ct.flatten(2)
+    local = [x[:, :, positions].transpose(1, 2).flatten(0, 1) for x in (xray, ct)]
+    return info_nce(*local, temperature) + info_nce(xray.mean(2), ct.mean(2), temperature)
+
+
+def projection_consistency(unit: Tensor, images: Tensor, cameras: Cameras, spacing_mm: float) -> Tensor:
+    """Mean squared difference between the X-rays and the estimate's projections, where measured.
+
+    Args:
+        unit: (B, 1, n, n, n) estimate in the unit range.
+        images: (B, V, 2, size, size) X-rays and masks.
+        cameras: of the X-rays.
+        spacing_mm: voxel edge.
+    """
+    with torch.autocast(unit.device.type, enabled=False):
+        image, mask = images.float().unbind(2)
+        projected = normalise(project(unit_to_attenuation(unit.float()), spacing_mm, cameras), mask)
+        return ((projected - image).square() * mask).sum() / mask.sum().clamp_min(1.0)
+
+
+def psnr_db(estimate: Tensor, truth: Tensor) -> Tensor:
+    """(B,) PSNR of cubes in the unit range, whose data range is 2 (= 2500 HU)."""
+    error = (estimate.clamp(-1.0, 1.0) - truth).square().flatten(1).mean(1)
+    return 10.0 * torch.log10(4.0 / error)

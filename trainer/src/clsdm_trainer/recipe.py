@@ -1,0 +1,157 @@
+"""From a store to three trained stages: builds the model, hands each stage what the earlier ones learned, runs the loop.
+
+Layout of a run: ``config.yaml``, ``environment.json``, and a folder per stage with ``checkpoint.safetensors``,
+``best.safetensors`` (averaged weights, selected on the validation patients) and ``log.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from clsdm.errors import InputError
+from clsdm.model import CLSDM
+from clsdm_trainer.augment import Pose, place
+from clsdm_trainer.batches import TrainingData, fixed_batches
+from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.config import RunConfig, load_config, save_config
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.loop import BEST, Runner
+from clsdm_trainer.stages import STAGES
+
+CONFIG, ENVIRONMENT, LATENTS = "config.yaml", "environment.json", "latents.safetensors"
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def check_store(store: Store, config: RunConfig) -> None:
+    """Refuse a store that was prepared for another grid.
+
+    Raises:
+        InputError: grid, margin or placement differ.
+    """
+    if store.grid != config.model.grid:
+        raise InputError(f"{store.folder}: prepared for {store.grid}, the recipe {config.name} needs {config.model.grid}")
+    for split in ("train", "val"):
+        if not store.cases(split):
+            raise InputError(f"{store.folder}: no case in split {split!r}")
+
+
+def open_run(folder: Path, config: RunConfig) -> None:
+    """Create the run's folder, or check that it holds a run of the same recipe.
+
+    Raises:
+        InputError: the folder holds a run with another configuration.
+    """
+    path = folder / CONFIG
+    if path.exists():
+        if load_config(str(path)) != config:
+            raise InputError(f"{path}: this folder holds a run with another configuration; choose another --run folder")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(config, path)
+    (folder / ENVIRONMENT).write_text(json.dumps(environment(), indent=1), encoding="utf-8")
+
+
+def environment() -> dict[str, Any]:
+    """What the run was made with: versions, revision, machine."""
+    packages = ("torch", "numpy", "SimpleITK", "monai", "lightning-fabric", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "git_revision": git_revision(),
+        "packages": {name: metadata.version(name) for name in packages},
+    }
+
+
+def git_revision() -> str | None:
+    """Revision of the source tree, with a plus where it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        run = [
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run[0] + ("+" if run[1] else "")
+
+
+def load_stage(model: CLSDM, folder: Path, name: str) -> None:
+    """Put the best weights of a trained stage into the model.
+
+    Raises:
+        InputError: that stage has not been trained in this run.
+    """
+    path = folder / name / BEST
+    if not path.exists():
+        raise InputError(f"{path}: stage {name!r} must be trained first")
+    weights = load_state(path)["weights"]
+    part = {"autoencoder": "autoencoder", "alignment": "condition", "diffusion": "denoiser"}[name]
+    own = {key[len(part) + 1 :]: value for key, value in weights.items() if key.startswith(f"{part}.")}
+    getattr(model, part).load_state_dict(own)
+    if name == "autoencoder" and (folder / LATENTS).exists():
+        statistics = load_state(folder / LATENTS)
+        model.latent_mean.copy_(statistics["mean"])
+        model.latent_std.copy_(statistics["std"])
+
+
+@torch.no_grad()
+def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.device) -> None:
+    """Mean and standard deviation of each latent channel over all training volumes, saved with the run."""
+    sums = torch.zeros(3, model.latent_shape[0], dtype=torch.float64)
+    for case in store.cases("train"):
+        hu = torch.from_numpy(np.array(store.volume(case)))[None].to(device)
+        unit = place(hu, [Pose(np.eye(3), np.zeros(3), interpolated=False)], model.config.grid)
+        latents = model.autoencoder.encode(unit).mean[0].flatten(1).double().cpu()
+        sums += torch.stack((latents.sum(1), latents.square().sum(1), torch.full_like(latents[:, 0], latents.shape[1])))
+    mean = sums[0] / sums[2]
+    std = (sums[1] / sums[2] - mean.square()).sqrt()
+    save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float()})
+
+
+def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabric: Fabric, report: Report) -> Runner:
+    """A stage ready to run, with what earlier stages learned in place.
+
+    Raises:
+        InputError: the store does not fit, or an earlier stage is missing.
+    """
+    check_store(store, config)
+    torch.manual_seed(config.seed)  # initial weights; everything later draws from per-sample generators
+    model = CLSDM(config.model).to(fabric.device)
+    for earlier in list(STAGES)[: list(STAGES).index(name)]:
+        load_stage(model, folder, earlier)
+    stage = STAGES[name](model, config)
+    data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
+    validation = fixed_batches(store, config.model, "val", 2, fabric.device)
+    return Runner(fabric, stage, data, validation, folder / name, report)
+
+
+def train_stage(
+    config: RunConfig, name: str, store: Store, folder: Path, fabric: Fabric, report: Report, minutes: float | None = None
+) -> bool:
+    """Train one stage, or go on with it, for at most ``minutes``.
+
+    Returns:
+        Whether the stage is finished.
+    """
+    runner = build_runner(config, name, store, folder, fabric, report)
+    deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
+    finished = runner.run(lambda: time.monotonic() >= deadline)
+    if finished and name == "autoencoder" and fabric.is_global_zero:
+        load_stage(runner.stage.model, folder, name)
+        measure_latents(runner.stage.model, store, folder, fabric.device)
+    fabric.barrier()
+    return finished

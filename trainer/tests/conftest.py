@@ -1,0 +1,57 @@
+"""Fixtures that several test modules share, and the same arithmetic on every machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsdm.volume import CTVolume, Grid
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+AIR_HU, TISSUE_HU, BALL_HU, BOX_HU = -1000.0, 40.0, 600.0, 1300.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> Iterator[None]:
+    """The order of floating-point sums depends on the number of threads: fix it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test starts from the same random state, whichever tests ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # libraries under test may draw from the global generator
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real scans and radiographs, described in its README.md; never part of the repository."""
+    folder = Path(os.environ.get("CLSDM_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real data: no folder {folder} (CLSDM_SHARED_DATA names another)")
+    return folder
+
+
+@pytest.fixture
+def asymmetric_phantom() -> CTVolume:
+    """A body in which every flip and every swap of axes shows.
+
+    A soft-tissue ellipsoid (semi-axes 130, 90, 160 mm along x, y, z) in air on a 64³ grid of 6 mm, with a bright ball
+    at the patient's left, anterior and superior, and a smaller, denser box at the right, posterior and inferior.
+    """
+    grid = Grid(64, 6.0)
+    axis_mm = (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing_mm
+    z, y, x = np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij")  # LPS: +x left, +y posterior, +z superior
+    hu = np.where((x / 130) ** 2 + (y / 90) ** 2 + (z / 160) ** 2 < 1, TISSUE_HU, AIR_HU)
+    hu[(x - 55) ** 2 + (y + 35) ** 2 + (z - 70) ** 2 < 24**2] = BALL_HU
+    hu[(abs(x + 60) < 14) & (abs(y - 30) < 14) & (abs(z + 80) < 14)] = BOX_HU
+    return CTVolume.on_grid(hu, grid)
