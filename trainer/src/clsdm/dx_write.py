@@ -11,15 +11,18 @@ fixes RescaleSlope to 1 and RescaleIntercept to 0; the scale of line integrals s
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DigitalXRayImageStorageForProcessing, ExplicitVRLittleEndian, generate_uid
-from pydicom.valuerep import DS
+from pydicom.valuerep import DSfloat
 
 from clsdm.film import image_axes, letters_of
 from clsdm.geometry import View
@@ -48,7 +51,6 @@ def write_dx(
     *,
     study_uid: str | None = None,
     patient_key: str | None = None,
-    isocentre_mm: tuple[float, float, float] | None = None,
     instance_number: int = 1,
 ) -> None:
     """Write one X-ray as DICOM DX. The same input gives the same bytes: the file holds no date and no random number.
@@ -58,7 +60,6 @@ def write_dx(
         path: file to write.
         study_uid: StudyInstanceUID that the views of one patient share; by default made from the patient key.
         patient_key: stands in PatientID; by default the X-ray's own.
-        isocentre_mm: LPS position of the isocentre in the patient.
         instance_number: place in the series.
 
     Raises:
@@ -69,14 +70,18 @@ def write_dx(
     dataset = _file(xray, study, instance_number)
     _describe(dataset, key, study, instance_number)
     _place(dataset, xray.view)
-    if isocentre_mm is not None:
-        dataset.IsocenterPosition = [_decimal(value) for value in isocentre_mm]
+    if xray.isocentre_mm is not None:
+        dataset.IsocenterPosition = [_decimal(value) for value in xray.isocentre_mm]
     _fill(dataset, xray)
-    write_atomically(path, lambda name: dataset.save_as(name, enforce_file_format=True))
+    write_atomically(path, lambda name: save_dicom(dataset, name))
 
 
 def write_preview(xray: XRay, path: str | os.PathLike[str]) -> None:
     """Write an 8-bit picture as a film is hung: bone bright, and an AP view with the patient's left at image right.
+
+    Args:
+        xray: image and geometry; pixels without a measurement become black.
+        path: PNG file to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -92,13 +97,23 @@ def write_preview(xray: XRay, path: str | os.PathLike[str]) -> None:
     write_atomically(path, lambda name: sitk.WriteImage(picture, str(name)))
 
 
-def _decimal(value: float) -> DS:
+def save_dicom(dataset: FileDataset, path: Path) -> None:
+    """Write a DICOM file with preamble and meta header, with pydicom 2.4 (Slicer until 5.8) and 3 alike."""
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        dataset.save_as(path, enforce_file_format=True)
+    else:
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(path, write_like_original=False)
+
+
+def _decimal(value: float) -> DSfloat:
     """A DS value with as many digits as its 16 characters hold."""
-    return DS(float(value), auto_format=True)
+    return DSfloat(float(value), auto_format=True)
 
 
 def _file(xray: XRay, study_uid: str, number: int) -> FileDataset:
-    uid = generate_uid(entropy_srcs=[study_uid, str(number), str(xray.view), xray.image.tobytes().hex()[:4096]])
+    content = hashlib.sha256(np.ascontiguousarray(xray.image).tobytes()).hexdigest()
+    uid = generate_uid(entropy_srcs=[study_uid, str(number), str(xray.view), content])
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
     meta.MediaStorageSOPInstanceUID = uid

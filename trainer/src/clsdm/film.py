@@ -32,6 +32,37 @@ MAX_COLOURED_FRACTION = 0.05
 COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey film stays below this part of the range
 
 
+Pair = tuple[float, float]
+"""(row or down, column or right)."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a file states about its exposure, named as in ``geometry.View``; None where it is silent.
+
+    Attributes:
+        angle_deg: around the patient's long axis.
+        tilt_deg: of the source towards superior.
+        source_axis_mm: source to isocentre.
+        source_detector_mm: source to detector plane.
+        magnification: of the patient's middle on the detector.
+        pixel_mm: on the detector plane.
+        pixel_at_patient_mm: calibrated in the patient.
+        offset_mm: of the image centre from the principal ray.
+        isocentre_mm: LPS position of the isocentre in the patient.
+    """
+
+    angle_deg: float | None = None
+    tilt_deg: float | None = None
+    source_axis_mm: float | None = None
+    source_detector_mm: float | None = None
+    magnification: float | None = None
+    pixel_mm: Pair | None = None
+    pixel_at_patient_mm: Pair | None = None
+    offset_mm: Pair | None = None
+    isocentre_mm: tuple[float, float, float] | None = None
+
+
 @dataclass(frozen=True)
 class Film:
     """One image and what its file says about it.
@@ -40,9 +71,7 @@ class Film:
         image: (rows, cols) float32, brighter where more was attenuated.
         source: file name for messages.
         valid: (rows, cols) bool, False where nothing was measured, or None.
-        known: the geometry fields (named as in ``geometry.View``) the file states. ``pixel_mm`` is on the detector
-            plane; ``pixel_at_patient_mm`` is calibrated in the patient, and ``magnification`` may come with it.
-        offset_mm: (down, right) of the image centre from the principal ray.
+        known: the geometry the file states.
         orientation: patient directions of increasing column and row as in PatientOrientation, like ("L", "F"), or None.
         shown_like_pa: without ``orientation``, an AP film is stored as it is hung: the patient's left at image right.
         patient_key: one-way hash of the patient's identifiers.
@@ -52,12 +81,24 @@ class Film:
     image: np.ndarray
     source: str
     valid: np.ndarray | None = None
-    known: dict[str, float | tuple[float, float]] = field(default_factory=dict)
-    offset_mm: tuple[float, float] = (0.0, 0.0)
+    known: Known = field(default_factory=Known)
     orientation: tuple[str, str] | None = None
     shown_like_pa: bool = True
     patient_key: str | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def pixel_mm(self) -> Pair:
+        """(row, column) spacing on the detector plane.
+
+        Raises:
+            InputError: nobody knows it.
+        """
+        if self.known.pixel_mm is None:
+            raise InputError(
+                f"{self.source}: the pixel spacing is unknown; give it with --spacing (mm on the detector)"
+            )
+        return self.known.pixel_mm
 
     def warned(self, *messages: str) -> Film:
         """The same film with further warnings."""
@@ -65,18 +106,22 @@ class Film:
 
     def transposed(self) -> Film:
         """Rows and columns exchanged."""
-        known = dict(self.known)
-        for name in ("pixel_mm", "pixel_at_patient_mm"):
-            if name in known:
-                known[name] = known[name][::-1]
-        valid = None if self.valid is None else self.valid.T
-        return replace(self, image=self.image.T, valid=valid, known=known, offset_mm=self.offset_mm[::-1])
+        known = replace(
+            self.known,
+            pixel_mm=_swapped(self.known.pixel_mm),
+            pixel_at_patient_mm=_swapped(self.known.pixel_at_patient_mm),
+            offset_mm=_swapped(self.known.offset_mm),
+        )
+        return replace(self, image=self.image.T, valid=None if self.valid is None else self.valid.T, known=known)
 
     def flipped(self, axis: int) -> Film:
         """Mirrored: ``axis`` 0 turns it upside down, 1 exchanges left and right."""
         valid = None if self.valid is None else np.flip(self.valid, axis)
-        offset = tuple(-value if at == axis else value for at, value in enumerate(self.offset_mm))
-        return replace(self, image=np.flip(self.image, axis), valid=valid, offset_mm=offset)
+        known = self.known
+        if known.offset_mm is not None:
+            down, right = known.offset_mm
+            known = replace(known, offset_mm=(-down, right) if axis == 0 else (down, -right))
+        return replace(self, image=np.flip(self.image, axis), valid=valid, known=known)
 
     def rotated(self, quarters: int) -> Film:
         """Turned counter-clockwise by ``quarters`` times 90 degrees."""
@@ -84,6 +129,10 @@ class Film:
         for _ in range(quarters % 4):
             film = film.transposed().flipped(0)
         return film
+
+
+def _swapped(pair: Pair | None) -> Pair | None:
+    return None if pair is None else (pair[1], pair[0])
 
 
 def image_axes(angle_deg: float, tilt_deg: float) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +154,7 @@ def direction_of(letters: str) -> np.ndarray | None:
     """The unit vector that letters such as "LP" stand for, each letter half as heavy as the one before; or None."""
     if not letters or any(letter not in LETTERS for letter in letters):
         return None
-    total = sum(np.array(LETTERS[letter]) * 0.5**place for place, letter in enumerate(letters))
+    total = np.sum([np.array(LETTERS[letter]) * 0.5**place for place, letter in enumerate(letters)], axis=0)
     length = float(np.linalg.norm(total))
     return total / length if length > 0.1 else None
 
@@ -117,7 +166,7 @@ def oriented(film: Film, angle_deg: float, tilt_deg: float) -> tuple[Film, bool]
     the patient's left at image right like in a PA, so it is mirrored into the view from the source.
     """
     if film.orientation is not None:
-        turned = _turned_by_tag(film, *image_axes(angle_deg, tilt_deg))
+        turned = _turned_by_tag(film, film.orientation, *image_axes(angle_deg, tilt_deg))
         if turned is not None:
             return turned, True
         named = "\\".join(film.orientation)
@@ -127,13 +176,13 @@ def oriented(film: Film, angle_deg: float, tilt_deg: float) -> tuple[Film, bool]
     return film, False
 
 
-def _turned_by_tag(film: Film, right: np.ndarray, down: np.ndarray) -> Film | None:
+def _turned_by_tag(film: Film, orientation: tuple[str, str], right: np.ndarray, down: np.ndarray) -> Film | None:
     """The one of the eight turns whose axes agree with the view's, or None where none does."""
-    along = [direction_of(letters.upper()) for letters in film.orientation]
-    if any(axis is None for axis in along):
+    along_cols, along_rows = (direction_of(letters.upper()) for letters in orientation)
+    if along_cols is None or along_rows is None:
         return None
     for swap, flip_rows, flip_cols in itertools.product((False, True), repeat=3):
-        col_axis, row_axis = along[::-1] if swap else along
+        col_axis, row_axis = (along_rows, along_cols) if swap else (along_cols, along_rows)
         if (-1) ** flip_cols * float(col_axis @ right) > 0.5 and (-1) ** flip_rows * float(row_axis @ down) > 0.5:
             turned = film.transposed() if swap else film
             turned = turned.flipped(0) if flip_rows else turned
@@ -159,10 +208,12 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
     channels = pixels.shape[-1]
     colour = pixels[..., :3] if channels >= 3 else pixels[..., :1]
     span = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else float(np.ptp(colour)) or 1.0
-    coloured = np.ptp(colour.astype(np.float32), axis=-1) > COLOUR_LEVELS * span
+    planes = [colour[..., channel] for channel in range(colour.shape[-1])]
+    spread = np.maximum.reduce(planes).astype(np.float32) - np.minimum.reduce(planes)
+    coloured = spread > COLOUR_LEVELS * span
     if coloured.mean() > MAX_COLOURED_FRACTION:
         raise InputError(f"{source}: a colour image ({channels} channels that differ), expected one grey channel")
-    warnings = (f"{channels} channels holding one grey image; the grey value was taken",)
+    warnings: tuple[str, ...] = (f"{channels} channels holding one grey image; the grey value was taken",)
     valid = ~coloured
     if coloured.any():
         warnings += (f"{coloured.mean():.1%} of the pixels are coloured marks and were left out",)

@@ -71,7 +71,16 @@ def simulate_xrays(
         with torch.no_grad():
             image = projector.project(attenuation, spacing_mm, Cameras.from_views([[view]]))[0, 0]
         origins = dict.fromkeys(("angle_deg", "tilt_deg", "source_axis_mm", "source_detector_mm", "pixel_mm"), "user")
-        xrays.append(XRay(image.numpy(), view, source=f"projection of {ct.source}", patient_key=key, origins=origins))
+        xrays.append(
+            XRay(
+                image.numpy(),
+                view,
+                source=f"projection of {ct.source}",
+                patient_key=key,
+                origins=origins,
+                isocentre_mm=centre,
+            )
+        )
         if on_view is not None:
             on_view(done, len(views))
     return xrays
@@ -131,11 +140,10 @@ def project_to_folder(
     if not names or len(set(names)) < len(names) or len(names) > geometry.MAX_VIEWS:
         raise InputError(f"angles: expected 1 to {geometry.MAX_VIEWS} different angles, got {list(angles)}")
     ct = read_ct(ct_path)
-    centre = body_centre_mm(ct) if isocentre_mm is None else isocentre_mm
-    xrays = simulate_xrays(ct, [machine.view(angle) for angle in angles], centre, on_view)
+    xrays = simulate_xrays(ct, [machine.view(angle) for angle in angles], isocentre_mm, on_view)
     if photons is not None:
         xrays = [add_noise(xray, photons, seed + at) for at, xray in enumerate(xrays)]
-    _write_together(out_dir, names, xrays, centre)
+    _write_together(out_dir, names, xrays)
     return [out_dir / f"{name}.dcm" for name in names]
 
 
@@ -145,13 +153,13 @@ def _name(angle_deg: float) -> str:
     return NAMES.get(math.remainder(angle_deg, 360.0), f"view_{angle_deg:g}")
 
 
-def _write_together(out_dir: Path, names: Sequence[str], xrays: Sequence[XRay], isocentre_mm: Point) -> None:
+def _write_together(out_dir: Path, names: Sequence[str], xrays: Sequence[XRay]) -> None:
     """Write everything into a temporary folder on the same disk first, then move it."""
     existing = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=existing) as scratch:
             for number, (name, xray) in enumerate(zip(names, xrays, strict=True), 1):
-                write_dx(xray, Path(scratch) / f"{name}.dcm", isocentre_mm=isocentre_mm, instance_number=number)
+                write_dx(xray, Path(scratch) / f"{name}.dcm", instance_number=number)
                 write_preview(xray, Path(scratch) / f"{name}.png")
             out_dir.mkdir(parents=True, exist_ok=True)
             for file in sorted(Path(scratch).iterdir()):

@@ -33,6 +33,7 @@ class XRay:
         patient_key: one-way hash that tells two patients apart without naming either, or None.
         origins: for each geometry field where it came from: "tag", "default" or "user".
         warnings: what the user should know about this image.
+        isocentre_mm: LPS position of the isocentre in the patient's coordinates, where the file knows it.
     """
 
     image: np.ndarray
@@ -42,6 +43,7 @@ class XRay:
     patient_key: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    isocentre_mm: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.image.shape != (self.view.rows, self.view.cols):

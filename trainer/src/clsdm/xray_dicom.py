@@ -22,6 +22,7 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -30,7 +31,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from clsdm.errors import InputError
-from clsdm.film import Film, grey, read_quietly
+from clsdm.film import Film, Known, Pair, grey, read_quietly
 from clsdm.shutters import measured_area
 
 MODALITIES = ("CR", "DX", "XA", "RF", "RG")
@@ -55,6 +56,9 @@ def read_dicom(path: str | os.PathLike[str], invert: bool | None = None) -> Film
     Args:
         path: file.
         invert: True where the image as shown has bone dark, False where bright; None: by the tags.
+
+    Returns:
+        The image as stored, with what the tags say of its geometry.
 
     Raises:
         InputError: not a single-frame grey radiograph, truncated, or in a compression nobody here can decode.
@@ -94,18 +98,17 @@ def _film(dataset: Dataset, path: Path, invert: bool | None) -> Film:
     area = measured_area(dataset, stored if stored.ndim == 2 and not rescaled else None, image.shape)
     if area is not None:
         valid = area if valid is None else valid & area
-    known, angle_notes = _geometry(dataset, path)
-    orientation = dataset.get("PatientOrientation") or ()
+    known, geometry_notes = _geometry(dataset, image.shape, path)
+    orientation = [str(letters) for letters in dataset.get("PatientOrientation") or ()]
     return Film(
         image=image,
         source=str(path),
         valid=valid,
         known=known,
-        offset_mm=_offset(dataset, image.shape, known, path),
-        orientation=tuple(map(str, orientation)) if len(orientation) == 2 and all(orientation) else None,
+        orientation=(orientation[0], orientation[1]) if len(orientation) == 2 and all(orientation) else None,
         shown_like_pa=text(dataset, "Modality") not in FLUOROSCOPY,
         patient_key=patient_key(dataset),
-        warnings=(*notes, *_image_notes(dataset), *angle_notes),
+        warnings=(*notes, *_image_notes(dataset), *geometry_notes),
     )
 
 
@@ -125,11 +128,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def numbers(dataset: Dataset, keyword: str, path: Path) -> list[float]:
-    """The finite numbers of a tag; empty where it is missing or empty.
-
-    Raises:
-        InputError: the tag holds something else.
-    """
+    """The finite numbers of a tag; empty where it is missing or empty, ``InputError`` where it holds something else."""
     try:
         value = dataset.get(keyword)
         if value is None or value == "":
@@ -210,32 +209,36 @@ def _attenuation(dataset: Dataset, values: np.ndarray, path: Path, invert: bool 
     return -np.log(np.clip(beam / brightest, 1e-4, None)).astype(np.float32)
 
 
-def _geometry(dataset: Dataset, path: Path) -> tuple[dict[str, float | tuple[float, float]], tuple[str, ...]]:
-    known: dict[str, float | tuple[float, float]] = {}
-    notes = [*_spacing(dataset, path, known), *_distances(dataset, path, known), *_angles(dataset, path, known)]
+def _geometry(dataset: Dataset, shape: tuple[int, int], path: Path) -> tuple[Known, tuple[str, ...]]:
+    facts: dict[str, Any] = {}
+    notes = [*_spacing(dataset, path, facts), *_distances(dataset, path, facts), *_angles(dataset, path, facts)]
+    if "pixel_mm" in facts:
+        facts["offset_mm"] = _offset(dataset, shape, facts["pixel_mm"], path)
+    isocentre = numbers(dataset, "IsocenterPosition", path)
+    facts["isocentre_mm"] = tuple(isocentre) if len(isocentre) == 3 else None
     oblique = [number(dataset, f"Detector{name}Angle", path) or 0.0 for name in ("Primary", "Secondary")]
     if max(map(abs, oblique)) > 1.0:
         notes.append(f"the beam meets the detector obliquely ({oblique[0]:g}, {oblique[1]:g} degrees); not modelled")
-    return known, tuple(notes)
+    return Known(**facts), tuple(notes)
 
 
-def _spacing(dataset: Dataset, path: Path, known: dict) -> list[str]:
+def _spacing(dataset: Dataset, path: Path, facts: dict[str, Any]) -> list[str]:
     for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing"):
         found = numbers(dataset, keyword, path)
         if len(found) == 2 and min(found) > 0.0:
-            known["pixel_mm" if keyword != "PixelSpacing" else "pixel_at_patient_mm"] = tuple(found)
+            facts["pixel_mm" if keyword != "PixelSpacing" else "pixel_at_patient_mm"] = tuple(found)
             return [] if keyword != "PixelSpacing" else ["only PixelSpacing given: taken as calibrated at the patient"]
     return []
 
 
-def _distances(dataset: Dataset, path: Path, known: dict) -> list[str]:
+def _distances(dataset: Dataset, path: Path, facts: dict[str, Any]) -> list[str]:
     """Source-detector and source-axis distance; zero or negative values mean unknown."""
     detector = number(dataset, "DistanceSourceToDetector", path) or 0.0
     if detector > 0.0:
-        known["source_detector_mm"] = detector
+        facts["source_detector_mm"] = detector
     ratio = number(dataset, "EstimatedRadiographicMagnificationFactor", path) or 0.0
     if ratio > 1.0:
-        known["magnification"] = ratio
+        facts["magnification"] = ratio
     axis = number(dataset, "DistanceSourceToIsocenter", path) or number(dataset, "DistanceSourceToPatient", path) or 0.0
     if axis <= 0.0:
         return []
@@ -243,36 +246,33 @@ def _distances(dataset: Dataset, path: Path, known: dict) -> list[str]:
         return [f"DistanceSourceToPatient {axis:g} mm is not below DistanceSourceToDetector {detector:g} mm; not used"]
     if detector and ratio > 1.0 and abs(axis * ratio / detector - 1.0) > 0.01:
         return [f"DistanceSourceToPatient {axis:g} mm contradicts the magnification {ratio:g}; the latter was used"]
-    known["source_axis_mm"] = axis
+    facts["source_axis_mm"] = axis
     return []
 
 
-def _angles(dataset: Dataset, path: Path, known: dict) -> list[str]:
+def _angles(dataset: Dataset, path: Path, facts: dict[str, Any]) -> list[str]:
     position = text(dataset, "ViewPosition")
     named = VIEW_ANGLES_DEG.get(position)
     primary = number(dataset, "PositionerPrimaryAngle", path)
     c_arm = text(dataset, "Modality") in FLUOROSCOPY or text(dataset, "PositionerType") == "CARM"
     if primary is not None and (c_arm or named is None):
         if named is None or math.cos(math.radians(primary - named)) > 0.7:
-            known["angle_deg"] = primary
-            known["tilt_deg"] = 0.0 - (number(dataset, "PositionerSecondaryAngle", path) or 0.0)
+            facts["angle_deg"] = primary
+            facts["tilt_deg"] = 0.0 - (number(dataset, "PositionerSecondaryAngle", path) or 0.0)
             return []
-        known["angle_deg"] = named
+        facts["angle_deg"] = named
         return [f"PositionerPrimaryAngle {primary:g} contradicts ViewPosition {position}; the latter was used"]
     if named is not None:
-        known["angle_deg"] = named
+        facts["angle_deg"] = named
     return [f"ViewPosition {position} has no angle of its own"] if position and named is None else []
 
 
-def _offset(dataset: Dataset, shape: tuple[int, int], known: dict, path: Path) -> tuple[float, float]:
+def _offset(dataset: Dataset, shape: tuple[int, int], pixel_mm: Pair, path: Path) -> Pair | None:
     """(down, right) mm from the principal ray to the image centre, where the file says where that ray hits."""
     at = numbers(dataset, "PositionOfIsocenterProjection", path)
-    if len(at) != 2 or "pixel_mm" not in known or "FieldOfViewOrigin" in dataset:
-        return 0.0, 0.0
-    known["offset_mm"] = tuple(
-        (count / 2 - where) * spacing for count, where, spacing in zip(shape, at, known["pixel_mm"], strict=True)
-    )
-    return known["offset_mm"]
+    if len(at) != 2 or "FieldOfViewOrigin" in dataset:
+        return None
+    return (shape[0] / 2 - at[0]) * pixel_mm[0], (shape[1] / 2 - at[1]) * pixel_mm[1]
 
 
 def _image_notes(dataset: Dataset) -> list[str]:

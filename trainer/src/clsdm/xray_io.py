@@ -23,7 +23,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import geometry
 from clsdm.errors import InputError
-from clsdm.film import Film, grey, oriented, read_quietly
+from clsdm.film import Film, Known, Pair, grey, oriented, read_quietly
 from clsdm.geometry import GeometryPreset, View
 from clsdm.xray import XRay, check_image
 from clsdm.xray_dicom import is_dicom, read_dicom
@@ -80,36 +80,33 @@ def read_xray(
     """
     overrides, machine = overrides or GeometryOverrides(), geometry.preset(preset)
     film = _read_film(Path(path), overrides.invert)
-    angle, angle_from = _first(
-        (angle_deg, "user"), (film.known.get("angle_deg"), "tag"), (default_angle_deg, "default")
-    )
+    known = film.known
+    angle, angle_from = _first(("user", angle_deg), ("tag", known.angle_deg), ("default", default_angle_deg))
     if angle is None:
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
-    film = film.warned(*_angle_notes(film.known.get("angle_deg"), angle_deg, default_angle_deg))
-    origins = {"angle_deg": angle_from, "tilt_deg": "tag" if "tilt_deg" in film.known else "default"}
+    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
+    film = film.warned(*_angle_notes(known.angle_deg, angle_deg, default_angle_deg))
     film, distances = _with_distances(film, overrides, machine, origins)
     film = _with_spacing(film, overrides, distances, origins)
     film = _as_viewed(film, angle, overrides, origins)
+    rows, cols = film.image.shape
+    offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
     try:
-        view = View(
-            angle,
-            *distances,
-            *film.image.shape,
-            film.known["pixel_mm"],
-            film.known.get("tilt_deg", 0.0),
-            film.offset_mm,
-        )
+        view = View(angle, *distances, rows, cols, pixel_mm=film.pixel_mm, tilt_deg=tilt, offset_mm=offset)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     image = np.ascontiguousarray(film.image, dtype=np.float32)
     valid = None if film.valid is None else np.ascontiguousarray(film.valid)
-    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings)
+    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings, known.isocentre_mm)
     check_image(xray)
     return xray
 
 
 def check_same_patient(xrays: Sequence[XRay]) -> tuple[str, ...]:
     """Refuse X-rays of two patients, and say where their angles tell little about depth.
+
+    Args:
+        xrays: views that are to be reconstructed together.
 
     Returns:
         Warnings; empty where all is well.
@@ -146,19 +143,18 @@ def _read_picture(path: Path, invert: bool) -> Film:
     name = path.name.lower()
     suffix = next((end for end in (*PICTURES, *IMAGES_WITH_SPACING) if name.endswith(end)), None)
     if suffix is None:
-        known = " ".join((*PICTURES, *IMAGES_WITH_SPACING))
-        raise InputError(f"{path}: not a DICOM file, and not one of {known}")
+        raise InputError(f"{path}: not a DICOM file, and not one of {' '.join((*PICTURES, *IMAGES_WITH_SPACING))}")
     image = read_quietly(path)
     if image is None:
         raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
     pixels = _plane(image, path)
     values, valid, notes = grey(pixels, str(path))
-    known = {"pixel_mm": image.GetSpacing()[1::-1]} if suffix in IMAGES_WITH_SPACING else {}
+    known = Known(pixel_mm=image.GetSpacing()[1::-1]) if suffix in IMAGES_WITH_SPACING else Known()
     if pixels.dtype == np.uint8:
         notes += ("8-bit image: fine contrast is lost",)
     if suffix in (".jpg", ".jpeg"):
         notes += ("lossy compression",)
-    if known.get("pixel_mm") == (1.0, 1.0):
+    if known.pixel_mm == (1.0, 1.0):
         notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
     return Film(-values if invert else values, str(path), valid, known, warnings=notes)
 
@@ -177,9 +173,9 @@ def _plane(image: sitk.Image, path: Path) -> np.ndarray:
     )
 
 
-def _first(*choices: tuple[float | None, str]) -> tuple[float | None, str]:
-    """The first value that is known, with its origin."""
-    return next((choice for choice in choices if choice[0] is not None), (None, "default"))
+def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:
+    """The first value that is known, and its origin."""
+    return next(((value, origin) for origin, value in choices if value is not None), (None, "default"))
 
 
 def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
@@ -193,61 +189,55 @@ def _angle_notes(tag: float | None, user: float | None, default: float | None) -
 
 def _with_distances(
     film: Film, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
-) -> tuple[Film, tuple[float, float]]:
+) -> tuple[Film, Pair]:
     """(source-axis, source-detector) in mm; a missing axis keeps the preset's distance from patient to detector."""
     known = film.known
-    detector, origins["source_detector_mm"] = _first(
-        (overrides.source_detector_mm, "user"),
-        (known.get("source_detector_mm"), "tag"),
-        (machine.source_detector_mm, "default"),
+    found, origins["source_detector_mm"] = _first(
+        ("user", overrides.source_detector_mm), ("tag", known.source_detector_mm)
     )
-    by_ratio = detector / known["magnification"] if "magnification" in known else None
+    detector = machine.source_detector_mm if found is None else found
+    found, origins["source_axis_mm"] = _first(
+        ("user", overrides.source_axis_mm),
+        ("tag", known.source_axis_mm),
+        ("tag", detector / known.magnification if known.magnification else None),
+    )
     gap = machine.source_detector_mm - machine.source_axis_mm
     by_preset = (
         detector - gap if detector > 2.0 * gap else detector * machine.source_axis_mm / machine.source_detector_mm
     )
-    axis, origins["source_axis_mm"] = _first(
-        (overrides.source_axis_mm, "user"),
-        (known.get("source_axis_mm"), "tag"),
-        (by_ratio, "tag"),
-        (by_preset, "default"),
-    )
-    for name, value in (("source_detector_mm", detector), ("source_axis_mm", axis)):
-        if origins[name] == "default":
-            film = film.warned(f"{name.replace('_mm', '').replace('_', '-')} distance unknown: {value:g} mm assumed")
+    axis = by_preset if found is None else found
+    for name, value in (("source-detector", detector), ("source-axis", axis)):
+        if origins[f"{name.replace('-', '_')}_mm"] == "default":
+            film = film.warned(f"{name} distance unknown: {value:g} mm assumed")
     return film, (axis, detector)
 
 
-def _with_spacing(
-    film: Film, overrides: GeometryOverrides, distances: tuple[float, float], origins: dict[str, str]
-) -> Film:
-    """The film with ``pixel_mm`` on the detector plane known."""
-    axis, detector = distances
+def _with_spacing(film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str]) -> Film:
+    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane."""
     origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
+    pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
     if overrides.spacing_mm is not None:
-        given = np.broadcast_to(np.asarray(overrides.spacing_mm, dtype=float), 2)
-        return replace(film, known={**film.known, "pixel_mm": tuple(given.tolist())})
-    if "pixel_mm" in film.known:
-        return film
-    if "pixel_at_patient_mm" not in film.known:
-        raise InputError(f"{film.source}: the pixel spacing is unknown; give it with --spacing (mm on the detector)")
-    on_detector = tuple(value * detector / axis for value in film.known["pixel_at_patient_mm"])
-    return replace(film, known={**film.known, "pixel_mm": on_detector})
+        given = overrides.spacing_mm
+        pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
+    elif pixel_mm is None and at_patient is not None:
+        magnification = distances[1] / distances[0]
+        pixel_mm = (at_patient[0] * magnification, at_patient[1] * magnification)
+    return replace(film, known=replace(film.known, pixel_mm=pixel_mm))
 
 
 def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:
     """The film turned into the convention of ``geometry.View``, with the user's corrections on top."""
-    film, by_tag = oriented(film, angle_deg, float(film.known.get("tilt_deg", 0.0)))
+    film, by_tag = oriented(film, angle_deg, film.known.tilt_deg or 0.0)
     corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0
     origins["orientation"] = "user" if corrected else "tag" if by_tag else "default"
     if origins["orientation"] == "default":
         film = film.warned(_assumed_orientation(angle_deg))
     film = film.rotated(overrides.rotate_quarters)
     film = film.flipped(1) if overrides.flip_horizontal else film
-    origins["offset_mm"] = "tag" if "offset_mm" in film.known else "default"
+    origins["offset_mm"] = "default" if film.known.offset_mm is None else "tag"
     if overrides.offset_mm is not None:
         origins["offset_mm"] = "user"
-        film = replace(film, offset_mm=tuple(map(float, overrides.offset_mm)))
+        film = replace(film, known=replace(film.known, offset_mm=overrides.offset_mm))
     return film
 
 

@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from clsdm.errors import InputError
+from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
+from clsdm.nets.blocks import space_to_depth
 from clsdm_trainer.augment import Pose, place
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
@@ -122,6 +125,20 @@ def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.devi
     save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float()})
 
 
+@torch.no_grad()
+def block_statistics(store: Store, factor: int, limit: int = 128) -> tuple[Tensor, Tensor]:
+    """Mean (factor³,) and covariance of the blocks of voxels in the training volumes (at most ``limit`` of them)."""
+    count, total, products = 0, 0.0, 0.0
+    for case in store.cases("train")[:limit]:
+        unit = hu_to_unit(torch.from_numpy(np.array(store.volume(case))).double())[None, None]
+        inside = slice(store.margin, store.margin + store.grid.size)
+        inner = unit[:, :, inside, inside, inside]
+        blocks = space_to_depth(inner, factor)[0].flatten(1)  # (factor³, blocks)
+        count, total, products = count + blocks.shape[1], total + blocks.sum(1), products + blocks @ blocks.T
+    mean = total / count
+    return mean, products / count - mean[:, None] * mean[None, :]
+
+
 def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabric: Fabric, report: Report) -> Runner:
     """A stage ready to run, with what earlier stages learned in place.
 
@@ -133,6 +150,8 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
     model = CLSDM(config.model).to(fabric.device)
     for earlier in list(STAGES)[: list(STAGES).index(name)]:
         load_stage(model, folder, earlier)
+    if name == "autoencoder" and config.model.autoencoder.shortcut:
+        model.autoencoder.start_from_blocks(*block_statistics(store, config.model.autoencoder.factor))
     stage = STAGES[name](model, config)
     data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
     validation = fixed_batches(store, config.model, "val", 2, fabric.device)

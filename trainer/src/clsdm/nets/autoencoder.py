@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import Attention, ResBlock3D, Upsample, conv, depth_to_space, norm, space_to_depth
+from clsdm.nets.blocks import Attention, ResBlock3D, Upsample, conv, depth_to_space, norm, space_to_depth, zeroed
+
+INITIAL_LOG_VARIANCE = -8.0
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class AutoencoderConfig:
     """Sizes of the autoencoder; ``channels`` has one entry per resolution, finest first.
 
     ``narrow_upsample`` lets each up-sampling convolution also reduce the width, which halves the decoder's arithmetic at
-    the finer level; the published network does not.
+    the finer level; the published network does not. ``shortcut`` adds to encoder and decoder the linear map between a
+    latent voxel and the block of voxels under it (residual autoencoding, Chen et al. 2024, DC-AE): training starts where
+    a principal component analysis of blocks would end, and a mean of latents decodes to nearly the mean of volumes.
     """
 
     stem: Literal["conv", "space-to-depth"] = "space-to-depth"
@@ -29,6 +34,7 @@ class AutoencoderConfig:
     latent_channels: int = 8
     attention: bool = False
     narrow_upsample: bool = True
+    shortcut: bool = True
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -129,15 +135,55 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(config)
         self.quantise = conv(3, 2 * config.latent_channels, 2 * config.latent_channels, kernel=1)
         self.unquantise = conv(3, config.latent_channels, config.latent_channels, kernel=1)
+        self.to_latent = self.from_latent = None
+        if config.shortcut:
+            voxels = config.factor**3
+            self.to_latent = conv(3, voxels, config.latent_channels, kernel=1)
+            self.from_latent = conv(3, config.latent_channels, voxels, kernel=1)
+            for layer in (self.encoder.out[-1], self.decoder.out[-1]):
+                zeroed(layer)
+
+    @torch.no_grad()
+    def start_from_blocks(self, mean: Tensor, covariance: Tensor) -> None:
+        """Set the linear shortcut to the principal components of blocks of voxels, with unit-variance latents.
+
+        Everything else then adds nothing at first, and the posterior is narrow.
+
+        Args:
+            mean: (factor³,) of the blocks of the training volumes, in the order of ``space_to_depth``.
+            covariance: (factor³, factor³) of them.
+
+        Raises:
+            ValueError: the autoencoder has no shortcut.
+        """
+        if self.to_latent is None or self.from_latent is None:
+            raise ValueError("autoencoder: start_from_blocks needs shortcut=True")
+        count = self.config.latent_channels
+        variance, vectors = torch.linalg.eigh(covariance.double())
+        deviation, basis = variance[-count:].flip(0).clamp_min(1e-12).sqrt(), vectors[:, -count:].flip(1)
+        analysis, synthesis = (basis / deviation).T, basis * deviation
+        for layer, weight, bias in (
+            (self.to_latent, analysis, -analysis @ mean.double()),
+            (self.from_latent, synthesis, mean.double()),
+        ):
+            layer.weight.copy_(weight[..., None, None, None])
+            layer.bias.copy_(bias)
+        self.quantise.bias[:count] = 0.0
+        self.quantise.bias[count:] = INITIAL_LOG_VARIANCE
 
     def encode(self, x: Tensor) -> Posterior:
         """(B, 1, n, n, n) in [-1, 1] -> posterior over (B, C, n/f, n/f, n/f)."""
         mean, log_variance = self.quantise(self.encoder(x)).float().chunk(2, dim=1)
+        if self.to_latent is not None:
+            mean = mean + self.to_latent(space_to_depth(x, self.config.factor)).float()
         return Posterior(mean, log_variance.clamp(-30.0, 20.0))
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, C, m, m, m) -> (B, 1, f m, f m, f m), not clamped."""
-        return self.decoder(self.unquantise(z)).float()
+        unit = self.decoder(self.unquantise(z)).float()
+        if self.from_latent is not None:
+            unit = unit + depth_to_space(self.from_latent(z), self.config.factor).float()
+        return unit
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Posterior]:
         """Round trip; without ``noise`` through the posterior's mean."""

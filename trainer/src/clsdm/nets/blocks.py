@@ -76,18 +76,20 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def space_to_depth(x: Tensor) -> Tensor:
-    """(B, C, z, y, x) -> (B, 8C, z/2, y/2, x/2): each 2³ block becomes channels."""
+def space_to_depth(x: Tensor, factor: int = 2) -> Tensor:
+    """(B, C, z, y, x) -> (B, C factor³, z/factor, y/factor, x/factor): each block of voxels becomes channels."""
     b, c, d, h, w = x.shape
-    return x.view(b, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(
-        b, 8 * c, d // 2, h // 2, w // 2
-    )
+    f = factor
+    blocks = x.view(b, c, d // f, f, h // f, f, w // f, f).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return blocks.reshape(b, c * f**3, d // f, h // f, w // f)
 
 
-def depth_to_space(x: Tensor) -> Tensor:
+def depth_to_space(x: Tensor, factor: int = 2) -> Tensor:
     """The inverse of :func:`space_to_depth`."""
     b, c, d, h, w = x.shape
-    return x.view(b, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // 8, 2 * d, 2 * h, 2 * w)
+    f = factor
+    blocks = x.view(b, c // f**3, f, f, f, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return blocks.reshape(b, c // f**3, f * d, f * h, f * w)
 
 
 def time_embedding(t: Tensor, width: int, max_period: float = 10000.0) -> Tensor:

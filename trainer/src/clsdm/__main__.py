@@ -1,0 +1,7 @@
+"""``python -m clsdm``."""
+
+import sys
+
+from clsdm.cli import main
+
+sys.exit(main())

@@ -1,0 +1,249 @@
+"""From X-rays to a CT volume. This is the page to read first.
+
+X-rays are put on the virtual detector (``xray``), aligned into the CT's latent space with their real geometry
+(``nets.condition``), completed there by sampling (``sampler``) or not, and decoded to HU (``nets.autoencoder``).
+
+Three products, always named: ``mean`` is the decoded posterior mean, closest to the truth on average and smooth where
+two views cannot decide; ``sample`` is one realistic volume among many; ``ensemble`` is the mean of K samples with their
+standard deviation. With each comes the ray coverage (voxels that no ray crossed are unknown however small the spread)
+and the reprojection residual, the only check there is without a CT. Ground truth is not an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsdm import __version__
+from clsdm.bundle import NOTICE, Bundle
+from clsdm.compare import Reprojection, reprojection
+from clsdm.errors import InputError
+from clsdm.geometry import MAX_VIEWS, Cameras, View, voxel_centres
+from clsdm.intensity import unit_to_hu
+from clsdm.model import CLSDM
+from clsdm.nets.condition import Condition, coverage
+from clsdm.progress import Report, silent
+from clsdm.volume import CTVolume
+from clsdm.xray import XRay, cameras_for, preprocess
+from clsdm.xray_io import check_same_patient
+
+Product = Literal["mean", "sample", "ensemble"]
+PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
+SAMPLES_AT_ONCE = 2  # at batch 1 the small convolutions of a CPU are slower than half a batch of 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to reconstruct.
+
+    Attributes:
+        product: "mean", "sample" or "ensemble".
+        steps: evaluations of the denoiser per sample; the model's default if None.
+        samples: K of the ensemble.
+        seed: of the samples.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    product: Product = "mean"
+    steps: int | None = None
+    samples: int = 8
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.product not in PRODUCTS:
+            raise InputError(f"product: expected one of {', '.join(PRODUCTS)}, got {self.product!r}")
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise InputError(f"steps: expected 1 to 1000, got {self.steps}")
+        if not 2 <= self.samples <= 1000:
+            raise InputError(f"samples: an ensemble needs 2 to 1000, got {self.samples}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the X-rays gave.
+
+    Attributes:
+        volume: HU on the model's cube, placed around the isocentre (LPS).
+        coverage: number of views whose measured rays cross each voxel, on the same cube.
+        spread: standard deviation in HU over the samples of an ensemble, else None.
+        residuals: the volume's own projections against the X-rays.
+        warnings: what the user should know.
+        provenance: model, hash, product, seed, steps, software; plain JSON types.
+    """
+
+    volume: CTVolume
+    coverage: CTVolume
+    spread: CTVolume | None
+    residuals: tuple[Reprojection, ...]
+    warnings: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@torch.inference_mode()
+def reconstruct(
+    xrays: Sequence[XRay], bundle: Bundle, options: Options | None = None, report: Report = silent
+) -> Reconstruction:
+    """Reconstruct a CT volume from one to eight X-rays of one patient.
+
+    The same X-rays, bundle, options and device give the same bits.
+
+    Args:
+        xrays: in any order.
+        bundle: the trained model.
+        options: product, steps, seed, device.
+        report: progress; may raise ``Cancelled``.
+
+    Raises:
+        InputError: too many or too few X-rays, of two patients or isocentres, or an unusable image or device.
+    """
+    options = options or Options()
+    warnings = check_xrays(xrays, bundle)
+    device = choose_device(options.device)
+    report("load model", 0, 1)
+    model = bundle.model(device)
+    report("load model", 1, 1)
+    images, cameras = prepare(xrays, model, device)
+    condition = model.align(images, cameras)
+    report("align X-rays", 1, 1)
+    hu, spread = _make(model, condition, options, report)
+    return _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
+
+
+def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
+    """Warnings about a set of X-rays.
+
+    Raises:
+        InputError: they cannot be reconstructed together.
+    """
+    if not 1 <= len(xrays) <= MAX_VIEWS:
+        raise InputError(f"X-rays: expected 1 to {MAX_VIEWS}, got {len(xrays)}")
+    known = [xray for xray in xrays if xray.isocentre_mm is not None]
+    for xray in known[1:]:
+        if not np.allclose(xray.isocentre_mm, known[0].isocentre_mm, atol=1.0):
+            raise InputError(
+                f"{known[0].source} and {xray.source}: their isocentres differ ({known[0].isocentre_mm} and "
+                f"{xray.isocentre_mm} mm LPS); expected exposures around one isocentre"
+            )
+    warnings = [*check_same_patient(xrays), *(f"{x.source}: {text}" for x in xrays for text in x.warnings)]
+    if len(xrays) == 1:
+        warnings.append("only one view: depth along its rays is a guess from other patients")
+    if bundle.manifest.trained_anatomy:
+        warnings.append(f"the model {bundle.manifest.id} has only seen: {bundle.manifest.trained_anatomy}")
+    return tuple(warnings)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to compute on; ``auto`` takes a CUDA GPU where there is one.
+
+    Raises:
+        InputError: unknown, or not on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: cuda was asked for, but torch finds no CUDA GPU; use --device cpu")
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    return torch.device(name)
+
+
+def prepare(xrays: Sequence[XRay], model: CLSDM, device: torch.device) -> tuple[Tensor, Cameras]:
+    """(1, V, 2, size, size) X-rays on the virtual detector, and their cameras."""
+    detector = model.config.detector
+    images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
+    return images, cameras_for([[xray.view for xray in xrays]], detector, device)
+
+
+def _make(model: CLSDM, condition: Condition, options: Options, report: Report) -> tuple[Tensor, Tensor | None]:
+    """(n, n, n) HU of the product, and its spread for an ensemble."""
+    if options.product == "mean":
+        hu = unit_to_hu(model.decode(condition.mean))[0, 0]
+        report("decode", 1, 1)
+        return hu, None
+    count = options.samples if options.product == "ensemble" else 1
+    total, squares = None, None
+    for first in range(0, count, SAMPLES_AT_ONCE):
+        numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
+        for hu in _samples(model, condition, options, numbers, count, report).double():
+            total = hu if total is None else total + hu
+            squares = hu.square() if squares is None else squares + hu.square()
+    mean = total / count
+    if options.product == "sample":
+        return mean.float(), None
+    variance = (squares / count - mean.square()).clamp_min(0.0) * count / (count - 1)
+    return mean.float(), variance.sqrt().float()
+
+
+def _samples(
+    model: CLSDM, condition: Condition, options: Options, numbers: range, count: int, report: Report
+) -> Tensor:
+    """(K, n, n, n) HU of the samples with these numbers; each has its own noise, whatever it is drawn beside."""
+    noise = torch.stack([sample_noise(model, options.seed, number) for number in numbers]).to(condition.mean)
+    repeated = Condition(*(part.expand(len(noise), *part.shape[1:]) for part in (condition.features, condition.mean)))
+    steps = options.steps or model.config.process.steps
+
+    def tick(done: int, total: int) -> None:
+        report("sample", numbers.start * steps + done * len(noise), count * steps)
+
+    hu = unit_to_hu(model.decode(model.draw(repeated, noise, steps, tick)))[:, 0]
+    report("decode", numbers.stop, count)
+    return hu
+
+
+def sample_noise(model: CLSDM, seed: int, number: int) -> Tensor:
+    """(C, m, m, m) unit Gaussian noise that depends on seed and number only, drawn on the CPU for every device."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, number))))
+    return torch.from_numpy(generator.standard_normal(model.latent_shape, dtype=np.float32))
+
+
+def ray_coverage(images: Tensor, cameras: Cameras, model: CLSDM) -> Tensor:
+    """(n, n, n) number of views that measured a ray through each voxel's centre."""
+    grid = model.config.grid
+    points = voxel_centres(grid.size, grid.spacing_mm, images.device).view(-1, 3)
+    return coverage(images[:, :, 1], cameras.project(points)[0])[0].sum(0).view(*[grid.size] * 3)
+
+
+def _placed(
+    xrays: Sequence[XRay],
+    bundle: Bundle,
+    options: Options,
+    device: torch.device,
+    cubes: tuple[Tensor, Tensor | None, Tensor],
+    warnings: tuple[str, ...],
+) -> Reconstruction:
+    """The cubes (HU, spread, coverage) in the patient's coordinates, checked against the X-rays."""
+    manifest = bundle.manifest
+    centre = next((xray.isocentre_mm for xray in xrays if xray.isocentre_mm is not None), (0.0, 0.0, 0.0))
+    volume, spread, covered = (
+        None if cube is None else CTVolume.on_grid(cube.cpu().numpy(), manifest.model.grid, centre) for cube in cubes
+    )
+    residuals = tuple(reprojection(volume, xrays, manifest.model.detector))
+    provenance = {
+        "notice": NOTICE,
+        "software": f"clsdm {__version__}",
+        "model": manifest.id,
+        "model_version": manifest.version,
+        "model_sha256": bundle.hash,
+        "product": options.product,
+        "seed": None if options.product == "mean" else options.seed,
+        "samples": options.samples if options.product == "ensemble" else None,
+        "steps": None if options.product == "mean" else options.steps or manifest.model.process.steps,
+        "device": device.type,
+        "isocentre_lps_mm": list(centre),
+        "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
+    }
+    return Reconstruction(volume, covered, spread, residuals, warnings, provenance)
+
+
+def describe(view: View) -> dict[str, Any]:
+    """The geometry of a view as plain JSON types."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(view).items()}

@@ -1,0 +1,154 @@
+"""A recipe and a store so small that a training step takes milliseconds, and the steps that many tests share.
+
+Run as a script it trains one stage or several in a process of its own, for the tests of signals and of two processes:
+``python tiny.py STORE RUN STEPS STAGE [STAGE ...]``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from clsdm.volume import Grid
+from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.config import RunConfig
+from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
+from clsdm_trainer.loop import CHECKPOINT, Runner
+from clsdm_trainer.recipe import build_runner, train_stage
+
+GRID, MARGIN = Grid(16, 24.0), 2
+SPLIT_OF = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test"}
+STAGE_NAMES = ("autoencoder", "alignment", "diffusion")
+# 12 and 24 channels make groups of three: with one channel a group, a bias before the normalisation would be idle.
+MODEL: dict[str, Any] = {
+    "grid": {"size": GRID.size, "spacing_mm": GRID.spacing_mm},
+    "detector": {"size": 32, "field_mm": 480.0},
+    "autoencoder": {"channels": [12, 24], "latent_channels": 4},
+    "condition": {
+        "image_channels": [12, 24],
+        "features": 12,
+        "fused": 12,
+        "folded": 4,
+        "channels": [24, 24],
+        "condition_channels": 4,
+        "contrast_channels": 8,
+    },
+    "denoiser": {"channels": [24, 24], "attention": [False, True]},
+    "process": {"steps": 2},
+}
+STAGE: dict[str, Any] = {
+    "steps": 6,
+    "batch": 2,
+    "optimiser": {"lr": 1e-3, "warmup_steps": 2, "weight_decay": 0.01},
+    "validate_every": 3,
+    "checkpoint_every": 3,
+    "precision": "32-true",
+}
+
+
+def tiny_config(*, seed: int = 0, model: dict[str, Any] | None = None, **changes: Any) -> RunConfig:  # noqa: ANN401
+    """The recipe; ``changes`` go to every stage, those of the autoencoder's GAN only to it.
+
+    Args:
+        seed: of the run.
+        model: replaces sections of the model.
+        **changes: fields of the stages.
+    """
+    special = ("adversarial_start", "adversarial_weight", "blur_probability")
+    own = {name: changes.pop(name) for name in special if name in changes}
+    stage = {**STAGE, **changes}
+    table = {"name": "tiny", "seed": seed, "model": {**MODEL, **(model or {})}}
+    return RunConfig.model_validate(
+        {**table, "autoencoder": {**stage, **own}, "alignment": {**stage, "positions": 16}, "diffusion": stage}
+    )
+
+
+def phantom_hu(random: np.random.Generator, grid: Grid = padded_grid(GRID, MARGIN)) -> np.ndarray:
+    """(z, y, x) int16: a body with a dense ellipsoid at the left and a lung at the right, each a little different."""
+    axis_mm = (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing_mm
+    z, y, x = np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij")
+    wide, deep, high = random.uniform(0.85, 1.15, 3) * (150.0, 100.0, 170.0)
+    hu = np.where((x / wide) ** 2 + (y / deep) ** 2 + (z / high) ** 2 < 1, 40.0, -1000.0)
+    centre = random.uniform(-12.0, 12.0, 3)
+    hu[((x - 60 - centre[0]) / 50) ** 2 + ((y + 20) / 40) ** 2 + ((z - 50 - centre[2]) / 60) ** 2 < 1] = 900.0
+    hu[((x + 60) / 45) ** 2 + ((y - 10 - centre[1]) / 45) ** 2 + ((z + 40) / 70) ** 2 < 1] = -800.0
+    return hu.astype(np.int16)
+
+
+def tiny_store(folder: Path, split_of: dict[str, str] | None = None, seed: int = 1) -> Store:
+    """Five patients, written and opened: three to train on, one to validate, one to test."""
+    split_of = SPLIT_OF if split_of is None else split_of
+    random = np.random.default_rng(seed)
+    cases = []
+    for name, split in split_of.items():
+        path = folder / "volumes" / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, phantom_hu(random))
+        sha256 = sha256_of(path)
+        cases.append(
+            Case(name, f"patient-{name}", split, f"volumes/{name}.npy", sha256, f"{name}.nii", sha256, (0, 0, 0), 1.0)
+        )
+    write_manifest(folder, GRID, MARGIN, cases, {"placement": "body", "background": "keep"})
+    return Store.open(folder)
+
+
+def cpu_fabric(config: RunConfig, name: str, devices: int = 1) -> Fabric:
+    """The engine for a stage, on the CPU."""
+    precision = getattr(config, name).precision
+    strategy = "ddp" if devices > 1 else "auto"
+    fabric = Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def tiny_runner(config: RunConfig, name: str, store: Store, folder: Path) -> Runner:
+    """A stage of the run in ``folder``, continued where it stands there."""
+    return build_runner(config, name, store, folder, cpu_fabric(config, name), lambda record: None)
+
+
+def train(config: RunConfig, store: Store, folder: Path, *names: str) -> None:
+    """Train whole stages, one after the other."""
+    for name in names:
+        assert train_stage(config, name, store, folder, cpu_fabric(config, name), lambda record: None)
+
+
+def run_to(runner: Runner, step: int) -> bool:
+    """Train until ``step`` steps are done."""
+    return runner.run(lambda: runner.progress.step >= step)
+
+
+def checkpoint(folder: Path, name: str) -> dict[str, Any]:
+    """A stage's checkpoint without the times in it."""
+    state = load_state(folder / name / CHECKPOINT)
+    state["progress"].pop("seconds")
+    return state
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:  # noqa: ANN401 - any nesting
+    """Paths at which two nested structures of tensors and plain values are not the same to the bit."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [where]
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return [path for key in a for path in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        return [path for index in range(len(a)) for path in differences(a[index], b[index], f"{where}/{index}")]
+    return [] if type(a) is type(b) and a == b else [where]
+
+
+def main(store: str, run: str, steps: str, *names: str) -> None:
+    """Train stages to their end in this process (or in those of a launcher that set WORLD_SIZE)."""
+    config = tiny_config(steps=int(steps), accumulate=2, adversarial_start=1)
+    for name in names:
+        fabric = cpu_fabric(config, name, int(os.environ.get("WORLD_SIZE", "1")))
+        train_stage(config, name, Store.open(store), Path(run), fabric, lambda record: None)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
