@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,17 +22,23 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from clsdm.errors import InputError
+from clsdm.files import written_together
 from clsdm.intensity import WINDOW_HU
 from clsdm.model import CLSDM, ModelConfig
 from clsdm.structure import from_plain, to_plain
-from clsdm.volume import write_atomically
 
 SCHEMA = 1
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
 MAX_FILE_BYTES = 4 * 1024**3
+MAX_GRID, MAX_DETECTOR = 512, 4096
 NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 Encoding = Literal["float32", "float16", "int8"]
+
+
+def patient_mark(patient: str) -> str:
+    """One-way mark of a (de-identified) patient id."""
+    return hashlib.sha256(f"clsdm-patient:{patient}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Manifest:
         model: sizes of its networks, grid and detector.
         encoding: how weights are stored; ``int8`` keeps one scale per output channel.
         trained_presets: geometry presets it has seen.
+        trained_patients: :func:`patient_mark` of each patient it was trained or selected on, so that an evaluation can
+            refuse them.
         trained_anatomy: what body region it has seen, in words.
         default_product: what ``reconstruct`` makes unless asked otherwise.
     """
@@ -68,6 +77,7 @@ class Manifest:
     model: ModelConfig
     encoding: Encoding
     trained_presets: tuple[str, ...] = ()
+    trained_patients: tuple[str, ...] = ()
     trained_anatomy: str = ""
     default_product: Literal["mean", "sample", "ensemble"] = "mean"
     notice: str = NOTICE
@@ -103,7 +113,7 @@ class Bundle:
         manifest_name = f"{path}/{MANIFEST}"
         try:
             table = json.loads(read(MANIFEST).decode("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{manifest_name}: not JSON ({error})") from None
         if not isinstance(table, dict) or table.get("schema") != SCHEMA:
             found = table.get("schema") if isinstance(table, dict) else table
@@ -116,6 +126,7 @@ class Bundle:
         manifest = from_plain(Manifest, table, manifest_name)
         if manifest.window_hu != WINDOW_HU:
             raise InputError(f"{manifest_name}: window_hu is {manifest.window_hu}, this program works with {WINDOW_HU}")
+        _check_sizes(manifest.model, f"{manifest_name}: model")
         bundle = cls(path, manifest, files, figures, read)
         bundle.verify()
         return bundle
@@ -129,7 +140,10 @@ class Bundle:
         if WEIGHTS not in self.files:
             raise InputError(f"{self.path}/{MANIFEST}: files: {WEIGHTS} is missing")
         for name, entry in self.files.items():
-            found = hashlib.sha256(self.read(name)).hexdigest()
+            data = self.read(name)
+            if len(data) != entry.bytes:
+                raise InputError(f"{self.path}/{name}: has {len(data)} bytes, the manifest says {entry.bytes}")
+            found = hashlib.sha256(data).hexdigest()
             if found != entry.sha256:
                 raise InputError(f"{self.path}/{name}: SHA-256 is {found}, the manifest says {entry.sha256}")
 
@@ -149,12 +163,39 @@ class Bundle:
             weights = decode_weights(load(self.read(WEIGHTS)))
         except SafetensorError as error:
             raise InputError(f"{where}: not safetensors ({error})") from None
-        model = CLSDM(self.manifest.model)
+        except RuntimeError as error:
+            raise InputError(f"{where}: the scales of its int8 weights do not fit ({_last_line(error)})") from None
+        bad = next((name for name, value in weights.items() if not bool(value.isfinite().all())), None)
+        if bad is not None:
+            raise InputError(f"{where}: {bad} holds NaN or infinite values")
+        try:
+            model = CLSDM(self.manifest.model)
+        except (ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
+            raise InputError(f"{self.path}/{MANIFEST}: model: cannot be built ({_last_line(error)})") from None
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
-            raise InputError(f"{where}: does not fit its configuration ({str(error).splitlines()[-1].strip()})") from None
+            raise InputError(f"{where}: does not fit its configuration ({_last_line(error)})") from None
         return model.to(device).eval().requires_grad_(False)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
+def _check_sizes(model: ModelConfig, where: str) -> None:
+    """Refuse sizes that no model has, before they are multiplied."""
+    for name, value, most in (("grid", model.grid.size, MAX_GRID), ("detector", model.detector.size, MAX_DETECTOR)):
+        if not 1 < value <= most:
+            raise InputError(f"{where}.{name}.size: expected 2 to {most}, found {value}")
+    for name, mm in (("grid.spacing_mm", model.grid.spacing_mm), ("detector.field_mm", model.detector.field_mm)):
+        if mm <= 0.0:
+            raise InputError(f"{where}.{name}: expected a positive length, found {mm:g}")
+    factor = model.autoencoder.factor
+    if factor < 1 or model.grid.size % factor:
+        raise InputError(f"{where}.autoencoder: reduces by {factor:g}, which does not divide {model.grid.size} voxels")
+    if model.process.steps < 1:
+        raise InputError(f"{where}.process.steps: expected at least 1, found {model.process.steps}")
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401 - untrusted JSON
@@ -200,7 +241,7 @@ def _read_from_zip(path: Path, name: str) -> bytes:
             return archive.read(name)
     except KeyError:
         raise InputError(f"{path}: holds no {name}; the bundle is incomplete") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
         raise InputError(f"{path}: {name} cannot be read ({error})") from None
 
 
@@ -216,8 +257,9 @@ def write_bundle(
     files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
     table = to_plain(manifest) | {"files": files, "figures": figures}
     contents[MANIFEST] = (json.dumps(table, indent=1) + "\n").encode("utf-8")
-    for name, data in contents.items():
-        write_atomically(folder / name, lambda path, data=data: path.write_bytes(data))
+    with written_together(folder) as scratch:
+        for name, data in contents.items():
+            (scratch / name).write_bytes(data)
     return Bundle.open(folder)
 
 

@@ -1,7 +1,8 @@
 """The command line ``clsdm``: project, reconstruct, compare, bundle.
 
-Exit codes: 0 done, 2 the input cannot be used (one line says why), 3 cancelled. With ``--json``, and always for
-``clsdm reconstruct request.json``, progress and result are JSON lines on standard output.
+Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
+program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
+standard output.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import argparse
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clsdm import __version__
+from clsdm import __version__, cli_help
 from clsdm.bundle import NOTICE, Bundle, default_bundle_path
 from clsdm.errors import Cancelled, InputError
 from clsdm.geometry import PRESETS
@@ -44,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="clsdm", description=f"Reconstruct a CT volume from a few X-ray images. {NOTICE}"
+        prog="clsdm",
+        description=f"Reconstruct a CT volume from a few X-ray images. {NOTICE}",
+        epilog=f"{cli_help.OVERVIEW}\n{cli_help.EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"clsdm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -55,8 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:  # noqa: ANN401
-    parser = commands.add_parser(name, help=text, description=text)
+def _command(commands: Any, name: str, run: Callable[..., Any], text: str, examples: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"{examples}\n{cli_help.EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
@@ -64,7 +75,8 @@ def _command(commands: Any, name: str, run: Callable[..., Any], text: str) -> ar
 
 
 def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
-    parser = _command(commands, "project", _project, "Make X-rays of a CT: DICOM DX with full geometry, PNG previews.")
+    text = "Make X-rays of a CT: DICOM DX with full geometry, PNG previews."
+    parser = _command(commands, "project", _project, text, cli_help.PROJECT)
     parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or folder with one DICOM series")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
     parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], metavar="DEG",
@@ -77,14 +89,15 @@ def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
 
 
 def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
-    parser = _command(commands, "reconstruct", _reconstruct, "Reconstruct a CT volume from X-rays of one patient.")
+    text = "Reconstruct a CT volume from one to eight X-rays of one patient."
+    parser = _command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
     parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
     parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
     parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
     parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
     parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
-    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), default=None,
-                        help="posterior mean, one sample, or mean and spread of samples (default: the model's)")  # fmt: skip
+    products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
+    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
     parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
@@ -103,14 +116,15 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
 
 
 def _add_compare(commands: Any) -> None:  # noqa: ANN401
-    parser = _command(commands, "compare", _compare, "Compare a reconstruction with the CT and with its own X-rays.")
+    text = "Compare a reconstruction with the CT and with its own X-rays."
+    parser = _command(commands, "compare", _compare, text, cli_help.COMPARE)
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
     parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
 
 def _add_bundle(commands: Any) -> None:  # noqa: ANN401
-    parser = _command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.")
+    parser = _command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.", cli_help.BUNDLE)
     parser.add_argument("action", choices=("info", "verify"))
     parser.add_argument("bundle", nargs="?", help="folder or archive (default: the embedded one)")
 
@@ -135,12 +149,22 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm import request
 
+    _refuse_both(options)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     result, files = request.run(wanted, report)
     for warning in result.warnings:
         _say(options, f"note: {warning}", stream=sys.stderr)
     _say(options, f"{files['volume']}\n{NOTICE}")
     return {"files": files} | request.record(wanted, result)
+
+
+def _refuse_both(options: argparse.Namespace) -> None:
+    """A request file holds everything; what else was asked for would silently be dropped."""
+    given = [
+        name for name in ("frontal", "lateral", "view", "out", "bundle", "product", "steps") if getattr(options, name)
+    ]
+    if options.request and given:
+        raise InputError(f"{options.request}: a request file leaves no room for --{given[0]}; put it into the file")
 
 
 def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
@@ -163,9 +187,7 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
     return Request(tuple(views), options.out, bundle, options.preset, how)
 
 
-def _view(
-    options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None
-) -> Any:  # noqa: ANN401
+def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
     from clsdm.request import ViewRequest
     from clsdm.xray_io import GeometryOverrides
 
@@ -187,11 +209,14 @@ def _file_and_angle(text: str) -> tuple[str, str, float]:
     try:
         return file, "view", float(angle if colon and file else "none")
     except ValueError:
-        raise InputError(f"--view {text!r}: expected FILE:ANGLE with the angle in degrees, e.g. oblique.dcm:45") from None
+        raise InputError(
+            f"--view {text!r}: expected FILE:ANGLE with the angle in degrees, e.g. oblique.dcm:45"
+        ) from None
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.compare import as_json, compare, write_comparison
+    from clsdm.files import written_together
     from clsdm.request import Request, read_views, recorded
     from clsdm.structure import from_plain
     from clsdm.volume import read_ct
@@ -200,17 +225,20 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     reconstruction = read_ct(volume)
     truth = read_ct(options.ct) if options.ct else None
     made = recorded(volume) or {}
-    xrays = read_views(from_plain(Request, made["request"], str(volume))) if made else []
+    xrays = read_views(from_plain(Request, made["request"], f"record of {volume}: request")) if made else []
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
     comparison = compare(reconstruction, truth, xrays)
     report("compare", 1, 1)
-    provenance = made.get("provenance", {})
-    files = write_comparison(comparison, options.out, provenance)
+    provenance = made.get("provenance")
+    provenance = provenance if isinstance(provenance, dict) else {}
+    with written_together(Path(options.out)) as scratch:
+        written = write_comparison(comparison, scratch, provenance)
+    files = [str(Path(options.out) / file.name) for file in written]
     report("write", 1, 1)
-    _say(options, "\n".join(str(file) for file in files))
-    return {"files": [str(file) for file in files]} | as_json(comparison, provenance)
+    _say(options, "\n".join(files))
+    return {"files": files} | as_json(comparison, provenance)
 
 
 def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -232,7 +260,7 @@ def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  #
 def _failed(as_json: bool, kind: str, message: str, code: int) -> int:
     if as_json:
         print(json.dumps({"error": message, "kind": kind}), flush=True)
-    print(f"clsdm: {message}", file=sys.stderr)
+    print(f"clsdm: {' '.join(message.splitlines())}", file=sys.stderr)
     return code
 
 
@@ -247,16 +275,23 @@ def _progress(as_json: bool, quiet: bool) -> Iterator[Report]:
 
 @contextmanager
 def _cancellable() -> Iterator[None]:
-    """A request to terminate ends like Ctrl-C: temporary files are removed on the way out."""
+    """A request to terminate ends like Ctrl-C: temporary files are removed on the way out.
+
+    Python handles signals in the main thread only; elsewhere the caller cancels by other means.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not stop the cleaning up
         raise Cancelled
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
 
 
 if __name__ == "__main__":

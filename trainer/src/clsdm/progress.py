@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal (with rich, where installed), JSON lines for a calling program, or nothing.
+"""Progress of long work: bars in a terminal (with rich, where installed), JSON lines for a program, or nothing.
 
 Work reports ``(stage, done, total)``; a reporter may raise ``Cancelled``.
 """

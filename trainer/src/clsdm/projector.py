@@ -40,7 +40,9 @@ def project(volume: Tensor, spacing_mm: float, cameras: Cameras) -> Tensor:
     direction = pixels - cameras.source[:, :, None, None]
     axis = (cameras.centre - cameras.source).abs().argmax(-1)
     if bool((axis == 2).any()):
-        raise ValueError("project: a view looks along the patient's long axis; only tilts below 45 degrees are possible")
+        raise ValueError(
+            "project: a view looks along the patient's long axis; only tilts below 45 degrees are possible"
+        )
     images = [
         _project_one(volume[b, 0], spacing_mm, cameras.source[b, v], direction[b, v], int(axis[b, v]))
         for b in range(batch)

@@ -89,7 +89,11 @@ class Reconstruction:
 
 @torch.inference_mode()
 def reconstruct(
-    xrays: Sequence[XRay], bundle: Bundle, options: Options | None = None, report: Report = silent
+    xrays: Sequence[XRay],
+    bundle: Bundle,
+    options: Options | None = None,
+    report: Report = silent,
+    model: CLSDM | None = None,
 ) -> Reconstruction:
     """Reconstruct a CT volume from one to eight X-rays of one patient.
 
@@ -100,16 +104,21 @@ def reconstruct(
         bundle: the trained model.
         options: product, steps, seed, device.
         report: progress; may raise ``Cancelled``.
+        model: the bundle's networks where they are loaded already (``bundle.model(device)``).
 
     Raises:
         InputError: too many or too few X-rays, of two patients or isocentres, or an unusable image or device.
     """
     options = options or Options()
     warnings = check_xrays(xrays, bundle)
+    process = bundle.manifest.model.process
+    if process.kind == "ddpm" and (options.steps or 1) > process.train_steps:
+        raise InputError(f"steps: expected at most the model's {process.train_steps}, got {options.steps}")
     device = choose_device(options.device)
-    report("load model", 0, 1)
-    model = bundle.model(device)
-    report("load model", 1, 1)
+    if model is None:
+        report("load model", 0, 1)
+        model = bundle.model(device)
+        report("load model", 1, 1)
     images, cameras = prepare(xrays, model, device)
     condition = model.align(images, cameras)
     report("align X-rays", 1, 1)
@@ -125,12 +134,12 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
     """
     if not 1 <= len(xrays) <= MAX_VIEWS:
         raise InputError(f"X-rays: expected 1 to {MAX_VIEWS}, got {len(xrays)}")
-    known = [xray for xray in xrays if xray.isocentre_mm is not None]
-    for xray in known[1:]:
-        if not np.allclose(xray.isocentre_mm, known[0].isocentre_mm, atol=1.0):
+    known = [(xray.source, xray.isocentre_mm) for xray in xrays if xray.isocentre_mm is not None]
+    for source, isocentre_mm in known[1:]:
+        if not np.allclose(isocentre_mm, known[0][1], atol=1.0):
             raise InputError(
-                f"{known[0].source} and {xray.source}: their isocentres differ ({known[0].isocentre_mm} and "
-                f"{xray.isocentre_mm} mm LPS); expected exposures around one isocentre"
+                f"{known[0][0]} and {source}: their isocentres differ ({known[0][1]} and {isocentre_mm} mm LPS); "
+                "expected exposures around one isocentre"
             )
     warnings = [*check_same_patient(xrays), *(f"{x.source}: {text}" for x in xrays for text in x.warnings)]
     if len(xrays) == 1:
@@ -170,12 +179,12 @@ def _make(model: CLSDM, condition: Condition, options: Options, report: Report) 
         report("decode", 1, 1)
         return hu, None
     count = options.samples if options.product == "ensemble" else 1
-    total, squares = None, None
+    total = torch.zeros([model.config.grid.size] * 3, dtype=torch.float64, device=condition.mean.device)
+    squares = torch.zeros_like(total)
     for first in range(0, count, SAMPLES_AT_ONCE):
         numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
         for hu in _samples(model, condition, options, numbers, count, report).double():
-            total = hu if total is None else total + hu
-            squares = hu.square() if squares is None else squares + hu.square()
+            total, squares = total + hu, squares + hu.square()
     mean = total / count
     if options.product == "sample":
         return mean.float(), None
@@ -223,9 +232,11 @@ def _placed(
     """The cubes (HU, spread, coverage) in the patient's coordinates, checked against the X-rays."""
     manifest = bundle.manifest
     centre = next((xray.isocentre_mm for xray in xrays if xray.isocentre_mm is not None), (0.0, 0.0, 0.0))
-    volume, spread, covered = (
-        None if cube is None else CTVolume.on_grid(cube.cpu().numpy(), manifest.model.grid, centre) for cube in cubes
-    )
+
+    def placed(cube: Tensor) -> CTVolume:
+        return CTVolume.on_grid(cube.cpu().numpy(), manifest.model.grid, centre)
+
+    volume, spread, covered = placed(cubes[0]), None if cubes[1] is None else placed(cubes[1]), placed(cubes[2])
     residuals = tuple(reprojection(volume, xrays, manifest.model.detector))
     provenance = {
         "notice": NOTICE,

@@ -9,13 +9,13 @@ the X-rays again.
 from __future__ import annotations
 
 import json
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from clsdm.bundle import Bundle, default_bundle_path
 from clsdm.errors import InputError
+from clsdm.files import written_together
 from clsdm.geometry import PRESETS
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
@@ -41,7 +41,7 @@ class ViewRequest:
     file: str
     angle_deg: float | None = None
     default_angle_deg: float | None = None
-    geometry: GeometryOverrides = GeometryOverrides()
+    geometry: GeometryOverrides = field(default_factory=GeometryOverrides)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Request:
     out: str
     bundle: str | None = None
     preset: str = "chest"
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ def read_request(path: str | Path) -> Request:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     return from_plain(Request, data, str(path))
 
@@ -96,9 +96,7 @@ def read_views(request: Request) -> list[XRay]:
         InputError: one of them cannot be used.
     """
     return [
-        read_xray(
-            view.file, view.angle_deg, view.geometry, request.preset, default_angle_deg=view.default_angle_deg
-        )
+        read_xray(view.file, view.angle_deg, view.geometry, request.preset, default_angle_deg=view.default_angle_deg)
         for view in request.views
     ]
 
@@ -175,17 +173,11 @@ def companions(volume: Path) -> dict[str, Path]:
 
 
 def _write_together(files: dict[str, Path], volumes: dict[str, CTVolume], text: dict[str, Any]) -> None:
-    """Write into a temporary folder on the same disk first, so that nothing half-written is ever left."""
-    folder = files["volume"].parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=folder) as scratch:
-            for role, volume in volumes.items():
-                write_ct(volume, Path(scratch) / files[role].name)
-            content = json.dumps(text, indent=1, allow_nan=False) + "\n"
-            (Path(scratch) / files["record"].name).write_text(content, encoding="utf-8")
-            files["spread"].unlink(missing_ok=True)  # of an earlier ensemble; it would belong to another volume
-            for role in (*volumes, "record"):
-                (Path(scratch) / files[role].name).replace(files[role])
-    except OSError as error:
-        raise InputError(f"{files['volume']}: cannot be written ({error.strerror or error})") from error
+    """All of the files or none, and no ``spread`` of an earlier ensemble, which would belong to another volume."""
+    content = json.dumps(text, indent=1, allow_nan=False) + "\n"
+    with written_together(files["volume"].parent) as scratch:
+        for role, volume in volumes.items():
+            write_ct(volume, scratch / files[role].name)
+        (scratch / files["record"].name).write_text(content, encoding="utf-8")
+        if "spread" not in volumes:
+            files["spread"].unlink(missing_ok=True)

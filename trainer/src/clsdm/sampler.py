@@ -48,7 +48,9 @@ def sample_flow(velocity: Predict, start: Tensor, steps: int, tick: Tick = silen
     return x
 
 
-def sample_dpmpp_2m(noise: Predict, schedule: DiffusionSchedule, start: Tensor, steps: int, tick: Tick = silent) -> Tensor:
+def sample_dpmpp_2m(
+    noise: Predict, schedule: DiffusionSchedule, start: Tensor, steps: int, tick: Tick = silent
+) -> Tensor:
     """DPM-Solver++ 2M (Lu et al. 2022, algorithm 2) for a noise-predicting network.
 
     Args:
@@ -67,7 +69,8 @@ def sample_dpmpp_2m(noise: Predict, schedule: DiffusionSchedule, start: Tensor, 
     if not 1 <= steps <= schedule.train_steps:
         raise ValueError(f"sampler: expected 1 ... {schedule.train_steps} steps, got {steps}")
     alphas = schedule.alphas_cumprod(start.device)
-    indices = torch.linspace(schedule.train_steps - 1, 0, steps + 1, device=start.device).round().long()[:-1]
+    # Whole numbers throughout: rounding would name a step twice where steps = train_steps, and divide 0 by 0 below.
+    indices = (schedule.train_steps - 1) * torch.arange(steps, 0, -1, device=start.device) // steps
     alpha, sigma = alphas[indices].sqrt(), (1.0 - alphas[indices]).sqrt()
     log_snr = (alpha / sigma).log()
     x, previous, data = start, start, start

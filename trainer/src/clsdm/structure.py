@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, TypeVar
@@ -42,7 +43,7 @@ def from_plain(kind: type[Target], data: Any, where: str) -> Target:  # noqa: AN
             raise InputError(f"{where}.{name}: missing")
     try:
         return kind(**values)
-    except ValueError as error:
+    except (ValueError, InputError) as error:  # of __post_init__, which does not know the file
         raise InputError(f"{where}: {error}") from None
 
 
@@ -57,14 +58,33 @@ def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _value(next(each for each in arguments if each is not type(None)), value, where)
+        return _value(_alternative(arguments, value), value, where)
     if origin in (tuple, list):
         return _sequence(origin, arguments, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float:
+        return _finite(value, where)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{where}: expected {kind.__name__}, found {value!r}")
     return value
+
+
+def _alternative(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    """Which kind of a union is meant: the sequence for a list, else the first that is none."""
+    listed = isinstance(value, (list, tuple))
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    return next((kind for kind in kinds if (typing.get_origin(kind) in (tuple, list)) == listed), kinds[0])
+
+
+def _finite(value: Any, where: str) -> float:  # noqa: ANN401
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InputError(f"{where}: expected float, found {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(f"{where}: expected a finite number, found {number}")
+    return number
 
 
 def _sequence(origin: Any, arguments: tuple[Any, ...], value: Any, where: str) -> Any:  # noqa: ANN401

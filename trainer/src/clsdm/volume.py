@@ -6,8 +6,11 @@ order of the file. The canonical cube has its axes along LPS, so that array orde
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import math
 import os
+import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +24,9 @@ from clsdm.intensity import WINDOW_HU
 
 BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
+
+WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+"""Formats that keep a volume in one file; .mhd and .nhdr keep the voxels in a second one, which a rename would lose."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ def read_ct(path: str | os.PathLike[str]) -> CTVolume:
         image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
+    if nans := _nans_in_nifti(path):
+        raise InputError(f"{path}: {nans} voxels are NaN or infinite; expected HU")
     ct = CTVolume.from_sitk(image, str(path))
     low, high = float(ct.hu.min()), float(ct.hu.max())
     if min(ct.hu.shape) < 4:
@@ -130,6 +138,25 @@ def _read_series(folder: Path) -> sitk.Image:
     return reader.Execute()
 
 
+def _nans_in_nifti(path: Path) -> int:
+    """How many voxels of a floating-point NIfTI file are not finite: ITK's reader silently makes them 0, which is water."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return 0
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        header = file.read(540)
+        order = "<" if header[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
+        first = struct.unpack_from(order + "i", header)[0] == 348
+        (kind,) = struct.unpack_from(order + "h", header, 70 if first else 12)
+        if kind not in (16, 64):  # float32, float64
+            return 0
+        (start,) = struct.unpack_from(order + ("f" if first else "q"), header, 108 if first else 168)
+        file.seek(int(start))
+        data = file.read()
+    voxel = np.dtype(order + ("f4" if kind == 16 else "f8"))
+    values = np.frombuffer(data, voxel, len(data) // voxel.itemsize)
+    return int((~np.isfinite(values)).sum())
+
+
 def _reason(error: Exception) -> str:
     """The last telling line of an ITK message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -143,7 +170,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
         InputError: the file cannot be written (no such folder, no permission, disk full).
     """
     path = Path(path)
-    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
+    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=path.parent) as folder:
@@ -151,6 +179,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
             write(temporary)
             os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
         raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
@@ -158,12 +189,28 @@ def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = Fal
     """Write to NIfTI, NRRD or MetaImage; HU rounded to int16 unless ``decimals``.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the format keeps a volume in two files or is unknown, or the file cannot be written.
     """
+    if not Path(path).name.lower().endswith(WRITABLE_SUFFIXES):
+        raise InputError(
+            f"{path}: a volume can be written as {', '.join(WRITABLE_SUFFIXES)}; expected such a file name"
+        )
     image = ct.to_sitk()
     if not decimals:
         image = sitk.Cast(sitk.Round(image), sitk.sitkInt16)
-    write_atomically(path, lambda name: sitk.WriteImage(image, str(name), useCompression=True))
+    write_atomically(path, lambda name: _write_and_check(image, name))
+
+
+def _write_and_check(image: sitk.Image, path: Path) -> None:
+    """Write and read back: ITK's NIfTI writer does not notice a full disk.
+
+    Raises:
+        OSError: the file does not hold what was written.
+    """
+    sitk.WriteImage(image, str(path), useCompression=True)
+    written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(path)), image))
+    if not np.array_equal(written, wanted):
+        raise OSError("the file is incomplete; is the disk full?")
 
 
 def body_mask(hu: np.ndarray) -> np.ndarray:

@@ -144,7 +144,9 @@ def cameras_for(views: list[list[View]], detector: Detector, device: torch.devic
     return Cameras.from_views([[detector.view(view) for view in sample] for sample in views], device)
 
 
-def expose(attenuation: Tensor, spacing_mm: float, views: list[list[View]], detector: Detector) -> tuple[Tensor, Cameras]:
+def expose(
+    attenuation: Tensor, spacing_mm: float, views: list[list[View]], detector: Detector
+) -> tuple[Tensor, Cameras]:
     """Take X-rays of canonical cubes, as the networks see them.
 
     Args:

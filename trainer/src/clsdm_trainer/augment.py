@@ -157,7 +157,12 @@ def take_xrays(
     images = images + _parameters(exposures, lambda e: e.noise, unit) * images.amax((-2, -1), keepdim=True) * noise
     mask = panel_mask(views, detector, unit.device) * _collimation(exposures, detector, unit.device)
     image = normalise(images, mask)
-    curve = 2.0 * ((image.clamp(-1.0, 1.5) + 1.0) / 2.0).clamp_min(1e-4) ** _parameters(exposures, lambda e: math.exp(e.gamma), unit) - 1.0
+    curve = (
+        2.0
+        * ((image.clamp(-1.0, 1.5) + 1.0) / 2.0).clamp_min(1e-4)
+        ** _parameters(exposures, lambda e: math.exp(e.gamma), unit)
+        - 1.0
+    )
     kept = _parameters(exposures, lambda e: float(e.kept), unit)
     spoiled = torch.where(_parameters(exposures, lambda e: e.gamma, unit) != 0.0, curve, image)
     return torch.stack((torch.where(mask * kept > 0.5, spoiled, -1.0), mask * kept), dim=2), cameras
@@ -187,6 +192,8 @@ def blur(unit: Tensor, sigma_voxels: Sequence[float]) -> Tensor:
         kernel = kernel / kernel.sum()
         for shape in ((-1, 1, 1), (1, -1, 1), (1, 1, -1)):
             padding = [radius if n == -1 else 0 for n in shape]
-            volume = F.conv3d(volume[None] + 1.0, kernel.view(1, 1, *shape), padding=padding)[0] - 1.0 if sigma else volume
+            volume = (
+                F.conv3d(volume[None] + 1.0, kernel.view(1, 1, *shape), padding=padding)[0] - 1.0 if sigma else volume
+            )
         blurred.append(volume)
     return torch.stack(blurred)

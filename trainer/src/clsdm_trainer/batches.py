@@ -48,7 +48,9 @@ def _normal(random: np.random.Generator, *shape: int) -> Tensor:
 class TrainingData:
     """The training volumes on the device, and batches of them by number."""
 
-    def __init__(self, store: Store, model: ModelConfig, augment: AugmentConfig, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, store: Store, model: ModelConfig, augment: AugmentConfig, seed: int, device: torch.device
+    ) -> None:
         self.hu = store.stack("train").to(device)
         self.model, self.augment, self.seed = model, augment, seed
 
@@ -79,7 +81,9 @@ class TrainingData:
         return int(numpy_generator(self.seed, _VIEW_COUNT_STREAM, micro).choice(counts, p=weights / weights.sum()))
 
 
-def fixed_batches(store: Store, model: ModelConfig, split: str, size: int, device: torch.device, geometry: str = "chest") -> list[Batch]:
+def fixed_batches(
+    store: Store, model: ModelConfig, split: str, size: int, device: torch.device, geometry: str = "chest"
+) -> list[Batch]:
     """The volumes of a split as they are, frontal and lateral, for validation."""
     volumes = store.stack(split)
     batches = []

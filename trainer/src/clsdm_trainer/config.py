@@ -148,6 +148,7 @@ class PlacementConfig(Frozen):
     """How scans become canonical cubes."""
 
     placement: Literal["body", "x2ct"] = "body"
+    background: Literal["keep", "air"] = "keep"
     margin: int = 8
 
 

@@ -18,18 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from clsdm.errors import InputError
+from clsdm.picture import write_png
+from clsdm.volume import write_atomically
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.ema import Ema
 from clsdm_trainer.stages import Stage
 
-CHECKPOINT, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "log.jsonl"
+CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.safetensors", "best.safetensors", "log.jsonl", "validation.png"
 
 
 class NonFiniteLossError(RuntimeError):
@@ -93,7 +96,7 @@ class Runner:
             NonFiniteLossError: the loss blew up.
         """
         with stop_on_signal() as stopped:
-            while self.progress.step < self.config.steps and not (stopped.is_set() or until()):
+            while self.progress.step < self.config.steps and not self._any_asks(stopped.is_set() or until()):
                 started = time.perf_counter()
                 terms = self._step(self.progress.step)
                 self.progress.step += 1
@@ -101,6 +104,11 @@ class Runner:
                 self._after_step(terms, time.perf_counter() - started)
         self._save()
         return self.progress.step >= self.config.steps
+
+    def _any_asks(self, stop: bool) -> bool:
+        """Whether one of the processes was asked to stop: all must leave after the same step, or the rest would wait."""
+        flag = torch.tensor(float(stop), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="max"))
 
     def _step(self, step: int) -> dict[str, Tensor]:
         """One optimiser step of every active player."""
@@ -149,38 +157,38 @@ class Runner:
         images = {} if batch.images is None else {"images": batch.images}
         save_state(culprit, {"step": step, "player": name, "unit": batch.unit, **images})
         raise NonFiniteLossError(
-            f"{self.stage.name}: the loss of {name} is {float(loss)} at step {step}; the batch is in {culprit}"
+            f"{self.stage.name}: the loss of {name} is {float(loss.detach())} at step {step}; the batch is in {culprit}"
         )
 
     def _after_step(self, terms: dict[str, Tensor], seconds: float) -> None:
         step, last = self.progress.step, self.progress.step == self.config.steps
-        record: dict[str, Any] = {
-            "stage": self.stage.name, "step": step, "steps": self.config.steps, "seconds": seconds
-        }
-        if step % 10 == 0 or last:
-            record |= {name: float(value) for name, value in terms.items()}
+        head = {"stage": self.stage.name, "step": step, "steps": self.config.steps, "seconds": seconds}
+        logged = {name: float(value) for name, value in terms.items()} if step % 10 == 0 or last else {}
+        picture = None
         if step % self.config.validate_every == 0 or last:
-            record |= self._validate()
+            scores, picture = self._validate()
+            logged |= scores
         if step % self.config.checkpoint_every == 0:
             self._save()
-        if len(record) > 4 and self.fabric.is_global_zero:
+        if logged and self.fabric.is_global_zero:
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        self.report(record)
+                file.write(json.dumps(head | logged) + "\n")
+        self.report(head | logged | ({} if picture is None else {"picture": picture}))
 
-    def _validate(self) -> dict[str, float]:
-        """Judge the averaged weights on the validation patients and keep the best."""
+    def _validate(self) -> tuple[dict[str, float], np.ndarray | None]:
+        """Judge the averaged weights on the validation patients, keep the best, and leave a picture."""
         if not self.fabric.is_global_zero:
-            return {}
+            return {}, None
         with self.ema.applied(), self.fabric.autocast():
             self.kept.eval()
-            scores = self.stage.validate(self.validation)
+            scores, picture = self.stage.validate(self.validation)
             self.kept.train()
+        write_atomically(self.folder / PICTURE, lambda path: write_png(picture, path))
         score = next(iter(scores.values()))
         if score > self.progress.best:
             self.progress.best = score
             save_state(self.folder / BEST, {"step": self.progress.step, **scores, "weights": self.ema.average})
-        return scores
+        return scores, picture
 
     def _save(self) -> None:
         if not self.fabric.is_global_zero:

@@ -44,7 +44,13 @@ def check_store(store: Store, config: RunConfig) -> None:
         InputError: grid, margin or placement differ.
     """
     if store.grid != config.model.grid:
-        raise InputError(f"{store.folder}: prepared for {store.grid}, the recipe {config.name} needs {config.model.grid}")
+        raise InputError(
+            f"{store.folder}: prepared for {store.grid}, the recipe {config.name} needs {config.model.grid}"
+        )
+    wanted = config.data.model_dump()
+    found = {name: store.margin if name == "margin" else store.settings.get(name) for name in wanted}
+    if found != wanted:
+        raise InputError(f"{store.folder}: prepared with {found}, the recipe {config.name} needs {wanted}")
     for split in ("train", "val"):
         if not store.cases(split):
             raise InputError(f"{store.folder}: no case in split {split!r}")
@@ -159,7 +165,13 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
 
 
 def train_stage(
-    config: RunConfig, name: str, store: Store, folder: Path, fabric: Fabric, report: Report, minutes: float | None = None
+    config: RunConfig,
+    name: str,
+    store: Store,
+    folder: Path,
+    fabric: Fabric,
+    report: Report,
+    minutes: float | None = None,
 ) -> bool:
     """Train one stage, or go on with it, for at most ``minutes``.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from monai.networks.nets import PatchDiscriminator
@@ -49,13 +50,29 @@ class Stage(ABC):
         by which checkpoints are selected."""
 
     @torch.no_grad()
-    def validate(self, batches: list[Batch]) -> dict[str, float]:
-        """Mean PSNR (data range 2500 HU) of every reconstruction over the validation patients."""
+    def validate(self, batches: list[Batch]) -> tuple[dict[str, float], np.ndarray]:
+        """Judge on the validation patients.
+
+        Returns:
+            Mean PSNR (data range 2500 HU) of every reconstruction, and a picture (rows, cols, 3) uint8 of the first
+            patient: truth and reconstructions, axial, coronal and sagittal.
+        """
         scores: dict[str, list[Tensor]] = {}
-        for batch in batches:
+        tiles: list[Tensor] = []
+        for index, batch in enumerate(batches):
             for name, unit in self.estimate(batch).items():
                 scores.setdefault(f"psnr_{name}_db", []).append(psnr_db(unit, batch.unit))
-        return {name: float(torch.cat(values).mean()) for name, values in scores.items()}
+                if not index:
+                    tiles = [*(tiles or [middle_planes(batch.unit)]), middle_planes(unit)]
+        picture = ((torch.cat(tiles) + 1.0) * 127.5).round().byte()[..., None].expand(-1, -1, 3)
+        return {name: float(torch.cat(values).mean()) for name, values in scores.items()}, picture.cpu().numpy()
+
+
+def middle_planes(unit: Tensor) -> Tensor:
+    """(n, 3n) middle axial, coronal and sagittal plane of the first volume (B, 1, n, n, n), superior up."""
+    volume = unit[0, 0].float().clamp(-1.0, 1.0)
+    half = len(volume) // 2
+    return torch.cat((volume[half], volume[:, half].flip(0), volume[:, :, half].flip(0)), dim=1)
 
 
 def freeze(module: nn.Module) -> None:
@@ -156,9 +173,7 @@ class AlignmentPlayer(nn.Module):
             "voxel": (estimate - batch.unit).square().mean(),
             "latent": (condition.mean - latents).square().mean(),
             "contrast": local_and_global_contrast(*projected, positions, config.temperature),
-            "consistency": projection_consistency(
-                estimate, batch.images, batch.cameras, model.config.grid.spacing_mm
-            ),
+            "consistency": projection_consistency(estimate, batch.images, batch.cameras, model.config.grid.spacing_mm),
         }
         loss = sum(getattr(config, f"{name}_weight") * term for name, term in terms.items())
         return {"loss": loss, **terms}

@@ -187,7 +187,9 @@ def parallel_rays(cameras: Cameras, points: Tensor, cube_mm: float) -> tuple[Ten
     """The published lift: rays parallel to the nearest volume axis, the image spanning the cube; no geometry."""
     views_along_y = cameras.right[..., 0, None].abs() > 0.7  # frontal: columns run along x
     horizontal = torch.where(
-        views_along_y, points[:, 0] * cameras.right[..., 0, None].sign(), points[:, 1] * cameras.right[..., 1, None].sign()
+        views_along_y,
+        points[:, 0] * cameras.right[..., 0, None].sign(),
+        points[:, 1] * cameras.right[..., 1, None].sign(),
     )
     vertical = -points[:, 2].expand_as(horizontal)
     where = torch.stack((horizontal, vertical), dim=-1) * (2.0 / cube_mm)

@@ -1,0 +1,47 @@
+"""What ``clsdm --help`` shows below the options: examples and exit codes."""
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  a defect of this program (please report the traceback)
+  2  the input or the call cannot be used; the last line on standard error says why
+  3  cancelled (Ctrl-C or SIGTERM); no partial file is left
+"""
+
+OVERVIEW = """\
+examples:
+  clsdm project ct.nii.gz --preset chest --out xrays
+  clsdm reconstruct --frontal xrays/frontal.dcm --lateral xrays/lateral.dcm --out r.nii.gz
+  clsdm compare r.nii.gz ct.nii.gz --out report
+  clsdm bundle info
+"""
+
+PROJECT = """\
+examples:
+  clsdm project ct.nii.gz --out xrays                          frontal.dcm, lateral.dcm and a PNG of each
+  clsdm project dicom_folder --preset c-arm --angles -30 0 30 90 --out xrays
+"""
+
+RECONSTRUCT = """\
+examples:
+  clsdm reconstruct --frontal pa.dcm --lateral lat.dcm --out r.nii.gz
+  clsdm reconstruct --frontal pa.png --lateral lat.png --spacing 0.4 --source-detector 1800 --out r.nii.gz
+  clsdm reconstruct --view a.dcm:-30 --view b.dcm:60 --product ensemble --samples 16 --out r.nii.gz
+  clsdm reconstruct request.json                               the same for a calling program; JSON lines on stdout
+
+angles: 0 is PA, 180 AP, 90 a left lateral, -90 a right lateral; --view overrules the file, --frontal and --lateral
+do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel), R_spread.nii.gz (of an ensemble)
+and R.json (residuals, warnings, provenance).
+"""
+
+COMPARE = """\
+examples:
+  clsdm compare r.nii.gz ct.nii.gz --out report                against the true CT, and against the X-rays
+  clsdm compare r.nii.gz --out report                          against the X-rays alone, named in r.json
+"""
+
+BUNDLE = """\
+examples:
+  clsdm bundle info                                            the embedded model
+  clsdm bundle verify my_model.zip
+"""

@@ -1,0 +1,244 @@
+"""The command line ``clsdm-train``: prepare, train the three stages, evaluate, export, or all of it.
+
+Every training command goes on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input, 3 stopped
+before the end (call it again), 4 the loss became non-finite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clsdm.bundle import NOTICE, Bundle
+from clsdm.errors import InputError
+from clsdm.geometry import PRESETS
+from clsdm.progress import json_lines, terminal
+
+EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
+STAGE_NAMES = ("autoencoder", "alignment", "diffusion")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    from clsdm_trainer.loop import NonFiniteLossError
+
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"clsdm-train: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except NonFiniteLossError as error:
+        print(f"clsdm-train: {error}", file=sys.stderr)
+        return EXIT_NON_FINITE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="clsdm-train", description=f"Train, judge and export CLS-DM models. {NOTICE}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_prepare(commands)
+    for name in (*STAGE_NAMES, "all"):
+        text = "All stages, then export and evaluation." if name == "all" else f"Train stage {name}, or go on with it."
+        _add_training(commands.add_parser(name, help=text, description=text), name)
+    _add_evaluate(commands)
+    _add_export(commands)
+    return parser
+
+
+def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    text = "Turn scans into a canonical store, split by patient."
+    parser = commands.add_parser("prepare", help=text, description=text)
+    parser.add_argument("--source", action="append", required=True, metavar="KIND:FOLDER[,option=value ...]",
+                        help="folder, dicom, x2ct-hdf5 or ctspine1k; repeatable")  # fmt: skip
+    parser.add_argument("--preset", default="openkbp64", help="recipe whose grid to use (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the store")
+    parser.add_argument("--workers", type=int, help="processes")
+    parser.add_argument("--strict", action="store_true", help="stop at the first scan that cannot be used")
+    parser.set_defaults(run=_prepare)
+
+
+def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("--preset", default="openkbp64", help="shipped recipe or YAML file (default: %(default)s)")
+    parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare")
+    parser.add_argument("--run", type=Path, required=True, dest="folder", help="folder of the run")
+    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs or processes on each node (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes, under SLURM or torchrun (default: %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, print the resolved recipe, and stop")
+    parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
+    if name == "all":
+        parser.add_argument("--bundle", type=Path, help="bundle to write (default: RUN/bundle)")
+    parser.set_defaults(run=_train, stages=STAGE_NAMES if name == "all" else (name,))
+
+
+def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
+    text = "Judge a bundle on the test patients, beside the sanity rows."
+    parser = commands.add_parser("evaluate", help=text, description=text)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md, cases.csv")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
+    parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
+    parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)")
+    parser.add_argument("--samples", type=int, default=8, help="of the ensemble (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--products-only", action="store_true", help="leave the sanity rows out")
+    parser.add_argument("--json", action="store_true", help="progress as JSON lines on standard output")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_export(commands: Any) -> None:  # noqa: ANN401
+    text = "Write a finished run as a bundle with its model card."
+    parser = commands.add_parser("export", help=text, description=text)
+    parser.add_argument("--run", type=Path, required=True, dest="folder")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--encoding", choices=("int8", "float16", "float32"), default="int8",
+                        help="of the weights (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--results", type=Path, help="results.json of an evaluation of this bundle, for the card")
+    parser.add_argument("--about", type=Path, help="YAML with licence, anatomy, data and recipe, in words")
+    parser.set_defaults(run=_export)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from clsdm_trainer.config import load_config
+    from clsdm_trainer.data.prepare import PrepareConfig, prepare
+    from clsdm_trainer.data.source import SourceConfig
+
+    config = load_config(options.preset)
+    grid = config.model.grid
+    workers = {} if options.workers is None else {"workers": options.workers}
+    report = prepare(
+        PrepareConfig(
+            sources=tuple(SourceConfig.parse(text) for text in options.source),
+            out=options.out,
+            size=grid.size,
+            spacing_mm=grid.spacing_mm,
+            margin=config.data.margin,
+            placement=config.data.placement,
+            background=config.data.background,
+            strict=options.strict,
+            **workers,
+        )
+    )
+    print(report.summary())
+    return report.exit_code
+
+
+def _train(options: argparse.Namespace) -> int:
+    import time
+
+    import yaml
+    from lightning_fabric import Fabric
+
+    from clsdm_trainer.config import load_config
+    from clsdm_trainer.data.store import Store
+    from clsdm_trainer.recipe import check_store, open_run, train_stage
+    from clsdm_trainer.reporting import training_report
+
+    config, store = load_config(options.preset), Store.open(options.store)
+    check_store(store, config)
+    if options.dry_run:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        return 0
+    started = time.monotonic()
+    open_run(options.folder, config)
+    for name in options.stages:
+        left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
+        fabric = Fabric(
+            accelerator=options.device,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            strategy="ddp" if options.devices * options.nodes > 1 else "auto",
+            precision=getattr(config, name).precision,
+        )
+        fabric.launch()
+        with training_report(options.folder / name, as_json=options.json) as sink:
+            if not train_stage(config, name, store, options.folder, fabric, sink, left):
+                print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
+                return EXIT_UNFINISHED
+    return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
+
+
+def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noqa: ANN401 - imported late
+    """After all stages: the bundle, its figures, and the bundle again with the figures in its card."""
+    out = options.bundle or options.folder / "bundle"
+    base = ["--run", str(options.folder), "--store", str(options.store), "--out", str(out)]
+    results = options.folder / "results"
+    steps = (
+        ["export", *base],
+        ["evaluate", "--bundle", str(out), "--store", str(options.store), "--out", str(results)],
+        ["export", *base, "--results", str(results / "results.json")],
+    )
+    return next((code for code in map(main, steps) if code), 0)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from clsdm_trainer.data.store import Store
+    from clsdm_trainer.evaluate import evaluate, markdown, write_results
+
+    bundle, store = Bundle.open(options.bundle), Store.open(options.store)
+    with _progress(options.json) as report:
+        outcomes = evaluate(
+            bundle,
+            store,
+            split=options.split,
+            geometry=options.geometry,
+            angles_deg=options.angles,
+            seeds=options.seeds,
+            samples=options.samples,
+            device=options.device,
+            sanity=not options.products_only,
+            report=report,
+        )
+    angles = " ".join(f"{angle:g}" for angle in options.angles)
+    about = {
+        "model": bundle.manifest.id,
+        "model_sha256": bundle.hash,
+        "split": options.split,
+        "patients": len(store.cases(options.split)),
+        "geometry": options.geometry,
+        "angles_deg": angles,
+        "command": f"clsdm-train evaluate --bundle BUNDLE --store STORE --split {options.split} "
+        f"--geometry {options.geometry} --angles {angles} --out OUT",
+    }
+    results = write_results(outcomes, options.out, about)
+    print(json.dumps(results) if options.json else markdown(results["methods"]))
+    return 0
+
+
+def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
+    from contextlib import nullcontext
+
+    return nullcontext(json_lines(sys.stdout)) if as_json else terminal()
+
+
+def _export(options: argparse.Namespace) -> int:
+    from clsdm_trainer.config import load_config
+    from clsdm_trainer.data.store import Store
+    from clsdm_trainer.export import export_bundle, read_about, read_results
+    from clsdm_trainer.recipe import CONFIG
+
+    config = load_config(str(options.folder / CONFIG))
+    bundle = export_bundle(
+        config,
+        options.folder,
+        Store.open(options.store),
+        options.out,
+        about=read_about(options.about, config.name),
+        encoding=options.encoding,
+        results=read_results(options.results) if options.results else None,
+    )
+    print(f"{bundle.path}: {sum(entry.bytes for entry in bundle.files.values()) / 1e6:.1f} MB, weights {bundle.hash}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""The one honest evaluator: every method gets X-rays and returns a volume; it never sees the CT it is judged by.
+
+A method is a function from X-rays to a ``CTVolume``. Cases are paired by id, figures come from ``clsdm.metrics`` under
+their named protocols, means carry bootstrap intervals over patients, and the sanity rows (population mean, nearest
+training patient, autoencoder round trip, shuffled X-rays) always stand in the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsdm.bundle import Bundle, patient_mark
+from clsdm.compare import reprojection
+from clsdm.errors import InputError
+from clsdm.geometry import preset
+from clsdm.intensity import hu_clamped, hu_to_unit, unit_to_hu
+from clsdm.metrics import honest, summarise, x2ct
+from clsdm.model import CLSDM
+from clsdm.progress import Report, silent
+from clsdm.reconstruct import Options, Product, choose_device, reconstruct
+from clsdm.simulate import simulate_xrays
+from clsdm.volume import CTVolume, write_atomically
+from clsdm.xray import XRay, preprocess
+from clsdm_trainer.data.store import Case, Store
+
+Method = Callable[[Sequence[XRay]], CTVolume]
+
+HEADLINE = ("psnr_3d_db", "psnr_body_db", "ssim_3d", "mae_hu", "mae_body_hu")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One case of the evaluation: its truth and its X-rays."""
+
+    case: Case
+    truth: CTVolume
+    xrays: tuple[XRay, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One reconstruction, judged."""
+
+    method: str
+    case: str
+    seed: int
+    seconds: float
+    figures: dict[str, Any]
+
+
+def load_patients(
+    store: Store, split: str, geometry: str, angles_deg: Sequence[float], report: Report = silent
+) -> list[Patient]:
+    """The cases of a split with X-rays projected from their canonical cubes."""
+    cases = store.cases(split)
+    machine = preset(geometry)
+    patients = []
+    for done, case in enumerate(cases, 1):
+        truth = canonical(store, case)
+        views = [machine.view(angle) for angle in angles_deg]
+        patients.append(Patient(case, truth, tuple(simulate_xrays(truth, views, (0.0, 0.0, 0.0)))))
+        report("project", done, len(cases))
+    return patients
+
+
+def canonical(store: Store, case: Case) -> CTVolume:
+    """A case's volume on the network's cube, within the HU window."""
+    inside = slice(store.margin, store.margin + store.grid.size)
+    hu = np.asarray(store.volume(case)[inside, inside, inside], dtype=np.float32)
+    return CTVolume.on_grid(hu_clamped(hu), store.grid)
+
+
+def check_unseen(bundle: Bundle, store: Store, split: str) -> None:
+    """Refuse to judge a model on patients it was trained or selected on.
+
+    Raises:
+        InputError: names how many.
+    """
+    trained = set(bundle.manifest.trained_patients)
+    seen = [case.id for case in store.cases(split) if patient_mark(case.patient) in trained]
+    if seen:
+        raise InputError(
+            f"{bundle.path}: trained on {len(seen)} of the patients of split {split!r} ({', '.join(seen[:3])} ...); "
+            "expected patients it has never seen"
+        )
+
+
+def bundle_method(bundle: Bundle, model: CLSDM, product: Product, seed: int, samples: int, device: str) -> Method:
+    """A product of a bundle as a method."""
+    options = Options(product=product, seed=seed, samples=samples, device=device)
+    return lambda xrays: reconstruct(xrays, bundle, options, model=model).volume
+
+
+def population_mean(store: Store) -> Method:
+    """The mean training CT, whatever the X-rays show."""
+    total = np.zeros((store.grid.size,) * 3)
+    cases = [case for case in store.cases("train") if case.split == "train"]
+    for case in cases:
+        total += canonical(store, case).hu
+    mean = CTVolume.on_grid(total / len(cases), store.grid)
+    return lambda xrays: mean
+
+
+def nearest_patient(store: Store, geometry: str, angles_deg: Sequence[float], bundle: Bundle) -> Method:
+    """The training CT whose X-rays look most alike on the virtual detector."""
+    detector = bundle.manifest.model.detector
+    train = load_patients(store, "train", geometry, angles_deg)
+    images = [torch.stack([preprocess(xray, detector)[0][0] for xray in patient.xrays]) for patient in train]
+
+    def nearest(xrays: Sequence[XRay]) -> CTVolume:
+        own = torch.stack([preprocess(xray, detector)[0][0] for xray in xrays])
+        distances = [float((own - other).square().mean()) for other in images]
+        return train[int(np.argmin(distances))].truth
+
+    return nearest
+
+
+def judge(name: str, method: Method, patients: Sequence[Patient], seed: int = 0) -> Iterator[Outcome]:
+    """Run a method on every patient's X-rays and score what it returns."""
+    for patient in patients:
+        started = time.perf_counter()
+        volume = method(patient.xrays)
+        seconds = time.perf_counter() - started
+        yield scored(name, volume, patient, seed, seconds)
+
+
+def scored(name: str, volume: CTVolume, patient: Patient, seed: int, seconds: float) -> Outcome:
+    """Figures of one volume under both protocols, with its reprojection residual."""
+    clean, published = honest(volume.hu, patient.truth.hu), x2ct(volume.hu, patient.truth.hu)
+    residual = statistics.mean(item.rmse for item in reprojection(volume, patient.xrays))
+    figures = {f"honest.{key}": value for key, value in clean.items()}
+    figures |= {f"x2ct.{key}": value for key, value in published.items()} | {"reprojection_rmse": residual}
+    return Outcome(name, patient.case.id, seed, seconds, figures)
+
+
+def shuffled(patients: Sequence[Patient]) -> list[Patient]:
+    """Every truth with the X-rays of the next patient: a method that reads its input must get much worse."""
+    return [
+        Patient(patient.case, patient.truth, other.xrays)
+        for patient, other in zip(patients, [*patients[1:], patients[0]], strict=True)
+    ]
+
+
+def round_trip(model: CLSDM, patients: Sequence[Patient]) -> Iterator[Outcome]:
+    """The autoencoder's ceiling. Not a method: it is the one row that is given the CT, and says so in its name."""
+    device = next(model.parameters()).device
+    for patient in patients:
+        started = time.perf_counter()
+        with torch.inference_mode():
+            unit = model.decode(model.encode(hu_to_unit(torch.from_numpy(patient.truth.hu))[None, None].to(device)))
+        volume = CTVolume.on_grid(unit_to_hu(unit)[0, 0].cpu().numpy(), model.config.grid)
+        yield scored("autoencoder round trip (given the CT)", volume, patient, 0, time.perf_counter() - started)
+
+
+def evaluate(
+    bundle: Bundle,
+    store: Store,
+    *,
+    split: str = "test",
+    geometry: str = "chest",
+    angles_deg: Sequence[float] = (0.0, 90.0),
+    seeds: Sequence[int] = (0, 1, 2),
+    samples: int = 8,
+    device: str = "auto",
+    sanity: bool = True,
+    report: Report = silent,
+) -> list[Outcome]:
+    """Judge a bundle on a split: its three products and, with ``sanity``, the rows no table is complete without.
+
+    Raises:
+        InputError: the bundle has seen a patient of the split, or was made for another grid.
+    """
+    check_unseen(bundle, store, split)
+    if store.grid != bundle.manifest.model.grid:
+        raise InputError(f"{store.folder}: holds {store.grid}, the bundle works on {bundle.manifest.model.grid}")
+    patients = load_patients(store, split, geometry, angles_deg, report)
+    model = bundle.model(choose_device(device))
+    mean = bundle_method(bundle, model, "mean", 0, samples, device)
+    runs: list[tuple[str, Callable[[], Iterator[Outcome]]]] = [("mean", lambda: judge("mean", mean, patients))]
+    for product in ("sample", "ensemble"):
+        for seed in seeds if product == "sample" else seeds[:1]:
+            method = bundle_method(bundle, model, product, seed, samples, device)
+            runs.append((product, lambda p=product, m=method, s=seed: judge(p, m, patients, s)))
+    if sanity:
+        nearest = nearest_patient(store, geometry, angles_deg, bundle)
+        runs += [
+            ("round trip", lambda: round_trip(model, patients)),
+            ("shuffled", lambda: judge("mean, shuffled X-rays", mean, shuffled(patients))),
+            ("population", lambda: judge("population mean", population_mean(store), patients)),
+            ("nearest", lambda: judge("nearest training patient", nearest, patients)),
+        ]
+    outcomes: list[Outcome] = []
+    for done, (name, run) in enumerate(runs, 1):
+        outcomes += run()
+        report(f"evaluate {name}", done, len(runs))
+    return outcomes
+
+
+def table(outcomes: Sequence[Outcome], keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Per method: mean, standard deviation and 95 % interval of each figure over patients (seeds averaged first)."""
+    rows: dict[str, dict[str, Any]] = {}
+    for method in dict.fromkeys(outcome.method for outcome in outcomes):
+        mine = [outcome for outcome in outcomes if outcome.method == method]
+        row: dict[str, Any] = {
+            "seeds": len({o.seed for o in mine}),
+            "seconds": statistics.median(o.seconds for o in mine),
+        }
+        for key in keys:
+            cases: dict[str, list[float]] = {}
+            for outcome in mine:
+                if outcome.figures.get(key) is not None:
+                    cases.setdefault(outcome.case, []).append(outcome.figures[key])
+            if cases:
+                row[key] = asdict(summarise([statistics.mean(values) for values in cases.values()]))
+        rows[method] = row
+    return rows
+
+
+def markdown(rows: dict[str, dict[str, Any]]) -> str:
+    """The table as Markdown: honest protocol, mean [95 % interval]."""
+    heads = ("method", "PSNR dB", "PSNR body dB", "SSIM", "MAE HU", "MAE body HU", "reprojection RMSE", "s / case")
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for method, row in rows.items():
+        cells = [_cell(row.get(f"honest.{key}"), 3 if "ssim" in key else 2 if "db" in key else 1) for key in HEADLINE]
+        cells += [_cell(row.get("reprojection_rmse"), 3), f"{row['seconds']:.2f}"]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(summary: dict[str, Any] | None, digits: int) -> str:
+    if summary is None:
+        return "-"
+    return f"{summary['mean']:.{digits}f} [{summary['low']:.{digits}f}, {summary['high']:.{digits}f}]"
+
+
+def write_results(outcomes: Sequence[Outcome], folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Write ``results.json``, ``results.md`` and ``cases.csv``; returns what stands in the JSON.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    numeric = [key for key, value in outcomes[0].figures.items() if isinstance(value, float)]
+    results = {"about": about, "methods": table(outcomes, numeric)}
+    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
+    page = markdown(results["methods"])
+    write_atomically(folder / "results.md", lambda path: path.write_text(page, encoding="utf-8"))
+    write_atomically(folder / "cases.csv", lambda path: _write_csv(outcomes, numeric, path))
+    return results
+
+
+def _write_csv(outcomes: Sequence[Outcome], keys: Sequence[str], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "case", "seed", "seconds", *keys])
+        for outcome in outcomes:
+            row = [outcome.figures.get(key) for key in keys]
+            writer.writerow([outcome.method, outcome.case, outcome.seed, f"{outcome.seconds:.3f}", *row])

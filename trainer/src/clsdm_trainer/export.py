@@ -1,0 +1,189 @@
+"""From a finished run to a bundle with its model card."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from clsdm.bundle import Bundle, Encoding, Manifest, patient_mark, write_bundle
+from clsdm.errors import InputError
+from clsdm.intensity import WINDOW_HU
+from clsdm.model import CLSDM
+from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.config import RunConfig
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.evaluate import markdown
+from clsdm_trainer.loop import BEST, CHECKPOINT
+from clsdm_trainer.recipe import ENVIRONMENT, load_stage
+from clsdm_trainer.stages import STAGES
+
+VERSION = "1"
+ABOUT_FIELDS = ("licence", "anatomy", "data", "recipe")
+
+
+def trained_model(config: RunConfig, run: Path) -> CLSDM:
+    """The model with the best weights of all three stages.
+
+    Raises:
+        InputError: a stage is missing.
+    """
+    torch.manual_seed(config.seed)
+    model = CLSDM(config.model)
+    for name in STAGES:
+        load_stage(model, run, name)
+    return model.eval()
+
+
+def export_bundle(
+    config: RunConfig,
+    run: Path,
+    store: Store,
+    out: Path,
+    *,
+    about: dict[str, str],
+    encoding: Encoding = "int8",
+    results: dict[str, Any] | None = None,
+) -> Bundle:
+    """Write the run as a bundle.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        store: what it was trained on; the marks of its training and validation patients go into the manifest.
+        out: bundle folder.
+        about: ``licence``, ``anatomy``, ``data`` (where the scans come from, with their licences) and ``recipe`` (the
+            commands), in words.
+        encoding: how weights are stored.
+        results: of ``evaluate.write_results`` on this very bundle, for the card; None where there are none yet.
+
+    Raises:
+        InputError: a stage is missing, or the bundle cannot be written.
+    """
+    seen = {patient_mark(case.patient) for case in store.cases() if case.split != "test"}
+    manifest = Manifest(
+        schema=1,
+        id=config.name,
+        version=VERSION,
+        licence=about["licence"],
+        window_hu=WINDOW_HU,
+        model=config.model,
+        encoding=encoding,
+        trained_presets=tuple(config.augment.presets),
+        trained_patients=tuple(sorted(seen)),
+        trained_anatomy=about["anatomy"],
+    )
+    card = model_card(config, run, store, about, results)
+    return write_bundle(out, manifest, trained_model(config, run).state_dict(), card, results or {})
+
+
+def read_about(path: Path | None, name: str) -> dict[str, str]:
+    """What the card says in words: from a YAML file, or what is shipped for a recipe of that name.
+
+    Raises:
+        InputError: nothing is shipped for this recipe, or a field is missing or unknown.
+    """
+    shipped = resources.files("clsdm_trainer") / "about" / f"{name}.yaml"
+    if path is None and not shipped.is_file():
+        raise InputError(f"--about: needed; nothing is shipped for the recipe {name!r}")
+    try:
+        about = yaml.safe_load((path or shipped).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(about, dict) or set(about) != set(ABOUT_FIELDS):
+        raise InputError(f"{path or shipped}: expected exactly the fields {', '.join(ABOUT_FIELDS)}")
+    return {field: str(about[field]).strip() for field in ABOUT_FIELDS}
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """``results.json`` of an evaluation.
+
+    Raises:
+        InputError: unreadable, or not such a file.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        results["about"], results["methods"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a results.json of clsdm-train evaluate ({error})") from None
+    return results
+
+
+def model_card(
+    config: RunConfig, run: Path, store: Store, about: dict[str, str], results: dict[str, Any] | None
+) -> str:
+    """The model card as Markdown; every figure in it comes from the run's logs or from ``results``."""
+    environment = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
+    counts = {split: len(store.cases(split)) for split in ("train", "auxiliary", "val", "test")}
+    grid, augment = config.model.grid, config.augment
+    lines = [
+        f"# Model card: {config.name}, version {VERSION}",
+        "",
+        "**Research only. Not a medical device; not for diagnosis or treatment.** A volume from two X-rays is an",
+        "estimate: most of its voxels are not determined by the images. Nothing in it may be read as a finding.",
+        "",
+        "## What it does",
+        f"One to eight X-rays with known geometry -> CT of {grid.size}³ voxels of {grid.spacing_mm:g} mm "
+        f"({grid.cube_mm:g} mm cube) in HU.",
+        f"It has only seen: {about['anatomy']}. Elsewhere its volumes look plausible and are wrong.",
+        "",
+        "## Data",
+        about["data"],
+        "",
+        f"Patients are split: {counts['train'] - counts['auxiliary']} train and {counts['auxiliary']} auxiliary scans "
+        f"for training, {counts['val']} for selection, {counts['test']} for the figures below, seen by nothing before.",
+        f"X-rays are projections made while training, presets {', '.join(augment.presets)}, angles ±"
+        f"{augment.angle_jitter_deg:g}°, distances ±{augment.distance_jitter:.0%}, "
+        f"one of several views missing in {augment.drop_probability:.0%} of the samples.",
+        "",
+        "## Training",
+        "```",
+        about["recipe"],
+        "```",
+        _training_table(run, config),
+        f"Made with torch {environment['packages']['torch']} on {environment['gpu'] or 'CPU'}, "
+        f"{environment['processor_threads']} CPU threads, revision {environment['git_revision']}.",
+        "",
+        "## Figures",
+        _figures(results),
+        "",
+        "## Limits",
+        "- X-rays of the figures are noise-free projections of the canonical volumes with exactly known geometry. There",
+        "  is no radiograph paired with a CT here, so accuracy on real radiographs is unknown.",
+        "- Fine structures (below about 12 mm), lesions and small airways are not recovered; bone edges are blurred.",
+        "- `mean` is smooth where the X-rays do not decide; `sample` invents plausible detail; the spread of an ensemble",
+        "  is small where all samples are wrong in the same way.",
+        "- Arms, implants, devices, other body regions and children are outside what it has seen.",
+        "",
+        f"Licence of the weights: {about['licence']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _training_table(run: Path, config: RunConfig) -> str:
+    lines = ["| stage | steps | samples | minutes | selected at step | validation |", "|---|---|---|---|---|---|"]
+    for name in STAGES:
+        stage = getattr(config, name)
+        progress = load_state(run / name / CHECKPOINT)["progress"]
+        best = load_state(run / name / BEST)
+        score = ", ".join(f"{key} {value:.2f}" for key, value in best.items() if key.startswith("psnr_"))
+        lines.append(
+            f"| {name} | {progress['step']} | {progress['step'] * stage.batch * stage.accumulate} "
+            f"| {progress['seconds'] / 60:.0f} | {best['step']} | {score} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _figures(results: dict[str, Any] | None) -> str:
+    if results is None:
+        return "Not evaluated yet."
+    about = results["about"]
+    return (
+        f"Test patients: {about['patients']}; geometry `{about['geometry']}`, views at {about['angles_deg']} degrees; "
+        "protocol `honest` (float volumes, data range 2500 HU, whole cube and body-masked); mean over patients with "
+        f"bootstrap 95 % interval. Command: `{about['command']}`\n\n{markdown(results['methods'])}"
+    )

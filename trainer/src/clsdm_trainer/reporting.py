@@ -1,0 +1,49 @@
+"""Where a run's log records go besides its log file: a progress bar, JSON lines, and TensorBoard with pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+Record = dict[str, Any]
+Sink = Callable[[Record], None]
+
+
+@contextmanager
+def training_report(folder: Path, *, as_json: bool) -> Iterator[Sink]:
+    """A sink for the records of ``loop.Runner``; scalars and pictures go to TensorBoard under ``folder``."""
+    writer = SummaryWriter(str(folder / "tensorboard"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=Console(stderr=True), disable=as_json or not sys.stderr.isatty())
+    tasks: dict[str, Any] = {}
+
+    def sink(record: Record) -> None:
+        stage, step = record["stage"], record["step"]
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=record["steps"])
+        bars.update(tasks[stage], completed=step)
+        for name, value in record.items():
+            if isinstance(value, float):
+                writer.add_scalar(f"{stage}/{name}", value, step)
+        picture = record.get("picture")
+        if isinstance(picture, np.ndarray):
+            writer.add_image(f"{stage}/validation", picture, step, dataformats="HWC")
+        if as_json:
+            sys.stdout.write(json.dumps({k: v for k, v in record.items() if k != "picture"}) + "\n")
+            sys.stdout.flush()
+        elif any(name.startswith("psnr_") for name in record):
+            scores = ", ".join(f"{k} {v:.2f}" for k, v in record.items() if k.startswith("psnr_"))
+            bars.console.print(f"{stage} step {step}: {scores}")
+
+    with bars:
+        yield sink
+    writer.close()

@@ -1,0 +1,101 @@
+"""Training state in one file: what goes in comes out, a half file never appears."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny import differences
+
+from clsdm.errors import InputError
+from clsdm_trainer import checkpoint
+from clsdm_trainer.checkpoint import load_state, save_state
+
+
+def state() -> dict:
+    return {
+        "progress": {"step": 7, "best": -math.inf, "name": "a/b", "none": None, "flag": True},
+        "tensors": {"half": torch.randn(3).bfloat16(), "count": torch.tensor(5), "scalar": torch.tensor(1.5)},
+        "optimiser": {"state": {0: {"exp_avg": torch.randn(2, 2)}}, "param_groups": [{"lr": 1e-3, "params": [0, 1]}]},
+        "empty": {"dict": {}, "list": []},
+    }
+
+
+def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
+    saved = state()
+    save_state(tmp_path / "state.safetensors", saved)
+    loaded = load_state(tmp_path / "state.safetensors")
+    assert differences(saved, loaded) == []
+    assert list(loaded["optimiser"]["state"]) == [0]  # keys keep their type
+
+
+def test_numbers_survive_exactly(tmp_path):
+    values = {"tenth": 0.1, "tiny": 5e-324, "big": 2**60, "pi": math.pi}
+    save_state(tmp_path / "state.safetensors", values)
+    assert load_state(tmp_path / "state.safetensors") == values
+
+
+def test_a_real_optimiser_goes_on_as_if_never_saved(tmp_path):
+    parameters = [torch.nn.Parameter(torch.randn(4)) for _ in range(2)]
+    optimisers = [torch.optim.AdamW([parameter], lr=0.1) for parameter in parameters]
+    parameters[1].data.copy_(parameters[0].data)
+    gradient = torch.randn(4)
+    for _ in range(2):
+        parameters[0].grad = gradient.clone()
+        optimisers[0].step()
+    save_state(tmp_path / "state.safetensors", {"p": parameters[0], "o": optimisers[0].state_dict()})
+    loaded = load_state(tmp_path / "state.safetensors")
+    parameters[1].data.copy_(loaded["p"])
+    optimisers[1].load_state_dict(loaded["o"])
+    for parameter, optimiser in zip(parameters, optimisers, strict=True):
+        parameter.grad = gradient.clone()
+        optimiser.step()
+    assert torch.equal(*parameters)
+
+
+def test_views_and_shared_tensors_are_saved_whole(tmp_path):
+    base = torch.arange(6.0)
+    saved = {"view": base[::2], "transposed": base.view(2, 3).T, "same": base, "again": base}
+    save_state(tmp_path / "state.safetensors", saved)
+    assert differences(saved, load_state(tmp_path / "state.safetensors")) == []
+
+
+def test_a_save_that_fails_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    save_state(path, {"step": 1})
+
+    def disk_full(tensors: object, name: object, metadata: object) -> None:
+        name.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", disk_full)
+    with pytest.raises(InputError, match="No space left"):
+        save_state(path, {"step": 2})
+    assert load_state(path) == {"step": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage, not safetensors", None], ids=["empty", "garbage", "missing"])
+def test_a_damaged_or_missing_file_is_refused_by_name(content, tmp_path):
+    path = tmp_path / "state.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"state\.safetensors: not a usable checkpoint"):
+        load_state(path)
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_state(path, {"weights": torch.randn(1000)})
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="not a usable checkpoint"):
+        load_state(path)
+
+
+def test_a_safetensors_file_of_someone_else_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="not a usable checkpoint"):
+        load_state(tmp_path / "other.safetensors")

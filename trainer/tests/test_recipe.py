@@ -1,0 +1,182 @@
+"""A run from store to three stages: what is handed on, what is refused, what is left in the folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import (
+    GRID,
+    MARGIN,
+    STAGE_NAMES,
+    SPLIT_OF,
+    cpu_fabric,
+    one_thread,  # noqa: F401 - a fixture
+    tiny_config,
+    tiny_runner,
+    tiny_store,
+    train,
+)
+
+from clsdm.errors import InputError
+from clsdm.intensity import hu_to_unit
+from clsdm.model import CLSDM
+from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.config import PlacementConfig, load_config
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.loop import BEST, CHECKPOINT, LOG
+from clsdm_trainer.recipe import (
+    CONFIG,
+    ENVIRONMENT,
+    LATENTS,
+    check_store,
+    load_stage,
+    measure_latents,
+    open_run,
+    train_stage,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return tiny_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three stages, trained for two steps each."""
+    folder = tmp_path_factory.mktemp("run")
+    assert train(tiny_config(steps=2), store, folder, *STAGE_NAMES)
+    return folder
+
+
+def test_every_stage_leaves_its_checkpoint_best_weights_and_log(run):
+    for name in STAGE_NAMES:
+        assert {CHECKPOINT, BEST, LOG} <= {entry.name for entry in (run / name).iterdir()}
+    assert (run / LATENTS).exists()
+
+
+def test_a_later_stage_starts_from_the_best_weights_of_the_earlier_ones(run, store):
+    runner = tiny_runner(tiny_config(steps=2), "diffusion", store, run)
+    for name, part in (("autoencoder", "autoencoder"), ("alignment", "condition")):
+        best = load_state(run / name / BEST)["weights"]
+        own = getattr(runner.stage.model, part).state_dict()
+        assert own
+        assert all(torch.equal(best[f"{part}.{key}"], value) for key, value in own.items())
+
+
+def test_earlier_stages_stay_frozen(run, store):
+    runner = tiny_runner(tiny_config(steps=4), "diffusion", store, run)
+    model = runner.stage.model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    runner.progress.step = 2
+    runner._step(2)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("denoiser.") for name in moved)
+    assert not any(parameter.requires_grad for parameter in [*model.autoencoder.parameters(), *model.condition.parameters()])
+
+
+def test_a_finished_stage_is_not_trained_again(run, store):
+    before = load_state(run / "autoencoder" / CHECKPOINT)
+    assert train(tiny_config(steps=2), store, run, "autoencoder")
+    after = load_state(run / "autoencoder" / CHECKPOINT)
+    for name, value in before["players"]["autoencoder"].items():
+        assert torch.equal(value, after["players"]["autoencoder"][name])
+
+
+@pytest.mark.parametrize("name", ["alignment", "diffusion"])
+def test_a_stage_without_the_one_before_it_is_refused(name, store, tmp_path):
+    with pytest.raises(InputError, match="stage 'autoencoder' must be trained first"):
+        tiny_runner(tiny_config(), name, store, tmp_path)
+
+
+def test_time_that_is_up_cuts_a_stage_without_finishing_it(store, tmp_path):
+    config = tiny_config()
+    fabric = cpu_fabric(config, "autoencoder")
+    assert not train_stage(config, "autoencoder", store, tmp_path, fabric, lambda record: None, minutes=0.0)
+    assert load_state(tmp_path / "autoencoder" / CHECKPOINT)["progress"]["step"] == 0
+    assert not (tmp_path / LATENTS).exists()
+
+
+def test_initial_weights_follow_from_the_seed(store, tmp_path):
+    weights = []
+    for seed, disturb in ((0, 5), (0, 6), (1, 5)):
+        torch.manual_seed(disturb)
+        runner = tiny_runner(tiny_config(seed=seed), "autoencoder", store, tmp_path / f"{seed}-{disturb}")
+        weights.append(runner.kept.state_dict()["autoencoder.encoder.stem.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_latents_are_measured_per_channel_over_all_training_voxels(store, tmp_path):
+    model = CLSDM(tiny_config().model)
+    measure_latents(model, store, tmp_path, torch.device("cpu"))
+    inner = slice(MARGIN, MARGIN + GRID.size)
+    units = hu_to_unit(store.stack("train").float())[:, None, inner, inner, inner]
+    with torch.no_grad():
+        latents = model.autoencoder.encode(units).mean.double()
+    measured = load_state(tmp_path / LATENTS)
+    torch.testing.assert_close(measured["mean"], latents.mean((0, 2, 3, 4)).float(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        measured["std"], latents.std((0, 2, 3, 4), correction=0).float(), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_loading_a_stage_gives_the_model_its_latent_statistics(run):
+    model = CLSDM(tiny_config().model)
+    load_stage(model, run, "autoencoder")
+    measured = load_state(run / LATENTS)
+    assert torch.equal(model.latent_mean, measured["mean"])
+    assert torch.equal(model.latent_std, measured["std"])
+    assert not torch.equal(model.latent_std, torch.ones_like(model.latent_std))
+
+
+def test_normalised_training_latents_have_zero_mean_and_unit_spread(run, store):
+    model = CLSDM(tiny_config().model)
+    load_stage(model, run, "autoencoder")
+    inner = slice(MARGIN, MARGIN + GRID.size)
+    with torch.no_grad():
+        latents = model.encode(hu_to_unit(store.stack("train").float())[:, None, inner, inner, inner])
+    assert latents.mean((0, 2, 3, 4)).abs().max() < 1e-2
+    torch.testing.assert_close(latents.std((0, 2, 3, 4)), torch.ones(len(model.latent_mean)), rtol=1e-2, atol=0)
+
+
+def test_a_store_for_another_grid_margin_or_placement_is_refused(store):
+    config = tiny_config()
+    check_store(store, config)
+    other_grid = config.model_copy(update={"model": load_config("openkbp64").model})
+    with pytest.raises(InputError, match=r"prepared for Grid\(size=16"):
+        check_store(store, other_grid)
+    for wrong in ({"margin": MARGIN + 1}, {"margin": MARGIN, "placement": "x2ct"}):
+        with pytest.raises(InputError, match="prepared with .*the recipe tiny needs"):
+            check_store(store, config.model_copy(update={"data": PlacementConfig(**wrong)}))
+
+
+@pytest.mark.parametrize("missing", ["train", "val"])
+def test_a_store_without_a_split_that_is_needed_is_refused(missing, tmp_path):
+    some = {name: split for name, split in SPLIT_OF.items() if split != missing}
+    with pytest.raises(InputError, match=f"no case in split '{missing}'"):
+        check_store(tiny_store(tmp_path, some), tiny_config())
+
+
+def test_a_run_saves_its_recipe_and_environment_and_refuses_another_recipe(tmp_path):
+    config = tiny_config()
+    open_run(tmp_path / "run", config)
+    open_run(tmp_path / "run", config)  # the same again is welcome
+    assert load_config(str(tmp_path / "run" / CONFIG)) == config
+    environment = json.loads((tmp_path / "run" / ENVIRONMENT).read_text())
+    assert environment["packages"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert {"python", "git_revision", "platform"} <= environment.keys()
+    with pytest.raises(InputError, match="another configuration"):
+        open_run(tmp_path / "run", tiny_config(seed=1))
+
+
+def test_the_stored_volumes_are_not_written_to(run, store):
+    store.verify()
+    assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())
