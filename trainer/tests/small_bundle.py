@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from clsdm.bundle import MANIFEST, SCHEMA, Bundle, Encoding, Manifest, write_bundle
+from clsdm.cli import main
 from clsdm.geometry import PRESETS, Detector
 from clsdm.intensity import WINDOW_HU
 from clsdm.model import CLSDM, ModelConfig
@@ -23,49 +27,68 @@ from clsdm.simulate import simulate_xrays
 from clsdm.volume import CTVolume, Grid
 from clsdm.xray import XRay
 
-GRID = Grid(16, 24.0)
-PIXELS = 64  # the fewest that the core takes for an image
+PIXELS = 64  # the fewest along an edge that the core takes for an image
 CENTRE_MM = (12.0, -30.0, 250.0)
 
 CONFIG = ModelConfig(
-    grid=GRID,
+    grid=Grid(16, 24.0),
     detector=Detector(32, 480.0),
     autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
     condition=ConditionConfig(
-        image_channels=(8, 16), features=8, fused=8, folded=4, channels=(16, 16), condition_channels=4, contrast_channels=4
+        image_channels=(8, 16),
+        features=8,
+        fused=8,
+        folded=4,
+        channels=(16, 16),
+        condition_channels=4,
+        contrast_channels=4,
     ),
     denoiser=UNetConfig(channels=(16, 16), attention=(False, True), head_width=8),
     process=ProcessConfig(steps=2),
 )
+FINER = replace(CONFIG, grid=Grid(32, 12.0), detector=Detector(64, 480.0))
+"""Enough latent voxels (8³) and detector pixels that left and right of a receptive field can be told apart."""
 
 
 def small_manifest(config: ModelConfig = CONFIG, encoding: Encoding = "float32", **changes: Any) -> Manifest:
     """The manifest of the small model."""
-    fields = {"schema": SCHEMA, "id": "small", "version": "0", "licence": "none: random weights", "window_hu": WINDOW_HU}
+    fields = {
+        "schema": SCHEMA,
+        "id": "small",
+        "version": "0",
+        "licence": "none: random weights",
+        "window_hu": WINDOW_HU,
+    }
     return Manifest(**{**fields, "model": config, "encoding": encoding, **changes})
 
 
-def random_weights(config: ModelConfig = CONFIG, seed: int = 0) -> dict[str, Tensor]:
-    """Weights that leave no branch idle: layers that training starts at zero get small random values."""
-    generator = torch.Generator().manual_seed(seed)
+def initial_weights(config: ModelConfig = CONFIG, seed: int = 0) -> dict[str, Tensor]:
+    """Weights as training starts: attention and other residual branches are still zero, so every effect is local."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = CLSDM(config)
-    state = model.state_dict()
-    for value in state.values():
+        return {name: value.clone() for name, value in CLSDM(config).state_dict().items()}
+
+
+def random_weights(config: ModelConfig = CONFIG, seed: int = 0) -> dict[str, Tensor]:
+    """Weights that leave no branch idle: what training starts at zero gets small random values."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = initial_weights(config, seed)
+    for value in weights.values():
         if not value.any():
             value.copy_(0.05 * torch.randn(value.shape, generator=generator))
-    return {name: value.clone() for name, value in state.items()}
+    return weights
 
 
-def small_bundle(folder: Path, encoding: Encoding = "float32", config: ModelConfig = CONFIG, seed: int = 0) -> Bundle:
+def small_bundle(
+    folder: Path, config: ModelConfig = CONFIG, weights: dict[str, Tensor] | None = None, encoding: Encoding = "float32"
+) -> Bundle:
     """Write the small model and open it."""
-    figures = {"psnr_db": {"mean": 0.0}}
-    return write_bundle(folder, small_manifest(config, encoding), random_weights(config, seed), "# Small\n", figures)
+    weights = random_weights(config) if weights is None else weights
+    return write_bundle(folder, small_manifest(config, encoding), weights, "# Small\n", {"psnr_db": {"mean": 0.0}})
 
 
 def edited(bundle: Bundle, folder: Path, **changes: Any) -> Path:
-    """A copy of a bundle's folder with top-level fields of its manifest replaced (by nothing where None)."""
+    """A copy of a bundle's folder with top-level fields of its manifest replaced (left out where None)."""
     shutil.copytree(bundle.path, folder)
     table = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
     kept = {name: value for name, value in table.items() if value is not None}
@@ -81,3 +104,25 @@ def small_xrays(
 ) -> list[XRay]:
     """X-rays of a CT in 64² pixels."""
     return simulate_xrays(ct, [PRESETS[preset].view(angle, PIXELS) for angle in angles], centre_mm)
+
+
+def small_phantom(centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> CTVolume:
+    """A body of 180 x 120 x 220 mm with a dense ball at its left, anterior and superior, on a 32³ grid of 12 mm."""
+    axis = (np.arange(32) - 15.5) * 12.0
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    hu = np.where((x / 90) ** 2 + (y / 60) ** 2 + (z / 110) ** 2 < 1, 40.0, -1000.0)
+    hu[(x - 40) ** 2 + (y + 25) ** 2 + (z - 50) ** 2 < 25**2] = 900.0
+    return CTVolume.on_grid(hu, Grid(32, 12.0), centre_mm)
+
+
+def reconstruct_command(films: Path, bundle: Bundle, out: Path, *more: str) -> list[str]:
+    """Arguments that reconstruct the two films."""
+    views = ["--frontal", str(films / "frontal.dcm"), "--lateral", str(films / "lateral.dcm")]
+    return ["reconstruct", *views, "--bundle", str(bundle.path), "--device", "cpu", "--out", str(out), *more]
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Call the command line in this process: exit code, standard output and standard error, libraries' own included."""
+    capfd.readouterr()
+    code = main([str(argument) for argument in arguments])
+    return code, *capfd.readouterr()

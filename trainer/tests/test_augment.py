@@ -82,6 +82,7 @@ def test_an_exact_pose_shifts_by_whole_voxels_and_does_not_rotate():
         pose = draw_pose(config, GRID, numpy_generator(1, number))
         assert not pose.interpolated
         assert np.array_equal(np.abs(pose.matrix), np.eye(3))
+        assert np.array_equal(pose.matrix[1:, 1:], np.eye(2))  # only left and right are ever mirrored
         assert np.allclose(pose.shift_mm / GRID.spacing_mm, np.round(pose.shift_mm / GRID.spacing_mm))
 
 
@@ -124,16 +125,14 @@ def test_turning_the_patient_is_turning_the_machine_the_other_way():
     axis = (torch.arange(48) - 23.5) * 8.0
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     blobs = ((60.0, -20.0, 40.0, 900.0), (-70.0, 30.0, -30.0, 600.0), (10.0, 60.0, -60.0, 400.0))
-    hu = -1000.0 + 1000.0 * torch.exp(-((x / 130) ** 2 + (y / 90) ** 2 + (z / 150) ** 2) ** 2)
+    hu = -1000.0 + 1000.0 * torch.exp(-(((x / 130) ** 2 + (y / 90) ** 2 + (z / 150) ** 2) ** 2))
     for bx, by, bz, height in blobs:
         hu = hu + height * torch.exp(-((x - bx) ** 2 + (y - by) ** 2 + (z - bz) ** 2) / (2 * 30.0**2))
     volume, grid = hu.round().short()[None], Grid(48, 8.0)
     turned = Pose(_rotation(np.deg2rad([0.0, 0.0, 10.0])), np.zeros(3), interpolated=True)
     patient = xrays(place(volume, [turned], grid), Exposure(chest(0.0)), spacing_mm=8.0)[0, 0]
     plain = place(volume, [IDENTITY], grid)
-    same, opposite, still = (
-        xrays(plain, Exposure(chest(angle)), spacing_mm=8.0)[0, 0] for angle in (10.0, -10.0, 0.0)
-    )
+    same, opposite, still = (xrays(plain, Exposure(chest(angle)), spacing_mm=8.0)[0, 0] for angle in (10.0, -10.0, 0.0))
     inner = slice(8, 40)
     errors = [float((patient - image)[inner, inner].abs().mean()) for image in (same, opposite, still)]
     assert errors[0] < 0.02
@@ -155,8 +154,7 @@ def test_each_spoiler_changes_the_intensities_and_not_the_mask(spoiler, stored):
     unit = place(stored, [IDENTITY], GRID)
     noise = torch.randn(1, 1, DETECTOR.size, DETECTOR.size)
     plain, changed = (
-        take_xrays(unit, [[Exposure(chest(0.0), **values)]], GRID, DETECTOR, noise)[0][0, 0]
-        for values in ({}, spoiler)
+        take_xrays(unit, [[Exposure(chest(0.0), **values)]], GRID, DETECTOR, noise)[0][0, 0] for values in ({}, spoiler)
     )
     assert (plain[0] - changed[0]).abs().max() > 0.02
     assert torch.equal(plain[1], changed[1])

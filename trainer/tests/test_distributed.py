@@ -32,6 +32,7 @@ from clsdm_trainer.loop import BEST
 from clsdm_trainer.recipe import LATENTS, build_runner, train_stage
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch was built without gloo"),
 ]
@@ -123,9 +124,10 @@ def test_when_one_process_is_asked_to_stop_both_stop_after_the_same_step(runs):
 
 def test_an_accumulation_that_the_processes_cannot_share_is_refused_by_each(runs):
     for rank in (0, 1):
-        assert "autoencoder.accumulate is 3: must be a multiple of the 2 processes" in (
-            runs[1] / f"{rank}{REFUSED}"
-        ).read_text()
+        assert (
+            "autoencoder.accumulate is 3: must be a multiple of the 2 processes"
+            in (runs[1] / f"{rank}{REFUSED}").read_text()
+        )
 
 
 if __name__ == "__main__":

@@ -197,6 +197,7 @@ def test_gradients_are_clipped_to_the_configured_norm(store, tmp_path):
     assert norms[1e3] > 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can catch")
 def test_sigterm_leaves_a_checkpoint_from_which_the_run_ends_in_the_same_bits(store, tmp_path):
     script = Path(__file__).with_name("tiny.py")

@@ -14,7 +14,7 @@ from tiny import (
     phantom_hu,
 )
 
-from clsdm.geometry import Detector, preset
+from clsdm.geometry import Cameras, Detector, preset
 from clsdm.intensity import hu_to_unit, unit_to_attenuation
 from clsdm.xray import expose
 from clsdm_trainer.losses import info_nce, local_and_global_contrast, projection_consistency, psnr_db
@@ -36,7 +36,9 @@ def test_the_contrast_of_orthogonal_pairs_has_its_closed_form():
         for count in (2, 8):
             positive = math.exp(cosine / TEMPERATURE)
             expected = -math.log(positive / (positive + count - 1))
-            assert float(info_nce(*pairs_with_cosine(cosine, count), TEMPERATURE)) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+            assert float(info_nce(*pairs_with_cosine(cosine, count), TEMPERATURE)) == pytest.approx(
+                expected, rel=1e-4, abs=1e-6
+            )
 
 
 def test_the_contrast_agrees_with_cross_entropy_in_both_directions():
@@ -94,13 +96,16 @@ def test_losses_are_computed_in_float32_under_bfloat16_autocast():
     a, b = torch.randn(6, 32), torch.randn(6, 32)
     plain = info_nce(a, b, TEMPERATURE)
     unit = cube()
-    images, cameras = expose(unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0))
+    images, cameras = expose(
+        unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
+    )
     shifted = unit.roll(1, -1)
     consistency = projection_consistency(shifted, images, cameras, GRID.spacing_mm)
     with torch.autocast("cpu", torch.bfloat16):
         assert (a @ b.T).dtype == torch.bfloat16  # autocast is on
-        mixed, mixed_consistency = info_nce(a, b, TEMPERATURE), projection_consistency(
-            shifted, images, cameras, GRID.spacing_mm
+        mixed, mixed_consistency = (
+            info_nce(a, b, TEMPERATURE),
+            projection_consistency(shifted, images, cameras, GRID.spacing_mm),
         )
     assert mixed.dtype == mixed_consistency.dtype == torch.float32
     assert torch.equal(mixed, plain)
@@ -112,10 +117,15 @@ def cube() -> torch.Tensor:
     return hu_to_unit(torch.from_numpy(phantom_hu(np.random.default_rng(0), GRID)).float())[None, None]
 
 
+def exposed(unit: torch.Tensor, *angles_deg: float) -> tuple[torch.Tensor, Cameras]:
+    """X-rays (1, V, 2, s, s) of a cube, and their cameras."""
+    views = [[preset("chest").view(angle) for angle in angles_deg]]
+    return expose(unit_to_attenuation(unit), GRID.spacing_mm, views, Detector(32, 480.0))
+
+
 def test_projection_consistency_is_zero_for_the_truth_and_positive_otherwise():
     unit = cube()
-    views = [[preset("chest").view(angle) for angle in (0.0, 90.0)]]
-    images, cameras = expose(unit_to_attenuation(unit), GRID.spacing_mm, views, Detector(32, 480.0))
+    images, cameras = exposed(unit, 0.0, 90.0)
     assert float(projection_consistency(unit, images, cameras, GRID.spacing_mm)) < 1e-12
     for wrong in (unit.flip(-1), unit.roll(1, 2), unit.transpose(2, 3)):
         assert float(projection_consistency(wrong, images, cameras, GRID.spacing_mm)) > 1e-3
@@ -123,7 +133,9 @@ def test_projection_consistency_is_zero_for_the_truth_and_positive_otherwise():
 
 def test_projection_consistency_counts_measured_pixels_only():
     unit = cube()
-    images, cameras = expose(unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0))
+    images, cameras = expose(
+        unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
+    )
     nothing = images.clone()
     nothing[:, :, 1] = 0.0
     assert float(projection_consistency(unit.flip(-1), nothing, cameras, GRID.spacing_mm)) == 0.0
@@ -134,7 +146,9 @@ def test_projection_consistency_counts_measured_pixels_only():
 
 def test_projection_consistency_pulls_the_estimate_towards_the_truth():
     unit = cube()
-    images, cameras = expose(unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0))
+    images, cameras = expose(
+        unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
+    )
     estimate = (unit + 0.1 * torch.randn_like(unit)).requires_grad_()
     loss = projection_consistency(estimate, images, cameras, GRID.spacing_mm)
     loss.backward()

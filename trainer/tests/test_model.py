@@ -21,32 +21,29 @@ TINY = ModelConfig(
     detector=Detector(32, 480.0),
     autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
     condition=ConditionConfig(
-        image_channels=(8, 16), features=8, fused=8, folded=4, channels=(16, 16), condition_channels=4, contrast_channels=8
+        image_channels=(8, 16), features=8, fused=8, folded=4, channels=(24, 24), condition_channels=4, contrast_channels=8
     ),
-    denoiser=UNetConfig(channels=(16, 16), attention=(False, True), head_width=8),
+    denoiser=UNetConfig(channels=(24, 24), attention=(False, True), head_width=8),
     process=ProcessConfig("flow", source_noise=0.5, steps=3),
 )
 
 
-@pytest.fixture
-def model() -> CLSDM:
+def randomised(config: ModelConfig) -> CLSDM:
     """Random weights everywhere, also where training starts from zero."""
-    model = CLSDM(TINY).eval()
+    model = CLSDM(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model
+
+
+@pytest.fixture
+def model() -> CLSDM:
+    return randomised(TINY)
 
 
 def condition_like(model: CLSDM, batch: int = 2) -> Condition:
     shape = model.latent_shape
     return Condition(torch.randn(batch, 4, *shape[1:]), torch.randn(batch, *shape))
-
-
-def randomised(config: ModelConfig) -> CLSDM:
-    model = CLSDM(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return model
 
 
 def test_the_latent_grid_is_the_ct_grid_over_the_autoencoders_factor(model):

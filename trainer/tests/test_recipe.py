@@ -11,8 +11,8 @@ import torch
 from tiny import (
     GRID,
     MARGIN,
-    STAGE_NAMES,
     SPLIT_OF,
+    STAGE_NAMES,
     cpu_fabric,
     one_thread,  # noqa: F401 - a fixture
     tiny_config,
@@ -79,7 +79,9 @@ def test_earlier_stages_stay_frozen(run, store):
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("denoiser.") for name in moved)
-    assert not any(parameter.requires_grad for parameter in [*model.autoencoder.parameters(), *model.condition.parameters()])
+    assert not any(
+        parameter.requires_grad for parameter in [*model.autoencoder.parameters(), *model.condition.parameters()]
+    )
 
 
 def test_a_finished_stage_is_not_trained_again(run, store):
@@ -123,9 +125,7 @@ def test_latents_are_measured_per_channel_over_all_training_voxels(store, tmp_pa
         latents = model.autoencoder.encode(units).mean.double()
     measured = load_state(tmp_path / LATENTS)
     torch.testing.assert_close(measured["mean"], latents.mean((0, 2, 3, 4)).float(), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(
-        measured["std"], latents.std((0, 2, 3, 4), correction=0).float(), rtol=1e-3, atol=1e-4
-    )
+    torch.testing.assert_close(measured["std"], latents.std((0, 2, 3, 4), correction=0).float(), rtol=1e-3, atol=1e-4)
 
 
 def test_loading_a_stage_gives_the_model_its_latent_statistics(run):
@@ -154,7 +154,7 @@ def test_a_store_for_another_grid_margin_or_placement_is_refused(store):
     with pytest.raises(InputError, match=r"prepared for Grid\(size=16"):
         check_store(store, other_grid)
     for wrong in ({"margin": MARGIN + 1}, {"margin": MARGIN, "placement": "x2ct"}):
-        with pytest.raises(InputError, match="prepared with .*the recipe tiny needs"):
+        with pytest.raises(InputError, match=r"prepared with .*the recipe tiny needs"):
             check_store(store, config.model_copy(update={"data": PlacementConfig(**wrong)}))
 
 

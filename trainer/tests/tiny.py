@@ -23,10 +23,12 @@ from clsdm_trainer.loop import CHECKPOINT, Runner
 from clsdm_trainer.recipe import build_runner, train_stage
 
 GRID, MARGIN = Grid(16, 24.0), 2
+PADDED = padded_grid(GRID, MARGIN)
 SPLIT_OF = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test"}
 STAGE_NAMES = ("autoencoder", "alignment", "diffusion")
 # 12 and 24 channels make groups of three: with one channel a group, a bias before the normalisation would be idle.
-# No level is smaller than 4³: torch 2.13's bfloat16 conv3d on the CPU gets garbage weight gradients at 2³ (AVX512-BF16).
+# No level is smaller than 4³: at 2³ the weight gradients of torch 2.13's bfloat16 conv3d are garbage on the CPU
+# (AVX512-BF16, kernel 3, stride 1: up to 1e37 from memory that was never written).
 MODEL: dict[str, Any] = {
     "grid": {"size": GRID.size, "spacing_mm": GRID.spacing_mm},
     "detector": {"size": 32, "field_mm": 480.0},
@@ -53,7 +55,7 @@ STAGE: dict[str, Any] = {
 }
 
 
-def tiny_config(*, seed: int = 0, model: dict[str, Any] | None = None, **changes: Any) -> RunConfig:  # noqa: ANN401
+def tiny_config(*, seed: int = 0, model: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
     """The recipe; ``changes`` go to every stage, those of the autoencoder's GAN only to it.
 
     Args:
@@ -70,7 +72,7 @@ def tiny_config(*, seed: int = 0, model: dict[str, Any] | None = None, **changes
     )
 
 
-def phantom_hu(random: np.random.Generator, grid: Grid = padded_grid(GRID, MARGIN)) -> np.ndarray:
+def phantom_hu(random: np.random.Generator, grid: Grid = PADDED) -> np.ndarray:
     """(z, y, x) int16: a body with a dense ellipsoid at the left and a lung at the right, each a little different."""
     axis_mm = (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing_mm
     z, y, x = np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij")
@@ -142,7 +144,7 @@ def checkpoint(folder: Path, name: str) -> dict[str, Any]:
     return state
 
 
-def differences(a: Any, b: Any, where: str = "") -> list[str]:  # noqa: ANN401 - any nesting
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
     """Paths at which two nested structures of tensors and plain values are not the same to the bit."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return [] if a.dtype == b.dtype and torch.equal(a, b) else [where]

@@ -260,6 +260,7 @@ def write_bundle(
     with written_together(folder) as scratch:
         for name, data in contents.items():
             (scratch / name).write_bytes(data)
+        Bundle.open(scratch)
     return Bundle.open(folder)
 
 

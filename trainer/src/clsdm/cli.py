@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     as_json = options.json or getattr(options, "request", None) is not None
     try:
-        with _cancellable(), _progress(as_json, options.quiet) as report:
+        with _cancellable(), _one_voice(), _progress(as_json, options.quiet) as report:
             result = options.run(options, report)
     except InputError as error:
         return _failed(as_json, "input", str(error), EXIT_INPUT)
@@ -292,6 +293,38 @@ def _cancellable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Keep off the console what ITK's C code prints by itself: an exception says the same, in one line.
+
+    File descriptor 2 leads nowhere meanwhile, and Python's own standard error goes on to where that led.
+    """
+    try:
+        console = os.dup(2)
+    except OSError:  # a program without a console
+        yield
+        return
+    before, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    if _leads_to(before, 2):
+        sys.stderr = os.fdopen(console, "w", 1, before.encoding, before.errors, closefd=False)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(console, 2)
+        os.close(console)
+
+
+def _leads_to(stream: Any, descriptor: int) -> bool:  # noqa: ANN401
+    try:
+        return stream.fileno() == descriptor
+    except (AttributeError, OSError, ValueError):  # replaced or closed
+        return False
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ def written_together(folder: Path) -> Iterator[Path]:
                 raise InputError(f"{blocked}: cannot be written (a folder of that name is there)")
             for file in sorted(Path(scratch).iterdir()):
                 file.replace(folder / file.name)
-    except (OSError, InputError) as error:
+    except (OSError, RuntimeError, InputError) as error:  # RuntimeError: ITK's
         with suppress(OSError):
             for each in missing:
                 each.rmdir()
-        if isinstance(error, InputError):
-            raise InputError(str(error).replace(scratch, str(folder)) if scratch else str(error)) from error
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        text = str(error) if isinstance(error, InputError) else f"{folder}: cannot be written ({reason})"
+        raise InputError(text.replace(scratch, str(folder)) if scratch else text) from error

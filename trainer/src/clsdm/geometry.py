@@ -179,7 +179,8 @@ class Cameras:
             + offset_right[..., None] * right
         )
         parts = (source_axis[..., None] * to_source, centre, right, down, table[..., 6:8])
-        return cls(*(part.float().to(device) for part in parts), rows=rows, cols=cols)
+        at, centre, right, down, pixel_mm = (part.float().to(device) for part in parts)
+        return cls(at, centre, right, down, pixel_mm, rows, cols)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -25,8 +25,8 @@ from clsdm.volume import Grid
 class ModelConfig:
     """Everything needed to build the networks."""
 
-    grid: Grid = Grid(64, 6.0)
-    detector: Detector = Detector(128, 480.0)
+    grid: Grid = field(default_factory=lambda: Grid(64, 6.0))
+    detector: Detector = field(default_factory=lambda: Detector(128, 480.0))
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     condition: ConditionConfig = field(default_factory=ConditionConfig)
     denoiser: UNetConfig = field(default_factory=UNetConfig)
@@ -45,6 +45,7 @@ class CLSDM(nn.Module):
 
     latent_mean: Tensor
     latent_std: Tensor
+    latent_gain: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -55,11 +56,13 @@ class CLSDM(nn.Module):
         self.denoiser = UNet3D(2 * latent + config.condition.condition_channels, latent, config.denoiser)
         self.register_buffer("latent_mean", torch.zeros(latent))
         self.register_buffer("latent_std", torch.ones(latent))
+        self.register_buffer("latent_gain", torch.ones(latent), persistent=False)  # only training needs it
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
         """(C, m, m, m) of one latent."""
-        return (self.config.autoencoder.latent_channels, *[self.config.latent_size] * 3)
+        size = self.config.latent_size
+        return self.config.autoencoder.latent_channels, size, size, size
 
     def encode(self, unit: Tensor) -> Tensor:
         """CT (B, 1, n, n, n) in [-1, 1] -> normalised latents (posterior mean)."""

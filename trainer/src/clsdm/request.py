@@ -179,5 +179,9 @@ def _write_together(files: dict[str, Path], volumes: dict[str, CTVolume], text: 
         for role, volume in volumes.items():
             write_ct(volume, scratch / files[role].name)
         (scratch / files["record"].name).write_text(content, encoding="utf-8")
-        if "spread" not in volumes:
-            files["spread"].unlink(missing_ok=True)
+    if "spread" in volumes:
+        return
+    try:
+        files["spread"].unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{files['spread']}: of an earlier ensemble, cannot be removed ({error.strerror})") from error

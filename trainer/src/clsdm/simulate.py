@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 from clsdm import geometry, projector
 from clsdm.dx_write import write_dx, write_preview
 from clsdm.errors import InputError
+from clsdm.files import written_together
 from clsdm.geometry import Cameras, View
 from clsdm.intensity import WINDOW_HU, hu_clamped, hu_to_attenuation
 from clsdm.volume import CTVolume, body_centre_mm, read_ct
@@ -154,19 +154,10 @@ def _name(angle_deg: float) -> str:
 
 
 def _write_together(out_dir: Path, names: Sequence[str], xrays: Sequence[XRay]) -> None:
-    """Write everything into a temporary folder on the same disk first, then move it."""
-    existing = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
-    try:
-        with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=existing) as scratch:
-            for number, (name, xray) in enumerate(zip(names, xrays, strict=True), 1):
-                write_dx(xray, Path(scratch) / f"{name}.dcm", instance_number=number)
-                write_preview(xray, Path(scratch) / f"{name}.png")
-            out_dir.mkdir(parents=True, exist_ok=True)
-            for file in sorted(Path(scratch).iterdir()):
-                file.replace(out_dir / file.name)
-    except (OSError, InputError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{out_dir}: the X-rays cannot be written ({reason})") from error
+    with written_together(out_dir) as scratch:
+        for number, (name, xray) in enumerate(zip(names, xrays, strict=True), 1):
+            write_dx(xray, scratch / f"{name}.dcm", instance_number=number)
+            write_preview(xray, scratch / f"{name}.png")
 
 
 def _attenuation_around(ct: CTVolume, centre_mm: Point) -> tuple[Tensor, float]:

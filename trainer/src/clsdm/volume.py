@@ -7,10 +7,8 @@ order of the file. The canonical cube has its axes along LPS, so that array orde
 from __future__ import annotations
 
 import contextlib
-import gzip
 import math
 import os
-import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,12 +19,17 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
 from clsdm.intensity import WINDOW_HU
+from clsdm.nifti import check_nifti
 
 BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
 
 WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Formats that keep a volume in one file; .mhd and .nhdr keep the voxels in a second one, which a rename would lose."""
+
+
+Point = tuple[float, float, float]
+"""(x, y, z) in mm, LPS."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,14 @@ class CTVolume:
     def on_grid(cls, hu: np.ndarray, grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> CTVolume:
         """A canonical cube placed so that its isocentre lies at ``centre_mm`` (LPS)."""
         first = (grid.size - 1) / 2 * grid.spacing_mm
-        origin = tuple(float(value - first) for value in centre_mm)
+        origin = point(np.array(centre_mm) - first)
         return cls(np.asarray(hu, dtype=np.float32), (grid.spacing_mm,) * 3, origin)
 
     @property
     def centre_mm(self) -> tuple[float, float, float]:
         """LPS position of the middle of the volume."""
         half = (np.array(self.hu.shape[::-1]) - 1) / 2 * np.array(self.spacing_mm)
-        return tuple(float(value) for value in np.array(self.origin_mm) + self.direction @ half)
+        return point(np.array(self.origin_mm) + self.direction @ half)
 
     def to_sitk(self) -> sitk.Image:
         """The same volume as a SimpleITK image."""
@@ -105,6 +108,12 @@ class CTVolume:
         return cls(hu, image.GetSpacing(), image.GetOrigin(), direction, source)
 
 
+def point(values: np.ndarray) -> Point:
+    """Three coordinates as plain floats."""
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
 def read_ct(path: str | os.PathLike[str]) -> CTVolume:
     """Read a CT from NIfTI, NRRD, MetaImage, or a folder with one DICOM series.
 
@@ -118,8 +127,7 @@ def read_ct(path: str | os.PathLike[str]) -> CTVolume:
         image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
-    if nans := _nans_in_nifti(path):
-        raise InputError(f"{path}: {nans} voxels are NaN or infinite; expected HU")
+    check_nifti(path)
     ct = CTVolume.from_sitk(image, str(path))
     low, high = float(ct.hu.min()), float(ct.hu.max())
     if min(ct.hu.shape) < 4:
@@ -138,32 +146,13 @@ def _read_series(folder: Path) -> sitk.Image:
     return reader.Execute()
 
 
-def _nans_in_nifti(path: Path) -> int:
-    """How many voxels of a floating-point NIfTI file are not finite: ITK's reader silently makes them 0, which is water."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return 0
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-        header = file.read(540)
-        order = "<" if header[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
-        first = struct.unpack_from(order + "i", header)[0] == 348
-        (kind,) = struct.unpack_from(order + "h", header, 70 if first else 12)
-        if kind not in (16, 64):  # float32, float64
-            return 0
-        (start,) = struct.unpack_from(order + ("f" if first else "q"), header, 108 if first else 168)
-        file.seek(int(start))
-        data = file.read()
-    voxel = np.dtype(order + ("f4" if kind == 16 else "f8"))
-    values = np.frombuffer(data, voxel, len(data) // voxel.itemsize)
-    return int((~np.isfinite(values)).sum())
-
-
 def _reason(error: Exception) -> str:
     """The last telling line of an ITK message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].split("): ")[-1] if lines else type(error).__name__
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Call ``write`` with a temporary name beside ``path`` and rename the result, so that no half file is ever seen.
 
     Raises:
@@ -171,17 +160,17 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
     """
     path = Path(path)
     suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
-    missing = [folder for folder in path.parents if not folder.exists()]
+    missing = [above for above in path.parents if not above.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=path.parent) as folder:
             temporary = Path(folder) / f"part{suffix}"
             write(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
-            for folder in missing:
-                folder.rmdir()
+            for above in missing:
+                above.rmdir()
         raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
@@ -236,7 +225,7 @@ def body_centre_mm(ct: CTVolume) -> tuple[float, float, float]:
         return ct.centre_mm
     middle = (inside.min(0) + inside.max(0))[::-1] / 2  # x, y, z index
     position = np.array(ct.origin_mm) + ct.direction @ (middle * np.array(ct.spacing_mm))
-    return tuple(float(value) for value in position)
+    return point(position)
 
 
 def to_cube(ct: CTVolume, grid: Grid, centre_mm: tuple[float, float, float]) -> CTVolume:

@@ -25,6 +25,7 @@ from clsdm import geometry
 from clsdm.errors import InputError
 from clsdm.film import Film, Known, Pair, grey, oriented, read_quietly
 from clsdm.geometry import GeometryPreset, View
+from clsdm.nifti import check_nifti
 from clsdm.xray import XRay, check_image
 from clsdm.xray_dicom import is_dicom, read_dicom
 
@@ -148,6 +149,7 @@ def _read_picture(path: Path, invert: bool) -> Film:
     if image is None:
         raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
     pixels = _plane(image, path)
+    check_nifti(path)
     values, valid, notes = grey(pixels, str(path))
     known = Known(pixel_mm=image.GetSpacing()[1::-1]) if suffix in IMAGES_WITH_SPACING else Known()
     if pixels.dtype == np.uint8:

@@ -7,7 +7,7 @@ on its batch, on the number of devices, or on where a run was cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,15 +98,16 @@ def draw_exposures(config: AugmentConfig, count: int, random: np.random.Generato
 
 
 def _spoil(exposure: Exposure, config: AugmentConfig, random: np.random.Generator) -> Exposure:
-    values = random.uniform(size=7)
+    values = [float(value) for value in random.uniform(size=7)]
     if random.random() >= config.radiograph_probability:
         return exposure
+    top, bottom, left, right = (value * config.collimation for value in values[3:])
     return replace(
         exposure,
-        gamma=float(2 * values[0] - 1) * config.gamma,
-        noise=float(values[1]) * config.noise,
-        scatter=float(values[2]) * config.scatter,
-        borders=tuple(float(value) * config.collimation for value in values[3:]),
+        gamma=(2 * values[0] - 1) * config.gamma,
+        noise=values[1] * config.noise,
+        scatter=values[2] * config.scatter,
+        borders=(top, bottom, left, right),
     )
 
 
@@ -123,7 +124,7 @@ def place(hu: Tensor, poses: Sequence[Pose], grid: Grid) -> Tensor:
     """
     stored = hu_to_unit(hu.float())[:, None] + 1.0  # air is 0, which is what grid_sample pads with
     theta = torch.stack([_theta(pose, grid, hu.shape[-1]) for pose in poses]).to(hu.device)
-    size = (len(hu), 1, *(grid.size,) * 3)
+    size = [len(hu), 1, grid.size, grid.size, grid.size]
     return F.grid_sample(stored, F.affine_grid(theta, size, align_corners=False), align_corners=False) - 1.0
 
 
@@ -168,7 +169,7 @@ def take_xrays(
     return torch.stack((torch.where(mask * kept > 0.5, spoiled, -1.0), mask * kept), dim=2), cameras
 
 
-def _parameters(exposures: Sequence[Sequence[Exposure]], read, like: Tensor) -> Tensor:  # noqa: ANN001
+def _parameters(exposures: Sequence[Sequence[Exposure]], read: Callable[[Exposure], float], like: Tensor) -> Tensor:
     return torch.tensor([[read(e) for e in sample] for sample in exposures], device=like.device)[..., None, None]
 
 

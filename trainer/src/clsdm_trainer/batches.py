@@ -32,6 +32,17 @@ class Batch:
     ) -> None:
         self.unit, self.images, self.cameras, self.random = unit, images, cameras, random
 
+    @property
+    def xrays(self) -> tuple[Tensor, Cameras]:
+        """Images and cameras.
+
+        Raises:
+            ValueError: the batch was made without.
+        """
+        if self.images is None or self.cameras is None:
+            raise ValueError("this batch was made without X-rays")
+        return self.images, self.cameras
+
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) unit Gaussian noise, each sample from its own generator."""
         return torch.stack([_normal(random, *shape) for random in self.random]).to(self.unit.device)

@@ -74,6 +74,7 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
     if name == "all":
         parser.add_argument("--bundle", type=Path, help="bundle to write (default: RUN/bundle)")
+        parser.add_argument("--about", type=Path, help="YAML for the model card, see export")
     parser.set_defaults(run=_train, stages=STAGE_NAMES if name == "all" else (name,))
 
 
@@ -140,11 +141,14 @@ def _train(options: argparse.Namespace) -> int:
 
     from clsdm_trainer.config import load_config
     from clsdm_trainer.data.store import Store
+    from clsdm_trainer.export import read_about
     from clsdm_trainer.recipe import check_store, open_run, train_stage
     from clsdm_trainer.reporting import training_report
 
     config, store = load_config(options.preset), Store.open(options.store)
     check_store(store, config)
+    if len(options.stages) > 1:
+        read_about(options.about, config.name)  # find out before the training, not after it
     if options.dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
@@ -171,6 +175,7 @@ def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noq
     """After all stages: the bundle, its figures, and the bundle again with the figures in its card."""
     out = options.bundle or options.folder / "bundle"
     base = ["--run", str(options.folder), "--store", str(options.store), "--out", str(out)]
+    base += ["--about", str(options.about)] if options.about else []
     results = options.folder / "results"
     steps = (
         ["export", *base],

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clsdm.errors import InputError
 from clsdm.model import ModelConfig
+from clsdm.volume import write_atomically
 
 
 class Frozen(BaseModel):
@@ -123,19 +124,25 @@ class AlignmentStageConfig(StageConfig):
 
     Attributes:
         voxel_weight: of the squared error of the decoded estimate (the autoregressive constraint).
-        latent_weight: of the squared error of the normalised latents.
+        linear_weight: of the squared error of the latents, each channel weighted by how much it moves the decoded
+            voxels (``recipe.measure_latents``): the voxel error to first order, without decoding.
+        latent_weight: of the squared error of the normalised latents, all channels alike.
         contrast_weight: of the contrastive alignment.
         temperature: of the contrast.
         positions: latent voxels contrasted in each volume.
         consistency_weight: of the squared error of the re-projected estimate.
+        decode_every: steps from one decoded estimate (voxel and consistency terms) to the next; decoding and its
+            gradient cost as much as all the rest.
     """
 
     voxel_weight: float = 20.0
-    latent_weight: float = 0.1
+    linear_weight: float = 20.0
+    latent_weight: float = 0.02
     contrast_weight: float = 0.02
     temperature: float = 0.1
     positions: int = 256
     consistency_weight: float = 0.5
+    decode_every: int = 8
 
 
 class DiffusionStageConfig(StageConfig):
@@ -183,7 +190,10 @@ def load_config(name_or_file: str) -> RunConfig:
         path = Path(name_or_file)
         if not path.is_file():
             raise InputError(f"configuration {name_or_file!r}: no such file, nor one of {', '.join(preset_names())}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"configuration {name_or_file}: cannot be read as text ({error})") from None
     try:
         return RunConfig.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
@@ -196,4 +206,9 @@ def load_config(name_or_file: str) -> RunConfig:
 
 def save_config(config: RunConfig, path: Path) -> None:
     """Write the resolved configuration as YAML that :func:`load_config` reads back."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+    def write(name: Path) -> None:
+        name.write_bytes(text.encode())
+
+    write_atomically(path, write)  # several processes may open one run at once

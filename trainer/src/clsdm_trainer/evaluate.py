@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,18 +187,19 @@ def evaluate(
     patients = load_patients(store, split, geometry, angles_deg, report)
     model = bundle.model(choose_device(device))
     mean = bundle_method(bundle, model, "mean", 0, samples, device)
-    runs: list[tuple[str, Callable[[], Iterator[Outcome]]]] = [("mean", lambda: judge("mean", mean, patients))]
-    for product in ("sample", "ensemble"):
+    runs: list[tuple[str, Callable[[], Iterator[Outcome]]]] = [("mean", partial(judge, "mean", mean, patients))]
+    products: tuple[Product, ...] = ("sample", "ensemble")
+    for product in products:
         for seed in seeds if product == "sample" else seeds[:1]:
             method = bundle_method(bundle, model, product, seed, samples, device)
-            runs.append((product, lambda p=product, m=method, s=seed: judge(p, m, patients, s)))
+            runs.append((product, partial(judge, product, method, patients, seed)))
     if sanity:
         nearest = nearest_patient(store, geometry, angles_deg, bundle)
         runs += [
-            ("round trip", lambda: round_trip(model, patients)),
-            ("shuffled", lambda: judge("mean, shuffled X-rays", mean, shuffled(patients))),
-            ("population", lambda: judge("population mean", population_mean(store), patients)),
-            ("nearest", lambda: judge("nearest training patient", nearest, patients)),
+            ("round trip", partial(round_trip, model, patients)),
+            ("shuffled", partial(judge, "mean, shuffled X-rays", mean, shuffled(patients))),
+            ("population", partial(judge, "population mean", population_mean(store), patients)),
+            ("nearest", partial(judge, "nearest training patient", nearest, patients)),
         ]
     outcomes: list[Outcome] = []
     for done, (name, run) in enumerate(runs, 1):

@@ -106,7 +106,7 @@ class Runner:
         return self.progress.step >= self.config.steps
 
     def _any_asks(self, stop: bool) -> bool:
-        """Whether one of the processes was asked to stop: all must leave after the same step, or the rest would wait."""
+        """Whether one of the processes was asked to stop: all must stop after one step, or the rest would wait."""
         flag = torch.tensor(float(stop), device=self.fabric.device)
         return bool(self.fabric.all_reduce(flag, reduce_op="max"))
 

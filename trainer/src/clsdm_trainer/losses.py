@@ -43,8 +43,8 @@ def local_and_global_contrast(xray: Tensor, ct: Tensor, positions: Tensor, tempe
         temperature: of the softmax.
     """
     xray, ct = xray.flatten(2), ct.flatten(2)
-    local = [x[:, :, positions].transpose(1, 2).flatten(0, 1) for x in (xray, ct)]
-    return info_nce(*local, temperature) + info_nce(xray.mean(2), ct.mean(2), temperature)
+    xray_voxels, ct_voxels = (x[:, :, positions].transpose(1, 2).flatten(0, 1) for x in (xray, ct))
+    return info_nce(xray_voxels, ct_voxels, temperature) + info_nce(xray.mean(2), ct.mean(2), temperature)
 
 
 def projection_consistency(unit: Tensor, images: Tensor, cameras: Cameras, spacing_mm: float) -> Tensor:

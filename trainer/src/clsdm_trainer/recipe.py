@@ -1,4 +1,4 @@
-"""From a store to three trained stages: builds the model, hands each stage what the earlier ones learned, runs the loop.
+"""From a store to three trained stages: build the model, hand each stage what the earlier ones learned, run the loop.
 
 Layout of a run: ``config.yaml``, ``environment.json``, and a folder per stage with ``checkpoint.safetensors``,
 ``best.safetensors`` (averaged weights, selected on the validation patients) and ``log.jsonl``.
@@ -68,8 +68,8 @@ def open_run(folder: Path, config: RunConfig) -> None:
             raise InputError(f"{path}: this folder holds a run with another configuration; choose another --run folder")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    save_config(config, path)
     (folder / ENVIRONMENT).write_text(json.dumps(environment(), indent=1), encoding="utf-8")
+    save_config(config, path)
 
 
 def environment() -> dict[str, Any]:
@@ -115,11 +115,12 @@ def load_stage(model: CLSDM, folder: Path, name: str) -> None:
         statistics = load_state(folder / LATENTS)
         model.latent_mean.copy_(statistics["mean"])
         model.latent_std.copy_(statistics["std"])
+        model.latent_gain.copy_(statistics["gain"])
 
 
 @torch.no_grad()
 def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.device) -> None:
-    """Mean and standard deviation of each latent channel over all training volumes, saved with the run."""
+    """Mean, standard deviation and gain of each latent channel over all training volumes, saved with the run."""
     sums = torch.zeros(3, model.latent_shape[0], dtype=torch.float64)
     for case in store.cases("train"):
         hu = torch.from_numpy(np.array(store.volume(case)))[None].to(device)
@@ -128,13 +129,35 @@ def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.devi
         sums += torch.stack((latents.sum(1), latents.square().sum(1), torch.full_like(latents[:, 0], latents.shape[1])))
     mean = sums[0] / sums[2]
     std = (sums[1] / sums[2] - mean.square()).sqrt()
-    save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float()})
+    model.latent_mean.copy_(mean)
+    model.latent_std.copy_(std)
+    save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float(), "gain": latent_gain(model, unit)})
+
+
+def latent_gain(model: CLSDM, unit: Tensor, change: float = 0.1) -> Tensor:
+    """(C,) mean squared change of the decoded voxels per squared change of each normalised latent channel.
+
+    Args:
+        model: with its latents' statistics in place.
+        unit: (1, 1, n, n, n) a volume at whose latents to measure.
+        change: how far a channel is moved, in its standard deviations.
+    """
+    latents = model.encode(unit)
+    noise = torch.randn(latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents)
+    decoded, gains = model.decode(latents), []
+    for channel in range(latents.shape[1]):
+        moved = latents.clone()
+        moved[:, channel] += change * noise
+        gains.append((model.decode(moved) - decoded).square().mean() / (change * noise).square().mean())
+    return torch.stack(gains).float()
 
 
 @torch.no_grad()
 def block_statistics(store: Store, factor: int, limit: int = 128) -> tuple[Tensor, Tensor]:
     """Mean (factor³,) and covariance of the blocks of voxels in the training volumes (at most ``limit`` of them)."""
-    count, total, products = 0, 0.0, 0.0
+    voxels = factor**3
+    count, total = 0, torch.zeros(voxels, dtype=torch.float64)
+    products = torch.zeros(voxels, voxels, dtype=torch.float64)
     for case in store.cases("train")[:limit]:
         unit = hu_to_unit(torch.from_numpy(np.array(store.volume(case))).double())[None, None]
         inside = slice(store.margin, store.margin + store.grid.size)

@@ -36,9 +36,14 @@ class Stage(ABC):
 
     name: ClassVar[str]
     needs_xrays: ClassVar[bool] = True
+    model: CLSDM
     config: StageConfig
     players: dict[str, nn.Module]
     """In the order in which they move; the first is the one that is kept, averaged and exported."""
+
+    @abstractmethod
+    def __init__(self, model: CLSDM, run: RunConfig) -> None:
+        """Freeze what the stage does not train, and make its players."""
 
     def active(self, step: int) -> list[str]:
         """Which players move at this step."""
@@ -108,7 +113,7 @@ class AutoencoderPlayer(nn.Module):
 
     def _balance(self, fidelity: Tensor, adversarial: Tensor) -> Tensor:
         """Ratio of the two gradients at the last layer (Esser et al. 2021, eq. 7)."""
-        last = self.autoencoder.decoder.out[-1].weight
+        last = self.autoencoder.decoder.out.get_parameter("2.weight")
         gradients = [torch.autograd.grad(term, last, retain_graph=True)[0].norm() for term in (fidelity, adversarial)]
         return (gradients[0] / (gradients[1] + 1e-4)).clamp(0.0, 1e4).detach()
 
@@ -141,7 +146,8 @@ class AutoencoderStage(Stage):
         self.players = {"autoencoder": self.generator, **({"judge": judge} if judge else {})}
 
     def active(self, step: int) -> list[str]:
-        begun = self.config.adversarial_start is not None and step >= self.config.adversarial_start
+        start = self.generator.config.adversarial_start
+        begun = start is not None and step >= start
         self.generator.adversarial = begun
         return list(self.players) if begun else ["autoencoder"]
 
@@ -159,23 +165,28 @@ class AlignmentPlayer(nn.Module):
         self.project_xray = nn.Conv3d(model.config.condition.condition_channels, width, 1)
         self.project_ct = nn.Conv3d(model.config.autoencoder.latent_channels, width, 1)
         self.model, self.config = [model], config
+        self.decoding = True
 
     def forward(self, batch: Batch) -> Terms:
         model, config = self.model[0], self.config
         with torch.no_grad():
             latents = model.encode(batch.unit).float()
-        condition = self.condition(batch.images, batch.cameras)
-        estimate = model.decode(condition.mean)
+        condition = self.condition(*batch.xrays)
+        error = (condition.mean - latents).square().mean((0, 2, 3, 4))
         count = latents[0, 0].numel()
         positions = torch.from_numpy(batch.random[0].permutation(count)[: config.positions]).to(latents.device)
         projected = self.project_xray(condition.features), self.project_ct(latents)
         terms = {
-            "voxel": (estimate - batch.unit).square().mean(),
-            "latent": (condition.mean - latents).square().mean(),
+            "linear": (model.latent_gain * error).sum(),
+            "latent": error.mean(),
             "contrast": local_and_global_contrast(*projected, positions, config.temperature),
-            "consistency": projection_consistency(estimate, batch.images, batch.cameras, model.config.grid.spacing_mm),
         }
-        loss = sum(getattr(config, f"{name}_weight") * term for name, term in terms.items())
+        if self.decoding:
+            estimate = model.decode(condition.mean)
+            terms["voxel"] = (estimate - batch.unit).square().mean()
+            spacing_mm = model.config.grid.spacing_mm
+            terms["consistency"] = projection_consistency(estimate, *batch.xrays, spacing_mm)
+        loss = sum((getattr(config, f"{name}_weight") * term for name, term in terms.items()), torch.zeros(()))
         return {"loss": loss, **terms}
 
 
@@ -189,10 +200,15 @@ class AlignmentStage(Stage):
             raise ValueError(f"alignment.batch: contrastive alignment needs at least 2, got {run.alignment.batch}")
         freeze(model.autoencoder)
         self.model, self.config = model, run.alignment
-        self.players = {"alignment": AlignmentPlayer(model, run.alignment)}
+        self.player = AlignmentPlayer(model, run.alignment)
+        self.players = {"alignment": self.player}
+
+    def active(self, step: int) -> list[str]:
+        self.player.decoding = step % self.player.config.decode_every == 0
+        return list(self.players)
 
     def estimate(self, batch: Batch) -> dict[str, Tensor]:
-        return {"mean": self.model.decode(self.model.align(batch.images, batch.cameras).mean)}
+        return {"mean": self.model.decode(self.model.align(*batch.xrays).mean)}
 
 
 class DiffusionPlayer(nn.Module):
@@ -208,7 +224,7 @@ class DiffusionPlayer(nn.Module):
         model = self.model[0]
         with torch.no_grad():
             latents = model.encode(batch.unit).float()
-            condition = model.align(batch.images, batch.cameras)
+            condition = model.align(*batch.xrays)
         t = batch.uniform()
         x, target = self.schedule.mix(latents, condition.mean, batch.normal(*model.latent_shape), t)
         error = model.denoise(x, t, condition) - target
@@ -227,7 +243,7 @@ class DiffusionStage(Stage):
         self.players = {"denoiser": DiffusionPlayer(model, run.diffusion)}
 
     def estimate(self, batch: Batch) -> dict[str, Tensor]:
-        condition = self.model.align(batch.images, batch.cameras)
+        condition = self.model.align(*batch.xrays)
         seeded = torch.Generator().manual_seed(0)
         noise = torch.randn(condition.mean.shape, generator=seeded).to(condition.mean)
         return {"sample": self.model.decode(self.model.draw(condition, noise))}

@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList()
         width = config.channels[0]
         for index, channels in enumerate(config.channels):
-            blocks = []
+            blocks: list[nn.Module] = []
             for _ in range(config.res_blocks):
                 blocks.append(ResBlock3D(width, channels))
                 width = channels
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         self.middle = middle(width, config.attention)
         self.levels = nn.ModuleList()
         for index, channels in reversed(list(enumerate(config.channels))):
-            blocks = []
+            blocks: list[nn.Module] = []
             for _ in range(config.res_blocks + 1):
                 blocks.append(ResBlock3D(width, channels))
                 width = channels
@@ -135,7 +135,8 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(config)
         self.quantise = conv(3, 2 * config.latent_channels, 2 * config.latent_channels, kernel=1)
         self.unquantise = conv(3, config.latent_channels, config.latent_channels, kernel=1)
-        self.to_latent = self.from_latent = None
+        self.to_latent: nn.Module | None = None
+        self.from_latent: nn.Module | None = None
         if config.shortcut:
             voxels = config.factor**3
             self.to_latent = conv(3, voxels, config.latent_channels, kernel=1)
@@ -166,10 +167,10 @@ class Autoencoder(nn.Module):
             (self.to_latent, analysis, -analysis @ mean.double()),
             (self.from_latent, synthesis, mean.double()),
         ):
-            layer.weight.copy_(weight[..., None, None, None])
-            layer.bias.copy_(bias)
-        self.quantise.bias[:count] = 0.0
-        self.quantise.bias[count:] = INITIAL_LOG_VARIANCE
+            layer.get_parameter("weight").copy_(weight[..., None, None, None])
+            layer.get_parameter("bias").copy_(bias)
+        narrow = self.quantise.get_parameter("bias")
+        narrow[:count], narrow[count:] = 0.0, INITIAL_LOG_VARIANCE
 
     def encode(self, x: Tensor) -> Posterior:
         """(B, 1, n, n, n) in [-1, 1] -> posterior over (B, C, n/f, n/f, n/f)."""

@@ -2,8 +2,8 @@
 
 ``lift="geometry"`` is ours: every voxel of the lift grid is projected into every view with its real cone-beam geometry,
 and that view's 2-D features are sampled there, together with the direction of the ray, the depth along it, and whether
-the panel covered it. Views are averaged over those that saw the voxel (the ray's direction lets the network keep them apart), so any number from 1 to 8, in
-any order, is one input. ``lift="parallel"`` is the published scheme (image features replicated along the nearest volume
+the panel covered it. Views are averaged over those that saw the voxel (the ray's direction lets the network keep them
+apart), so any number from 1 to 8, in any order, is one input. ``lift="parallel"`` is the published scheme (image features replicated along the nearest volume
 axis), kept for comparison, with the axes that METHOD.md 2.4 corrects: frontal (z, x) along y, lateral (z, y) along x.
 
 Axis order: images (B, V, 2, row, column) with channels intensity and mask; volumes (B, C, z, y, x).

@@ -1,0 +1,59 @@
+"""Models of the trainer's presets with random weights, their tiny versions for ``--smoke``, and X-rays to feed them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clsdm.bundle import SCHEMA, WEIGHTS, Bundle, FileEntry, Manifest
+from clsdm.geometry import Detector, View, preset
+from clsdm.intensity import WINDOW_HU
+from clsdm.model import CLSDM, ModelConfig
+from clsdm.volume import Grid
+from clsdm.xray import XRay
+
+
+def tiny(config: ModelConfig) -> ModelConfig:
+    """The same kinds of network, as small as they come: 32³ voxels, a few channels."""
+    condition = replace(
+        config.condition, image_channels=(8, 8), features=4, fused=4, folded=2, channels=(8, 8), condition_channels=4
+    )
+    widths = (8,) * len(config.autoencoder.channels)
+    return replace(
+        config,
+        grid=Grid(32, config.grid.cube_mm / 32),
+        detector=Detector(32, config.detector.field_mm),
+        autoencoder=replace(config.autoencoder, channels=widths, res_blocks=1, latent_channels=2),
+        condition=condition,
+        denoiser=replace(config.denoiser, channels=(8, 8), attention=(False, True), res_blocks=1, head_width=8),
+        process=replace(config.process, steps=min(config.process.steps, 4)),
+    )
+
+
+def random_model(config: ModelConfig, device: torch.device, seed: int = 0) -> CLSDM:
+    """The networks as ``Bundle.model`` gives them; layers that training starts at zero get small random values."""
+    torch.manual_seed(seed)
+    model = CLSDM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not bool(parameter.any()):
+                parameter.normal_(std=0.01)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def nameless_bundle(config: ModelConfig) -> Bundle:
+    """What ``clsdm.reconstruct`` asks of a bundle whose networks are loaded already; nothing is written."""
+    manifest = Manifest(SCHEMA, "random", "0", "none: random weights", WINDOW_HU, config, "float32")
+    return Bundle(Path("random"), manifest, {WEIGHTS: FileEntry("0" * 64, 0)})
+
+
+def biplanar_xrays() -> list[XRay]:
+    """A frontal and a lateral film of something round, on the panel of the published protocol."""
+    views: list[View] = [preset("x2ct").view(angle) for angle in (0.0, 90.0)]
+    axis = np.linspace(-1.2, 1.2, views[0].rows, dtype=np.float32)
+    squared = axis[:, None] ** 2 + axis[None, :] ** 2
+    image = np.sqrt(np.maximum(1.0 - squared, 0.0)) + 0.1 * np.cos(12.0 * axis)[:, None]
+    return [XRay(image, view) for view in views]

@@ -1,0 +1,59 @@
+"""Progress for programs, for terminals, and for nobody."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+
+import pytest
+
+from clsdm.progress import json_lines, silent, terminal
+
+
+class Flushed(io.StringIO):
+    """Remembers what a reader at the other end has seen."""
+
+    seen = ""
+
+    def flush(self) -> None:
+        self.seen = self.getvalue()
+
+
+def test_each_report_is_one_json_line_that_is_sent_at_once():
+    stream = Flushed()
+    report = json_lines(stream)
+    report("sample", 3, 6)
+    assert json.loads(stream.seen) == {"stage": "sample", "i": 3, "n": 6}
+    report('a "stage"\nof two lines', 4, 6)
+    assert stream.seen.count("\n") == 2
+    assert [json.loads(line)["i"] for line in stream.seen.splitlines()] == [3, 4]
+
+
+def test_without_a_terminal_there_is_no_bar(capfd):
+    with terminal() as report:
+        report("sample", 1, 2)
+    assert report is silent
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("enabled", [True, False])
+def test_in_a_terminal_there_are_bars_unless_they_are_unwanted(enabled, monkeypatch):
+    pytest.importorskip("rich")
+    master, slave = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(slave, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        with terminal(enabled=enabled) as report:
+            report("decode", 1, 2)
+            report("decode", 2, 2)
+        stream.flush()
+        os.set_blocking(master, False)
+        try:
+            shown = os.read(master, 65536).decode("utf-8")
+        except BlockingIOError:
+            shown = ""
+    os.close(master)
+    assert ("decode" in shown and "100%" in shown) is enabled

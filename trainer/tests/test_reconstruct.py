@@ -1,0 +1,416 @@
+"""Reconstruction: reproducible, for any set of views, the right way round, in the right place, and blind to the truth."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields, replace
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the usual name
+import torch
+from small_bundle import (
+    CENTRE_MM,
+    CONFIG,
+    FINER,
+    PIXELS,
+    initial_weights,
+    small_bundle,
+    small_phantom,
+    small_xrays,
+)
+
+from clsdm import reconstruct as module
+from clsdm.bundle import Bundle, default_bundle_path
+from clsdm.errors import Cancelled, InputError
+from clsdm.geometry import PRESETS, View
+from clsdm.reconstruct import MAX_VIEWS, Options, check_xrays, prepare, reconstruct, sample_noise
+from clsdm.request import Request, ViewRequest, run
+from clsdm.schedule import ProcessConfig
+from clsdm.simulate import simulate_xrays, write_dx
+from clsdm.volume import CTVolume, Grid
+from clsdm.xray import XRay
+from clsdm.xray_io import read_xray
+
+pytest_plugins = ["small_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = {"device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def xrays() -> list[XRay]:
+    return small_xrays(small_phantom())
+
+
+def hu(xrays: list[XRay], bundle: Bundle, **options: object) -> np.ndarray:
+    return reconstruct(xrays, bundle, Options(**CPU, **options)).volume.hu
+
+
+# The same again
+
+
+@pytest.mark.parametrize("product", ["mean", "sample", "ensemble"])
+def test_the_same_seed_gives_the_same_bits(product, xrays, small_model):
+    options = Options(product, samples=3, seed=5, device="cpu")
+    first, second = (reconstruct(xrays, small_model, options) for _ in range(2))
+    assert first.volume.hu.tobytes() == second.volume.hu.tobytes()
+    assert first.coverage.hu.tobytes() == second.coverage.hu.tobytes()
+    if product == "ensemble":
+        assert first.spread.hu.tobytes() == second.spread.hu.tobytes()
+    assert first.provenance == second.provenance
+
+
+def test_another_seed_is_another_sample_and_the_same_mean(xrays, small_model):
+    assert np.array_equal(hu(xrays, small_model), hu(xrays, small_model, seed=1))
+    first, second = (hu(xrays, small_model, product="sample", seed=seed) for seed in (0, 1))
+    assert np.abs(first - second).mean() > 10.0
+
+
+def test_the_state_of_the_global_generators_does_not_matter(xrays, small_model):
+    first = hu(xrays, small_model, product="sample")
+    torch.manual_seed(123)
+    np.random.seed(123)
+    assert np.array_equal(hu(xrays, small_model, product="sample"), first)
+
+
+def test_a_model_that_is_loaded_already_gives_the_same(xrays, small_model):
+    given = reconstruct(xrays, small_model, Options("sample", device="cpu"), model=small_model.model())
+    assert np.array_equal(given.volume.hu, hu(xrays, small_model, product="sample"))
+
+
+def test_a_sample_does_not_depend_on_what_it_is_drawn_beside(xrays, small_model):
+    model = small_model.model()
+    with torch.inference_mode():
+        condition = model.align(*prepare(xrays, model, torch.device("cpu")))
+
+        def draw(*numbers: int) -> torch.Tensor:
+            span = range(numbers[0], numbers[-1] + 1)
+            return module._samples(model, condition, Options("ensemble"), span, 4, module.silent)
+
+        together, pairs = draw(0, 1, 2, 3), (draw(0, 1), draw(2, 3))
+        alone = [draw(number)[0] for number in range(4)]
+    # Not to the bit: a convolution over a batch may add its terms in another order than one over a single volume.
+    for number, single in enumerate(alone):
+        torch.testing.assert_close(single, together[number], atol=0.05, rtol=1e-5)
+        torch.testing.assert_close(single, pairs[number // 2][number % 2], atol=0.05, rtol=1e-5)
+    assert float((alone[0] - alone[1]).abs().mean()) > 10.0
+    assert np.array_equal(alone[0].numpy(), hu(xrays, small_model, product="sample"))
+
+
+def test_noise_is_unit_gaussian_and_differs_between_seeds_and_numbers(small_model):
+    model = small_model.model()
+    drawn = torch.stack([sample_noise(model, seed, number) for seed in range(20) for number in range(20)])
+    assert drawn.shape[1:] == model.latent_shape
+    assert float(drawn.mean()) == pytest.approx(0.0, abs=0.02)
+    assert float(drawn.std()) == pytest.approx(1.0, abs=0.02)
+    assert len({values.numpy().tobytes() for values in drawn}) == len(drawn)
+
+
+def test_an_ensemble_is_mean_and_deviation_of_its_samples(xrays, small_model):
+    model = small_model.model()
+    with torch.inference_mode():
+        condition = model.align(*prepare(xrays, model, torch.device("cpu")))
+        noise = [sample_noise(model, 7, number)[None] for number in range(5)]
+        each = [module.unit_to_hu(model.decode(model.draw(condition, one)))[0, 0].double().numpy() for one in noise]
+    result = reconstruct(xrays, small_model, Options("ensemble", samples=5, seed=7, device="cpu"))
+    np.testing.assert_allclose(result.volume.hu, np.mean(each, axis=0), atol=0.05)
+    np.testing.assert_allclose(result.spread.hu, np.std(each, axis=0, ddof=1), atol=0.1)
+    assert result.spread.hu.max() > 50.0
+
+
+# Any set of views
+
+
+@pytest.mark.parametrize("angles", [(90.0,), (0.0,), (0.0, 90.0), (0.0, 45.0, 90.0), tuple(22.5 * k for k in range(8))])
+def test_one_to_eight_views_are_taken_and_each_changes_the_result(angles, small_model):
+    xrays = small_xrays(small_phantom(), angles)
+    result = reconstruct(xrays, small_model, Options(**CPU))
+    assert result.volume.hu.shape == (16, 16, 16)
+    assert np.isfinite(result.volume.hu).all()
+    assert len(result.residuals) == len(angles)
+    assert result.coverage.hu.max() == len(angles)
+    assert ("only one view" in " ".join(result.warnings)) is (len(angles) == 1)
+    for dropped in range(len(angles) if len(angles) > 1 else 0):
+        fewer = xrays[:dropped] + xrays[dropped + 1 :]
+        assert np.abs(hu(fewer, small_model) - result.volume.hu).max() > 0.5
+
+
+def test_none_and_nine_views_are_refused(small_model):
+    view = PRESETS["chest"].view(0.0, PIXELS)
+    one = XRay(np.random.default_rng(0).random((PIXELS, PIXELS), np.float32), view)
+    with pytest.raises(InputError, match="expected 1 to 8, got 0"):
+        reconstruct([], small_model)
+    nine = [replace(one, view=replace(view, angle_deg=20.0 * k)) for k in range(MAX_VIEWS + 1)]
+    with pytest.raises(InputError, match="expected 1 to 8, got 9"):
+        reconstruct(nine, small_model)
+
+
+@pytest.mark.parametrize("product", ["mean", "sample"])
+def test_the_order_of_the_views_does_not_matter(product, small_model):
+    xrays = small_xrays(small_phantom(), (0.0, 60.0, 90.0))
+    first = hu(xrays, small_model, product=product)
+    for order in ((2, 0, 1), (1, 0, 2)):
+        other = hu([xrays[at] for at in order], small_model, product=product)
+        np.testing.assert_allclose(other, first, atol=0.1)
+    assert np.abs(first - hu([replace(xrays[0], view=xrays[1].view), *xrays[1:]], small_model)).max() > 5.0
+
+
+def test_coverage_counts_the_views_that_measured_a_voxel(small_model):
+    xrays = small_xrays(small_phantom(), preset="linac-kv")  # its panel spans 260 mm at the isocentre
+    covered = reconstruct(xrays, small_model, Options(**CPU)).coverage.hu
+    middle, edge = 8, 15  # 12 and 180 mm from the isocentre
+    assert covered[middle, middle, middle] == 2
+    assert covered[edge, middle, middle] == 0, "above both panels"
+    assert covered[middle, middle, edge] == 1, "beside the frontal panel, on the lateral one"
+    assert covered[middle, edge, middle] == 1, "beside the lateral panel, on the frontal one"
+    assert covered[middle, edge, edge] == 0
+
+
+def test_collimated_pixels_do_not_count_as_coverage(small_model):
+    (xray,) = small_xrays(small_phantom(), (0.0,))
+    right_half = np.broadcast_to(np.arange(PIXELS) >= PIXELS // 2, (PIXELS, PIXELS)).copy()
+    finer = np.kron(xray.image, np.ones((2, 2), np.float32))  # enough measured pixels are left
+    view = PRESETS["chest"].view(0.0, 2 * PIXELS)
+    half = replace(xray, image=finer, view=view, valid=np.kron(right_half, np.ones((2, 2), bool)))
+    covered = reconstruct([half], small_model, Options(**CPU)).coverage.hu
+    assert covered[8, 8, :6].max() == 0, "the patient's right lies at image left"
+    assert covered[8, 8, 10:14].min() == 1
+
+
+def test_two_patients_and_two_isocentres_are_refused(small_model, xrays):
+    with pytest.raises(InputError, match="two patients"):
+        reconstruct([xrays[0], replace(xrays[1], patient_key="another")], small_model)
+    with pytest.raises(InputError, match="isocentres differ"):
+        reconstruct([xrays[0], replace(xrays[1], isocentre_mm=(0.0, 0.0, 9.0))], small_model)
+
+
+def test_warnings_of_the_images_and_of_the_model_reach_the_user(small_model, xrays):
+    manifest = replace(small_model.manifest, trained_anatomy="heads")
+    warned = check_xrays([replace(xrays[0], warnings=("blurred",))], replace(small_model, manifest=manifest))
+    assert any("blurred" in text for text in warned)
+    assert any("heads" in text for text in warned)
+
+
+# Left is left
+
+
+def shares(gradient: torch.Tensor) -> tuple[float, float]:
+    """Which parts of an image's sensitivity (rows, cols) lie in its right and in its top half."""
+    energy, (rows, cols) = gradient.square(), gradient.shape
+    return float(energy[:, cols // 2 :].sum() / energy.sum()), float(energy[: rows // 2].sum() / energy.sum())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_voxel_listens_to_the_part_of_each_image_that_shows_it(seed, tmp_path, asymmetric_phantom):
+    model = small_bundle(tmp_path / "b", FINER, initial_weights(FINER, seed)).model()
+    for name, xray in zip("ab", small_xrays(asymmetric_phantom), strict=True):
+        write_dx(xray, tmp_path / f"{name}.dcm")
+    images, cameras = prepare([read_xray(tmp_path / f"{name}.dcm") for name in "ab"], model, torch.device("cpu"))
+    images.requires_grad_(True)
+    mean = model.align(images, cameras).mean[0]  # (C, z, y, x) on the latent grid of 8 voxels
+    for (z, y, x), left, anterior, superior in (((6, 1, 6), True, True, True), ((1, 6, 1), False, False, False)):
+        (gradient,) = torch.autograd.grad(mean[:, z, y, x].square().sum(), images, retain_graph=True)
+        frontal, lateral = shares(gradient[0, 0, 0]), shares(gradient[0, 1, 0])
+        assert (frontal[0] > 0.8) if left else (frontal[0] < 0.2), "the patient's left is at the PA image's right"
+        assert (lateral[0] < 0.2) if anterior else (lateral[0] > 0.8), "anterior is at the lateral's left"
+        for share in (frontal[1], lateral[1]):
+            assert (share > 0.8) if superior else (share < 0.2), "superior is at the top"
+
+
+def centre_of_change_mm(files: tuple[str, str]) -> np.ndarray:
+    """LPS position, by the files' own affine as ITK reads it, about which two volumes differ."""
+    images = [sitk.ReadImage(str(file)) for file in files]
+    change = np.square(np.subtract(*(sitk.GetArrayFromImage(image).astype(float) for image in images)))
+    index = [float((change * where).sum() / change.sum()) for where in np.indices(change.shape)]
+    return np.array(images[0].TransformContinuousIndexToPhysicalPoint(index[::-1]))
+
+
+def test_an_asymmetric_phantom_comes_out_the_right_way_round(tmp_path, asymmetric_phantom):
+    """project -> X-ray files -> reconstruct -> volume file, with each of the phantom's two landmarks taken away.
+
+    Untrained weights make no picture of the phantom, but only geometry can tell them where a landmark is: what it
+    changes lies about the place where its rays cross.
+    """
+    bundle = small_bundle(tmp_path / "bundle", FINER, initial_weights(FINER))
+    body = asymmetric_phantom.hu.clip(None, 40.0)
+    upper = np.arange(64)[:, None, None] >= 32
+    written = {}
+    for name, volume in (
+        ("neither", body),
+        ("ball", np.where(upper, asymmetric_phantom.hu, body)),  # left, anterior, superior
+        ("box", np.where(upper, body, asymmetric_phantom.hu)),  # right, posterior, inferior
+    ):
+        ct = replace(asymmetric_phantom, hu=volume.astype(np.float32), origin_mm=tuple(
+            at + shift for at, shift in zip(asymmetric_phantom.origin_mm, CENTRE_MM, strict=True)
+        ))  # fmt: skip
+        views = []
+        for xray in small_xrays(ct, centre_mm=CENTRE_MM):
+            file = tmp_path / f"{name}{xray.view.angle_deg:g}.dcm"
+            write_dx(xray, file, patient_key="one")
+            views.append(ViewRequest(str(file)))
+        out = tmp_path / f"{name}.nii.gz"
+        run(Request(tuple(views), str(out), str(bundle.path), options=Options(**CPU)))
+        written[name] = str(out)
+    ball, box = (centre_of_change_mm((written[name], written["neither"])) - CENTRE_MM for name in ("ball", "box"))
+    assert ball[0] > 20.0, f"the ball must lie at the patient's left, lies at {ball}"
+    assert ball[1] < -5.0, f"anterior, {ball}"
+    assert ball[2] > 20.0, f"superior, {ball}"
+    assert box[0] < -20.0, f"the box must lie at the patient's right, lies at {box}"
+    assert box[1] > 5.0, f"posterior, {box}"
+    assert box[2] < -20.0, f"inferior, {box}"
+
+
+def test_the_file_puts_every_voxel_where_the_isocentre_of_the_x_rays_says(films, small_model, tmp_path):
+    views = tuple(ViewRequest(str(films / f"{name}.dcm")) for name in ("frontal", "lateral"))
+    result, files = run(Request(views, str(tmp_path / "r.nii.gz"), str(small_model.path), options=Options(**CPU)))
+    itk, ras = sitk.ReadImage(files["volume"]), nibabel.load(files["volume"])
+    assert result.volume.hu.std() > 50.0
+    for index in ((0, 0, 0), (15, 0, 3), (2, 11, 14)):  # i, j, k
+        lps = np.array(CENTRE_MM) + (np.array(index) - 7.5) * 24.0
+        assert itk.TransformIndexToPhysicalPoint(index) == pytest.approx(lps, abs=1e-3)
+        assert (ras.affine @ [*index, 1])[:3] == pytest.approx(lps * (-1, -1, 1), abs=1e-3)
+        i, j, k = index
+        assert float(ras.dataobj[i, j, k]) == itk[index] == pytest.approx(result.volume.hu[k, j, i], abs=0.51)
+    for role in ("coverage",):
+        assert sitk.ReadImage(files[role]).GetOrigin() == itk.GetOrigin()
+
+
+def test_without_an_isocentre_the_volume_lies_around_the_origin(xrays, small_model):
+    nowhere = [replace(xray, isocentre_mm=None) for xray in xrays]
+    assert reconstruct(nowhere, small_model, Options(**CPU)).volume.centre_mm == pytest.approx((0.0, 0.0, 0.0))
+    one_knows = [nowhere[0], replace(xrays[1], isocentre_mm=(1.0, 2.0, 3.0))]
+    assert reconstruct(one_knows, small_model, Options(**CPU)).volume.centre_mm == pytest.approx((1.0, 2.0, 3.0))
+
+
+def mirrored(xray: XRay) -> XRay:
+    """The X-ray of the patient's mirror image (left for right) with the same machine."""
+    frontal = abs(xray.view.angle_deg) < 45.0
+    return replace(xray, image=xray.image[:, ::-1].copy()) if frontal else xray
+
+
+def thorax() -> CTVolume:
+    """A torso with spine, lungs of different size, and a heart and a liver that are not in the middle."""
+    grid = Grid(64, 6.0)
+    axis = (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing_mm
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+
+    def inside(centre: tuple[float, float, float], half: tuple[float, float, float]) -> np.ndarray:
+        parts = zip((x, y, z), centre, half, strict=True)
+        return sum(((at - middle) / radius) ** 2 for at, middle, radius in parts) < 1
+
+    volume = np.where((x / 165) ** 2 + (y / 110) ** 2 < 1, 20.0, -1000.0)
+    volume[inside((-75, 0, 40), (55, 75, 120)) | inside((75, 0, 40), (50, 70, 110))] = -850.0
+    volume[inside((35, -30, 0), (55, 50, 60))] = 40.0  # heart, at the left
+    volume[inside((-60, -5, -90), (90, 85, 60))] = 60.0  # liver, at the right
+    volume[(x**2 + (y - 75) ** 2) < 20**2] = 350.0
+    return CTVolume.on_grid(volume, grid)
+
+
+def test_the_embedded_model_mirrors_its_answer_when_its_x_ray_is_mirrored():
+    try:
+        bundle = Bundle.open(default_bundle_path())
+    except InputError as error:
+        pytest.skip(f"Resources/Models holds no trained bundle yet: {error}")
+    views = [PRESETS["chest"].view(angle, 216) for angle in (0.0, 90.0)]
+    xrays = simulate_xrays(thorax(), views, (0.0, 0.0, 0.0))
+    straight, flipped = (hu(each, bundle) for each in (xrays, [mirrored(xray) for xray in xrays]))
+    to_mirror = np.abs(flipped - straight[:, :, ::-1]).mean()
+    to_itself = np.abs(flipped - straight).mean()
+    assert to_mirror < 0.7 * to_itself, (
+        f"mean difference {to_mirror:.0f} HU to the mirror image, {to_itself:.0f} HU unmirrored"
+    )
+
+
+# Nothing but X-rays
+
+
+def test_ground_truth_is_no_argument():
+    assert set(inspect.signature(reconstruct).parameters) == {"xrays", "bundle", "options", "report", "model"}
+    assert {field.name for field in fields(Request)} == {"views", "out", "bundle", "preset", "options", "schema"}
+    assert {field.name for field in fields(XRay)} == {
+        *("image", "view", "valid", "source", "patient_key", "origins", "warnings", "isocentre_mm")
+    }
+
+
+def test_x_rays_are_left_as_they_are(xrays, small_model):
+    before = [xray.image.copy() for xray in xrays]
+    reconstruct(xrays, small_model, Options("ensemble", samples=2, device="cpu"))
+    assert all(np.array_equal(xray.image, image) for xray, image in zip(xrays, before, strict=True))
+
+
+# What else can be asked for
+
+
+def test_provenance_says_how_to_make_it_again(xrays, small_model):
+    made = reconstruct(xrays, small_model, Options("ensemble", steps=1, samples=2, seed=9, device="cpu")).provenance
+    expected = {"model": "small", "model_sha256": small_model.hash, "product": "ensemble", "seed": 9, "samples": 2}
+    assert expected.items() <= made.items()
+    assert (made["steps"], made["device"]) == (1, "cpu")
+    assert [view["angle_deg"] for view in made["views"]] == [0.0, 90.0]
+    plain = reconstruct(xrays, small_model, Options(**CPU)).provenance
+    assert (plain["seed"], plain["samples"], plain["steps"]) == (None, None, None)
+
+
+def test_the_number_of_steps_matters_and_is_reported(xrays, small_model):
+    reports: list[tuple[str, int, int]] = []
+    options = Options("ensemble", steps=3, samples=3, device="cpu")
+    three = reconstruct(xrays, small_model, options, lambda *args: reports.append(args)).volume.hu
+    assert np.abs(three - hu(xrays, small_model, product="ensemble", steps=1, samples=3)).max() > 1.0
+    done = [done for stage, done, total in reports if stage == "sample"]
+    assert done == sorted(done)
+    assert reports[-1] == ("decode", 3, 3)
+    assert ("sample", 9, 9) in reports
+
+
+def test_a_reporter_may_cancel_at_any_point(xrays, small_model):
+    for stage in ("load model", "align X-rays", "sample", "decode"):
+
+        def report(name: str, done: int, total: int, stage: str = stage) -> None:
+            if name == stage:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            reconstruct(xrays, small_model, Options("sample", device="cpu"), report)
+
+
+def test_the_published_diffusion_is_sampled_too_and_knows_its_limit(xrays, tmp_path):
+    bundle = small_bundle(tmp_path / "b", replace(CONFIG, process=ProcessConfig("ddpm", steps=3, train_steps=20)))
+    first, second = (hu(xrays, bundle, product="sample", seed=seed) for seed in (0, 1))
+    assert np.isfinite(first).all()
+    assert np.abs(first - second).max() > 10.0
+    with pytest.raises(InputError, match="steps: expected at most the model's 20, got 21"):
+        reconstruct(xrays, bundle, Options("sample", steps=21))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"product": "median"}, "product"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 1001}, "steps"),
+        ({"samples": 1}, "samples"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+    ],
+)
+def test_an_option_out_of_range_is_named(options, named):
+    with pytest.raises(InputError, match=f"^{named}: expected|^{named}: an ensemble needs"):
+        Options(**options)
+
+
+def test_an_unknown_or_absent_device_is_refused(xrays, small_model):
+    with pytest.raises(InputError, match="device: expected auto, cpu or cuda, got 'tpu'"):
+        reconstruct(xrays, small_model, Options(device="tpu"))
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="finds no CUDA GPU"):
+            reconstruct(xrays, small_model, Options(device="cuda"))
+
+
+def test_the_residual_is_of_the_volume_itself(xrays, small_model):
+    result = reconstruct(xrays, small_model, Options(**CPU))
+    for xray, residual in zip(xrays, result.residuals, strict=True):
+        assert isinstance(xray.view, View)
+        assert residual.angle_deg == xray.view.angle_deg
+        assert residual.rmse > 0.05, "random weights cannot explain an X-ray"
