@@ -39,16 +39,16 @@ class TimedStep:
     Attributes:
         name: of the stage.
         runner: the loop's.
-        first: number of the first step; at the autoencoder's ``adversarial_start`` its adversary plays too.
+        step: number of the next step, which decides what is in it (the adversary, the decoder).
+        stride: from one measured step to the next.
         seconds: of each part, one entry per step.
         peak_bytes: of the GPU's memory in the last step; 0 on a CPU.
     """
 
-    def __init__(self, name: str, runner: Runner, first: int) -> None:
-        self.name, self.runner, self.first = name, runner, first
+    def __init__(self, name: str, runner: Runner, first: int = 0, stride: int = 1) -> None:
+        self.name, self.runner, self.step, self.stride = name, runner, first, stride
         self.seconds: dict[str, list[float]] = {BATCH: [], MOVE: [], TOTAL: []}
         self.peak_bytes = 0
-        self.step = first
 
     def __call__(self) -> None:
         """One optimiser step."""
@@ -74,7 +74,7 @@ class TimedStep:
         runner.data.batch, runner._move, runner.ema.update = originals
         for part, value in (parts | {TOTAL: total}).items():
             self.seconds[part].append(value)
-        self.step += 1
+        self.step += self.stride
 
     @property
     def samples(self) -> int:
@@ -123,20 +123,34 @@ def configured(preset: str, arguments: argparse.Namespace, device: torch.device)
 
 
 def make_steps(config: RunConfig, folder: Path, device: torch.device) -> list[TimedStep]:
-    """Every stage ready to run, the autoencoder a second time with its adversary where the preset has one."""
-    steps = []
+    """Every stage ready to run, twice where some of its steps do more than others."""
     store = synthetic_store(folder / "store", config.model.grid, config.data, VOLUMES)
-    for name, kind in STAGES.items():
-        fabric = Fabric(accelerator=device.type, devices=1, precision=getattr(config, name).precision)
-        torch.manual_seed(config.seed)
-        model = CLSDM(config.model).to(device)
-        data = TrainingData(store, config.model, config.augment, config.seed, device)
-        runner = Runner(fabric, kind(model, config), data, [], folder / name)
-        steps.append(TimedStep(name, runner, 0))
-        begins = config.autoencoder.adversarial_start
-        if name == "autoencoder" and begins is not None:
-            steps.append(TimedStep(f"{name} with adversary", runner, begins))
-    return steps
+    return [
+        step
+        for name in STAGES
+        for step in kinds_of_step(make_runner(config, name, store, folder / name, device), config)
+    ]
+
+
+def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device: torch.device) -> Runner:
+    """The loop of a stage, on untrained networks."""
+    fabric = Fabric(accelerator=device.type, devices=1, precision=getattr(config, name).precision)
+    torch.manual_seed(config.seed)
+    model = CLSDM(config.model).to(device)
+    data = TrainingData(store, config.model, config.augment, config.seed, device)
+    return Runner(fabric, STAGES[name](model, config), data, [], folder)
+
+
+def kinds_of_step(runner: Runner, config: RunConfig) -> list[TimedStep]:
+    """The autoencoder without and with its adversary, the alignment without and with the decoder."""
+    name = runner.stage.name
+    begins, every = config.autoencoder.adversarial_start, config.alignment.decode_every
+    if name == "autoencoder" and begins is not None:
+        return [TimedStep(name, runner), TimedStep(f"{name} with adversary", runner, begins)]
+    if name == "alignment":
+        decoding = TimedStep(f"{name}, decoding (1 step in {every})", runner, 0, every)
+        return [TimedStep(name, runner, 1, every), decoding] if every > 1 else [decoding]
+    return [TimedStep(name, runner)]
 
 
 def command_line() -> argparse.Namespace:
@@ -156,11 +170,12 @@ def command_line() -> argparse.Namespace:
 
 def ratios_of(ours: list[TimedStep], theirs: list[TimedStep], against: str) -> list[Ratio]:
     """The loader's share in each of our steps, and the other recipe's time per sample over ours."""
-    known = {step.name: step for step in theirs}
-    pairs = [(step, known[step.name]) for step in ours if step.name in known]
+    known = {step.name.partition(" (")[0]: step for step in theirs}
+    pairs = [(step, known.get(step.name.partition(" (")[0])) for step in ours]
     return [step.ratio() for step in ours] + [
         Ratio.of(f"{mine.name}: {against} / ours, per sample", other.per_sample(), mine.per_sample())
         for mine, other in pairs
+        if other is not None
     ]
 
 

@@ -328,7 +328,9 @@ def test_x_rays_that_went_missing_are_named_by_a_comparison(capfd, films, small_
 def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own, with one thread."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, env=env)
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, env=env
+    )
 
 
 def test_a_process_says_one_line_and_exits_with_2(films, small_model, tmp_path):
@@ -401,4 +403,6 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(capfd, films, small
     assert all(str(tmp_path) in line and ".clsdm-" not in line for line in refusals), done.stderr
     whole = [limit for (limit, _), code in zip(either, codes[len(fails) :], strict=True) if code == 0]
     ends = (".nii.gz", "_coverage.nii.gz", "_spread.nii.gz", ".json")
-    assert {path.name for path in tmp_path.iterdir()} == {"ready"} | {f"{limit}{end}" for limit in whole for end in ends}
+    assert {path.name for path in tmp_path.iterdir()} == {"ready"} | {
+        f"{limit}{end}" for limit in whole for end in ends
+    }

@@ -40,9 +40,7 @@ def test_columns_run_to_the_named_side_and_rows_to_the_feet(angle_deg, right):
     torch.testing.assert_close(superior, torch.tensor([0.0, -40.0 * view.magnification]), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("angle_deg", "side"), [(0.0, (0, 1)), (90.0, (-1, 0)), (180.0, (0, -1)), (-90.0, (1, 0))]
-)
+@pytest.mark.parametrize(("angle_deg", "side"), [(0.0, (0, 1)), (90.0, (-1, 0)), (180.0, (0, -1)), (-90.0, (1, 0))])
 def test_the_source_stands_where_the_view_is_named_after(angle_deg, side):
     """PA: behind the patient; left lateral: at the right, so that the left side is near the panel."""
     cameras = Cameras.from_views([[replace(CHEST, angle_deg=angle_deg)]])
@@ -111,7 +109,12 @@ def test_the_virtual_detector_keeps_its_field_at_the_isocentre_for_every_machine
 
 def test_the_published_geometry_is_541_and_949_mm_with_pixels_of_1_5625_mm():
     view = preset("x2ct").view(90.0)
-    assert (view.source_axis_mm, view.source_detector_mm, view.rows, view.pixel_mm) == (541.0, 949.0, 320, (1.5625,) * 2)
+    assert (view.source_axis_mm, view.source_detector_mm, view.rows, view.pixel_mm) == (
+        541.0,
+        949.0,
+        320,
+        (1.5625,) * 2,
+    )
     assert preset("chest").source_detector_mm == 1800.0
     assert (preset("linac-kv").source_axis_mm, preset("linac-kv").source_detector_mm) == (1000.0, 1536.0)
 

@@ -52,7 +52,7 @@ def test_every_conversion_is_monotone():
 def test_air_attenuates_nothing_and_water_like_water():
     assert hu_to_attenuation(np.array([-2000.0, -1000.0])).tolist() == pytest.approx([0.0, 0.0])
     assert hu_to_attenuation(np.array([0.0, 1000.0])).tolist() == pytest.approx([MU_WATER_PER_MM, 2 * MU_WATER_PER_MM])
-    assert MU_WATER_PER_MM == pytest.approx(0.0206)  # 60 keV, NIST XCOM
+    assert abs(MU_WATER_PER_MM - 0.0206) < 1e-4  # 60 keV, NIST XCOM
 
 
 def test_attenuation_of_the_unit_range_is_that_of_its_hu():

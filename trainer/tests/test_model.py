@@ -21,7 +21,13 @@ TINY = ModelConfig(
     detector=Detector(32, 480.0),
     autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
     condition=ConditionConfig(
-        image_channels=(8, 16), features=8, fused=8, folded=4, channels=(24, 24), condition_channels=4, contrast_channels=8
+        image_channels=(8, 16),
+        features=8,
+        fused=8,
+        folded=4,
+        channels=(24, 24),
+        condition_channels=4,
+        contrast_channels=8,
     ),
     denoiser=UNetConfig(channels=(24, 24), attention=(False, True), head_width=8),
     process=ProcessConfig("flow", source_noise=0.5, steps=3),

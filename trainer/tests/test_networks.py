@@ -134,7 +134,7 @@ def with_last_swish(coder: nn.Module) -> nn.Sequential:
     return nn.Sequential(*before, nn.SiLU(), last).eval()
 
 
-SMALL_PUBLISHED = AutoencoderConfig("conv", (32, 64, 96), res_blocks=2, latent_channels=3, attention=True, narrow_upsample=False, shortcut=False)  # fmt: skip
+SMALL_PUBLISHED = AutoencoderConfig("conv", (32, 64, 96), 2, 3, attention=True, narrow_upsample=False, shortcut=False)
 
 
 def monai_coder(kind: type[nn.Module], blocks: int, **extra: int) -> nn.Module:
@@ -448,9 +448,7 @@ def test_a_voxel_is_covered_where_its_ray_hits_a_measured_pixel():
     assert coverage(mask, where)[0].tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
 
 
-@pytest.mark.parametrize(
-    ("angle_deg", "sign", "axis"), [(0.0, 1, 0), (180.0, -1, 0), (90.0, 1, 1), (-90.0, -1, 1)]
-)
+@pytest.mark.parametrize(("angle_deg", "sign", "axis"), [(0.0, 1, 0), (180.0, -1, 0), (90.0, 1, 1), (-90.0, -1, 1)])
 def test_the_parallel_lift_replicates_frontals_along_y_and_laterals_along_x(angle_deg, sign, axis):
     """METHOD.md 2.4: the published lift was (y, z, x). Columns follow x or y, rows follow -z, and depth does not count."""
     points = voxel_centres(6, 64.0).view(-1, 3)

@@ -10,6 +10,7 @@ import torch
 from clsdm.geometry import PRESETS
 from clsdm.intensity import WINDOW_HU
 from clsdm.model import CLSDM, ModelConfig
+from clsdm.xray import cameras_for
 from clsdm_trainer.config import RunConfig, load_config, preset_names
 
 MILLION = 1e6
@@ -124,9 +125,10 @@ def test_a_shrunken_recipe_reconstructs():
     config: RunConfig = load_config("x2ct128")
     small = replace(config.model, grid=replace(config.model.grid, size=16, spacing_mm=20.0))
     model = CLSDM(small).eval()
-    condition = torch.zeros(1, 16, 4, 4, 4), torch.zeros(1, 8, 4, 4, 4)
+    views = [[PRESETS["x2ct"].view(angle) for angle in (0.0, 90.0)]]
     with torch.no_grad():
-        drawn = model.denoise(torch.zeros(1, 8, 4, 4, 4), torch.zeros(1), type("C", (), dict(zip(("features", "mean"), condition, strict=True)))())
+        condition = model.align(torch.zeros(1, 2, 2, 192, 192), cameras_for(views, small.detector))
+        drawn = model.draw(condition, torch.zeros_like(condition.mean))
         assert model.decode(drawn).shape == (1, 1, 16, 16, 16)
 
 

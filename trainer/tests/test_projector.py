@@ -123,7 +123,9 @@ def test_back_projection_by_autograd_is_the_adjoint():
 def test_projection_is_linear():
     x, y, cameras = torch.randn(2, 1, 8, 8, 8), torch.randn(2, 1, 8, 8, 8), two_by_two()
     combined = project(2.0 * x - 3.0 * y, 25.0, cameras)
-    torch.testing.assert_close(combined, 2.0 * project(x, 25.0, cameras) - 3.0 * project(y, 25.0, cameras), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        combined, 2.0 * project(x, 25.0, cameras) - 3.0 * project(y, 25.0, cameras), atol=2e-3, rtol=0
+    )
 
 
 def test_the_gradient_of_a_residual_is_that_of_finite_differences():

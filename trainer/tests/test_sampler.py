@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -37,7 +39,9 @@ def diffusion_map(start: Tensor, first: int, last: int) -> Tensor:
     """Where the probability-flow ODE carries a state between two discrete steps: the standardised position is kept."""
     alpha = DIFFUSION.alphas_cumprod().double()
     scale = (alpha * STD.square() + 1 - alpha).sqrt()
-    return alpha[last].sqrt() * MEAN + scale[:, last, None] / scale[:, first, None] * (start - alpha[first].sqrt() * MEAN)
+    return alpha[last].sqrt() * MEAN + scale[:, last, None] / scale[:, first, None] * (
+        start - alpha[first].sqrt() * MEAN
+    )
 
 
 def data_of(x: Tensor, step: int) -> Tensor:
@@ -61,7 +65,7 @@ def assert_gaussian(samples: Tensor, relative: float) -> None:
 
 def order(errors: list[float]) -> list[float]:
     """Measured orders of convergence where each error belongs to a third of the step of the one before."""
-    return [float(torch.tensor(a / b).log() / torch.tensor(3.0).log()) for a, b in zip(errors, errors[1:], strict=False)]
+    return [float(torch.tensor(a / b).log() / torch.tensor(3.0).log()) for a, b in pairwise(errors)]
 
 
 def test_the_flow_draws_the_data_distribution():
@@ -102,7 +106,7 @@ def first_order_error(start: Tensor, steps: int) -> float:
     """The same for DDIM, which is DPM-Solver++ without memory."""
     alpha, x = DIFFUSION.alphas_cumprod().double(), start
     indices = range(999, 269, -999 // steps)
-    for now, then in zip(indices, indices[1:], strict=False):
+    for now, then in pairwise(indices):
         data = data_of(x, now)
         noise = (x - alpha[now].sqrt() * data) / (1 - alpha[now]).sqrt()
         x = alpha[then].sqrt() * data + (1 - alpha[then]).sqrt() * noise
@@ -185,7 +189,9 @@ def test_the_diffusion_keeps_unit_variance_and_its_published_ends():
     assert float(1 - alpha[0]) == pytest.approx(0.0015, rel=1e-4)
     assert float(1 - alpha[999] / alpha[998]) == pytest.approx(0.0155, rel=1e-3)
     assert float(alpha[999]) < 2e-3  # nearly nothing of the data is left
-    x, target = DIFFUSION.mix(torch.randn(2, 1, 40, 40), torch.zeros(1), torch.randn(2, 1, 40, 40), torch.tensor([0.3, 0.9]))
+    x, target = DIFFUSION.mix(
+        torch.randn(2, 1, 40, 40), torch.zeros(1), torch.randn(2, 1, 40, 40), torch.tensor([0.3, 0.9])
+    )
     assert x.std(dim=(1, 2, 3)).tolist() == pytest.approx([1.0, 1.0], abs=0.06)
     assert target.std().item() == pytest.approx(1.0, abs=0.05)
 

@@ -100,7 +100,9 @@ def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: p
     assert train([*command, "--out", str(tmp_path / "store")]) == 0
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["grid"] == {"size": 16, "spacing_mm": 24.0, "margin": MARGIN}
-    assert train(["autoencoder", "--preset", recipe, "--store", str(tmp_path / "store"), "--run", "x", "--dry-run"]) == 0
+    assert (
+        train(["autoencoder", "--preset", recipe, "--store", str(tmp_path / "store"), "--run", "x", "--dry-run"]) == 0
+    )
 
 
 def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(

@@ -38,6 +38,7 @@ def written_together(folder: Path) -> Iterator[Path]:
         with suppress(OSError):
             for each in missing:
                 each.rmdir()
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = getattr(error, "strerror", None) or lines[-1]
         text = str(error) if isinstance(error, InputError) else f"{folder}: cannot be written ({reason})"
         raise InputError(text.replace(scratch, str(folder)) if scratch else text) from error

@@ -52,7 +52,9 @@ class CLSDM(nn.Module):
         latent = config.autoencoder.latent_channels
         self.config = config
         self.autoencoder = Autoencoder(config.autoencoder)
-        self.condition = ConditionNet(config.condition, config.latent_size, latent, config.grid.cube_mm)
+        self.condition = ConditionNet(
+            config.condition, config.latent_size, latent, config.grid.cube_mm, config.autoencoder.factor
+        )
         self.denoiser = UNet3D(2 * latent + config.condition.condition_channels, latent, config.denoiser)
         self.register_buffer("latent_mean", torch.zeros(latent))
         self.register_buffer("latent_std", torch.ones(latent))

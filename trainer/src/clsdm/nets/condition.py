@@ -1,10 +1,12 @@
 """Stage 2's network: X-rays -> condition features and a CT estimate on the latent grid.
 
 ``lift="geometry"`` is ours: every voxel of the lift grid is projected into every view with its real cone-beam geometry,
-and that view's 2-D features are sampled there, together with the direction of the ray, the depth along it, and whether
-the panel covered it. Views are averaged over those that saw the voxel (the ray's direction lets the network keep them
-apart), so any number from 1 to 8, in any order, is one input. ``lift="parallel"`` is the published scheme (image features replicated along the nearest volume
-axis), kept for comparison, with the axes that METHOD.md 2.4 corrects: frontal (z, x) along y, lateral (z, y) along x.
+and that view's 2-D features are sampled there, with the depth along the ray and whether the panel covered it; the raw
+intensities are sampled at every CT voxel too, so that no detail has to pass through features. Views are fused by two
+averages, weighted by how much each ray runs along y (frontal) and along x (lateral): whatever their number (1 to 8) and
+order, a voxel gets what the frontal and what the lateral views say, and how much of either there was.
+``lift="parallel"`` is the published scheme (images replicated along the nearest volume axis), kept for comparison, with
+the axes that METHOD.md 2.4 corrects: frontal (z, x) along y, lateral (z, y) along x.
 
 Axis order: images (B, V, 2, row, column) with channels intensity and mask; volumes (B, C, z, y, x).
 """
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from clsdm.geometry import Cameras, voxel_centres
 from clsdm.nets.blocks import Attention, ResBlock2D, ResBlock3D, Upsample, conv, norm, space_to_depth
 
-RAY_CHANNELS = 5  # direction (3), depth (1), coverage (1)
+DIRECTIONS = 2  # frontal and lateral average
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class ConditionConfig:
         lift: "geometry" (ours) or "parallel" (as published).
         image_channels: widths of the 2-D U-Net, at 1/2, 1/4, ... of the detector's resolution.
         features: 2-D features sampled by each voxel.
-        fused: features in which the views are averaged on the lift grid.
-        folded: features per lift voxel handed to the 3-D U-Net, eight lift voxels to a latent voxel.
+        fused: features on the lift grid after the views are averaged.
+        folded: of them, features per lift voxel handed to the 3-D U-Net, eight lift voxels to a latent voxel.
         channels: widths of the 3-D U-Net, at 1, 1/2, 1/4, ... of the latent grid.
         condition_channels: condition features handed to the denoiser.
         contrast_channels: width of the space in which X-ray and CT latents are contrasted.
@@ -41,9 +43,9 @@ class ConditionConfig:
 
     lift: Literal["geometry", "parallel"] = "geometry"
     image_channels: tuple[int, ...] = (32, 64, 128)
-    features: int = 32
-    fused: int = 64
-    folded: int = 24
+    features: int = 24
+    fused: int = 48
+    folded: int = 16
     channels: tuple[int, ...] = (96, 160, 224)
     condition_channels: int = 16
     contrast_channels: int = 32
@@ -124,46 +126,88 @@ class VolumeUNet(nn.Module):
 class ConditionNet(nn.Module):
     """X-rays on the virtual detector -> :class:`Condition`."""
 
-    def __init__(self, config: ConditionConfig, latent_size: int, latent_channels: int, cube_mm: float) -> None:
+    def __init__(
+        self, config: ConditionConfig, latent_size: int, latent_channels: int, cube_mm: float, factor: int
+    ) -> None:
         super().__init__()
         self.config = config
         self.latent_size = latent_size
         self.cube_mm = cube_mm
+        self.factor = factor
         self.image = ImageEncoder(config.image_channels, config.features)
-        self.per_view = nn.Conv1d(config.features + RAY_CHANNELS, config.fused, 1)
-        self.fold = nn.Conv1d(config.fused + 1, config.folded, 1)
-        self.volume = VolumeUNet(8 * config.folded, config.channels)
+        self.mix = nn.Conv1d(DIRECTIONS * (config.features + 2), config.fused, 1)
+        self.fold = nn.Conv1d(config.fused, config.folded, 1)
+        self.volume = VolumeUNet(8 * config.folded + DIRECTIONS * factor**3, config.channels)
         self.to_features = head(config.channels[0], config.condition_channels)
         self.to_mean = head(config.channels[0], latent_channels)
 
-    @property
-    def lift_size(self) -> int:
-        """Voxels along the edge of the lift grid: twice the latent grid, folded into channels afterwards."""
-        return 2 * self.latent_size
-
     def forward(self, images: Tensor, cameras: Cameras) -> Condition:
         """(B, V, 2, size, size) and their cameras -> condition and posterior mean."""
-        lifted = self.lift(images, cameras)
-        trunk = self.volume(space_to_depth(lifted))
+        trunk = self.volume(torch.cat((self.lift_features(images, cameras), self.lift_intensities(images, cameras)), 1))
         return Condition(self.to_features(trunk).float(), self.to_mean(trunk).float())
 
-    def lift(self, images: Tensor, cameras: Cameras) -> Tensor:
-        """Features (B, folded, 2m, 2m, 2m) on the lift grid, averaged over the views that measured each voxel."""
+    def lift_features(self, images: Tensor, cameras: Cameras) -> Tensor:
+        """(B, 8 folded, m, m, m): learned features on a grid twice as fine as the latents', folded into channels."""
         batch, views = images.shape[:2]
-        maps = self.image(images.flatten(0, 1))
-        points = voxel_centres(self.lift_size, self.cube_mm / self.lift_size, images.device).view(-1, 3)
+        size = 2 * self.latent_size
+        maps = self.image(images.flatten(0, 1)).float()
+        rays = self._rays(cameras, size)
+        sampled = F.grid_sample(maps, rays.where.flatten(0, 1)[:, None], align_corners=True, padding_mode="border")
+        per_view = torch.cat((sampled[:, :, 0].view(batch, views, -1, size**3), rays.depth[:, :, None]), dim=2)
+        fused, weight = fuse(per_view, rays.direction, coverage(images[:, :, 1], rays.where))
+        folded = self.fold(F.silu(self.mix(torch.cat((fused, weight), dim=1))))
+        return space_to_depth(folded.view(batch, -1, size, size, size))
+
+    def lift_intensities(self, images: Tensor, cameras: Cameras) -> Tensor:
+        """(B, 2 factor³, m, m, m): the images' own intensities at every CT voxel, folded into channels."""
+        size = self.factor * self.latent_size
+        rays = self._rays(cameras, size)
+        grid = rays.where.flatten(0, 1)[:, None]
+        sampled = F.grid_sample(images[:, :, :1].flatten(0, 1), grid, align_corners=True, padding_mode="border")
+        per_view = sampled[:, :, 0].view(*images.shape[:2], 1, -1)
+        fused, _ = fuse(per_view, rays.direction, coverage(images[:, :, 1], rays.where))
+        return space_to_depth(fused.view(len(images), DIRECTIONS, size, size, size), self.factor)
+
+    def _rays(self, cameras: Cameras, size: int) -> Rays:
+        points = voxel_centres(size, self.cube_mm / size, cameras.source.device).view(-1, 3)
         if self.config.lift == "geometry":
-            where, ray = lift_rays(cameras, points)
-        else:
-            where, ray = parallel_rays(cameras, points, self.cube_mm)
-        grid = where.flatten(0, 1)[:, None]  # (B V, 1, N, 2)
-        sampled = F.grid_sample(maps.float(), grid, align_corners=True, padding_mode="border")[:, :, 0]
-        seen = coverage(images[:, :, 1], where).flatten(0, 1)[:, None]  # (B V, 1, N)
-        per_view = F.silu(self.per_view(torch.cat((sampled, ray.flatten(0, 1).transpose(1, 2), seen), dim=1)))
-        total = (per_view * seen).view(batch, views, -1, len(points)).sum(1)
-        count = seen.view(batch, views, 1, -1).sum(1)  # (B, 1, N)
-        folded = self.fold(torch.cat((total / count.clamp_min(1.0), count / 2.0), dim=1))
-        return folded.view(batch, -1, *[self.lift_size] * 3)
+            return lift_rays(cameras, points)
+        return parallel_rays(cameras, points, self.cube_mm)
+
+
+@dataclass(frozen=True)
+class Rays:
+    """How N voxels are seen in V views.
+
+    Attributes:
+        where: (B, V, N, 2) image coordinates (column, row) in [-1, 1].
+        direction: (B, V, N, 2) squared x and y component of the ray's unit direction (LPS).
+        depth: (B, V, N) distance from the source, relative to the isocentre's, minus 1.
+    """
+
+    where: Tensor
+    direction: Tensor
+    depth: Tensor
+
+
+def fuse(per_view: Tensor, direction: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Averages over the views that measured a voxel, weighted by how frontal and by how lateral each ray is.
+
+    Args:
+        per_view: (B, V, C, N) features.
+        direction: (B, V, N, 2) of :class:`Rays`.
+        seen: (B, V, N) 1 where measured.
+
+    Returns:
+        (B, 2C, N) frontal and lateral average (0 where no view tells), and (B, 2, N) the weights' sums.
+    """
+    weights = direction.flip(-1).permute(0, 3, 1, 2) * seen[:, None]  # (B, 2, V, N): frontal (y), lateral (x)
+    total = weights.sum(2)
+    averages = [
+        (per_view * w[:, :, None]).sum(1) / t[:, None].clamp_min(1e-3)
+        for w, t in zip(weights.unbind(1), total.unbind(1), strict=True)
+    ]
+    return torch.cat(averages, dim=1), total
 
 
 def head(inputs: int, outputs: int) -> nn.Module:
@@ -171,30 +215,24 @@ def head(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(norm(inputs, 32), nn.SiLU(), conv(3, inputs, outputs))
 
 
-def lift_rays(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each voxel is seen, and along which ray.
-
-    Returns:
-        (B, V, N, 2) image coordinates and (B, V, N, 4) unit direction (LPS) and depth relative to the isocentre's.
-    """
+def lift_rays(cameras: Cameras, points: Tensor) -> Rays:
+    """The rays through (N, 3) points by the views' own geometry."""
     where, ray = cameras.project(points)
-    length = ray.norm(dim=-1, keepdim=True)
-    to_isocentre = cameras.source.norm(dim=-1)[:, :, None, None]
-    return where, torch.cat((ray / length, 4.0 * (length / to_isocentre - 1.0)), dim=-1)
+    length = ray.norm(dim=-1)
+    to_isocentre = cameras.source.norm(dim=-1)[:, :, None]
+    return Rays(where, (ray[..., :2] / length[..., None]).square(), length / to_isocentre - 1.0)
 
 
-def parallel_rays(cameras: Cameras, points: Tensor, cube_mm: float) -> tuple[Tensor, Tensor]:
+def parallel_rays(cameras: Cameras, points: Tensor, cube_mm: float) -> Rays:
     """The published lift: rays parallel to the nearest volume axis, the image spanning the cube; no geometry."""
-    views_along_y = cameras.right[..., 0, None].abs() > 0.7  # frontal: columns run along x
+    frontal = cameras.right[..., 0, None].abs() > 0.7  # columns run along x
     horizontal = torch.where(
-        views_along_y,
-        points[:, 0] * cameras.right[..., 0, None].sign(),
-        points[:, 1] * cameras.right[..., 1, None].sign(),
+        frontal, points[:, 0] * cameras.right[..., 0, None].sign(), points[:, 1] * cameras.right[..., 1, None].sign()
     )
     vertical = -points[:, 2].expand_as(horizontal)
+    direction = torch.cat((~frontal, frontal), dim=-1).to(points)[:, :, None].expand(*horizontal.shape, 2)
     where = torch.stack((horizontal, vertical), dim=-1) * (2.0 / cube_mm)
-    direction = F.one_hot((~views_along_y).long().squeeze(-1), 4).to(points)[:, :, None].expand(*where.shape[:3], 4)
-    return where, direction
+    return Rays(where, direction, torch.zeros_like(horizontal))
 
 
 def coverage(mask: Tensor, where: Tensor) -> Tensor:
