@@ -25,6 +25,7 @@ from synthetic import synthetic_store
 from clsdm.model import CLSDM
 from clsdm_trainer.batches import TrainingData
 from clsdm_trainer.config import RunConfig, load_config
+from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.stages import STAGES
 
@@ -75,6 +76,11 @@ class TimedStep:
         for part, value in (parts | {TOTAL: total}).items():
             self.seconds[part].append(value)
         self.step += self.stride
+
+    @property
+    def kind(self) -> str:
+        """The name without what differs between recipes."""
+        return self.name.partition(" (")[0]
 
     @property
     def samples(self) -> int:
@@ -170,12 +176,11 @@ def command_line() -> argparse.Namespace:
 
 def ratios_of(ours: list[TimedStep], theirs: list[TimedStep], against: str) -> list[Ratio]:
     """The loader's share in each of our steps, and the other recipe's time per sample over ours."""
-    known = {step.name.partition(" (")[0]: step for step in theirs}
-    pairs = [(step, known.get(step.name.partition(" (")[0])) for step in ours]
+    known = {step.kind: step for step in theirs}
     return [step.ratio() for step in ours] + [
-        Ratio.of(f"{mine.name}: {against} / ours, per sample", other.per_sample(), mine.per_sample())
-        for mine, other in pairs
-        if other is not None
+        Ratio.of(f"{mine.kind}: {against} / ours, per sample", known[mine.kind].per_sample(), mine.per_sample())
+        for mine in ours
+        if mine.kind in known
     ]
 
 

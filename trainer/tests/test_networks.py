@@ -31,7 +31,7 @@ from clsdm.nets.blocks import (
     space_to_depth,
     time_embedding,
 )
-from clsdm.nets.condition import Condition, ConditionConfig, ConditionNet, coverage, lift_rays, parallel_rays
+from clsdm.nets.condition import Condition, ConditionConfig, ConditionNet, coverage, fuse, lift_rays, parallel_rays
 from clsdm.nets.unet import UNet3D, UNetConfig
 from clsdm.xray import cameras_for
 
@@ -346,7 +346,12 @@ def some_images(views: int) -> Tensor:
 
 @pytest.fixture
 def network() -> ConditionNet:
-    return randomised(ConditionNet(CONDITION, 4, 4, 384.0), std=0.2)
+    return randomised(ConditionNet(CONDITION, 4, 4, 384.0, 4), std=0.2)
+
+
+def lifted_features(network: ConditionNet, images: Tensor, cameras: Cameras) -> Tensor:
+    """(B, folded, 2m, 2m, 2m) features on the lift grid."""
+    return depth_to_space(network.lift_features(images, cameras))
 
 
 def assert_same(a: Condition, b: Condition) -> None:
@@ -389,13 +394,13 @@ def test_one_to_eight_views_are_one_input(network, views):
 @torch.no_grad()
 def test_a_lateral_alone_works_like_a_frontal_alone(lift, angle_deg):
     """METHOD.md 2.7: lateral-only input crashed."""
-    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 4, 4, 384.0))
+    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 4, 4, 384.0, 4))
     assert bool(network(some_images(1), cameras_at(angle_deg)).mean.isfinite().all())
 
 
 @pytest.mark.parametrize("lift", ["geometry", "parallel"])
 def test_every_parameter_of_the_condition_network_learns(lift):
-    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 4, 4, 384.0), std=0.2)
+    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 4, 4, 384.0, 4), std=0.2)
     condition = network(some_images(2), cameras_at(0.0, 90.0))
     (condition.features.square().mean() + condition.mean.square().mean()).backward()
     assert_all_learn(network)
@@ -414,7 +419,7 @@ def test_a_voxel_samples_the_feature_at_its_own_projection(size):
     view = replace(preset("x2ct").view(30.0), tilt_deg=5.0)
     cameras = cameras_for([[view]], detector)
     points = voxel_centres(8, 48.0).view(-1, 3)
-    where, _ = lift_rays(cameras, points)
+    where = lift_rays(cameras, points).where
     chosen = 3 * 64 + 2 * 8 + 5  # z, y, x = 3, 2, 5
     row, col = (((where[0, 0, chosen].flip(0) + 1) / 2) * (size - 1)).round().int().tolist()
     spot = torch.zeros(1, 1, size, size)
@@ -429,14 +434,22 @@ def test_a_voxel_samples_the_feature_at_its_own_projection(size):
     assert bool((sampled[aside > 3.2 * 480.0 / size] == 0).all())
 
 
-def test_a_lift_voxel_knows_its_ray_and_its_depth():
-    """Unit direction in LPS, and a depth of zero at the isocentre that grows away from the source."""
+def test_a_lift_voxel_knows_how_frontal_its_ray_is_and_its_depth():
+    """Squared x and y of the unit direction, and a depth of zero at the isocentre that grows away from the source."""
     points = torch.tensor([[0.0, 0.0, 0.0], [0.0, -160.0, 0.0], [0.0, 160.0, 0.0], [400.0, 0.0, 0.0]])
-    _, ray = lift_rays(cameras_at(0.0, 90.0), points)
-    torch.testing.assert_close(ray[0, 0, :3, :3], torch.tensor([[0.0, -1.0, 0.0]] * 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(ray[0, 1, 0, :3], torch.tensor([1.0, 0.0, 0.0]), atol=1e-5, rtol=0)
-    torch.testing.assert_close(ray[0, 0, :3, 3], torch.tensor([0.0, 0.4, -0.4]), atol=1e-5, rtol=0)
-    torch.testing.assert_close(ray[..., :3].norm(dim=-1), torch.ones(1, 2, 4))
+    rays = lift_rays(cameras_at(0.0, 90.0), points)
+    torch.testing.assert_close(rays.direction[0, 0, :3], torch.tensor([[0.0, 1.0]] * 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rays.direction[0, 1, 0], torch.tensor([1.0, 0.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rays.direction[0, 0, 3], torch.tensor([1.0, 16.0]) / 17.0, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rays.depth[0, 0, :3], torch.tensor([0.0, 0.1, -0.1]), atol=1e-5, rtol=0)
+
+
+def test_frontal_and_lateral_views_are_averaged_apart_and_unseen_ones_not_at_all():
+    per_view = torch.tensor([2.0, 4.0, 10.0, 99.0]).view(1, 4, 1, 1)
+    direction = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]).view(1, 4, 1, 2)
+    fused, weight = fuse(per_view, direction, torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 4, 1))
+    assert fused.flatten().tolist() == [3.0, 10.0]  # frontal, lateral
+    assert weight.flatten().tolist() == [2.0, 1.0]
 
 
 def test_a_voxel_is_covered_where_its_ray_hits_a_measured_pixel():
@@ -444,7 +457,7 @@ def test_a_voxel_is_covered_where_its_ray_hits_a_measured_pixel():
     mask = torch.ones(1, 2, 32, 32)
     mask[0, 0, :, :16] = 0.0
     points = torch.tensor([[60.0, 0.0, 0.0], [-60.0, 0.0, 0.0], [0.0, 0.0, 400.0]])
-    where, _ = lift_rays(cameras_at(0.0, 90.0), points)
+    where = lift_rays(cameras_at(0.0, 90.0), points).where
     assert coverage(mask, where)[0].tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
 
 
@@ -452,31 +465,31 @@ def test_a_voxel_is_covered_where_its_ray_hits_a_measured_pixel():
 def test_the_parallel_lift_replicates_frontals_along_y_and_laterals_along_x(angle_deg, sign, axis):
     """METHOD.md 2.4: the published lift was (y, z, x). Columns follow x or y, rows follow -z, and depth does not count."""
     points = voxel_centres(6, 64.0).view(-1, 3)
-    where, direction = parallel_rays(cameras_at(angle_deg), points, 384.0)
+    rays = parallel_rays(cameras_at(angle_deg), points, 384.0)
+    where = rays.where
     torch.testing.assert_close(where[0, 0, :, 0], sign * points[:, axis] * 2 / 384.0)
     torch.testing.assert_close(where[0, 0, :, 1], -points[:, 2] * 2 / 384.0)
-    expected = [1.0, 0.0, 0.0, 0.0] if axis == 0 else [0.0, 1.0, 0.0, 0.0]
-    assert direction[0, 0, 0].tolist() == expected
+    assert rays.direction[0, 0, 0].tolist() == ([0.0, 1.0] if axis == 0 else [1.0, 0.0])
 
 
 @torch.no_grad()
 def test_a_frontal_lifted_in_parallel_is_constant_along_y_and_follows_the_image():
     """With a network that hands through the first image feature, the lift is the (z, x) image on every y."""
-    network = randomised(ConditionNet(replace(CONDITION, lift="parallel"), 4, 4, 384.0), std=0.2)
+    network = randomised(ConditionNet(replace(CONDITION, lift="parallel"), 4, 4, 384.0, 4), std=0.2)
     images = some_images(1)
     images[:, :, 1] = 1.0
-    lifted = network.lift(images, cameras_at(0.0))
+    lifted = lifted_features(network, images, cameras_at(0.0))
     torch.testing.assert_close(lifted, lifted[:, :, :, :1].expand_as(lifted), **TOLERANCE)
     assert float(lifted.std(dim=2).min()) > 1e-4
     assert float(lifted.std(dim=4).min()) > 1e-4
-    lateral = network.lift(images, cameras_at(90.0))
+    lateral = lifted_features(network, images, cameras_at(90.0))
     torch.testing.assert_close(lateral, lateral[..., :1].expand_as(lateral), **TOLERANCE)
 
 
 @torch.no_grad()
 def test_a_change_in_one_pixel_reaches_only_the_voxels_on_its_ray():
     """The lift sees features only at a voxel's own projection: with pixel-wise features nothing else can change."""
-    network = randomised(ConditionNet(CONDITION, 4, 4, 384.0), std=0.3)
+    network = randomised(ConditionNet(CONDITION, 4, 4, 384.0, 4), std=0.3)
     network.image = PixelFeatures()
     images = torch.zeros(1, 1, 2, 32, 32)
     images[:, :, 1] = 1.0
@@ -484,7 +497,8 @@ def test_a_change_in_one_pixel_reaches_only_the_voxels_on_its_ray():
     spot = images.clone()
     col, row = 20, 26  # right of and below the middle: left and inferior
     spot[0, 0, 0, row, col] = 5.0
-    changed = (network.lift(spot, cameras) - network.lift(images, cameras)).abs().sum(1)[0] > 1e-5
+    difference = lifted_features(network, spot, cameras) - lifted_features(network, images, cameras)
+    changed = difference.abs().sum(1)[0] > 1e-5
     points = voxel_centres(8, 48.0)
     where = cameras.project(points.view(-1, 3))[0][0, 0].view(8, 8, 8, 2)
     # Features have half the detector's resolution: the pixel's feature reaches one feature (two pixels) to each side.
@@ -492,6 +506,17 @@ def test_a_change_in_one_pixel_reaches_only_the_voxels_on_its_ray():
     assert len(points[changed][:, 1].unique()) >= 6  # along y, front to back
     assert float(aside[changed].max()) <= 1.0
     assert bool(changed[aside < 0.9].all())
+
+
+@torch.no_grad()
+def test_every_ct_voxel_gets_the_intensity_at_its_own_projection(network):
+    """An image whose intensity is its column coordinate: the frontal average is where each voxel falls."""
+    images = torch.ones(1, 1, 2, 32, 32)
+    images[0, 0, 0] = torch.linspace(-1.0, 1.0, 32).expand(32, 32)
+    cameras = cameras_at(0.0)
+    frontal = depth_to_space(network.lift_intensities(images, cameras), 4)[0, 0]
+    where = lift_rays(cameras, voxel_centres(16, 24.0).view(-1, 3)).where[0, 0].view(16, 16, 16, 2)
+    torch.testing.assert_close(frontal, where[..., 0], atol=1e-4, rtol=0)
 
 
 class PixelFeatures(nn.Module):

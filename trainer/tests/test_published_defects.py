@@ -209,7 +209,7 @@ def test_4_lifted_frontal_and_lateral_meet_where_the_ball_is_in_z_y_x(lift):
     images, cameras = exposed_ball()
     points = voxel_centres(48, 8.0)
     flat = points.view(-1, 3)
-    where, _ = lift_rays(cameras, flat) if lift == "geometry" else parallel_rays(cameras, flat, 384.0)
+    where = (lift_rays(cameras, flat) if lift == "geometry" else parallel_rays(cameras, flat, 384.0)).where
     shadows = [
         F.grid_sample((images[:, view, :1] + 1.0), where[:, view, None], align_corners=True)[0, 0, 0].view(48, 48, 48)
         for view in (0, 1)
@@ -223,7 +223,7 @@ def test_4_lifted_frontal_and_lateral_meet_where_the_ball_is_in_z_y_x(lift):
 
 def test_4_the_parallel_lift_spreads_frontal_along_y_and_lateral_along_x():
     _, cameras = exposed_ball()
-    where, _ = parallel_rays(cameras, voxel_centres(8, 48.0).view(-1, 3), 384.0)
+    where = parallel_rays(cameras, voxel_centres(8, 48.0).view(-1, 3), 384.0).where
     frontal, lateral = where[0].view(2, 8, 8, 8, 2)
     assert torch.equal(frontal, frontal[:, :1].expand_as(frontal))  # (z, x), the same for all y
     assert torch.equal(lateral, lateral[:, :, :1].expand_as(lateral))  # (z, y), the same for all x

@@ -1,0 +1,45 @@
+"""Every figure in the README stands in the embedded bundle, where the evaluation put it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clsdm.bundle import CARD, Bundle, default_bundle_path
+from clsdm_trainer.evaluate import markdown
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.open(default_bundle_path())
+
+
+def test_the_table_of_the_readme_is_the_one_measured_on_the_embedded_bundle(bundle: Bundle) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split(BEGIN)[1].split(END)[0].strip()
+    assert table == markdown(bundle.figures["methods"]).strip()
+
+
+def test_the_figures_of_the_embedded_bundle_were_measured_on_its_own_weights(bundle: Bundle) -> None:
+    assert bundle.figures["about"]["model_sha256"] == bundle.hash
+    assert bundle.figures["about"]["split"] == "test"
+
+
+def test_the_model_card_says_what_it_must_not_be_used_for(bundle: Bundle) -> None:
+    assert "Not a medical device" in bundle.read(CARD).decode("utf-8")
+
+
+def test_the_embedded_bundle_is_small_enough_for_the_repository(bundle: Bundle) -> None:
+    assert sum(entry.bytes for entry in bundle.files.values()) < 20_000_000
+
+
+def test_every_relative_link_of_the_readme_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) > 5
+    assert not [link for link in links if not (ROOT / link).exists()]
