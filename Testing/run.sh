@@ -10,7 +10,7 @@ trainer=$repository/trainer
 . "$trainer/setup.sh"
 CLSDM_VENV=${CLSDM_VENV:-$repository/.venv}
 case $CLSDM_VENV in /*) ;; *) CLSDM_VENV=$PWD/$CLSDM_VENV ;; esac
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} # as in conftest.py: small tensors gain nothing from more
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as in conftest.py: small tensors gain nothing from more
 export CLSDM_VENV OMP_NUM_THREADS
 clsdm_setup "$CLSDM_VENV" train,test || exit
 

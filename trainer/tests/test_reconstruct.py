@@ -308,19 +308,23 @@ def thorax() -> CTVolume:
     return CTVolume.on_grid(volume, grid)
 
 
-def test_the_embedded_model_mirrors_its_answer_when_its_x_ray_is_mirrored():
+def test_the_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirror_image_to_the_right():
     try:
         bundle = Bundle.open(default_bundle_path())
     except InputError as error:
         pytest.skip(f"Resources/Models holds no trained bundle yet: {error}")
     views = [PRESETS["chest"].view(angle, 216) for angle in (0.0, 90.0)]
-    xrays = simulate_xrays(thorax(), views, (0.0, 0.0, 0.0))
+    xrays = simulate_xrays(thorax(), views, (-45.0, 0.0, 0.0))  # the isocentre lies to the patient's right
     straight, flipped = (hu(each, bundle) for each in (xrays, [mirrored(xray) for xray in xrays]))
     to_mirror = np.abs(flipped - straight[:, :, ::-1]).mean()
     to_itself = np.abs(flipped - straight).mean()
     assert to_mirror < 0.7 * to_itself, (
         f"mean difference {to_mirror:.0f} HU to the mirror image, {to_itself:.0f} HU unmirrored"
     )
+    grid = bundle.manifest.model.grid
+    x_mm = (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing_mm  # x runs to the left
+    density = straight + 1024.0
+    assert 20.0 < (density * x_mm).sum() / density.sum() < 70.0
 
 
 # Nothing but X-rays

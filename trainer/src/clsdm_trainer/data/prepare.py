@@ -56,7 +56,7 @@ class PrepareConfig(BaseModel):
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     out: Path
     size: int = Field(default=64, ge=8, le=512)
-    spacing_mm: float = Field(default=6.0, gt=0.0, le=20.0)
+    spacing_mm: float = Field(default=6.0, gt=0.0, le=50.0)
     margin: int = Field(default=8, ge=0, le=128)
     placement: Placement = "body"
     background: Background = "keep"
