@@ -19,7 +19,7 @@ from clsdm_trainer.config import save_config
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ABOUT = {"licence": "none", "anatomy": "ellipsoids", "data": "made by a test", "recipe": "this test"}
+ABOUT = {"licence": "none", "anatomy": "ellipsoids", "data": "made by a test", "recipe": "this test", "remarks": "-"}
 
 
 def written_recipe(folder: Path, **changes: object) -> str:

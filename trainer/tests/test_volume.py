@@ -314,3 +314,11 @@ def test_a_disk_that_fills_up_while_writing_is_noticed_in_every_format(tmp_path)
     done = subprocess.run([sys.executable, "-c", FULL_DISK, *paths], capture_output=True, text=True, check=True)
     assert done.stdout.split() == paths
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scanners_padding_is_air_and_does_not_darken_its_neighbours():
+    hu = np.full((8, 8, 8), -3024.0, dtype=np.float32)
+    hu[:, :, 4:] = -1000.0
+    cube = to_cube(CTVolume(hu, (3.0, 3.0, 3.0), (-10.5, -10.5, -10.5)), Grid(4, 6.0), (0.0, 0.0, 0.0))
+    assert float(cube.hu.min()) >= -1024.0
+    assert float(cube.hu[:, :, 3].max()) == pytest.approx(-1000.0)

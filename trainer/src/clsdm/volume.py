@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -232,15 +232,16 @@ def to_cube(ct: CTVolume, grid: Grid, centre_mm: tuple[float, float, float]) -> 
     """Resample onto the canonical cube around ``centre_mm`` (LPS); each voxel is the mean HU over its volume.
 
     The mean is taken over a sub-grid about as fine as the source (a box filter: no aliasing when voxels grow). What lies
-    outside the scan is air.
+    outside the scan is air, and so is what a scanner pads its round field of view with (-2000, -3024): nothing is less
+    dense than air.
     """
     along = np.abs(ct.direction) @ np.array(ct.spacing_mm)  # source spacing along x, y, z of LPS
     fine = [max(1, math.ceil(grid.spacing_mm / value - 0.1)) for value in along]
     spacing = [grid.spacing_mm / k for k in fine]
     origin = [c - grid.cube_mm / 2 + s / 2 for c, s in zip(centre_mm, spacing, strict=True)]
     size = [grid.size * k for k in fine]
-    image = sitk.Resample(
-        ct.to_sitk(), size, sitk.Transform(), sitk.sitkLinear, origin, spacing, np.eye(3).ravel().tolist(), WINDOW_HU[0]
-    )
+    scan = replace(ct, hu=np.maximum(ct.hu, WINDOW_HU[0])).to_sitk()
+    axes = np.eye(3).ravel().tolist()
+    image = sitk.Resample(scan, size, sitk.Transform(), sitk.sitkLinear, origin, spacing, axes, WINDOW_HU[0])
     hu = sitk.GetArrayFromImage(sitk.BinShrink(image, fine) if max(fine) > 1 else image)
     return CTVolume.on_grid(hu, grid, centre_mm)

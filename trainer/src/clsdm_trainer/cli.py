@@ -104,7 +104,7 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--encoding", choices=("int8", "float16", "float32"), default="int8",
                         help="of the weights (default: %(default)s)")  # fmt: skip
     parser.add_argument("--results", type=Path, help="results.json of an evaluation of this bundle, for the card")
-    parser.add_argument("--about", type=Path, help="YAML with licence, anatomy, data and recipe, in words")
+    parser.add_argument("--about", type=Path, help="YAML with licence, anatomy, data, recipe and remarks, in words")
     parser.set_defaults(run=_export)
 
 

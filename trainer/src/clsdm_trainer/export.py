@@ -23,7 +23,7 @@ from clsdm_trainer.recipe import ENVIRONMENT, load_stage
 from clsdm_trainer.stages import STAGES
 
 VERSION = "1"
-ABOUT_FIELDS = ("licence", "anatomy", "data", "recipe")
+ABOUT_FIELDS = ("licence", "anatomy", "data", "recipe", "remarks")
 
 
 def trained_model(config: RunConfig, run: Path) -> CLSDM:
@@ -56,8 +56,8 @@ def export_bundle(
         run: its folder.
         store: what it was trained on; the marks of its training and validation patients go into the manifest.
         out: bundle folder.
-        about: ``licence``, ``anatomy``, ``data`` (where the scans come from, with their licences) and ``recipe`` (the
-            commands), in words.
+        about: ``licence``, ``anatomy``, ``data`` (where the scans come from, with their licences), ``recipe`` (the
+            commands) and ``remarks`` (what is special about this model), in words.
         encoding: how weights are stored.
         results: of ``evaluate.write_results`` on this very bundle, for the card; None where there are none yet.
 
@@ -152,6 +152,8 @@ def model_card(
         _figures(results),
         "",
         "## Limits",
+        about["remarks"],
+        "",
         "- X-rays of the figures are noise-free projections of the canonical volumes with exactly known geometry. There",
         "  is no radiograph paired with a CT here, so accuracy on real radiographs is unknown.",
         "- Fine structures (below about 12 mm), lesions and small airways are not recovered; bone edges are blurred.",
