@@ -66,7 +66,30 @@ class Condition:
     mean: Tensor
 
 
-class ImageEncoder(nn.Module):
+class SkipUNet(nn.Module):
+    """The way through a U-Net, in two or three dimensions; subclasses make its parts, finest resolution first."""
+
+    stem: nn.Module
+    down: nn.ModuleList
+    shrink: nn.ModuleList
+    middle: nn.Module
+    grow: nn.ModuleList
+    up: nn.ModuleList
+    out: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        skips = []
+        for index, block in enumerate(self.down):
+            x = block(self.shrink[index - 1](x) if index else x)
+            skips.append(x)
+        x = self.middle(skips.pop())
+        for grow, block in zip(self.grow, self.up, strict=True):
+            x = block(torch.cat((grow(x), skips.pop()), dim=1))
+        return self.out(x)
+
+
+class ImageEncoder(SkipUNet):
     """A 2-D U-Net: (N, 2, size, size) -> (N, features, size/2, size/2)."""
 
     def __init__(self, widths: tuple[int, ...], features: int) -> None:
@@ -83,19 +106,8 @@ class ImageEncoder(nn.Module):
             self.up.append(ResBlock2D(2 * widths[index], widths[index]))
         self.out = nn.Sequential(norm(widths[0], 32), nn.SiLU(), conv(2, widths[0], features, kernel=1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        skips = []
-        for index, block in enumerate(self.down):
-            x = block(self.shrink[index - 1](x) if index else x)
-            skips.append(x)
-        x = self.middle(skips.pop())
-        for grow, block in zip(self.grow, self.up, strict=True):
-            x = block(torch.cat((grow(x), skips.pop()), dim=1))
-        return self.out(x)
 
-
-class VolumeUNet(nn.Module):
+class VolumeUNet(SkipUNet):
     """A 3-D U-Net without time: (B, inputs, m, m, m) -> (B, channels[0], m, m, m)."""
 
     def __init__(self, inputs: int, widths: tuple[int, ...]) -> None:
@@ -110,17 +122,7 @@ class VolumeUNet(nn.Module):
         for index in reversed(range(len(widths) - 1)):
             self.grow.append(Upsample(3, widths[index + 1], widths[index]))
             self.up.append(ResBlock3D(2 * widths[index], widths[index]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        skips = []
-        for index, block in enumerate(self.down):
-            x = block(self.shrink[index - 1](x) if index else x)
-            skips.append(x)
-        x = self.middle(skips.pop())
-        for grow, block in zip(self.grow, self.up, strict=True):
-            x = block(torch.cat((grow(x), skips.pop()), dim=1))
-        return x
+        self.out = nn.Identity()
 
 
 class ConditionNet(nn.Module):
