@@ -23,8 +23,6 @@ TINY = ModelConfig(
     condition=ConditionConfig(
         image_channels=(8, 16),
         features=8,
-        fused=8,
-        folded=4,
         channels=(24, 24),
         condition_channels=4,
         contrast_channels=8,
@@ -49,7 +47,8 @@ def model() -> CLSDM:
 
 def condition_like(model: CLSDM, batch: int = 2) -> Condition:
     shape = model.latent_shape
-    return Condition(torch.randn(batch, 4, *shape[1:]), torch.randn(batch, *shape))
+    estimate = torch.rand(batch, 1, *[TINY.grid.size] * 3) * 2 - 1
+    return Condition(torch.randn(batch, 4, *shape[1:]), torch.randn(batch, *shape), estimate)
 
 
 def test_the_latent_grid_is_the_ct_grid_over_the_autoencoders_factor(model):
@@ -101,8 +100,8 @@ def test_the_same_noise_draws_the_same_bits_and_other_noise_another_sample(proce
 def test_a_draw_depends_on_what_the_xrays_say(model):
     noise = torch.randn(1, *model.latent_shape)
     condition = condition_like(model, 1)
-    features = Condition(torch.randn_like(condition.features), condition.mean)
-    mean = Condition(condition.features, condition.mean + 1.0)
+    features = replace(condition, features=torch.randn_like(condition.features))
+    mean = replace(condition, mean=condition.mean + 1.0)
     drawn = model.draw(condition, noise)
     assert not torch.allclose(drawn, model.draw(features, noise))
     assert not torch.allclose(drawn, model.draw(mean, noise))
@@ -142,6 +141,7 @@ def test_the_denoiser_is_told_the_time_in_thousandths(model):
 def test_xrays_become_a_condition_on_the_latent_grid(model):
     views = [[preset("chest").view(angle) for angle in (0.0, 90.0)]]
     condition = model.align(torch.rand(1, 2, 2, 32, 32), cameras_for(views, TINY.detector))
-    assert condition.mean.shape == (1, *model.latent_shape)
     assert condition.features.shape == (1, 4, 4, 4, 4)
-    assert model.decode(condition.mean).shape == (1, 1, 16, 16, 16)
+    assert condition.estimate.shape == (1, 1, 16, 16, 16)
+    torch.testing.assert_close(condition.mean, model.encode(condition.estimate.clamp(-1.0, 1.0)))
+    assert condition.mean.shape == (1, *model.latent_shape)

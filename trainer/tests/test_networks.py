@@ -15,23 +15,26 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from clsdm.geometry import Cameras, Detector, View, preset, voxel_centres
+from clsdm.geometry import Cameras, Detector, View, preset, voxel_axis, voxel_centres
 from clsdm.nets.autoencoder import Autoencoder, AutoencoderConfig, Decoder, Encoder, Posterior
 from clsdm.nets.blocks import (
     Attention,
     ResBlock2D,
     ResBlock3D,
+    VoxelNorm,
+    channels_last,
     depth_to_space,
     norm,
     space_to_depth,
     time_embedding,
 )
-from clsdm.nets.condition import Condition, ConditionConfig, ConditionNet, coverage, fuse, lift_rays, parallel_rays
+from clsdm.nets.condition import ConditionConfig, ConditionNet, coverage, fuse, lift_rays, parallel_rays
 from clsdm.nets.unet import UNet3D, UNetConfig
 from clsdm.xray import cameras_for
 
@@ -134,7 +137,8 @@ def with_last_swish(coder: nn.Module) -> nn.Sequential:
     return nn.Sequential(*before, nn.SiLU(), last).eval()
 
 
-SMALL_PUBLISHED = AutoencoderConfig("conv", (32, 64, 96), 2, 3, attention=True, narrow_upsample=False, shortcut=False)
+PUBLISHED: dict[str, Any] = {"attention": True, "narrow_upsample": False, "shortcut": False, "norm": "group"}
+SMALL_PUBLISHED = AutoencoderConfig("conv", (32, 64, 96), 2, 3, **PUBLISHED)
 
 
 def monai_coder(kind: type[nn.Module], blocks: int, **extra: int) -> nn.Module:
@@ -186,9 +190,9 @@ def test_the_encoder_is_monais_with_symmetric_padding_and_the_last_swish(monai):
 
 
 UNETS = {
-    "published shape": UNetConfig((32, 64, 96), (True, True, True), res_blocks=2, head_width=8),
-    "our shape": UNetConfig((32, 64, 64), (False, False, True), res_blocks=1, head_width=32),
-    "three blocks": UNetConfig((64, 32), (True, False), res_blocks=3, head_width=16),
+    "published shape": UNetConfig((32, 64, 96), (True, True, True), res_blocks=2, head_width=8, norm="group"),
+    "our shape": UNetConfig((32, 64, 64), (False, False, True), res_blocks=1, head_width=32, norm="group"),
+    "three blocks": UNetConfig((64, 32), (True, False), res_blocks=3, head_width=16, norm="group"),
 }
 
 
@@ -247,7 +251,7 @@ def test_the_time_embedding_is_monais(monai, width):
 
 
 def test_the_published_autoencoder_has_40_7_million_parameters():
-    config = AutoencoderConfig("conv", (32, 64, 128, 256), 2, 4, attention=True, narrow_upsample=False, shortcut=False)
+    config = AutoencoderConfig("conv", (32, 64, 128, 256), 2, 4, **PUBLISHED)
     with torch.device("meta"):
         published = Autoencoder(config)
     assert parameter_count(published) == 40_699_909
@@ -270,7 +274,7 @@ def test_space_to_depth_orders_each_block_as_z_y_x():
 
 AUTOENCODERS = {
     "ours": AutoencoderConfig(channels=(24, 24), latent_channels=4),
-    "published": AutoencoderConfig("conv", (24, 24, 24), 1, 4, attention=True, narrow_upsample=False, shortcut=False),
+    "published": AutoencoderConfig("conv", (24, 24, 24), 1, 4, **PUBLISHED),
 }
 AUTOENCODER_CASES = pytest.mark.parametrize("config", AUTOENCODERS.values(), ids=list(AUTOENCODERS))
 
@@ -325,10 +329,8 @@ def test_the_divergence_of_a_posterior_is_that_of_two_gaussians():
 
 DETECTOR = Detector(32, 480.0)
 CONDITION = ConditionConfig(
-    image_channels=(24, 24), features=8, fused=8, folded=4, channels=(24, 24), condition_channels=4, contrast_channels=8
+    image_channels=(24, 24), features=8, channels=(24, 24), condition_channels=4, contrast_channels=8
 )
-"""Widths of 24, so that three channels share a norm: a norm of one channel swallows the bias (or the time) before it."""
-
 ANGLES_DEG = (0.0, 90.0, 45.0, 180.0, -90.0, -45.0, 20.0, 110.0)
 
 
@@ -346,17 +348,13 @@ def some_images(views: int) -> Tensor:
 
 @pytest.fixture
 def network() -> ConditionNet:
-    return randomised(ConditionNet(CONDITION, 4, 4, 384.0, 4), std=0.2)
+    return randomised(ConditionNet(CONDITION, 16, 384.0, 4), std=0.2)
 
 
-def lifted_features(network: ConditionNet, images: Tensor, cameras: Cameras) -> Tensor:
-    """(B, folded, 2m, 2m, 2m) features on the lift grid."""
-    return depth_to_space(network.lift_features(images, cameras))
-
-
-def assert_same(a: Condition, b: Condition) -> None:
-    torch.testing.assert_close(a.features, b.features, **TOLERANCE)
-    torch.testing.assert_close(a.mean, b.mean, **TOLERANCE)
+def assert_same(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> None:
+    """Two pairs of estimate and features."""
+    for one, other in zip(a, b, strict=True):
+        torch.testing.assert_close(one, other, **TOLERANCE)
 
 
 def assert_all_learn(module: nn.Module) -> None:
@@ -371,7 +369,7 @@ def test_the_order_of_the_views_does_not_matter(network):
     straight = network(images, cameras_at(0.0, 90.0, 45.0))
     assert_same(straight, network(images[:, order], cameras_at(45.0, 0.0, 90.0)))
     swapped = network(images, cameras_at(90.0, 0.0, 45.0))  # but which image belongs to which geometry does
-    assert not torch.allclose(straight.mean, swapped.mean, atol=1e-2)
+    assert not torch.allclose(straight[0], swapped[0], atol=1e-2)
 
 
 @torch.no_grad()
@@ -384,9 +382,10 @@ def test_a_view_without_a_measured_pixel_is_as_if_it_were_not_there(network):
 @pytest.mark.parametrize("views", range(1, 9))
 @torch.no_grad()
 def test_one_to_eight_views_are_one_input(network, views):
-    condition = network(some_images(views), cameras_at(*ANGLES_DEG[:views]))
-    assert condition.features.shape == condition.mean.shape == (1, 4, 4, 4, 4)
-    assert bool(condition.mean.isfinite().all())
+    estimate, features = network(some_images(views), cameras_at(*ANGLES_DEG[:views]))
+    assert estimate.shape == (1, 1, 16, 16, 16)
+    assert features.shape == (1, 4, 4, 4, 4)
+    assert bool(estimate.isfinite().all())
 
 
 @pytest.mark.parametrize("lift", ["geometry", "parallel"])
@@ -394,15 +393,15 @@ def test_one_to_eight_views_are_one_input(network, views):
 @torch.no_grad()
 def test_a_lateral_alone_works_like_a_frontal_alone(lift, angle_deg):
     """METHOD.md 2.7: lateral-only input crashed."""
-    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 4, 4, 384.0, 4))
-    assert bool(network(some_images(1), cameras_at(angle_deg)).mean.isfinite().all())
+    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 16, 384.0, 4))
+    assert bool(network(some_images(1), cameras_at(angle_deg))[0].isfinite().all())
 
 
 @pytest.mark.parametrize("lift", ["geometry", "parallel"])
 def test_every_parameter_of_the_condition_network_learns(lift):
-    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 4, 4, 384.0, 4), std=0.2)
-    condition = network(some_images(2), cameras_at(0.0, 90.0))
-    (condition.features.square().mean() + condition.mean.square().mean()).backward()
+    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 16, 384.0, 4), std=0.2)
+    estimate, features = network(some_images(2), cameras_at(0.0, 90.0))
+    (estimate.square().mean() + features.square().mean()).backward()
     assert_all_learn(network)
 
 
@@ -418,8 +417,8 @@ def test_a_voxel_samples_the_feature_at_its_own_projection(size):
     detector = Detector(size, 480.0)
     view = replace(preset("x2ct").view(30.0), tilt_deg=5.0)
     cameras = cameras_for([[view]], detector)
-    points = voxel_centres(8, 48.0).view(-1, 3)
-    where = lift_rays(cameras, points).where
+    axis_mm = voxel_axis(8, 48.0)
+    centres, where = voxel_centres(8, 48.0).view(-1, 3), lift_rays(cameras, axis_mm).where.view(1, 1, -1, 2)
     chosen = 3 * 64 + 2 * 8 + 5  # z, y, x = 3, 2, 5
     row, col = (((where[0, 0, chosen].flip(0) + 1) / 2) * (size - 1)).round().int().tolist()
     spot = torch.zeros(1, 1, size, size)
@@ -428,26 +427,41 @@ def test_a_voxel_samples_the_feature_at_its_own_projection(size):
     assert float(sampled[chosen]) > 0.25
     # Those that see it lie within one pixel (at the isocentre, magnified by nearness) of the ray through the voxel.
     source = cameras.source[0, 0]
-    along = nn.functional.normalize(points[chosen] - source, dim=0)
-    aside = torch.linalg.cross(points - source, along.expand_as(points)).norm(dim=-1)
+    along = nn.functional.normalize(centres[chosen] - source, dim=0)
+    aside = torch.linalg.cross(centres - source, along.expand_as(centres)).norm(dim=-1)
     assert float(aside[sampled > 0].max()) < 2.0 * 1.6 * 480.0 / size
     assert bool((sampled[aside > 3.2 * 480.0 / size] == 0).all())
 
 
 def test_a_lift_voxel_knows_how_frontal_its_ray_is_and_its_depth():
     """Squared x and y of the unit direction, and a depth of zero at the isocentre that grows away from the source."""
-    points = torch.tensor([[0.0, 0.0, 0.0], [0.0, -160.0, 0.0], [0.0, 160.0, 0.0], [400.0, 0.0, 0.0]])
-    rays = lift_rays(cameras_at(0.0, 90.0), points)
-    torch.testing.assert_close(rays.direction[0, 0, :3], torch.tensor([[0.0, 1.0]] * 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(rays.direction[0, 1, 0], torch.tensor([1.0, 0.0]), atol=1e-5, rtol=0)
-    torch.testing.assert_close(rays.direction[0, 0, 3], torch.tensor([1.0, 16.0]) / 17.0, atol=1e-5, rtol=0)
-    torch.testing.assert_close(rays.depth[0, 0, :3], torch.tensor([0.0, 0.1, -0.1]), atol=1e-5, rtol=0)
+    rays = lift_rays(cameras_at(0.0, 90.0), torch.tensor([-160.0, 0.0, 160.0]))
+    middle = rays.direction[0, :, :, 1, :, 1]  # (frontal or lateral, view, y) on the line x = z = 0
+    torch.testing.assert_close(middle[:, 0], torch.tensor([[1.0] * 3, [0.0] * 3]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(middle[:, 1, 1], torch.tensor([0.0, 1.0]), atol=1e-5, rtol=0)
+    oblique = rays.direction[0, :, 0, 1, 1, 2]  # x = 160, seen from 1600 mm
+    torch.testing.assert_close(oblique, torch.tensor([100.0, 1.0]) / 101.0, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rays.depth[0, 0, 1, :, 1], torch.tensor([0.1, 0.0, -0.1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 7.0])
+def test_the_rays_of_a_cube_are_those_of_its_points(tilt_deg):
+    """Sums over axes against ``Cameras.project``, point by point."""
+    views = [replace(preset("x2ct").view(angle), tilt_deg=tilt_deg) for angle in (0.0, 37.0, 90.0)]
+    cameras, axis_mm = cameras_for([views, views[::-1]], DETECTOR), voxel_axis(5, 60.0)
+    rays = lift_rays(cameras, axis_mm)
+    where, ray = cameras.project(voxel_centres(5, 60.0).view(-1, 3))
+    torch.testing.assert_close(rays.where.flatten(2, 4), where, atol=1e-5, rtol=1e-5)
+    squared = (ray / ray.norm(dim=-1, keepdim=True)).square()
+    torch.testing.assert_close(rays.direction.flatten(3), torch.stack((squared[..., 1], squared[..., 0]), 1))
+    distance = ray.norm(dim=-1) / cameras.source.norm(dim=-1, keepdim=True) - 1.0
+    torch.testing.assert_close(rays.depth.flatten(2), distance, atol=1e-5, rtol=0)
 
 
 def test_frontal_and_lateral_views_are_averaged_apart_and_unseen_ones_not_at_all():
-    per_view = torch.tensor([2.0, 4.0, 10.0, 99.0]).view(1, 4, 1, 1)
-    direction = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]).view(1, 4, 1, 2)
-    fused, weight = fuse(per_view, direction, torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 4, 1))
+    per_view = torch.tensor([2.0, 4.0, 10.0, 99.0]).view(1, 4, 1, 1, 1, 1)
+    direction = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]).view(1, 2, 4, 1, 1, 1)
+    fused, weight = fuse(per_view, direction, torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 4, 1, 1, 1))
     assert fused.flatten().tolist() == [3.0, 10.0]  # frontal, lateral
     assert weight.flatten().tolist() == [2.0, 1.0]
 
@@ -456,54 +470,55 @@ def test_a_voxel_is_covered_where_its_ray_hits_a_measured_pixel():
     """The left half of the PA panel is masked: the patient's right side is not covered."""
     mask = torch.ones(1, 2, 32, 32)
     mask[0, 0, :, :16] = 0.0
-    points = torch.tensor([[60.0, 0.0, 0.0], [-60.0, 0.0, 0.0], [0.0, 0.0, 400.0]])
-    where = lift_rays(cameras_at(0.0, 90.0), points).where
-    assert coverage(mask, where)[0].tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+    where = lift_rays(cameras_at(0.0, 90.0), torch.tensor([-60.0, 60.0, 400.0])).where
+    seen = coverage(mask, where)[0]
+    assert seen[:, 1, 1, :2].tolist() == [[0.0, 1.0], [1.0, 1.0]]  # right and left of the patient
+    assert seen[:, 2, 1, 1].tolist() == [0.0, 0.0]  # far above the panel
 
 
 @pytest.mark.parametrize(("angle_deg", "sign", "axis"), [(0.0, 1, 0), (180.0, -1, 0), (90.0, 1, 1), (-90.0, -1, 1)])
 def test_the_parallel_lift_replicates_frontals_along_y_and_laterals_along_x(angle_deg, sign, axis):
     """METHOD.md 2.4: the published lift was (y, z, x). Columns follow x or y, rows follow -z, and depth does not count."""
-    points = voxel_centres(6, 64.0).view(-1, 3)
-    rays = parallel_rays(cameras_at(angle_deg), points, 384.0)
-    where = rays.where
-    torch.testing.assert_close(where[0, 0, :, 0], sign * points[:, axis] * 2 / 384.0)
-    torch.testing.assert_close(where[0, 0, :, 1], -points[:, 2] * 2 / 384.0)
-    assert rays.direction[0, 0, 0].tolist() == ([0.0, 1.0] if axis == 0 else [1.0, 0.0])
+    axis_mm = voxel_axis(6, 64.0)
+    rays, centres = parallel_rays(cameras_at(angle_deg), axis_mm), voxel_centres(6, 64.0).view(-1, 3)
+    where = rays.where[0, 0].view(-1, 2)
+    torch.testing.assert_close(where[:, 0], sign * centres[:, axis] * 2 / 384.0)
+    torch.testing.assert_close(where[:, 1], -centres[:, 2] * 2 / 384.0)
+    assert rays.direction[0, :, 0, 0, 0, 0].tolist() == ([1.0, 0.0] if axis == 0 else [0.0, 1.0])
 
 
 @torch.no_grad()
 def test_a_frontal_lifted_in_parallel_is_constant_along_y_and_follows_the_image():
     """With a network that hands through the first image feature, the lift is the (z, x) image on every y."""
-    network = randomised(ConditionNet(replace(CONDITION, lift="parallel"), 4, 4, 384.0, 4), std=0.2)
+    network = randomised(ConditionNet(replace(CONDITION, lift="parallel"), 16, 384.0, 4), std=0.2)
     images = some_images(1)
     images[:, :, 1] = 1.0
-    lifted = lifted_features(network, images, cameras_at(0.0))
+    lifted = network.lift_features(images, cameras_at(0.0))[:, : CONDITION.features]
     torch.testing.assert_close(lifted, lifted[:, :, :, :1].expand_as(lifted), **TOLERANCE)
     assert float(lifted.std(dim=2).min()) > 1e-4
     assert float(lifted.std(dim=4).min()) > 1e-4
-    lateral = lifted_features(network, images, cameras_at(90.0))
+    lateral = network.lift_features(images, cameras_at(90.0))[:, CONDITION.features + 1 : -2]
     torch.testing.assert_close(lateral, lateral[..., :1].expand_as(lateral), **TOLERANCE)
 
 
 @torch.no_grad()
 def test_a_change_in_one_pixel_reaches_only_the_voxels_on_its_ray():
     """The lift sees features only at a voxel's own projection: with pixel-wise features nothing else can change."""
-    network = randomised(ConditionNet(CONDITION, 4, 4, 384.0, 4), std=0.3)
-    network.image = PixelFeatures()
+    network = randomised(ConditionNet(CONDITION, 16, 384.0, 4), std=0.3)
+    network.image, network.to_image_features = PixelFeatures(), nn.Identity()
     images = torch.zeros(1, 1, 2, 32, 32)
     images[:, :, 1] = 1.0
     cameras = cameras_at(0.0)
     spot = images.clone()
     col, row = 20, 26  # right of and below the middle: left and inferior
     spot[0, 0, 0, row, col] = 5.0
-    difference = lifted_features(network, spot, cameras) - lifted_features(network, images, cameras)
+    difference = network.lift_features(spot, cameras) - network.lift_features(images, cameras)
     changed = difference.abs().sum(1)[0] > 1e-5
-    points = voxel_centres(8, 48.0)
-    where = cameras.project(points.view(-1, 3))[0][0, 0].view(8, 8, 8, 2)
+    centres = voxel_centres(8, 48.0)
+    where = cameras.project(centres.view(-1, 3))[0][0, 0].view(8, 8, 8, 2)
     # Features have half the detector's resolution: the pixel's feature reaches one feature (two pixels) to each side.
     aside = (where - torch.tensor([10.0, 13.0]) * 2 / 15 + 1.0).abs().amax(-1) / (2 / 15)
-    assert len(points[changed][:, 1].unique()) >= 6  # along y, front to back
+    assert len(centres[changed][:, 1].unique()) >= 6  # along y, front to back
     assert float(aside[changed].max()) <= 1.0
     assert bool(changed[aside < 0.9].all())
 
@@ -514,16 +529,16 @@ def test_every_ct_voxel_gets_the_intensity_at_its_own_projection(network):
     images = torch.ones(1, 1, 2, 32, 32)
     images[0, 0, 0] = torch.linspace(-1.0, 1.0, 32).expand(32, 32)
     cameras = cameras_at(0.0)
-    frontal = depth_to_space(network.lift_intensities(images, cameras), 4)[0, 0]
-    where = lift_rays(cameras, voxel_centres(16, 24.0).view(-1, 3)).where[0, 0].view(16, 16, 16, 2)
+    frontal = depth_to_space(network.lift_intensities(images, cameras))[0, 0]
+    where = lift_rays(cameras, voxel_axis(16, 24.0)).where[0, 0]
     torch.testing.assert_close(frontal, where[..., 0], atol=1e-4, rtol=0)
 
 
 class PixelFeatures(nn.Module):
     """Image features that look at one pixel only."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.avg_pool2d(x[:, :1], 2).repeat(1, CONDITION.features, 1, 1)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [nn.functional.avg_pool2d(x[:, :1], 2).repeat(1, CONDITION.features, 1, 1)]
 
 
 # Small blocks --------------------------------------------------------------------------------------------------------
@@ -539,6 +554,27 @@ def test_untrained_residual_branches_are_the_identity():
 
 def test_norm_uses_as_many_groups_as_divide_the_channels():
     assert [norm(channels, 32).num_groups for channels in (32, 48, 96, 24, 7)] == [32, 16, 32, 8, 1]
+
+
+def test_a_voxel_norm_is_a_layer_norm_over_the_channels_of_each_position():
+    ours, theirs = randomised(VoxelNorm(6)), nn.LayerNorm(6)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 6, 3, 4, 5).contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(ours(x), theirs(x.movedim(1, -1)).movedim(-1, 1))
+    assert ours(x).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_how_weights_lie_in_memory_does_not_change_what_they_do():
+    x, network = torch.randn(1, 3, 4, 4, 4), randomised(UNet3D(3, 2, UNetConfig((24, 24), (False, True), head_width=8)))
+    time = torch.tensor([300.0])
+    plain = network(x, time)
+    torch.testing.assert_close(channels_last(network)(x, time), plain, **TOLERANCE)
+    assert network.stem.weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_the_condition_network_must_reach_down_to_the_latents():
+    with pytest.raises(ValueError, match="2 levels do not reach latents at 1/8"):
+        ConditionNet(CONDITION, 16, 384.0, 8)
 
 
 def test_a_unet_needs_a_flag_for_every_width():

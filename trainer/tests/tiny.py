@@ -36,8 +36,6 @@ MODEL: dict[str, Any] = {
     "condition": {
         "image_channels": [12, 24],
         "features": 12,
-        "fused": 12,
-        "folded": 4,
         "channels": [24, 24],
         "condition_channels": 4,
         "contrast_channels": 8,

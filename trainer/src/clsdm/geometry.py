@@ -220,8 +220,13 @@ class Cameras:
         return torch.stack((col, row), -1), ray
 
 
+def voxel_axis(size: int, spacing_mm: float, device: torch.device | str = "cpu") -> Tensor:
+    """(size,) positions in mm of the voxel centres of a cube at the isocentre, along any of its axes."""
+    return (torch.arange(size, device=device) - (size - 1) / 2) * spacing_mm
+
+
 def voxel_centres(size: int, spacing_mm: float, device: torch.device | str = "cpu") -> Tensor:
     """(size, size, size, 3) centres (x, y, z) in mm of the voxels of a cube at the isocentre, indexed (z, y, x)."""
-    axis = (torch.arange(size, device=device) - (size - 1) / 2) * spacing_mm
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    axis_mm = voxel_axis(size, spacing_mm, device)
+    z, y, x = torch.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij")
     return torch.stack((x, y, z), -1)

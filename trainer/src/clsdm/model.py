@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clsdm.geometry import Cameras, Detector
 from clsdm.nets.autoencoder import Autoencoder, AutoencoderConfig
+from clsdm.nets.blocks import channels_last
 from clsdm.nets.condition import Condition, ConditionConfig, ConditionNet
 from clsdm.nets.unet import UNet3D, UNetConfig
 from clsdm.sampler import Tick, sample_dpmpp_2m, sample_flow, silent
@@ -45,7 +46,6 @@ class CLSDM(nn.Module):
 
     latent_mean: Tensor
     latent_std: Tensor
-    latent_gain: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -53,12 +53,12 @@ class CLSDM(nn.Module):
         self.config = config
         self.autoencoder = Autoencoder(config.autoencoder)
         self.condition = ConditionNet(
-            config.condition, config.latent_size, latent, config.grid.cube_mm, config.autoencoder.factor
+            config.condition, config.grid.size, config.grid.cube_mm, config.autoencoder.factor
         )
         self.denoiser = UNet3D(2 * latent + config.condition.condition_channels, latent, config.denoiser)
         self.register_buffer("latent_mean", torch.zeros(latent))
         self.register_buffer("latent_std", torch.ones(latent))
-        self.register_buffer("latent_gain", torch.ones(latent), persistent=False)  # only training needs it
+        channels_last(self)
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
@@ -76,8 +76,9 @@ class CLSDM(nn.Module):
         return self.autoencoder.decode(latents * _channels(self.latent_std) + _channels(self.latent_mean))
 
     def align(self, images: Tensor, cameras: Cameras) -> Condition:
-        """X-rays on the virtual detector (B, V, 2, s, s) -> condition features and posterior mean."""
-        return self.condition(images, cameras)
+        """X-rays on the virtual detector (B, V, 2, s, s) -> posterior mean, its latents, and condition features."""
+        estimate, features = self.condition(images, cameras)
+        return Condition(features, self.encode(estimate.clamp(-1.0, 1.0)).float(), estimate)
 
     def denoise(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The denoiser's raw output at ``x`` (B, C, m, m, m) and time ``t`` in [0, 1] (B,)."""

@@ -120,9 +120,13 @@ def reconstruct(
         model = bundle.model(device)
         report("load model", 1, 1)
     images, cameras = prepare(xrays, model, device)
-    condition = model.align(images, cameras)
-    report("align X-rays", 1, 1)
-    hu, spread = _make(model, condition, options, report)
+    if options.product == "mean":
+        hu, spread = unit_to_hu(model.condition(images, cameras)[0])[0, 0], None
+        report("align X-rays", 1, 1)
+    else:
+        condition = model.align(images, cameras)
+        report("align X-rays", 1, 1)
+        hu, spread = _draw(model, condition, options, report)
     return _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
 
 
@@ -172,12 +176,8 @@ def prepare(xrays: Sequence[XRay], model: CLSDM, device: torch.device) -> tuple[
     return images, cameras_for([[xray.view for xray in xrays]], detector, device)
 
 
-def _make(model: CLSDM, condition: Condition, options: Options, report: Report) -> tuple[Tensor, Tensor | None]:
-    """(n, n, n) HU of the product, and its spread for an ensemble."""
-    if options.product == "mean":
-        hu = unit_to_hu(model.decode(condition.mean))[0, 0]
-        report("decode", 1, 1)
-        return hu, None
+def _draw(model: CLSDM, condition: Condition, options: Options, report: Report) -> tuple[Tensor, Tensor | None]:
+    """(n, n, n) HU of a sample or of an ensemble's mean, and an ensemble's spread."""
     count = options.samples if options.product == "ensemble" else 1
     total = torch.zeros([model.config.grid.size] * 3, dtype=torch.float64, device=condition.mean.device)
     squares = torch.zeros_like(total)
@@ -197,7 +197,7 @@ def _samples(
 ) -> Tensor:
     """(K, n, n, n) HU of the samples with these numbers; each has its own noise, whatever it is drawn beside."""
     noise = torch.stack([sample_noise(model, options.seed, number) for number in numbers]).to(condition.mean)
-    repeated = Condition(*(part.expand(len(noise), *part.shape[1:]) for part in (condition.features, condition.mean)))
+    repeated = condition.repeated(len(noise))
     steps = options.steps or model.config.process.steps
 
     def tick(done: int, total: int) -> None:

@@ -67,8 +67,9 @@ class AugmentConfig(Frozen):
 
 
 class OptimiserConfig(Frozen):
-    """AdamW with linear warm-up and cosine decay to zero."""
+    """AdamW, or :class:`clsdm_trainer.muon.Muon`, with linear warm-up and cosine decay to zero."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
     lr: float
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
@@ -123,26 +124,20 @@ class AlignmentStageConfig(StageConfig):
     """Stage 2.
 
     Attributes:
-        voxel_weight: of the squared error of the decoded estimate (the autoregressive constraint).
-        linear_weight: of the squared error of the latents, each channel weighted by how much it moves the decoded
-            voxels (``recipe.measure_latents``): the voxel error to first order, without decoding.
-        latent_weight: of the squared error of the normalised latents, all channels alike.
+        voxel_weight: of the squared error of the CT estimate (the autoregressive constraint).
         contrast_weight: of the contrastive alignment.
         temperature: of the contrast.
         positions: latent voxels contrasted in each volume.
         consistency_weight: of the squared error of the re-projected estimate.
-        decode_every: steps from one decoded estimate (voxel and consistency terms) to the next; decoding and its
-            gradient cost as much as all the rest.
+        project_every: steps from one re-projection to the next; it and its gradient cost as much as the network's.
     """
 
     voxel_weight: float = 20.0
-    linear_weight: float = 20.0
-    latent_weight: float = 0.02
     contrast_weight: float = 0.02
     temperature: float = 0.1
     positions: int = 256
     consistency_weight: float = 0.5
-    decode_every: int = 8
+    project_every: int = 8
 
 
 class DiffusionStageConfig(StageConfig):

@@ -30,6 +30,7 @@ from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.ema import Ema
+from clsdm_trainer.muon import Muon
 from clsdm_trainer.stages import Stage
 
 CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.safetensors", "best.safetensors", "log.jsonl", "validation.png"
@@ -211,9 +212,10 @@ class Runner:
 
 
 def make_optimiser(module: torch.nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """AdamW over everything in the player that is not frozen."""
+    """The configured optimiser over everything in the player that is not frozen."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    kind = Muon if config.kind == "muon" else torch.optim.AdamW
+    return kind(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:

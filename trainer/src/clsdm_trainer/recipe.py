@@ -115,12 +115,11 @@ def load_stage(model: CLSDM, folder: Path, name: str) -> None:
         statistics = load_state(folder / LATENTS)
         model.latent_mean.copy_(statistics["mean"])
         model.latent_std.copy_(statistics["std"])
-        model.latent_gain.copy_(statistics["gain"])
 
 
 @torch.no_grad()
 def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.device) -> None:
-    """Mean, standard deviation and gain of each latent channel over all training volumes, saved with the run."""
+    """Mean and standard deviation of each latent channel over all training volumes, saved with the run."""
     sums = torch.zeros(3, model.latent_shape[0], dtype=torch.float64)
     for case in store.cases("train"):
         hu = torch.from_numpy(np.array(store.volume(case)))[None].to(device)
@@ -131,25 +130,7 @@ def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.devi
     std = (sums[1] / sums[2] - mean.square()).sqrt()
     model.latent_mean.copy_(mean)
     model.latent_std.copy_(std)
-    save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float(), "gain": latent_gain(model, unit)})
-
-
-def latent_gain(model: CLSDM, unit: Tensor, change: float = 0.1) -> Tensor:
-    """(C,) mean squared change of the decoded voxels per squared change of each normalised latent channel.
-
-    Args:
-        model: with its latents' statistics in place.
-        unit: (1, 1, n, n, n) a volume at whose latents to measure.
-        change: how far a channel is moved, in its standard deviations.
-    """
-    latents = model.encode(unit)
-    noise = torch.randn(latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents)
-    decoded, gains = model.decode(latents), []
-    for channel in range(latents.shape[1]):
-        moved = latents.clone()
-        moved[:, channel] += change * noise
-        gains.append((model.decode(moved) - decoded).square().mean() / (change * noise).square().mean())
-    return torch.stack(gains).float()
+    save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float()})
 
 
 @torch.no_grad()

@@ -165,25 +165,20 @@ class AlignmentPlayer(nn.Module):
         self.project_xray = nn.Conv3d(model.config.condition.condition_channels, width, 1)
         self.project_ct = nn.Conv3d(model.config.autoencoder.latent_channels, width, 1)
         self.model, self.config = [model], config
-        self.decoding = True
+        self.projecting = True
 
     def forward(self, batch: Batch) -> Terms:
         model, config = self.model[0], self.config
         with torch.no_grad():
             latents = model.encode(batch.unit).float()
-        condition = self.condition(*batch.xrays)
-        error = (condition.mean - latents).square().mean((0, 2, 3, 4))
-        count = latents[0, 0].numel()
-        positions = torch.from_numpy(batch.random[0].permutation(count)[: config.positions]).to(latents.device)
-        projected = self.project_xray(condition.features), self.project_ct(latents)
+        estimate, features = self.condition(*batch.xrays)
+        positions = torch.from_numpy(batch.random[0].permutation(latents[0, 0].numel())[: config.positions])
+        projected = self.project_xray(features), self.project_ct(latents)
         terms = {
-            "linear": (model.latent_gain * error).sum(),
-            "latent": error.mean(),
-            "contrast": local_and_global_contrast(*projected, positions, config.temperature),
+            "voxel": (estimate - batch.unit).square().mean(),
+            "contrast": local_and_global_contrast(*projected, positions.to(latents.device), config.temperature),
         }
-        if self.decoding:
-            estimate = model.decode(condition.mean)
-            terms["voxel"] = (estimate - batch.unit).square().mean()
+        if self.projecting:
             spacing_mm = model.config.grid.spacing_mm
             terms["consistency"] = projection_consistency(estimate, *batch.xrays, spacing_mm)
         loss = sum((getattr(config, f"{name}_weight") * term for name, term in terms.items()), torch.zeros(()))
@@ -204,11 +199,11 @@ class AlignmentStage(Stage):
         self.players = {"alignment": self.player}
 
     def active(self, step: int) -> list[str]:
-        self.player.decoding = step % self.player.config.decode_every == 0
+        self.player.projecting = step % self.player.config.project_every == 0
         return list(self.players)
 
     def estimate(self, batch: Batch) -> dict[str, Tensor]:
-        return {"mean": self.model.decode(self.model.align(*batch.xrays).mean)}
+        return {"mean": self.model.condition(*batch.xrays)[0]}
 
 
 class DiffusionPlayer(nn.Module):

