@@ -132,7 +132,7 @@ def test_the_saved_culprit_holds_the_x_rays_where_a_stage_has_them(store, earlie
     folder = copy_of(earlier, tmp_path / "run", before="alignment")
     runner = tiny_runner(tiny_config(), "alignment", store, folder)
     with torch.no_grad():
-        runner.stage.model.condition.to_mean[-1].bias[0] = torch.inf
+        runner.stage.model.condition.to_estimate[-1].bias[0] = torch.inf
     with pytest.raises(NonFiniteLossError):
         runner.run()
     state = load_state(folder / "alignment" / "non_finite_step0_rank0.safetensors")

@@ -33,10 +33,10 @@ import clsdm
 import clsdm_trainer
 from clsdm import metrics, reconstruct
 from clsdm.errors import InputError
-from clsdm.geometry import Detector, preset, voxel_centres
+from clsdm.geometry import Detector, preset, voxel_axis, voxel_centres
 from clsdm.intensity import WINDOW_HU, hu_to_attenuation, hu_to_unit, unit_to_attenuation
 from clsdm.model import CLSDM
-from clsdm.nets.condition import lift_rays, parallel_rays
+from clsdm.nets.condition import lift_rays, look_up, parallel_rays
 from clsdm.xray import expose
 from clsdm_trainer.augment import Pose, place
 from clsdm_trainer.batches import Batch
@@ -207,15 +207,10 @@ def test_4_the_patients_left_is_right_and_superior_is_up_in_a_frontal_x_ray():
 @pytest.mark.parametrize("lift", ["geometry", "parallel"])
 def test_4_lifted_frontal_and_lateral_meet_where_the_ball_is_in_z_y_x(lift):
     images, cameras = exposed_ball()
-    points = voxel_centres(48, 8.0)
-    flat = points.view(-1, 3)
-    where = (lift_rays(cameras, flat) if lift == "geometry" else parallel_rays(cameras, flat, 384.0)).where
-    shadows = [
-        F.grid_sample((images[:, view, :1] + 1.0), where[:, view, None], align_corners=True)[0, 0, 0].view(48, 48, 48)
-        for view in (0, 1)
-    ]
-    hull = shadows[0] * shadows[1]
-    position = (hull[..., None] * points).sum((0, 1, 2)) / hull.sum()
+    where = {"geometry": lift_rays, "parallel": parallel_rays}[lift](cameras, voxel_axis(48, 8.0)).where
+    frontal, lateral = look_up(images[:, :, :1] + 1.0, where)[0, :, 0]
+    hull = frontal * lateral
+    position = (hull[..., None] * voxel_centres(48, 8.0)).sum((0, 1, 2)) / hull.sum()
     # Without cone-beam geometry the image (480 mm at the isocentre) is stretched over the cube (384 mm).
     expected = torch.tensor(BALL_MM) * (1.0 if lift == "geometry" else 384.0 / 480.0)
     torch.testing.assert_close(position, expected, rtol=0, atol=8.0)
@@ -223,8 +218,7 @@ def test_4_lifted_frontal_and_lateral_meet_where_the_ball_is_in_z_y_x(lift):
 
 def test_4_the_parallel_lift_spreads_frontal_along_y_and_lateral_along_x():
     _, cameras = exposed_ball()
-    where = parallel_rays(cameras, voxel_centres(8, 48.0).view(-1, 3), 384.0).where
-    frontal, lateral = where[0].view(2, 8, 8, 8, 2)
+    frontal, lateral = parallel_rays(cameras, voxel_axis(8, 48.0)).where[0]
     assert torch.equal(frontal, frontal[:, :1].expand_as(frontal))  # (z, x), the same for all y
     assert torch.equal(lateral, lateral[:, :, :1].expand_as(lateral))  # (z, y), the same for all x
     assert (frontal[:, 0, 1:, 0] > frontal[:, 0, :-1, 0]).all()  # column grows with x

@@ -35,7 +35,6 @@ from clsdm_trainer.recipe import (
     LATENTS,
     block_statistics,
     check_store,
-    latent_gain,
     load_stage,
     measure_latents,
     open_run,
@@ -185,16 +184,6 @@ def test_the_stored_volumes_are_not_written_to(run, store):
     assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())
 
 
-def test_a_linear_decoder_has_the_gain_of_its_columns():
-    model = CLSDM(tiny_config().model)  # nothing trained: only the linear shortcut acts
-    with torch.no_grad():
-        model.latent_std.copy_(torch.tensor([1.0, 2.0, 3.0, 0.5]))
-        columns = model.autoencoder.from_latent.weight[:, :, 0, 0, 0]
-        expected = columns.square().mean(0) * model.latent_std.square()
-        gain = latent_gain(model, torch.zeros(1, 1, GRID.size, GRID.size, GRID.size))
-    torch.testing.assert_close(gain, expected, rtol=1e-3, atol=0.0)
-
-
 def test_the_autoencoder_starts_as_principal_components_of_blocks(store):
     model = CLSDM(tiny_config().model)
     factor = model.config.autoencoder.factor
@@ -208,9 +197,9 @@ def test_the_autoencoder_starts_as_principal_components_of_blocks(store):
     assert float(lost) == pytest.approx(float(discarded), rel=1e-3)
 
 
-def test_the_estimate_is_decoded_only_at_every_so_many_steps(store, run, tmp_path):
+def test_the_estimate_is_projected_only_at_every_so_many_steps(store, run, tmp_path):
     config = tiny_config(steps=2)
-    config = config.model_copy(update={"alignment": config.alignment.model_copy(update={"decode_every": 2})})
+    config = config.model_copy(update={"alignment": config.alignment.model_copy(update={"project_every": 2})})
     (tmp_path / "run").mkdir()
     for name in ("autoencoder", LATENTS):
         source = run / name
@@ -218,6 +207,6 @@ def test_the_estimate_is_decoded_only_at_every_so_many_steps(store, run, tmp_pat
         copy(source, tmp_path / "run" / name)
     runner = tiny_runner(config, "alignment", store, tmp_path / "run")
     terms = [runner._step(step) for step in range(2)]
-    assert "alignment/voxel" in terms[0]
-    assert "alignment/voxel" not in terms[1]
-    assert "alignment/linear" in terms[1]
+    assert "alignment/consistency" in terms[0]
+    assert "alignment/consistency" not in terms[1]
+    assert "alignment/voxel" in terms[1]

@@ -1,9 +1,10 @@
 """From X-rays to a CT volume. This is the page to read first.
 
-X-rays are put on the virtual detector (``xray``), aligned into the CT's latent space with their real geometry
-(``nets.condition``), completed there by sampling (``sampler``) or not, and decoded to HU (``nets.autoencoder``).
+X-rays are put on the virtual detector (``xray``), and aligned with the CT by their real geometry (``nets.condition``):
+that gives the posterior mean in voxels, and what the X-rays say in the CT's latent space. There the mean is completed by
+sampling (``sampler``) or not, and decoded to HU (``nets.autoencoder``).
 
-Three products, always named: ``mean`` is the decoded posterior mean, closest to the truth on average and smooth where
+Three products, always named: ``mean`` is the posterior mean, closest to the truth on average and smooth where
 two views cannot decide; ``sample`` is one realistic volume among many; ``ensemble`` is the mean of K samples with their
 standard deviation. With each comes the ray coverage (voxels that no ray crossed are unknown however small the spread)
 and the reprojection residual, the only check there is without a CT. Ground truth is not an argument.
@@ -23,10 +24,10 @@ from clsdm import __version__
 from clsdm.bundle import NOTICE, Bundle
 from clsdm.compare import Reprojection, reprojection
 from clsdm.errors import InputError
-from clsdm.geometry import MAX_VIEWS, Cameras, View, voxel_centres
+from clsdm.geometry import MAX_VIEWS, Cameras, View, voxel_axis
 from clsdm.intensity import unit_to_hu
 from clsdm.model import CLSDM
-from clsdm.nets.condition import Condition, coverage
+from clsdm.nets.condition import Condition, coverage, lift_rays
 from clsdm.progress import Report, silent
 from clsdm.volume import CTVolume
 from clsdm.xray import XRay, cameras_for, preprocess
@@ -217,8 +218,8 @@ def sample_noise(model: CLSDM, seed: int, number: int) -> Tensor:
 def ray_coverage(images: Tensor, cameras: Cameras, model: CLSDM) -> Tensor:
     """(n, n, n) number of views that measured a ray through each voxel's centre."""
     grid = model.config.grid
-    points = voxel_centres(grid.size, grid.spacing_mm, images.device).view(-1, 3)
-    return coverage(images[:, :, 1], cameras.project(points)[0])[0].sum(0).view(*[grid.size] * 3)
+    rays = lift_rays(cameras, voxel_axis(grid.size, grid.spacing_mm, images.device))
+    return coverage(images[:, :, 1], rays.where)[0].sum(0)
 
 
 def _placed(

@@ -56,6 +56,7 @@ class Muon(torch.optim.AdamW):
     def _move(self, parameter: nn.Parameter, lr: float, weight_decay: float) -> None:
         state, gradient = self.state[parameter], parameter.grad
         momentum = state.setdefault("momentum", torch.zeros_like(parameter))
+        state.setdefault("step", torch.zeros(())).add_(1)  # AdamW looks for one when it loads a state
         momentum.lerp_(gradient, 1.0 - self.momentum)
         update = orthogonal(gradient.lerp(momentum, self.momentum).flatten(1))
         parameter.mul_(1.0 - lr * weight_decay)
