@@ -18,7 +18,7 @@ from clsdm.xray import XRay
 
 def tiny(config: ModelConfig) -> ModelConfig:
     """The same kinds of network, as small as they come: 32³ voxels, a few channels."""
-    condition = replace(config.condition, image_channels=(8, 8), features=4, channels=(8, 8), condition_channels=4)
+    condition = replace(config.condition, image_channels=(8, 8), features=4, channels=(8, 8, 8), condition_channels=4)
     widths = (8,) * len(config.autoencoder.channels)
     return replace(
         config,

@@ -167,7 +167,7 @@ def _row(side: Side, precision: str, seconds: list[float], note: str) -> dict[st
 def _stages(watch: Stopwatch) -> tuple[float, float, float]:
     align = watch.at["align X-rays"]
     drawn = watch.at.get("sample", align)
-    return align, drawn - align, watch.at["decode"] - drawn
+    return align, drawn - align, watch.at.get("decode", drawn) - drawn  # the mean is not decoded
 
 
 def peak_memory(preset: str, product: Product, precision: str, arguments: argparse.Namespace) -> dict[str, int]:

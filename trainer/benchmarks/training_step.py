@@ -40,7 +40,7 @@ class TimedStep:
     Attributes:
         name: of the stage.
         runner: the loop's.
-        step: number of the next step, which decides what is in it (the adversary, the decoder).
+        step: number of the next step, which decides what is in it (the adversary, the projector).
         stride: from one measured step to the next.
         seconds: of each part, one entry per step.
         peak_bytes: of the GPU's memory in the last step; 0 on a CPU.
@@ -148,14 +148,14 @@ def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device
 
 
 def kinds_of_step(runner: Runner, config: RunConfig) -> list[TimedStep]:
-    """The autoencoder without and with its adversary, the alignment without and with the decoder."""
+    """The autoencoder without and with its adversary, the alignment without and with the projector."""
     name = runner.stage.name
-    begins, every = config.autoencoder.adversarial_start, config.alignment.decode_every
+    begins, every = config.autoencoder.adversarial_start, config.alignment.project_every
     if name == "autoencoder" and begins is not None:
         return [TimedStep(name, runner), TimedStep(f"{name} with adversary", runner, begins)]
     if name == "alignment":
-        decoding = TimedStep(f"{name}, decoding (1 step in {every})", runner, 0, every)
-        return [TimedStep(name, runner, 1, every), decoding] if every > 1 else [decoding]
+        projecting = TimedStep(f"{name}, projecting (1 step in {every})", runner, 0, every)
+        return [TimedStep(name, runner, 1, every), projecting] if every > 1 else [projecting]
     return [TimedStep(name, runner)]
 
 
