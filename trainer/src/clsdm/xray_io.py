@@ -135,8 +135,10 @@ def inspect_xray(
         "user" if given is not None else "default" if stated is None else "tag"
         for given, stated in ((overrides.invert, known.invert), (overrides.window, known.window))
     )
+    rows, cols = film.image.shape
     return XRayHeader(
-        *film.image.shape,
+        rows,
+        cols,
         angle_deg=angle,
         source_axis_mm=distances[0],
         source_detector_mm=distances[1],
