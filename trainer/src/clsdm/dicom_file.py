@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
 
-def new_dicom(sop_class_uid: str, instance_uid: str) -> FileDataset:
+def new_dicom(sop_class_uid: UID, instance_uid: UID) -> FileDataset:
     """A file with preamble, meta header and SOP identification, to be filled."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class_uid
