@@ -96,6 +96,14 @@ def hello(folder: Path, report: Report) -> Answer:
     return {"clsdm": __version__, "torch": torch.__version__, "python": sys.version.split()[0], "devices": devices}
 
 
+def warm(folder: Path, report: Report, bundle: str | None = None, device: str = "auto") -> Answer:
+    """Load a model, so that the next reconstruction need not."""
+    from clsdm.reconstruct import choose_device
+
+    _warm.model(_warm.bundle(bundle), choose_device(device), report)
+    return {}
+
+
 def reconstruct(
     folder: Path,
     report: Report,
@@ -272,7 +280,7 @@ def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
     from clsdm.volume import rounded
 
     return {
-        "array": _saved(folder, name, sitk.GetArrayViewFromImage(rounded(volume))),
+        "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),
         "spacing_mm": list(volume.spacing_mm),
         "origin_mm": list(volume.origin_mm),
         "direction": volume.direction.tolist(),
@@ -295,6 +303,7 @@ def _sha256(path: Path) -> str:
 
 TASKS: dict[str, Task] = {
     "hello": hello,
+    "warm": warm,
     "reconstruct": reconstruct,
     "simulate": simulate,
     "compare": compare,
