@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from xray_files import write_dicom
 
-from clsdm.ct_write import Source, derivation, read_source, write_ct_series
+from clsdm.ct_write import Source, ct_series_in_steps, derivation, read_source, write_ct_series
 from clsdm.errors import InputError
 from clsdm.volume import CTVolume, read_ct
 
@@ -138,13 +138,14 @@ def test_a_folder_with_files_is_refused_because_two_series_would_mix(volume: sit
         write_ct_series(volume, tmp_path)
 
 
-def test_an_interrupted_export_leaves_no_half_series(volume: sitk.Image, tmp_path: Path):
-    def full(done: int, total: int) -> None:
-        if done == 3:
-            raise OSError(28, "No space left on device")
-
+def test_an_export_that_is_stopped_or_fails_leaves_no_half_series(volume: sitk.Image, tmp_path: Path):
+    steps = ct_series_in_steps(volume, tmp_path / "series")
+    next(steps)
+    steps.close()
+    steps = ct_series_in_steps(volume, tmp_path / "series")
+    next(steps)
     with pytest.raises(InputError, match="No space left"):
-        write_ct_series(volume, tmp_path / "series", on_slice=full)
+        steps.throw(OSError(28, "No space left on device"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ Takes a SimpleITK image (LPS mm, HU), because 3D Slicer calls this in its own pr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -88,7 +88,6 @@ def write_ct_series(
     provenance: Mapping[str, Any] | None = None,
     keep_patient: bool = True,
     now: datetime | None = None,
-    on_slice: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Path]:
     """Write a volume as one axial CT series; all of its files or, on failure, none.
 
@@ -100,7 +99,6 @@ def write_ct_series(
         keep_patient: file it under the patient and study of the X-rays; otherwise nothing of theirs is written, not
             even their UIDs.
         now: time of creation; the present where None.
-        on_slice: called with (slices done, slices in all).
 
     Returns:
         The files, from feet to head.
@@ -108,17 +106,38 @@ def write_ct_series(
     Raises:
         InputError: no finite 3-D volume, the sources are of two patients, or the folder cannot be used.
     """
+    steps = ct_series_in_steps(
+        image, folder, sources=sources, provenance=provenance, keep_patient=keep_patient, now=now
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            files: list[Path] = done.value
+            return files
+
+
+def ct_series_in_steps(
+    image: sitk.Image,
+    folder: str | os.PathLike[str],
+    *,
+    sources: Sequence[Source] = (),
+    provenance: Mapping[str, Any] | None = None,
+    keep_patient: bool = True,
+    now: datetime | None = None,
+) -> Generator[float, None, list[Path]]:
+    """:func:`write_ct_series` for callers that must not wait: yields the fraction done; closing it leaves nothing."""
     folder = Path(folder)
     image = _oriented(image)
-    study = _study(sources if keep_patient else ())
-    common = _common(study, provenance or {}, sources if keep_patient else (), now or datetime.now())
+    used = sources if keep_patient else ()
+    common = _common(_study(used), provenance or {}, used, now or datetime.now())
     _refuse_full(folder)
     count = image.GetSize()[2]
     names = [f"CT{number:04d}.dcm" for number in range(1, count + 1)]
     with written_together(folder) as scratch:
         for index, name in enumerate(names):
             save_dicom(_slice(image, index, common), scratch / name)
-            on_slice(index + 1, count)
+            yield (index + 1) / count
     return [folder / name for name in names]
 
 
