@@ -13,6 +13,7 @@ it ends after ``idle`` seconds without a request, which frees the GPU; and it re
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -173,6 +174,8 @@ def run(folder: Path, idle_s: float) -> None:
     lock = threading.Lock()
 
     def leave() -> None:
+        with contextlib.suppress(OSError):
+            os.chdir(folder.parent)  # Windows keeps a folder that a process stands in
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)  # at once, even from inside a long convolution; there is nothing else to tidy up
 

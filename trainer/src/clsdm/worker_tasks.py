@@ -26,6 +26,8 @@ from clsdm.progress import Report
 if TYPE_CHECKING:
     from clsdm.bundle import Bundle
     from clsdm.model import CLSDM
+    from clsdm.reconstruct import Reconstruction
+    from clsdm.view import View
     from clsdm.volume import CTVolume
     from clsdm.worker import Answer, Task
 
@@ -116,7 +118,8 @@ def reconstruct(
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
     "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings" and "provenance" as in ``R.json``;
-    "reprojections": angle_deg, "input" and "reprojected" arrays; "seconds" of the core.
+    "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
+    measured; "seconds" of the core.
 
     Raises:
         MemoryError: not enough memory; everything that was held is let go before.
@@ -139,6 +142,15 @@ def reconstruct(
         _warm.forget()
         raise
     seconds = time.perf_counter() - began
+    return _told(folder, result, [opened.manifest.model.detector.view(xray.view) for xray in xrays]) | {
+        "seconds": seconds
+    }
+
+
+def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
+    """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
+    from clsdm.reconstruct import describe
+
     volumes = {"volume": result.volume, "coverage": result.coverage, "spread": result.spread}
     return {
         **{name: _placed(folder, name, each) for name, each in volumes.items() if each is not None},
@@ -150,14 +162,14 @@ def reconstruct(
         "reprojections": [
             {
                 "angle_deg": each.angle_deg,
+                "view": describe(view),
                 "input": _saved(folder, f"input{at}", each.xray),
                 "reprojected": _saved(folder, f"reprojected{at}", each.reprojected),
             }
-            for at, each in enumerate(result.residuals)
+            for at, (each, view) in enumerate(zip(result.residuals, seen, strict=True))
         ],
         "warnings": list(result.warnings),
         "provenance": result.provenance,
-        "seconds": seconds,
     }
 
 
