@@ -247,10 +247,13 @@ def install() -> None:
     slicer.i18n.tr, slicer.i18n.translate = (lambda text: text), (lambda context, text: text)
     for kind in qmrml_widgets.WIDGETS:
         setattr(slicer, kind.__name__, kind)
+    slicer.qMRMLUtils = qmrml_widgets.qMRMLUtils
     slicer.app = qSlicerApplication()
     slicer.mrmlScene = scene = slicer.vtkMRMLScene()
     logic = slicer.app.applicationLogic()
     logic.SetHomeDirectory(slicer.app.slicerHome)
+    logic.SetShareDirectory("share")
+    (Path(slicer.app.slicerHome) / "share" / "ColorFiles").mkdir(parents=True)
     logic.SetMRMLScene(scene)
     for name, kind in LOGICS.items():
         part = getattr(slicer, kind)()

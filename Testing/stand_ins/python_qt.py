@@ -60,10 +60,19 @@ def properties_win(kind: type) -> None:
         described = meta.property(index)
         name = described.name()
         if name not in VIRTUAL and not isinstance(vars(kind).get(name), (QtCore.Property, property)):
-            setattr(kind, name, _property(name, described.isWritable()))
+            setattr(kind, name, _property(name, described.isWritable(), getattr(kind, name, None)))
 
 
-def _property(name: str, writable: bool) -> property:
+class _Property(property):
+    """A property of instances; on the class stands what it hides (`QTimer.singleShot`)."""
+
+    hidden: object = None
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        return self.hidden if instance is None and self.hidden is not None else super().__get__(instance, owner)
+
+
+def _property(name: str, writable: bool, hidden: object) -> property:
     def get(self: QtCore.QObject) -> object:
         return QtCore.QObject.property(self, name)
 
@@ -73,7 +82,9 @@ def _property(name: str, writable: bool) -> property:
         if not QtCore.QObject.setProperty(self, name, value):
             raise AttributeError(f"Property '{name}' of {self.className()} does not accept {value!r}")
 
-    return property(get, set_)
+    made = _Property(get, set_)
+    made.hidden = hidden if callable(hidden) else None
+    return made
 
 
 def _get_attribute(self: QtCore.QObject, name: str) -> object:

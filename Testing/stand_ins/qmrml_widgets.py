@@ -7,8 +7,9 @@ Like the originals they show nothing until somebody hands them the scene.
 from __future__ import annotations
 
 import slicer
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
+from vtk.util.numpy_support import vtk_to_numpy
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -201,6 +202,29 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     noneDisplay = _option("noneDisplay")
     selectNodeUponCreation = _option("selectNodeUponCreation")
     currentNodeID = Property(str, lambda self: self._current or "", lambda self, value: self.setCurrentNodeID(value))
+
+
+class qMRMLUtils:
+    """Conversions between VTK and Qt."""
+
+    @staticmethod
+    def vtkImageDataToQImage(image: object, picture: QtGui.QImage) -> bool:
+        """RGB or grey; VTK's first row becomes the lowest."""
+        width, height, _ = image.GetDimensions()
+        channels = image.GetNumberOfScalarComponents()
+        pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, channels)[::-1].copy()
+        kind = {1: QtGui.QImage.Format_Grayscale8, 3: QtGui.QImage.Format_RGB888, 4: QtGui.QImage.Format_RGBA8888}
+        made = QtGui.QImage(pixels.data, width, height, channels * width, kind[channels]).copy()
+        picture.swap(made)
+        return True
+
+    @staticmethod
+    def mimeDataToSubjectHierarchyItemIDs(mime: QtCore.QMimeData, items: object) -> None:
+        """Items of nodes that are dragged from the Data module."""
+        items.Reset()
+        for url in mime.urls():
+            if url.scheme() == "mrml" and url.path() == "/subjecthierarchy/item":
+                items.InsertNextId(int(QtCore.QUrlQuery(url.query()).queryItemValue("id")))
 
 
 WIDGETS = (qMRMLWidget, qMRMLNodeComboBox)
