@@ -35,6 +35,8 @@ def apply() -> None:
                 flatten_enums(kind)
                 if issubclass(kind, QtCore.QObject):
                     properties_win(kind)
+                    if "__getattribute__" in vars(kind):
+                        _getters[kind] = vars(kind)["__getattribute__"]
                     kind.__setattr__, kind.__getattribute__ = _set_attribute, _get_attribute
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
@@ -87,13 +89,18 @@ def _property(name: str, writable: bool, hidden: object) -> property:
     return made
 
 
+_getters: dict[type, object] = {}
+"""PySide6's own; they bind methods that are static as well (`QFile.exists`)."""
+
+
 def _get_attribute(self: QtCore.QObject, name: str) -> object:
     if name in ("connect", "disconnect"):  # PySide6 finds its own before anything set on a class
         return {"connect": _connect, "disconnect": _disconnect}[name].__get__(self)
     found = inspect.getattr_static(type(self), name, None)
     if isinstance(found, QtCore.Property):
         return found.fget(self)
-    return object.__getattribute__(self, name)
+    own = next(_getters[kind] for kind in type(self).__mro__ if kind in _getters)
+    return own(self, name)
 
 
 def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
