@@ -93,4 +93,4 @@ def _besideSlicer() -> str | None:
     import slicer
 
     home = getattr(getattr(slicer, "app", None), "slicerHome", None)
-    return shutil.which("PythonSlicer", path=os.path.join(home, "bin")) if home else None
+    return shutil.which("PythonSlicer", path=f"{home}/bin") if home else None
