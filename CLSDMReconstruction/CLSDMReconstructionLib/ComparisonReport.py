@@ -13,7 +13,7 @@ import vtk
 
 from CLSDMReconstructionLib.Comparison import NOTHING_SHOWN_BELOW_HU
 from CLSDMReconstructionLib.CorePath import ensureCore
-from CLSDMReconstructionLib.Sampling import alongLine, corners, onPlane
+from CLSDMReconstructionLib.Sampling import alongLine, centre, corners, onPlane
 
 TABLE_COLUMNS = ("Figure", "Whole cube", "Body only", "Unit", "Data range (HU)", "Protocol")
 PROFILE_POINTS = 257
