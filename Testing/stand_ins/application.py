@@ -32,7 +32,9 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._layouts = self._window = None
         self._io = scene_files.IOManager()
 
+    startupCompleted = QtCore.Signal()
     temporaryPath = property(lambda self: self._folder.name)
+    cachePath = property(lambda self: self._folder.name)
     slicerHome = property(lambda self: self._folder.name)
     slicerUserSettingsFilePath = property(lambda self: QtCore.QSettings().fileName())
     majorVersion = property(lambda self: 5)

@@ -170,6 +170,37 @@ class qMRMLThreeDWidget(_View):
         return group
 
 
+class _PlainView(_View):
+    """A table or plot view: shows the table's text, or the name of the plot's chart."""
+
+    __stand_in__ = True
+
+    def forceRender(self) -> None:
+        """Nothing of VTK is in it."""
+        self.update()
+
+    scheduleRender = forceRender
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        super().paintEvent(event)
+        painter = QtGui.QPainter(self)
+        painter.fillRect(self.rect.adjusted(0, self.BAR, 0, 0), QtCore.Qt.white)
+        painter.setPen(QtCore.Qt.black)
+        painter.drawText(self.rect.adjusted(6, self.BAR + 4, -6, -4), QtCore.Qt.AlignTop, self._text())
+
+    def _text(self) -> str:
+        if not self._node.IsA("vtkMRMLTableViewNode"):
+            chart = self._node.GetPlotChartNode()
+            return "" if chart is None else chart.GetName()
+        node = self._node.GetTableNode()
+        if node is None:
+            return ""
+        columns = range(node.GetNumberOfColumns())
+        rows = [[node.GetColumnName(column) for column in columns]]
+        rows += [[node.GetCellText(row, column) for column in columns] for row in range(node.GetNumberOfRows())]
+        return "\n".join("   ".join(f"{cell:12}" for cell in row) for row in rows)
+
+
 class qSlicerLayoutManager(QtCore.QObject):
     """Shows the views of the current layout."""
 
@@ -281,8 +312,10 @@ class qSlicerLayoutManager(QtCore.QObject):
         return self._views[name]
 
     def _new_view(self, node: object) -> _View:
-        if not node.IsA("vtkMRMLSliceNode"):
+        if node.IsA("vtkMRMLViewNode"):
             return qMRMLThreeDWidget(node)
+        if not node.IsA("vtkMRMLSliceNode"):
+            return _PlainView(node)
         logic = slicer.vtkMRMLSliceLogic()
         logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         logic.SetMRMLScene(self._scene)

@@ -104,6 +104,9 @@ def _get_attribute(self: QtCore.QObject, name: str) -> object:
 
 
 def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
+    if isinstance(value, QtCore.SignalInstance):  # PySide6 keeps a bound signal on its object
+        vars(self)[name] = value
+        return
     _check_write(self, name)
     if name in _dynamic(self):
         QtCore.QObject.setProperty(self, name, value)
