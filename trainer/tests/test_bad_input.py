@@ -22,7 +22,7 @@ from small_bundle import CENTRE_MM, PIXELS, edited, reconstruct_command, run, sm
 from xray_files import write_dicom, write_picture
 
 from clsdm.bundle import MANIFEST, WEIGHTS, Bundle
-from clsdm.dx_write import save_dicom
+from clsdm.dicom_file import save_dicom
 from clsdm.simulate import write_dx
 from clsdm.volume import write_ct
 

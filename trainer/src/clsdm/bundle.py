@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,17 +19,42 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from clsdm.bundle_files import (
+    CARD,
+    MANIFEST,
+    NOTICE,
+    SCHEMA,
+    WEIGHTS,
+    FileEntry,
+    as_table,
+    check_files,
+    default_bundle_path,
+    read_manifest,
+    reader,
+)
 from clsdm.errors import InputError
 from clsdm.files import written_together
 from clsdm.intensity import WINDOW_HU
 from clsdm.model import CLSDM, ModelConfig
 from clsdm.structure import from_plain, to_plain
 
-SCHEMA = 1
-MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
-MAX_FILE_BYTES = 4 * 1024**3
+__all__ = [
+    "CARD",
+    "MANIFEST",
+    "NOTICE",
+    "SCHEMA",
+    "WEIGHTS",
+    "Bundle",
+    "FileEntry",
+    "Manifest",
+    "decode_weights",
+    "default_bundle_path",
+    "encode_weights",
+    "patient_mark",
+    "write_bundle",
+]
+
 MAX_GRID, MAX_DETECTOR = 512, 4096
-NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 Encoding = Literal["float32", "float16", "int8"]
 
@@ -39,14 +62,6 @@ Encoding = Literal["float32", "float16", "int8"]
 def patient_mark(patient: str) -> str:
     """One-way mark of a (de-identified) patient id."""
     return hashlib.sha256(f"clsdm-patient:{patient}".encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of a bundle."""
-
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -109,20 +124,10 @@ class Bundle:
             InputError: missing, damaged, of an unknown version, or with a file that is missing, altered or outside.
         """
         path = Path(path)
-        read = _reader(path)
+        read = reader(path)
         manifest_name = f"{path}/{MANIFEST}"
-        try:
-            table = json.loads(read(MANIFEST).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{manifest_name}: not JSON ({error})") from None
-        if not isinstance(table, dict) or table.get("schema") != SCHEMA:
-            found = table.get("schema") if isinstance(table, dict) else table
-            raise InputError(f"{manifest_name}: schema version {found!r} is unknown; this program reads {SCHEMA}")
-        files = {
-            _inside(name, manifest_name): from_plain(FileEntry, entry, f"{manifest_name}: files.{name}")
-            for name, entry in _table(table.pop("files", None), f"{manifest_name}: files").items()
-        }
-        figures = _table(table.pop("figures", {}), f"{manifest_name}: figures")
+        table, files = read_manifest(path, read)
+        figures = as_table(table.pop("figures", {}), f"{manifest_name}: figures")
         manifest = from_plain(Manifest, table, manifest_name)
         if manifest.window_hu != WINDOW_HU:
             raise InputError(f"{manifest_name}: window_hu is {manifest.window_hu}, this program works with {WINDOW_HU}")
@@ -137,15 +142,7 @@ class Bundle:
         Raises:
             InputError: a file is missing or altered.
         """
-        if WEIGHTS not in self.files:
-            raise InputError(f"{self.path}/{MANIFEST}: files: {WEIGHTS} is missing")
-        for name, entry in self.files.items():
-            data = self.read(name)
-            if len(data) != entry.bytes:
-                raise InputError(f"{self.path}/{name}: has {len(data)} bytes, the manifest says {entry.bytes}")
-            found = hashlib.sha256(data).hexdigest()
-            if found != entry.sha256:
-                raise InputError(f"{self.path}/{name}: SHA-256 is {found}, the manifest says {entry.sha256}")
+        check_files(self.path, self.files, self.read)
 
     @property
     def hash(self) -> str:
@@ -198,53 +195,6 @@ def _check_sizes(model: ModelConfig, where: str) -> None:
         raise InputError(f"{where}.process.steps: expected at least 1, found {model.process.steps}")
 
 
-def _table(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401 - untrusted JSON
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected an object, found {value!r}")
-    return value
-
-
-def _inside(name: str, where: str) -> str:
-    """A plain relative file name, or an error."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or "\\" in name or ":" in name or ".." in parts:
-        raise InputError(f"{where}: files: {name!r} lies outside the bundle")
-    return name
-
-
-def _reader(path: Path) -> Callable[[str], bytes]:
-    """A function that reads one file of a folder or archive."""
-    if path.is_dir():
-        return lambda name: _read_from_folder(path, name)
-    if not path.exists():
-        raise InputError(f"{path}: no such bundle (expected a folder or zip archive with {MANIFEST})")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a bundle; expected a folder or zip archive with {MANIFEST}")
-    return lambda name: _read_from_zip(path, name)
-
-
-def _read_from_folder(folder: Path, name: str) -> bytes:
-    file = folder / name
-    if folder.resolve() not in file.resolve().parents:
-        raise InputError(f"{file}: a link to outside the bundle")
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); the bundle is incomplete") from None
-
-
-def _read_from_zip(path: Path, name: str) -> bytes:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-                raise InputError(f"{path}: {name} is larger than {MAX_FILE_BYTES} bytes")
-            return archive.read(name)
-    except KeyError:
-        raise InputError(f"{path}: holds no {name}; the bundle is incomplete") from None
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
-        raise InputError(f"{path}: {name} cannot be read ({error})") from None
-
-
 def write_bundle(
     folder: Path, manifest: Manifest, weights: dict[str, Tensor], card: str, figures: dict[str, Any]
 ) -> Bundle:
@@ -293,16 +243,3 @@ def decode_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
         if not name.endswith(".scale"):
             weights[name] = value.float()
     return weights
-
-
-def default_bundle_path() -> Path:
-    """The bundle that comes with the project: ``Resources/Models`` of the source tree.
-
-    Raises:
-        InputError: it is not there (a wheel without the source tree).
-    """
-    for parent in Path(__file__).resolve().parents:
-        found = sorted((parent / "Resources" / "Models").glob(f"*/{MANIFEST}"))
-        if found:
-            return found[0].parent
-    raise InputError("no bundle is embedded in this installation; name one with --bundle")

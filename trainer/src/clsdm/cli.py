@@ -1,4 +1,4 @@
-"""The command line ``clsdm``: project, reconstruct, compare, bundle.
+"""The command line ``clsdm``: project, reconstruct, compare, bundle, serve.
 
 Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
 program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clsdm import __version__, cli_help
+from clsdm import __version__, cli_help, worker
 from clsdm.bundle import NOTICE, Bundle, default_bundle_path
 from clsdm.errors import Cancelled, InputError
 from clsdm.geometry import PRESETS
@@ -31,6 +31,8 @@ EXIT_INPUT, EXIT_CANCELLED = 2, 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    if options.run is worker.run_options:  # has its own streams and its own end
+        return worker.run_options(options)
     as_json = options.json or getattr(options, "request", None) is not None
     try:
         with _cancellable(), _one_voice(), _progress(as_json, options.quiet) as report:
@@ -58,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reconstruct(commands)
     _add_compare(commands)
     _add_bundle(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -128,6 +131,13 @@ def _add_bundle(commands: Any) -> None:  # noqa: ANN401
     parser = _command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.", cli_help.BUNDLE)
     parser.add_argument("action", choices=("info", "verify"))
     parser.add_argument("bundle", nargs="?", help="folder or archive (default: the embedded one)")
+
+
+def _add_serve(commands: Any) -> None:  # noqa: ANN401
+    text = "Work for another program: JSON lines on standard input and output, the model kept loaded."
+    parser = commands.add_parser("serve", help=text, description=text)
+    worker.add_arguments(parser)
+    parser.set_defaults(run=worker.run_options)
 
 
 def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:

@@ -14,16 +14,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from pathlib import Path
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk  # noqa: N813 - the usual name
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForProcessing, ExplicitVRLittleEndian, generate_uid
-from pydicom.valuerep import DSfloat
+from pydicom.uid import DigitalXRayImageStorageForProcessing, generate_uid
 
+from clsdm.dicom_file import decimal, new_dicom, save_dicom
 from clsdm.film import image_axes, letters_of
 from clsdm.geometry import View
 from clsdm.volume import write_atomically
@@ -71,7 +69,7 @@ def write_dx(
     _describe(dataset, key, study, instance_number)
     _place(dataset, xray.view)
     if xray.isocentre_mm is not None:
-        dataset.IsocenterPosition = [_decimal(value) for value in xray.isocentre_mm]
+        dataset.IsocenterPosition = [decimal(value) for value in xray.isocentre_mm]
     _fill(dataset, xray)
     write_atomically(path, lambda name: save_dicom(dataset, name))
 
@@ -97,31 +95,10 @@ def write_preview(xray: XRay, path: str | os.PathLike[str]) -> None:
     write_atomically(path, lambda name: sitk.WriteImage(picture, str(name)))
 
 
-def save_dicom(dataset: FileDataset, path: Path) -> None:
-    """Write a DICOM file with preamble and meta header, with pydicom 2.4 (Slicer until 5.8) and 3 alike."""
-    if int(pydicom.__version__.split(".")[0]) >= 3:
-        dataset.save_as(path, enforce_file_format=True)
-    else:
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        dataset.save_as(path, write_like_original=False)
-
-
-def _decimal(value: float) -> DSfloat:
-    """A DS value with as many digits as its 16 characters hold."""
-    return DSfloat(float(value), auto_format=True)
-
-
 def _file(xray: XRay, study_uid: str, number: int) -> FileDataset:
     content = hashlib.sha256(np.ascontiguousarray(xray.image).tobytes()).hexdigest()
     uid = generate_uid(entropy_srcs=[study_uid, str(number), str(xray.view), content])
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
-    meta.MediaStorageSOPInstanceUID = uid
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = DigitalXRayImageStorageForProcessing
-    dataset.SOPInstanceUID = uid
-    return dataset
+    return new_dicom(DigitalXRayImageStorageForProcessing, uid)
 
 
 def _describe(dataset: Dataset, key: str, study_uid: str, number: int) -> None:
@@ -153,16 +130,16 @@ def _describe(dataset: Dataset, key: str, study_uid: str, number: int) -> None:
 def _place(dataset: Dataset, view: View) -> None:
     angle = math.remainder(view.angle_deg, 360.0)
     dataset.PositionerType = "CARM"
-    dataset.PositionerPrimaryAngle = _decimal(angle)
-    dataset.PositionerSecondaryAngle = _decimal(-view.tilt_deg)
+    dataset.PositionerPrimaryAngle = decimal(angle)
+    dataset.PositionerSecondaryAngle = decimal(-view.tilt_deg)
     dataset.ViewPosition = next(
         (name for name, at in VIEW_ANGLES_DEG.items() if abs(math.remainder(angle - at, 360.0)) < 1), ""
     )
     dataset.PatientOrientation = [letters_of(axis) for axis in image_axes(view.angle_deg, view.tilt_deg)]
-    dataset.DistanceSourceToDetector = _decimal(view.source_detector_mm)
-    dataset.DistanceSourceToPatient = _decimal(view.source_axis_mm)
-    dataset.EstimatedRadiographicMagnificationFactor = _decimal(view.magnification)
-    dataset.ImagerPixelSpacing = [_decimal(value) for value in view.pixel_mm]
+    dataset.DistanceSourceToDetector = decimal(view.source_detector_mm)
+    dataset.DistanceSourceToPatient = decimal(view.source_axis_mm)
+    dataset.EstimatedRadiographicMagnificationFactor = decimal(view.magnification)
+    dataset.ImagerPixelSpacing = [decimal(value) for value in view.pixel_mm]
     dataset.PositionOfIsocenterProjection = [
         count / 2 - offset / spacing
         for count, offset, spacing in zip((view.rows, view.cols), view.offset_mm, view.pixel_mm, strict=True)

@@ -50,6 +50,8 @@ class Known:
         pixel_at_patient_mm: calibrated in the patient.
         offset_mm: of the image centre from the principal ray.
         isocentre_mm: LPS position of the isocentre in the patient.
+        invert: whether the image as shown has bone dark.
+        window: (low, high) in the file's values, between which a reader looks.
     """
 
     angle_deg: float | None = None
@@ -61,6 +63,8 @@ class Known:
     pixel_at_patient_mm: Pair | None = None
     offset_mm: Pair | None = None
     isocentre_mm: tuple[float, float, float] | None = None
+    invert: bool | None = None
+    window: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,15 @@ class Film:
     """One image and what its file says about it.
 
     Attributes:
-        image: (rows, cols) float32, brighter where more was attenuated.
+        image: (rows, cols) float32, brighter where more was attenuated; zeros that take no memory (:func:`blank`) where
+            only the header was read.
         source: file name for messages.
         valid: (rows, cols) bool, False where nothing was measured, or None.
         known: the geometry the file states.
         orientation: patient directions of increasing column and row as in PatientOrientation, like ("L", "F"), or None.
         shown_like_pa: without ``orientation``, an AP film is stored as it is hung: the patient's left at image right.
         patient_key: one-way hash of the patient's identifiers.
+        study_uid: StudyInstanceUID, or "".
         warnings: what the user should know.
     """
 
@@ -85,6 +91,7 @@ class Film:
     orientation: tuple[str, str] | None = None
     shown_like_pa: bool = True
     patient_key: str | None = None
+    study_uid: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -133,6 +140,19 @@ class Film:
 
 def _swapped(pair: Pair | None) -> Pair | None:
     return None if pair is None else (pair[1], pair[0])
+
+
+def blank(rows: int, cols: int) -> np.ndarray:
+    """(rows, cols) zeros that take no memory: the image of a film of which only the header was read."""
+    return np.broadcast_to(np.float32(0.0), (rows, cols))
+
+
+def angle_by_orientation(film: Film) -> float | None:
+    """0, 180, 90 or -90: from where a film was taken if PatientOrientation says how it lies, upright and unmirrored."""
+    along_cols = direction_of(film.orientation[0].upper()) if film.orientation else None
+    if along_cols is None or max(abs(along_cols[:2])) < 0.5:
+        return None
+    return 90.0 * round(math.degrees(math.atan2(along_cols[1], along_cols[0])) / 90.0)
 
 
 def image_axes(angle_deg: float, tilt_deg: float) -> tuple[np.ndarray, np.ndarray]:
@@ -222,6 +242,21 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
         valid &= alpha >= 0.5 * float(alpha.max())
     image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
     return image, None if valid.all() else valid, warnings
+
+
+def header_quietly(path: Path) -> sitk.ImageFileReader | None:
+    """A reader that knows size, spacing and type of an image, or None where ITK cannot read it."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    return reader
 
 
 def read_quietly(path: Path) -> sitk.Image | None:

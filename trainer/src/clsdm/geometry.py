@@ -11,119 +11,24 @@ the feet; at 90 deg columns run to posterior.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from clsdm.errors import InputError
+from clsdm.view import MAX_VIEWS, PRESETS, Detector, GeometryPreset, View, preset
 
-MAX_VIEWS = 8
-
-
-@dataclass(frozen=True)
-class View:
-    """One X-ray exposure.
-
-    Attributes:
-        angle_deg: rotation of source and detector around +z (towards superior); 0 is PA, 90 a left lateral.
-        source_axis_mm: distance from the source to the isocentre.
-        source_detector_mm: distance from the source to the detector plane.
-        rows: image height in pixels.
-        cols: image width in pixels.
-        pixel_mm: (row spacing, column spacing) on the detector plane.
-        tilt_deg: rotation of the source towards superior (cranial angulation).
-        offset_mm: (down, right) shift of the image centre from the principal ray, on the detector plane.
-    """
-
-    angle_deg: float
-    source_axis_mm: float
-    source_detector_mm: float
-    rows: int
-    cols: int
-    pixel_mm: tuple[float, float]
-    tilt_deg: float = 0.0
-    offset_mm: tuple[float, float] = (0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        numbers = (self.angle_deg, self.source_axis_mm, self.source_detector_mm, self.tilt_deg)
-        if not all(math.isfinite(value) for value in (*numbers, *self.pixel_mm, *self.offset_mm)):
-            raise InputError(f"view geometry: every number must be finite, got {self}")
-        if not 0.0 < self.source_axis_mm < self.source_detector_mm:
-            raise InputError(
-                "view geometry: expected 0 < source-axis < source-detector distance, got "
-                f"{self.source_axis_mm:g} and {self.source_detector_mm:g} mm"
-            )
-        if min(self.pixel_mm) <= 0.0:
-            raise InputError(f"view geometry: pixel spacing must be positive, got {self.pixel_mm} mm")
-        if min(self.rows, self.cols) < 2:
-            raise InputError(f"view geometry: image must have at least 2x2 pixels, got {self.rows}x{self.cols}")
-        if abs(self.tilt_deg) > 40.0:
-            raise InputError(f"view geometry: tilt must be within 40 degrees, got {self.tilt_deg:g}")
-
-    @property
-    def magnification(self) -> float:
-        """Size on the detector over size at the isocentre."""
-        return self.source_detector_mm / self.source_axis_mm
-
-
-@dataclass(frozen=True)
-class GeometryPreset:
-    """Distances and square panel of a kind of machine; :meth:`view` makes an exposure of it."""
-
-    name: str
-    source_axis_mm: float
-    source_detector_mm: float
-    panel_mm: float
-    pixels: int
-
-    def view(self, angle_deg: float, pixels: int | None = None) -> View:
-        """An exposure at ``angle_deg``, optionally with another number of pixels on the same panel."""
-        pixels = self.pixels if pixels is None else pixels
-        spacing = self.panel_mm / pixels
-        return View(angle_deg, self.source_axis_mm, self.source_detector_mm, pixels, pixels, (spacing, spacing))
-
-
-PRESETS: dict[str, GeometryPreset] = {
-    preset.name: preset
-    for preset in (
-        GeometryPreset("x2ct", 541.0, 949.0, 500.0, 320),
-        GeometryPreset("chest", 1600.0, 1800.0, 432.0, 432),
-        GeometryPreset("c-arm", 700.0, 1100.0, 400.0, 400),
-        GeometryPreset("linac-kv", 1000.0, 1536.0, 400.0, 400),
-    )
-}
-"""``x2ct``: the published protocol. ``chest``: 17 inch panel, patient's mid-plane 200 mm before it."""
-
-
-def preset(name: str) -> GeometryPreset:
-    """The preset of that name.
-
-    Raises:
-        InputError: no such preset.
-    """
-    if name not in PRESETS:
-        raise InputError(f"geometry preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-    return PRESETS[name]
-
-
-@dataclass(frozen=True)
-class Detector:
-    """The virtual detector on which every network sees every view: ``size``² pixels over ``field_mm`` at the isocentre.
-
-    Resampling a view to it (``xray.preprocess``) makes the network independent of panel size and pixel pitch; what
-    remains of the machine is the cone angle, which the geometry carries.
-    """
-
-    size: int
-    field_mm: float
-
-    def view(self, view: View) -> View:
-        """``view`` with its panel replaced by this detector, centred on the principal ray."""
-        pixel = self.field_mm / self.size * view.magnification
-        return replace(view, rows=self.size, cols=self.size, pixel_mm=(pixel, pixel), offset_mm=(0.0, 0.0))
+__all__ = [
+    "MAX_VIEWS",
+    "PRESETS",
+    "Cameras",
+    "Detector",
+    "GeometryPreset",
+    "View",
+    "preset",
+    "voxel_centres",
+]
 
 
 @dataclass(frozen=True)

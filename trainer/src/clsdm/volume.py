@@ -184,10 +184,13 @@ def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = Fal
         raise InputError(
             f"{path}: a volume can be written as {', '.join(WRITABLE_SUFFIXES)}; expected such a file name"
         )
-    image = ct.to_sitk()
-    if not decimals:
-        image = sitk.Cast(sitk.Round(image), sitk.sitkInt16)
+    image = ct.to_sitk() if decimals else rounded(ct)
     write_atomically(path, lambda name: _write_and_check(image, name))
+
+
+def rounded(ct: CTVolume) -> sitk.Image:
+    """The volume in whole numbers, int16."""
+    return sitk.Cast(sitk.Round(ct.to_sitk()), sitk.sitkInt16)
 
 
 def _write_and_check(image: sitk.Image, path: Path) -> None:

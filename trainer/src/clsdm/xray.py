@@ -7,8 +7,6 @@ detector (``geometry.Detector``) as two channels: intensity, and a mask of the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -17,40 +15,11 @@ from torch import Tensor
 from clsdm.errors import InputError
 from clsdm.geometry import Cameras, Detector, View
 from clsdm.projector import project
+from clsdm.radiograph import XRay, check_image
+
+__all__ = ["XRay", "cameras_for", "check_image", "expose", "normalise", "panel_mask", "preprocess"]
 
 LOW_QUANTILE, HIGH_QUANTILE = 0.01, 0.99
-
-
-@dataclass(frozen=True)
-class XRay:
-    """One X-ray image and how it was taken.
-
-    Attributes:
-        image: (rows, cols) float32, brighter where more was attenuated; arbitrary scale and offset.
-        view: its geometry, for exactly this image size.
-        valid: (rows, cols) bool, False where the image holds no measurement (collimation), or None for all valid.
-        source: file name or other origin, for messages.
-        patient_key: one-way hash that tells two patients apart without naming either, or None.
-        origins: for each geometry field where it came from: "tag", "default" or "user".
-        warnings: what the user should know about this image.
-        isocentre_mm: LPS position of the isocentre in the patient's coordinates, where the file knows it.
-    """
-
-    image: np.ndarray
-    view: View
-    valid: np.ndarray | None = None
-    source: str = "X-ray"
-    patient_key: str | None = None
-    origins: dict[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    isocentre_mm: tuple[float, float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.image.shape != (self.view.rows, self.view.cols):
-            raise InputError(
-                f"{self.source}: image has {self.image.shape} pixels (rows, columns), its geometry says "
-                f"({self.view.rows}, {self.view.cols})"
-            )
 
 
 def normalise(image: Tensor, valid: Tensor) -> Tensor:
@@ -107,21 +76,6 @@ def preprocess(xray: XRay, detector: Detector) -> tuple[Tensor, View]:
     if not bool(mask.any()):
         raise InputError(f"{xray.source}: none of the image falls on the field of view; check spacing and distances")
     return torch.stack((normalise(sampled / weight.clamp_min(1e-6), mask), mask)), view
-
-
-def check_image(xray: XRay) -> None:
-    """Refuse an image without content.
-
-    Raises:
-        InputError: empty, not finite, or constant.
-    """
-    if not np.isfinite(xray.image).all():
-        raise InputError(f"{xray.source}: the image holds NaN or infinite pixels")
-    measured = xray.image if xray.valid is None else xray.image[xray.valid]
-    if measured.size < 64 * 64:
-        raise InputError(f"{xray.source}: expected at least 64x64 measured pixels, found {measured.size} in all")
-    if float(np.ptp(measured)) == 0.0:
-        raise InputError(f"{xray.source}: the image is constant (every pixel is {float(measured.flat[0]):g})")
 
 
 def panel_mask(views: list[list[View]], detector: Detector, device: torch.device | str = "cpu") -> Tensor:

@@ -21,6 +21,7 @@ import hashlib
 import math
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from clsdm.errors import InputError
-from clsdm.film import Film, Known, Pair, grey, read_quietly
+from clsdm.film import Film, Known, Pair, blank, grey, read_quietly
 from clsdm.shutters import measured_area
 
 MODALITIES = ("CR", "DX", "XA", "RF", "RG")
@@ -50,12 +51,16 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def read_dicom(path: str | os.PathLike[str], invert: bool | None = None) -> Film:
+def read_dicom(
+    path: str | os.PathLike[str], invert: bool | None = None, window: Pair | None = None, *, pixels: bool = True
+) -> Film:
     """Read one DICOM radiograph.
 
     Args:
         path: file.
         invert: True where the image as shown has bone dark, False where bright; None: by the tags.
+        window: (low, high) in the file's values, beyond which nothing is told apart; None: all of them count.
+        pixels: False reads the header only, which takes milliseconds; the image is ``film.blank`` then.
 
     Returns:
         The image as stored, with what the tags say of its geometry.
@@ -67,16 +72,16 @@ def read_dicom(path: str | os.PathLike[str], invert: bool | None = None) -> Film
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom comments on odd values, and such values may name the patient
         try:
-            dataset = pydicom.dcmread(path)
-            _refuse_other_kinds(dataset, path)
-            return _film(dataset, path, invert)
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+            _refuse_other_kinds(dataset, path, pixels)
+            return _film(dataset, path, invert, window) if pixels else _header(dataset, path, invert)
         except InvalidDicomError:
             raise InputError(f"{path}: not a DICOM file") from None
         except (*_DAMAGE, RuntimeError, OSError) as error:
             raise InputError(f"{path}: truncated or damaged DICOM ({type(error).__name__} while reading)") from None
 
 
-def _refuse_other_kinds(dataset: Dataset, path: Path) -> None:
+def _refuse_other_kinds(dataset: Dataset, path: Path, pixels: bool) -> None:
     modality = text(dataset, "Modality")
     if modality not in (*MODALITIES, "OT", ""):
         named = "CT, a CT in place of an X-ray" if modality == "CT" else modality
@@ -84,32 +89,49 @@ def _refuse_other_kinds(dataset: Dataset, path: Path) -> None:
     frames = number(dataset, "NumberOfFrames", path) or 1
     if frames > 1:
         raise InputError(f"{path}: NumberOfFrames is {frames:g}; expected a single X-ray image")
-    if "PixelData" not in dataset or "Rows" not in dataset:
+    if (pixels and "PixelData" not in dataset) or "Rows" not in dataset:
         raise InputError(f"{path}: the DICOM file holds no image (no PixelData)")
     shown = text(dataset, "PhotometricInterpretation")
     if shown not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
         raise InputError(f"{path}: PhotometricInterpretation is {shown}, a colour image; expected MONOCHROME1 or 2")
 
 
-def _film(dataset: Dataset, path: Path, invert: bool | None) -> Film:
+def _film(dataset: Dataset, path: Path, invert: bool | None, window: Pair | None) -> Film:
     stored, rescaled = _decoded(dataset, path)
-    values, valid, notes = grey(stored, str(path))
-    image = _attenuation(dataset, values if rescaled else _modality_values(dataset, values, path), path, invert)
+    grey_values, valid, notes = grey(stored, str(path))
+    values = grey_values if rescaled else _modality_values(dataset, grey_values, path)
+    image = _attenuation(dataset, values if window is None else np.clip(values, *window), path, invert)
     area = measured_area(dataset, stored if stored.ndim == 2 and not rescaled else None, image.shape)
     if area is not None:
         valid = area if valid is None else valid & area
-    known, geometry_notes = _geometry(dataset, image.shape, path)
+    film = _header(dataset, path, invert)
+    return replace(film, image=image, valid=valid, warnings=(*notes, *film.warnings))
+
+
+def _header(dataset: Dataset, path: Path, invert: bool | None) -> Film:
+    """Everything but the pixels."""
+    shape = int(dataset.Rows), int(dataset.Columns)
+    known, geometry_notes = _geometry(dataset, shape, path)
     orientation = [str(letters) for letters in dataset.get("PatientOrientation") or ()]
+    shown = _shown(dataset, invert, path)
     return Film(
-        image=image,
+        image=blank(*shape),
         source=str(path),
-        valid=valid,
-        known=known,
+        known=replace(known, **shown),
         orientation=(orientation[0], orientation[1]) if len(orientation) == 2 and all(orientation) else None,
         shown_like_pa=text(dataset, "Modality") not in FLUOROSCOPY,
         patient_key=patient_key(dataset),
-        warnings=(*notes, *_image_notes(dataset), *geometry_notes),
+        study_uid=str(dataset.get("StudyInstanceUID", "") or ""),
+        warnings=(*_image_notes(dataset), *geometry_notes),
     )
+
+
+def _shown(dataset: Dataset, invert: bool | None, path: Path) -> dict[str, Any]:
+    """How a reader would show the image: inverted or not, and its first VOI window."""
+    inverted = (_beam_sign(dataset, invert, path) > 0) != _low_is_white(dataset)
+    centre, width = number(dataset, "WindowCenter", path), number(dataset, "WindowWidth", path)
+    window = None if centre is None or not width or width <= 0.0 else (centre - width / 2, centre + width / 2)
+    return {"invert": inverted, "window": window}
 
 
 def patient_key(dataset: Dataset) -> str | None:
@@ -183,10 +205,14 @@ def _modality_values(dataset: Dataset, stored: np.ndarray, path: Path) -> np.nda
     return values.astype(np.float32)
 
 
+def _low_is_white(dataset: Dataset) -> bool:
+    inverse = text(dataset, "PresentationLUTShape") == "INVERSE"
+    return inverse or text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+
+
 def _beam_sign(dataset: Dataset, invert: bool | None, path: Path) -> int:
     """+1 where larger values are more beam (less attenuation), -1 where they are less."""
-    low_is_white = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    low_is_white |= text(dataset, "PresentationLUTShape") == "INVERSE"
+    low_is_white = _low_is_white(dataset)
     if invert is not None:
         return 1 if invert != low_is_white else -1
     sign = number(dataset, "PixelIntensityRelationshipSign", path)

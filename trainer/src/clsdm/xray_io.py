@@ -19,18 +19,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the usual name
 
-from clsdm import geometry
+from clsdm import view as machines
 from clsdm.errors import InputError
-from clsdm.film import Film, Known, Pair, grey, oriented, read_quietly
-from clsdm.geometry import GeometryPreset, View
-from clsdm.nifti import check_nifti
-from clsdm.xray import XRay, check_image
+from clsdm.film import Film, Pair, angle_by_orientation, oriented
+from clsdm.radiograph import XRay, check_image
+from clsdm.view import GeometryPreset, View
 from clsdm.xray_dicom import is_dicom, read_dicom
+from clsdm.xray_picture import IMAGES_WITH_SPACING, PICTURES, read_picture
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+__all__ = [
+    "IMAGES_WITH_SPACING",
+    "PICTURES",
+    "GeometryOverrides",
+    "XRayHeader",
+    "check_same_patient",
+    "inspect_xray",
+    "read_xray",
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class GeometryOverrides:
         flip_horizontal: mirror left and right, after everything the tags ask for.
         rotate_quarters: turn counter-clockwise by this many quarters, before ``flip_horizontal``.
         offset_mm: (down, right) of the final image's centre from the principal ray.
+        window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
+        isocentre_mm: LPS position of the isocentre in the patient.
     """
 
     spacing_mm: float | tuple[float, float] | None = None
@@ -54,6 +62,95 @@ class GeometryOverrides:
     flip_horizontal: bool = False
     rotate_quarters: int = 0
     offset_mm: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    isocentre_mm: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise InputError(f"window: expected the lower value first, got {self.window[0]:g} and {self.window[1]:g}")
+
+
+@dataclass(frozen=True)
+class XRayHeader:
+    """What is known of a radiograph before its pixels are read; None where it must be given.
+
+    Attributes:
+        rows: of the image, turned as ``geometry.View`` says where the angle is known.
+        cols: likewise.
+        angle_deg: as ``read_xray`` will take it.
+        source_axis_mm: likewise.
+        source_detector_mm: likewise.
+        pixel_mm: likewise.
+        invert: whether the image as shown has bone dark.
+        window: (low, high) in the file's values.
+        origins: for each of these where it came from, as in ``XRay.origins``.
+        likely_angle_deg: what PatientOrientation says of the angle; to suggest, not to rely on.
+        patient_key: one-way hash.
+        study_uid: StudyInstanceUID, or "".
+        warnings: what the user should know.
+    """
+
+    rows: int
+    cols: int
+    angle_deg: float | None
+    source_axis_mm: float
+    source_detector_mm: float
+    pixel_mm: Pair | None
+    invert: bool
+    window: Pair | None
+    origins: dict[str, str]
+    likely_angle_deg: float | None
+    patient_key: str | None
+    study_uid: str
+    warnings: tuple[str, ...]
+
+
+def inspect_xray(
+    path: str | os.PathLike[str],
+    angle_deg: float | None = None,
+    overrides: GeometryOverrides | None = None,
+    preset: str = "chest",
+    *,
+    default_angle_deg: float | None = None,
+) -> XRayHeader:
+    """What :func:`read_xray` would make of a file, from its header alone, in milliseconds and without torch.
+
+    Args:
+        path: image file.
+        angle_deg: as for :func:`read_xray`, and so all others.
+        overrides: likewise.
+        preset: likewise.
+        default_angle_deg: likewise.
+
+    Raises:
+        InputError: the file is no readable grey radiograph.
+    """
+    overrides = overrides or GeometryOverrides()
+    film = _read_film(Path(path), overrides, pixels=False)
+    film, angle, distances, origins = _described(film, angle_deg, default_angle_deg, overrides, preset)
+    if angle is not None:
+        film = _as_viewed(film, angle, overrides, origins)
+    known = film.known
+    origins["invert"], origins["window"] = (
+        "user" if given is not None else "default" if stated is None else "tag"
+        for given, stated in ((overrides.invert, known.invert), (overrides.window, known.window))
+    )
+    rows, cols = film.image.shape
+    return XRayHeader(
+        rows,
+        cols,
+        angle_deg=angle,
+        source_axis_mm=distances[0],
+        source_detector_mm=distances[1],
+        pixel_mm=known.pixel_mm,
+        invert=bool(known.invert if overrides.invert is None else overrides.invert),
+        window=known.window if overrides.window is None else overrides.window,
+        origins=origins,
+        likely_angle_deg=angle_by_orientation(film) if known.angle_deg is None else known.angle_deg,
+        patient_key=film.patient_key,
+        study_uid=film.study_uid,
+        warnings=film.warnings,
+    )
 
 
 def read_xray(
@@ -79,16 +176,11 @@ def read_xray(
     Raises:
         InputError: the file is no readable grey radiograph, or spacing or angle is unknown.
     """
-    overrides, machine = overrides or GeometryOverrides(), geometry.preset(preset)
-    film = _read_film(Path(path), overrides.invert)
-    known = film.known
-    angle, angle_from = _first(("user", angle_deg), ("tag", known.angle_deg), ("default", default_angle_deg))
+    overrides = overrides or GeometryOverrides()
+    film = _read_film(Path(path), overrides)
+    film, angle, distances, origins = _described(film, angle_deg, default_angle_deg, overrides, preset)
     if angle is None:
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
-    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
-    film = film.warned(*_angle_notes(known.angle_deg, angle_deg, default_angle_deg))
-    film, distances = _with_distances(film, overrides, machine, origins)
-    film = _with_spacing(film, overrides, distances, origins)
     film = _as_viewed(film, angle, overrides, origins)
     rows, cols = film.image.shape
     offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
@@ -98,7 +190,8 @@ def read_xray(
         raise InputError(f"{path}: {error}") from None
     image = np.ascontiguousarray(film.image, dtype=np.float32)
     valid = None if film.valid is None else np.ascontiguousarray(film.valid)
-    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings, known.isocentre_mm)
+    isocentre_mm = film.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
+    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings, isocentre_mm)
     check_image(xray)
     return xray
 
@@ -128,7 +221,19 @@ def check_same_patient(xrays: Sequence[XRay]) -> tuple[str, ...]:
     return ()
 
 
-def _read_film(path: Path, invert: bool | None) -> Film:
+def _described(
+    film: Film, angle_deg: float | None, default_angle_deg: float | None, overrides: GeometryOverrides, preset: str
+) -> tuple[Film, float | None, Pair, dict[str, str]]:
+    """The film with its spacing, its angle, (source-axis, source-detector) in mm, and from where each is known."""
+    known, machine = film.known, machines.preset(preset)
+    angle, angle_from = _first(("user", angle_deg), ("tag", known.angle_deg), ("default", default_angle_deg))
+    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
+    film = film.warned(*_angle_notes(known.angle_deg, angle_deg, default_angle_deg))
+    film, distances = _with_distances(film, overrides, machine, origins)
+    return _with_spacing(film, overrides, distances, origins), angle, distances, origins
+
+
+def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> Film:
     if path.is_dir():
         raise InputError(f"{path}: a folder, expected one X-ray image file")
     if not path.exists():
@@ -137,42 +242,9 @@ def _read_film(path: Path, invert: bool | None) -> Film:
         dicom = is_dicom(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return read_dicom(path, invert) if dicom else _read_picture(path, bool(invert))
-
-
-def _read_picture(path: Path, invert: bool) -> Film:
-    name = path.name.lower()
-    suffix = next((end for end in (*PICTURES, *IMAGES_WITH_SPACING) if name.endswith(end)), None)
-    if suffix is None:
-        raise InputError(f"{path}: not a DICOM file, and not one of {' '.join((*PICTURES, *IMAGES_WITH_SPACING))}")
-    image = read_quietly(path)
-    if image is None:
-        raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
-    pixels = _plane(image, path)
-    check_nifti(path)
-    values, valid, notes = grey(pixels, str(path))
-    known = Known(pixel_mm=image.GetSpacing()[1::-1]) if suffix in IMAGES_WITH_SPACING else Known()
-    if pixels.dtype == np.uint8:
-        notes += ("8-bit image: fine contrast is lost",)
-    if suffix in (".jpg", ".jpeg"):
-        notes += ("lossy compression",)
-    if known.pixel_mm == (1.0, 1.0):
-        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
-    return Film(-values if invert else values, str(path), valid, known, warnings=notes)
-
-
-def _plane(image: sitk.Image, path: Path) -> np.ndarray:
-    """(rows, cols) or (rows, cols, channels) of a 2-D image, or of a volume of one slice."""
-    size = image.GetSize()
-    if any(count > 1 for count in size[2:]):
-        found = "x".join(map(str, size))
-        raise InputError(f"{path}: a volume of {found} voxels, a CT in place of an X-ray; expected a 2-D image")
-    pixels = sitk.GetArrayFromImage(image)
-    return (
-        pixels.reshape(size[1], size[0], -1)
-        if image.GetNumberOfComponentsPerPixel() > 1
-        else pixels.reshape(size[1::-1])
-    )
+    if dicom:
+        return read_dicom(path, overrides.invert, overrides.window, pixels=pixels)
+    return read_picture(path, bool(overrides.invert), overrides.window, pixels=pixels)
 
 
 def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:

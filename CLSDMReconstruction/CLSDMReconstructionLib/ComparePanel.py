@@ -1,0 +1,353 @@
+"""The panel "Compare": choose a CT, see both and their difference side by side, read the figures, take them along."""
+
+from html import escape
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib import ComparisonReport as Report
+from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
+from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
+from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.Steps import Steps
+from CLSDMReconstructionLib.VolumeExport import provenanceOf
+
+UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMCompare.ui"
+OWN_WINDOW = "As in the views"
+SHOWN_FIGURES = ("MAE", "RMSE", "PSNR", "SSIM")
+
+
+class ComparePanel:
+    """See the module's docstring.
+
+    Args:
+        logic: the ReconstructionLogic, whose worker computes the figures.
+        parent: widget that holds the panel.
+
+    Attributes:
+        widget: the panel.
+        difference: node of reconstruction minus CT, or None.
+        table: node of the figures, or None.
+        figures: the worker's answer, or None.
+        layout: the ComparisonLayout.
+    """
+
+    def __init__(self, logic, parent=None) -> None:
+        self._logic = logic
+        self.widget = slicer.util.loadUI(str(UI))
+        if parent is not None and parent.layout() is not None:
+            parent.layout().addWidget(self.widget)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.layout = ComparisonLayout()
+        self.window, self.plot = SharedWindow(), Report.ProfilePlot()
+        self.overlay = Overlay(self.layout, self.window)
+        self.difference = self.table = self.figures = None
+        self._pair = (None, None)  # the nodes that difference and figures belong to
+        self._steps = self._run = self._line = self._lineTag = None
+        self._sceneTags = []
+        self._entered = True
+        self._fill()
+        self._connect()
+        self._update()
+
+    def setMRMLScene(self, scene) -> None:
+        """Give the selectors the scene and watch it."""
+        self._stopWatching()
+        self.widget.setMRMLScene(scene)
+        if scene is not None:
+            events = slicer.vtkMRMLScene
+            self._sceneTags = [
+                (scene, scene.AddObserver(events.StartCloseEvent, lambda *_: self.reset())),
+                (scene, scene.AddObserver(events.NodeAboutToBeRemovedEvent, self._onNodeRemoved)),
+            ]
+
+    def setReconstruction(self, node) -> None:
+        """Choose the reconstruction."""
+        self.ui.reconstructionSelector.setCurrentNode(node)
+
+    def setTruth(self, node) -> None:
+        """Choose the ground-truth CT."""
+        self.ui.truthSelector.setCurrentNode(node)
+
+    def enter(self) -> None:
+        """The module is shown; the comparison layout waits for the user to ask for it."""
+        self._entered = True
+
+    def exit(self) -> None:
+        """The user goes elsewhere: layout and colours as they were."""
+        self._entered = False
+        self.showLayout(False)
+
+    def cleanup(self) -> None:
+        """Stop everything and let go of the scene."""
+        self.reset()
+        self._stopWatching()
+        self.widget.setMRMLScene(None)
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a comparison is being made."""
+        return self._steps is not None or self._run is not None
+
+    def compare(self) -> None:
+        """Make the difference and ask the worker for the figures; both go on in the background."""
+        truth, reconstruction = self.ui.truthSelector.currentNode(), self.ui.reconstructionSelector.currentNode()
+        self.reset()
+        self._pair = (truth, reconstruction)
+        self._say(_("Comparing..."))
+        self._steps = Steps(
+            makeDifference(truth, reconstruction), self._onDifference, self._onDifferenceError, self._onProgress
+        )
+        self._run = self._logic.compare(
+            reconstruction, truth, onFinished=self._onFigures, onError=self._onFiguresError
+        )
+        self._update()
+
+    def cancel(self) -> None:
+        """Stop the comparison that is being made; what was there before it is gone already."""
+        self.reset()
+        self._say(_("Cancelled."))
+
+    def reset(self) -> None:
+        """Forget the comparison: stop it, leave its layout, remove its nodes."""
+        steps, run = self._steps, self._run
+        self._steps = self._run = None
+        if steps is not None:
+            steps.cancel()
+        if run is not None:
+            run.cancel()
+        self.showLayout(False)
+        self._dropLine()
+        self.plot.clear()
+        for node in (self.difference, self.table):
+            if node is not None and node.GetScene() is not None:
+                slicer.mrmlScene.RemoveNode(node)
+        self.difference = self.table = self.figures = None
+        self._pair = (None, None)
+        self.ui.figuresLabel.setText("")
+        self._say("")
+        self._update()
+
+    def showLayout(self, shown: bool) -> None:
+        """Switch to the comparison layout, or back to the user's."""
+        if shown == self.layout.isShown:
+            return
+        if not shown:
+            self.overlay.stop()
+            self.window.stop()
+            self.layout.leave()
+        elif self.difference is not None:
+            self.layout.enter()
+            self._fillLayout()
+        self._update()
+
+    def exportCsv(self, path: str) -> None:
+        """Write the table of figures."""
+        ensureCore()
+        from clsdm.picture import NOTICE
+
+        Report.writeCsv(Path(path), Report.tableRows(self.figures), provenanceOf(self._pair[1]), NOTICE)
+        self._say(_("Saved the table."))
+
+    def exportPng(self, path: str) -> None:
+        """Write a picture of the planes that are shown."""
+        Report.writePng(Path(path), self.picture())
+        self._say(_("Saved the picture."))
+
+    def picture(self):
+        """(rows, columns, 3) uint8 picture of the planes that are shown."""
+        truth, reconstruction = self._pair
+        position = self.layout.position() if self.layout.isShown else Report.centre(reconstruction)
+        headline = [", ".join(f"{name} {cube} {unit}".strip() for name, cube, _body, unit in self._mainFigures())]
+        volumes = (truth, reconstruction, self.difference)
+        return Report.picture(volumes, position, self.window.get(), self.ui.limitSlider.value, headline)
+
+    def showProfile(self) -> None:
+        """Plot both along a line, which is put into the views where there is none yet."""
+        if self._line is None or self._line.GetScene() is None:
+            self._dropLine()
+            ends = Report.defaultLine(self._pair[1], self.layout.position() if self.layout.isShown else
+                                      Report.centre(self._pair[1]))  # fmt: skip
+            self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
+            for end in ends:
+                self._line.AddControlPoint(vtk.vtkVector3d(*end))
+            self._line.CreateDefaultDisplayNodes()
+            self._lineTag = self._line.AddObserver(
+                slicer.vtkMRMLMarkupsNode.PointModifiedEvent, lambda *_: self._updateProfile()
+            )
+        self._updateProfile()
+        plotView = self.layout.plotView()
+        if plotView is not None:
+            plotView.SetPlotChartNodeID(self.plot.chart.GetID())
+
+    # What follows answers to signals.
+
+    def _fill(self) -> None:
+        self.ui.windowComboBox.addItem(_(OWN_WINDOW))
+        for name in WINDOWS:
+            self.ui.windowComboBox.addItem(_(name))
+        for mode in Overlay.MODES:
+            self.ui.overlayComboBox.addItem(_(mode))
+
+    def _connect(self) -> None:
+        ui = self.ui
+        for selector in (ui.truthSelector, ui.reconstructionSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
+        ui.compareButton.connect("clicked()", self._onCompare)
+        ui.layoutCheckBox.connect("clicked(bool)", self.showLayout)
+        ui.windowComboBox.connect("currentIndexChanged(int)", self._onWindow)
+        ui.limitSlider.connect("valueChanged(double)", self._onLimit)
+        ui.overlayComboBox.connect("currentIndexChanged(int)", lambda *_: self._onOverlay())
+        ui.fractionSlider.connect("valueChanged(double)", lambda *_: self._onOverlay())
+        ui.profileButton.connect("clicked()", self.showProfile)
+        ui.csvButton.connect("clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv))
+        ui.pngButton.connect("clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng))
+
+    def _onCompare(self) -> None:
+        self.cancel() if self.isRunning else self.compare()
+
+    def _onProgress(self, fraction: float) -> None:
+        self.ui.progressBar.setValue(int(500 * fraction))
+
+    def _onDifference(self, node) -> None:
+        self._steps, self.difference = None, node
+        setDifferenceLimit(node, self.ui.limitSlider.value)
+        if self._entered:
+            self.showLayout(True)
+        self._onPartDone()
+
+    def _onDifferenceError(self, error: Exception) -> None:
+        run, self._steps, self._run = self._run, None, None
+        if run is not None:
+            run.cancel()
+        self._say(str(error), failed=True)
+        self._update()
+
+    def _onFigures(self, run) -> None:
+        if run is not self._run:
+            return
+        self._run, self.figures = None, run.result
+        rows = Report.tableRows(run.result)
+        self.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._pair[1].GetName()} - figures")
+        Report.fillTable(self.table, rows)
+        self._showTable()
+        self.ui.figuresLabel.setText(self._figuresHtml())
+        self._onPartDone()
+
+    def _onFiguresError(self, run) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
+        self._update()
+
+    def _onPartDone(self) -> None:
+        if not self.isRunning:
+            self._say("\n".join(self.figures.get("warnings", ())) if self.figures else self.ui.statusLabel.text)
+        self._update()
+
+    def _onWindow(self, index: int) -> None:
+        if index > 0:
+            self.window.set(*list(WINDOWS.values())[index - 1])
+
+    def _onLimit(self, limitHu: float) -> None:
+        if self.difference is not None:
+            setDifferenceLimit(self.difference, limitHu)
+
+    def _onOverlay(self) -> None:
+        mode = Overlay.MODES[self.ui.overlayComboBox.currentIndex]
+        self.ui.fractionSlider.setEnabled(mode != Overlay.MODES[0])
+        if self.layout.isShown:
+            self.overlay.apply(mode, self.ui.fractionSlider.value)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, _scene, _event, node) -> None:
+        if node is not None and node in (*self._pair, self.difference):
+            self.reset()
+            self._say(_("A volume of the comparison was deleted."))
+
+    def _fillLayout(self) -> None:
+        truth, reconstruction = self._pair
+        self.layout.show(truth, reconstruction, self.difference)
+        self.window.start([truth, reconstruction])
+        self._onWindow(self.ui.windowComboBox.currentIndex)
+        self.overlay.start(truth, reconstruction)
+        self._onOverlay()
+        self._showTable()
+
+    def _showTable(self) -> None:
+        view = self.layout.tableView()
+        if view is not None and self.table is not None:
+            view.SetTableNodeID(self.table.GetID())
+
+    def _updateProfile(self) -> None:
+        start, end = ([0.0] * 3, [0.0] * 3)
+        self._line.GetNthControlPointPositionWorld(0, start)
+        self._line.GetNthControlPointPositionWorld(1, end)
+        self.plot.show(Report.profile(*self._pair, start, end))
+
+    def _dropLine(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.RemoveObserver(self._lineTag)
+            if line.GetScene() is not None:
+                slicer.mrmlScene.RemoveNode(line)
+
+    def _mainFigures(self) -> list[tuple[str, str, str, str]]:
+        rows = Report.tableRows(self.figures) if self.figures else []
+        return [(name, cube, body, unit) for name, cube, body, unit, _range, protocol in rows
+                if name in SHOWN_FIGURES and protocol == "honest"]  # fmt: skip
+
+    def _figuresHtml(self) -> str:
+        head = f"<tr><td></td><th>{_('whole cube')}</th><th>{_('body only')}</th></tr>"
+        body = "".join(
+            f"<tr><td>{name}&nbsp;</td><td>{escape(f'{cube} {unit}')}&nbsp;&nbsp;</td><td>{escape(f'{inside} {unit}')}</td></tr>"
+            for name, cube, inside, unit in self._mainFigures()
+        )
+        span = self.figures["protocols"]["honest"]["data_range_hu"] if self.figures.get("protocols") else 0
+        note = _("PSNR and SSIM for a data range of {hu} HU").format(hu=f"{span:.0f}")
+        return f"<table>{head}{body}</table><p>{note}</p>"
+
+    def _saveAs(self, title: str, name: str, pattern: str, write) -> None:
+        path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)
+        path = path[0] if isinstance(path, tuple) else path
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The file could not be written.")):
+                write(path)
+
+    def _say(self, text: str, failed: bool = False) -> None:
+        self.ui.statusLabel.setText(text)
+        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+
+    def _update(self) -> None:
+        """Enable what can be used now, and say why something cannot."""
+        ui, running, ready = self.ui, self.isRunning, self.difference is not None
+        truth, reconstruction = ui.truthSelector.currentNode(), ui.reconstructionSelector.currentNode()
+        reason = (
+            "" if running
+            else _("Choose a ground-truth CT.") if truth is None
+            else _("Choose a reconstruction.") if reconstruction is None
+            else _("The CT and the reconstruction are the same volume.") if truth is reconstruction
+            else ""
+        )  # fmt: skip
+        ui.compareButton.setText(_("Cancel") if running else _("Compare"))
+        ui.compareButton.setEnabled(not reason)
+        ui.compareButton.setToolTip(reason or _("Difference, figures and linked views of both."))
+        ui.progressBar.setVisible(running)
+        ui.layoutCheckBox.setEnabled(ready)
+        ui.layoutCheckBox.setChecked(self.layout.isShown)
+        for widget in (ui.windowComboBox, ui.overlayComboBox):
+            widget.setEnabled(self.layout.isShown)
+        ui.fractionSlider.setEnabled(self.layout.isShown and ui.overlayComboBox.currentIndex > 0)
+        ui.limitSlider.setEnabled(ready)
+        ui.profileButton.setEnabled(ready)
+        ui.pngButton.setEnabled(ready)
+        ui.csvButton.setEnabled(self.figures is not None)
+
+    def _stopWatching(self) -> None:
+        tags, self._sceneTags = self._sceneTags, []
+        for scene, tag in tags:
+            scene.RemoveObserver(tag)

@@ -1,0 +1,168 @@
+"""The layout of a comparison: truth, reconstruction and difference, each axial, coronal and sagittal, beside 3-D.
+
+Rows are linked inside a view group of their own, so scrolling one axial view scrolls all three; which volume a view
+shows is never passed on. The layout that was there before comes back on leaving.
+"""
+
+import numpy as np
+import slicer
+
+from CLSDMReconstructionLib.Sampling import centre, corners
+
+LAYOUT_ID = 5207
+"""Slicer's own layouts end at 100; other extensions use numbers of three digits."""
+VIEW_GROUP = 5207
+
+ROWS = ("Truth", "Reconstruction", "Difference")
+PLANES = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
+THREE_D, TABLE, PLOT = "CLSDM3D", "CLSDMMetrics", "CLSDMProfile"
+
+_SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
+ <property name="orientation" action="default">{plane}</property>
+ <property name="viewlabel" action="default">{label}</property>
+ <property name="viewcolor" action="default">{colour}</property>
+ <property name="viewgroup" action="default">{group}</property>
+</view></item>"""
+_OTHER = """<item><view class="{kind}" singletontag="{tag}">
+ <property name="viewlabel" action="default">{label}</property>
+ <property name="viewgroup" action="default">{group}</property>
+</view></item>"""
+
+
+def viewTag(row: str, plane: str) -> str:
+    """Singleton tag of a slice view, which is also its layout name."""
+    return f"CLSDM{row}{plane}"
+
+
+def layoutXml() -> str:
+    """The layout's description."""
+    rows = [
+        "<item><layout type='horizontal'>"
+        + "".join(
+            _SLICE.format(
+                tag=viewTag(row, plane), plane=plane, label=f"{row[0]}-{plane[0]}", colour=colour, group=VIEW_GROUP
+            )
+            for plane, colour in PLANES.items()
+        )
+        + "</layout></item>"
+        for row in ROWS
+    ]
+    others = "".join(
+        _OTHER.format(kind=kind, tag=tag, label=label, group=VIEW_GROUP)
+        for kind, tag, label in (
+            ("vtkMRMLViewNode", THREE_D, "3D"),
+            ("vtkMRMLTableViewNode", TABLE, "M"),
+            ("vtkMRMLPlotViewNode", PLOT, "P"),
+        )
+    )
+    return (
+        "<layout type='horizontal' split='true'>"
+        f"<item splitSize='700'><layout type='vertical'>{''.join(rows)}</layout></item>"
+        f"<item splitSize='300'><layout type='vertical'>{others}</layout></item>"
+        "</layout>"
+    )
+
+
+class ComparisonLayout:
+    """Shows two volumes and their difference; :meth:`leave` undoes all of it."""
+
+    def __init__(self) -> None:
+        self._before = None
+
+    @property
+    def isShown(self) -> bool:
+        """Whether the layout is the one on the screen."""
+        node = self._layoutNode()
+        return node is not None and node.GetViewArrangement() == LAYOUT_ID
+
+    def enter(self) -> None:
+        """Switch to the layout and remember the user's."""
+        node = self._layoutNode()
+        if node is None or self.isShown:
+            return
+        if node.IsLayoutDescription(LAYOUT_ID):
+            node.SetLayoutDescription(LAYOUT_ID, layoutXml())
+        else:
+            node.AddLayoutDescription(LAYOUT_ID, layoutXml())
+        self._before = node.GetViewArrangement()
+        node.SetViewArrangement(LAYOUT_ID)
+        slicer.app.processEvents()  # the views exist only after this
+
+    def leave(self) -> None:
+        """Bring back the user's layout, unless the user has chosen another meanwhile."""
+        for row in ROWS:
+            for _, sliceNode, _ in self.views(row):
+                sliceNode.SetSliceVisible(False)
+        if self.isShown and self._before is not None:
+            self._layoutNode().SetViewArrangement(self._before)
+        self._before = None
+
+    def show(self, truth, reconstruction, difference) -> None:
+        """Put the volumes into their rows, linked, along the truth's axes, around the reconstruction."""
+        for row, volume in zip(ROWS, (truth, reconstruction, difference)):
+            for _, sliceNode, composite in self.views(row):
+                composite.SetLinkedControl(True)
+                composite.SetHotLinkedControl(True)
+                composite.SetInteractionFlagsModifier(0)  # which volume is shown, and how opaque, is a view's own affair
+                composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
+                composite.SetForegroundVolumeID(None)
+                composite.SetLabelVolumeID(None)
+                sliceNode.SetSliceVisible(row == "Reconstruction")
+        self.fit(truth, reconstruction)
+        self._fit3D()
+
+    def fit(self, truth, reconstruction) -> None:
+        """All planes along the truth's axes, through the middle of the reconstruction, and wide enough for it."""
+        middle, box = centre(reconstruction), corners(reconstruction)
+        for row in ROWS:
+            for plane, sliceNode, _ in self.views(row):
+                sliceNode.SetOrientation(plane)
+                if truth is not None:
+                    sliceNode.RotateToVolumePlane(truth)
+                axes = np.array([[sliceNode.GetSliceToRAS().GetElement(r, c) for c in range(3)] for r in range(3)])
+                width, height, _ = np.ptp(box @ axes, axis=0)
+                columns, lines = (max(1, count) for count in sliceNode.GetDimensions()[:2])
+                mmPerPixel = 1.05 * max(width / columns, height / lines)
+                sliceNode.SetFieldOfView(mmPerPixel * columns, mmPerPixel * lines, sliceNode.GetFieldOfView()[2])
+                sliceNode.SetXYZOrigin(0.0, 0.0, 0.0)
+                sliceNode.JumpSliceByCentering(*middle)
+
+    def position(self) -> np.ndarray:
+        """RAS position where the three planes of the reconstruction cross."""
+        planes = []
+        for _, sliceNode, _ in self.views("Reconstruction"):
+            toRas = sliceNode.GetSliceToRAS()
+            planes.append([toRas.GetElement(row, col) for row in range(3) for col in (2, 3)])
+        if len(planes) < 3:
+            return np.zeros(3)
+        normals, points = np.array(planes)[:, 0::2], np.array(planes)[:, 1::2]
+        return np.linalg.solve(normals, (normals * points).sum(1))
+
+    def views(self, row: str):
+        """(plane, slice node, composite node) of the row's views that exist."""
+        for plane in PLANES:
+            tag = viewTag(row, plane)
+            sliceNode = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSliceNode")
+            composite = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSliceCompositeNode")
+            if sliceNode is not None and composite is not None:
+                yield plane, sliceNode, composite
+
+    def tableView(self):
+        """The table view's node, or None."""
+        return slicer.mrmlScene.GetSingletonNode(TABLE, "vtkMRMLTableViewNode")
+
+    def plotView(self):
+        """The plot view's node, or None."""
+        return slicer.mrmlScene.GetSingletonNode(PLOT, "vtkMRMLPlotViewNode")
+
+    def _layoutNode(self):
+        return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+    def _fit3D(self) -> None:
+        """Turn the 3-D camera to all that is there; nothing to do without a main window."""
+        manager = slicer.app.layoutManager()
+        for index in range(manager.threeDViewCount if manager is not None else 0):
+            view = manager.threeDWidget(index).threeDView()
+            if view.mrmlViewNode().GetSingletonTag() == THREE_D:
+                view.resetFocalPoint()
+                view.resetCamera()

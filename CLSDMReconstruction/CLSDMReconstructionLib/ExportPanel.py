@@ -1,0 +1,138 @@
+"""The panel "Export": a reconstruction as NIfTI or NRRD, or as a DICOM series that says what it is."""
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.Steps import Steps
+from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume
+
+UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMExport.ui"
+
+
+class ExportPanel:
+    """See the module's docstring.
+
+    Args:
+        logic: the ReconstructionLogic.
+        parent: widget that holds the panel.
+
+    Attributes:
+        widget: the panel.
+    """
+
+    def __init__(self, logic, parent=None) -> None:
+        self._logic, self._steps = logic, None
+        self._xrays: dict[str, list[str]] = {}  # files of the X-rays by the reconstruction's node ID
+        self.widget = slicer.util.loadUI(str(UI))
+        if parent is not None and parent.layout() is not None:
+            parent.layout().addWidget(self.widget)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        for name in FORMATS:
+            self.ui.formatComboBox.addItem(name)
+        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
+        self.ui.formatComboBox.connect("currentIndexChanged(int)", lambda *_: self._update())
+        self.ui.exportButton.connect("clicked()", self._onClicked)
+        self._update()
+
+    def setMRMLScene(self, scene) -> None:
+        """Give the selector the scene."""
+        self.widget.setMRMLScene(scene)
+
+    def setReconstruction(self, node, xrayFiles=()) -> None:
+        """Choose the reconstruction, and say which files it was made from so that DICOM can point to them."""
+        if node is not None and xrayFiles:
+            self._xrays[node.GetID()] = [str(file) for file in xrayFiles]
+        self.ui.volumeSelector.setCurrentNode(node)
+
+    def setTruth(self, node) -> None:
+        """The truth is nobody's to export."""
+
+    def enter(self) -> None:
+        """The module is shown."""
+
+    def exit(self) -> None:
+        """The user goes elsewhere; an export goes on."""
+
+    def cleanup(self) -> None:
+        """Stop and let go of the scene."""
+        self.cancel()
+        self.widget.setMRMLScene(None)
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a series is being written."""
+        return self._steps is not None
+
+    @property
+    def format(self) -> str:
+        """One of ``FORMATS``."""
+        return FORMATS[self.ui.formatComboBox.currentIndex]
+
+    def exportTo(self, path: str) -> None:
+        """Write to this file, or for DICOM into this new or empty folder."""
+        node = self.ui.volumeSelector.currentNode()
+        self._say("")
+        if self.format != DICOM:
+            try:
+                writeVolume(node, Path(path))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the user must see it
+                self._onError(error)
+            else:
+                self._onFinished([path])
+            return
+        steps = writeDicom(node, Path(path), self._xrays.get(node.GetID(), ()), self.ui.patientCheckBox.checked)
+        self._steps = Steps(steps, self._onFinished, self._onError, self._onProgress)
+        self._update()
+
+    def cancel(self) -> None:
+        """Stop; no file of it is left."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.cancel()
+            self._say(_("Cancelled."))
+        self._update()
+
+    def _onClicked(self) -> None:
+        if self.isRunning:
+            self.cancel()
+            return
+        if self.format == DICOM:
+            path = qt.QFileDialog.getExistingDirectory(self.widget, _("New or empty folder for the DICOM series"))
+        else:
+            suffix = SUFFIXES[self.format]
+            path = qt.QFileDialog.getSaveFileName(
+                self.widget, _("Export the reconstruction"), f"reconstruction{suffix}", f"*{suffix}"
+            )
+            path = path[0] if isinstance(path, tuple) else path
+        if path:
+            self.exportTo(path)
+
+    def _onProgress(self, fraction: float) -> None:
+        self.ui.progressBar.setValue(int(1000 * fraction))
+
+    def _onFinished(self, files) -> None:
+        self._steps = None
+        place = Path(files[0]).parent if len(files) > 1 else Path(files[0])
+        self._say(_("Written: {path}").format(path=place))
+        self._update()
+
+    def _onError(self, error: Exception) -> None:
+        self._steps = None
+        self._say(str(error), failed=True)
+        self._update()
+
+    def _say(self, text: str, failed: bool = False) -> None:
+        self.ui.statusLabel.setText(text)
+        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+
+    def _update(self) -> None:
+        chosen = self.ui.volumeSelector.currentNode() is not None
+        button = self.ui.exportButton
+        button.setText(_("Cancel") if self.isRunning else _("Export..."))
+        button.setEnabled(chosen or self.isRunning)
+        button.setToolTip(_("Write the reconstruction to disk.") if chosen else _("Choose a reconstruction."))
+        self.ui.patientCheckBox.setEnabled(self.format == DICOM)
+        self.ui.progressBar.setVisible(self.isRunning)

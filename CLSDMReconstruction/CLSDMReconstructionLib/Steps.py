@@ -1,0 +1,58 @@
+"""Long work in small steps between which the event loop turns, so that the window answers and the work can be stopped."""
+
+from collections.abc import Callable, Iterator
+
+import qt
+
+
+class Steps:
+    """Runs a generator of fractions done, one step for each turn of the event loop, on the main thread.
+
+    Args:
+        work: yields the fraction that is done; what it returns is the result.
+        onProgress: called with each fraction.
+        onFinished: called with the result.
+        onError: called with the exception that ended the work.
+    """
+
+    def __init__(
+        self,
+        work: Iterator[float],
+        onFinished: Callable[[object], None],
+        onError: Callable[[Exception], None],
+        onProgress: Callable[[float], None] = lambda fraction: None,
+    ) -> None:
+        self._work, self._onFinished, self._onError, self._onProgress = work, onFinished, onError, onProgress
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._step)
+        self._timer.start()
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether there is work left."""
+        return self._work is not None
+
+    def cancel(self) -> None:
+        """Stop; nothing is called any more."""
+        self._end()
+
+    def _step(self) -> None:
+        if self._work is None:
+            return
+        try:
+            fraction = next(self._work)
+        except StopIteration as done:
+            self._end()
+            self._onFinished(done.value)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the panel shows it
+            self._end()
+            self._onError(error)
+        else:
+            self._onProgress(fraction)
+
+    def _end(self) -> None:
+        self._timer.stop()
+        work, self._work = self._work, None
+        if work is not None:
+            work.close()

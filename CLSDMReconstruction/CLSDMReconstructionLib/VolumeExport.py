@@ -1,0 +1,85 @@
+"""A reconstruction as files: NIfTI or NRRD with a record beside it, or a DICOM CT series that names its X-rays.
+
+Everything is written by the core (``clsdm.ct_write``, ``clsdm.files``): whole or not at all.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+
+from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
+
+PREFIX = "CLSDM."
+SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
+DICOM = "DICOM CT series"
+FORMATS = (*SUFFIXES, DICOM)
+
+
+def provenanceOf(node) -> dict[str, str]:
+    """How a reconstruction was made, from the attributes of its node."""
+    names = [name for name in node.GetAttributeNames() if name.startswith(PREFIX)]
+    return {name[len(PREFIX) :]: node.GetAttribute(name) for name in names}
+
+
+def toSitk(node) -> sitk.Image:
+    """The volume in LPS, with whole HU; a linear parent transform is part of its place."""
+    grid = asArray(ijkToWorld(node))
+    grid[:2] *= -1.0  # RAS to LPS
+    spacing = np.linalg.norm(grid[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(np.rint(slicer.util.arrayFromVolume(node)).astype(np.int16))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(grid[:3, 3].tolist())
+    image.SetDirection((grid[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
+def writeVolume(node, path: Path) -> list[Path]:
+    """Write NIfTI or NRRD, and beside it the record of how it was made; returns both files.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    ensureCore()
+    from clsdm.files import written_together
+    from clsdm.picture import NOTICE
+
+    path = Path(path)
+    suffix = next((suffix for suffix in SUFFIXES.values() if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
+    image = toSitk(node)
+    image.SetMetaData("ITK_FileNotes", NOTICE)
+    record = path.with_name(path.name[: -len(suffix)] + ".json")
+    with written_together(path.parent) as scratch:
+        sitk.WriteImage(image, str(scratch / path.name), useCompression=True)
+        text = json.dumps({"notice": NOTICE, "provenance": provenanceOf(node)}, indent=1)
+        (scratch / record.name).write_text(text + "\n", encoding="utf-8")
+    return [path, record]
+
+
+def writeDicom(node, folder: Path, xrays=(), keepPatient: bool = True) -> Iterator[float]:
+    """Write a DICOM CT series, slice by slice; the generator returns the files.
+
+    Args:
+        node: reconstruction.
+        folder: new or empty.
+        xrays: files of the X-rays; those that are DICOM are referenced.
+        keepPatient: file it under their patient and study.
+
+    Raises:
+        InputError: it cannot be written there, or the X-rays are of two patients.
+    """
+    ensureCore()
+    from clsdm import ct_write
+
+    sources = [source for source in map(ct_write.read_source, xrays) if source is not None]
+    return (
+        yield from ct_write.ct_series_in_steps(
+            toSitk(node), folder, sources=sources, provenance=provenanceOf(node), keep_patient=keepPatient
+        )
+    )

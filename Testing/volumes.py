@@ -1,0 +1,88 @@
+"""Volumes whose every voxel is known, and patience: what several tests of the module need."""
+
+from __future__ import annotations
+
+import time
+import types
+from collections.abc import Callable
+
+import numpy as np
+import slicer
+import vtk
+
+LPS = np.diag([-1.0, -1.0, 1.0])  # columns: RAS directions of the index axes
+
+
+def linear_hu(position: np.ndarray) -> np.ndarray:
+    """HU that grow linearly, differently along R, A and S; so linear interpolation makes no error."""
+    return position @ np.array([2.0, 3.0, -1.5]) + 100.0
+
+
+def add_volume(
+    name: str,
+    hu: Callable[[np.ndarray], np.ndarray] = linear_hu,
+    size: tuple[int, int, int] = (20, 22, 24),
+    spacing: tuple[float, float, float] = (4.0, 4.0, 4.0),
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    axes: np.ndarray = LPS,
+) -> object:
+    """A scalar volume node in the scene; ``hu`` gives the value at (n, 3) RAS positions."""
+    grid = np.eye(4)
+    grid[:3, :3] = axes * np.array(spacing)
+    grid[:3, 3] = np.array(centre) - grid[:3, :3] @ ((np.array(size) - 1) / 2)
+    k, j, i = np.meshgrid(*[np.arange(count) for count in size[::-1]], indexing="ij")
+    positions = np.stack([i, j, k], -1).reshape(-1, 3) @ grid[:3, :3].T + grid[:3, 3]
+    values = np.rint(hu(positions)).astype(np.int16).reshape(size[::-1])
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(grid))
+    slicer.util.updateVolumeFromArray(node, values)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def turned(degrees: float) -> np.ndarray:
+    """Index axes of a scan whose table and head were turned."""
+    transform = vtk.vtkTransform()
+    transform.RotateZ(degrees)
+    transform.RotateX(degrees / 2)
+    return slicer.util.arrayFromVTKMatrix(transform.GetMatrix())[:3, :3] @ LPS
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Let the event loop turn until something is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s")
+        slicer.app.processEvents()
+
+
+class LogicThatIsAsked:
+    """Stands for the ReconstructionLogic where a test answers in the worker's place; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[types.SimpleNamespace] = []
+
+    def compare(self, reconstruction: object, truth: object, **callbacks: Callable) -> types.SimpleNamespace:
+        return self._run(callbacks, nodes=(reconstruction, truth))
+
+    def simulate(self, ct: object, preset: str, angles: tuple[float, ...], **callbacks: Callable) -> types.SimpleNamespace:
+        return self._run(callbacks, ct=ct, preset=preset, angles=angles)
+
+    def _run(self, callbacks: dict[str, Callable], **asked: object) -> types.SimpleNamespace:
+        run = types.SimpleNamespace(fraction=0.0, result=None, error=None, cancelled=False, callbacks=callbacks, **asked)
+        run.cancel = lambda: setattr(run, "cancelled", True)
+        self.asked.append(run)
+        return run
+
+    def answer(self, result: object) -> None:
+        """The worker's answer to the latest question."""
+        run = self.asked[-1]
+        run.result = result
+        run.callbacks["onFinished"](run)
+
+    def fail(self, message: str, advice: str = "") -> None:
+        """The worker's failure at the latest question."""
+        run = self.asked[-1]
+        run.error = types.SimpleNamespace(message=message, advice=advice)
+        run.callbacks["onError"](run)
