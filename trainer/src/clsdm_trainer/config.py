@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,50 @@ class Frozen(BaseModel):
     """Base of all configuration: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class X2CTConfig(Frozen):
+    """Sizes of the X2CT generator; the defaults are the published ones, for 128³ voxels (``baselines.x2ct``).
+
+    Attributes:
+        kind: tells it from the other networks.
+        stem: channels of the first convolution.
+        growth: channels that each layer of a dense block adds.
+        layers: of each dense block; each block halves the resolution of the image once.
+        link: channels that enter the linear layer from image to volume; None for all of them.
+        decoder: widths of the volume, coarsest (4³) first; one for each doubling of the resolution.
+        norm: "group" is the published instance normalisation.
+    """
+
+    kind: Literal["x2ct"] = "x2ct"
+    stem: int = 64
+    growth: int = 32
+    layers: tuple[int, ...] = (6, 12, 24, 16, 6)
+    link: int | None = None
+    decoder: tuple[int, ...] = (256, 128, 64, 32, 16, 16)
+    norm: Literal["group", "voxel"] = "group"
+
+
+class INRRConfig(Frozen):
+    """Sizes of INRR3CT; the defaults are the published ones (``baselines.inrr``).
+
+    Attributes:
+        kind: tells it from the other networks.
+        image_channels: widths of the 2-D U-Net, finest first.
+        features: channels of its output, at full resolution.
+        width: of the sine layers.
+        omega: frequency of the sine activations.
+        points: voxels of each volume at which the loss is taken.
+        norm: of the 2-D U-Net.
+    """
+
+    kind: Literal["inrr3ct"] = "inrr3ct"
+    image_channels: tuple[int, ...] = (64, 128, 256, 512)
+    features: int = 128
+    width: int = 128
+    omega: float = 50.0
+    points: int = 16384
+    norm: Literal["group", "voxel"] = "group"
 
 
 class AugmentConfig(Frozen):
@@ -67,14 +111,17 @@ class AugmentConfig(Frozen):
 
 
 class OptimiserConfig(Frozen):
-    """AdamW, or :class:`clsdm_trainer.muon.Muon`, with linear warm-up and cosine decay to zero."""
+    """AdamW, or :class:`clsdm_trainer.muon.Muon`, with linear warm-up and cosine decay to zero.
+
+    ``linear`` decay is constant for the first half and falls to zero in the second.
+    """
 
     kind: Literal["adamw", "muon"] = "adamw"
     lr: float
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup_steps: int = 100
-    decay: Literal["cosine", "constant"] = "cosine"
+    decay: Literal["cosine", "constant", "linear"] = "cosine"
 
 
 class StageConfig(Frozen):
@@ -130,6 +177,8 @@ class AlignmentStageConfig(StageConfig):
         positions: latent voxels contrasted in each volume.
         consistency_weight: of the squared error of the re-projected estimate.
         project_every: steps from one re-projection to the next; it and its gradient cost as much as the network's.
+        voxel_loss: "l2", or "l1" as published.
+        contrast: "local-global" (ours), or "published": the saturating one (METHOD.md 2.6), kept for comparison.
     """
 
     voxel_weight: float = 20.0
@@ -138,12 +187,34 @@ class AlignmentStageConfig(StageConfig):
     positions: int = 256
     consistency_weight: float = 0.5
     project_every: int = 8
+    voxel_loss: Literal["l1", "l2"] = "l2"
+    contrast: Literal["local-global", "published"] = "local-global"
 
 
 class DiffusionStageConfig(StageConfig):
     """Stage 3."""
 
     loss: Literal["l1", "l2"] = "l2"
+
+
+class BaselineStageConfig(StageConfig):
+    """A baseline that maps X-rays to voxels, trained in one stage (``baselines``).
+
+    Attributes:
+        network: its architecture.
+        mse_weight: of the squared error.
+        projection_weight: of the L1 error of the three mean projections (X2CT-GAN).
+        adversarial_weight: of the least-squares adversarial term (X2CT-GAN); 0 for none.
+        judge_channels: width of the patch discriminator.
+        judge_layers: how often it halves the resolution.
+    """
+
+    network: X2CTConfig | INRRConfig = Field(discriminator="kind")
+    mse_weight: float = 1.0
+    projection_weight: float = 0.0
+    adversarial_weight: float = 0.0
+    judge_channels: int = 64
+    judge_layers: int = 3
 
 
 class PlacementConfig(Frozen):
@@ -155,7 +226,10 @@ class PlacementConfig(Frozen):
 
 
 class RunConfig(Frozen):
-    """A whole recipe."""
+    """A whole recipe.
+
+    ``joint`` replaces alignment and diffusion in the baseline LDM, ``baseline`` replaces all three stages in the others.
+    """
 
     name: str
     seed: int = 0
@@ -165,6 +239,8 @@ class RunConfig(Frozen):
     autoencoder: AutoencoderStageConfig
     alignment: AlignmentStageConfig
     diffusion: DiffusionStageConfig
+    joint: DiffusionStageConfig | None = None
+    baseline: BaselineStageConfig | None = None
 
 
 def preset_names() -> list[str]:
@@ -197,6 +273,33 @@ def load_config(name_or_file: str) -> RunConfig:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"configuration {name_or_file}: {field}: {first['msg']} (got {first['input']!r})") from None
+
+
+def changed(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """The recipe with some of its fields replaced, as deep as the nested ``changes`` go.
+
+    Raises:
+        InputError: a change that does not belong or does not fit.
+    """
+    try:
+        return RunConfig.model_validate(merged(config.model_dump(mode="json"), changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"change of {config.name}: {field}: {first['msg']} (got {first['input']!r})") from None
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``changes``; tables are merged, everything else is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in _REPLACED
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+_REPLACED = ("presets", "view_counts")
+"""Tables of weights, which are one value each."""
 
 
 def save_config(config: RunConfig, path: Path) -> None:

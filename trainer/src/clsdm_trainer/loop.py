@@ -219,10 +219,12 @@ def make_optimiser(module: torch.nn.Module, config: OptimiserConfig) -> torch.op
 
 
 def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
-    """Linear warm-up, then a half cosine to zero at ``steps`` (or constant)."""
+    """Linear warm-up, then a half cosine to zero at ``steps`` (or constant, or linear to zero in the second half)."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.decay == "constant":
         return config.lr * warm
+    if config.decay == "linear":
+        return config.lr * warm * min(1.0, 2.0 * (1.0 - step / steps))
     return config.lr * warm * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 

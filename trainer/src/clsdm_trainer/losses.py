@@ -47,6 +47,24 @@ def local_and_global_contrast(xray: Tensor, ct: Tensor, positions: Tensor, tempe
     return info_nce(xray_voxels, ct_voxels, temperature) + info_nce(xray.mean(2), ct.mean(2), temperature)
 
 
+def published_contrast(xray: Tensor, ct: Tensor, temperature: float) -> Tensor:
+    """The contrast of the published code, for comparison only: its logits saturate (METHOD.md 2.6).
+
+    Channels are normalised at each voxel, then the cosines are *summed* over all voxels, so that at 4096 voxels a mean
+    cosine of 0.03 already makes the cross entropy exactly zero; what is left is half the squared difference.
+
+    Args:
+        xray: (B, D, m, m, m) projected condition features, B >= 2.
+        ct: (B, D, m, m, m) projected CT latents.
+        temperature: of the softmax.
+    """
+    with torch.autocast(xray.device.type, enabled=False):
+        a, b = (F.normalize(x.float(), dim=1).flatten(1) for x in (xray, ct))
+        logits, target = a @ b.T / temperature, torch.arange(len(a), device=a.device)
+        entropy = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
+        return entropy + 0.5 * F.mse_loss(a, b)
+
+
 def projection_consistency(unit: Tensor, images: Tensor, cameras: Cameras, spacing_mm: float) -> Tensor:
     """Mean squared difference between the X-rays and the estimate's projections, where measured.
 

@@ -25,14 +25,22 @@ from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
 from clsdm.nets.blocks import space_to_depth
 from clsdm_trainer.augment import Pose, place
+from clsdm_trainer.baselines.stages import ALL_STAGES
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, Runner
-from clsdm_trainer.stages import STAGES
 
 CONFIG, ENVIRONMENT, LATENTS = "config.yaml", "environment.json", "latents.safetensors"
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "autoencoder": ("autoencoder",),
+    "alignment": ("condition",),
+    "diffusion": ("denoiser",),
+    "joint": ("condition", "denoiser"),
+}
+"""Which networks of the model each stage trains."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -108,9 +116,9 @@ def load_stage(model: CLSDM, folder: Path, name: str) -> None:
     if not path.exists():
         raise InputError(f"{path}: stage {name!r} must be trained first")
     weights = load_state(path)["weights"]
-    part = {"autoencoder": "autoencoder", "alignment": "condition", "diffusion": "denoiser"}[name]
-    own = {key[len(part) + 1 :]: value for key, value in weights.items() if key.startswith(f"{part}.")}
-    getattr(model, part).load_state_dict(own)
+    for part in PARTS[name]:
+        own = {key[len(part) + 1 :]: value for key, value in weights.items() if key.startswith(f"{part}.")}
+        getattr(model, part).load_state_dict(own)
     if name == "autoencoder" and (folder / LATENTS).exists():
         statistics = load_state(folder / LATENTS)
         model.latent_mean.copy_(statistics["mean"])
@@ -158,11 +166,11 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
     check_store(store, config)
     torch.manual_seed(config.seed)  # initial weights; everything later draws from per-sample generators
     model = CLSDM(config.model).to(fabric.device)
-    for earlier in list(STAGES)[: list(STAGES).index(name)]:
+    for earlier in ALL_STAGES[name].after:
         load_stage(model, folder, earlier)
     if name == "autoencoder" and config.model.autoencoder.shortcut:
         model.autoencoder.start_from_blocks(*block_statistics(store, config.model.autoencoder.factor))
-    stage = STAGES[name](model, config)
+    stage = ALL_STAGES[name](model, config)
     data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
     validation = fixed_batches(store, config.model, "val", 2, fabric.device)
     return Runner(fabric, stage, data, validation, folder / name, report)

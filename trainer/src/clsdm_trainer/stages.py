@@ -26,7 +26,7 @@ from clsdm_trainer.config import (
     RunConfig,
     StageConfig,
 )
-from clsdm_trainer.losses import local_and_global_contrast, projection_consistency, psnr_db
+from clsdm_trainer.losses import local_and_global_contrast, projection_consistency, psnr_db, published_contrast
 
 Terms = dict[str, Tensor]
 
@@ -36,6 +36,8 @@ class Stage(ABC):
 
     name: ClassVar[str]
     needs_xrays: ClassVar[bool] = True
+    after: ClassVar[tuple[str, ...]] = ()
+    """Stages whose best weights it starts from."""
     model: CLSDM
     config: StageConfig
     players: dict[str, nn.Module]
@@ -174,9 +176,12 @@ class AlignmentPlayer(nn.Module):
         estimate, features = self.condition(*batch.xrays)
         positions = torch.from_numpy(batch.random[0].permutation(latents[0, 0].numel())[: config.positions])
         projected = self.project_xray(features), self.project_ct(latents)
+        error = estimate - batch.unit
         terms = {
-            "voxel": (estimate - batch.unit).square().mean(),
-            "contrast": local_and_global_contrast(*projected, positions.to(latents.device), config.temperature),
+            "voxel": error.abs().mean() if config.voxel_loss == "l1" else error.square().mean(),
+            "contrast": published_contrast(*projected, config.temperature)
+            if config.contrast == "published"
+            else local_and_global_contrast(*projected, positions.to(latents.device), config.temperature),
         }
         if self.projecting:
             spacing_mm = model.config.grid.spacing_mm
@@ -189,6 +194,7 @@ class AlignmentStage(Stage):
     """Stage 2: X-ray features aligned with the CT's latents, whose estimate must regress the CT."""
 
     name = "alignment"
+    after = ("autoencoder",)
 
     def __init__(self, model: CLSDM, run: RunConfig) -> None:
         if run.alignment.batch < 2:
@@ -230,6 +236,7 @@ class DiffusionStage(Stage):
     """Stage 3: what the mean cannot know is drawn."""
 
     name = "diffusion"
+    after = ("autoencoder", "alignment")
 
     def __init__(self, model: CLSDM, run: RunConfig) -> None:
         freeze(model.autoencoder)
