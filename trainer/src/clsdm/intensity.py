@@ -42,6 +42,11 @@ def hu_to_attenuation(hu: Array) -> Array:
     return (hu * 1e-3 + 1.0).clip(0.0) * MU_WATER_PER_MM
 
 
+def attenuation_to_hu(attenuation: Array) -> Array:
+    """Linear attenuation in 1/mm -> HU, the inverse of :func:`hu_to_attenuation` above -1000 HU."""
+    return (attenuation * (1.0 / MU_WATER_PER_MM) - 1.0) * 1000.0
+
+
 def unit_to_attenuation(unit: Array) -> Array:
     """[-1, 1] -> linear attenuation in 1/mm."""
     return hu_to_attenuation(unit_to_hu(unit))

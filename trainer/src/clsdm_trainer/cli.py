@@ -1,4 +1,4 @@
-"""The command line ``clsdm-train``: prepare, train the three stages, evaluate, export, or all of it.
+"""The command line ``clsdm-train``: prepare, train the three stages, evaluate, export, or all of it; and benchmark.
 
 Every training command goes on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input, 3 stopped
 before the end (call it again), 4 the loss became non-finite.
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_training(commands.add_parser(name, help=text, description=text), name)
     _add_evaluate(commands)
     _add_export(commands)
+    _add_benchmark(commands)
     return parser
 
 
@@ -106,6 +107,22 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--results", type=Path, help="results.json of an evaluation of this bundle, for the card")
     parser.add_argument("--about", type=Path, help="YAML with licence, anatomy, data, recipe and remarks, in words")
     parser.set_defaults(run=_export)
+
+
+def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
+    text = "Train and judge every system of a table side by side, and write the results."
+    parser = commands.add_parser("benchmark", help=text, description=text)
+    parser.add_argument("--preset", default="openkbp64", help="shipped table or YAML file (default: %(default)s)")
+    parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare; made from --data")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="public data set, prepared if the store is not there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, rows and RESULTS.md")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
+    parser.add_argument("--budget", type=int, metavar="SAMPLES", help="training samples of each method")
+    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="print the runs with their samples, and stop")
+    parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
+    parser.set_defaults(run=_benchmark)
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -216,6 +233,36 @@ def _evaluate(options: argparse.Namespace) -> int:
     }
     results = write_results(outcomes, options.out, about)
     print(json.dumps(results) if options.json else markdown(results["methods"]))
+    return 0
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from clsdm_trainer.benchmark.command import RESULTS, Request, plan, prepare_store, run_benchmark
+    from clsdm_trainer.benchmark.table import load_table
+
+    request = Request(
+        name=options.preset,
+        table=load_table(options.preset),
+        store=options.store,
+        out=options.out,
+        only=tuple(options.only),
+        budget=options.budget,
+        minutes=options.minutes,
+        device=options.device,
+        as_json=options.json,
+    )
+    if options.dry_run:
+        print(plan(request), end="")
+        return 0
+
+    def say(text: str) -> None:
+        print(f"benchmark: {text}", file=sys.stderr)
+
+    if options.data is not None:
+        prepare_store(request.table, options.data, options.store, say)
+    if not run_benchmark(request, say):
+        say(f"stopped before its end, {options.out / RESULTS} holds what is there; the same command goes on")
+        return EXIT_UNFINISHED
     return 0
 
 

@@ -23,7 +23,7 @@ import torch
 from clsdm.bundle import Bundle, patient_mark
 from clsdm.compare import reprojection
 from clsdm.errors import InputError
-from clsdm.geometry import preset
+from clsdm.geometry import Detector, preset
 from clsdm.intensity import hu_clamped, hu_to_unit, unit_to_hu
 from clsdm.metrics import honest, summarise, x2ct
 from clsdm.model import CLSDM
@@ -33,6 +33,7 @@ from clsdm.simulate import simulate_xrays
 from clsdm.volume import CTVolume, write_atomically
 from clsdm.xray import XRay, preprocess
 from clsdm_trainer.data.store import Case, Store
+from clsdm_trainer.memory import peak_memory
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 
@@ -41,11 +42,12 @@ HEADLINE = ("psnr_3d_db", "psnr_body_db", "ssim_3d", "mae_hu", "mae_body_hu")
 
 @dataclass(frozen=True)
 class Patient:
-    """One case of the evaluation: its truth and its X-rays."""
+    """One case of the evaluation: its truth, its X-rays, and X-rays that no method gets to see."""
 
     case: Case
     truth: CTVolume
     xrays: tuple[XRay, ...]
+    held_out: tuple[XRay, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,12 @@ class Outcome:
 
 
 def load_patients(
-    store: Store, split: str, geometry: str, angles_deg: Sequence[float], report: Report = silent
+    store: Store,
+    split: str,
+    geometry: str,
+    angles_deg: Sequence[float],
+    report: Report = silent,
+    held_out_deg: Sequence[float] = (),
 ) -> list[Patient]:
     """The cases of a split with X-rays projected from their canonical cubes."""
     cases = store.cases(split)
@@ -68,8 +75,9 @@ def load_patients(
     patients = []
     for done, case in enumerate(cases, 1):
         truth = canonical(store, case)
-        views = [machine.view(angle) for angle in angles_deg]
-        patients.append(Patient(case, truth, tuple(simulate_xrays(truth, views, (0.0, 0.0, 0.0)))))
+        views = [machine.view(angle) for angle in (*angles_deg, *held_out_deg)]
+        xrays = tuple(simulate_xrays(truth, views, (0.0, 0.0, 0.0)))
+        patients.append(Patient(case, truth, xrays[: len(angles_deg)], xrays[len(angles_deg) :]))
         report("project", done, len(cases))
     return patients
 
@@ -87,11 +95,20 @@ def check_unseen(bundle: Bundle, store: Store, split: str) -> None:
     Raises:
         InputError: names how many.
     """
-    trained = set(bundle.manifest.trained_patients)
+    refuse_seen(str(bundle.path), bundle.manifest.trained_patients, store, split)
+
+
+def refuse_seen(name: str, trained_patients: Sequence[str], store: Store, split: str) -> None:
+    """The same for any list of :func:`clsdm.bundle.patient_mark`.
+
+    Raises:
+        InputError: names how many.
+    """
+    trained = set(trained_patients)
     seen = [case.id for case in store.cases(split) if patient_mark(case.patient) in trained]
     if seen:
         raise InputError(
-            f"{bundle.path}: trained on {len(seen)} of the patients of split {split!r} ({', '.join(seen[:3])} ...); "
+            f"{name}: trained on {len(seen)} of the patients of split {split!r} ({', '.join(seen[:3])} ...); "
             "expected patients it has never seen"
         )
 
@@ -112,9 +129,8 @@ def population_mean(store: Store) -> Method:
     return lambda xrays: mean
 
 
-def nearest_patient(store: Store, geometry: str, angles_deg: Sequence[float], bundle: Bundle) -> Method:
+def nearest_patient(store: Store, geometry: str, angles_deg: Sequence[float], detector: Detector) -> Method:
     """The training CT whose X-rays look most alike on the virtual detector."""
-    detector = bundle.manifest.model.detector
     train = load_patients(store, "train", geometry, angles_deg)
     images = [torch.stack([preprocess(xray, detector)[0][0] for xray in patient.xrays]) for patient in train]
 
@@ -126,41 +142,56 @@ def nearest_patient(store: Store, geometry: str, angles_deg: Sequence[float], bu
     return nearest
 
 
-def judge(name: str, method: Method, patients: Sequence[Patient], seed: int = 0) -> Iterator[Outcome]:
-    """Run a method on every patient's X-rays and score what it returns."""
+def judge(
+    name: str,
+    method: Method,
+    patients: Sequence[Patient],
+    seed: int = 0,
+    device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+) -> Iterator[Outcome]:
+    """Run a method on every patient's X-rays and score what it returns; ``device`` is where its memory is measured."""
     for patient in patients:
         started = time.perf_counter()
-        volume = method(patient.xrays)
-        seconds = time.perf_counter() - started
-        yield scored(name, volume, patient, seed, seconds)
+        with peak_memory(device) as peak:
+            volume = method(patient.xrays)
+        outcome = scored(name, volume, patient, seed, time.perf_counter() - started)
+        outcome.figures["peak_memory_mib"] = peak.mib
+        yield outcome
 
 
 def scored(name: str, volume: CTVolume, patient: Patient, seed: int, seconds: float) -> Outcome:
     """Figures of one volume under both protocols, with its reprojection residual."""
     clean, published = honest(volume.hu, patient.truth.hu), x2ct(volume.hu, patient.truth.hu)
-    residual = statistics.mean(item.rmse for item in reprojection(volume, patient.xrays))
-    figures = {f"honest.{key}": value for key, value in clean.items()}
-    figures |= {f"x2ct.{key}": value for key, value in published.items()} | {"reprojection_rmse": residual}
+    figures: dict[str, Any] = {f"honest.{key}": value for key, value in clean.items()}
+    figures |= {f"x2ct.{key}": value for key, value in published.items()}
+    for key, xrays in (("reprojection_rmse", patient.xrays), ("reprojection_held_out_rmse", patient.held_out)):
+        if xrays:
+            figures[key] = statistics.mean(item.rmse for item in reprojection(volume, xrays))
     return Outcome(name, patient.case.id, seed, seconds, figures)
 
 
 def shuffled(patients: Sequence[Patient]) -> list[Patient]:
     """Every truth with the X-rays of the next patient: a method that reads its input must get much worse."""
     return [
-        Patient(patient.case, patient.truth, other.xrays)
+        Patient(patient.case, patient.truth, other.xrays, other.held_out)
         for patient, other in zip(patients, [*patients[1:], patients[0]], strict=True)
     ]
 
 
 def round_trip(model: CLSDM, patients: Sequence[Patient]) -> Iterator[Outcome]:
     """The autoencoder's ceiling. Not a method: it is the one row that is given the CT, and says so in its name."""
-    device = next(model.parameters()).device
     for patient in patients:
         started = time.perf_counter()
-        with torch.inference_mode():
-            unit = model.decode(model.encode(hu_to_unit(torch.from_numpy(patient.truth.hu))[None, None].to(device)))
-        volume = CTVolume.on_grid(unit_to_hu(unit)[0, 0].cpu().numpy(), model.config.grid)
+        volume = there_and_back(model, patient.truth)
         yield scored("autoencoder round trip (given the CT)", volume, patient, 0, time.perf_counter() - started)
+
+
+@torch.inference_mode()
+def there_and_back(model: CLSDM, ct: CTVolume) -> CTVolume:
+    """A CT through the autoencoder."""
+    device = next(model.parameters()).device
+    unit = model.decode(model.encode(hu_to_unit(torch.from_numpy(ct.hu))[None, None].to(device)))
+    return CTVolume.on_grid(unit_to_hu(unit)[0, 0].cpu().numpy(), model.config.grid)
 
 
 def evaluate(
@@ -194,7 +225,7 @@ def evaluate(
             method = bundle_method(bundle, model, product, seed, samples, device)
             runs.append((product, partial(judge, product, method, patients, seed)))
     if sanity:
-        nearest = nearest_patient(store, geometry, angles_deg, bundle)
+        nearest = nearest_patient(store, geometry, angles_deg, bundle.manifest.model.detector)
         runs += [
             ("round trip", partial(round_trip, model, patients)),
             ("shuffled", partial(judge, "mean, shuffled X-rays", mean, shuffled(patients))),

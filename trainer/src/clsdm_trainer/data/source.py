@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from clsdm.errors import InputError
 from clsdm_trainer.data.readers import READERS, Kind
 from clsdm_trainer.data.scan import Scan
-from clsdm_trainer.data.splits import Splits, read_id_list, split_by_hash, splits_from_file, x2ct_splits
+from clsdm_trainer.data.splits import Splits, lidc_patient, read_id_list, split_by_hash, splits_from_file, x2ct_splits
 from clsdm_trainer.data.store import write_text
 
 SPLIT_FILE = "splits.json"
@@ -186,8 +186,10 @@ def _named(scan: Scan, source: SourceConfig) -> Scan:
 
 def _splits(source: SourceConfig) -> Splits | None:
     if source.x2ct_lists is not None:
-        train, test = source.x2ct_lists
-        splits = x2ct_splits(read_id_list(train), read_id_list(test))
+        train, test = (read_id_list(path) for path in source.x2ct_lists)
+        if source.kind == "dicom":  # a series is known by its patient; the lists name scans
+            train, test = ([*dict.fromkeys(map(lidc_patient, ids))] for ids in (train, test))
+        splits = x2ct_splits(train, test)
     elif source.splits is not None:
         splits = splits_from_file(source.splits)
     elif source.split is None and (source.root / SPLIT_FILE).is_file():

@@ -1,0 +1,235 @@
+"""``clsdm-train benchmark``: train what is missing, judge every row, write the page. Call it again and it goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clsdm.errors import InputError
+from clsdm.picture import write_png
+from clsdm.reconstruct import choose_device
+from clsdm.volume import write_atomically
+from clsdm_trainer.benchmark import latents
+from clsdm_trainer.benchmark.report import results_page, write_cases, write_page, write_pictures
+from clsdm_trainer.benchmark.rows import Evaluation, RowResult, read_row
+from clsdm_trainer.benchmark.table import RowSpec, TableSpec, budget_of, samples_of
+from clsdm_trainer.benchmark.training import Trained, open_trained, train_missing
+from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.config import load_config
+from clsdm_trainer.data.prepare import PrepareConfig, prepare
+from clsdm_trainer.data.source import SourceConfig
+from clsdm_trainer.data.store import MANIFEST, Store, write_json
+from clsdm_trainer.loop import BEST
+from clsdm_trainer.stages import AlignmentStage
+
+Say = Callable[[str], None]
+RESULTS = "RESULTS.md"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for.
+
+    Attributes:
+        name: of the table, for the commands that the page prints.
+        table: the benchmark.
+        store: folder of the prepared patients.
+        out: folder of everything that is made.
+        only: rows; all of them if empty.
+        budget: training samples of each method; the table's if None.
+        minutes: for training and judging, or None for no limit.
+        device: "auto", "cpu" or "cuda".
+        as_json: training records as JSON lines.
+    """
+
+    name: str
+    table: TableSpec
+    store: Path
+    out: Path
+    only: tuple[str, ...] = ()
+    budget: int | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    as_json: bool = False
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows that are wanted, in the table's order.
+
+        Raises:
+            InputError: one that the table does not have.
+        """
+        unknown = [name for name in self.only if name not in self.table.rows]
+        if unknown:
+            raise InputError(f"--only: no row {unknown[0]!r}; expected some of {', '.join(self.table.rows)}")
+        return [name for name in self.table.rows if not self.only or name in self.only]
+
+    @property
+    def command(self) -> str:
+        """What makes the same page anywhere."""
+        budget = f" --budget {self.budget}" if self.budget else ""
+        return f"clsdm-train benchmark --preset {self.name} --store STORE --out OUT{budget}"
+
+
+def run_benchmark(request: Request, say: Say) -> bool:
+    """Go on with a benchmark.
+
+    Returns:
+        Whether every row that was asked for is there.
+
+    Raises:
+        InputError: something cannot be used; a test patient in a training manifest, above all.
+    """
+    started, table = time.monotonic(), request.table
+    store, budget = Store.open(request.store), budget_of(table, request.budget)
+
+    def left() -> float | None:
+        return None if request.minutes is None else request.minutes - (time.monotonic() - started) / 60.0
+
+    evaluation = Evaluation(table, store, request.out, request.device)
+    complete = True
+    for name in request.rows:
+        run = _ready(request, name, store, budget, left)
+        if run is False or (left() or 1.0) <= 0.0:
+            complete = False
+            continue
+        say(f"judge {name}")
+        evaluation.judged(name, run or None)
+    write_report(request, evaluation, budget)
+    return complete
+
+
+def plan(request: Request) -> str:
+    """What would be trained for the rows, as text: stages, steps and samples of each run."""
+    budget = budget_of(request.table, request.budget)
+    lines = [f"{budget} training samples for each method"]
+    for name in request.table.runs_for(request.rows):
+        run = open_trained(request.table, name, budget, request.out)
+        stages = (
+            f"{stage} {getattr(run.config, stage).steps} steps, {samples_of(run.config, stage)} samples"
+            + (f" (of {request.table.run(name).share[stage]})" if stage in run.shared else "")
+            for stage in run.stages
+        )
+        lines.append(f"{name}: {'; '.join(stages)}")
+    return "\n".join(lines) + "\n"
+
+
+def _ready(
+    request: Request, name: str, store: Store, budget: int, left: Callable[[], float | None]
+) -> Trained | bool | None:
+    """The trained run of a row; None if it needs none, False if there was no time to finish it."""
+    row = request.table.rows[name]
+    if row.run is None:
+        return None
+    needed = request.table.runs_for([name])
+    options = {"budget": budget, "device": request.device, "left": left, "as_json": request.as_json}
+    if not train_missing(request.table, needed, store, request.out, **options):
+        return False
+    return open_trained(request.table, row.run, budget, request.out)
+
+
+def write_report(request: Request, evaluation: Evaluation, budget: int) -> None:
+    """Everything that can be said with the rows that are there, also those of earlier calls."""
+    table, out = request.table, request.out
+    kept = {name: read_row(out, name) for name in table.rows}
+    results = {name: result for name, result in kept.items() if result is not None}
+    if not results:
+        return
+    patients = evaluation.patients(RowSpec(label="", group="sanity"))
+    alignments = measure_alignments(table, results, evaluation, budget)
+    page = results_page(
+        table, results, command=request.command, budget=budget, alignments=alignments, patients=len(patients)
+    )
+    write_page(page, out / RESULTS)
+    write_cases(results, out / "cases.csv")
+    write_pictures(table, results, patients, out / "pictures.png")
+
+
+def measure_alignments(
+    table: TableSpec, results: Mapping[str, RowResult], evaluation: Evaluation, budget: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Agreement of the latents of every run with an alignment stage; kept beside its figure, by the weights' hash."""
+    found = {}
+    runs = dict.fromkeys(run for name in results if (run := table.rows[name].run) and "alignment" in table.stages(run))
+    for name in runs:
+        run = open_trained(table, name, budget, evaluation.out)
+        if run.finished("alignment"):
+            found[name] = _measured(run, evaluation)
+    return found
+
+
+def _measured(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    path = evaluation.out / f"latents-{run.name}.json"
+    key = run.fingerprint
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["weights"] == key:
+            return dict(kept["spaces"])
+    patients = evaluation.patients(RowSpec(label="", group="sanity"))
+    if len(patients) < 2:
+        return {}
+    device = choose_device(evaluation.device)
+    alignment = latents.measure(alignment_stage(run, device), patients, device)
+    spaces = {"mean": alignment.mean.as_table(), "contrast": alignment.contrast.as_table()}
+    picture = latents.drawn(alignment, f"{run.name}: X-ray rings, CT squares")
+    write_atomically(path.with_suffix(".png"), lambda name: write_png(picture, name))
+    write_json(path, {"weights": key, "spaces": spaces})
+    return spaces
+
+
+def alignment_stage(run: Trained, device: torch.device) -> AlignmentStage:
+    """The trained alignment of a run, with the projections of its contrast."""
+    from clsdm_trainer.baselines.reconstructors import load_latent
+
+    model = load_latent(run.config, run.folder, ("autoencoder", "alignment"), device)
+    stage = AlignmentStage(model, run.config)
+    stage.player.load_state_dict(load_state(run.folder / "alignment" / BEST)["weights"])
+    stage.player.to(device).eval()
+    return stage
+
+
+def prepare_store(table: TableSpec, root: Path, store: Path, say: Say) -> None:
+    """Prepare the store of a public data set in the layout of one of the table's sources, unless it is there.
+
+    Raises:
+        InputError: the table has no sources, none of them fits the folder, or the store would be incomplete.
+    """
+    if (store / MANIFEST).is_file():
+        return
+    config = load_config(table.preset)
+    source = fitting_source(table.sources, root)
+    say(f"prepare {store} from {source.kind}:{source.root}")
+    grid, data = config.model.grid, config.data
+    report = prepare(
+        PrepareConfig(
+            sources=(source,),
+            out=store,
+            size=grid.size,
+            spacing_mm=grid.spacing_mm,
+            margin=data.margin,
+            placement=data.placement,
+            background=data.background,
+        )
+    )
+    say(report.summary())
+
+
+def fitting_source(templates: Sequence[str], root: Path) -> SourceConfig:
+    """The first of the table's sources under which the folder holds scans.
+
+    Raises:
+        InputError: there is none.
+    """
+    from clsdm_trainer.data.readers import READERS
+
+    for template in templates:
+        source = SourceConfig.parse(template.format(root=root))
+        if root.is_dir() and READERS[source.kind].find(source.root):
+            return source
+    kinds = ", ".join(template.partition(":")[0] for template in templates) or "nothing"
+    raise InputError(f"--data {root}: expected the public layout of {kinds}, found no scan")

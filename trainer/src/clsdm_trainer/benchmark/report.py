@@ -1,0 +1,363 @@
+"""``RESULTS.md``: the table with its intervals, tests, costs, commands and pictures; every figure in it comes from a row's file.
+
+A row that is not there yet is named as missing, and a claim that does not hold is printed as one that does not.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsdm.metrics import Summary, summarise
+from clsdm.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet, write_png
+from clsdm.volume import body_mask, write_atomically
+from clsdm_trainer.benchmark.rows import RowResult
+from clsdm_trainer.benchmark.statistics import Paired, holm, paired
+from clsdm_trainer.benchmark.table import BEST_BASELINE, Claim, TableSpec
+from clsdm_trainer.data.store import write_text
+from clsdm_trainer.evaluate import Patient
+
+HEADINGS = {
+    "ours": "Ours",
+    "published": "CLS-DM as published",
+    "baseline": "Learned baselines",
+    "classical": "Classical",
+    "ablation": "Ablations",
+    "sanity": "Sanity",
+}
+RANKED = "honest.psnr_3d_db"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the main table."""
+
+    key: str
+    head: str
+    digits: int
+
+
+COLUMNS = (
+    Column("honest.psnr_3d_db", "PSNR dB", 2),
+    Column("honest.psnr_body_db", "PSNR body dB", 2),
+    Column("honest.ssim_3d", "SSIM", 3),
+    Column("honest.mae_body_hu", "MAE body HU", 1),
+    Column("reprojection_rmse", "residual, input views", 3),
+    Column("reprojection_held_out_rmse", "residual, held-out views", 3),
+)
+REGIONS = (
+    Column("honest.mae_lung_hu", "MAE lung HU", 1),
+    Column("honest.mae_soft_tissue_hu", "MAE soft tissue HU", 1),
+    Column("honest.mae_bone_hu", "MAE bone HU", 1),
+    Column("x2ct.psnr_slices_db", "x2ct PSNR slices dB", 2),
+    Column("x2ct.psnr_3d_db", "x2ct PSNR 3-D dB", 2),
+    Column("x2ct.ssim_slices", "x2ct SSIM slices", 3),
+)
+
+
+def by_case(result: RowResult, key: str) -> dict[str, float]:
+    """A figure of each patient, averaged over seeds first; patients where it is undefined are left out."""
+    if key in ("swd.patches_hu", "swd.detail_hu"):
+        raise KeyError(f"{key} is a figure of a whole set of patients")
+    cases: dict[str, list[float]] = {}
+    for outcome in result.outcomes:
+        if outcome.figures.get(key) is not None:
+            cases.setdefault(outcome.case, []).append(outcome.figures[key])
+    return {case: statistics.mean(values) for case, values in cases.items()}
+
+
+def summary_of(result: RowResult, key: str) -> Summary | None:
+    """Mean over patients with its interval, or None where it is undefined."""
+    cases = by_case(result, key)
+    return summarise([cases[case] for case in sorted(cases)]) if cases else None
+
+
+def distance_of(result: RowResult, key: str) -> float:
+    """A sliced Wasserstein distance, averaged over seeds."""
+    return statistics.mean(distance[key] for distance in result.distances)
+
+
+def best_baseline(table: TableSpec, results: Mapping[str, RowResult]) -> str | None:
+    """The learned or classical baseline with the highest mean PSNR."""
+    candidates = [n for n in results if table.rows[n].group in ("baseline", "classical")]
+    return max(candidates, key=lambda n: statistics.mean(by_case(results[n], RANKED).values()), default=None)
+
+
+def results_page(
+    table: TableSpec,
+    results: Mapping[str, RowResult],
+    *,
+    command: str,
+    budget: int,
+    alignments: Mapping[str, Mapping[str, Mapping[str, float]]],
+    patients: int,
+) -> str:
+    """The whole page as Markdown.
+
+    Args:
+        table: the benchmark.
+        results: the rows that are there.
+        command: that made them, without ``--only``.
+        budget: training samples of each method.
+        alignments: per run, the agreements "mean" and "contrast" of ``latents.measure``.
+        patients: how many were judged.
+    """
+    parts = [
+        "# Results",
+        "",
+        f"Made by `{command}`. {patients} patients of split `{table.split}`, geometry `{table.geometry}`, views at "
+        f"{_angles(table.angles_deg)}; held-out views at {_angles(table.held_out_deg)}.",
+        "Mean over patients [95 % bootstrap interval]; stochastic rows are averaged over seeds "
+        f"{', '.join(map(str, table.seeds))} first. Protocols `honest` (float volumes, data range 2500 HU) and `x2ct` (peak "
+        "4095, comparable with published tables only) are defined in `clsdm/metrics.py`.",
+        "",
+        hardware_sentence(results, budget),
+        "",
+        *_missing(table, results),
+        "## Protocol `honest`",
+        _table(table, results, COLUMNS),
+        "## Regions, and protocol `x2ct`",
+        _table(table, results, REGIONS),
+        "## Distribution",
+        "Sliced Wasserstein distance between 3-D patches of reconstructions and CTs, in HU (`benchmark/distribution.py`); "
+        "the nearest training patient is a real CT and shows how near a set of real CTs comes.",
+        _distances(table, results),
+        "## Differences from the best baseline",
+        _differences(table, results),
+        "## Claims",
+        _claims(table, results),
+        "## Latent alignment",
+        _alignments(alignments),
+        "## Cost and commands",
+        _costs(table, results, command),
+        "## Pictures",
+        f"![The same {table.pictures} patients for every method](pictures.png)",
+        "",
+        "Every patient's figures: [cases.csv](cases.csv).",
+        "",
+        *_notes(table, results),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def hardware_sentence(results: Mapping[str, RowResult], budget: int) -> str:
+    """What hardware and budget the figures were made with."""
+    environments = [result.cost["environment"] for result in results.values() if result.cost]
+    machines = sorted({_machine(environment) for environment in environments}) or ["nothing was trained"]
+    minutes = {row.key["weights"]: row.cost["minutes"] for row in results.values() if row.cost}
+    return (
+        f"Hardware: {'; '.join(machines)}. Budget: {budget} training samples for each method, over all its stages together; "
+        f"{sum(minutes.values()):.0f} minutes of training in all (stages that runs share are counted with each)."
+    )
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    where = environment["gpu"] or f"CPU, {environment['processor_threads']} threads ({environment['platform']})"
+    return f"{where}, torch {environment['packages']['torch']}"
+
+
+def _missing(table: TableSpec, results: Mapping[str, RowResult]) -> list[str]:
+    names = [name for name in table.rows if name not in results]
+    return [f"Not there yet: {', '.join(f'`{name}`' for name in names)}.", ""] if names else []
+
+
+def _grouped(table: TableSpec, results: Mapping[str, RowResult]) -> list[tuple[str, list[str]]]:
+    groups = []
+    for group, heading in HEADINGS.items():
+        names = [name for name in table.rows if name in results and table.rows[name].group == group]
+        if names:
+            groups.append((heading, names))
+    return groups
+
+
+def _lines(table: TableSpec, results: Mapping[str, RowResult], heads: Sequence[str], cells: Any) -> str:  # noqa: ANN401
+    """A Markdown table with one line for each row, under the headings of the groups."""
+    lines = ["| " + " | ".join(("method", *heads)) + " |", "|" + "---|" * (len(heads) + 1)]
+    for heading, names in _grouped(table, results):
+        lines.append(f"| **{heading}** |" + " |" * len(heads))
+        lines += [f"| {table.rows[name].label} | " + " | ".join(cells(name)) + " |" for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def _table(table: TableSpec, results: Mapping[str, RowResult], columns: Sequence[Column]) -> str:
+    def cells(name: str) -> list[str]:
+        return [interval(summary_of(results[name], column.key), column.digits) for column in columns]
+
+    return _lines(table, results, [column.head for column in columns], cells)
+
+
+def interval(summary: Summary | None, digits: int) -> str:
+    """``mean [low, high]``."""
+    if summary is None:
+        return "-"
+    return f"{summary.mean:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+
+
+def _distances(table: TableSpec, results: Mapping[str, RowResult]) -> str:
+    def cells(name: str) -> list[str]:
+        return [f"{distance_of(results[name], key):.1f}" for key in ("patches_hu", "detail_hu")]
+
+    return _lines(table, results, ("patches HU", "detail HU"), cells)
+
+
+def _differences(table: TableSpec, results: Mapping[str, RowResult]) -> str:
+    reference = best_baseline(table, results)
+    if reference is None:
+        return "No baseline is there yet.\n"
+    names = [name for name in results if name != reference and table.rows[name].method not in ("round-trip", "shuffled")]
+    tests = [paired(by_case(results[name], RANKED), by_case(results[reference], RANKED)) for name in names]
+    adjusted = dict(zip(names, holm([test.p for test in tests]), strict=True))
+    found = dict(zip(names, tests, strict=True))
+
+    def cells(name: str) -> list[str]:
+        return [interval(found[name].difference, 2), f"{found[name].p:.2g}", f"{adjusted[name]:.2g}"]
+
+    shown = {name: results[name] for name in names}
+    head = (
+        f"Against {table.rows[reference].label}, in PSNR (honest), patient by patient; Wilcoxon's signed-rank test, "
+        f"corrected over the {len(names)} rows (Holm).\n\n"
+    )
+    return head + _lines(table, shown, ("difference dB", "p", "p, corrected"), cells)
+
+
+def _claims(table: TableSpec, results: Mapping[str, RowResult]) -> str:
+    judged = [(claim, judge_claim(claim, table, results)) for claim in table.claims]
+    tests = [verdict.test.p for _, verdict in judged if verdict is not None and verdict.test is not None]
+    adjusted = iter(holm(tests))
+    lines = ["| claim | holds | found | p, corrected |", "|---|---|---|---|"]
+    for claim, verdict in judged:
+        if verdict is None:
+            lines.append(f"| {claim.text} | not known yet | - | - |")
+            continue
+        p = next(adjusted) if verdict.test is not None else None
+        holds = verdict.large_enough and (p is None or p < SIGNIFICANT)
+        lines.append(f"| {claim.text} | {'yes' if holds else '**no**'} | {verdict.found} | {'-' if p is None else f'{p:.2g}'} |")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a claim."""
+
+    large_enough: bool
+    found: str
+    test: Paired | None
+
+
+def judge_claim(claim: Claim, table: TableSpec, results: Mapping[str, RowResult]) -> Verdict | None:
+    """Whether the difference is as large as claimed; None where a row is missing."""
+    other = best_baseline(table, results) if claim.than == BEST_BASELINE else claim.than
+    if other is None or other not in results or claim.row not in results:
+        return None
+    sign = -1.0 if claim.lower_is_better else 1.0
+    name = claim.figure.removeprefix("swd.")
+    if name != claim.figure:
+        a, b = (distance_of(results[row], name) for row in (claim.row, other))
+        return Verdict(sign * (a - b) > claim.margin, f"{a:.1f} against {b:.1f} HU", None)
+    test = paired(by_case(results[claim.row], claim.figure), by_case(results[other], claim.figure))
+    return Verdict(sign * test.difference.mean >= claim.margin, interval(test.difference, 2), test)
+
+
+def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    if not alignments:
+        return "Not measured yet.\n"
+    heads = ("cosine", "cosine, others", "retrieval@1", "retrieval@1, back", "voxel retrieval@1")
+    lines = ["| run, space | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+    for run, spaces in alignments.items():
+        for space, values in spaces.items():
+            lines.append(f"| {run}, {space} | " + " | ".join(f"{value:.3f}" for value in values.values()) + " |")
+    pictures = [f"![Latents of {run} on the judged patients](latents-{run}.png)" for run in alignments]
+    words = (
+        "Between X-ray and CT latents of the judged patients (`benchmark/latents.py`): `mean` the encoded estimate, "
+        "`contrast` the space of the contrastive term, whose projections are random where that term is off.\n\n"
+    )
+    return words + "\n".join(lines) + "\n\n" + "\n".join(pictures) + "\n"
+
+
+def _costs(table: TableSpec, results: Mapping[str, RowResult], command: str) -> str:
+    def cells(name: str) -> list[str]:
+        result = results[name]
+        cost = result.cost or {}
+        memory = [o.figures["peak_memory_mib"] for o in result.outcomes if o.figures.get("peak_memory_mib") is not None]
+        return [
+            f"{statistics.median(outcome.seconds for outcome in result.outcomes):.2f}",
+            f"{max(memory):.0f}" if memory else "-",
+            f"{result.parameters / 1e6:.1f}" if result.parameters else "-",
+            f"{cost['samples']}" if cost else "-",
+            f"{cost['minutes']:.0f}" if cost else "-",
+            f"`{command} --only {name}`",
+        ]
+
+    heads = ("s / case", "peak MiB / case", "parameters, M", "training samples", "training minutes", "command")
+    return _lines(table, results, heads, cells)
+
+
+def _notes(table: TableSpec, results: Mapping[str, RowResult]) -> list[str]:
+    lines = [f"- {table.rows[name].label}: {table.rows[name].note}" for name in results if table.rows[name].note]
+    runs = dict.fromkeys(table.rows[name].run for name in results)
+    reduced = [(run, table.run(run).reduced) for run in runs if run is not None]
+    lines += [f"- run `{run}`: {words}" for run, words in reduced if words]
+    return ["## Remarks", *lines] if lines else []
+
+
+def _angles(angles_deg: Sequence[float]) -> str:
+    return ", ".join(f"{angle:g}°" for angle in angles_deg)
+
+
+def write_pictures(
+    table: TableSpec, results: Mapping[str, RowResult], patients: Sequence[Patient], path: Path
+) -> None:
+    """The same patients for every method: the coronal plane of each, the truth first."""
+    chosen = spread(len(patients), table.pictures)
+    places = {index: centre_index(body_mask(patients[index].truth.hu)) for index in chosen}
+    spacing_mm = patients[0].truth.spacing_mm
+
+    def row(title: str, volumes: Mapping[int, np.ndarray]) -> Row:
+        tiles = []
+        for index in chosen:
+            axial, coronal, _ = plane_tiles(volumes[index].astype(np.float32), spacing_mm, places[index], HU_PAINTER)
+            tiles += [Tile(f"{patients[index].case.id} {tile.caption}", tile.rgb) for tile in (coronal, axial)]
+        return Row(title, tuple(tiles))
+
+    rows = [row("CT", {index: patients[index].truth.hu for index in chosen})]
+    for _, names in _grouped(table, results):
+        for name in names:
+            volumes = results[name].volumes()
+            rows.append(row(table.rows[name].label, {index: volumes[index] for index in chosen}))
+    picture = sheet(rows)[::2, ::2]
+    write_atomically(path, lambda name: write_png(picture, name))
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` positions evenly over ``count``, fixed before anything is looked at."""
+    wanted = min(count, wanted)
+    return [math.floor((index + 0.5) * count / wanted) for index in range(wanted)]
+
+
+def write_cases(results: Mapping[str, RowResult], path: Path) -> None:
+    """Every patient's figures, one line for each row, patient and seed."""
+    keys = list(dict.fromkeys(key for r in results.values() for o in r.outcomes for key in o.figures))
+
+    def write(name: Path) -> None:
+        with name.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["row", "case", "seed", "seconds", *keys])
+            for row, result in results.items():
+                for outcome in result.outcomes:
+                    figures = [outcome.figures.get(key) for key in keys]
+                    writer.writerow([row, outcome.case, outcome.seed, f"{outcome.seconds:.3f}", *figures])
+
+    write_atomically(path, write)
+
+
+def write_page(text: str, path: Path) -> None:
+    """The page, whole or not at all."""
+    write_text(path, text)

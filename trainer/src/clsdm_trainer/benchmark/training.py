@@ -1,0 +1,195 @@
+"""Trains what the table needs and is not there yet, in slices, through the one loop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from clsdm.bundle import patient_mark
+from clsdm.errors import InputError
+from clsdm.model import CLSDM
+from clsdm_trainer.baselines.stages import make_network
+from clsdm_trainer.benchmark.table import TableSpec, config_of, samples_of
+from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.config import RunConfig
+from clsdm_trainer.data.store import Store, sha256_of, write_json
+from clsdm_trainer.loop import BEST, CHECKPOINT
+from clsdm_trainer.recipe import ENVIRONMENT, LATENTS, open_run, train_stage
+from clsdm_trainer.reporting import training_report
+
+PATIENTS = "patients.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of the benchmark on disk.
+
+    Attributes:
+        name: in the table.
+        config: resolved recipe.
+        folder: where it is.
+        stages: of it, in order.
+        shared: stages taken from another run.
+    """
+
+    name: str
+    config: RunConfig
+    folder: Path
+    stages: tuple[str, ...]
+    shared: tuple[str, ...]
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has done all its steps."""
+        path = self.folder / stage / CHECKPOINT
+        if not path.exists():
+            return False
+        return load_state(path)["progress"]["step"] >= getattr(self.config, stage).steps
+
+    @property
+    def complete(self) -> bool:
+        """Whether all stages are."""
+        return all(self.finished(stage) for stage in self.stages)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights that reconstruct."""
+        return sha256_of(*(self.folder / stage / BEST for stage in self.stages))
+
+    def patients(self) -> list[str]:
+        """Marks of the patients that it was trained or selected on.
+
+        Raises:
+            InputError: not written, so nobody could tell whether a test patient was among them.
+        """
+        try:
+            return list(json.loads((self.folder / PATIENTS).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.folder / PATIENTS}: cannot be read ({error}); expected marks of patients") from None
+
+    def cost(self) -> dict[str, Any]:
+        """Samples and minutes of its training, stages taken from other runs included, and the machine."""
+        seconds, samples = 0.0, 0
+        for stage in self.stages:
+            seconds += load_state(self.folder / stage / CHECKPOINT)["progress"]["seconds"]
+            samples += samples_of(self.config, stage)
+        environment = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        return {"samples": samples, "minutes": seconds / 60.0, "environment": environment}
+
+
+def open_trained(table: TableSpec, name: str, budget: int, out: Path) -> Trained:
+    """Where a run of the table is, trained or not."""
+    shared = tuple(table.run(name).share)
+    return Trained(name, config_of(table, name, budget), out / "runs" / name, table.stages(name), shared)
+
+
+def train_missing(
+    table: TableSpec,
+    names: Sequence[str],
+    store: Store,
+    out: Path,
+    *,
+    budget: int,
+    device: str,
+    left: Callable[[], float | None],
+    as_json: bool = False,
+) -> bool:
+    """Train these runs, each from where it stands.
+
+    Args:
+        table: the benchmark.
+        names: runs, those that others take stages from first.
+        store: the patients.
+        out: folder of the benchmark.
+        budget: training samples of each method.
+        device: "auto", "cpu" or "cuda".
+        left: minutes left, or None for no limit.
+        as_json: log records as JSON lines.
+
+    Returns:
+        Whether all of them are complete.
+
+    Raises:
+        InputError: a run was begun with other patients or another recipe.
+    """
+    for name in names:
+        run = open_trained(table, name, budget, out)
+        open_run(run.folder, run.config)
+        note_patients(run.folder, store)
+        for stage in run.stages:
+            if run.finished(stage):
+                continue
+            if stage in run.shared:
+                take_stage(open_trained(table, table.run(name).share[stage], budget, out), run, stage)
+                continue
+            minutes = left()
+            if minutes is not None and minutes <= 0.0:
+                return False
+            if not _train(run, stage, store, device, minutes, as_json):
+                return False
+    return True
+
+
+def _train(run: Trained, stage: str, store: Store, device: str, minutes: float | None, as_json: bool) -> bool:
+    precision = getattr(run.config, stage).precision
+    fabric = Fabric(accelerator=device, devices=1, precision=precision)
+    fabric.launch()
+    with training_report(run.folder / stage, as_json=as_json) as sink:
+        return train_stage(run.config, stage, store, run.folder, fabric, sink, minutes)
+
+
+def take_stage(source: Trained, run: Trained, stage: str) -> None:
+    """Copy a finished stage with its latents' statistics.
+
+    Raises:
+        InputError: it is not finished, or was trained with other settings than this run wants.
+    """
+    if not source.finished(stage):
+        raise InputError(f"{source.folder / stage}: run {run.name!r} takes this stage, but it is not finished")
+    if getattr(source.config, stage) != getattr(run.config, stage):
+        raise InputError(f"run {run.name!r} takes stage {stage!r} of {source.name!r} with other settings")
+    if stage == "autoencoder":
+        if source.config.model.autoencoder != run.config.model.autoencoder:
+            raise InputError(f"run {run.name!r} takes the autoencoder of {source.name!r}, but has other sizes")
+        shutil.copyfile(source.folder / LATENTS, run.folder / LATENTS)
+    (run.folder / stage).mkdir(exist_ok=True)
+    for name in (BEST, CHECKPOINT):  # the checkpoint last: it says that the stage is finished
+        shutil.copyfile(source.folder / stage / name, run.folder / stage / name)
+
+
+def note_patients(folder: Path, store: Store) -> None:
+    """Write the marks of all patients that training can see, or check that they are the ones written before.
+
+    Raises:
+        InputError: the run was begun with other patients.
+    """
+    marks = sorted({patient_mark(case.patient) for case in store.cases() if case.split != "test"})
+    path = folder / PATIENTS
+    if not path.exists():
+        write_json(path, marks)
+    elif json.loads(path.read_text(encoding="utf-8")) != marks:
+        raise InputError(f"{path}: this run was begun with other patients than those of {store.folder}")
+
+
+def parameters_of(run: Trained, product: str) -> int:
+    """Parameters of the networks that reconstruct a product."""
+    model, total = _networks(run), 0
+    parts: tuple[str, ...] = ("condition",) if product == "mean" else ("condition", "autoencoder", "denoiser")
+    for part, module in model.items():
+        if part in (*parts, "network"):
+            total += sum(parameter.numel() for parameter in module.parameters())
+    return total
+
+
+def _networks(run: Trained) -> dict[str, torch.nn.Module]:
+    with torch.device("meta"):
+        if run.config.baseline is not None and "baseline" in run.stages:
+            return {"network": make_network(run.config.baseline.network, run.config.model)}
+        model = CLSDM(run.config.model)
+    return {"condition": model.condition, "autoencoder": model.autoencoder, "denoiser": model.denoiser}

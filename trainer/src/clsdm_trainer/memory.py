@@ -1,0 +1,54 @@
+"""Peak memory of a piece of work, above what was held before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+MIB = 2**20
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass
+class Peak:
+    """``mib`` is None until the work is done, and where the system does not tell."""
+
+    mib: float | None = None
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Measure the work inside: on a GPU what torch allocates there, on Linux the process's resident memory."""
+    peak = Peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak.mib = (torch.cuda.max_memory_allocated(device) - before) / MIB
+        return
+    start = _resident("VmRSS") if _reset() else None
+    yield peak
+    highest = _resident("VmHWM") if start is not None else None
+    if start is not None and highest is not None:
+        peak.mib = max(0.0, highest - start)
+
+
+def _reset() -> bool:
+    """Let the high-water mark of resident memory start anew."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident(field: str) -> float | None:
+    """A field of the process's status in MiB."""
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024.0
+    return None
