@@ -44,7 +44,12 @@ def recipe(network: X2CTConfig | INRRConfig, *, adversarial: float = 0.0, **fiel
     """The tiny recipe with a baseline."""
     stage = tiny_config(**fields).diffusion.model_dump()
     del stage["loss"]
-    weights = {"adversarial_weight": adversarial, "projection_weight": 10.0 * bool(adversarial), "judge_channels": 4, "judge_layers": 1}
+    weights = {
+        "adversarial_weight": adversarial,
+        "projection_weight": 10.0 * bool(adversarial),
+        "judge_channels": 4,
+        "judge_layers": 1,
+    }
     baseline = {**stage, "network": network.model_dump(mode="json"), **weights}
     return changed(tiny_config(), {"baseline": baseline, "augment": EXACT})
 
@@ -248,9 +253,7 @@ def test_linear_decay_is_constant_for_the_first_half_and_zero_at_the_end() -> No
 
 def test_the_published_contrast_is_zero_where_ours_is_not_but_for_the_squared_difference() -> None:
     generator = torch.Generator().manual_seed(0)
-    a, b = (
-        torch.nn.functional.normalize(torch.randn(2, 8, 16, 16, 16, generator=generator), dim=1) for _ in range(2)
-    )
+    a, b = (torch.nn.functional.normalize(torch.randn(2, 8, 16, 16, 16, generator=generator), dim=1) for _ in range(2))
     mixed = 0.1 * a + b
     squared = 0.5 * (torch.nn.functional.normalize(mixed, dim=1) - a).square().mean()
     assert float(published_contrast(mixed, a, 0.1)) == pytest.approx(float(squared), abs=1e-6)

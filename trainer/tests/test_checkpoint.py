@@ -10,7 +10,7 @@ from tiny import differences
 
 from clsdm.errors import InputError
 from clsdm_trainer import checkpoint
-from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.checkpoint import load_part, load_state, save_state
 
 
 def state() -> dict:
@@ -28,6 +28,13 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
     loaded = load_state(tmp_path / "state.safetensors")
     assert differences(saved, loaded) == []
     assert list(loaded["optimiser"]["state"]) == [0]  # keys keep their type
+
+
+def test_a_part_without_tensors_is_read_alone_and_a_missing_one_is_named(tmp_path):
+    save_state(tmp_path / "state.safetensors", state())
+    assert load_part(tmp_path / "state.safetensors", "progress") == state()["progress"]
+    with pytest.raises(InputError, match="nothing"):
+        load_part(tmp_path / "state.safetensors", "nothing")
 
 
 def test_numbers_survive_exactly(tmp_path):

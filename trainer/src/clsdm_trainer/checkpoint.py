@@ -45,6 +45,20 @@ def load_state(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a usable checkpoint ({error})") from None
 
 
+def load_part(path: Path, name: str) -> Any:  # noqa: ANN401 - any nesting
+    """One entry of a state that holds no tensors, without reading those of the others.
+
+    Raises:
+        InputError: missing or damaged, or there is no such entry.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            skeleton = json.loads((file.metadata() or {})["state"])
+            return _fill(dict(skeleton)[name], file.get_tensor)
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a usable checkpoint ({error})") from None
+
+
 def _strip(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401 - any nesting
     if isinstance(value, torch.Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from clsdm.errors import InputError
 from clsdm.picture import write_png
 from clsdm.reconstruct import choose_device
 from clsdm.volume import write_atomically
+from clsdm_trainer.baselines.reconstructors import load_latent
 from clsdm_trainer.benchmark import latents
+from clsdm_trainer.benchmark.readme import write_readme
 from clsdm_trainer.benchmark.report import results_page, write_cases, write_page, write_pictures
 from clsdm_trainer.benchmark.rows import Evaluation, RowResult, read_row
 from clsdm_trainer.benchmark.table import RowSpec, TableSpec, budget_of, samples_of
@@ -22,6 +25,7 @@ from clsdm_trainer.benchmark.training import Trained, open_trained, train_missin
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import load_config
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
+from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig
 from clsdm_trainer.data.store import MANIFEST, Store, write_json
 from clsdm_trainer.loop import BEST
@@ -45,6 +49,8 @@ class Request:
         minutes: for training and judging, or None for no limit.
         device: "auto", "cpu" or "cuda".
         as_json: training records as JSON lines.
+        publish: folder to copy the page with its pictures and cases to, or None.
+        readme: file whose comparison is to be replaced, or None.
     """
 
     name: str
@@ -56,6 +62,8 @@ class Request:
     minutes: float | None = None
     device: str = "auto"
     as_json: bool = False
+    publish: Path | None = None
+    readme: Path | None = None
 
     @property
     def rows(self) -> list[str]:
@@ -138,6 +146,8 @@ def write_report(request: Request, evaluation: Evaluation, budget: int) -> None:
     table, out = request.table, request.out
     kept = {name: read_row(out, name) for name in table.rows}
     results = {name: result for name, result in kept.items() if result is not None}
+    if request.readme is not None:
+        write_readme(table, results, request.readme)
     if not results:
         return
     patients = evaluation.patients(RowSpec(label="", group="sanity"))
@@ -148,6 +158,15 @@ def write_report(request: Request, evaluation: Evaluation, budget: int) -> None:
     write_page(page, out / RESULTS)
     write_cases(results, out / "cases.csv")
     write_pictures(table, results, patients, out / "pictures.png")
+    if request.publish is not None:
+        publish(out, request.publish)
+
+
+def publish(out: Path, folder: Path) -> None:
+    """Copy the page and what it links to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (out / RESULTS, out / "cases.csv", out / "pictures.png", *sorted(out.glob("latents-*.png"))):
+        shutil.copyfile(path, folder / path.name)
 
 
 def measure_alignments(
@@ -184,8 +203,6 @@ def _measured(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float
 
 def alignment_stage(run: Trained, device: torch.device) -> AlignmentStage:
     """The trained alignment of a run, with the projections of its contrast."""
-    from clsdm_trainer.baselines.reconstructors import load_latent
-
     model = load_latent(run.config, run.folder, ("autoencoder", "alignment"), device)
     stage = AlignmentStage(model, run.config)
     stage.player.load_state_dict(load_state(run.folder / "alignment" / BEST)["weights"])
@@ -225,8 +242,6 @@ def fitting_source(templates: Sequence[str], root: Path) -> SourceConfig:
     Raises:
         InputError: there is none.
     """
-    from clsdm_trainer.data.readers import READERS
-
     for template in templates:
         source = SourceConfig.parse(template.format(root=root))
         if root.is_dir() and READERS[source.kind].find(source.root):

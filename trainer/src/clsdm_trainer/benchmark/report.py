@@ -212,7 +212,9 @@ def _differences(table: TableSpec, results: Mapping[str, RowResult]) -> str:
     reference = best_baseline(table, results)
     if reference is None:
         return "No baseline is there yet.\n"
-    names = [name for name in results if name != reference and table.rows[name].method not in ("round-trip", "shuffled")]
+    names = [
+        name for name in results if name != reference and table.rows[name].method not in ("round-trip", "shuffled")
+    ]
     tests = [paired(by_case(results[name], RANKED), by_case(results[reference], RANKED)) for name in names]
     adjusted = dict(zip(names, holm([test.p for test in tests]), strict=True))
     found = dict(zip(names, tests, strict=True))
@@ -239,7 +241,9 @@ def _claims(table: TableSpec, results: Mapping[str, RowResult]) -> str:
             continue
         p = next(adjusted) if verdict.test is not None else None
         holds = verdict.large_enough and (p is None or p < SIGNIFICANT)
-        lines.append(f"| {claim.text} | {'yes' if holds else '**no**'} | {verdict.found} | {'-' if p is None else f'{p:.2g}'} |")
+        lines.append(
+            f"| {claim.text} | {'yes' if holds else '**no**'} | {verdict.found} | {'-' if p is None else f'{p:.2g}'} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -312,9 +316,7 @@ def _angles(angles_deg: Sequence[float]) -> str:
     return ", ".join(f"{angle:g}°" for angle in angles_deg)
 
 
-def write_pictures(
-    table: TableSpec, results: Mapping[str, RowResult], patients: Sequence[Patient], path: Path
-) -> None:
+def write_pictures(table: TableSpec, results: Mapping[str, RowResult], patients: Sequence[Patient], path: Path) -> None:
     """The same patients for every method: the coronal plane of each, the truth first."""
     chosen = spread(len(patients), table.pictures)
     places = {index: centre_index(body_mask(patients[index].truth.hu)) for index in chosen}

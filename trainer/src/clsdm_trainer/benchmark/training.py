@@ -17,7 +17,7 @@ from clsdm.errors import InputError
 from clsdm.model import CLSDM
 from clsdm_trainer.baselines.stages import make_network
 from clsdm_trainer.benchmark.table import TableSpec, config_of, samples_of
-from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store, sha256_of, write_json
 from clsdm_trainer.loop import BEST, CHECKPOINT
@@ -50,7 +50,7 @@ class Trained:
         path = self.folder / stage / CHECKPOINT
         if not path.exists():
             return False
-        return load_state(path)["progress"]["step"] >= getattr(self.config, stage).steps
+        return load_part(path, "progress")["step"] >= getattr(self.config, stage).steps
 
     @property
     def complete(self) -> bool:
@@ -71,13 +71,15 @@ class Trained:
         try:
             return list(json.loads((self.folder / PATIENTS).read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.folder / PATIENTS}: cannot be read ({error}); expected marks of patients") from None
+            raise InputError(
+                f"{self.folder / PATIENTS}: cannot be read ({error}); expected marks of patients"
+            ) from None
 
     def cost(self) -> dict[str, Any]:
         """Samples and minutes of its training, stages taken from other runs included, and the machine."""
         seconds, samples = 0.0, 0
         for stage in self.stages:
-            seconds += load_state(self.folder / stage / CHECKPOINT)["progress"]["seconds"]
+            seconds += load_part(self.folder / stage / CHECKPOINT, "progress")["seconds"]
             samples += samples_of(self.config, stage)
         environment = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         return {"samples": samples, "minutes": seconds / 60.0, "environment": environment}

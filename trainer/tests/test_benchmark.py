@@ -1,0 +1,300 @@
+"""The benchmark from end to end on the smallest table: trained in slices, judged once, refused where it must be."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from test_baselines import EXACT, SMALL
+from test_readers import write_series
+from tiny import STAGE, one_thread, tiny_config, tiny_store
+
+from clsdm.bundle import Manifest, patient_mark, write_bundle
+from clsdm.errors import InputError
+from clsdm.intensity import WINDOW_HU
+from clsdm.reconstruct import Options, reconstruct
+from clsdm.volume import CTVolume
+from clsdm_trainer.baselines.reconstructors import Latent, load_latent
+from clsdm_trainer.benchmark.command import fitting_source
+from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
+from clsdm_trainer.benchmark.report import best_baseline, by_case, judge_claim
+from clsdm_trainer.benchmark.rows import RowResult, read_row
+from clsdm_trainer.benchmark.table import Claim, load_table
+from clsdm_trainer.cli import main
+from clsdm_trainer.config import save_config
+from clsdm_trainer.data.source import SourceConfig, scans_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.evaluate import Outcome, load_patients, scored
+
+__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPLIT = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test", "g": "test"}
+STAGES_STEPS = 3
+
+
+def written_table(folder: Path) -> Path:
+    """The tiny recipe, and a table of two latent runs, a baseline and rows without training."""
+    save_config(tiny_config(steps=STAGES_STEPS), folder / "recipe.yaml")
+    stage = {**STAGE, "steps": STAGES_STEPS}
+    table = {
+        "preset": str(folder / "recipe.yaml"),
+        "pictures": 2,
+        "seeds": [0, 1],
+        "runs": {
+            "ours": {},
+            "ldm": {
+                "stages": ["autoencoder", "joint"],
+                "share": {"autoencoder": "ours"},
+                "changes": {"joint": stage, "model": {"process": {"kind": "ddpm", "steps": 2}}},
+            },
+            "cnn": {
+                "stages": ["baseline"],
+                "reduced": "very much",
+                "changes": {"augment": EXACT, "baseline": {**stage, "network": SMALL.model_dump(mode="json")}},
+            },
+        },
+        "rows": {
+            "mean": {"label": "the mean", "group": "ours", "run": "ours"},
+            "sample": {"label": "a sample", "group": "ours", "run": "ours", "product": "sample"},
+            "one": {"label": "one view", "group": "ablation", "run": "ours", "angles_deg": [90.0]},
+            "ldm": {"label": "an LDM", "group": "baseline", "run": "ldm", "product": "sample", "steps": 3},
+            "cnn": {"label": "a CNN", "group": "baseline", "run": "cnn", "product": "voxels"},
+            "fdk": {"label": "FDK", "group": "classical", "method": "fdk"},
+            "ceiling": {"label": "round trip", "group": "sanity", "run": "ours", "method": "round-trip"},
+            "shuffled": {"label": "shuffled", "group": "sanity", "run": "ours", "method": "shuffled"},
+            "population": {"label": "population mean", "group": "sanity", "method": "population-mean"},
+            "nearest": {"label": "nearest", "group": "sanity", "method": "nearest-patient"},
+        },
+        "claims": [{"row": "mean", "than": "best-baseline", "figure": "honest.psnr_3d_db", "text": "ours wins"}],
+        "published": [{"label": "elsewhere", "psnr": 26.75, "ssim": 0.647, "source": "a paper"}],
+    }
+    path = folder / "table.yaml"
+    path.write_text(yaml.safe_dump(table), encoding="utf-8")
+    return path
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    base = ["benchmark", "--preset", str(folder / "table.yaml"), "--store", str(folder / "store")]
+    return [*base, "--out", str(folder / "out"), "--device", "cpu", *more]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished benchmark that was cut twice on its way."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    tiny_store(folder / "store", SPLIT)
+    written_table(folder)
+    assert main(command(folder, "--minutes", "0")) == 3
+    assert main(command(folder, "--only", "cnn", "fdk")) == 0
+    first = (folder / "out" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "Not there yet: `mean`" in first
+    assert main(command(folder)) == 0
+    return folder
+
+
+def test_every_row_stands_on_the_page_with_its_command(done: Path) -> None:
+    page = (done / "out" / "RESULTS.md").read_text(encoding="utf-8")
+    table = load_table(str(done / "table.yaml"))
+    for name, row in table.rows.items():
+        assert f"| {row.label} |" in page
+        assert f"--out OUT --only {name}`" in page
+    assert "Not there yet" not in page
+    assert "ours wins" in page
+    assert "very much" in page
+    assert "Hardware: CPU" in page
+    for file in ("cases.csv", "pictures.png", "latents-ours.png"):
+        assert (done / "out" / file).stat().st_size > 1000
+
+
+def test_every_patient_has_a_line_for_each_row_and_seed(done: Path) -> None:
+    with (done / "out" / "cases.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 3 * (8 + 2 * 2), "eight deterministic rows, two with two seeds"
+    samples = {(line["case"], line["seed"]): line["honest.psnr_3d_db"] for line in lines if line["row"] == "sample"}
+    assert len(set(samples.values())) == len(samples) == 6
+    for line in lines:
+        assert float(line["reprojection_rmse"]) >= 0.0
+        assert float(line["reprojection_held_out_rmse"]) > 0.0
+
+
+def test_methods_are_judged_on_the_same_patients_and_shuffling_changes_the_result(done: Path) -> None:
+    rows = {name: read_row(done / "out", name) for name in ("mean", "shuffled", "cnn")}
+    assert len({tuple(sorted(by_case(row, "honest.mae_hu"))) for row in rows.values()}) == 1
+    assert by_case(rows["mean"], "honest.mae_hu") != by_case(rows["shuffled"], "honest.mae_hu")
+    mean, shuffled = (rows[name].volumes() for name in ("mean", "shuffled"))
+    assert np.array_equal(shuffled[0], mean[1]), "the first patient gets what the second one's X-rays show"
+
+
+def test_the_costs_are_those_of_the_stages(done: Path) -> None:
+    cost = read_row(done / "out", "mean").cost
+    assert cost["samples"] == 3 * STAGES_STEPS * 2
+    assert read_row(done / "out", "ldm").cost["samples"] == cost["samples"]
+    assert read_row(done / "out", "cnn").cost["samples"] == cost["samples"]
+    assert read_row(done / "out", "fdk").cost is None
+
+
+def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
+    before = {
+        path: path.stat().st_mtime_ns for path in (done / "out").rglob("*") if path.suffix in (".npy", ".safetensors")
+    }
+    assert len(before) > 10
+    assert main(command(done)) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_row_is_judged_anew_when_its_weights_are_others(done: Path) -> None:
+    path = done / "out" / "rows" / "fdk.json"
+    kept = path.read_text(encoding="utf-8")
+    table = json.loads(kept)
+    table["key"]["weights"] = "others"
+    table["outcomes"] = []
+    path.write_text(json.dumps(table), encoding="utf-8")
+    assert main(command(done, "--only", "fdk")) == 0
+    assert len(read_row(done / "out", "fdk").outcomes) == 3
+
+
+def test_a_run_that_knows_a_test_patient_is_not_judged(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = done / "out" / "runs" / "cnn" / "patients.json"
+    kept = path.read_text(encoding="utf-8")
+    path.write_text(json.dumps(sorted([*json.loads(kept), patient_mark("patient-e")])), encoding="utf-8")
+    try:
+        assert main(command(done, "--only", "cnn")) == 2
+        assert "patients" in capsys.readouterr().err
+    finally:
+        path.write_text(kept, encoding="utf-8")
+
+
+def test_a_store_that_moves_a_training_patient_to_the_test_is_refused(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_store(tmp_path / "store", {**SPLIT, "a": "test"})
+    arguments = command(done, "--only", "cnn")
+    arguments[arguments.index("--store") + 1] = str(tmp_path / "store")
+    assert main(arguments) == 2
+    assert "other patients" in capsys.readouterr().err
+
+
+def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(done, "--only", "cnn", "--budget", "40")) == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_the_plan_names_what_is_shared(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(done, "--only", "ldm", "--dry-run", "--budget", "60")) == 0
+    plan = capsys.readouterr().out
+    assert "60 training samples" in plan
+    assert "(of ours)" in plan
+    assert "cnn" not in plan
+
+
+def test_an_unknown_row_is_refused(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(done, "--only", "magic")) == 2
+    assert "no row 'magic'" in capsys.readouterr().err
+
+
+# The page -------------------------------------------------------------------------------------------------------------
+
+
+def result(name: str, psnr: list[float]) -> RowResult:
+    """A row with these figures and nothing else."""
+    outcomes = [Outcome(name, f"p{i}", 0, 1.0, {"honest.psnr_3d_db": value}) for i, value in enumerate(psnr)]
+    distances = ({"patches_hu": psnr[0], "detail_hu": psnr[1]},)
+    return RowResult(name, {"weights": None}, tuple(outcomes), distances, None, None, Path())
+
+
+def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done: Path) -> None:
+    table = load_table(str(done / "table.yaml"))
+    low, high = [20.0 + 0.1 * i for i in range(8)], [21.0 + 0.1 * i for i in range(8)]
+    results = {"mean": result("mean", high), "cnn": result("cnn", low), "ldm": result("ldm", [v - 3.0 for v in low])}
+    assert best_baseline(table, results) == "cnn"
+    claim = Claim(row="mean", than="best-baseline", figure="honest.psnr_3d_db", margin=0.5, text="")
+    assert judge_claim(claim, table, results).large_enough
+    assert not judge_claim(claim.model_copy(update={"margin": 1.5}), table, results).large_enough
+    assert judge_claim(claim, table, {"mean": results["mean"]}) is None
+    nearer = Claim(row="mean", than="cnn", figure="swd.detail_hu", lower_is_better=True, text="")
+    assert not judge_claim(nearer, table, results).large_enough
+    assert judge_claim(nearer.model_copy(update={"row": "cnn", "than": "mean"}), table, results).large_enough
+
+
+def test_the_readme_gets_the_measured_rows_and_the_published_ones_under_their_own_heading(
+    done: Path, tmp_path: Path
+) -> None:
+    table = load_table(str(done / "table.yaml"))
+    results = {name: read_row(done / "out", name) for name in table.rows}
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_readme(table, results, path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert text.index("the mean") < text.index("as published; protocol differs") < text.index("26.75")
+    assert "| one view |" not in text, "ablations stay in RESULTS.md"
+    assert "Not measured yet" in comparison(table, {})
+    path.write_text("no marks", encoding="utf-8")
+    with pytest.raises(InputError, match="marks"):
+        write_readme(table, results, path)
+
+
+# Evaluation and reconstruction ----------------------------------------------------------------------------------------
+
+
+def test_held_out_views_are_others_than_the_input_and_the_truth_explains_both(done: Path) -> None:
+    store = Store.open(done / "store")
+    (patient, *_) = load_patients(store, "test", "chest", (0.0, 90.0), held_out_deg=(45.0, 135.0))
+    assert [xray.view.angle_deg for xray in patient.xrays] == [0.0, 90.0]
+    assert [xray.view.angle_deg for xray in patient.held_out] == [45.0, 135.0]
+    figures = scored("truth", patient.truth, patient, 0, 0.0).figures
+    assert figures["reprojection_rmse"] < 0.05
+    assert figures["reprojection_held_out_rmse"] < 0.05
+
+
+@pytest.mark.parametrize("product", ["mean", "sample", "ensemble"])
+def test_a_run_reconstructs_what_its_bundle_would(product: str, done: Path, tmp_path: Path) -> None:
+    config, run = tiny_config(steps=STAGES_STEPS), done / "out" / "runs" / "ours"
+    model = load_latent(config, run, ("autoencoder", "alignment", "diffusion"), torch.device("cpu"))
+    manifest = Manifest(1, "tiny", "1", "none", WINDOW_HU, config.model, "float32")
+    bundle = write_bundle(tmp_path / "bundle", manifest, model.state_dict(), "card", {})
+    (patient, *_) = load_patients(Store.open(done / "store"), "test", "chest", (0.0, 90.0))
+    options = Options(product=product, samples=3, seed=4, device="cpu")
+    expected = reconstruct(patient.xrays, bundle, options).volume
+    found = Latent(model, torch.device("cpu"), product=product, samples=3, seed=4).reconstruct(patient.xrays)
+    assert np.array_equal(found.hu, expected.hu)
+
+
+# Public data sets -----------------------------------------------------------------------------------------------------
+
+
+def test_data_that_no_layout_fits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="x2ct-hdf5, dicom"):
+        fitting_source(load_table("lidc128").sources, tmp_path)
+
+
+def test_the_published_lists_of_scans_split_a_dicom_download_by_patient(tmp_path: Path) -> None:
+    ct = CTVolume(np.full((10, 12, 14), 40.0, dtype=np.float32), (2.0, 3.0, 4.0), (0.0, 0.0, 0.0))
+    lists = {
+        "train": [f"LIDC-IDRI-{n:04d}.2000.1" for n in range(2, 62)],
+        "test": ["LIDC-IDRI-0001.20000101.3000566.1"],
+    }
+    for name, ids in lists.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(ids), encoding="utf-8")
+    write_series(tmp_path / "LIDC-IDRI-0001" / "series", ct)
+    source = fitting_source(load_table("lidc128").sources, tmp_path)
+    assert source.kind == "dicom"
+    placed, rejected = scans_of(source)
+    assert [(scan.patient, split) for scan, split in placed] == [("LIDC-IDRI-0001", "test")]
+    assert len(rejected) == 60, "scans that are listed and not there are named"
+    assert isinstance(source, SourceConfig)
+
+
+def test_the_shipped_readme_has_the_marks_and_its_literature_is_that_of_the_table() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    block = text.partition(BEGIN)[2].partition(END)[0]
+    for item in load_table("openkbp64").published:
+        assert f"| {item.label}; {item.source} | {item.psnr:.2f} | {item.ssim:.3f} |" in block

@@ -1,0 +1,284 @@
+"""The parts of the benchmark with known answers: tests of difference, distances, latents, tables, memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from clsdm.errors import InputError
+from clsdm_trainer.benchmark.distribution import detail, sliced_wasserstein
+from clsdm_trainer.benchmark.latents import _affinities, agreement, figure, tsne
+from clsdm_trainer.benchmark.report import spread
+from clsdm_trainer.benchmark.statistics import holm, paired
+from clsdm_trainer.benchmark.table import (
+    OURS_IN_THREE,
+    TableSpec,
+    budget_of,
+    config_of,
+    load_table,
+    samples_of,
+    table_names,
+)
+from clsdm_trainer.config import changed, load_config
+from clsdm_trainer.memory import peak_memory
+
+# Differences ----------------------------------------------------------------------------------------------------------
+
+
+def test_holm_gives_the_figures_of_a_hand_calculation() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_paired_difference_is_scipys_wilcoxon_by_case_id_in_any_order() -> None:
+    random = np.random.default_rng(0)
+    reference = {f"p{index}": value for index, value in enumerate(random.normal(20.0, 3.0, 16))}
+    method = {case: value + 1.0 + random.normal(0.0, 0.4) for case, value in reversed(reference.items())}
+    test = paired(method, reference)
+    expected = stats.wilcoxon([method[case] - reference[case] for case in reference])
+    assert test.p == pytest.approx(expected.pvalue)
+    assert test.difference.mean == pytest.approx(np.mean([method[case] - reference[case] for case in reference]))
+    assert 0.5 < test.difference.low < test.difference.high < 1.5
+
+
+def test_a_method_against_itself_is_no_different_and_other_cases_are_refused() -> None:
+    same = {"a": 1.0, "b": 2.0}
+    assert paired(same, same).p == 1.0
+    with pytest.raises(ValueError, match="cases differ"):
+        paired(same, {"a": 1.0, "c": 2.0})
+
+
+# Distribution ---------------------------------------------------------------------------------------------------------
+
+
+def textured(random: np.random.Generator, noise_hu: float = 60.0) -> np.ndarray:
+    """A body of coarse blocks with fine texture, different each time."""
+    hu = np.full((24, 24, 24), -1000.0)
+    blocks = random.uniform(-100.0, 300.0, (4, 4, 4)).repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    hu[4:20, 4:20, 4:20] = blocks + random.normal(0.0, noise_hu, (16, 16, 16))
+    return hu
+
+
+def blurred(hu: np.ndarray) -> np.ndarray:
+    volume = torch.from_numpy(hu)[None, None]
+    smooth = torch.nn.functional.avg_pool3d(volume, 3, stride=1, padding=1, count_include_pad=False)
+    return smooth[0, 0].numpy()
+
+
+def test_the_same_volumes_have_no_distance_and_a_shift_has_its_own_size() -> None:
+    truths = [textured(np.random.default_rng(seed)) for seed in range(3)]
+    same = sliced_wasserstein(truths, truths)
+    assert (same.patches_hu, same.detail_hu) == (0.0, 0.0)
+    shifted = sliced_wasserstein([truth + 20.0 for truth in truths], truths)
+    # A shift by 20 HU moves each patch by 20·√343 along (1, ..., 1); its mean projection on a random direction is √(2/π).
+    assert shifted.patches_hu == pytest.approx(20.0 * np.sqrt(2.0 / np.pi), rel=0.15)
+    assert shifted.detail_hu == pytest.approx(0.0, abs=1e-3)
+
+
+def test_other_patients_are_nearer_than_blur_in_detail_though_blur_is_nearer_in_error() -> None:
+    truths = [textured(np.random.default_rng(seed)) for seed in range(4)]
+    others = [textured(np.random.default_rng(seed)) for seed in range(4, 8)]
+    smooth = [blurred(truth) for truth in truths]
+    errors = [np.mean([(a - b) ** 2 for a, b in zip(group, truths, strict=True)]) for group in (smooth, others)]
+    assert errors[0] < errors[1]
+    assert sliced_wasserstein(others, truths).detail_hu < 0.5 * sliced_wasserstein(smooth, truths).detail_hu
+
+
+def test_detail_has_no_mean_in_any_block_and_keeps_what_is_finer() -> None:
+    volume = torch.rand(6, 6, 6)
+    fine = detail(volume)
+    assert float(torch.nn.functional.avg_pool3d(fine[None, None], 2).abs().max()) < 1e-6
+    torch.testing.assert_close(detail(fine), fine)
+
+
+# Latents --------------------------------------------------------------------------------------------------------------
+
+
+def latents(seed: int, count: int = 6) -> torch.Tensor:
+    return torch.randn(count, 8, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def test_equal_latents_find_each_other_and_independent_ones_do_not() -> None:
+    own = agreement(latents(0), latents(0))
+    assert own.cosine == pytest.approx(1.0, abs=1e-5)
+    assert own.retrieval == own.retrieval_back == own.voxel_retrieval == 1.0
+    assert own.cosine_others == pytest.approx(-0.2, abs=0.02)  # vectors around their mean: -1 / (N - 1)
+    chance = agreement(latents(0, 64), latents(1, 64))
+    assert abs(chance.cosine) < 0.05
+    assert chance.retrieval < 0.1
+    assert chance.voxel_retrieval < 0.1
+
+
+def test_what_all_patients_share_does_not_count_as_agreement() -> None:
+    shared = 10.0 * torch.ones(1, 8, 4, 4, 4)
+    assert abs(agreement(latents(0, 64) + shared, latents(1, 64) + shared).cosine) < 0.05
+
+
+def test_swapped_patients_are_not_retrieved() -> None:
+    assert agreement(latents(0).roll(1, 0), latents(0)).retrieval == 0.0
+
+
+def test_tsne_keeps_clusters_together_and_is_deterministic() -> None:
+    random = np.random.default_rng(0)
+    points = np.concatenate([random.normal(centre, 0.3, (8, 10)) for centre in (-2.0, 0.0, 2.0)])
+    plane = tsne(points, perplexity=5.0)
+    distances = np.square(plane[:, None] - plane[None]).sum(-1)
+    np.fill_diagonal(distances, np.inf)
+    assert (distances.argmin(1) // 8 == np.arange(24) // 8).all()
+    assert np.array_equal(plane, tsne(points, perplexity=5.0))
+
+
+def test_each_point_has_the_neighbours_that_the_perplexity_says() -> None:
+    points = np.random.default_rng(1).normal(size=(30, 5))
+    p = _affinities(points, 6.0)
+    assert p.sum() == pytest.approx(1.0)
+    assert np.allclose(p, p.T)
+
+
+def test_the_figure_shows_every_patient_inside_its_frame() -> None:
+    picture = figure(np.array([[0.0, 0.0], [1.0, 3.0]]), np.array([[0.5, 1.0], [-1.0, 2.0]]), "latents")
+    red, blue = (picture == (200, 40, 40)).all(-1), (picture == (40, 80, 200)).all(-1)
+    assert red.sum() > 2 * 30
+    assert blue.sum() > 2 * 30
+    assert not red[:40].any()
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(name: str) -> None:
+    table = load_table(name)
+    budget = budget_of(table, None)
+    for run in table.runs:
+        config, stages = config_of(table, run, budget), table.stages(run)
+        seen = sum(samples_of(config, stage) for stage in stages)
+        whole = stages if not set(stages) < set(OURS_IN_THREE) else OURS_IN_THREE
+        if set(whole) == set(stages):
+            assert seen == pytest.approx(budget, rel=0.01), run
+        else:  # a part of the three stages: as many as it has in the whole
+            assert seen < budget
+            assert config.alignment.steps == config_of(table, "ours", budget).alignment.steps
+        for stage in stages:
+            assert getattr(config, stage).optimiser.warmup_steps <= max(1, getattr(config, stage).steps)
+
+
+def test_the_shipped_tables_are_the_three_protocols() -> None:
+    assert table_names() == ["ctspine128", "lidc128", "openkbp64"]
+    lidc, spine = load_table("lidc128"), load_table("ctspine128")
+    assert spine.rows == lidc.rows
+    assert spine.sources != lidc.sources
+    assert load_config(lidc.preset).data.placement == "x2ct"
+
+
+def test_without_a_change_of_budget_ours_is_the_shipped_recipe_to_the_letter() -> None:
+    table = load_table("openkbp64")
+    assert config_of(table, "ours", budget_of(table, None)) == load_config("openkbp64")
+
+
+def test_the_tables_have_every_row_that_the_method_asks_for() -> None:
+    rows = load_table("openkbp64").rows
+    products = {(row.run, row.product, row.steps, row.angles_deg) for row in rows.values()}
+    for expected in [
+        ("ours", "mean", None, None), ("ours", "sample", None, None), ("ours", "ensemble", None, None),
+        ("ours", "sample", 50, None), ("ours", "sample", 10, None), ("ours", "sample", 4, None),
+        ("ours", "mean", None, (0.0,)), ("ours", "mean", None, (90.0,)), ("ours", "mean", None, (0.0, 45.0, 90.0, 135.0)),
+        ("published", "sample", None, None), ("x2ct-cnn", "voxels", None, None), ("x2ct-gan", "voxels", None, None),
+        ("inrr3ct", "voxels", None, None), ("ldm", "sample", None, None), ("autoregressive", "sample", None, None),
+        ("contrastive", "sample", None, None), ("unaligned", "sample", None, None), ("parallel", "mean", None, None),
+    ]:  # fmt: skip
+        assert expected in products
+    methods = {row.method for row in rows.values()}
+    assert {
+        "fdk",
+        "sart",
+        "sirt",
+        "cgls",
+        "tv",
+        "population-mean",
+        "nearest-patient",
+        "round-trip",
+        "shuffled",
+    } <= methods
+
+
+def test_the_ablations_change_what_their_names_say_and_nothing_else() -> None:
+    table = load_table("openkbp64")
+    budget = budget_of(table, None)
+    ours, autoregressive, parallel = (config_of(table, name, budget) for name in ("ours", "autoregressive", "parallel"))
+    assert autoregressive == changed(ours, {"alignment": {"contrast_weight": 0.0}})
+    exact = config_of(table, "geometry-exact", budget)
+    assert parallel == changed(exact, {"model": {"condition": {"lift": "parallel"}}})
+    contrastive = config_of(table, "contrastive", budget).alignment
+    assert (contrastive.voxel_weight, contrastive.consistency_weight) == (0.0, 0.0)
+    assert contrastive.contrast_weight == ours.alignment.contrast_weight > 0.0
+    unaligned = config_of(table, "unaligned", budget).alignment
+    assert (unaligned.contrast_weight, unaligned.voxel_weight, unaligned.steps) == (0.0, 0.0, 1)
+    published = config_of(table, "published", budget)
+    assert (published.alignment.contrast, published.alignment.voxel_loss) == ("published", "l1")
+    assert published.model.condition.lift == "parallel"
+    assert published.model.latent_size == 16
+    assert published.model.process.steps == 50
+
+
+def test_parallel_lifts_and_baselines_see_images_that_span_the_cube() -> None:
+    for name in table_names():
+        table = load_table(name)
+        for run in table.runs:
+            model = config_of(table, run, budget_of(table, None)).model
+            if "baseline" in table.stages(run) or model.condition.lift == "parallel":
+                assert model.detector.field_mm == model.grid.cube_mm, (name, run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runs": {"a": {"like": "b"}}}, "no run"),
+        ({"runs": {"a": {"share": {"autoencoder": "b"}}}}, "no run"),
+        ({"runs": {"a": {"stages": ["distillation"]}}}, "none of the stages"),
+        ({"rows": {"r": {"label": "r", "group": "ours", "run": "b"}}}, "no run"),
+        ({"rows": {"r": {"label": "r", "group": "classical", "method": "magic"}}}, "none of"),
+        ({"rows": {"r": {"label": "r", "group": "sanity", "method": "shuffled"}}}, "needs a run"),
+        ({"rows": {"r": {"label": "r", "group": "theirs", "run": "a"}}}, "group"),
+        ({"claims": [{"row": "r", "than": "s", "figure": "f", "text": "t"}]}, "no row"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_table_that_does_not_hold_together_is_refused(change: dict, message: str) -> None:
+    base = {"preset": "openkbp64", "runs": {"a": {}}, "rows": {"r": {"label": "r", "group": "ours", "run": "a"}}}
+    TableSpec.model_validate(base)
+    with pytest.raises(ValueError, match=message):
+        TableSpec.model_validate({**base, **change})
+
+
+def test_an_unknown_table_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="openkbp64"):
+        load_table("nothing")
+
+
+def test_a_change_that_does_not_belong_is_named() -> None:
+    with pytest.raises(InputError, match=r"alignment\.bogus"):
+        changed(load_config("openkbp64"), {"alignment": {"bogus": 1}})
+
+
+def test_weights_of_presets_are_replaced_and_not_mixed() -> None:
+    config = changed(load_config("openkbp64"), {"augment": {"presets": {"x2ct": 1.0}}})
+    assert config.augment.presets == {"x2ct": 1.0}
+
+
+# Memory, pictures -----------------------------------------------------------------------------------------------------
+
+
+def test_peak_memory_sees_what_is_gone_when_the_work_is_done() -> None:
+    with peak_memory(torch.device("cpu")) as peak:
+        np.ones(16 * 2**20)  # 128 MiB
+    if peak.mib is None:
+        pytest.skip("this system does not tell its peak memory")
+    assert 100.0 < peak.mib < 200.0
+
+
+def test_the_pictured_patients_are_spread_and_do_not_depend_on_any_figure() -> None:
+    assert spread(16, 3) == [2, 8, 13]
+    assert spread(2, 3) == [0, 1]
