@@ -22,6 +22,7 @@ from tiny import (
     train,
 )
 
+from clsdm.bundle import patient_mark
 from clsdm.errors import InputError
 from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
@@ -38,6 +39,7 @@ from clsdm_trainer.recipe import (
     load_stage,
     measure_latents,
     open_run,
+    trained_patients,
     train_stage,
 )
 
@@ -177,6 +179,15 @@ def test_a_run_saves_its_recipe_and_environment_and_refuses_another_recipe(tmp_p
     assert {"python", "git_revision", "platform"} <= environment.keys()
     with pytest.raises(InputError, match="another configuration"):
         open_run(tmp_path / "run", tiny_config(seed=1))
+
+
+def test_a_new_run_names_the_patients_that_training_can_see_and_no_other(tmp_path):
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "store"))
+    seen = {patient_mark(f"patient-{name}") for name, split in SPLIT_OF.items() if split != "test"}
+    assert set(trained_patients(tmp_path / "run")) == seen
+    open_run(tmp_path / "bare", tiny_config())
+    with pytest.raises(InputError, match=r"patients\.json"):
+        trained_patients(tmp_path / "bare")
 
 
 def test_the_stored_volumes_are_not_written_to(run, store):

@@ -172,7 +172,7 @@ def _train(options: argparse.Namespace) -> int:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
     started = time.monotonic()
-    open_run(options.folder, config)
+    open_run(options.folder, config, store)
     for name in options.stages:
         left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
         fabric = Fabric(

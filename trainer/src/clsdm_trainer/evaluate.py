@@ -37,6 +37,9 @@ from clsdm_trainer.memory import peak_memory
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 
+HELD_OUT_DEG = (45.0, 135.0)
+"""Views that no method gets to see and every volume is projected in."""
+
 HEADLINE = ("psnr_3d_db", "psnr_body_db", "ssim_3d", "mae_hu", "mae_body_hu")
 
 
@@ -69,9 +72,10 @@ def load_patients(
     report: Report = silent,
     held_out_deg: Sequence[float] = (),
 ) -> list[Patient]:
-    """The cases of a split with X-rays projected from their canonical cubes."""
+    """The cases of a split with X-rays projected from their canonical cubes; input views are never held out."""
     cases = store.cases(split)
     machine = preset(geometry)
+    held_out_deg = [angle for angle in held_out_deg if angle not in angles_deg]
     patients = []
     for done, case in enumerate(cases, 1):
         truth = canonical(store, case)
@@ -205,6 +209,7 @@ def evaluate(
     samples: int = 8,
     device: str = "auto",
     sanity: bool = True,
+    held_out_deg: Sequence[float] = HELD_OUT_DEG,
     report: Report = silent,
 ) -> list[Outcome]:
     """Judge a bundle on a split: its three products and, with ``sanity``, the rows no table is complete without.
@@ -215,7 +220,7 @@ def evaluate(
     check_unseen(bundle, store, split)
     if store.grid != bundle.manifest.model.grid:
         raise InputError(f"{store.folder}: holds {store.grid}, the bundle works on {bundle.manifest.model.grid}")
-    patients = load_patients(store, split, geometry, angles_deg, report)
+    patients = load_patients(store, split, geometry, angles_deg, report, held_out_deg)
     model = bundle.model(choose_device(device))
     mean = bundle_method(bundle, model, "mean", 0, samples, device)
     runs: list[tuple[str, Callable[[], Iterator[Outcome]]]] = [("mean", partial(judge, "mean", mean, patients))]

@@ -1,6 +1,6 @@
 """From a store to three trained stages: build the model, hand each stage what the earlier ones learned, run the loop.
 
-Layout of a run: ``config.yaml``, ``environment.json``, and a folder per stage with ``checkpoint.safetensors``,
+Layout of a run: ``config.yaml``, ``environment.json``, ``patients.json`` (the training manifest), and a folder per stage with ``checkpoint.safetensors``,
 ``best.safetensors`` (averaged weights, selected on the validation patients) and ``log.jsonl``.
 """
 
@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from clsdm.bundle import patient_mark
 from clsdm.errors import InputError
 from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
@@ -29,10 +30,11 @@ from clsdm_trainer.baselines.stages import ALL_STAGES
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
-from clsdm_trainer.data.store import Store
+from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.loop import BEST, Runner
 
 CONFIG, ENVIRONMENT, LATENTS = "config.yaml", "environment.json", "latents.safetensors"
+PATIENTS = "patients.json"
 
 PARTS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("autoencoder",),
@@ -64,8 +66,10 @@ def check_store(store: Store, config: RunConfig) -> None:
             raise InputError(f"{store.folder}: no case in split {split!r}")
 
 
-def open_run(folder: Path, config: RunConfig) -> None:
+def open_run(folder: Path, config: RunConfig, store: Store | None = None) -> None:
     """Create the run's folder, or check that it holds a run of the same recipe.
+
+    A new folder gets a training manifest: the marks of the store's patients that training can see.
 
     Raises:
         InputError: the folder holds a run with another configuration.
@@ -77,7 +81,26 @@ def open_run(folder: Path, config: RunConfig) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ENVIRONMENT).write_text(json.dumps(environment(), indent=1), encoding="utf-8")
+    if store is not None:
+        write_json(folder / PATIENTS, seen_patients(store))
     save_config(config, path)
+
+
+def seen_patients(store: Store) -> list[str]:
+    """Marks of the patients that training and selection can see."""
+    return sorted({patient_mark(case.patient) for case in store.cases() if case.split != "test"})
+
+
+def trained_patients(folder: Path) -> list[str]:
+    """The training manifest of a run.
+
+    Raises:
+        InputError: not there, so that nobody can tell whether a test patient was trained on.
+    """
+    try:
+        return list(json.loads((folder / PATIENTS).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / PATIENTS}: cannot be read ({error}); expected the marks of patients") from None
 
 
 def environment() -> dict[str, Any]:
@@ -172,7 +195,8 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
         model.autoencoder.start_from_blocks(*block_statistics(store, config.model.autoencoder.factor))
     stage = ALL_STAGES[name](model, config)
     data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
-    validation = fixed_batches(store, config.model, "val", 2, fabric.device)
+    geometry = max(config.augment.presets, key=config.augment.presets.__getitem__)  # what it is trained for most
+    validation = fixed_batches(store, config.model, "val", 2, fabric.device, geometry)
     return Runner(fabric, stage, data, validation, folder / name, report)
 
 

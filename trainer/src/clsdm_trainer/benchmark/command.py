@@ -179,7 +179,7 @@ def measure_alignments(
         run = open_trained(table, name, budget, evaluation.out)
         if run.finished("alignment"):
             found[name] = _measured(run, evaluation)
-    return found
+    return {name: spaces for name, spaces in found.items() if spaces}
 
 
 def _measured(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float]]:

@@ -317,7 +317,7 @@ def _angles(angles_deg: Sequence[float]) -> str:
 
 
 def write_pictures(table: TableSpec, results: Mapping[str, RowResult], patients: Sequence[Patient], path: Path) -> None:
-    """The same patients for every method: the coronal plane of each, the truth first."""
+    """The same patients for every method: a coronal and an axial plane of each, the truth first."""
     chosen = spread(len(patients), table.pictures)
     places = {index: centre_index(body_mask(patients[index].truth.hu)) for index in chosen}
     spacing_mm = patients[0].truth.spacing_mm
@@ -330,8 +330,8 @@ def write_pictures(table: TableSpec, results: Mapping[str, RowResult], patients:
         return Row(title, tuple(tiles))
 
     rows = [row("CT", {index: patients[index].truth.hu for index in chosen})]
-    for _, names in _grouped(table, results):
-        for name in names:
+    for name in (name for _, names in _grouped(table, results) for name in names):
+        if table.rows[name].group != "ablation":
             volumes = results[name].volumes()
             rows.append(row(table.rows[name].label, {index: volumes[index] for index in chosen}))
     picture = sheet(rows)[::2, ::2]

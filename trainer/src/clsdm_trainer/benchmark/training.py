@@ -12,19 +12,16 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from clsdm.bundle import patient_mark
 from clsdm.errors import InputError
 from clsdm.model import CLSDM
 from clsdm_trainer.baselines.stages import make_network
 from clsdm_trainer.benchmark.table import TableSpec, config_of, samples_of
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
-from clsdm_trainer.data.store import Store, sha256_of, write_json
+from clsdm_trainer.data.store import Store, sha256_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
-from clsdm_trainer.recipe import ENVIRONMENT, LATENTS, open_run, train_stage
+from clsdm_trainer.recipe import ENVIRONMENT, LATENTS, open_run, seen_patients, train_stage, trained_patients
 from clsdm_trainer.reporting import training_report
-
-PATIENTS = "patients.json"
 
 
 @dataclass(frozen=True)
@@ -63,17 +60,8 @@ class Trained:
         return sha256_of(*(self.folder / stage / BEST for stage in self.stages))
 
     def patients(self) -> list[str]:
-        """Marks of the patients that it was trained or selected on.
-
-        Raises:
-            InputError: not written, so nobody could tell whether a test patient was among them.
-        """
-        try:
-            return list(json.loads((self.folder / PATIENTS).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.folder / PATIENTS}: cannot be read ({error}); expected marks of patients"
-            ) from None
+        """Its training manifest."""
+        return trained_patients(self.folder)
 
     def cost(self) -> dict[str, Any]:
         """Samples and minutes of its training, stages taken from other runs included, and the machine."""
@@ -122,8 +110,8 @@ def train_missing(
     """
     for name in names:
         run = open_trained(table, name, budget, out)
-        open_run(run.folder, run.config)
-        note_patients(run.folder, store)
+        open_run(run.folder, run.config, store)
+        check_patients(run.folder, store)
         for stage in run.stages:
             if run.finished(stage):
                 continue
@@ -165,18 +153,14 @@ def take_stage(source: Trained, run: Trained, stage: str) -> None:
         shutil.copyfile(source.folder / stage / name, run.folder / stage / name)
 
 
-def note_patients(folder: Path, store: Store) -> None:
-    """Write the marks of all patients that training can see, or check that they are the ones written before.
+def check_patients(folder: Path, store: Store) -> None:
+    """Refuse to go on with a run that was begun with other patients.
 
     Raises:
-        InputError: the run was begun with other patients.
+        InputError: they differ, or the run has no training manifest.
     """
-    marks = sorted({patient_mark(case.patient) for case in store.cases() if case.split != "test"})
-    path = folder / PATIENTS
-    if not path.exists():
-        write_json(path, marks)
-    elif json.loads(path.read_text(encoding="utf-8")) != marks:
-        raise InputError(f"{path}: this run was begun with other patients than those of {store.folder}")
+    if trained_patients(folder) != seen_patients(store):
+        raise InputError(f"{folder}: this run was begun with other patients than those of {store.folder}")
 
 
 def parameters_of(run: Trained, product: str) -> int:
