@@ -21,8 +21,8 @@ from clsdm.reconstruct import Options, reconstruct
 from clsdm.volume import CTVolume
 from clsdm_trainer.baselines.reconstructors import Latent, load_latent
 from clsdm_trainer.benchmark.command import fitting_source
+from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
-from clsdm_trainer.benchmark.report import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.rows import RowResult, read_row
 from clsdm_trainer.benchmark.table import Claim, load_table
 from clsdm_trainer.cli import main

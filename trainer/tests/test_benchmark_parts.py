@@ -10,15 +10,13 @@ from scipy import stats
 from clsdm.errors import InputError
 from clsdm_trainer.benchmark.distribution import detail, sliced_wasserstein
 from clsdm_trainer.benchmark.latents import _affinities, agreement, figure, tsne
-from clsdm_trainer.benchmark.report import spread
+from clsdm_trainer.benchmark.pictures import spread
+from clsdm_trainer.benchmark.resolve import budget_of, config_of, samples_of
 from clsdm_trainer.benchmark.statistics import holm, paired
 from clsdm_trainer.benchmark.table import (
     OURS_IN_THREE,
     TableSpec,
-    budget_of,
-    config_of,
     load_table,
-    samples_of,
     table_names,
 )
 from clsdm_trainer.config import changed, load_config
@@ -54,11 +52,9 @@ def test_a_method_against_itself_is_no_different_and_other_cases_are_refused() -
 
 
 def textured(random: np.random.Generator, noise_hu: float = 60.0) -> np.ndarray:
-    """A body of coarse blocks with fine texture, different each time."""
-    hu = np.full((24, 24, 24), -1000.0)
-    blocks = random.uniform(-100.0, 300.0, (4, 4, 4)).repeat(4, 0).repeat(4, 1).repeat(4, 2)
-    hu[4:20, 4:20, 4:20] = blocks + random.normal(0.0, noise_hu, (16, 16, 16))
-    return hu
+    """Coarse blocks with fine texture, different each time."""
+    blocks = random.uniform(-100.0, 300.0, (3, 3, 3)).repeat(8, 0).repeat(8, 1).repeat(8, 2)
+    return blocks + random.normal(0.0, noise_hu, blocks.shape)
 
 
 def blurred(hu: np.ndarray) -> np.ndarray:
@@ -161,8 +157,8 @@ def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(na
         else:  # a part of the three stages: as many as it has in the whole
             assert seen < budget
             assert config.alignment.steps == config_of(table, "ours", budget).alignment.steps
-        for stage in stages:
-            assert getattr(config, stage).optimiser.warmup_steps <= max(1, getattr(config, stage).steps)
+        for stage in set(stages) - set(table.run(run).steps):
+            assert getattr(config, stage).optimiser.warmup_steps < getattr(config, stage).steps
 
 
 def test_the_shipped_tables_are_the_three_protocols() -> None:

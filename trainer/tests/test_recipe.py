@@ -39,8 +39,8 @@ from clsdm_trainer.recipe import (
     load_stage,
     measure_latents,
     open_run,
-    trained_patients,
     train_stage,
+    trained_patients,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,7 +1,8 @@
 """From a store to three trained stages: build the model, hand each stage what the earlier ones learned, run the loop.
 
-Layout of a run: ``config.yaml``, ``environment.json``, ``patients.json`` (the training manifest), and a folder per stage with ``checkpoint.safetensors``,
-``best.safetensors`` (averaged weights, selected on the validation patients) and ``log.jsonl``.
+Layout of a run: ``config.yaml``, ``environment.json``, ``patients.json`` (the training manifest), and a folder per
+stage with ``checkpoint.safetensors``, ``best.safetensors`` (averaged weights, selected on the validation patients) and
+``log.jsonl``.
 """
 
 from __future__ import annotations

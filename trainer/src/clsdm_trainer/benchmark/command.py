@@ -17,17 +17,20 @@ from clsdm.reconstruct import choose_device
 from clsdm.volume import write_atomically
 from clsdm_trainer.baselines.reconstructors import load_latent
 from clsdm_trainer.benchmark import latents
+from clsdm_trainer.benchmark.figures import write_cases
+from clsdm_trainer.benchmark.pictures import write_pictures
 from clsdm_trainer.benchmark.readme import write_readme
-from clsdm_trainer.benchmark.report import results_page, write_cases, write_page, write_pictures
+from clsdm_trainer.benchmark.report import results_page
+from clsdm_trainer.benchmark.resolve import budget_of, samples_of
 from clsdm_trainer.benchmark.rows import Evaluation, RowResult, read_row
-from clsdm_trainer.benchmark.table import RowSpec, TableSpec, budget_of, samples_of
+from clsdm_trainer.benchmark.table import RowSpec, TableSpec
 from clsdm_trainer.benchmark.training import Trained, open_trained, train_missing
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import load_config
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST, Store, write_json
+from clsdm_trainer.data.store import MANIFEST, Store, write_json, write_text
 from clsdm_trainer.loop import BEST
 from clsdm_trainer.stages import AlignmentStage
 
@@ -155,7 +158,7 @@ def write_report(request: Request, evaluation: Evaluation, budget: int) -> None:
     page = results_page(
         table, results, command=request.command, budget=budget, alignments=alignments, patients=len(patients)
     )
-    write_page(page, out / RESULTS)
+    write_text(out / RESULTS, page)
     write_cases(results, out / "cases.csv")
     write_pictures(table, results, patients, out / "pictures.png")
     if request.publish is not None:

@@ -5,24 +5,23 @@ A row that is not there yet is named as missing, and a claim that does not hold 
 
 from __future__ import annotations
 
-import csv
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clsdm.metrics import Summary, summarise
-from clsdm.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet, write_png
-from clsdm.volume import body_mask, write_atomically
+from clsdm_trainer.benchmark.figures import (
+    RANKED,
+    best_baseline,
+    by_case,
+    distance_of,
+    interval,
+    judge_claim,
+    summary_of,
+)
 from clsdm_trainer.benchmark.rows import RowResult
-from clsdm_trainer.benchmark.statistics import Paired, holm, paired
-from clsdm_trainer.benchmark.table import BEST_BASELINE, Claim, TableSpec
-from clsdm_trainer.data.store import write_text
-from clsdm_trainer.evaluate import Patient
+from clsdm_trainer.benchmark.statistics import holm, paired
+from clsdm_trainer.benchmark.table import TableSpec
 
 HEADINGS = {
     "ours": "Ours",
@@ -32,7 +31,6 @@ HEADINGS = {
     "ablation": "Ablations",
     "sanity": "Sanity",
 }
-RANKED = "honest.psnr_3d_db"
 SIGNIFICANT = 0.05
 
 
@@ -61,34 +59,6 @@ REGIONS = (
     Column("x2ct.psnr_3d_db", "x2ct PSNR 3-D dB", 2),
     Column("x2ct.ssim_slices", "x2ct SSIM slices", 3),
 )
-
-
-def by_case(result: RowResult, key: str) -> dict[str, float]:
-    """A figure of each patient, averaged over seeds first; patients where it is undefined are left out."""
-    if key in ("swd.patches_hu", "swd.detail_hu"):
-        raise KeyError(f"{key} is a figure of a whole set of patients")
-    cases: dict[str, list[float]] = {}
-    for outcome in result.outcomes:
-        if outcome.figures.get(key) is not None:
-            cases.setdefault(outcome.case, []).append(outcome.figures[key])
-    return {case: statistics.mean(values) for case, values in cases.items()}
-
-
-def summary_of(result: RowResult, key: str) -> Summary | None:
-    """Mean over patients with its interval, or None where it is undefined."""
-    cases = by_case(result, key)
-    return summarise([cases[case] for case in sorted(cases)]) if cases else None
-
-
-def distance_of(result: RowResult, key: str) -> float:
-    """A sliced Wasserstein distance, averaged over seeds."""
-    return statistics.mean(distance[key] for distance in result.distances)
-
-
-def best_baseline(table: TableSpec, results: Mapping[str, RowResult]) -> str | None:
-    """The learned or classical baseline with the highest mean PSNR."""
-    candidates = [n for n in results if table.rows[n].group in ("baseline", "classical")]
-    return max(candidates, key=lambda n: statistics.mean(by_case(results[n], RANKED).values()), default=None)
 
 
 def results_page(
@@ -169,7 +139,8 @@ def _missing(table: TableSpec, results: Mapping[str, RowResult]) -> list[str]:
     return [f"Not there yet: {', '.join(f'`{name}`' for name in names)}.", ""] if names else []
 
 
-def _grouped(table: TableSpec, results: Mapping[str, RowResult]) -> list[tuple[str, list[str]]]:
+def grouped(table: TableSpec, results: Mapping[str, RowResult]) -> list[tuple[str, list[str]]]:
+    """The rows that are there under the headings of their groups, in the table's order."""
     groups = []
     for group, heading in HEADINGS.items():
         names = [name for name in table.rows if name in results and table.rows[name].group == group]
@@ -181,7 +152,7 @@ def _grouped(table: TableSpec, results: Mapping[str, RowResult]) -> list[tuple[s
 def _lines(table: TableSpec, results: Mapping[str, RowResult], heads: Sequence[str], cells: Any) -> str:  # noqa: ANN401
     """A Markdown table with one line for each row, under the headings of the groups."""
     lines = ["| " + " | ".join(("method", *heads)) + " |", "|" + "---|" * (len(heads) + 1)]
-    for heading, names in _grouped(table, results):
+    for heading, names in grouped(table, results):
         lines.append(f"| **{heading}** |" + " |" * len(heads))
         lines += [f"| {table.rows[name].label} | " + " | ".join(cells(name)) + " |" for name in names]
     return "\n".join(lines) + "\n"
@@ -192,13 +163,6 @@ def _table(table: TableSpec, results: Mapping[str, RowResult], columns: Sequence
         return [interval(summary_of(results[name], column.key), column.digits) for column in columns]
 
     return _lines(table, results, [column.head for column in columns], cells)
-
-
-def interval(summary: Summary | None, digits: int) -> str:
-    """``mean [low, high]``."""
-    if summary is None:
-        return "-"
-    return f"{summary.mean:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
 
 
 def _distances(table: TableSpec, results: Mapping[str, RowResult]) -> str:
@@ -247,29 +211,6 @@ def _claims(table: TableSpec, results: Mapping[str, RowResult]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What was found of a claim."""
-
-    large_enough: bool
-    found: str
-    test: Paired | None
-
-
-def judge_claim(claim: Claim, table: TableSpec, results: Mapping[str, RowResult]) -> Verdict | None:
-    """Whether the difference is as large as claimed; None where a row is missing."""
-    other = best_baseline(table, results) if claim.than == BEST_BASELINE else claim.than
-    if other is None or other not in results or claim.row not in results:
-        return None
-    sign = -1.0 if claim.lower_is_better else 1.0
-    name = claim.figure.removeprefix("swd.")
-    if name != claim.figure:
-        a, b = (distance_of(results[row], name) for row in (claim.row, other))
-        return Verdict(sign * (a - b) > claim.margin, f"{a:.1f} against {b:.1f} HU", None)
-    test = paired(by_case(results[claim.row], claim.figure), by_case(results[other], claim.figure))
-    return Verdict(sign * test.difference.mean >= claim.margin, interval(test.difference, 2), test)
-
-
 def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     if not alignments:
         return "Not measured yet.\n"
@@ -314,52 +255,3 @@ def _notes(table: TableSpec, results: Mapping[str, RowResult]) -> list[str]:
 
 def _angles(angles_deg: Sequence[float]) -> str:
     return ", ".join(f"{angle:g}°" for angle in angles_deg)
-
-
-def write_pictures(table: TableSpec, results: Mapping[str, RowResult], patients: Sequence[Patient], path: Path) -> None:
-    """The same patients for every method: a coronal and an axial plane of each, the truth first."""
-    chosen = spread(len(patients), table.pictures)
-    places = {index: centre_index(body_mask(patients[index].truth.hu)) for index in chosen}
-    spacing_mm = patients[0].truth.spacing_mm
-
-    def row(title: str, volumes: Mapping[int, np.ndarray]) -> Row:
-        tiles = []
-        for index in chosen:
-            axial, coronal, _ = plane_tiles(volumes[index].astype(np.float32), spacing_mm, places[index], HU_PAINTER)
-            tiles += [Tile(f"{patients[index].case.id} {tile.caption}", tile.rgb) for tile in (coronal, axial)]
-        return Row(title, tuple(tiles))
-
-    rows = [row("CT", {index: patients[index].truth.hu for index in chosen})]
-    for name in (name for _, names in _grouped(table, results) for name in names):
-        if table.rows[name].group != "ablation":
-            volumes = results[name].volumes()
-            rows.append(row(table.rows[name].label, {index: volumes[index] for index in chosen}))
-    picture = sheet(rows)[::2, ::2]
-    write_atomically(path, lambda name: write_png(picture, name))
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` positions evenly over ``count``, fixed before anything is looked at."""
-    wanted = min(count, wanted)
-    return [math.floor((index + 0.5) * count / wanted) for index in range(wanted)]
-
-
-def write_cases(results: Mapping[str, RowResult], path: Path) -> None:
-    """Every patient's figures, one line for each row, patient and seed."""
-    keys = list(dict.fromkeys(key for r in results.values() for o in r.outcomes for key in o.figures))
-
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["row", "case", "seed", "seconds", *keys])
-            for row, result in results.items():
-                for outcome in result.outcomes:
-                    figures = [outcome.figures.get(key) for key in keys]
-                    writer.writerow([row, outcome.case, outcome.seed, f"{outcome.seconds:.3f}", *figures])
-
-    write_atomically(path, write)
-
-
-def write_page(text: str, path: Path) -> None:
-    """The page, whole or not at all."""
-    write_text(path, text)

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from clsdm.errors import InputError
 from clsdm_trainer.baselines.classical import METHODS
 from clsdm_trainer.baselines.stages import ALL_STAGES
-from clsdm_trainer.config import Frozen, RunConfig, changed, load_config, merged
+from clsdm_trainer.config import Frozen, merged
 
 Group = Literal["ours", "published", "baseline", "classical", "sanity", "ablation"]
 SANITY = ("population-mean", "nearest-patient", "round-trip", "shuffled")
@@ -231,49 +231,3 @@ def _read(name_or_file: str) -> dict[str, Any]:
         raise InputError(f"benchmark {name_or_file}: expected a table of fields, found {type(table).__name__}")
     base = table.pop("like", None)
     return table if base is None else merged(_read(base), table)
-
-
-def samples_of(config: RunConfig, stage: str) -> int:
-    """Training samples that a stage of a recipe sees."""
-    section = getattr(config, stage)
-    return section.steps * section.batch * section.accumulate
-
-
-def budget_of(table: TableSpec, budget: int | None) -> int:
-    """Training samples of every method: as asked for, as the table says, or those of its own recipe."""
-    own = load_config(table.preset)
-    return budget or table.budget or sum(samples_of(own, stage) for stage in OURS_IN_THREE)
-
-
-def config_of(table: TableSpec, name: str, budget: int) -> RunConfig:
-    """The resolved recipe of a run: its stages together see ``budget`` samples, in the proportions of its recipe.
-
-    A run that trains only some of the three stages sees the samples that those have in the whole. A run that takes a
-    stage from another takes it with the length it has there.
-
-    Raises:
-        InputError: a stage of the run has no section in its recipe, or a change does not fit.
-    """
-    spec, stages = table.run(name), table.stages(name)
-    config = changed(load_config(spec.preset or table.preset), spec.changes)
-    for stage in stages:
-        if getattr(config, stage) is None:
-            raise InputError(f"run {name!r}: stage {stage!r} has no section in its recipe")
-    taken = {stage: config_of(table, other, budget) for stage, other in spec.share.items()}
-    lengths = {stage: getattr(other, stage).model_dump(mode="json") for stage, other in taken.items()}
-    left = budget - sum(samples_of(other, stage) for stage, other in taken.items())
-    whole = (*stages, *(stage for stage in _rest(stages) if stage not in stages))
-    free = [stage for stage in whole if stage not in taken and stage not in spec.steps]
-    total = sum(samples_of(config, stage) for stage in free)
-    changes: dict[str, Any] = dict(lengths)
-    for stage in stages:
-        if stage in spec.steps:
-            changes[stage] = {"steps": spec.steps[stage]}
-        elif stage not in taken:
-            changes[stage] = {"steps": max(1, round(getattr(config, stage).steps * left / total))}
-    return changed(config, changes)
-
-
-def _rest(stages: tuple[str, ...]) -> tuple[str, ...]:
-    """The stages that belong to the same whole."""
-    return OURS_IN_THREE if set(stages) <= set(OURS_IN_THREE) else ()

@@ -15,7 +15,8 @@ from lightning_fabric import Fabric
 from clsdm.errors import InputError
 from clsdm.model import CLSDM
 from clsdm_trainer.baselines.stages import make_network
-from clsdm_trainer.benchmark.table import TableSpec, config_of, samples_of
+from clsdm_trainer.benchmark.resolve import config_of, samples_of
+from clsdm_trainer.benchmark.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store, sha256_of
