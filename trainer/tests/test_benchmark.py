@@ -23,8 +23,10 @@ from clsdm_trainer.baselines.reconstructors import Latent, load_latent
 from clsdm_trainer.benchmark.command import fitting_source
 from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
-from clsdm_trainer.benchmark.rows import RowResult, read_row
+from clsdm_trainer.benchmark.resolve import budget_of
+from clsdm_trainer.benchmark.rows import Evaluation, RowResult, read_row
 from clsdm_trainer.benchmark.table import Claim, load_table
+from clsdm_trainer.benchmark.training import open_trained
 from clsdm_trainer.cli import main
 from clsdm_trainer.config import save_config
 from clsdm_trainer.data.source import SourceConfig, scans_of
@@ -165,7 +167,11 @@ def test_a_run_that_knows_a_test_patient_is_not_judged(done: Path, capsys: pytes
     path.write_text(json.dumps(sorted([*json.loads(kept), patient_mark("patient-e")])), encoding="utf-8")
     try:
         assert main(command(done, "--only", "cnn")) == 2
-        assert "patients" in capsys.readouterr().err
+        assert "other patients" in capsys.readouterr().err
+        table = load_table(str(done / "table.yaml"))
+        run = open_trained(table, "cnn", budget_of(table, None), done / "out")
+        with pytest.raises(InputError, match=r"trained on 1 .*\(e"):
+            Evaluation(table, Store.open(done / "store"), done / "out", "cpu").judged("cnn", run)
     finally:
         path.write_text(kept, encoding="utf-8")
 

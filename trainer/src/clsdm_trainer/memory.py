@@ -50,5 +50,5 @@ def _resident(field: str) -> float | None:
     """A field of the process's status in MiB."""
     for line in _STATUS.read_text().splitlines():
         if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024.0
+            return int(line.split()[1]) / 2**10  # kB
     return None

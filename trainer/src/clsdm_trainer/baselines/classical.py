@@ -22,7 +22,7 @@ from torch import Tensor
 from clsdm.errors import InputError
 from clsdm.geometry import Cameras, voxel_axis
 from clsdm.intensity import attenuation_to_hu, hu_clamped
-from clsdm.nets.condition import lift_rays, look_up
+from clsdm.nets.condition import Rays, lift_rays, look_up
 from clsdm.projector import project
 from clsdm.view import View
 from clsdm.volume import CTVolume, Grid
@@ -101,7 +101,7 @@ class System:
         seen = look_up(shadow[:, :, None], where)[:, :, 0] > 0.0
         return (seen | ~on_panel).all(1, keepdim=True).float()
 
-    def rays(self):  # noqa: ANN201 - clsdm.nets.condition.Rays
+    def rays(self) -> Rays:
         """How the voxels are seen."""
         return lift_rays(self.cameras, voxel_axis(self.grid.size, self.grid.spacing_mm))
 
@@ -132,7 +132,7 @@ def fdk(system: System) -> Tensor:
     filtered = _ramp_filtered(weighted, pixel_mm[..., 1, None, None])
     rays = system.rays()
     inside = (rays.where.abs() <= 1.0).all(-1)
-    towards = torch.nn.functional.normalize(-cameras.source, dim=-1)
+    towards = F.normalize(-cameras.source, dim=-1)
     axis_mm = voxel_axis(system.grid.size, system.grid.spacing_mm)
     x, y, z = (towards[..., i, None] * axis_mm for i in range(3))
     ahead = x[..., None, None, :] + y[..., None, :, None] + z[..., :, None, None]

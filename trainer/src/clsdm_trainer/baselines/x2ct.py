@@ -10,7 +10,7 @@ Frames: frontal (y, z, x), lateral (x, z, y), volume (z, y, x).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -152,7 +152,7 @@ class X2CT(nn.Module):
         pyramids = [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
         volumes = [link(pyramid[-1]) for link, pyramid in zip(self.links, pyramids, strict=True)]
         fused = mean_in_volume_frame(volumes)
-        for scale in zip(*self.scales, strict=True):
+        for scale in zip(*cast("list[list[Scale]]", self.scales), strict=True):
             size = 2 * fused.shape[-1]
             volumes = [
                 step(own, fused.permute(back), next((f for f in pyramid if f.shape[-1] == size), None))

@@ -105,12 +105,23 @@ def run_benchmark(request: Request, say: Say) -> bool:
     evaluation = Evaluation(table, store, request.out, request.device)
     complete = True
     for name in request.rows:
-        run = _ready(request, name, store, budget, left)
-        if run is False or (left() or 1.0) <= 0.0:
+        trained = train_missing(
+            table,
+            table.runs_for([name]),
+            store,
+            request.out,
+            budget=budget,
+            device=request.device,
+            left=left,
+            as_json=request.as_json,
+        )
+        minutes = left()
+        if not trained or (minutes is not None and minutes <= 0.0):
             complete = False
             continue
         say(f"judge {name}")
-        evaluation.judged(name, run or None)
+        run = table.rows[name].run
+        evaluation.judged(name, open_trained(table, run, budget, request.out) if run else None)
     write_report(request, evaluation, budget)
     return complete
 
@@ -128,20 +139,6 @@ def plan(request: Request) -> str:
         )
         lines.append(f"{name}: {'; '.join(stages)}")
     return "\n".join(lines) + "\n"
-
-
-def _ready(
-    request: Request, name: str, store: Store, budget: int, left: Callable[[], float | None]
-) -> Trained | bool | None:
-    """The trained run of a row; None if it needs none, False if there was no time to finish it."""
-    row = request.table.rows[name]
-    if row.run is None:
-        return None
-    needed = request.table.runs_for([name])
-    options = {"budget": budget, "device": request.device, "left": left, "as_json": request.as_json}
-    if not train_missing(request.table, needed, store, request.out, **options):
-        return False
-    return open_trained(request.table, row.run, budget, request.out)
 
 
 def write_report(request: Request, evaluation: Evaluation, budget: int) -> None:

@@ -8,7 +8,7 @@ for blur hardly moves the first and cannot hide from the second. Both in HU; zer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,7 @@ def sliced_wasserstein(volumes: Sequence[np.ndarray], truths: Sequence[np.ndarra
     directions = torch.from_numpy(random.standard_normal((EDGE**3, DIRECTIONS)).astype(np.float32))
     directions = F.normalize(directions, dim=0)
     distances = []
-    for view in (lambda x: x, detail):
+    for view in VIEWS:
         found, true = (
             torch.cat([_patches(view(_tensor(v)), at) for v, at in zip(group, places, strict=True)])
             for group in (volumes, truths)
@@ -56,6 +56,14 @@ def detail(volume: Tensor) -> Tensor:
     """(z, y, x) minus its means over blocks of 2³ voxels; sizes must be even."""
     coarse = F.avg_pool3d(volume[None, None], 2)
     return volume - F.interpolate(coarse, scale_factor=2.0, mode="nearest")[0, 0]
+
+
+def whole(volume: Tensor) -> Tensor:
+    """(z, y, x) as it is."""
+    return volume
+
+
+VIEWS: tuple[Callable[[Tensor], Tensor], ...] = (whole, detail)
 
 
 def _distance(a: Tensor, b: Tensor, directions: Tensor) -> float:

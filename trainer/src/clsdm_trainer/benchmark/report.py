@@ -6,7 +6,7 @@ A row that is not there yet is named as missing, and a claim that does not hold 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ HEADINGS = {
     "sanity": "Sanity",
 }
 SIGNIFICANT = 0.05
+Cells = Callable[[str], list[str]]
+"""The cells of the row of that name."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def grouped(table: TableSpec, results: Mapping[str, RowResult]) -> list[tuple[st
     return groups
 
 
-def _lines(table: TableSpec, results: Mapping[str, RowResult], heads: Sequence[str], cells: Any) -> str:  # noqa: ANN401
+def _lines(table: TableSpec, results: Mapping[str, RowResult], heads: Sequence[str], cells: Cells) -> str:
     """A Markdown table with one line for each row, under the headings of the groups."""
     lines = ["| " + " | ".join(("method", *heads)) + " |", "|" + "---|" * (len(heads) + 1)]
     for heading, names in grouped(table, results):

@@ -129,7 +129,8 @@ class Evaluation:
     def _judge(self, name: str, row: RowSpec, run: Trained | None, key: dict[str, Any]) -> RowResult:
         patients = self.patients(row)
         outcomes: list[Outcome] = []
-        distances, first = [], None
+        distances: list[dict[str, float]] = []
+        first: np.ndarray | None = None
         for seed in self.table.seeds if row.stochastic else self.table.seeds[:1]:
             volumes: list[np.ndarray] = []
             for outcome, volume in self._reconstructed(name, row, run, patients, seed):

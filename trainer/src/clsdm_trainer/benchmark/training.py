@@ -44,9 +44,9 @@ class Trained:
     shared: tuple[str, ...]
 
     def finished(self, stage: str) -> bool:
-        """Whether a stage has done all its steps."""
+        """Whether a stage has done all its steps, and left what later ones need."""
         path = self.folder / stage / CHECKPOINT
-        if not path.exists():
+        if not path.exists() or (stage == "autoencoder" and not (self.folder / LATENTS).exists()):
             return False
         return load_part(path, "progress")["step"] >= getattr(self.config, stage).steps
 
