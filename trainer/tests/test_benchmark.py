@@ -77,7 +77,7 @@ def written_table(folder: Path) -> Path:
         "published": [{"label": "elsewhere", "psnr": 26.75, "ssim": 0.647, "source": "a paper"}],
     }
     path = folder / "table.yaml"
-    path.write_text(yaml.safe_dump(table), encoding="utf-8")
+    path.write_text(yaml.safe_dump(table, sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -174,11 +174,11 @@ def measure_alignments(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Agreement of the latents of every run with an alignment stage; kept beside its figure, by the weights' hash."""
     found = {}
-    runs = dict.fromkeys(run for name in results if (run := table.rows[name].run) and "alignment" in table.stages(run))
-    for name in runs:
-        run = open_trained(table, name, budget, evaluation.out)
-        if run.finished("alignment"):
-            found[name] = _measured(run, evaluation)
+    wanted = dict.fromkeys(run for name in results if (run := table.rows[name].run) is not None)
+    for name in (name for name in wanted if "alignment" in table.stages(name)):
+        trained = open_trained(table, name, budget, evaluation.out)
+        if trained.finished("alignment"):
+            found[name] = _measured(trained, evaluation)
     return {name: spaces for name, spaces in found.items() if spaces}
 
 

@@ -130,7 +130,7 @@ class Evaluation:
         patients = self.patients(row)
         outcomes: list[Outcome] = []
         distances: list[dict[str, float]] = []
-        first: np.ndarray | None = None
+        kept: list[np.ndarray] = []
         for seed in self.table.seeds if row.stochastic else self.table.seeds[:1]:
             volumes: list[np.ndarray] = []
             for outcome, volume in self._reconstructed(name, row, run, patients, seed):
@@ -138,9 +138,9 @@ class Evaluation:
                 volumes.append(volume.hu.round().astype(np.int16))
             truths = [patient.truth.hu for patient in patients]
             distances.append(asdict(sliced_wasserstein(volumes, truths)))
-            first = np.stack(volumes) if first is None else first
+            kept = kept or volumes
         stored = row_path(self.out, name, ".npy")
-        write_atomically(stored, lambda path: np.save(path, first, allow_pickle=False))
+        write_atomically(stored, lambda path: np.save(path, np.stack(kept), allow_pickle=False))
         parameters = parameters_of(run, row.product) if run and row.method is None else None
         result = RowResult(
             name, key, tuple(outcomes), tuple(distances), parameters, run.cost() if run else None, stored

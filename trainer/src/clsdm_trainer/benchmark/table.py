@@ -151,9 +151,9 @@ class TableSpec(Frozen):
             if row.run is None and row.method in (None, "round-trip", "shuffled"):
                 raise ValueError(f"row {name!r} needs a run")
         for claim in self.claims:
-            for row in (claim.row, claim.than):
-                if row not in self.rows and row != BEST_BASELINE:
-                    raise ValueError(f"claim {claim.text!r} refers to {row!r}, which is no row")
+            for side in (claim.row, claim.than):
+                if side not in self.rows and side != BEST_BASELINE:
+                    raise ValueError(f"claim {claim.text!r} refers to {side!r}, which is no row")
         return self
 
     def run(self, name: str) -> RunSpec:
