@@ -34,6 +34,7 @@ from clsdm_trainer.recipe import (
     ENVIRONMENT,
     LATENTS,
     block_statistics,
+    check_precision,
     check_store,
     load_stage,
     measure_latents,
@@ -182,6 +183,20 @@ def test_a_run_saves_its_recipe_and_environment_and_refuses_another_recipe(tmp_p
 def test_the_stored_volumes_are_not_written_to(run, store):
     store.verify()
     assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())
+
+
+@pytest.mark.parametrize(("name", "accepted"), [("alignment", True), ("diffusion", False)])
+def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted):
+    """The published denoiser goes from 16³ down to 2³: on a CPU it trains in float32 only."""
+    config = load_config("reference")
+    if accepted:
+        check_precision(config, name, torch.device("cpu"))
+        return
+    with pytest.raises(InputError, match=r"diffusion\.precision: bf16-mixed on a CPU .* goes down to 2³"):
+        check_precision(config, name, torch.device("cpu"))
+    check_precision(config, name, torch.device("cuda"))
+    single = config.diffusion.model_copy(update={"precision": "32-true"})
+    check_precision(config.model_copy(update={"diffusion": single}), name, torch.device("cpu"))
 
 
 def test_the_autoencoder_starts_as_principal_components_of_blocks(store):

@@ -24,6 +24,7 @@ from clsdm.errors import InputError
 from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
 from clsdm.nets.blocks import space_to_depth
+from clsdm.nets.condition import FOLD
 from clsdm_trainer.augment import Pose, place
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
@@ -32,6 +33,7 @@ from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, Runner
 from clsdm_trainer.stages import STAGES
 
+SMALLEST_BFLOAT16 = 4
 CONFIG, ENVIRONMENT, LATENTS = "config.yaml", "environment.json", "latents.safetensors"
 
 Report = Callable[[dict[str, Any]], None]
@@ -54,6 +56,29 @@ def check_store(store: Store, config: RunConfig) -> None:
     for split in ("train", "val"):
         if not store.cases(split):
             raise InputError(f"{store.folder}: no case in split {split!r}")
+
+
+def check_precision(config: RunConfig, name: str, device: torch.device) -> None:
+    """Refuse what torch computes wrongly.
+
+    torch 2.13 on a CPU with AVX512-BF16: the weight gradients of a bfloat16 kernel of 3³ on 2³ voxels are garbage (up to
+    1e37, from memory that was never written).
+
+    Raises:
+        InputError: the stage trains such a level with bf16-mixed on a CPU.
+    """
+    model = config.model
+    finest, levels = {
+        "autoencoder": (model.grid.size, 1 + model.autoencoder.factor.bit_length() - 1),
+        "alignment": (model.grid.size // FOLD, len(model.condition.channels)),
+        "diffusion": (model.latent_size, len(model.denoiser.channels)),
+    }[name]
+    coarsest = finest >> (levels - 1)
+    if device.type == "cpu" and getattr(config, name).precision == "bf16-mixed" and coarsest < SMALLEST_BFLOAT16:
+        raise InputError(
+            f"{name}.precision: bf16-mixed on a CPU needs at least {SMALLEST_BFLOAT16}³ voxels at the coarsest level, this "
+            f"recipe goes down to {coarsest}³, where torch's gradients are wrong; use 32-true, a GPU, or fewer levels"
+        )
 
 
 def open_run(folder: Path, config: RunConfig) -> None:
@@ -156,6 +181,7 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
         InputError: the store does not fit, or an earlier stage is missing.
     """
     check_store(store, config)
+    check_precision(config, name, fabric.device)
     torch.manual_seed(config.seed)  # initial weights; everything later draws from per-sample generators
     model = CLSDM(config.model).to(fabric.device)
     for earlier in list(STAGES)[: list(STAGES).index(name)]:
