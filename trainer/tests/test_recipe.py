@@ -25,6 +25,7 @@ from tiny import (
 from clsdm.errors import InputError
 from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
+from clsdm_trainer.batches import fixed_batches
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import PlacementConfig, load_config
 from clsdm_trainer.data.store import Store
@@ -33,6 +34,7 @@ from clsdm_trainer.recipe import (
     CONFIG,
     ENVIRONMENT,
     LATENTS,
+    RESIDUALS,
     block_statistics,
     check_precision,
     check_store,
@@ -129,6 +131,17 @@ def test_latents_are_measured_per_channel_over_all_training_voxels(store, tmp_pa
     measured = load_state(tmp_path / LATENTS)
     torch.testing.assert_close(measured["mean"], latents.mean((0, 2, 3, 4)).float(), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(measured["std"], latents.std((0, 2, 3, 4), correction=0).float(), rtol=1e-3, atol=1e-4)
+
+
+def test_residuals_are_measured_per_channel_on_the_validation_patients(run, store):
+    model = CLSDM(tiny_config().model)
+    for name in ("autoencoder", "alignment"):
+        load_stage(model, run, name)
+    with torch.no_grad():
+        (batch,) = fixed_batches(store, model.config, "val", 2, torch.device("cpu"))
+        residual = model.encode(batch.unit) - model.align(*batch.xrays).mean
+    torch.testing.assert_close(load_state(run / RESIDUALS)["std"], residual.square().mean((0, 2, 3, 4)).sqrt())
+    assert torch.equal(model.residual_std, load_state(run / RESIDUALS)["std"])
 
 
 def test_loading_a_stage_gives_the_model_its_latent_statistics(run):

@@ -10,7 +10,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from clsdm.model import CLSDM
 from clsdm.nets.blocks import space_to_depth
 from clsdm.nets.condition import FOLD
 from clsdm_trainer.augment import Pose, place
-from clsdm_trainer.batches import TrainingData, fixed_batches
+from clsdm_trainer.batches import Batch, TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
 from clsdm_trainer.data.store import Store
@@ -34,7 +34,8 @@ from clsdm_trainer.loop import BEST, Runner
 from clsdm_trainer.stages import STAGES
 
 SMALLEST_BFLOAT16 = 4
-CONFIG, ENVIRONMENT, LATENTS = "config.yaml", "environment.json", "latents.safetensors"
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+LATENTS, RESIDUALS = "latents.safetensors", "residuals.safetensors"
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -140,6 +141,8 @@ def load_stage(model: CLSDM, folder: Path, name: str) -> None:
         statistics = load_state(folder / LATENTS)
         model.latent_mean.copy_(statistics["mean"])
         model.latent_std.copy_(statistics["std"])
+    if name == "alignment" and (folder / RESIDUALS).exists():
+        model.residual_std.copy_(load_state(folder / RESIDUALS)["std"])
 
 
 @torch.no_grad()
@@ -156,6 +159,23 @@ def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.devi
     model.latent_mean.copy_(mean)
     model.latent_std.copy_(std)
     save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float()})
+
+
+@torch.no_grad()
+def measure_residuals(model: CLSDM, batches: Iterable[Batch], folder: Path) -> None:
+    """How far each latent channel lies from the aligned mean, as a standard deviation, saved with the run.
+
+    Args:
+        model: with its autoencoder and condition network trained.
+        batches: of the validation patients: on its own the network is closer than it will be.
+        folder: of the run.
+    """
+    squares = [
+        (model.encode(batch.unit).float() - model.align(*batch.xrays).mean).square().mean((2, 3, 4))
+        for batch in batches
+    ]
+    model.residual_std.copy_(torch.cat(squares).mean(0).sqrt())
+    save_state(folder / RESIDUALS, {"std": model.residual_std})
 
 
 @torch.no_grad()
@@ -211,8 +231,11 @@ def train_stage(
     runner = build_runner(config, name, store, folder, fabric, report)
     deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
     finished = runner.run(lambda: time.monotonic() >= deadline)
-    if finished and name == "autoencoder" and fabric.is_global_zero:
+    if finished and name != "diffusion" and fabric.is_global_zero:
         load_stage(runner.stage.model, folder, name)
-        measure_latents(runner.stage.model, store, folder, fabric.device)
+        if name == "autoencoder":
+            measure_latents(runner.stage.model, store, folder, fabric.device)
+        else:
+            measure_residuals(runner.stage.model, runner.validation, folder)
     fabric.barrier()
     return finished
