@@ -5,6 +5,9 @@ import shutil
 import sys
 
 import qt
+import slicer
+
+QUIT_MS = 2000
 
 
 class QtChannel:
@@ -33,6 +36,7 @@ class QtChannel:
 
     def start(self, program: str, arguments: list[str], folder: str) -> None:
         """Start in ``folder`` and return at once."""
+        slicer.app.connect("aboutToQuit()", self._onQuit)
         self._process.setWorkingDirectory(folder)
         self._process.start(program, arguments)
 
@@ -66,6 +70,11 @@ class QtChannel:
         if data:
             self.onErrors(data)
 
+    def _onQuit(self) -> None:
+        self.closeInput()
+        if not self.wait(QUIT_MS):
+            self.kill()
+
     def _onFinished(self, code, status) -> None:
         self._readOutput()
         self._readErrors()
@@ -79,6 +88,7 @@ class QtChannel:
     def _end(self, code: int, crashed: bool) -> None:
         if not self._ended:
             self._ended = True
+            slicer.app.disconnect("aboutToQuit()", self._onQuit)
             self.onFinished(code, crashed)
 
 
@@ -90,7 +100,5 @@ def findPython() -> str:
 
 
 def _besideSlicer() -> str | None:
-    import slicer
-
-    home = getattr(getattr(slicer, "app", None), "slicerHome", None)
+    home = getattr(slicer.app, "slicerHome", None)
     return shutil.which("PythonSlicer", path=f"{home}/bin") if home else None
