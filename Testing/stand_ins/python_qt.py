@@ -175,10 +175,12 @@ _original_disconnect = QtCore.QObject.disconnect
 _connections: dict[tuple[int, str, object], object] = {}
 
 
-def _connect(self: QtCore.QObject, signature: str, receiver: object, member: str | None = None) -> bool:
+def _connect(self: QtCore.QObject, signature: str, receiver: object, *member: object) -> object:
     """`obj.connect("signal(T)", f)`, or `obj.connect("signal(T)", other, "slot(T)")`."""
-    if member is not None:
-        receiver = getattr(receiver, member.partition("(")[0])
+    if not isinstance(signature, str) or signature[:1].isdigit():  # PySide6's own, from QTimer.singleShot
+        return _original_connect(self, signature, receiver, *member)
+    if member:
+        receiver = getattr(receiver, member[0].partition("(")[0])
     if not callable(receiver):
         raise TypeError(f"connect: {receiver!r} cannot be called")
     slot = _fitting(receiver)
