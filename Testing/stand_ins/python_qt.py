@@ -177,8 +177,8 @@ _connections: dict[tuple[int, str, object], object] = {}
 
 def _connect(self: QtCore.QObject, signature: str, receiver: object, *member: object) -> object:
     """`obj.connect("signal(T)", f)`, or `obj.connect("signal(T)", other, "slot(T)")`."""
-    if not isinstance(signature, str) or signature[:1].isdigit():  # PySide6's own, from QTimer.singleShot
-        return _original_connect(self, signature, receiver, *member)
+    if not isinstance(signature, str):  # PySide6's own from QTimer.singleShot: the sender comes first
+        return _original_connect(signature, receiver, *member)
     if member:
         receiver = getattr(receiver, member[0].partition("(")[0])
     if not callable(receiver):
