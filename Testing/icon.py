@@ -1,6 +1,6 @@
 """Renders Resources/CLSDMReconstruction.svg to the 128x128 icon that Slicer and the Extensions Index show.
 
-    python Testing/icon.py        # needs PySide6
+python Testing/icon.py        # needs PySide6
 """
 
 from __future__ import annotations

@@ -76,7 +76,9 @@ class IndexEntryTest(unittest.TestCase):
                 self.assertIsInstance(self.entry[key], kind, key)
         self.assertIn(self.entry["scm_type"], ("git", "local"))
         self.assertTrue(1 <= self.entry["tier"] <= 5)
-        self.assertTrue(self.entry["$schema"].startswith("https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/"))
+        self.assertTrue(
+            self.entry["$schema"].startswith("https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/")
+        )
 
     def test_it_passes_the_checks_of_the_index(self) -> None:
         cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
@@ -123,7 +125,9 @@ class ArchiveTest(unittest.TestCase):
         self.assertEqual(sum(name.endswith(".s4ext") for name in inside), 1)
 
     def test_the_description_is_one_key_and_value_a_line(self) -> None:
-        text = (self.scripted.parents[2] / "share" / "Slicer-5.12" / f"{package.NAME}.s4ext").read_text(encoding="utf-8")
+        text = (self.scripted.parents[2] / "share" / "Slicer-5.12" / f"{package.NAME}.s4ext").read_text(
+            encoding="utf-8"
+        )
         known = dict(line.split(" ", 1) for line in text.splitlines())
         self.assertEqual((known["depends"], known["category"], known["enabled"]), ("PyTorch", INDEX_CATEGORY, "1"))
         self.assertIn("Research only", known["description"])

@@ -9,9 +9,11 @@ import vtk
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib import ComparisonReport as Report
+from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.Sampling import centre
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
@@ -101,9 +103,7 @@ class ComparePanel:
         self._steps = Steps(
             makeDifference(truth, reconstruction), self._onDifference, self._onDifferenceError, self._onProgress
         )
-        self._run = self._logic.compare(
-            reconstruction, truth, onFinished=self._onFigures, onError=self._onFiguresError
-        )
+        self._run = self._logic.compare(reconstruction, truth, onFinished=self._onFigures, onError=self._onFiguresError)
         self._update()
 
     def cancel(self) -> None:
@@ -122,11 +122,10 @@ class ComparePanel:
         self.showLayout(False)
         self._dropLine()
         self.plot.clear()
-        for node in (self.difference, self.table):
-            if node is not None and node.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(node)
+        made = (self.difference, self.table)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
+        Nodes.remove(*made)
         self.ui.figuresLabel.setText("")
         self._say("")
         self._update()
@@ -160,7 +159,7 @@ class ComparePanel:
     def picture(self):
         """(rows, columns, 3) uint8 picture of the planes that are shown."""
         truth, reconstruction = self._pair
-        position = self.layout.position() if self.layout.isShown else Report.centre(reconstruction)
+        position = self.layout.position() if self.layout.isShown else centre(reconstruction)
         headline = [", ".join(f"{name} {cube} {unit}".strip() for name, cube, _body, unit in self._mainFigures())]
         volumes = (truth, reconstruction, self.difference)
         return Report.picture(volumes, position, self.window.get(), self.ui.limitSlider.value, headline)
@@ -170,7 +169,7 @@ class ComparePanel:
         if self._line is None or self._line.GetScene() is None:
             self._dropLine()
             ends = Report.defaultLine(self._pair[1], self.layout.position() if self.layout.isShown else
-                                      Report.centre(self._pair[1]))  # fmt: skip
+                                      centre(self._pair[1]))  # fmt: skip
             self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
             for end in ends:
                 self._line.AddControlPoint(vtk.vtkVector3d(*end))
@@ -203,8 +202,12 @@ class ComparePanel:
         ui.overlayComboBox.connect("currentIndexChanged(int)", lambda *_: self._onOverlay())
         ui.fractionSlider.connect("valueChanged(double)", lambda *_: self._onOverlay())
         ui.profileButton.connect("clicked()", self.showProfile)
-        ui.csvButton.connect("clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv))
-        ui.pngButton.connect("clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng))
+        ui.csvButton.connect(
+            "clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv)
+        )
+        ui.pngButton.connect(
+            "clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng)
+        )
 
     def _onCompare(self) -> None:
         self.cancel() if self.isRunning else self.compare()
@@ -293,8 +296,7 @@ class ComparePanel:
         line, self._line = self._line, None
         if line is not None:
             line.RemoveObserver(self._lineTag)
-            if line.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(line)
+            Nodes.remove(line)
 
     def _mainFigures(self) -> list[tuple[str, str, str, str]]:
         rows = Report.tableRows(self.figures) if self.figures else []

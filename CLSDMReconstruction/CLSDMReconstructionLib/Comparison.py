@@ -11,16 +11,24 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Sampling import Sampler, asArray, asMatrix, corners, extentOf, ijkToWorld
 
 OUTSIDE = -32768
-"""Voxels of a difference or pattern that hold nothing."""
+"""Voxels of a difference that hold nothing."""
+NOT_SHOWN = -1.0e6
+"""Voxels of a pattern that hold nothing; so far off that what is interpolated beside them is not shown either."""
 AIR_HU = -1024
 """Nothing is less dense; scanners pad with lower values."""
 NOTHING_SHOWN_BELOW_HU = -5000
 VOXELS_PER_STEP = 1_500_000
 
-WINDOWS = {"Whole range": (2000.0, 0.0), "Soft tissue": (400.0, 40.0), "Lung": (1500.0, -500.0), "Bone": (1800.0, 400.0)}
+WINDOWS = {
+    "Whole range": (2000.0, 0.0),
+    "Soft tissue": (400.0, 40.0),
+    "Lung": (1500.0, -500.0),
+    "Bone": (1800.0, 400.0),
+}
 """Window and level in HU by the preset's name."""
 
 ROLE = "CLSDM.role"
@@ -226,8 +234,7 @@ class Overlay:
         """Show the reconstruction alone and remove the copies."""
         if all(node is not None and node.GetScene() is not None for node in self._volumes):
             self.apply(self.MODES[0], 0.0)
-        for node in self._patterns.values():
-            slicer.mrmlScene.RemoveNode(node)
+        Nodes.remove(*self._patterns.values())
         self._patterns, self._volumes = {}, (None, None)
 
     def _over(self, mode: str, plane: str, fraction: float):
@@ -247,7 +254,7 @@ class Overlay:
             node = self._patterns[key] = _hiddenCopy(reconstruction)
             self._window.add(node)
         hu = slicer.util.arrayFromVolume(reconstruction)
-        slicer.util.updateVolumeFromArray(node, np.where(shown, np.rint(hu), OUTSIDE).astype(np.int16))
+        slicer.util.updateVolumeFromArray(node, np.where(shown, hu, NOT_SHOWN).astype(np.float32))
         return node
 
 
@@ -260,11 +267,11 @@ def _hiddenCopy(volume):
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     image = vtk.vtkImageData()
     image.SetDimensions(volume.GetImageData().GetDimensions())
-    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
     node.SetAndObserveImageData(image)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetSaveWithScene(False)
-    _hideOutside(node.GetDisplayNode(), AIR_HU - 50)  # a mixture with OUTSIDE between two voxels is hidden, too
+    _hideOutside(node.GetDisplayNode(), AIR_HU - 50)
     return node
 
 

@@ -99,11 +99,13 @@ class ComparisonLayout:
 
     def show(self, truth, reconstruction, difference) -> None:
         """Put the volumes into their rows, linked, along the truth's axes, around the reconstruction."""
-        for row, volume in zip(ROWS, (truth, reconstruction, difference)):
+        for row, volume in zip(ROWS, (truth, reconstruction, difference), strict=True):
             for _, sliceNode, composite in self.views(row):
                 composite.SetLinkedControl(True)
                 composite.SetHotLinkedControl(True)
-                composite.SetInteractionFlagsModifier(0)  # which volume is shown, and how opaque, is a view's own affair
+                composite.SetInteractionFlagsModifier(
+                    0
+                )  # which volume is shown, and how opaque, is a view's own affair
                 composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)

@@ -101,6 +101,8 @@ class SimulatePanel:
         self.ui.progressBar.setValue(int(1000 * run.fraction))
 
     def _onFinished(self, run) -> None:
+        if run is not self._run:
+            return
         self._run = None
         self._say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
         self._update()
@@ -108,6 +110,8 @@ class SimulatePanel:
             self._onXRays(run.result)
 
     def _onError(self, run) -> None:
+        if run is not self._run:  # cancelled here, and said so already
+            return
         self._run = None
         self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
         self._update()

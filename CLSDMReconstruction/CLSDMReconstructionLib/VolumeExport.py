@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import slicer
 
+from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import ensureCore
-from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
 
-PREFIX = "CLSDM."
 SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 DICOM = "DICOM CT series"
 FORMATS = (*SUFFIXES, DICOM)
@@ -22,19 +20,18 @@ FORMATS = (*SUFFIXES, DICOM)
 
 def provenanceOf(node) -> dict[str, str]:
     """How a reconstruction was made, from the attributes of its node."""
-    names = [name for name in node.GetAttributeNames() if name.startswith(PREFIX)]
-    return {name[len(PREFIX) :]: node.GetAttribute(name) for name in names}
+    prefix = MrmlBridge.ATTRIBUTE_PREFIX
+    names = [name for name in node.GetAttributeNames() if name.startswith(prefix)]
+    return {name[len(prefix) :]: node.GetAttribute(name) for name in names}
 
 
 def toSitk(node) -> sitk.Image:
     """The volume in LPS, with whole HU; a linear parent transform is part of its place."""
-    grid = asArray(ijkToWorld(node))
-    grid[:2] *= -1.0  # RAS to LPS
-    spacing = np.linalg.norm(grid[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(np.rint(slicer.util.arrayFromVolume(node)).astype(np.int16))
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(grid[:3, 3].tolist())
-    image.SetDirection((grid[:3, :3] / spacing).ravel().tolist())
+    geometry = MrmlBridge.geometryOf(node)
+    image = sitk.GetImageFromArray(np.rint(MrmlBridge.voxels(node)).astype(np.int16))
+    image.SetSpacing(geometry["spacing_mm"])
+    image.SetOrigin(geometry["origin_mm"])
+    image.SetDirection(np.ravel(geometry["direction"]).tolist())
     return image
 
 
