@@ -91,6 +91,7 @@ def alive(pid: int) -> bool:
 
 def scene() -> set[str]:
     """The IDs of all nodes in the scene."""
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)  # makes the one that every scene has
     nodes = slicer.mrmlScene.GetNodes()
     return {nodes.GetItemAsObject(at).GetID() for at in range(nodes.GetNumberOfItems())}
 
