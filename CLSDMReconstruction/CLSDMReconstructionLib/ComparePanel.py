@@ -13,6 +13,7 @@ from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.Results import residualsOf
 from CLSDMReconstructionLib.Sampling import centre
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
@@ -148,7 +149,7 @@ class ComparePanel:
         ensureCore()
         from clsdm.picture import NOTICE
 
-        Report.writeCsv(Path(path), Report.tableRows(self.figures), provenanceOf(self._pair[1]), NOTICE)
+        Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]), NOTICE)
         self._say(_("Saved the table."))
 
     def exportPng(self, path: str) -> None:
@@ -233,9 +234,8 @@ class ComparePanel:
         if run is not self._run:
             return
         self._run, self.figures = None, run.result
-        rows = Report.tableRows(run.result)
         self.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._pair[1].GetName()} - figures")
-        Report.fillTable(self.table, rows)
+        Report.fillTable(self.table, self._rows())
         self._showTable()
         self.ui.figuresLabel.setText(self._figuresHtml())
         self._onPartDone()
@@ -298,8 +298,11 @@ class ComparePanel:
             line.RemoveObserver(self._lineTag)
             Nodes.remove(line)
 
+    def _rows(self) -> list[tuple[str, ...]]:
+        return Report.tableRows(self.figures, residualsOf(self._pair[1]))
+
     def _mainFigures(self) -> list[tuple[str, str, str, str]]:
-        rows = Report.tableRows(self.figures) if self.figures else []
+        rows = self._rows() if self.figures else []
         return [(name, cube, body, unit) for name, cube, body, unit, _range, protocol in rows
                 if name in SHOWN_FIGURES and protocol == "honest"]  # fmt: skip
 

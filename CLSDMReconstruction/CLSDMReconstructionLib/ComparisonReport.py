@@ -35,8 +35,13 @@ def _rmse(psnrDb, peakHu):
     return None if psnrDb is None else peakHu * 10 ** (-psnrDb / 20)
 
 
-def tableRows(figures: dict) -> list[tuple[str, ...]]:
-    """The rows of the metrics table from the worker's answer, in the order of ``TABLE_COLUMNS``."""
+def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
+    """The rows of the metrics table, in the order of ``TABLE_COLUMNS``.
+
+    Args:
+        figures: the worker's answer.
+        residuals: how well the reconstruction explains its X-rays, see ``Results.residualsOf``.
+    """
     rows = []
     honest, x2ct = (figures.get("protocols", {}).get(name) for name in ("honest", "x2ct"))
     if honest:
@@ -58,7 +63,7 @@ def tableRows(figures: dict) -> list[tuple[str, ...]]:
             ("PSNR", _number(x2ct["psnr_3d_db"], 2), "", "dB", span, "x2ct"),
             ("SSIM, slices", _number(x2ct["ssim_slices"], 3), "", "", f"{x2ct['data_range_hu']:.0f}", "x2ct"),
         ]
-    for item in figures.get("reprojection", ()):
+    for item in residuals:
         share = f"{100 * item['rmse'] / 2:.1f}"
         rows.append((f"Reprojection, {item['angle_deg']:.0f} deg", share, "", "% of contrast", "", "X-ray"))
     if figures.get("overlap_fraction") is not None:

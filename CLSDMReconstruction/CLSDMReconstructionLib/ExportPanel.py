@@ -6,8 +6,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Steps import Steps
-from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume
+from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMExport.ui"
 
@@ -25,7 +26,7 @@ class ExportPanel:
 
     def __init__(self, logic, parent=None) -> None:
         self._logic, self._steps = logic, None
-        self._xrays: dict[str, list[str]] = {}  # files of the X-rays by the reconstruction's node ID
+        self._inputs: dict[str, tuple] = {}  # the X-rays by the reconstruction's node ID
         self.widget = slicer.util.loadUI(str(UI))
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
@@ -41,10 +42,10 @@ class ExportPanel:
         """Give the selector the scene."""
         self.widget.setMRMLScene(scene)
 
-    def setReconstruction(self, node, xrayFiles=()) -> None:
-        """Choose the reconstruction, and say which files it was made from so that DICOM can point to them."""
-        if node is not None and xrayFiles:
-            self._xrays[node.GetID()] = [str(file) for file in xrayFiles]
+    def setReconstruction(self, node, inputs=()) -> None:
+        """Choose the reconstruction, and say which X-rays (``XRayInput`` or files) it was made from, for DICOM."""
+        if node is not None and inputs:
+            self._inputs[node.GetID()] = tuple(XRayInput.of(each, "view") for each in inputs)
         self.ui.volumeSelector.setCurrentNode(node)
 
     def setTruth(self, node) -> None:
@@ -83,7 +84,8 @@ class ExportPanel:
             else:
                 self._onFinished([path])
             return
-        steps = writeDicom(node, Path(path), self._xrays.get(node.GetID(), ()), self.ui.patientCheckBox.checked)
+        xrays = xrayFiles(node, self._inputs.get(node.GetID(), ()))
+        steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
         self._steps = Steps(steps, self._onFinished, self._onError, self._onProgress)
         self._update()
 

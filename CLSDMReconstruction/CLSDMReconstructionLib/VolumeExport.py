@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import slicer
 
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import ensureCore
@@ -23,6 +24,21 @@ def provenanceOf(node) -> dict[str, str]:
     prefix = MrmlBridge.ATTRIBUTE_PREFIX
     names = [name for name in node.GetAttributeNames() if name.startswith(prefix)]
     return {name[len(prefix) :]: node.GetAttribute(name) for name in names}
+
+
+def xrayFiles(node, inputs=()) -> list[Path]:
+    """The files of the X-rays that a reconstruction was made from, as far as they can still be found.
+
+    Args:
+        node: the reconstruction; its attributes name DICOM instances, which Slicer's database may hold.
+        inputs: the ``XRayInput`` it was made from, where they are known.
+    """
+    files = [Path(each.path) if each.path else MrmlBridge.xrayFile(each.node) for each in inputs if each.path or each.node]
+    database = getattr(slicer, "dicomDatabase", None)
+    if not any(files) and database is not None:
+        uids = (node.GetAttribute(f"{MrmlBridge.ATTRIBUTE_PREFIX}source_instance_uids") or "").split()
+        files = [Path(database.fileForInstance(uid)) for uid in uids if database.fileForInstance(uid)]
+    return [file for file in files if file is not None and file.is_file()]
 
 
 def toSitk(node) -> sitk.Image:
