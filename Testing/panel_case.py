@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import qt
 import slicer
+from real_worker import TESTS, waitFor
+from volumes import add_volume
+
 from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib.CorePath import ensureCore
 from CLSDMReconstructionLib.Dependencies import Status
 from CLSDMReconstructionLib.Results import Preview, ReconstructionResult
 from CLSDMReconstructionLib.Runs import ReconstructionError, Run
 from CLSDMReconstructionLib.Widget import ReconstructionPanel
-from real_worker import TESTS, waitFor
-from volumes import add_volume
 
 ensureCore()
 if str(TESTS) not in sys.path:
@@ -241,7 +242,7 @@ def answers(value):
 
 def saveAndReopen(path: Path) -> None:
     """Save the scene, close it, and open it again."""
-    assert slicer.util.saveScene(str(path)), "the scene cannot be saved"  # noqa: S101
+    assert slicer.util.saveScene(str(path)), "the scene cannot be saved"
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(path))
     slicer.app.processEvents()

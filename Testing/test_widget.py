@@ -239,7 +239,9 @@ class RunTest(PanelCase):
     def test_an_error_says_what_happened_what_to_do_and_offers_what_may_help(self) -> None:
         run = self.start()
         offers = (("Use the CPU", {"device": "cpu"}), ("Make the mean", {"product": "mean"}))
-        run.fail(ReconstructionError("memory", "The GPU has no memory left.", "Try the CPU.", "CUDA out of memory", offers))
+        run.fail(
+            ReconstructionError("memory", "The GPU has no memory left.", "Try the CPU.", "CUDA out of memory", offers)
+        )
         self.assertTrue(self.ui.errorFrame.visible)
         for words in ("no memory left", "Try the CPU"):
             self.assertIn(words, self.ui.errorLabel.text)
@@ -392,7 +394,10 @@ class ModelTest(PanelCase):
 
     def test_devices_are_listed_with_free_memory_when_advanced_is_opened(self) -> None:
         self.ui.advancedSection.collapsed = False
-        devices = [{"name": "cpu", "label": "CPU"}, {"name": "cuda", "label": "GPU X", "free_bytes": 8e9, "total_bytes": 1e10}]
+        devices = [
+            {"name": "cpu", "label": "CPU"},
+            {"name": "cuda", "label": "GPU X", "free_bytes": 8e9, "total_bytes": 1e10},
+        ]
         self.logic.asked[-1].finish({"devices": devices})
         self.assertEqual(self.ui.deviceSelector.itemText(2), "GPU X (8.0 of 10.0 GB free)")
         self.ui.deviceSelector.setCurrentIndex(2)

@@ -27,9 +27,9 @@ class DependenciesSection:
         self._status = self._dependencies.status()
         self.ui.dependencyFrame.visible = bool(self._status.missing)
         self.ui.dependencyLabel.text = self._status.message
-        self.ui.installButton.toolTip = _("Install {names} from the internet; you are asked before anything is downloaded").format(
-            names=", ".join(self._status.missing)
-        )
+        self.ui.installButton.toolTip = _(
+            "Install {names} from the internet; you are asked before anything is downloaded"
+        ).format(names=", ".join(self._status.missing))
         self.ui.copyCommandButton.toolTip = self._status.command
 
     def install(self) -> None:
@@ -37,9 +37,9 @@ class DependenciesSection:
         if self.isInstalling:
             self._dependencies.cancel()
             return
-        question = _("Download and install {names} into Slicer's Python? This can take some minutes and up to 3 GB.").format(
-            names=", ".join(self._status.missing)
-        )
+        question = _(
+            "Download and install {names} into Slicer's Python? This can take some minutes and up to 3 GB."
+        ).format(names=", ".join(self._status.missing))
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install Python packages")):
             self._begin()
             self._dependencies.install(self._onFinished, self._onLog)

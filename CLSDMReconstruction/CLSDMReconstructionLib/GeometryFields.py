@@ -20,8 +20,22 @@ class GeometryFields:
         self.angle = self._number("angleDeg", _("Angle"), (-360.0, 360.0), 1, "°", self._angleTip())
         self.spacing = self._number("spacingMm", _("Pixel"), (0.0, 10.0), 4, _(" mm"), self._spacingTip())
         self.spacing.specialValueText = _("enter…")
-        self.detector = self._number("sourceDetectorMm", _("To detector"), (0.0, 9999.0), 0, _(" mm"), _("Distance from the X-ray source to the detector (SID)"))
-        self.axis = self._number("sourceAxisMm", _("To patient"), (0.0, 9999.0), 0, _(" mm"), _("Distance from the X-ray source to the middle of the patient (SOD)"))
+        self.detector = self._number(
+            "sourceDetectorMm",
+            _("To detector"),
+            (0.0, 9999.0),
+            0,
+            _(" mm"),
+            _("Distance from the X-ray source to the detector (SID)"),
+        )
+        self.axis = self._number(
+            "sourceAxisMm",
+            _("To patient"),
+            (0.0, 9999.0),
+            0,
+            _(" mm"),
+            _("Distance from the X-ray source to the middle of the patient (SOD)"),
+        )
         self.rotate = self._choice("rotateQuarters", _("Turn"), [("0°", 0), ("90° ↺", 1), ("180°", 2), ("90° ↻", 3)])
         self.flip = self._choice("flip", _("Mirror"), [(_("no"), False), (_("left ↔ right"), True)])
         self.invert = self._choice("invert", _("Bone"), [(_("bright"), False), (_("dark"), True)])
@@ -30,7 +44,9 @@ class GeometryFields:
 
     @staticmethod
     def _angleTip() -> str:
-        return _("From where the X-ray was taken: 0 from behind (PA), 180 from the front (AP), 90 with the left side at the detector")
+        return _(
+            "From where the X-ray was taken: 0 from behind (PA), 180 from the front (AP), 90 with the left side at the detector"
+        )
 
     @staticmethod
     def _spacingTip() -> str:
@@ -55,7 +71,7 @@ class GeometryFields:
         box.name = name
         box.setRange(*span)
         box.decimals, box.suffix, box.keyboardTracking = decimals, unit, False
-        box.singleStep = 10.0**-min(decimals, 2) if decimals else 10.0
+        box.singleStep = 10.0 ** -min(decimals, 2) if decimals else 10.0
         box.minimumWidth = 60
         box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         box.connect("valueChanged(double)", lambda value, name=name: self._onNumber(name, value))
@@ -146,7 +162,11 @@ class GeometryFields:
             box.currentIndex = values.index(value) if value in values else 0
         elif name == "spacingMm":
             self.spacing.value = 0.0 if value is None else value[0]
-            both = "" if value is None else _("{row:g} mm between rows, {col:g} mm between columns").format(row=value[0], col=value[1])
+            both = (
+                ""
+                if value is None
+                else _("{row:g} mm between rows, {col:g} mm between columns").format(row=value[0], col=value[1])
+            )
             self.spacing.toolTip = both or self._spacingTip()
         else:
             box = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}[name]

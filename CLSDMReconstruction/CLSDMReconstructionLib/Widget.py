@@ -32,6 +32,7 @@ class ReconstructionPanel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic, self.parameters, self.run = logic, None, None
         self._guiTag, self._xraysShown, self._entered = None, None, False
+        self._warmed = None
         self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -191,14 +192,21 @@ class ReconstructionPanel(VTKObservationMixin):
     def _fillSlots(self, nodes: list, truth) -> None:
         """X-rays that were made from a CT, which is then the ground truth."""
         roles = ["frontal", "lateral", *["view"] * len(nodes)]
-        self.xrays.setXRays([XRayInput(nodeId=node.GetID(), role=role) for node, role in zip(nodes, roles, strict=False)])
+        self.xrays.setXRays(
+            [XRayInput(nodeId=node.GetID(), role=role) for node, role in zip(nodes, roles, strict=False)]
+        )
         self._onXRaysChanged()
         if self.parameters is not None and truth is not None:
             self.parameters.groundTruth = truth
         self.compare.setTruth(truth)
 
     def _updateReadiness(self) -> None:
-        self.runSection.setReady(self._whyNot())
+        reason = self._whyNot()
+        self.runSection.setReady(reason)
+        wanted = (self.model.bundle(), self.model.device)
+        if not reason and self._warmed != wanted:  # so that the first click need not wait for the model
+            self._warmed = wanted
+            self.logic.warm(*wanted)
 
     def _whyNot(self) -> str:
         """Why there is nothing to reconstruct yet, or ""."""
@@ -271,7 +279,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
         self.parameters.reconstruction = result.volumeNode
         self.result.show(result)
-        self.export.setReconstruction(result.volumeNode, [xray.path for xray in result.inputs if xray.path])
+        self.export.setReconstruction(result.volumeNode, result.inputs)
         if self.parameters.groundTruth is not None:
             self.compare.setTruth(self.parameters.groundTruth)
 
@@ -298,5 +306,10 @@ class ReconstructionPanel(VTKObservationMixin):
         """While a run goes on, what it was made from cannot be changed."""
         for section in (self.ui.slotArea, self.ui.pairButton, self.ui.swapButton, self.ui.sampleButton):
             section.enabled = not locked
-        for widget in (self.ui.modelSelector, self.ui.modelMenuButton, self.ui.productSelector, self.ui.advancedSection):
+        for widget in (
+            self.ui.modelSelector,
+            self.ui.modelMenuButton,
+            self.ui.productSelector,
+            self.ui.advancedSection,
+        ):
             widget.enabled = not locked

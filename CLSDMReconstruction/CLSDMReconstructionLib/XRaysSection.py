@@ -105,7 +105,10 @@ class XRaysSection:
     def pairFromFiles(self) -> None:
         """Choose several files and let frontal and lateral be found among them."""
         names = qt.QFileDialog.getOpenFileNames(
-            self.ui.pairButton, _("X-ray images"), "", _("X-ray images ({patterns});;All files (*)").format(patterns=FILES)
+            self.ui.pairButton,
+            _("X-ray images"),
+            "",
+            _("X-ray images ({patterns});;All files (*)").format(patterns=FILES),
         )
         names = names[0] if isinstance(names, tuple) and len(names) == 2 and not isinstance(names[0], str) else names
         if names:
@@ -201,7 +204,9 @@ class XRaysSection:
         first, second = (slot.facts for slot in self.slots[:2])
         if first is None or second is None:
             alone = (first is None) != (second is None) and not any(self.xrays()[2:])
-            text = _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.") if alone else ""
+            text = (
+                _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.") if alone else ""
+            )
             return text, "muted"
         problem, warnings = pairProblemOf(first, second)
         return (problem, "error") if problem else ("\n".join(warnings), "caution")

@@ -1,6 +1,5 @@
 """`slicer.app`, `slicer.mrmlScene`, `slicer.modules` and the main window, around a real scene and real logics."""
 
-# ruff: noqa: N801, N802, N803, N815 - Slicer's names
 from __future__ import annotations
 
 import importlib.util

@@ -11,6 +11,7 @@ Where PythonQt prints and goes on (a misspelt signal, an exception in a slot), t
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import sys
 import traceback
@@ -41,7 +42,13 @@ def apply() -> None:
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
     QtCore.QObject.delete = shiboken6.delete
-    for kind in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QCoreApplication, QtCore.QEventLoop):
+    for kind in (
+        QtWidgets.QDialog,
+        QtWidgets.QMenu,
+        QtWidgets.QApplication,
+        QtCore.QCoreApplication,
+        QtCore.QEventLoop,
+    ):
         kind.exec_ = kind.exec
     sys.excepthook = _remember
 
@@ -96,11 +103,21 @@ _getters: dict[type, object] = {}
 def _get_attribute(self: QtCore.QObject, name: str) -> object:
     if name in ("connect", "disconnect"):  # PySide6 finds its own before anything set on a class
         return {"connect": _connect, "disconnect": _disconnect}[name].__get__(self)
-    found = inspect.getattr_static(type(self), name, None)
+    found = _static(type(self), name)
     if isinstance(found, QtCore.Property):
         return found.fget(self)
-    own = next(_getters[kind] for kind in type(self).__mro__ if kind in _getters)
-    return own(self, name)
+    return _getter(type(self))(self, name)
+
+
+@functools.cache
+def _static(kind: type, name: str) -> object:
+    """What a class has under a name, without calling it."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+
+
+@functools.cache
+def _getter(kind: type) -> object:
+    return next(_getters[base] for base in kind.__mro__ if base in _getters)
 
 
 def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
@@ -111,7 +128,7 @@ def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
     if name in _dynamic(self):
         QtCore.QObject.setProperty(self, name, value)
         return
-    found = inspect.getattr_static(type(self), name, None)
+    found = _static(type(self), name)
     if isinstance(found, QtCore.Property):
         found.fset(self, value)
     elif hasattr(found, "__set__"):
@@ -123,7 +140,7 @@ def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
 def _check_write(self: QtCore.QObject, name: str) -> None:
     """Refuse attributes that are no property, except on Python subclasses (our stand-ins have private ones)."""
     kind = type(self)
-    found = inspect.getattr_static(kind, name, None)
+    found = _static(kind, name)
     if isinstance(found, (property, QtCore.Property)):
         return
     is_stand_in = "__stand_in__" in vars(kind)
@@ -141,7 +158,7 @@ def _dynamic(self: QtCore.QObject) -> set[str]:
 def _emitter(self: QtCore.QObject, signature: str) -> object:
     """The bound signal with this name and these argument types, or ValueError."""
     name, _, arguments = signature.partition("(")
-    if not isinstance(inspect.getattr_static(type(self), name, None), QtCore.Signal):
+    if not isinstance(_static(type(self), name), QtCore.Signal):
         raise ValueError(f"{type(self).__name__} has no signal {signature!r}")
     bound = getattr(self, name)
     if not arguments:
@@ -205,7 +222,9 @@ def _fitting(function: object) -> object:
         return function
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return lambda *values: function(*values)
-    count = sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters)
+    count = sum(
+        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
+    )
     return lambda *values: function(*values[:count])
 
 

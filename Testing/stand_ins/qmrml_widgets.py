@@ -3,7 +3,6 @@
 Like the originals they show nothing until somebody hands them the scene.
 """
 
-# ruff: noqa: N801, N802, N803, N815 - Slicer's names
 from __future__ import annotations
 
 import slicer
@@ -75,6 +74,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         "nodeAdded": ("nodeAdded(vtkMRMLNode*)",),
         "nodeAddedByUser": ("nodeAddedByUser(vtkMRMLNode*)",),
     }
+
     def __init__(self, *arguments: object) -> None:
         super().__init__(*[one for one in arguments if one is not None])
         self._values = dict(OPTIONS)
@@ -115,10 +115,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _fits(self, node: object) -> bool:
         types = self._values["nodeTypes"]
-        if self._values["showChildNodeTypes"]:
-            fits = any(node.IsA(kind) for kind in types)
-        else:
-            fits = node.GetClassName() in types
+        inherits = self._values["showChildNodeTypes"]
+        fits = any(node.IsA(kind) for kind in types) if inherits else node.GetClassName() in types
         if any(node.IsA(kind) for kind in self._values["hideChildNodeTypes"]):
             return False
         if node.GetHideFromEditors() and not self._values["showHidden"]:

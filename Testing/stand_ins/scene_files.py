@@ -1,6 +1,5 @@
 """Reading and writing of nodes and scenes, behind `slicer.util.loadVolume`, `saveNode`, `saveScene` and `loadScene`."""
 
-# ruff: noqa: N802 - Slicer's names
 from __future__ import annotations
 
 from pathlib import Path
@@ -55,11 +54,10 @@ class IOManager:
         if path.suffix != ".mrml":
             raise NotImplementedError("the stand-in saves .mrml scenes")
         scene = slicer.mrmlScene
-        for number in range(scene.GetNumberOfNodes()):
-            node = scene.GetNthNode(number)
-            if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None:
-                if not self._write(node, path.with_name(f"{node.GetID()}.nrrd")):
-                    return False
+        nodes = [scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())]
+        volumes = [node for node in nodes if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None]
+        if not all(self._write(node, path.with_name(f"{node.GetID()}.nrrd")) for node in volumes):
+            return False
         scene.SetRootDirectory(str(path.parent))
         return bool(scene.Commit(str(path)))
 
