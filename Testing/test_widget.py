@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import types
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -11,6 +14,7 @@ import slicer
 from panel_case import PanelCase, answers, saveAndReopen
 from volumes import add_volume
 
+import CLSDMReconstruction
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Runs import ReconstructionError
 
@@ -291,6 +295,16 @@ class SceneTest(PanelCase):
         self.assertEqual(self.lateral.xray.node.GetName(), "film")
         self.assertEqual((self.ui.productSelector.currentIndex, self.ui.seedSpinBox.value), (1, 5))
 
+    def test_a_reconstruction_of_a_saved_scene_still_says_how_it_was_made(self) -> None:
+        self.fillSlots()
+        self.ui.reconstructButton.click()
+        self.logic.asked[-1].finish(self.result(spread=True, warnings=["only one view"]))
+        saveAndReopen(self.folder / "scene.mrml")
+        self.assertIsNotNone(self.ui.reconstructionSelector.currentNode())
+        self.assertIn("resembles", self.ui.residualLabel.text)
+        self.assertIn("only one view", self.ui.warningsLabel.text)
+        self.assertTrue(self.ui.coverageCheckBox.enabled and self.ui.spreadCheckBox.enabled)
+
     def test_python_can_set_what_the_panel_shows(self) -> None:
         self.panel.parameters.product = "ensemble"
         self.assertEqual(self.ui.productSelector.currentIndex, 2)
@@ -331,6 +345,35 @@ class SampleTest(PanelCase):
             self.panel.samples.loadPublicCase()
         self.assertIn("CC BY 3.0", asks.asked[0])
         self.assertEqual(self.logic.asked, [])
+
+
+class SampleTilesTest(unittest.TestCase):
+    def test_two_tiles_are_registered_in_the_way_that_sample_data_asks_for(self) -> None:
+        tiles = []
+
+        def register(
+            category="Custom",
+            sampleName=None,
+            uris=None,
+            fileNames=None,
+            nodeNames=None,
+            customDownloader=None,
+            thumbnailFileName=None,
+            loadFileType=None,
+            loadFiles=None,
+            loadFileProperties=None,
+            checksums=None,
+        ) -> None:  # the arguments of Slicer 5.10
+            tiles.append((category, sampleName, thumbnailFileName, customDownloader))
+            self.assertEqual({len(part) for part in (uris, fileNames, nodeNames, loadFiles, checksums)}, {1})
+
+        data = types.SimpleNamespace(SampleDataLogic=types.SimpleNamespace(registerCustomSampleDataSource=register))
+        with mock.patch.dict(sys.modules, {"SampleData": data}):
+            CLSDMReconstruction.registerSampleData()
+        self.assertEqual([tile[1] for tile in tiles], ["X-rays of a chest CT", "X-rays of a phantom"])
+        for _category, _name, thumbnail, load in tiles:
+            self.assertTrue(Path(thumbnail).is_file())
+            self.assertTrue(callable(load))
 
 
 class DependenciesTest(PanelCase):

@@ -6,15 +6,20 @@ import vtk
 
 
 class DropFilter(qt.QObject):
-    """An event filter that takes what is dropped on a widget and calls ``onDrop(sources)`` with paths or nodes."""
+    """An event filter that takes what is dropped on a widget and calls ``onDrop(sources)`` with paths or nodes.
 
-    def __init__(self, onDrop) -> None:
+    ``onResize()`` is called when the widget has another size.
+    """
+
+    def __init__(self, onDrop, onResize) -> None:
         super().__init__()
-        self.onDrop = onDrop
+        self.onDrop, self.onResize = onDrop, onResize
 
     def eventFilter(self, watched, event) -> bool:
         """Qt calls this for every event of the widget."""
         kind = event.type()
+        if kind == qt.QEvent.Resize:
+            self.onResize()
         if kind not in (qt.QEvent.DragEnter, qt.QEvent.DragMove, qt.QEvent.Drop):
             return False
         sources = droppedSources(event.mimeData())

@@ -47,6 +47,11 @@ class Parameters:
     groundTruth: vtkMRMLScalarVolumeNode
 
 
+def nodeOf(parameters, name: str):
+    """A node of the parameter node that is still in the scene, or None (the wrapper remembers nodes that are gone)."""
+    return parameters.parameterNode.GetNodeReference(name)
+
+
 def writeXRays(parameters, xrays: list) -> None:
     """Keep X-rays (``XRayInput`` or None for an empty slot) in the parameter node, as one change."""
     was = parameters.StartModify()

@@ -1,5 +1,7 @@
 """The section "Result": the volume, how well it explains its X-rays, and what to be careful about."""
 
+import json
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -7,6 +9,9 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib import Pictures
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.ExposureScene import ExposureScene, pairPicture, residualInWords
+from CLSDMReconstructionLib.MrmlBridge import ATTRIBUTE_PREFIX
+from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, ReconstructionResult, residualsOf
+from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
 OVERLAY_OPACITY = 0.5
@@ -24,6 +29,8 @@ class ResultSection:
         self.ui, self.result = ui, None
         self.exposures = ExposureScene()
         self._pictures: list = []
+        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", f"{ATTRIBUTE_PREFIX}role", "volume")
+        ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
         ui.coverageCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.coverageCheckBox, on))
         ui.spreadCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.spreadCheckBox, on))
@@ -32,8 +39,20 @@ class ResultSection:
         setTone(ui.resultNotice, "caution")
         self.clear()
 
+    def showNode(self, node) -> None:
+        """Show what a volume in the scene says about itself; a result that is shown already stays as it is."""
+        shown = None if self.result is None else self.result.volumeNode
+        if node is None:
+            self.clear()
+        elif node is not shown:
+            self.show(resultOf(node))
+
+    def _onActivated(self, node) -> None:
+        if node is not None:
+            showInSlices(node)
+
     def show(self, result) -> None:
-        """Show a reconstruction: in the slice views, and what is to be said about it here."""
+        """Say what is to be said about a reconstruction."""
         self.clear()
         self.result = result
         self.ui.resultSection.collapsed = False
@@ -49,7 +68,6 @@ class ResultSection:
         ):
             box.enabled = there
         self._updateVisibility()
-        showInSlices(result.volumeNode)
         self.ui.exposuresCheckBox.checked = bool(result.reprojections)
 
     def _addPicture(self, reprojection: dict) -> None:
@@ -63,7 +81,7 @@ class ResultSection:
         picture = qt.QLabel()
         picture.minimumHeight = 120
         picture.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        picture.alignment = qt.Qt.AlignCenter
+        picture.setAlignment(qt.Qt.AlignCenter)
         pixmap = Pictures.toPixmap(pairPicture(reprojection))
         picture.setPixmap(pixmap.scaledToHeight(120, qt.Qt.SmoothTransformation))
         for widget in (caption, picture):
@@ -112,6 +130,23 @@ class ResultSection:
         node = self.result.coverageNode if coverage else self.result.spreadNode
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             showOverlay(node if on else None, COVERAGE_COLOUR if coverage else SPREAD_COLOUR)
+
+
+def resultOf(node) -> ReconstructionResult:
+    """What is left of a result in the nodes of a scene: everything save the reprojections."""
+    noted = node.GetAttribute(f"{ATTRIBUTE_PREFIX}warnings")
+    return ReconstructionResult(
+        volumeNode=node,
+        coverageNode=node.GetNodeReference(COVERAGE_ROLE),
+        spreadNode=node.GetNodeReference(SPREAD_ROLE),
+        residuals=residualsOf(node),
+        warnings=json.loads(noted) if noted else [],
+        provenance=provenanceOf(node),
+        reprojections=[],
+        views=[],
+        inputs=[],
+        seconds={},
+    )
 
 
 def provenanceText(result) -> str:

@@ -11,8 +11,8 @@ from CLSDMReconstructionLib.DependenciesSection import DependenciesSection
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.ModelSection import ModelSection
-from CLSDMReconstructionLib.Parameters import Parameters, readXRays, writeXRays
-from CLSDMReconstructionLib.ResultSection import ResultSection
+from CLSDMReconstructionLib.Parameters import Parameters, nodeOf, readXRays, writeXRays
+from CLSDMReconstructionLib.ResultSection import ResultSection, showInSlices
 from CLSDMReconstructionLib.RunSection import RunSection
 from CLSDMReconstructionLib.SampleMenu import SampleMenu
 from CLSDMReconstructionLib.SimulatePanel import SimulatePanel
@@ -32,7 +32,7 @@ class ReconstructionPanel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic, self.parameters, self.run = logic, None, None
         self._guiTag, self._xraysShown, self._entered = None, None, False
-        self._warmed = None
+        self._warmed = self._chosen = None
         self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -139,7 +139,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtkCommand.ModifiedEvent, self._onParametersModified)
             self.model.setParameters(None)
-            self.parameters = self._guiTag = self._xraysShown = None
+            self.parameters = self._guiTag = self._xraysShown = self._chosen = None
 
     def _onParametersModified(self, *_args) -> None:
         """The scene says something else than the panel shows (a scene was loaded, or Python set a value)."""
@@ -153,12 +153,13 @@ class ReconstructionPanel(VTKObservationMixin):
             self.model.refresh(parameters.model)
         self.xrays.setContext(parameters.preset, self.model.bundle())
         self.model.describeProduct()
-        self._showChosen(parameters.reconstruction)
+        chosen = nodeOf(parameters, "reconstruction")
+        if chosen is not self._chosen:
+            self._chosen = chosen
+            self.result.showNode(chosen)
+            for panel in self.panels:
+                panel.setReconstruction(chosen)
         self._updateReadiness()
-
-    def _showChosen(self, node) -> None:
-        for panel in self.panels:
-            panel.setReconstruction(node)
 
     # --- what the user does ---
 
@@ -277,11 +278,13 @@ class ReconstructionPanel(VTKObservationMixin):
         result = run.result
         self.model.remember(arguments["product"], arguments["samples"], result)
         self.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
-        self.parameters.reconstruction = result.volumeNode
         self.result.show(result)
+        self.parameters.reconstruction = result.volumeNode
+        showInSlices(result.volumeNode)
         self.export.setReconstruction(result.volumeNode, result.inputs)
-        if self.parameters.groundTruth is not None:
-            self.compare.setTruth(self.parameters.groundTruth)
+        truth = nodeOf(self.parameters, "groundTruth")
+        if truth is not None:
+            self.compare.setTruth(truth)
 
     def _onError(self, run) -> None:
         if not self._ended(run):

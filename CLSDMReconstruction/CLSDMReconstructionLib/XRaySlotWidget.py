@@ -51,7 +51,7 @@ class XRaySlotWidget:
         self.ui.chooseButton.setMenu(self._menu)
         self.ui.clearButton.connect("clicked()", self._onClear)
         self.ui.nodeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onNode)
-        self._drops = DropFilter(self._onDrop)
+        self._drops = DropFilter(self._onDrop, self._fitPreview)
         self.widget.installEventFilter(self._drops)
         self.ui.previewLabel.setStyleSheet("QLabel { background: #101418; color: #9aa4ae; border: 1px solid #39424c; }")
 
@@ -164,6 +164,10 @@ class XRaySlotWidget:
             self.ui.previewLabel.text = text
         else:
             self._pixmap = Pictures.toPixmap(pixels)
+            self._fitPreview()
+
+    def _fitPreview(self) -> None:
+        if self._pixmap is not None:
             Pictures.showFitted(self.ui.previewLabel, self._pixmap)
 
     def hasPreview(self) -> bool:

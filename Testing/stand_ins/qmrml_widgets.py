@@ -96,7 +96,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene, self._tags = scene, []
         if scene is not None:
             events = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
-            self._tags = [scene.AddObserver(getattr(slicer.vtkMRMLScene, event), self._onScene) for event in events]
+            tags = [scene.AddObserver(getattr(slicer.vtkMRMLScene, event), self._onScene) for event in events]
+            self._tags = tags
+            self.destroyed.connect(lambda *_: [scene.RemoveObserver(tag) for tag in tags])
         self._fill()
 
     def _onScene(self, *_: object) -> None:
