@@ -15,9 +15,9 @@ import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
 
 from CLSDMReconstructionLib import Comparison, ComparisonReport
+from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
 from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, VIEW_GROUP, ComparisonLayout
-from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Sampling import alongLine, asArray, centre, corners, ijkToWorld
 
 FIGURES = {
@@ -122,6 +122,11 @@ class DifferenceTest(SceneTest):
             slowest = max(slowest, time.perf_counter() - start)
         self.assertLess(slowest, 0.1)
 
+    def test_a_volume_without_voxels_is_refused(self) -> None:
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+        with self.assertRaisesRegex(ValueError, "no voxels"):
+            finished(makeDifference(add_volume("CT"), empty))
+
     def test_padding_below_air_counts_as_air(self) -> None:
         truth = add_volume("CT", lambda at: np.full(len(at), -3024.0))
         values = slicer.util.arrayFromVolume(
@@ -174,6 +179,13 @@ class LayoutTest(SceneTest):
         composite = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
         self.assertNotIn(composite.GetBackgroundVolumeID(), (self.truth.GetID(), self.difference.GetID()))
         self.assertNotEqual(slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetViewGroup(), VIEW_GROUP)
+
+    def test_a_volume_that_slicer_shows_everywhere_is_not_shown_here(self) -> None:
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetActiveVolumeID(add_volume("new").GetID())
+        slicer.app.applicationLogic().PropagateVolumeSelection(0)
+        for _, _, composite in self.layout.views("Truth"):
+            self.assertEqual(composite.GetBackgroundVolumeID(), self.truth.GetID())
 
     def test_scrolling_one_plane_scrolls_the_three_rows_and_no_other_plane(self) -> None:
         sliceNode = next(iter(self.layout.views("Truth")))[1]

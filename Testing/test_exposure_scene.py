@@ -146,12 +146,14 @@ class SceneTest(unittest.TestCase):
         self.assertEqual(len(exposures), 3)
 
     def test_it_can_be_hidden_and_leaves_nothing_behind(self) -> None:
-        before = slicer.mrmlScene.GetNumberOfNodes()
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        before, items = slicer.mrmlScene.GetNumberOfNodes(), tree.GetNumberOfItems()
         self.scene.show(result(0.0))
+        self.assertEqual(tree.GetNumberOfItems(), items + 4)  # a folder with three models
         self.scene.setVisible(False)
         self.assertFalse(any(node.GetDisplayVisibility() for node in self.scene.nodes))
         self.scene.clear()
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertEqual((slicer.mrmlScene.GetNumberOfNodes(), tree.GetNumberOfItems()), (before, items))
 
     def test_a_scene_that_was_closed_meanwhile_is_no_trouble(self) -> None:
         self.scene.show(result(0.0))

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import slicer
+from real_worker import LIMIT_S, films, waitFor
+
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.Logic import ReconstructionLogic
 from CLSDMReconstructionLib.SimulatePanel import SimulatePanel
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, xrayFiles
-from real_worker import LIMIT_S, films, waitFor
 
 
 class WholeWayTest(unittest.TestCase):
@@ -38,6 +39,17 @@ class WholeWayTest(unittest.TestCase):
         self.compared(result)
         self.shown(result, xrays)
         self.exported(result, xrays)
+
+    def test_the_example_in_the_readme_does_what_it_says(self) -> None:
+        text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+        code = text.split("<!-- slicer-example:begin -->")[1].split("```python\n")[1].split("```")[0]
+        code = code.replace("slicer.util.exit()\n", "").replace("ct.nii.gz", (self.films / "ct.nii.gz").as_posix())
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "reconstruction.nii.gz"
+            space = {"__name__": "example"}
+            exec(code.replace('"reconstruction.nii.gz"', repr(str(target))), space)
+            self.assertTrue(target.is_file())
+        self.assertGreater(space["figures"]["protocols"]["honest"]["mae_hu"], 0.0)
 
     def simulated(self):
         panel, made = self.panel(SimulatePanel), []

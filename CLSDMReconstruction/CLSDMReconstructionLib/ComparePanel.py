@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib import ComparisonReport as Report
 from CLSDMReconstructionLib import Nodes
+from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
@@ -325,7 +326,7 @@ class ComparePanel:
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""

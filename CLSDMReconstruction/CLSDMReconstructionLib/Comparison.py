@@ -11,7 +11,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from CLSDMReconstructionLib import Nodes
+from CLSDMReconstructionLib import MrmlBridge, Nodes
 from CLSDMReconstructionLib.Sampling import Sampler, asArray, asMatrix, corners, extentOf, ijkToWorld
 
 OUTSIDE = -32768
@@ -95,8 +95,7 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
     node.SetIJKToRASMatrix(asMatrix(grid))
     node.SetAndObserveImageData(image)
-    slicer.mrmlScene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
+    MrmlBridge.addToScene([node], MrmlBridge.studyItem([reconstruction]))
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(divergingColours().GetID())
     _hideOutside(display)
@@ -120,19 +119,18 @@ def divergingColours():
     """The colour table of differences: blue where the reconstruction is too thin, white, red where too dense."""
     name = "CLS-DM difference"
     node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLColorTableNode")
-    if node is not None:
-        return node
-    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
-    node.UnRegister(None)
-    node.SetTypeToUser()
-    node.SetName(name)
-    node.SetSingletonTag(name)
-    node.SetSaveWithScene(False)
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
+        node.UnRegister(None)
+        node.SetTypeToUser()
+        node.SetName(name)
+        node.SetSingletonTag(name)
+        node = slicer.mrmlScene.AddNode(node)
     node.SetNumberOfColors(256)
     for index in range(256):
         unit = index / 255.0
         node.SetColor(index, "", min(1.0, 2.0 * unit), 1.0 - abs(2.0 * unit - 1.0), min(1.0, 2.0 - 2.0 * unit), 1.0)
-    return slicer.mrmlScene.AddNode(node)
+    return node
 
 
 class SharedWindow:

@@ -103,13 +103,17 @@ class ComparisonLayout:
             for _, sliceNode, composite in self.views(row):
                 composite.SetLinkedControl(True)
                 composite.SetHotLinkedControl(True)
-                composite.SetInteractionFlagsModifier(
-                    0
-                )  # which volume is shown, and how opaque, is a view's own affair
+                # Which volume is shown, and how opaque, is a view's own affair; also when Slicer shows a new one everywhere.
+                composite.SetInteractionFlagsModifier(0)
+                composite.SetDoPropagateVolumeSelection(False)
                 composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
                 sliceNode.SetSliceVisible(row == "Reconstruction")
+        if self.tableView() is not None:
+            self.tableView().SetDoPropagateTableSelection(False)
+        if self.plotView() is not None:
+            self.plotView().SetDoPropagatePlotChartSelection(False)
         self.fit(truth, reconstruction)
         self._fit3D()
 

@@ -6,10 +6,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 
+ROLE = "CLSDM.role"
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMExport.ui"
 
 
@@ -31,6 +33,7 @@ class ExportPanel:
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE)  # a scan is not ours to label as derived
         for name in FORMATS:
             self.ui.formatComboBox.addItem(name)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
@@ -128,13 +131,21 @@ class ExportPanel:
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
+
+    def _reason(self) -> str:
+        """Why it cannot be exported, or nothing."""
+        node = self.ui.volumeSelector.currentNode()
+        if node is None:
+            return _("Choose a reconstruction.")
+        if self.format == DICOM and node.GetAttribute(ROLE) != "volume":
+            return _("Only a reconstruction itself can be a CT series, not its coverage, spread or difference.")
+        return ""
 
     def _update(self) -> None:
-        chosen = self.ui.volumeSelector.currentNode() is not None
-        button = self.ui.exportButton
+        button, reason = self.ui.exportButton, "" if self.isRunning else self._reason()
         button.setText(_("Cancel") if self.isRunning else _("Export..."))
-        button.setEnabled(chosen or self.isRunning)
-        button.setToolTip(_("Write the reconstruction to disk.") if chosen else _("Choose a reconstruction."))
+        button.setEnabled(not reason)
+        button.setToolTip(reason or _("Write the reconstruction to disk."))
         self.ui.patientCheckBox.setEnabled(self.format == DICOM)
         self.ui.progressBar.setVisible(self.isRunning)

@@ -6,6 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Simulation import parseAngles, presets
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMSimulate.ui"
@@ -118,7 +119,7 @@ class SimulatePanel:
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _reason(self) -> str:
         """Why it cannot start, or nothing."""

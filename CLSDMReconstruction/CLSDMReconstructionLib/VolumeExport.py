@@ -33,7 +33,9 @@ def xrayFiles(node, inputs=()) -> list[Path]:
         node: the reconstruction; its attributes name DICOM instances, which Slicer's database may hold.
         inputs: the ``XRayInput`` it was made from, where they are known.
     """
-    files = [Path(each.path) if each.path else MrmlBridge.xrayFile(each.node) for each in inputs if each.path or each.node]
+    files = [
+        Path(each.path) if each.path else MrmlBridge.xrayFile(each.node) for each in inputs if each.path or each.node
+    ]
     database = getattr(slicer, "dicomDatabase", None)
     if not any(files) and database is not None:
         uids = (node.GetAttribute(f"{MrmlBridge.ATTRIBUTE_PREFIX}source_instance_uids") or "").split()
