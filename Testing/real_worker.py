@@ -42,8 +42,8 @@ write_ct(ct, folder / "ct.nii.gz")
 for name, xray in zip(("frontal", "lateral"), small_xrays(ct, centre_mm=CENTRE_MM)):
     write_dx(xray, folder / f"{name}.dcm")
     write_preview(xray, folder / f"{name}.png")
-other = small_xrays(small_phantom((30.0, 0.0, 0.0)), centre_mm=(30.0, 0.0, 0.0))[1]
-write_dx(other, folder / "other_patient.dcm")
+ct.hu[0, 0, 0] = -999.0
+write_dx(small_xrays(ct, centre_mm=CENTRE_MM)[1], folder / "other_patient.dcm")
 """
 
 
@@ -75,8 +75,24 @@ def waitFor(condition: Callable[[], object], seconds: float = LIMIT_S) -> None:
         time.sleep(0.002)
 
 
+class OwnTemporaries(unittest.TestCase):
+    """Tests with a temporary folder of their own, so that they see what they leave, and nobody else's."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        films()
+        before, folder = tempfile.tempdir, tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        tempfile.tempdir = folder.name
+
+        def restore() -> None:
+            tempfile.tempdir = before
+            folder.cleanup()
+
+        cls.addClassCleanup(restore)
+
+
 def leftovers() -> set[Path]:
-    """The module's temporary files and folders on this computer."""
+    """The module's temporary files and folders."""
     return set(Path(tempfile.gettempdir()).glob("clsdm-*"))
 
 

@@ -15,7 +15,7 @@ from CLSDMReconstructionLib.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, describe
 from fake_channel import FakeChannel
-from real_worker import films, leftovers
+from real_worker import OwnTemporaries, films, leftovers, waitFor
 
 
 class StoreTest(unittest.TestCase):
@@ -86,7 +86,7 @@ class StoreTest(unittest.TestCase):
             settings.remove(FOLDER_SETTING)
 
 
-class AddTest(unittest.TestCase):
+class AddTest(OwnTemporaries):
     """With the real worker."""
 
     def setUp(self) -> None:
@@ -134,7 +134,7 @@ class AddTest(unittest.TestCase):
             self.logic.inspectModel("http://example.org/model.zip", wait=True)
 
 
-class FetchTest(unittest.TestCase):
+class FetchTest(OwnTemporaries):
     """With a worker that the test plays."""
 
     def test_a_download_outlives_the_workers_folder_until_it_is_added_or_the_logic_goes(self) -> None:
@@ -142,8 +142,6 @@ class FetchTest(unittest.TestCase):
         before = leftovers()
         logic = ReconstructionLogic(InferenceProcess(FakeChannel, python="python", later=lambda *_: None))
         run = logic.inspectModel("https://example.org/model.zip")
-        from real_worker import waitFor
-
         waitFor(lambda: FakeChannel.made)
         (channel,) = FakeChannel.made
         self.assertEqual(channel.told[0]["task"], "fetch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import unittest
@@ -11,7 +12,7 @@ from pathlib import Path
 from CLSDMReconstructionLib.InferenceProcess import GRACE_MS, InferenceProcess
 from CLSDMReconstructionLib.QtChannel import findPython
 from fake_channel import FakeChannel
-from real_worker import LIMIT_S, alive, films, leftovers, waitFor
+from real_worker import LIMIT_S, OwnTemporaries, alive, films, leftovers, waitFor
 
 
 class Later:
@@ -178,11 +179,10 @@ class PlayedWorkerTest(unittest.TestCase):
         assert second.state == "finished"
 
 
-class RealWorkerTest(unittest.TestCase):
+class RealWorkerTest(OwnTemporaries):
     """With the real one."""
 
     def setUp(self) -> None:
-        films()
         self.before = leftovers()
         self.process = InferenceProcess()
         self.addCleanup(self.process.stop)

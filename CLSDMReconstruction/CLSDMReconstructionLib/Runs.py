@@ -140,7 +140,7 @@ class Run:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """The worker is at step ``done`` of ``total`` of a stage."""
-        if not self.isRunning:
+        if not self.isRunning or (stage == "decode" and done < total):  # an ensemble decodes while it samples
             return
         words = STAGES.get(stage, stage)
         if words != self.stage:
@@ -152,7 +152,7 @@ class Run:
 
     def _fraction(self, stage: str, done: int, total: int) -> float:
         ends = _ENDS.get(self.kind or self.task, {})
-        if stage not in ends or (stage == "decode" and done < total):  # an ensemble decodes in between
+        if stage not in ends:
             return 0.0
         before = [0.0, *ends.values()][list(ends).index(stage)]
         return before + (ends[stage] - before) * done / max(1, total)
