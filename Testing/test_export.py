@@ -174,7 +174,9 @@ class PanelTest(ExportTest):
         self.panel.setReconstruction(self.node)
         self.choose(DICOM)
         self.panel.exportTo(str(self.folder / "series"))
-        slicer.app.processEvents()
+        for _ in range(3):
+            self.panel._steps._step()  # three slices are written
+        self.assertEqual(len(list(self.folder.iterdir())), 1)
         self.ui.exportButton.click()
         self.assertEqual(list(self.folder.iterdir()), [])
         self.assertFalse(self.panel.isRunning)
