@@ -91,6 +91,7 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     node.UnRegister(None)
     node.SetName(f"{reconstruction.GetName()} - difference to CT")
     node.SetAttribute(ROLE, "difference")
+    node.SetAttribute("CLSDM.outside", str(OUTSIDE))
     grid = grid.copy()
     grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
     node.SetIJKToRASMatrix(asMatrix(grid))
@@ -195,7 +196,7 @@ class Overlay:
     """The truth under the reconstruction in its row: faded in, in a checkerboard, or behind a curtain.
 
     Fading is the opacity of the reconstruction. Checkerboard and curtain are copies of the reconstruction that hold
-    nothing where the truth is to be seen; on the reconstruction's own, coarse grid such a copy takes a millisecond.
+    nothing where the truth is to be seen; on the reconstruction's own, coarse grid such a copy takes milliseconds.
     """
 
     MODES = ("Side by side", "Fade", "Checkerboard", "Curtain")
@@ -222,8 +223,10 @@ class Overlay:
         if reconstruction is None:
             return
         alone = mode == self.MODES[0]
+        # The curtain is drawn from image left: from the patient's right, and in the sagittal plane from the front.
+        layers = {} if alone else {axis: self._over(mode, axis, fraction) for axis in (0, 1)}
         for plane, _, composite in self._layout.views("Reconstruction"):
-            over = None if alone else self._over(mode, plane, fraction)
+            over = layers.get(1 if plane == "Sagittal" else 0)
             composite.SetBackgroundVolumeID((reconstruction if alone else truth).GetID())
             composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
             composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
@@ -235,15 +238,15 @@ class Overlay:
         Nodes.remove(*self._patterns.values())
         self._patterns, self._volumes = {}, (None, None)
 
-    def _over(self, mode: str, plane: str, fraction: float):
+    def _over(self, mode: str, axis: int, fraction: float):
         reconstruction = self._volumes[1]
         if mode == "Fade":
             return reconstruction
-        if mode == "Checkerboard":
-            return self._pattern("squares", _squares(reconstruction, self.SQUARE_MM * (0.25 + 1.5 * fraction)))
-        # The curtain is drawn from image left: from the patient's right, and in the sagittal plane from the front.
-        axis = 1 if plane == "Sagittal" else 0
-        return self._pattern(f"curtain {axis}", _besideCurtain(reconstruction, axis, fraction))
+        if mode == "Curtain":
+            return self._pattern(f"curtain {axis}", _besideCurtain(reconstruction, axis, fraction))
+        if axis == 1:
+            return self._patterns["squares"]  # they are the same in every plane
+        return self._pattern("squares", _squares(reconstruction, self.SQUARE_MM * (0.25 + 1.5 * fraction)))
 
     def _pattern(self, key: str, shown: np.ndarray):
         reconstruction = self._volumes[1]
@@ -252,7 +255,9 @@ class Overlay:
             node = self._patterns[key] = _hiddenCopy(reconstruction)
             self._window.add(node)
         hu = slicer.util.arrayFromVolume(reconstruction)
-        slicer.util.updateVolumeFromArray(node, np.where(shown, hu, NOT_SHOWN).astype(np.float32))
+        slicer.util.updateVolumeFromArray(
+            node, np.where(shown, hu, np.float32(NOT_SHOWN)).astype(np.float32, copy=False)
+        )
         return node
 
 
@@ -273,25 +278,22 @@ def _hiddenCopy(volume):
     return node
 
 
-def _voxelPositions(volume) -> np.ndarray:
-    """(3, k, j, i) RAS mm of every voxel's centre, broadcast from its three axes."""
-    grid = asArray(ijkToWorld(volume))
-    i, j, k = (np.arange(count) for count in volume.GetImageData().GetDimensions())
-    return np.stack(
-        [
-            grid[r, 0] * i[None, None, :] + grid[r, 1] * j[None, :, None] + grid[r, 2] * k[:, None, None] + grid[r, 3]
-            for r in range(3)
-        ]
-    )
+def _along(volume, axis: int) -> np.ndarray:
+    """(k, j, i) position in mm of every voxel's centre along one axis of RAS."""
+    row = asArray(ijkToWorld(volume))[axis].astype(np.float32)
+    i, j, k = (np.arange(count, dtype=np.float32) for count in volume.GetImageData().GetDimensions())
+    return (row[2] * k[:, None, None] + row[1] * j[:, None] + row[3]) + row[0] * i
 
 
 def _squares(volume, edgeMm: float) -> np.ndarray:
     """(k, j, i) bool, True in every other cube of space."""
-    cells = np.floor(_voxelPositions(volume) / edgeMm).astype(int)
-    return cells.sum(0) % 2 == 0
+    odd = np.zeros(volume.GetImageData().GetDimensions()[::-1], dtype=bool)
+    for axis in range(3):
+        odd ^= np.floor(_along(volume, axis) * (1.0 / edgeMm)).astype(np.int32) % 2 == 1
+    return ~odd
 
 
 def _besideCurtain(volume, axis: int, fraction: float) -> np.ndarray:
     """(k, j, i) bool, True in this fraction of the volume from the patient's right (axis 0) or front (axis 1)."""
-    along = _voxelPositions(volume)[axis]
-    return along > along.max() - fraction * np.ptp(along) - 1e-6 if fraction > 0.0 else np.zeros(along.shape, bool)
+    along = _along(volume, axis)
+    return along > along.max() - fraction * np.ptp(along) - 1e-3 if fraction > 0.0 else np.zeros(along.shape, bool)
