@@ -180,6 +180,7 @@ class RunTest(PanelCase):
         self.assertTrue(str(arguments["bundle"]).endswith("openkbp64"))
 
     def test_progress_is_determinate_and_names_its_stage(self) -> None:
+        self.ui.productSelector.setCurrentIndex(1)
         run = self.start()
         self.assertEqual(self.ui.reconstructButton.text, "Cancel")
         self.assertFalse(self.ui.slotArea.enabled)
