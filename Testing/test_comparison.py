@@ -17,7 +17,7 @@ from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_u
 from CLSDMReconstructionLib import Comparison, ComparisonReport
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
-from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, VIEW_GROUP, ComparisonLayout
+from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, THREE_D, VIEW_GROUP, ComparisonLayout
 from CLSDMReconstructionLib.Sampling import alongLine, asArray, centre, corners, ijkToWorld
 
 FIGURES = {
@@ -206,6 +206,17 @@ class LayoutTest(ShownTest):
 
     def test_all_planes_begin_at_the_middle_of_the_reconstruction(self) -> None:
         np.testing.assert_allclose(self.layout.position(), centre(self.reconstruction), atol=1e-6)
+
+    def test_the_3d_view_looks_at_the_reconstruction_from_behind_and_from_the_right(self) -> None:
+        slicer.app.layoutManager().resetThreeDViews()
+        cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
+        camera = next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
+        if camera is None:
+            self.skipTest("the view makes its camera when it is drawn for the first time")
+        self.layout.show(self.truth, self.reconstruction, self.difference)
+        np.testing.assert_allclose(camera.GetFocalPoint(), centre(self.reconstruction), atol=1e-6)
+        direction = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+        self.assertEqual((direction > 0).tolist(), [True, False, True])  # right, behind, above
 
     def test_views_have_one_scale_and_hold_the_whole_reconstruction(self) -> None:
         for row in ROWS:
