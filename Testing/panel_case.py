@@ -128,10 +128,13 @@ class PanelCase(unittest.TestCase):
         slicer.app.processEvents()
 
     def closePanel(self) -> None:
+        if self.panel is None:
+            return
         self.panel.exit()
         self.panel.cleanup()
         self.host.hide()
         self.host.deleteLater()
+        self.panel = None
         slicer.app.processEvents()
 
     # --- a user's hands ---
@@ -250,9 +253,9 @@ def answers(value):
     return ask
 
 
-def saveAndReopen(path: Path) -> None:
-    """Save the scene, close it, and open it again."""
-    assert slicer.util.saveScene(str(path)), "the scene cannot be saved"
+def saveAndReopen(folder: Path) -> None:
+    """Save the scene with its data, close it, and open it again."""
+    assert slicer.util.saveScene(str(folder)), "the scene cannot be saved"
     slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(path))
+    slicer.util.loadScene(str(next(folder.glob("*.mrml"))))
     slicer.app.processEvents()

@@ -24,11 +24,12 @@ import stand_ins  # noqa: E402
 stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.py")
 
 import slicer  # noqa: E402
-from PySide6 import QtGui  # noqa: E402
+from PySide6 import QtCore, QtGui  # noqa: E402
 from stand_ins import python_qt  # noqa: E402
 
 SIZE = (1500, 1000)
-LIMIT_S = 600.0
+LIMIT_S = 3600.0
+MAX_BYTES = 300_000
 
 
 class Session:
@@ -56,7 +57,11 @@ class Session:
             slicer.app.processEvents()
         path = self.folder / f"{name}.png"
         picture = self.window.grab().toImage().convertToFormat(QtGui.QImage.Format_RGB888)
-        picture.convertToFormat(QtGui.QImage.Format_Indexed8).save(str(path))
+        for width in (SIZE[0], 1350, 1200, 1000):
+            scaled = picture.scaledToWidth(width, QtCore.Qt.SmoothTransformation)
+            scaled.convertToFormat(QtGui.QImage.Format_Indexed8).save(str(path), "PNG", 0)  # 0: as small as possible
+            if path.stat().st_size <= MAX_BYTES:
+                break
         print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")  # noqa: T201
 
     def wait(self, condition: Callable[[], object]) -> None:
@@ -94,6 +99,7 @@ def main() -> int:
     session.chooseCase(options.ct)
     session.shot("ready")
     ui.productSelector.setCurrentIndex(2)
+    ui.samplesSpinBox.setValue(3)
     ui.logSection.collapsed = False
     ui.reconstructButton.click()
     session.wait(lambda: ui.progressBar.value > 500 or panel.run is None)

@@ -52,12 +52,16 @@ def nodeOf(parameters, name: str):
     return parameters.parameterNode.GetNodeReference(name)
 
 
+def asText(xrays: list) -> str:
+    """X-rays (``XRayInput`` or None for an empty slot) as ``Parameters.xrays`` holds them."""
+    return json.dumps([None if xray is None else xray.toPlain() for xray in xrays])
+
+
 def writeXRays(parameters, xrays: list) -> None:
-    """Keep X-rays (``XRayInput`` or None for an empty slot) in the parameter node, as one change."""
+    """Keep X-rays in the parameter node, as one change."""
     was = parameters.StartModify()
     try:
-        plain = [None if xray is None else xray.toPlain() for xray in xrays]
-        parameters.xrays = json.dumps(plain)
+        parameters.xrays = asText(xrays)
         for number in range(MAX_VIEWS):
             xray = xrays[number] if number < len(xrays) else None
             node = parameters.parameterNode.GetScene().GetNodeByID(xray.nodeId) if xray and xray.nodeId else None

@@ -11,7 +11,7 @@ from CLSDMReconstructionLib.DependenciesSection import DependenciesSection
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.ModelSection import ModelSection
-from CLSDMReconstructionLib.Parameters import Parameters, nodeOf, readXRays, writeXRays
+from CLSDMReconstructionLib.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
 from CLSDMReconstructionLib.ResultSection import ResultSection, showInSlices
 from CLSDMReconstructionLib.RunSection import RunSection
 from CLSDMReconstructionLib.SampleMenu import SampleMenu
@@ -165,8 +165,8 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onXRaysChanged(self) -> None:
         if self.parameters is not None:
+            self._xraysShown = asText(self.xrays.xrays())
             writeXRays(self.parameters, self.xrays.xrays())
-            self._xraysShown = self.parameters.xrays
         self._updateReadiness()
 
     def _onModelChanged(self) -> None:
@@ -294,7 +294,8 @@ class ReconstructionPanel(VTKObservationMixin):
         else:
             self.runSection.idle()
             self.runSection.showError(run.error)
-            self.dependencies.refresh()
+            self.dependencies.refresh()  # what was there at the start may be gone
+            self.model.refresh()
             self._updateReadiness()
 
     def _ended(self, run) -> bool:

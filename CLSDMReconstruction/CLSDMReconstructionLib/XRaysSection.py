@@ -31,7 +31,8 @@ class XRaysSection:
         self._stale: list[XRaySlotWidget] = []
         self._runs: dict[XRaySlotWidget, object] = {}
         self._timer = qt.QTimer()
-        self._timer.singleShot, self._timer.interval = True, PREVIEW_DELAY_MS
+        self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
+        self._timer.setInterval(PREVIEW_DELAY_MS)
         self._timer.connect("timeout()", self._requestPreviews)
         self._addSlot("frontal", _("Frontal"))
         self._addSlot("lateral", _("Lateral"))

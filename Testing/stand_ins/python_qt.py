@@ -23,6 +23,8 @@ MODULES = (QtCore, QtGui, QtWidgets, QtNetwork)
 NOT_IN_PYTHONQT = {"Signal", "Slot", "Property", "ClassInfo", "QtMsgType", "qDebug", "qWarning", "qCritical"}
 VIRTUAL = {"sizeHint", "minimumSizeHint"}
 """Stay methods here: PySide6 asks Python for overrides of them. Do not use them (properties in PythonQt)."""
+HIDDEN = {"singleShot"}
+"""No properties in PythonQt (PythonQtClassInfo.cpp): `QTimer.singleShot` is the static method; use setSingleShot."""
 
 slot_errors: list[str] = []
 """Tracebacks of exceptions that left a slot or an event handler; `conftest` fails the test that caused them."""
@@ -68,12 +70,12 @@ def properties_win(kind: type) -> None:
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         described = meta.property(index)
         name = described.name()
-        if name not in VIRTUAL and not isinstance(vars(kind).get(name), (QtCore.Property, property)):
+        if name not in VIRTUAL | HIDDEN and not isinstance(vars(kind).get(name), (QtCore.Property, property)):
             setattr(kind, name, _property(name, described.isWritable(), getattr(kind, name, None)))
 
 
 class _Property(property):
-    """A property of instances; on the class stands what it hides (`QTimer.singleShot`)."""
+    """A property of instances; on the class stands what it hides, for statics."""
 
     hidden: object = None
 
