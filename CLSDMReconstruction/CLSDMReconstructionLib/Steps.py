@@ -3,6 +3,15 @@
 from collections.abc import Callable, Iterator
 
 import qt
+import slicer
+
+
+def later(milliseconds: int, function: Callable[[], None]) -> None:
+    """Call a function once, after this time. Slicer's own ``qt.QTimer.singleShot`` never lets go of what it called."""
+    timer = qt.QTimer(slicer.app.moduleManager())  # which goes before Python does
+    timer.setSingleShot(True)
+    timer.connect("timeout()", lambda: (timer.deleteLater(), function()))
+    timer.start(milliseconds)
 
 
 class Steps:
@@ -55,4 +64,5 @@ class Steps:
         self._timer.stop()
         work, self._work = self._work, None
         if work is not None:
+            self._timer.disconnect("timeout()", self._step)  # else neither would ever be freed
             work.close()
