@@ -61,8 +61,8 @@ class Steps:
             self._onProgress(fraction)
 
     def _end(self) -> None:
-        self._timer.stop()
         work, self._work = self._work, None
         if work is not None:
-            self._timer.disconnect("timeout()", self._step)  # else neither would ever be freed
+            self._timer.stop()
+            self._timer.deleteLater()  # with its connection, which holds this object as it holds the timer
             work.close()
