@@ -8,7 +8,7 @@ import json
 class FakeChannel:
     """See ``InferenceProcess.Channel``."""
 
-    made: list[FakeChannel] = []  # noqa: RUF012 - one list for all, cleared by each test
+    made: list[FakeChannel] = []
 
     def __init__(self) -> None:
         self.onOutput = self.onErrors = lambda data: None

@@ -16,7 +16,7 @@ from CLSDMReconstructionLib.Dependencies import Dependencies
 class FakePip:
     """pip, played by the test."""
 
-    made: list[FakePip] = []  # noqa: RUF012
+    made: list[FakePip] = []
 
     def __init__(self) -> None:
         self.closed = self.killed = False

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
+
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from fake_channel import FakeChannel
+from real_worker import OwnTemporaries, attributesOf, films, leftovers, scene, waitFor
+
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, residualsOf
-from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, attributesOf, films, leftovers, scene, waitFor
 
 CENTRE_LPS_MM = (12.0, -30.0, 250.0)  # of trainer/tests/small_bundle.py
 
@@ -45,8 +46,9 @@ class RealTest(OwnTemporaries):
 
     def tidyUp(self, logic: ReconstructionLogic) -> None:
         """``cleanup``, but for the worker, if that is the one that stays warm."""
+        logic.cancel()
         if logic.worker is self.warm:
-            logic.worker = InferenceProcess(FakeChannel)
+            logic._keeper.worker = InferenceProcess(FakeChannel)
         logic.cleanup()
 
     def reconstruct(self, frontal="frontal.dcm", lateral="lateral.dcm", **options):

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import qt
+from fake_channel import FakeChannel
+from real_worker import OwnTemporaries, films, leftovers, waitFor
+
 from CLSDMReconstructionLib.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, describe
-from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, films, leftovers, waitFor
 
 
 class StoreTest(unittest.TestCase):

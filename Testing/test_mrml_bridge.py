@@ -10,9 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
+from real_worker import scene
+
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import ensureCore
-from real_worker import scene
 
 OBLIQUE = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
 GEOMETRY = {"spacing_mm": [1.0, 2.0, 3.0], "origin_mm": [10.0, -20.0, 30.0], "direction": OBLIQUE.tolist()}

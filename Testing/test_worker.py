@@ -8,11 +8,13 @@ import signal
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
+
+from fake_channel import FakeChannel
+from real_worker import LIMIT_S, OwnTemporaries, alive, films, leftovers, waitFor
 
 from CLSDMReconstructionLib.InferenceProcess import GRACE_MS, InferenceProcess
 from CLSDMReconstructionLib.QtChannel import findPython
-from fake_channel import FakeChannel
-from real_worker import LIMIT_S, OwnTemporaries, alive, films, leftovers, waitFor
 
 
 class Later:
@@ -91,6 +93,7 @@ class PlayedWorkerTest(unittest.TestCase):
     def test_cancelling_asks_then_kills_and_the_next_job_gets_a_fresh_worker(self) -> None:
         first, second = self.submit(), self.submit()
         old = self.channel
+        old.say(pid=old.processId, protocol=1)
         self.process.cancel(first)
         assert (first.state, second.state) == ("cancelled", "running")
         assert old.calls == ["start", "closeInput", "terminate"]
@@ -153,15 +156,15 @@ class PlayedWorkerTest(unittest.TestCase):
 
     def test_the_worker_behind_a_launcher_is_killed_too(self) -> None:
         killed = []
-        original, os.kill = os.kill, lambda pid, how: killed.append(pid)
-        try:
+        with mock.patch("os.kill", lambda pid, how: killed.append(pid)):
             self.submit()
             self.channel.say(pid=77, protocol=1)
+            assert self.process.processId == 77
             self.channel.refuses = True
             self.process.stop()
-        finally:
-            os.kill = original
         assert killed == [77]
+        assert "terminate" not in self.channel.calls  # it would go and leave its child behind
+        assert self.process.processId == 0
 
     def test_the_folder_names_nobody(self) -> None:
         self.submit()
@@ -201,7 +204,7 @@ class RealWorkerTest(OwnTemporaries):
         return {"views": views, "bundle": str(films() / "bundle"), "options": {"device": "cpu"}}
 
     def pid(self) -> int:
-        return self.process._worker.pid
+        return self.process.processId
 
     def test_it_greets_and_stays_warm(self) -> None:
         hello = self.done("hello")

@@ -9,24 +9,18 @@ until the run has ended, and what is not finished raises ``ReconstructionError``
 """
 
 import shutil
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import qt
-import slicer
-
-from . import Faults, MrmlBridge, Results
+from . import MrmlBridge, Results
 from .Dependencies import Dependencies
-from .InferenceProcess import FOLDER_PREFIX, InferenceProcess, Job
+from .InferenceProcess import InferenceProcess
 from .Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
 from .ModelStore import Model, ModelStore, describe
 from .Results import Preview, ReconstructionResult, SimulationResult
+from .RunKeeper import RunKeeper
 from .Runs import ReconstructionError, Run
-from .Steps import Steps
 
 __all__ = [
     "Model",
@@ -39,14 +33,11 @@ __all__ = [
     "XRayInput",
 ]
 
-POLL_S = 0.002
-
 
 class ReconstructionLogic:
     """See the module's docstring. ``CLSDMReconstructionLogic`` is this together with ScriptedLoadableModuleLogic.
 
     Attributes:
-        worker: the InferenceProcess; starts when it is first needed.
         models: the ModelStore.
         dependencies: the Dependencies.
     """
@@ -57,14 +48,15 @@ class ReconstructionLogic:
         models: ModelStore | None = None,
         dependencies: Dependencies | None = None,
     ) -> None:
-        self.worker = worker or InferenceProcess()
+        self._keeper = RunKeeper(worker or InferenceProcess())
         self.models = models or ModelStore()
         self.dependencies = dependencies or Dependencies()
-        self._runs: list[Run] = []
         self._previews: dict[str, Run] = {}
-        self._ownFolder: tempfile.TemporaryDirectory | None = None
-        self._folders = 0
-        self._observer: int | None = None
+
+    @property
+    def worker(self) -> InferenceProcess:
+        """The child process; starts when it is first needed."""
+        return self._keeper.worker
 
     def reconstruct(
         self,
@@ -116,7 +108,7 @@ class ReconstructionLogic:
             inputs += [XRayInput.of(each, "lateral") for each in (lateral,) if each is not None]
             inputs += [XRayInput.of(each, "view") for each in views]
             facts = _checked(inputs, preset)
-            folder = self._newFolder(run)
+            folder = self._keeper.newFolder(run)
             payload = {
                 "views": [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)],
                 "options": options,
@@ -132,9 +124,9 @@ class ReconstructionLogic:
                 result.seconds["total"] = time.monotonic() - began
                 return result
 
-            self._submit(run, "reconstruct", payload, made, options)
+            self._keeper.submit(run, "reconstruct", payload, made, options)
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def simulate(self, ctNode, preset: str = "chest", angles=(0.0, 90.0), *, wait: bool = False, **callbacks) -> Run:
         """X-rays of a loaded CT; the result will be a ``SimulationResult``.
@@ -149,27 +141,29 @@ class ReconstructionLogic:
         run = Run("simulate", **callbacks)
 
         def begin() -> None:
-            ct, out = self._newFolder(run) / "ct.mha", self._newFolder(run, keep=True)
+            ct, out = self._keeper.newFolder(run) / "ct.mha", self._keeper.newFolder(run, keep=True)
             payload = {"ct": str(ct), "out": str(out), "preset": preset, "angles": [float(angle) for angle in angles]}
             run.hide(str(ct), "the CT")
-            self._write(run, [(ctNode, ct)], lambda: self._submit(run, "simulate", payload, Results.simulationFrom))
+            self._keeper.write(
+                run, [(ctNode, ct)], lambda: self._keeper.submit(run, "simulate", payload, Results.simulationFrom)
+            )
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def compare(self, reconstructionNode, truthNode, *, wait: bool = False, **callbacks) -> Run:
         """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.compare.as_json``'s dict."""
         run = Run("compare", **callbacks)
 
         def begin() -> None:
-            folder = self._newFolder(run)
+            folder = self._keeper.newFolder(run)
             made, true = folder / "reconstruction.mha", folder / "truth.mha"
             payload = {"reconstruction": str(made), "truth": str(true)}
             run.hide(str(made), "the reconstruction")
             run.hide(str(true), "the CT")
             pairs = [(reconstructionNode, made), (truthNode, true)]
-            self._write(run, pairs, lambda: self._submit(run, "compare", payload, lambda answer: answer))
+            self._keeper.write(run, pairs, lambda: self._keeper.submit(run, "compare", payload, lambda answer: answer))
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def preview(
         self, xrayInput, *, bundle=None, preset: str = "chest", slot: str = "", wait: bool = False, **callbacks
@@ -195,25 +189,25 @@ class ReconstructionLogic:
 
         def begin() -> None:
             _checked([xray], preset)
-            view = self._viewRequest(run, xray, self._newFolder(run) / "xray.nrrd")
+            view = self._viewRequest(run, xray, self._keeper.newFolder(run) / "xray.nrrd")
             payload = {"view": view, "bundle": _path(run, bundle), "preset": preset}
-            self._submit(run, "preview", payload, lambda answer: Results.previewFrom(answer, run.shown))
+            self._keeper.submit(run, "preview", payload, lambda answer: Results.previewFrom(answer, run.shown))
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def hello(self, *, wait: bool = False, **callbacks) -> Run:
         """Warm the worker; the result will be {"devices": [{"name", "label", "free_bytes", "total_bytes"}], "torch", ...}."""
         run = Run("hello", **callbacks)
-        return self._start(run, lambda: self._submit(run, "hello", {}, lambda answer: answer), wait)
+        return self._keeper.start(run, lambda: self._keeper.submit(run, "hello", {}, lambda answer: answer), wait)
 
     def warm(self, bundle=None, device: str = "auto", *, wait: bool = False, **callbacks) -> Run:
         """Load a model in advance, so that the next reconstruction need not."""
         run = Run("hello", **callbacks)
 
         def begin() -> None:
-            self._submit(run, "warm", {"bundle": _path(run, bundle), "device": device}, lambda answer: answer)
+            self._keeper.submit(run, "warm", {"bundle": _path(run, bundle), "device": device}, lambda answer: answer)
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def inspectModel(self, source, *, wait: bool = False, **callbacks) -> Run:
         """Download a model (https address) or take a file or folder, and check every hash.
@@ -225,9 +219,9 @@ class ReconstructionLogic:
 
         def begin() -> None:
             task, payload = ("fetch", {"url": address}) if "://" in address else ("bundle", {"bundle": address})
-            self._submit(run, task, payload, lambda answer: self._inspected(run, answer, task == "fetch"))
+            self._keeper.submit(run, task, payload, lambda answer: self._inspected(run, answer, task == "fetch"))
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def addModel(self, model: Model, *, wait: bool = False, **callbacks) -> Run:
         """Put an inspected model into the user's folder; the result will be the ``Model`` there."""
@@ -235,120 +229,17 @@ class ReconstructionLogic:
         payload = {"bundle": str(model.path), "into": str(self.models.folder), "name": self.models.nameFor(model)}
 
         def begin() -> None:
-            self._submit(run, "install", payload, lambda answer: describe(Path(answer["path"])))
+            self._keeper.submit(run, "install", payload, lambda answer: describe(Path(answer["path"])))
 
-        return self._start(run, begin, wait)
+        return self._keeper.start(run, begin, wait)
 
     def cancel(self) -> None:
         """Cancel every run."""
-        for run in list(self._runs):
-            run.cancel()
+        self._keeper.cancel()
 
     def cleanup(self) -> None:
         """Cancel every run, end the worker, remove temporary files and observers."""
-        self.cancel()
-        self.worker.stop()
-        self._unobserve()
-        folder, self._ownFolder = self._ownFolder, None
-        if folder is not None:
-            folder.cleanup()
-
-    def _start(self, run: Run, begin: Callable[[], None], wait: bool) -> Run:
-        """Begin once the caller has the run."""
-        run.stop = lambda: self._fail(run, Faults.cancelled())
-        self._runs.append(run)
-        self._observe()
-
-        def first() -> None:
-            if run.isRunning:
-                self._guarded(run, begin)
-
-        if wait:
-            first()
-            return self._waited(run)
-        qt.QTimer.singleShot(0, first)
-        return run
-
-    def _waited(self, run: Run) -> Run:
-        while run.isRunning:
-            slicer.app.processEvents()
-            time.sleep(POLL_S)
-        if run.error is not None:
-            raise run.error
-        return run
-
-    def _guarded(self, run: Run, work: Callable[[], Any]) -> Any:
-        """Do a step of a run; what it raises ends the run, and nothing else."""
-        try:
-            return work()
-        except ReconstructionError as error:
-            self._fail(run, error)
-        except OSError as error:
-            self._fail(run, Faults.explain("disk", error.strerror or type(error).__name__))
-        except (ValueError, TypeError) as error:
-            self._fail(run, Faults.explain("input", run.shown(str(error))))
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the run must hear of it
-            details = run.shown(traceback.format_exc())
-            self._fail(run, Faults.explain("defect", f"{type(error).__name__}: {run.shown(str(error))}", details))
-        return None
-
-    def _submit(
-        self, run: Run, task: str, payload: dict[str, Any], made: Callable[[dict], Any], arguments: dict | None = None
-    ) -> None:
-        """Hand a request to the worker; ``made`` turns its answer into the run's result."""
-
-        def done(job: Job) -> None:
-            if not run.isRunning:
-                return
-            if job.state == "finished":
-                result = self._guarded(run, lambda: made(job.result))
-                if run.isRunning:
-                    self._ended(run)
-                    run.finish(result)
-            elif job.state == "failed":
-                kind, message, details = (run.shown(job.failure[name]) for name in ("kind", "message", "details"))
-                self._fail(run, Faults.explain(kind, message, details, arguments))
-            else:
-                self._fail(run, Faults.cancelled())
-
-        def stop() -> None:
-            self._fail(run, Faults.cancelled())
-            self.worker.cancel(job)
-
-        job = self.worker.submit(task, payload, onProgress=run.progress, onLog=run.say, onDone=done)
-        run.stop, run.job = stop, job
-
-    def _write(self, run: Run, pairs: list[tuple[Any, Path]], then: Callable[[], None]) -> None:
-        """Write volumes a piece at a time, with the event loop turning in between."""
-        for node, _ in pairs:
-            if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
-                raise ValueError("expected a volume node; choose a volume")
-        steps = Steps(
-            _written(pairs),
-            lambda _: self._guarded(run, then),
-            lambda error: self._guarded(run, lambda: _raise(error)),
-            lambda fraction: run.progress("export", round(100 * fraction), 100),
-        )
-
-        def stop() -> None:
-            steps.cancel()
-            self._fail(run, Faults.cancelled())
-
-        run.stop = stop
-
-    def _fail(self, run: Run, error: ReconstructionError) -> None:
-        if run.isRunning:
-            run.temporary += run.kept
-            self._ended(run)
-            run.fail(error)
-
-    def _ended(self, run: Run) -> None:
-        if run in self._runs:
-            self._runs.remove(run)
-        for folder in run.temporary:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not self._runs:
-            self._unobserve()
+        self._keeper.cleanup()
 
     def _viewRequest(self, run: Run, xray: XRayInput, written: Path) -> dict[str, Any]:
         """The request for one X-ray; a node without a file of its own is written to ``written``."""
@@ -366,31 +257,8 @@ class ReconstructionLogic:
     def _inspected(self, run: Run, answer: dict[str, Any], fetched: bool) -> Model:
         path = Path(answer["path"])
         if fetched:  # out of the worker's folder, which is about to go
-            path = Path(shutil.move(str(path), str(self._newFolder(run, keep=True))))
+            path = Path(shutil.move(str(path), str(self._keeper.newFolder(run, keep=True))))
         return describe(path, bytes=answer["bytes"], fileSha256=answer["file_sha256"])
-
-    def _newFolder(self, run: Run, *, keep: bool = False) -> Path:
-        """A folder that goes when the run ends; with ``keep``, only when it fails, or else in ``cleanup``."""
-        if self._ownFolder is None or not Path(self._ownFolder.name).is_dir():
-            self._ownFolder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
-        self._folders += 1
-        folder = Path(self._ownFolder.name) / str(self._folders)
-        folder.mkdir()
-        (run.kept if keep else run.temporary).append(folder)
-        return folder
-
-    def _observe(self) -> None:
-        if self._observer is None:
-            event = slicer.vtkMRMLScene.StartCloseEvent
-            self._observer = slicer.mrmlScene.AddObserver(event, self._onSceneClose)
-
-    def _unobserve(self) -> None:
-        if self._observer is not None:
-            slicer.mrmlScene.RemoveObserver(self._observer)
-            self._observer = None
-
-    def _onSceneClose(self, *_) -> None:
-        self.cancel()
 
 
 def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
@@ -426,13 +294,3 @@ def _path(run: Run, bundle) -> str | None:
         return None
     run.hide(str(path), "the model's bundle")
     return str(path)
-
-
-def _written(pairs: list[tuple[Any, Path]]) -> Iterator[float]:
-    for number, (node, path) in enumerate(pairs):
-        for fraction in MrmlBridge.writeVolume(node, path):
-            yield (number + fraction) / len(pairs)
-
-
-def _raise(error: Exception) -> None:
-    raise error
