@@ -4,6 +4,7 @@ from pathlib import Path
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib import Pictures
@@ -53,11 +54,14 @@ class XRaySlotWidget:
         self.ui.nodeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onNode)
         self._drops = DropFilter(self._onDrop, self._fitPreview)
         self.widget.installEventFilter(self._drops)
+        event = slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent
+        self._observer = slicer.mrmlScene.AddObserver(event, self._onNodeAboutToBeRemoved)
         self.ui.previewLabel.setStyleSheet("QLabel { background: #101418; color: #9aa4ae; border: 1px solid #39424c; }")
 
     def cleanup(self) -> None:
         """Let go of the widget."""
         self.widget.removeEventFilter(self._drops)
+        slicer.mrmlScene.RemoveObserver(self._observer)
 
     # --- what the user does ---
 
@@ -78,9 +82,16 @@ class XRaySlotWidget:
     def _onNode(self, node) -> None:
         if self._updating:
             return
-        if node is not None:
+        if node is None:
+            if self.xray is not None and self.xray.nodeId is not None:
+                self.take(None)
+        elif self.xray is None or self.xray.nodeId != node.GetID():  # the selector also speaks when a node is renamed
             self.take(XRayInput(nodeId=node.GetID(), role=self.role))
-        elif self.xray is not None and self.xray.nodeId is not None:
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, _scene, _event, node) -> None:
+        """Comes before the selector notices, which would turn to the node above it."""
+        if node is not None and self.xray is not None and self.xray.nodeId == node.GetID():
             self.take(None)
 
     def _onClear(self) -> None:

@@ -132,6 +132,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _fill(self) -> None:
         """The nodes of the scene; the chosen one stays while it is there."""
         nodes = self._nodes()
+        above = self._ids[max(0, self._ids.index(self._current) - 1)] if self._current in self._ids else None
+        gone = self._current is not None and (self._scene is None or self._scene.GetNodeByID(self._current) is None)
         self._combo.blockSignals(True)
         self._combo.clear()
         self._ids = []
@@ -141,7 +143,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         for node in nodes:
             self._combo.addItem(node.GetName() or "")
             self._ids.append(node.GetID())
-        wanted = self._current if self._current in self._ids else None
+        wanted = above if gone else self._current  # Qt's combo box turns to the row above one that is removed
+        wanted = wanted if wanted in self._ids else None
         if wanted is None and not self._values["noneEnabled"] and nodes:
             wanted = nodes[0].GetID()
         self._combo.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else -1)
