@@ -456,6 +456,19 @@ class PanelTest(SceneTest):
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertEqual((display.GetWindow(), display.GetLevel()), (777.0, 77.0))
 
+    def test_choosing_another_layout_gives_the_colours_back_as_well(self) -> None:
+        display = self.truth.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(777.0, 77.0)
+        self.compared()
+        self.layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+        self.assertEqual(display.GetWindow(), 777.0)
+        self.assertFalse(self.ui.layoutCheckBox.checked)
+        self.ui.layoutCheckBox.click()
+        self.assertTrue(self.panel.layout.isShown)
+        self.panel.exit()
+        self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+
     def test_a_comparison_that_ends_after_the_user_has_left_does_not_change_the_layout(self) -> None:
         self.panel.setTruth(self.truth)
         self.panel.setReconstruction(self.reconstruction)
@@ -512,6 +525,8 @@ class PanelTest(SceneTest):
         line = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode")
         table = next(t for t in slicer.util.getNodesByClass("vtkMRMLTableNode") if "profile" in t.GetName())
         self.assertEqual(table.GetTable().GetColumnName(1), "CT (HU)")
+        line.RemoveNthControlPoint(1)  # a user may delete an end and set it anew
+        line.AddControlPoint(vtk.vtkVector3d(0.0, 0.0, 10.0))
         line.SetNthControlPointPositionWorld(0, 0.0, 0.0, 0.0)
         line.SetNthControlPointPositionWorld(1, 0.0, 20.0, 0.0)
         self.assertAlmostEqual(float(table.GetTable().GetColumn(1).GetValue(0)), 100.0, delta=1.0)
