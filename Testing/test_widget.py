@@ -15,6 +15,7 @@ from panel_case import PanelCase, answers, saveAndReopen
 from volumes import add_volume
 
 import CLSDMReconstruction
+from CLSDMReconstructionLib.DicomSeries import xraySeries
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Runs import ReconstructionError
 
@@ -148,9 +149,13 @@ class XRaysTest(PanelCase):
         self.assertTrue(self.ui.addViewButton.enabled)
 
     def test_a_deleted_node_leaves_its_slot_empty(self) -> None:
-        node = self.xrayNode()
-        self.drop(self.frontal.widget, node)
-        slicer.mrmlScene.RemoveNode(node)
+        first, second = self.xrayNode(), self.xrayNode()
+        self.drop(self.frontal.widget, first)
+        self.drop(self.lateral.widget, second)
+        slicer.mrmlScene.RemoveNode(second)
+        self.assertIsNone(self.lateral.xray)  # and not the other node, to which a combo box turns by itself
+        self.assertEqual(self.frontal.xray.nodeId, first.GetID())
+        slicer.mrmlScene.RemoveNode(first)
         slicer.app.processEvents()
         self.assertIsNone(self.frontal.xray)
         self.assertFalse(self.ui.reconstructButton.enabled)
@@ -453,3 +458,55 @@ class InputOfNodesTest(unittest.TestCase):
     def test_an_x_ray_goes_through_the_parameter_node_unchanged(self) -> None:
         xray = XRayInput(path="a.dcm", role="view", entered={"spacingMm": (0.1, 0.2), "flip": True})
         self.assertEqual(XRayInput.fromPlain(xray.toPlain()), xray)
+
+
+class PlayedDatabase:
+    """ctkDICOMDatabase as far as it is asked: two studies of X-rays and a CT."""
+
+    isOpen = True
+    STUDIES = {"old": ["a"], "new": ["ct", "b"]}
+    SERIES = {"a": ("DX", ["a.dcm"]), "b": ("CR", ["pa.dcm", "lateral.dcm"]), "ct": ("CT", ["ct.dcm"])}
+
+    def patients(self) -> list[str]:
+        return ["1"]
+
+    def studiesForPatient(self, patient: str) -> list[str]:
+        return list(self.STUDIES)
+
+    def seriesForStudy(self, study: str) -> list[str]:
+        return self.STUDIES[study]
+
+    def filesForSeries(self, series: str) -> list[str]:
+        return self.SERIES[series][1]
+
+    def fieldForStudy(self, field: str, study: str) -> str:
+        return {"old": "2020-01-01", "new": "2024-01-01"}[study]
+
+    def fieldForSeries(self, field: str, series: str) -> str:
+        return self.SERIES[series][0] if field == "Modality" else "CHEST"
+
+    def fileValue(self, path: str, tag: str) -> str:
+        return {"pa.dcm": "PA", "lateral.dcm": "LL"}.get(path, "")
+
+
+class DatabaseTest(PanelCase):
+    def test_the_menu_lists_x_rays_of_the_dicom_database_newest_first_and_without_names(self) -> None:
+        with mock.patch.object(slicer, "dicomDatabase", PlayedDatabase(), create=True):
+            found = xraySeries()
+        self.assertEqual([series.path for series in found], ["pa.dcm", "lateral.dcm", "a.dcm"])
+        self.assertEqual(found[0].label, "2024-01-01 · CR · PA · CHEST")
+
+    def test_the_newest_study_of_the_database_can_fill_both_slots(self) -> None:
+        database = PlayedDatabase()
+        database.SERIES = {**database.SERIES, "b": ("CR", [str(self.film("b.dcm", "LL")), str(self.film("a.dcm"))])}
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            self.panel.xrays.pairFromDatabase()
+        self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
+
+    def test_a_menu_entry_fills_its_slot(self) -> None:
+        database = PlayedDatabase()
+        database.SERIES = {**database.SERIES, "b": ("CR", [str(self.film("a.dcm"))])}
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            self.frontal._fillSeriesMenu()
+        self.frontal._seriesMenu.actions()[0].trigger()
+        self.assertEqual(self.frontal.xray.path, str(self.folder / "a.dcm"))
