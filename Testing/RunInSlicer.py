@@ -9,6 +9,7 @@ without it, Slicer's own is taken, and tests that need torch are skipped where i
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import traceback
 import unittest
@@ -26,6 +27,7 @@ class Result(unittest.TextTestResult):
     def startTest(self, test) -> None:
         self.stream.writeln(f"... {test.id()}")
         self.stream.flush()
+        flushSlicer()
         super().startTest(test)
 
     def addSuccess(self, test) -> None:
@@ -61,9 +63,16 @@ def runTests(names: list[str] | None = None, stream=None) -> tuple[int, int]:
 
 
 def say(text: str, stream=None) -> None:
-    """Print at once: Slicer's own output is not line by line."""
+    """Print at once."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
+    flushSlicer()
+
+
+def flushSlicer() -> None:
+    """Slicer's sys.stdout.flush() does nothing: into a pipe, what was printed would be lost when Slicer hangs or crashes."""
+    if sys.platform != "win32":
+        ctypes.CDLL(None).fflush(None)
 
 
 def main() -> None:

@@ -77,6 +77,10 @@ class RealWorkerTest(PanelCase):
 class ModuleTest(PanelCase):
     """The module as Slicer opens it."""
 
+    def tearDown(self) -> None:
+        """Left open, it would share its parameter node with the panels of other tests, and start a worker for them."""
+        slicer.util.selectModule("Volumes")
+
     def test_the_module_opens_without_torch_and_can_be_reloaded(self) -> None:
         slicer.util.selectModule("CLSDMReconstruction")
         first = slicer.util.getModuleWidget("CLSDMReconstruction")
