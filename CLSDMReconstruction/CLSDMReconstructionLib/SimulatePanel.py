@@ -6,6 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Simulation import parseAngles, presets
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMSimulate.ui"
@@ -101,6 +102,8 @@ class SimulatePanel:
         self.ui.progressBar.setValue(int(1000 * run.fraction))
 
     def _onFinished(self, run) -> None:
+        if run is not self._run:
+            return
         self._run = None
         self._say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
         self._update()
@@ -108,13 +111,15 @@ class SimulatePanel:
             self._onXRays(run.result)
 
     def _onError(self, run) -> None:
+        if run is not self._run:  # cancelled here, and said so already
+            return
         self._run = None
         self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
         self._update()
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _reason(self) -> str:
         """Why it cannot start, or nothing."""
