@@ -63,7 +63,7 @@ class PlayedLogic(CLSDMReconstructionLogic):
         run = Run(task, arguments.get("product", task), **callbacks)
         run.arguments = arguments
         run.stop = lambda: run.fail(ReconstructionError("cancelled", "Cancelled."))
-        self._runs.append(run)
+        self._keeper._runs.append(run)
         self.asked.append(run)
         return run
 
