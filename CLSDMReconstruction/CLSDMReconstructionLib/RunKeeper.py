@@ -103,8 +103,8 @@ class RunKeeper:
                     self._ended(run)
                     run.finish(result)
             elif job.state == "failed":
-                kind, message, details = (run.shown(job.failure[name]) for name in ("kind", "message", "details"))
-                self._fail(run, Faults.explain(kind, message, details, arguments))
+                message, details = (run.shown(job.failure[name]) for name in ("message", "details"))
+                self._fail(run, Faults.explain(job.failure["kind"], message, details, arguments))
             else:
                 self._fail(run, Faults.cancelled())
 
