@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -15,6 +14,7 @@ import slicer
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair
+from CLSDMReconstructionLib.QtChannel import findPython, usesOtherPython
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
@@ -196,7 +196,9 @@ class InputsTest(unittest.TestCase):
 
     def test_torch_is_not_imported_for_it(self) -> None:
         code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray_io\nsys.exit('torch' in sys.modules)"
-        self.assertEqual(subprocess.run([sys.executable, "-c", code, str(corePath())], check=False).returncode, 0)
+        environment = slicer.util.startupEnvironment() if usesOtherPython() else None
+        done = subprocess.run([findPython(), "-c", code, str(corePath())], check=False, env=environment)
+        self.assertEqual(done.returncode, 0)
 
 
 if __name__ == "__main__":
