@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
+from real_worker import workersPython
 
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair
-from CLSDMReconstructionLib.QtChannel import findPython, usesOtherPython
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
@@ -196,9 +195,7 @@ class InputsTest(unittest.TestCase):
 
     def test_torch_is_not_imported_for_it(self) -> None:
         code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray_io\nsys.exit('torch' in sys.modules)"
-        environment = slicer.util.startupEnvironment() if usesOtherPython() else None
-        done = subprocess.run([findPython(), "-c", code, str(corePath())], check=False, env=environment)
-        self.assertEqual(done.returncode, 0)
+        self.assertEqual(workersPython(code, str(corePath())).returncode, 0)
 
 
 if __name__ == "__main__":
