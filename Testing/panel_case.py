@@ -149,7 +149,7 @@ class PanelCase(unittest.TestCase):
 
     def type(self, box, text: str) -> None:
         """Type a number into a spin box and press Enter."""
-        editor = box.findChild(qt.QLineEdit, "qt_spinbox_lineedit")
+        editor = slicer.util.findChild(box, "qt_spinbox_lineedit")
         editor.setText(text)
         box.interpretText()
         slicer.app.processEvents()
