@@ -156,6 +156,11 @@ class RunKeeper:
         (run.kept if keep else run.temporary).append(folder)
         return folder
 
+    def discard(self, path: Path) -> None:
+        """Remove a file that is no longer needed, if it lies in one of the folders."""
+        if self._ownFolder is not None and Path(self._ownFolder.name) in path.parents:
+            path.unlink(missing_ok=True)
+
     def _observe(self) -> None:
         if self._observer is None:
             event = slicer.vtkMRMLScene.StartCloseEvent
