@@ -54,6 +54,8 @@ class CLSDMReconstructionWidget(ScriptedLoadableModuleWidget):
 
         self.logic = CLSDMReconstructionLogic()
         self.panel = ReconstructionPanel(self.logic, self.layout, self.resourcePath)
+        if getattr(self.parent, "isEntered", False):  # reloaded while it is shown: Slicer does not call enter again
+            self.enter()
 
     def enter(self) -> None:
         """Called by Slicer whenever the module is shown."""

@@ -63,7 +63,7 @@ class PlayedLogic(CLSDMReconstructionLogic):
         run = Run(task, arguments.get("product", task), **callbacks)
         run.arguments = arguments
         run.stop = lambda: run.fail(ReconstructionError("cancelled", "Cancelled."))
-        self._runs.append(run)
+        self._keeper._runs.append(run)
         self.asked.append(run)
         return run
 
@@ -108,13 +108,26 @@ class PanelCase(unittest.TestCase):
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear(0)
-        qt.QSettings().remove("CLSDMReconstruction")
+        self.setAsideSettings()
         folder = tempfile.TemporaryDirectory(prefix="panel-")
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.logic = self.makeLogic()
         self.openPanel()
         self.addCleanup(self.closePanel)
+
+    def setAsideSettings(self) -> None:
+        """A test starts with no settings of the module's, and leaves the tester's own as they were."""
+        settings = qt.QSettings()
+        kept = {key: settings.value(key) for key in settings.allKeys() if key.startswith("CLSDMReconstruction/")}
+        settings.remove("CLSDMReconstruction")
+
+        def restore() -> None:
+            settings.remove("CLSDMReconstruction")
+            for key, value in kept.items():
+                settings.setValue(key, value)
+
+        self.addCleanup(restore)
 
     def openPanel(self) -> None:
         self.host = slicer.qMRMLWidget()
@@ -149,7 +162,7 @@ class PanelCase(unittest.TestCase):
 
     def type(self, box, text: str) -> None:
         """Type a number into a spin box and press Enter."""
-        editor = box.findChild(qt.QLineEdit, "qt_spinbox_lineedit")
+        editor = slicer.util.findChild(box, "qt_spinbox_lineedit")
         editor.setText(text)
         box.interpretText()
         slicer.app.processEvents()

@@ -48,6 +48,13 @@ write_dx(small_xrays(ct, centre_mm=CENTRE_MM)[1], folder / "other_patient.dcm")
 """
 
 
+def workersPython(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in the Python that the worker runs in."""
+    environment = slicer.util.startupEnvironment() if usesOtherPython() else None
+    command = [findPython(), "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=2 * LIMIT_S, check=False, env=environment)
+
+
 @functools.cache
 def films() -> Path:
     """A folder with ``bundle`` (16³ voxels of 24 mm, random weights), ct.nii.gz, frontal and lateral as .dcm and .png, and
@@ -58,9 +65,7 @@ def films() -> Path:
     """
     folder = Path(tempfile.mkdtemp(prefix="films-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    command = [findPython(), "-c", _MAKE, str(corePath()), str(TESTS), str(folder)]
-    environment = slicer.util.startupEnvironment() if usesOtherPython() else None
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * LIMIT_S, check=False, env=environment)
+    done = workersPython(_MAKE, str(corePath()), str(TESTS), str(folder))
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["?"])[-1]
         raise unittest.SkipTest(f"needs a worker with torch; {findPython()} says: {last}")

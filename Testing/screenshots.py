@@ -2,7 +2,7 @@
 
     .venv/bin/python Testing/screenshots.py [FOLDER] [--ct FILE]
 
-Writes empty, ready, running, result, comparison, error and missing.png to FOLDER (default: build/screenshots). The case
+Writes empty, ready, running, result, comparison, error and missing.jpg to FOLDER (default: build/screenshots). The case
 is a CT of your own (--ct), else the public chest CT where the sample menu has put it, else the phantom. Needs the
 packages of the extra `test`, and torch.
 """
@@ -24,12 +24,11 @@ import stand_ins  # noqa: E402
 stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.py")
 
 import slicer  # noqa: E402
-from PySide6 import QtCore, QtGui  # noqa: E402
 from stand_ins import python_qt  # noqa: E402
 
 SIZE = (1500, 1000)
 LIMIT_S = 3600.0
-MAX_BYTES = 300_000
+QUALITY = 88  # some 150 kB
 
 
 class Session:
@@ -55,13 +54,8 @@ class Session:
         slicer.app.layoutManager().renderAll()
         for _ in range(5):
             slicer.app.processEvents()
-        path = self.folder / f"{name}.png"
-        picture = self.window.grab().toImage().convertToFormat(QtGui.QImage.Format_RGB888)
-        for width in (SIZE[0], 1350, 1200, 1000):
-            scaled = picture.scaledToWidth(width, QtCore.Qt.SmoothTransformation)
-            scaled.convertToFormat(QtGui.QImage.Format_Indexed8).save(str(path), "PNG", 0)  # 0: as small as possible
-            if path.stat().st_size <= MAX_BYTES:
-                break
+        path = self.folder / f"{name}.jpg"
+        self.window.grab().toImage().save(str(path), "JPG", QUALITY)
         print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")  # noqa: T201
 
     def wait(self, condition: Callable[[], object]) -> None:

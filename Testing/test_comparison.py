@@ -506,6 +506,7 @@ class PanelTest(SceneTest):
         self.assertIsNone(self.panel.difference)
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertIn("deleted", self.ui.statusLabel.text)
+        self.assertIsNone(self.ui.truthSelector.currentNode())  # and not the volume listed before it
 
     def test_closing_the_scene_ends_the_comparison(self) -> None:
         self.compared()

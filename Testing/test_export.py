@@ -161,6 +161,12 @@ class PanelTest(ExportTest):
         self.assertEqual(pydicom.dcmread(files[0]).PatientID, "P1")
         self.assertIn("series", self.ui.statusLabel.text)
 
+    def test_when_the_reconstruction_is_deleted_no_other_volume_takes_its_place(self) -> None:
+        self.panel.setReconstruction(self.node)
+        slicer.mrmlScene.RemoveNode(self.node)
+        self.assertIsNone(self.ui.volumeSelector.currentNode())
+        self.assertFalse(self.ui.exportButton.enabled)
+
     def test_the_patient_can_be_left_out(self) -> None:
         self.panel.setReconstruction(self.node, [self.xray()])
         self.choose(DICOM)

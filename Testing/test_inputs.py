@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
+from real_worker import workersPython
 
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import corePath, ensureCore
@@ -196,7 +195,7 @@ class InputsTest(unittest.TestCase):
 
     def test_torch_is_not_imported_for_it(self) -> None:
         code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray_io\nsys.exit('torch' in sys.modules)"
-        self.assertEqual(subprocess.run([sys.executable, "-c", code, str(corePath())], check=False).returncode, 0)
+        self.assertEqual(workersPython(code, str(corePath())).returncode, 0)
 
 
 if __name__ == "__main__":

@@ -138,9 +138,9 @@ class AddTest(OwnTemporaries):
 class FetchTest(OwnTemporaries):
     """With a worker that the test plays."""
 
-    def test_a_download_outlives_the_workers_folder_until_it_is_added_or_the_logic_goes(self) -> None:
+    def fetched(self):
+        """A logic and the model it has just downloaded, out of the worker's folder."""
         FakeChannel.made = []
-        before = leftovers()
         logic = ReconstructionLogic(InferenceProcess(FakeChannel, python="python", later=lambda *_: None))
         run = logic.inspectModel("https://example.org/model.zip")
         waitFor(lambda: FakeChannel.made)
@@ -153,9 +153,25 @@ class FetchTest(OwnTemporaries):
         channel.answer(result={"path": str(folder / "download.zip"), "bytes": 5, "file_sha256": "ab"})
         self.assertTrue(run.result.path.is_file())
         self.assertFalse(folder.exists())
+        return logic, run.result
+
+    def test_a_download_lives_until_the_logic_goes(self) -> None:
+        before = leftovers()
+        logic, model = self.fetched()
         logic.cleanup()
-        self.assertFalse(run.result.path.exists())
+        self.assertFalse(model.path.exists())
         self.assertEqual(leftovers(), before)
+
+    def test_a_download_goes_once_it_is_added(self) -> None:
+        logic, model = self.fetched()
+        run = logic.addModel(model)
+        (channel,) = FakeChannel.made
+        waitFor(lambda: channel.told[-1]["task"] == "install")
+        self.assertEqual(channel.told[-1]["bundle"], str(model.path))
+        channel.answer(result={"path": str(ModelStore().embedded().path)})
+        self.assertEqual(run.state, "finished")
+        self.assertFalse(model.path.exists())
+        logic.cleanup()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class XRaysTest(PanelCase):
     def test_a_dropped_file_fills_the_slot_it_is_dropped_on(self) -> None:
         self.assertTrue(self.drop(self.lateral.widget, self.film("lateral.dcm", "LL")))
         self.assertIsNone(self.frontal.xray)
+        self.assertFalse(self.frontal.ui.geometryArea.visible)
+        self.assertTrue(self.lateral.ui.geometryArea.visible)
         self.assertEqual(self.lateral.geometry.angle.value, 90.0)
         self.assertEqual(self.lateral.geometry.badges["angleDeg"].text, "tag")
         self.assertIn("With one view, depth", self.ui.pairLabel.text)

@@ -54,6 +54,7 @@ class ComparePanel:
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
+        self._chosen = Nodes.Chosen(self.ui.truthSelector, self.ui.reconstructionSelector)
         self._fill()
         self._connect()
         self._update()
@@ -62,6 +63,7 @@ class ComparePanel:
         """Give the selectors the scene and watch it."""
         self._stopWatching()
         self.widget.setMRMLScene(scene)
+        self._chosen.watch(scene)
         if scene is not None:
             events = slicer.vtkMRMLScene
             self._sceneTags = [
@@ -93,6 +95,7 @@ class ComparePanel:
         """Stop everything and let go of the scene."""
         self.reset()
         self._stopWatching()
+        self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
     @property

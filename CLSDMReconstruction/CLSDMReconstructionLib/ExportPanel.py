@@ -6,6 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Steps import Steps
@@ -33,6 +34,7 @@ class ExportPanel:
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self._chosen = Nodes.Chosen(self.ui.volumeSelector)
         self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE)  # a scan is not ours to label as derived
         for name in FORMATS:
             self.ui.formatComboBox.addItem(name)
@@ -44,6 +46,7 @@ class ExportPanel:
     def setMRMLScene(self, scene) -> None:
         """Give the selector the scene."""
         self.widget.setMRMLScene(scene)
+        self._chosen.watch(scene)
 
     def setReconstruction(self, node, inputs=()) -> None:
         """Choose the reconstruction, and say which X-rays (``XRayInput`` or files) it was made from, for DICOM."""
@@ -63,6 +66,7 @@ class ExportPanel:
     def cleanup(self) -> None:
         """Stop and let go of the scene."""
         self.cancel()
+        self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
     @property

@@ -229,7 +229,7 @@ class ReconstructionLogic:
         payload = {"bundle": str(model.path), "into": str(self.models.folder), "name": self.models.nameFor(model)}
 
         def begin() -> None:
-            self._keeper.submit(run, "install", payload, lambda answer: describe(Path(answer["path"])))
+            self._keeper.submit(run, "install", payload, lambda answer: self._added(answer, model))
 
         return self._keeper.start(run, begin, wait)
 
@@ -253,6 +253,11 @@ class ReconstructionLogic:
             run.hide(text, xray.label)
         run.hide(str(file.parent), "its folder")
         return xray.toViewRequest(file)
+
+    def _added(self, answer: dict[str, Any], model: Model) -> Model:
+        added = describe(Path(answer["path"]))
+        self._keeper.discard(model.path)
+        return added
 
     def _inspected(self, run: Run, answer: dict[str, Any], fetched: bool) -> Model:
         path = Path(answer["path"])

@@ -116,7 +116,8 @@ class ResultSection:
             return
         if on and not self.exposures.nodes:
             self.exposures.show(self.result)
-            slicer.util.resetThreeDViews()
+            if slicer.app.layoutManager() is not None:
+                slicer.util.resetThreeDViews()
         self.exposures.setVisible(on)
 
     def _onOverlay(self, box, on: bool) -> None:

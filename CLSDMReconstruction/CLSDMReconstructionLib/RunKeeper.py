@@ -103,8 +103,8 @@ class RunKeeper:
                     self._ended(run)
                     run.finish(result)
             elif job.state == "failed":
-                kind, message, details = (run.shown(job.failure[name]) for name in ("kind", "message", "details"))
-                self._fail(run, Faults.explain(kind, message, details, arguments))
+                message, details = (run.shown(job.failure[name]) for name in ("message", "details"))
+                self._fail(run, Faults.explain(job.failure["kind"], message, details, arguments))
             else:
                 self._fail(run, Faults.cancelled())
 
@@ -155,6 +155,11 @@ class RunKeeper:
         folder.mkdir()
         (run.kept if keep else run.temporary).append(folder)
         return folder
+
+    def discard(self, path: Path) -> None:
+        """Remove a file that is no longer needed, if it lies in one of the folders."""
+        if self._ownFolder is not None and Path(self._ownFolder.name) in path.parents:
+            path.unlink(missing_ok=True)
 
     def _observe(self) -> None:
         if self._observer is None:

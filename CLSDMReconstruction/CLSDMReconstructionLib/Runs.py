@@ -27,7 +27,7 @@ STAGES = {
 
 _SAMPLED = {"start": 0.05, "read X-rays": 0.08, "load model": 0.12, "align X-rays": 0.2, "sample": 0.97, "decode": 1.0}
 _ENDS = {
-    "mean": {"start": 0.1, "read X-rays": 0.2, "load model": 0.35, "align X-rays": 1.0},
+    "mean": {"start": 0.1, "read X-rays": 0.2, "load model": 0.4, "align X-rays": 1.0},
     "sample": _SAMPLED,
     "ensemble": _SAMPLED,
     "simulate": {"export": 0.3, "start": 0.4, "project": 1.0},

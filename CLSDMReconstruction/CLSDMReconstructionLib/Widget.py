@@ -95,6 +95,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._leaveParameters()
         self.logic.cancel()
         self.run = None
+        self._lock(False)
         self.result.clear()
         self.xrays.setXRays([None, None])
         self.runSection.idle()

@@ -33,6 +33,7 @@ class XRaySlotWidget:
         self.xray: XRayInput | None = None
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating = "chest", None, False
+        self._geometryWanted = True
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
         self.widget.setMRMLScene(slicer.mrmlScene)
@@ -150,6 +151,7 @@ class XRaySlotWidget:
         self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
         setTone(self.ui.problemLabel, "error" if self.problem() else "caution")
         self.geometry.show(self.facts)
+        self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None
         if self.xray is None:
             self.setPreview(None, _("Drop an X-ray here,\nor choose one"))
         elif self.problem():
@@ -186,8 +188,9 @@ class XRaySlotWidget:
         return self._pixmap is not None
 
     def setGeometryVisible(self, visible: bool) -> None:
-        """Show or hide the geometry."""
-        self.ui.geometryArea.visible = visible
+        """Show or hide the geometry; an empty slot has none."""
+        self._geometryWanted = visible
+        self.ui.geometryArea.visible = visible and self.xray is not None
 
 
 def viewName(angleDeg: float | None) -> str:

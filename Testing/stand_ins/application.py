@@ -166,10 +166,11 @@ class qSlicerScriptedLoadableModuleWidget(qmrml_widgets.qMRMLWidget):
         setattr(slicer.modules, f"{self._name}Widget", self._python)
         self._python.setup()
 
+    isEntered = property(lambda self: self._entered)
+
     def reload(self) -> None:
+        """Like the original's, without calling `enter`."""
         self.build()
-        if self._entered:
-            self._python.enter()
 
     def enter(self) -> None:
         self._entered = True
