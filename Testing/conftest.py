@@ -14,7 +14,7 @@ sys.path.insert(0, str(MODULE.parent))
 
 import stand_ins  # noqa: E402
 
-stand_ins.install()
+stand_ins.install(MODULE)
 
 
 @pytest.fixture(autouse=True)

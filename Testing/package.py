@@ -77,6 +77,7 @@ def description() -> str:
 def contents(slicer: str) -> Iterator[tuple[str, bytes]]:
     """(path, bytes) of every file below the archive's top folder."""
     yield f"share/Slicer-{slicer}/{NAME}.s4ext", description().encode("utf-8")
+    yield f"share/Slicer-{slicer}/{NAME}/LICENSE", (ROOT / "LICENSE").read_bytes()
     for name, path in module_files():
         yield f"lib/Slicer-{slicer}/qt-scripted-modules/{name}", path.read_bytes()
 

@@ -15,9 +15,9 @@ import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
 
 from CLSDMReconstructionLib import Comparison, ComparisonReport
-from CLSDMReconstructionLib.Comparison import OUTSIDE, Overlay, SharedWindow, makeDifference
-from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, VIEW_GROUP, ComparisonLayout
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
+from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
+from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, THREE_D, VIEW_GROUP, ComparisonLayout
 from CLSDMReconstructionLib.Sampling import alongLine, asArray, centre, corners, ijkToWorld
 
 FIGURES = {
@@ -32,7 +32,6 @@ FIGURES = {
         },
     },
     "overlap_fraction": 0.915,
-    "reprojection": [{"angle_deg": 0.0, "rmse": 0.1}],
     "warnings": ["The true scan covers 91.5% of the reconstructed cube."],
 }  # fmt: skip
 
@@ -118,10 +117,15 @@ class DifferenceTest(SceneTest):
         truth = add_volume("CT", lambda at: at[:, 0], size=(512, 512, 60), spacing=(0.7, 0.7, 5.0))
         steps, slowest = makeDifference(truth, add_volume("R", size=(64, 64, 64), spacing=(6.0, 6.0, 6.0))), 0.0
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()  # of this thread alone: other programs do not count
             next(steps)
-            slowest = max(slowest, time.perf_counter() - start)
+            slowest = max(slowest, time.thread_time() - start)
         self.assertLess(slowest, 0.1)
+
+    def test_a_volume_without_voxels_is_refused(self) -> None:
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+        with self.assertRaisesRegex(ValueError, "no voxels"):
+            finished(makeDifference(add_volume("CT"), empty))
 
     def test_padding_below_air_counts_as_air(self) -> None:
         truth = add_volume("CT", lambda at: np.full(len(at), -3024.0))
@@ -137,7 +141,9 @@ def _shift(along_r: float) -> np.ndarray:
     return matrix
 
 
-class LayoutTest(SceneTest):
+class ShownTest(SceneTest):
+    """Starts in the comparison layout."""
+
     def setUp(self) -> None:
         super().setUp()
         self.truth = add_volume("CT", size=(60, 60, 30), spacing=(2.0, 2.0, 5.0))
@@ -152,6 +158,8 @@ class LayoutTest(SceneTest):
     def tearDown(self) -> None:
         self.layout.leave()
 
+
+class LayoutTest(ShownTest):
     def test_the_users_layout_comes_back(self) -> None:
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.layout.leave()
@@ -163,7 +171,7 @@ class LayoutTest(SceneTest):
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
 
     def test_rows_show_truth_reconstruction_and_difference_and_columns_the_three_planes(self) -> None:
-        for row, node in zip(ROWS, (self.truth, self.reconstruction, self.difference)):
+        for row, node in zip(ROWS, (self.truth, self.reconstruction, self.difference), strict=True):
             views = list(self.layout.views(row))
             self.assertEqual([plane for plane, _, _ in views], list(PLANES))
             for plane, sliceNode, composite in views:
@@ -175,6 +183,13 @@ class LayoutTest(SceneTest):
         composite = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
         self.assertNotIn(composite.GetBackgroundVolumeID(), (self.truth.GetID(), self.difference.GetID()))
         self.assertNotEqual(slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetViewGroup(), VIEW_GROUP)
+
+    def test_a_volume_that_slicer_shows_everywhere_is_not_shown_here(self) -> None:
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetActiveVolumeID(add_volume("new").GetID())
+        slicer.app.applicationLogic().PropagateVolumeSelection(0)
+        for _, _, composite in self.layout.views("Truth"):
+            self.assertEqual(composite.GetBackgroundVolumeID(), self.truth.GetID())
 
     def test_scrolling_one_plane_scrolls_the_three_rows_and_no_other_plane(self) -> None:
         sliceNode = next(iter(self.layout.views("Truth")))[1]
@@ -191,6 +206,17 @@ class LayoutTest(SceneTest):
 
     def test_all_planes_begin_at_the_middle_of_the_reconstruction(self) -> None:
         np.testing.assert_allclose(self.layout.position(), centre(self.reconstruction), atol=1e-6)
+
+    def test_the_3d_view_looks_at_the_reconstruction_from_behind_and_from_the_right(self) -> None:
+        slicer.app.layoutManager().resetThreeDViews()
+        cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
+        camera = next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
+        if camera is None:
+            self.skipTest("the view makes its camera when it is drawn for the first time")
+        self.layout.show(self.truth, self.reconstruction, self.difference)
+        np.testing.assert_allclose(camera.GetFocalPoint(), centre(self.reconstruction), atol=1e-6)
+        direction = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+        self.assertEqual((direction > 0).tolist(), [True, False, True])  # right, behind, above
 
     def test_views_have_one_scale_and_hold_the_whole_reconstruction(self) -> None:
         for row in ROWS:
@@ -215,7 +241,7 @@ class WindowTest(SceneTest):
     def setUp(self) -> None:
         super().setUp()
         self.displays = [add_volume(name).GetDisplayNode() for name in ("CT", "R")]
-        for display, window in zip(self.displays, (1234.0, 555.0)):
+        for display, window in zip(self.displays, (1234.0, 555.0), strict=True):
             display.SetAutoWindowLevel(False)
             display.SetWindowLevel(window, 10.0)
         self.shared = SharedWindow()
@@ -239,7 +265,7 @@ class WindowTest(SceneTest):
         self.assertEqual(self.displays[1].GetWindow(), 555.0)
 
 
-class OverlayTest(LayoutTest):
+class OverlayTest(ShownTest):
     def setUp(self) -> None:
         super().setUp()
         self.shared = SharedWindow()
@@ -269,19 +295,19 @@ class OverlayTest(LayoutTest):
 
     def test_a_checkerboard_shows_about_half_of_each(self) -> None:
         self.overlay.apply("Checkerboard", 0.5)
-        shown = self.foreground("Axial") != OUTSIDE
+        shown = self.foreground("Axial") != NOT_SHOWN
         self.assertAlmostEqual(shown.mean(), 0.5, delta=0.2)
 
     def test_the_curtain_is_drawn_from_the_patients_right_and_in_the_sagittal_plane_from_the_front(self) -> None:
         self.overlay.apply("Curtain", 0.3)
-        shown = self.foreground("Coronal") != OUTSIDE  # (k, j, i), i to the left, j to the back
+        shown = self.foreground("Coronal") != NOT_SHOWN  # (k, j, i), i to the left, j to the back
         self.assertEqual((shown[0, 0, 0], shown[0, 0, -1], shown[-1, -1, 0]), (True, False, True))
-        shown = self.foreground("Sagittal") != OUTSIDE
+        shown = self.foreground("Sagittal") != NOT_SHOWN
         self.assertEqual((shown[0, 0, 0], shown[0, -1, 0], shown[-1, 0, -1]), (True, False, True))
 
     def test_a_curtain_that_is_open_shows_the_truth_alone_and_one_that_is_closed_the_reconstruction(self) -> None:
         self.overlay.apply("Curtain", 0.0)
-        self.assertFalse((self.foreground("Axial") != OUTSIDE).any())
+        self.assertFalse((self.foreground("Axial") != NOT_SHOWN).any())
         self.overlay.apply("Curtain", 1.0)
         np.testing.assert_array_equal(self.foreground("Axial"), slicer.util.arrayFromVolume(self.reconstruction))
 
@@ -303,7 +329,7 @@ class OverlayTest(LayoutTest):
 
 class ReportTest(SceneTest):
     def test_the_table_states_unit_range_and_region_of_every_figure(self) -> None:
-        rows = {(row[0], row[5]): row for row in ComparisonReport.tableRows(FIGURES)}
+        rows = {(row[0], row[5]): row for row in ComparisonReport.tableRows(FIGURES, [{"angle_deg": 0.0, "rmse": 0.1}])}
         self.assertEqual(rows["MAE", "honest"][1:4], ("45.7", "130.2", "HU"))
         self.assertEqual(rows["RMSE", "honest"][1:3], ("110.4", "250.0"))  # 20 dB below a peak of 2500
         self.assertEqual(rows["PSNR", "honest"][4], "2500")
@@ -360,7 +386,7 @@ class ReportTest(SceneTest):
         volumes.append(finished(makeDifference(*volumes)))
         rgb = ComparisonReport.picture(volumes, (-30.0, 25.0, 20.0), (2000.0, 0.0), 500.0, ["text"])
         tiles = [rgb[100:420, 12 + 332 * column : 332 * (column + 1)].astype(int) for column in range(3)]
-        for tile, (right, down) in zip(tiles, ((True, False), (True, False), (False, False))):
+        for tile, (right, down) in zip(tiles, ((True, False), (True, False), (False, False)), strict=True):
             grey = np.where(np.ptp(tile, axis=2) == 0, tile[..., 0], 0)  # the letters are coloured
             row, column = np.argwhere(grey == 255).mean(0)
             self.assertEqual((column > 160, row > 160), (right, down))
@@ -400,7 +426,7 @@ class PanelTest(SceneTest):
         self.compared()
         self.assertIs(self.logic.asked[0].nodes[0], self.reconstruction)
         values = slicer.util.arrayFromVolume(self.panel.difference)
-        self.assertEqual(set(values[values != OUTSIDE]), {5})
+        self.assertEqual(np.median(values[values != OUTSIDE]), 5)
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.assertIn("45.7 HU", self.ui.figuresLabel.text)
         self.assertIn("2500 HU", self.ui.figuresLabel.text)
@@ -429,6 +455,19 @@ class PanelTest(SceneTest):
         self.panel.exit()
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertEqual((display.GetWindow(), display.GetLevel()), (777.0, 77.0))
+
+    def test_choosing_another_layout_gives_the_colours_back_as_well(self) -> None:
+        display = self.truth.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(777.0, 77.0)
+        self.compared()
+        self.layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+        self.assertEqual(display.GetWindow(), 777.0)
+        self.assertFalse(self.ui.layoutCheckBox.checked)
+        self.ui.layoutCheckBox.click()
+        self.assertTrue(self.panel.layout.isShown)
+        self.panel.exit()
+        self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
 
     def test_a_comparison_that_ends_after_the_user_has_left_does_not_change_the_layout(self) -> None:
         self.panel.setTruth(self.truth)
@@ -467,6 +506,7 @@ class PanelTest(SceneTest):
         self.assertIsNone(self.panel.difference)
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertIn("deleted", self.ui.statusLabel.text)
+        self.assertIsNone(self.ui.truthSelector.currentNode())  # and not the volume listed before it
 
     def test_closing_the_scene_ends_the_comparison(self) -> None:
         self.compared()
@@ -486,6 +526,8 @@ class PanelTest(SceneTest):
         line = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode")
         table = next(t for t in slicer.util.getNodesByClass("vtkMRMLTableNode") if "profile" in t.GetName())
         self.assertEqual(table.GetTable().GetColumnName(1), "CT (HU)")
+        line.RemoveNthControlPoint(1)  # a user may delete an end and set it anew
+        line.AddControlPoint(vtk.vtkVector3d(0.0, 0.0, 10.0))
         line.SetNthControlPointPositionWorld(0, 0.0, 0.0, 0.0)
         line.SetNthControlPointPositionWorld(1, 0.0, 20.0, 0.0)
         self.assertAlmostEqual(float(table.GetTable().GetColumn(1).GetValue(0)), 100.0, delta=1.0)

@@ -19,7 +19,12 @@ from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, provenanceOf, toSitk, writeDicom, writeVolume
 
-PROVENANCE = {"CLSDM.model": "openkbp64", "CLSDM.product": "mean", "CLSDM.model_sha256": "ab" * 32}
+PROVENANCE = {
+    "CLSDM.role": "volume",
+    "CLSDM.model": "openkbp64",
+    "CLSDM.product": "mean",
+    "CLSDM.model_sha256": "ab" * 32,
+}
 
 
 class ExportTest(unittest.TestCase):
@@ -110,7 +115,7 @@ class WritingTest(ExportTest):
 
     def test_provenance_is_what_the_nodes_attributes_say(self) -> None:
         self.node.SetAttribute("Other.key", "x")
-        self.assertEqual(set(provenanceOf(self.node)), {"model", "product", "model_sha256"})
+        self.assertEqual(set(provenanceOf(self.node)), {"role", "model", "product", "model_sha256"})
 
 
 class PanelTest(ExportTest):
@@ -130,6 +135,15 @@ class PanelTest(ExportTest):
         self.panel.setReconstruction(self.node)
         self.assertTrue(self.ui.exportButton.enabled)
 
+    def test_a_scan_is_not_offered_and_a_spread_is_no_ct_series(self) -> None:
+        self.panel.setReconstruction(add_volume("CT"))
+        self.assertIsNone(self.ui.volumeSelector.currentNode())
+        self.node.SetAttribute("CLSDM.role", "spread")
+        self.panel.setReconstruction(self.node)
+        self.choose(DICOM)
+        self.assertFalse(self.ui.exportButton.enabled)
+        self.assertIn("spread", self.ui.exportButton.toolTip)
+
     def test_a_volume_is_written_and_the_panel_says_where(self) -> None:
         self.panel.setReconstruction(self.node)
         self.choose("NRRD")
@@ -147,6 +161,12 @@ class PanelTest(ExportTest):
         self.assertEqual(pydicom.dcmread(files[0]).PatientID, "P1")
         self.assertIn("series", self.ui.statusLabel.text)
 
+    def test_when_the_reconstruction_is_deleted_no_other_volume_takes_its_place(self) -> None:
+        self.panel.setReconstruction(self.node)
+        slicer.mrmlScene.RemoveNode(self.node)
+        self.assertIsNone(self.ui.volumeSelector.currentNode())
+        self.assertFalse(self.ui.exportButton.enabled)
+
     def test_the_patient_can_be_left_out(self) -> None:
         self.panel.setReconstruction(self.node, [self.xray()])
         self.choose(DICOM)
@@ -160,7 +180,9 @@ class PanelTest(ExportTest):
         self.panel.setReconstruction(self.node)
         self.choose(DICOM)
         self.panel.exportTo(str(self.folder / "series"))
-        slicer.app.processEvents()
+        for _ in range(3):
+            self.panel._steps._step()  # three slices are written
+        self.assertEqual(len(list(self.folder.iterdir())), 1)
         self.ui.exportButton.click()
         self.assertEqual(list(self.folder.iterdir()), [])
         self.assertFalse(self.panel.isRunning)

@@ -11,7 +11,14 @@ import slicer
 from volumes import add_volume, linear_hu
 from vtk.util.numpy_support import vtk_to_numpy
 
-from CLSDMReconstructionLib.ExposureScene import ExposureScene, pairPicture, place, residualInWords, texture
+from CLSDMReconstructionLib.ExposureScene import (
+    ExposureScene,
+    measuredPart,
+    pairPicture,
+    place,
+    residualInWords,
+    texture,
+)
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -57,6 +64,16 @@ class PlacementTest(unittest.TestCase):
         np.testing.assert_allclose(moved.source - there.source, (-10, -20, 30), atol=1e-9)  # LPS to RAS
         np.testing.assert_allclose(moved.corners - there.corners, np.tile((-10, -20, 30), (4, 1)), atol=1e-9)
 
+    def test_only_the_measured_part_of_a_detector_is_shown_and_it_stays_where_it_is(self) -> None:
+        image = np.full((40, 60), np.nan)
+        image[10:20, 30:60] = 1.0
+        part, pixels = measuredPart(view(90.0, offset_mm=(4.0, -2.0)), image)
+        self.assertEqual(pixels.shape, (10, 30))
+        whole, shown = place(view(90.0, offset_mm=(4.0, -2.0))).corners, place(part).corners
+        down, right = (whole[3] - whole[0]) / 40, (whole[1] - whole[0]) / 60
+        np.testing.assert_allclose(shown[0], whole[0] + 10 * down + 30 * right, atol=1e-9)
+        np.testing.assert_allclose(shown[2], whole[0] + 20 * down + 60 * right, atol=1e-9)
+
     @unittest.skipUnless(HAS_TORCH, "needs torch, which the projector uses")
     def test_places_agree_with_the_cameras_of_the_projector(self) -> None:
         from clsdm.geometry import Cameras, View
@@ -87,7 +104,9 @@ class PlacementTest(unittest.TestCase):
             row, col = np.argwhere(image > 0.5 * image.max()).mean(0)
             placement = place(vars(exposure))
             top_left, top_right, _, bottom_left = placement.corners
-            shadow = top_left + (col + 0.5) / 120 * (top_right - top_left) + (row + 0.5) / 100 * (bottom_left - top_left)
+            shadow = (
+                top_left + (col + 0.5) / 120 * (top_right - top_left) + (row + 0.5) / 100 * (bottom_left - top_left)
+            )
             along = (shadow - placement.source) / np.linalg.norm(shadow - placement.source)
             offset = ball * (-1, -1, 1) - placement.source
             self.assertLess(np.linalg.norm(np.cross(offset, along)), 4.0)
@@ -104,7 +123,9 @@ class SceneTest(unittest.TestCase):
         self.assertEqual(len(self.scene.nodes), 6)
         detector, source, beam = self.scene.nodes[:3]
         self.assertIsNotNone(detector.GetDisplayNode().GetTextureImageDataConnection())
-        np.testing.assert_allclose(np.array(source.GetPolyData().GetBounds()).reshape(3, 2).mean(1), (0, -1600, 0), atol=1)
+        np.testing.assert_allclose(
+            np.array(source.GetPolyData().GetBounds()).reshape(3, 2).mean(1), (0, -1600, 0), atol=1
+        )
         self.assertEqual(beam.GetPolyData().GetNumberOfLines(), 8)
 
     def test_the_picture_lies_on_the_plane_as_it_is_hung(self) -> None:
@@ -119,15 +140,20 @@ class SceneTest(unittest.TestCase):
     def test_a_second_reconstruction_takes_the_place_of_the_first(self) -> None:
         self.scene.show(result(0.0, 90.0))
         self.scene.show(result(45.0))
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode"), 3)
+        exposures = [
+            node for node in slicer.util.getNodesByClass("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role")
+        ]
+        self.assertEqual(len(exposures), 3)
 
     def test_it_can_be_hidden_and_leaves_nothing_behind(self) -> None:
-        before = slicer.mrmlScene.GetNumberOfNodes()
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        before, items = slicer.mrmlScene.GetNumberOfNodes(), tree.GetNumberOfItems()
         self.scene.show(result(0.0))
+        self.assertEqual(tree.GetNumberOfItems(), items + 4)  # a folder with three models
         self.scene.setVisible(False)
         self.assertFalse(any(node.GetDisplayVisibility() for node in self.scene.nodes))
         self.scene.clear()
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertEqual((slicer.mrmlScene.GetNumberOfNodes(), tree.GetNumberOfItems()), (before, items))
 
     def test_a_scene_that_was_closed_meanwhile_is_no_trouble(self) -> None:
         self.scene.show(result(0.0))
@@ -147,7 +173,9 @@ class PictureTest(unittest.TestCase):
     def test_bone_is_bright_and_what_was_not_measured_is_transparent(self) -> None:
         data = texture(result(0.0).reprojections[0]["input"])
         rgba = vtk_to_numpy(data.GetPointData().GetScalars()).reshape(40, 60, 4)
-        self.assertEqual(tuple(rgba[-1, 0]), (255, 255, 255, 255))  # the first row of the X-ray is the last of the texture
+        self.assertEqual(
+            tuple(rgba[-1, 0]), (255, 255, 255, 255)
+        )  # the first row of the X-ray is the last of the texture
         self.assertEqual(rgba[0, -1, 3], 0)
         self.assertEqual(tuple(rgba[0, 0]), (0, 0, 0, 255))
 

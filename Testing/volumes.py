@@ -66,11 +66,15 @@ class LogicThatIsAsked:
     def compare(self, reconstruction: object, truth: object, **callbacks: Callable) -> types.SimpleNamespace:
         return self._run(callbacks, nodes=(reconstruction, truth))
 
-    def simulate(self, ct: object, preset: str, angles: tuple[float, ...], **callbacks: Callable) -> types.SimpleNamespace:
+    def simulate(
+        self, ct: object, preset: str, angles: tuple[float, ...], **callbacks: Callable
+    ) -> types.SimpleNamespace:
         return self._run(callbacks, ct=ct, preset=preset, angles=angles)
 
     def _run(self, callbacks: dict[str, Callable], **asked: object) -> types.SimpleNamespace:
-        run = types.SimpleNamespace(fraction=0.0, result=None, error=None, cancelled=False, callbacks=callbacks, **asked)
+        run = types.SimpleNamespace(
+            fraction=0.0, result=None, error=None, cancelled=False, callbacks=callbacks, **asked
+        )
         run.cancel = lambda: setattr(run, "cancelled", True)
         self.asked.append(run)
         return run

@@ -9,9 +9,13 @@ import vtk
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib import ComparisonReport as Report
+from CLSDMReconstructionLib import Nodes
+from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.Results import residualsOf
+from CLSDMReconstructionLib.Sampling import centre
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
@@ -48,7 +52,9 @@ class ComparePanel:
         self._pair = (None, None)  # the nodes that difference and figures belong to
         self._steps = self._run = self._line = self._lineTag = None
         self._sceneTags = []
-        self._entered = True
+        self._entered, self._showing = True, False
+        self._done: dict[str, float] = {}  # of difference and figures, how much
+        self._chosen = Nodes.Chosen(self.ui.truthSelector, self.ui.reconstructionSelector)
         self._fill()
         self._connect()
         self._update()
@@ -57,12 +63,16 @@ class ComparePanel:
         """Give the selectors the scene and watch it."""
         self._stopWatching()
         self.widget.setMRMLScene(scene)
+        self._chosen.watch(scene)
         if scene is not None:
             events = slicer.vtkMRMLScene
             self._sceneTags = [
                 (scene, scene.AddObserver(events.StartCloseEvent, lambda *_: self.reset())),
                 (scene, scene.AddObserver(events.NodeAboutToBeRemovedEvent, self._onNodeRemoved)),
             ]
+            layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+            if layout is not None:
+                self._sceneTags.append((layout, layout.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout)))
 
     def setReconstruction(self, node) -> None:
         """Choose the reconstruction."""
@@ -85,6 +95,7 @@ class ComparePanel:
         """Stop everything and let go of the scene."""
         self.reset()
         self._stopWatching()
+        self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
     @property
@@ -98,11 +109,19 @@ class ComparePanel:
         self.reset()
         self._pair = (truth, reconstruction)
         self._say(_("Comparing..."))
+        self._done = {}
         self._steps = Steps(
-            makeDifference(truth, reconstruction), self._onDifference, self._onDifferenceError, self._onProgress
+            makeDifference(truth, reconstruction),
+            self._onDifference,
+            self._onDifferenceError,
+            lambda fraction: self._onProgress("difference", fraction),
         )
         self._run = self._logic.compare(
-            reconstruction, truth, onFinished=self._onFigures, onError=self._onFiguresError
+            reconstruction,
+            truth,
+            onProgress=lambda run: self._onProgress("figures", run.fraction),
+            onFinished=self._onFigures,
+            onError=self._onFiguresError,
         )
         self._update()
 
@@ -122,26 +141,25 @@ class ComparePanel:
         self.showLayout(False)
         self._dropLine()
         self.plot.clear()
-        for node in (self.difference, self.table):
-            if node is not None and node.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(node)
+        made = (self.difference, self.table)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
+        Nodes.remove(*made)
         self.ui.figuresLabel.setText("")
         self._say("")
         self._update()
 
     def showLayout(self, shown: bool) -> None:
         """Switch to the comparison layout, or back to the user's."""
-        if shown == self.layout.isShown:
-            return
         if not shown:
+            self._showing = False
             self.overlay.stop()
             self.window.stop()
             self.layout.leave()
-        elif self.difference is not None:
+        elif self.difference is not None and not self._showing:
             self.layout.enter()
             self._fillLayout()
+            self._showing = True
         self._update()
 
     def exportCsv(self, path: str) -> None:
@@ -149,7 +167,7 @@ class ComparePanel:
         ensureCore()
         from clsdm.picture import NOTICE
 
-        Report.writeCsv(Path(path), Report.tableRows(self.figures), provenanceOf(self._pair[1]), NOTICE)
+        Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]), NOTICE)
         self._say(_("Saved the table."))
 
     def exportPng(self, path: str) -> None:
@@ -160,17 +178,15 @@ class ComparePanel:
     def picture(self):
         """(rows, columns, 3) uint8 picture of the planes that are shown."""
         truth, reconstruction = self._pair
-        position = self.layout.position() if self.layout.isShown else Report.centre(reconstruction)
         headline = [", ".join(f"{name} {cube} {unit}".strip() for name, cube, _body, unit in self._mainFigures())]
         volumes = (truth, reconstruction, self.difference)
-        return Report.picture(volumes, position, self.window.get(), self.ui.limitSlider.value, headline)
+        return Report.picture(volumes, self._position(), self.window.get(), self.ui.limitSlider.value, headline)
 
     def showProfile(self) -> None:
         """Plot both along a line, which is put into the views where there is none yet."""
         if self._line is None or self._line.GetScene() is None:
             self._dropLine()
-            ends = Report.defaultLine(self._pair[1], self.layout.position() if self.layout.isShown else
-                                      Report.centre(self._pair[1]))  # fmt: skip
+            ends = Report.defaultLine(self._pair[1], self._position())
             self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
             for end in ends:
                 self._line.AddControlPoint(vtk.vtkVector3d(*end))
@@ -203,14 +219,19 @@ class ComparePanel:
         ui.overlayComboBox.connect("currentIndexChanged(int)", lambda *_: self._onOverlay())
         ui.fractionSlider.connect("valueChanged(double)", lambda *_: self._onOverlay())
         ui.profileButton.connect("clicked()", self.showProfile)
-        ui.csvButton.connect("clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv))
-        ui.pngButton.connect("clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng))
+        ui.csvButton.connect(
+            "clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv)
+        )
+        ui.pngButton.connect(
+            "clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng)
+        )
 
     def _onCompare(self) -> None:
         self.cancel() if self.isRunning else self.compare()
 
-    def _onProgress(self, fraction: float) -> None:
-        self.ui.progressBar.setValue(int(500 * fraction))
+    def _onProgress(self, part: str, fraction: float) -> None:
+        self._done[part] = fraction
+        self.ui.progressBar.setValue(int(500 * sum(self._done.values())))
 
     def _onDifference(self, node) -> None:
         self._steps, self.difference = None, node
@@ -230,9 +251,8 @@ class ComparePanel:
         if run is not self._run:
             return
         self._run, self.figures = None, run.result
-        rows = Report.tableRows(run.result)
         self.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._pair[1].GetName()} - figures")
-        Report.fillTable(self.table, rows)
+        Report.fillTable(self.table, self._rows())
         self._showTable()
         self.ui.figuresLabel.setText(self._figuresHtml())
         self._onPartDone()
@@ -245,8 +265,8 @@ class ComparePanel:
         self._update()
 
     def _onPartDone(self) -> None:
-        if not self.isRunning:
-            self._say("\n".join(self.figures.get("warnings", ())) if self.figures else self.ui.statusLabel.text)
+        if not self.isRunning and self.figures is not None:
+            self._say("\n".join(self.figures.get("warnings", ())))
         self._update()
 
     def _onWindow(self, index: int) -> None:
@@ -269,6 +289,11 @@ class ComparePanel:
             self.reset()
             self._say(_("A volume of the comparison was deleted."))
 
+    def _onLayout(self, *_arguments) -> None:
+        """The user chose another layout: colours as they were, too."""
+        if self._showing and not self.layout.isShown:
+            self.showLayout(False)
+
     def _fillLayout(self) -> None:
         truth, reconstruction = self._pair
         self.layout.show(truth, reconstruction, self.difference)
@@ -284,6 +309,8 @@ class ComparePanel:
             view.SetTableNodeID(self.table.GetID())
 
     def _updateProfile(self) -> None:
+        if self._line.GetNumberOfControlPoints() < 2:
+            return
         start, end = ([0.0] * 3, [0.0] * 3)
         self._line.GetNthControlPointPositionWorld(0, start)
         self._line.GetNthControlPointPositionWorld(1, end)
@@ -293,11 +320,17 @@ class ComparePanel:
         line, self._line = self._line, None
         if line is not None:
             line.RemoveObserver(self._lineTag)
-            if line.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(line)
+            Nodes.remove(line)
+
+    def _position(self):
+        """RAS position where the planes cross that are shown, or the reconstruction's middle."""
+        return self.layout.position() if self.layout.isShown else centre(self._pair[1])
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return Report.tableRows(self.figures, residualsOf(self._pair[1]))
 
     def _mainFigures(self) -> list[tuple[str, str, str, str]]:
-        rows = Report.tableRows(self.figures) if self.figures else []
+        rows = self._rows() if self.figures else []
         return [(name, cube, body, unit) for name, cube, body, unit, _range, protocol in rows
                 if name in SHOWN_FIGURES and protocol == "honest"]  # fmt: skip
 
@@ -320,7 +353,7 @@ class ComparePanel:
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""

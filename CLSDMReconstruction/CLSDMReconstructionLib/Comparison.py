@@ -11,16 +11,24 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from CLSDMReconstructionLib import MrmlBridge, Nodes
 from CLSDMReconstructionLib.Sampling import Sampler, asArray, asMatrix, corners, extentOf, ijkToWorld
 
 OUTSIDE = -32768
-"""Voxels of a difference or pattern that hold nothing."""
+"""Voxels of a difference that hold nothing."""
+NOT_SHOWN = -1.0e6
+"""Voxels of a pattern that hold nothing; so far off that what is interpolated beside them is not shown either."""
 AIR_HU = -1024
 """Nothing is less dense; scanners pad with lower values."""
 NOTHING_SHOWN_BELOW_HU = -5000
 VOXELS_PER_STEP = 1_500_000
 
-WINDOWS = {"Whole range": (2000.0, 0.0), "Soft tissue": (400.0, 40.0), "Lung": (1500.0, -500.0), "Bone": (1800.0, 400.0)}
+WINDOWS = {
+    "Whole range": (2000.0, 0.0),
+    "Soft tissue": (400.0, 40.0),
+    "Lung": (1500.0, -500.0),
+    "Bone": (1800.0, 400.0),
+}
 """Window and level in HU by the preset's name."""
 
 ROLE = "CLSDM.role"
@@ -83,12 +91,12 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     node.UnRegister(None)
     node.SetName(f"{reconstruction.GetName()} - difference to CT")
     node.SetAttribute(ROLE, "difference")
+    node.SetAttribute("CLSDM.outside", str(OUTSIDE))
     grid = grid.copy()
     grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
     node.SetIJKToRASMatrix(asMatrix(grid))
     node.SetAndObserveImageData(image)
-    slicer.mrmlScene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
+    MrmlBridge.addToScene([node], MrmlBridge.studyItem([reconstruction]))
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(divergingColours().GetID())
     _hideOutside(display)
@@ -112,19 +120,18 @@ def divergingColours():
     """The colour table of differences: blue where the reconstruction is too thin, white, red where too dense."""
     name = "CLS-DM difference"
     node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLColorTableNode")
-    if node is not None:
-        return node
-    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
-    node.UnRegister(None)
-    node.SetTypeToUser()
-    node.SetName(name)
-    node.SetSingletonTag(name)
-    node.SetSaveWithScene(False)
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
+        node.UnRegister(None)
+        node.SetTypeToUser()
+        node.SetName(name)
+        node.SetSingletonTag(name)
+        node = slicer.mrmlScene.AddNode(node)
     node.SetNumberOfColors(256)
     for index in range(256):
         unit = index / 255.0
         node.SetColor(index, "", min(1.0, 2.0 * unit), 1.0 - abs(2.0 * unit - 1.0), min(1.0, 2.0 - 2.0 * unit), 1.0)
-    return slicer.mrmlScene.AddNode(node)
+    return node
 
 
 class SharedWindow:
@@ -189,7 +196,7 @@ class Overlay:
     """The truth under the reconstruction in its row: faded in, in a checkerboard, or behind a curtain.
 
     Fading is the opacity of the reconstruction. Checkerboard and curtain are copies of the reconstruction that hold
-    nothing where the truth is to be seen; on the reconstruction's own, coarse grid such a copy takes a millisecond.
+    nothing where the truth is to be seen; on the reconstruction's own, coarse grid such a copy takes milliseconds.
     """
 
     MODES = ("Side by side", "Fade", "Checkerboard", "Curtain")
@@ -216,8 +223,10 @@ class Overlay:
         if reconstruction is None:
             return
         alone = mode == self.MODES[0]
+        # The curtain is drawn from image left: from the patient's right, and in the sagittal plane from the front.
+        layers = {} if alone else {axis: self._over(mode, axis, fraction) for axis in (0, 1)}
         for plane, _, composite in self._layout.views("Reconstruction"):
-            over = None if alone else self._over(mode, plane, fraction)
+            over = layers.get(1 if plane == "Sagittal" else 0)
             composite.SetBackgroundVolumeID((reconstruction if alone else truth).GetID())
             composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
             composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
@@ -226,19 +235,18 @@ class Overlay:
         """Show the reconstruction alone and remove the copies."""
         if all(node is not None and node.GetScene() is not None for node in self._volumes):
             self.apply(self.MODES[0], 0.0)
-        for node in self._patterns.values():
-            slicer.mrmlScene.RemoveNode(node)
+        Nodes.remove(*self._patterns.values())
         self._patterns, self._volumes = {}, (None, None)
 
-    def _over(self, mode: str, plane: str, fraction: float):
+    def _over(self, mode: str, axis: int, fraction: float):
         reconstruction = self._volumes[1]
         if mode == "Fade":
             return reconstruction
-        if mode == "Checkerboard":
-            return self._pattern("squares", _squares(reconstruction, self.SQUARE_MM * (0.25 + 1.5 * fraction)))
-        # The curtain is drawn from image left: from the patient's right, and in the sagittal plane from the front.
-        axis = 1 if plane == "Sagittal" else 0
-        return self._pattern(f"curtain {axis}", _besideCurtain(reconstruction, axis, fraction))
+        if mode == "Curtain":
+            return self._pattern(f"curtain {axis}", _besideCurtain(reconstruction, axis, fraction))
+        if axis == 1:
+            return self._patterns["squares"]  # they are the same in every plane
+        return self._pattern("squares", _squares(reconstruction, self.SQUARE_MM * (0.25 + 1.5 * fraction)))
 
     def _pattern(self, key: str, shown: np.ndarray):
         reconstruction = self._volumes[1]
@@ -247,7 +255,9 @@ class Overlay:
             node = self._patterns[key] = _hiddenCopy(reconstruction)
             self._window.add(node)
         hu = slicer.util.arrayFromVolume(reconstruction)
-        slicer.util.updateVolumeFromArray(node, np.where(shown, np.rint(hu), OUTSIDE).astype(np.int16))
+        slicer.util.updateVolumeFromArray(
+            node, np.where(shown, hu, np.float32(NOT_SHOWN)).astype(np.float32, copy=False)
+        )
         return node
 
 
@@ -260,33 +270,30 @@ def _hiddenCopy(volume):
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     image = vtk.vtkImageData()
     image.SetDimensions(volume.GetImageData().GetDimensions())
-    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
     node.SetAndObserveImageData(image)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetSaveWithScene(False)
-    _hideOutside(node.GetDisplayNode(), AIR_HU - 50)  # a mixture with OUTSIDE between two voxels is hidden, too
+    _hideOutside(node.GetDisplayNode(), AIR_HU - 50)
     return node
 
 
-def _voxelPositions(volume) -> np.ndarray:
-    """(3, k, j, i) RAS mm of every voxel's centre, broadcast from its three axes."""
-    grid = asArray(ijkToWorld(volume))
-    i, j, k = (np.arange(count) for count in volume.GetImageData().GetDimensions())
-    return np.stack(
-        [
-            grid[r, 0] * i[None, None, :] + grid[r, 1] * j[None, :, None] + grid[r, 2] * k[:, None, None] + grid[r, 3]
-            for r in range(3)
-        ]
-    )
+def _along(volume, axis: int) -> np.ndarray:
+    """(k, j, i) position in mm of every voxel's centre along one axis of RAS."""
+    row = asArray(ijkToWorld(volume))[axis].astype(np.float32)
+    i, j, k = (np.arange(count, dtype=np.float32) for count in volume.GetImageData().GetDimensions())
+    return (row[2] * k[:, None, None] + row[1] * j[:, None] + row[3]) + row[0] * i
 
 
 def _squares(volume, edgeMm: float) -> np.ndarray:
     """(k, j, i) bool, True in every other cube of space."""
-    cells = np.floor(_voxelPositions(volume) / edgeMm).astype(int)
-    return cells.sum(0) % 2 == 0
+    odd = np.zeros(volume.GetImageData().GetDimensions()[::-1], dtype=bool)
+    for axis in range(3):
+        odd ^= np.floor(_along(volume, axis) * (1.0 / edgeMm)).astype(np.int32) % 2 == 1
+    return ~odd
 
 
 def _besideCurtain(volume, axis: int, fraction: float) -> np.ndarray:
     """(k, j, i) bool, True in this fraction of the volume from the patient's right (axis 0) or front (axis 1)."""
-    along = _voxelPositions(volume)[axis]
-    return along > along.max() - fraction * np.ptp(along) - 1e-6 if fraction > 0.0 else np.zeros(along.shape, bool)
+    along = _along(volume, axis)
+    return along > along.max() - fraction * np.ptp(along) - 1e-3 if fraction > 0.0 else np.zeros(along.shape, bool)

@@ -16,6 +16,7 @@ VIEW_GROUP = 5207
 ROWS = ("Truth", "Reconstruction", "Difference")
 PLANES = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
 THREE_D, TABLE, PLOT = "CLSDM3D", "CLSDMMetrics", "CLSDMProfile"
+FROM_THE_SOURCES = np.array([0.6, -0.72, 0.35])  # RAS: a PA film is exposed from behind, a left lateral from the right
 
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
  <property name="orientation" action="default">{plane}</property>
@@ -99,17 +100,23 @@ class ComparisonLayout:
 
     def show(self, truth, reconstruction, difference) -> None:
         """Put the volumes into their rows, linked, along the truth's axes, around the reconstruction."""
-        for row, volume in zip(ROWS, (truth, reconstruction, difference)):
+        for row, volume in zip(ROWS, (truth, reconstruction, difference), strict=True):
             for _, sliceNode, composite in self.views(row):
                 composite.SetLinkedControl(True)
                 composite.SetHotLinkedControl(True)
-                composite.SetInteractionFlagsModifier(0)  # which volume is shown, and how opaque, is a view's own affair
+                # Which volume is shown, and how opaque, is a view's own affair; also when Slicer shows a new one everywhere.
+                composite.SetInteractionFlagsModifier(0)
+                composite.SetDoPropagateVolumeSelection(False)
                 composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
                 sliceNode.SetSliceVisible(row == "Reconstruction")
+        if self.tableView() is not None:
+            self.tableView().SetDoPropagateTableSelection(False)
+        if self.plotView() is not None:
+            self.plotView().SetDoPropagatePlotChartSelection(False)
         self.fit(truth, reconstruction)
-        self._fit3D()
+        self._fit3D(reconstruction)
 
     def fit(self, truth, reconstruction) -> None:
         """All planes along the truth's axes, through the middle of the reconstruction, and wide enough for it."""
@@ -158,11 +165,18 @@ class ComparisonLayout:
     def _layoutNode(self):
         return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
 
-    def _fit3D(self) -> None:
-        """Turn the 3-D camera to all that is there; nothing to do without a main window."""
-        manager = slicer.app.layoutManager()
-        for index in range(manager.threeDViewCount if manager is not None else 0):
-            view = manager.threeDWidget(index).threeDView()
-            if view.mrmlViewNode().GetSingletonTag() == THREE_D:
-                view.resetFocalPoint()
-                view.resetCamera()
+    def _fit3D(self, reconstruction) -> None:
+        """Look at the reconstruction and the detectors behind it from the side of the sources, which stay out of sight."""
+        view = slicer.mrmlScene.GetSingletonNode(THREE_D, "vtkMRMLViewNode")
+        if view is not None:  # their box would reach to the sources, metres away
+            view.SetBoxVisible(False)
+            view.SetAxisLabelsVisible(False)
+        cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
+        camera = next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
+        if camera is None:
+            return
+        middle, size = centre(reconstruction), np.ptp(corners(reconstruction), axis=0).max()
+        camera.SetFocalPoint(*middle)
+        camera.SetPosition(*(middle + 4.5 * size * FROM_THE_SOURCES))
+        camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.ResetClippingRange()

@@ -11,9 +11,10 @@ import numpy as np
 import slicer
 import vtk
 
+from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Comparison import NOTHING_SHOWN_BELOW_HU
 from CLSDMReconstructionLib.CorePath import ensureCore
-from CLSDMReconstructionLib.Sampling import alongLine, centre, corners, onPlane
+from CLSDMReconstructionLib.Sampling import alongLine, corners, onPlane
 
 TABLE_COLUMNS = ("Figure", "Whole cube", "Body only", "Unit", "Data range (HU)", "Protocol")
 PROFILE_POINTS = 257
@@ -34,8 +35,13 @@ def _rmse(psnrDb, peakHu):
     return None if psnrDb is None else peakHu * 10 ** (-psnrDb / 20)
 
 
-def tableRows(figures: dict) -> list[tuple[str, ...]]:
-    """The rows of the metrics table from the worker's answer, in the order of ``TABLE_COLUMNS``."""
+def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
+    """The rows of the metrics table, in the order of ``TABLE_COLUMNS``.
+
+    Args:
+        figures: the worker's answer.
+        residuals: how well the reconstruction explains its X-rays, see ``Results.residualsOf``.
+    """
     rows = []
     honest, x2ct = (figures.get("protocols", {}).get(name) for name in ("honest", "x2ct"))
     if honest:
@@ -57,7 +63,7 @@ def tableRows(figures: dict) -> list[tuple[str, ...]]:
             ("PSNR", _number(x2ct["psnr_3d_db"], 2), "", "dB", span, "x2ct"),
             ("SSIM, slices", _number(x2ct["ssim_slices"], 3), "", "", f"{x2ct['data_range_hu']:.0f}", "x2ct"),
         ]
-    for item in figures.get("reprojection", ()):
+    for item in residuals:
         share = f"{100 * item['rmse'] / 2:.1f}"
         rows.append((f"Reprojection, {item['angle_deg']:.0f} deg", share, "", "% of contrast", "", "X-ray"))
     if figures.get("overlap_fraction") is not None:
@@ -132,16 +138,14 @@ class ProfilePlot:
     def clear(self) -> None:
         """Remove the nodes."""
         nodes, self._nodes = self._nodes, []
-        for node in reversed(nodes):
-            if node.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(node)
+        Nodes.remove(*reversed(nodes))
 
     def _make(self) -> None:
         scene = slicer.mrmlScene
         table = scene.AddNewNodeByClass("vtkMRMLTableNode", "CLS-DM line profile")
         series = [scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name) for name in PROFILE_COLUMNS[1:]]
         chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", "CLS-DM line profile")
-        for node, name, colour in zip(series, PROFILE_COLUMNS[1:], self.COLOURS):
+        for node, name, colour in zip(series, PROFILE_COLUMNS[1:], self.COLOURS, strict=True):
             node.SetAndObserveTableNodeID(table.GetID())
             node.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
             node.SetXColumnName(PROFILE_COLUMNS[0])
@@ -175,7 +179,8 @@ def picture(volumes, position, window: tuple[float, float], limitHu: float, head
     middle = box.mean(0)
     pixelMm = float(np.ptp(box, axis=0).max()) / core.TILE_PIXELS
     rows = []
-    for name, node, paint in zip(("CT", "Reconstruction", "Difference"), volumes, (grey, grey, coloured)):
+    paints = (grey, grey, coloured)
+    for name, node, paint in zip(("CT", "Reconstruction", "Difference"), volumes, paints, strict=True):
         tiles = []
         for plane, (right, down, letters) in PICTURE_PLANES.items():
             at = _inPlane(middle, position, right, down)

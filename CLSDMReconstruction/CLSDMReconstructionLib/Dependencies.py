@@ -213,9 +213,10 @@ def _installTorch() -> bool:
 def _pipInstall(requirements: list[str]) -> None:
     import slicer
 
-    packaging = getattr(slicer, "packaging", None)
-    if packaging is not None and hasattr(packaging, "pip_ensure"):
-        packaging.pip_ensure(requirements, requester="CLS-DM Reconstruction")
+    with contextlib.suppress(ImportError):  # no attribute of slicer before somebody imports it
+        from slicer.packaging import pip_ensure
+
+        pip_ensure(requirements, requester="CLS-DM Reconstruction")
         return
     for each in requirements:  # Slicer 5.10
         slicer.util.pip_install(f"--no-deps {each}")

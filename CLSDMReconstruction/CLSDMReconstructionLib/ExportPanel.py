@@ -6,9 +6,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib import Nodes
+from CLSDMReconstructionLib.Appearance import setTone
+from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Steps import Steps
-from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume
+from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 
+ROLE = "CLSDM.role"
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMExport.ui"
 
 
@@ -25,11 +29,13 @@ class ExportPanel:
 
     def __init__(self, logic, parent=None) -> None:
         self._logic, self._steps = logic, None
-        self._xrays: dict[str, list[str]] = {}  # files of the X-rays by the reconstruction's node ID
+        self._inputs: dict[str, tuple] = {}  # the X-rays by the reconstruction's node ID
         self.widget = slicer.util.loadUI(str(UI))
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self._chosen = Nodes.Chosen(self.ui.volumeSelector)
+        self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE)  # a scan is not ours to label as derived
         for name in FORMATS:
             self.ui.formatComboBox.addItem(name)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
@@ -40,11 +46,12 @@ class ExportPanel:
     def setMRMLScene(self, scene) -> None:
         """Give the selector the scene."""
         self.widget.setMRMLScene(scene)
+        self._chosen.watch(scene)
 
-    def setReconstruction(self, node, xrayFiles=()) -> None:
-        """Choose the reconstruction, and say which files it was made from so that DICOM can point to them."""
-        if node is not None and xrayFiles:
-            self._xrays[node.GetID()] = [str(file) for file in xrayFiles]
+    def setReconstruction(self, node, inputs=()) -> None:
+        """Choose the reconstruction, and say which X-rays (``XRayInput`` or files) it was made from, for DICOM."""
+        if node is not None and inputs:
+            self._inputs[node.GetID()] = tuple(XRayInput.of(each, "view") for each in inputs)
         self.ui.volumeSelector.setCurrentNode(node)
 
     def setTruth(self, node) -> None:
@@ -59,6 +66,7 @@ class ExportPanel:
     def cleanup(self) -> None:
         """Stop and let go of the scene."""
         self.cancel()
+        self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
     @property
@@ -83,7 +91,8 @@ class ExportPanel:
             else:
                 self._onFinished([path])
             return
-        steps = writeDicom(node, Path(path), self._xrays.get(node.GetID(), ()), self.ui.patientCheckBox.checked)
+        xrays = xrayFiles(node, self._inputs.get(node.GetID(), ()))
+        steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
         self._steps = Steps(steps, self._onFinished, self._onError, self._onProgress)
         self._update()
 
@@ -126,13 +135,21 @@ class ExportPanel:
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
+
+    def _reason(self) -> str:
+        """Why it cannot be exported, or nothing."""
+        node = self.ui.volumeSelector.currentNode()
+        if node is None:
+            return _("Choose a reconstruction.")
+        if self.format == DICOM and node.GetAttribute(ROLE) != "volume":
+            return _("Only a reconstruction itself can be a CT series, not its coverage, spread or difference.")
+        return ""
 
     def _update(self) -> None:
-        chosen = self.ui.volumeSelector.currentNode() is not None
-        button = self.ui.exportButton
+        button, reason = self.ui.exportButton, "" if self.isRunning else self._reason()
         button.setText(_("Cancel") if self.isRunning else _("Export..."))
-        button.setEnabled(chosen or self.isRunning)
-        button.setToolTip(_("Write the reconstruction to disk.") if chosen else _("Choose a reconstruction."))
+        button.setEnabled(not reason)
+        button.setToolTip(reason or _("Write the reconstruction to disk."))
         self.ui.patientCheckBox.setEnabled(self.format == DICOM)
         self.ui.progressBar.setVisible(self.isRunning)

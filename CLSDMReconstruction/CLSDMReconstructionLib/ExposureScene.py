@@ -12,6 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from CLSDMReconstructionLib import MrmlBridge, Nodes
 from CLSDMReconstructionLib.CorePath import ensureCore
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -51,22 +52,42 @@ def place(view: dict, isocentreLps=(0.0, 0.0, 0.0)) -> Placement:
     return Placement(source * LPS_TO_RAS, (np.array(corners) + isocentre) * LPS_TO_RAS)
 
 
+def measuredPart(view: dict, image: np.ndarray) -> tuple[dict, np.ndarray]:
+    """The part of an image that holds all that was measured (not NaN), and its view."""
+    measured = np.isfinite(image)
+    if not measured.any():
+        return view, image
+    offset, box = [], []
+    for axis, (count, pixelMm) in enumerate(zip(image.shape, view["pixel_mm"], strict=True)):
+        hit = np.flatnonzero(measured.any(1 - axis))
+        first, last = int(hit[0]), int(hit[-1]) + 1
+        offset.append(view["offset_mm"][axis] + ((first + last) / 2 - count / 2) * pixelMm)
+        box.append(slice(first, last))
+    part = image[tuple(box)]
+    return view | {"rows": part.shape[0], "cols": part.shape[1], "offset_mm": tuple(offset)}, part
+
+
 class ExposureScene:
-    """Shows the exposures of a reconstruction; the nodes are saved with the scene but not listed among the volumes."""
+    """Shows the exposures of a reconstruction, in a folder of their own; not saved, because a scene keeps no textures."""
 
     def __init__(self) -> None:
         self._nodes: list = []
+        self._folder = 0
         self._images: list = []  # a display node holds its texture's pipeline weakly in Python
 
     def show(self, result) -> None:
         """Show the exposures of a ``ReconstructionResult`` in place of those that were shown."""
         self.clear()
+        tree = MrmlBridge.subjectHierarchy()
+        if tree is not None:
+            self._folder = tree.CreateFolderItem(tree.GetSceneItemID(), "X-ray exposures")
         isocentre = result.provenance.get("isocentre_lps_mm", (0.0, 0.0, 0.0))
         for number, item in enumerate(result.reprojections):
-            placement = place(item["view"], isocentre)
+            view, image = measuredPart(item["view"], item["input"])
+            placement = place(view, isocentre)
             colour = COLOURS[number % len(COLOURS)]
             name = f"X-ray at {item['angle_deg']:g} deg"
-            self._addDetector(name, placement, item["input"])
+            self._addDetector(name, placement, image)
             self._add(f"{name} - source", _ball(placement.source), colour)
             self._add(f"{name} - beam", _beam(placement), colour)
 
@@ -83,9 +104,11 @@ class ExposureScene:
     def clear(self) -> None:
         """Remove all of it."""
         nodes, self._nodes, self._images = self._nodes, [], []
-        for node in nodes:
-            if node.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(node)
+        folder, self._folder = self._folder, 0
+        tree = MrmlBridge.subjectHierarchy()
+        if tree is not None:
+            _removeItems(tree, [*(tree.GetItemByDataNode(node) for node in nodes), folder])
+        Nodes.remove(*nodes)
 
     def _addDetector(self, name: str, placement: Placement, image: np.ndarray) -> None:
         node = self._add(name, _plane(placement), (1.0, 1.0, 1.0))
@@ -98,17 +121,30 @@ class ExposureScene:
         display.SetTextureImageDataConnection(producer.GetOutputPort())
 
     def _add(self, name: str, polyData, colour):
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", name)
+        node = slicer.vtkMRMLModelNode()
+        node.SetName(name)
         node.SetAttribute(ROLE, "exposure")
+        node.SetSaveWithScene(False)
         node.SetAndObservePolyData(polyData)
-        node.CreateDefaultDisplayNodes()
+        MrmlBridge.addToScene([node], self._folder)
         display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
         display.SetColor(*colour)
         display.SetBackfaceCulling(False)
         display.SetVisibility2D(False)
         display.SetLineWidth(2)
         self._nodes.append(node)
         return node
+
+
+def _removeItems(tree, items: list[int]) -> None:
+    """Remove the items that are still in the subject hierarchy, not the nodes they show."""
+    there = vtk.vtkIdList()
+    tree.GetItemChildren(tree.GetSceneItemID(), there, True)
+    present = {there.GetId(index) for index in range(there.GetNumberOfIds())}
+    for item in items:
+        if item in present:
+            tree.RemoveItem(item, False, False)
 
 
 def _plane(placement: Placement):

@@ -89,19 +89,22 @@ class _Worker:
         self.errors: deque[str] = deque(maxlen=KEPT_LINES)
 
     def ask(self) -> None:
-        """Ask it to end: by its standard input, which reaches it through any launcher, and by a signal."""
+        """Ask it to end: by its standard input, which reaches it through a launcher too, and by a signal.
+
+        Slicer's launcher gets no signal: it would go and leave its child behind.
+        """
         self.channel.closeInput()
-        self.channel.terminate()
+        if self.pid == self.channel.processId:
+            self.channel.terminate()
 
     def kill(self) -> None:
-        """End it, and the worker proper where a launcher was started in its place."""
+        """End it, and before it the worker proper where a launcher was started in its place."""
         if self.ended:
             return
-        started = self.channel.processId
-        self.channel.kill()
-        if self.pid and self.pid != started:
+        if self.pid not in (0, self.channel.processId):
             with contextlib.suppress(OSError):  # it is gone already
                 os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self.channel.kill()
 
     def tidy(self) -> None:
         """Remove its folder."""
@@ -115,7 +118,7 @@ class InferenceProcess:
         makeChannel: a new child process; ``QtChannel`` by default.
         python: interpreter to run the worker in; ``QtChannel.findPython()`` by default.
         idleSeconds: after which an unused worker ends and frees the GPU.
-        later: calls a function after some milliseconds; ``qt.QTimer.singleShot`` by default.
+        later: calls a function after some milliseconds; ``Steps.later`` by default.
     """
 
     def __init__(
@@ -143,6 +146,11 @@ class InferenceProcess:
     def busy(self) -> bool:
         """Whether a job is running or waiting."""
         return self._running is not None or bool(self._waiting)
+
+    @property
+    def processId(self) -> int:
+        """Of the worker proper, also behind a launcher; 0 where none runs."""
+        return (self._worker.pid or self._worker.channel.processId) if self._worker else 0
 
     @property
     def folder(self) -> Path | None:
@@ -193,8 +201,10 @@ class InferenceProcess:
             self._waiting.remove(job)
         else:
             return
-        self._end(job, "cancelled")
-        self._next()
+        try:
+            self._end(job, "cancelled")
+        finally:
+            self._next()
 
     def _next(self) -> None:
         """Give the worker the next job, if it has none and there is one."""
@@ -236,9 +246,9 @@ class InferenceProcess:
         self._leaving.append(worker)
         worker.ask()
         if self._later is None:
-            import qt
+            from .Steps import later
 
-            self._later = qt.QTimer.singleShot
+            self._later = later
         self._later(GRACE_MS, worker.kill)
 
     def _onOutput(self, worker: _Worker, data: bytes) -> None:

@@ -203,7 +203,8 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     overrides = from_plain(GeometryOverrides, request["geometry"], xray.label)
     header = inspect_xray(file, request["angle_deg"], overrides, preset, default_angle_deg=request["default_angle_deg"])
     fields = _fields(xray, header, overrides)
-    if xray.nodeId and fields["spacingMm"] == Field((1.0, 1.0), "tag"):  # what Slicer puts where it knows none
+    unset = xray.nodeId and not _isDicom(file) and overrides.spacing_mm is None
+    if unset and fields["spacingMm"].value == (1.0, 1.0):  # what Slicer puts where it knows none
         fields["spacingMm"] = Field(None, "default")
     missing = next((name for name in _UNKNOWN if fields[name].value is None), "")
     return XRayFacts(

@@ -1,126 +1,62 @@
 """What the module can do, without a GUI: reconstruct, simulate X-rays, compare, preview; blocking or with callbacks.
 
 Work is done by the worker (``InferenceProcess``); nodes are made only when everything they need is there, so a run that
-fails, is cancelled or outlived by its scene leaves the scene as it was.
+fails, is cancelled or is outlived by its scene leaves the scene as it was. Closing the scene ends every run.
+
+Callbacks take the :class:`Run` (``onLog`` a line), on the main thread, after the call that started it has returned.
+``onError`` is for failed and for cancelled runs; ``run.state`` tells which. With ``wait=True`` events are processed
+until the run has ended, and what is not finished raises ``ReconstructionError``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from . import MrmlBridge, Results
+from .Dependencies import Dependencies
+from .InferenceProcess import InferenceProcess
+from .Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
+from .ModelStore import Model, ModelStore, describe
+from .Results import Preview, ReconstructionResult, SimulationResult
+from .RunKeeper import RunKeeper
+from .Runs import ReconstructionError, Run
 
-OnProgress = Callable[["Run"], None]
-OnFinished = Callable[["Run"], None]
-OnError = Callable[["Run"], None]
-OnLog = Callable[[str], None]
-
-
-class ReconstructionError(Exception):
-    """Why a run failed.
-
-    Attributes:
-        kind: "input", "memory", "disk", "crash", "missing" (a Python package), "cancelled", "defect".
-        message: what happened, in a sentence.
-        advice: what to do, in a sentence.
-        details: the log's end, for the curious.
-        offers: arguments of ``reconstruct`` that would probably do, lightest change first, as (label, changes) such as
-            ("Use the CPU", {"device": "cpu"}); for buttons.
-    """
-
-    def __init__(
-        self, kind: str, message: str, advice: str = "", details: str = "", offers: tuple[tuple[str, dict], ...] = ()
-    ) -> None:
-        super().__init__(message)
-        self.kind, self.message, self.advice, self.details, self.offers = kind, message, advice, details, offers
-
-
-@dataclass
-class Run:
-    """One piece of work.
-
-    Attributes:
-        task: "reconstruct", "simulate", "compare", "preview", "hello", "bundle", "install".
-        state: "running" (also while it waits for another), "finished", "failed", "cancelled".
-        stage: name of the step at work, in words for the user.
-        done: steps done of this stage.
-        total: steps of this stage.
-        fraction: 0 to 1 of the whole run, never falling.
-        result: what the task makes.
-        error: when failed.
-        log: every line, without any path or name of the patient.
-    """
-
-    task: str
-    state: str = "running"
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    fraction: float = 0.0
-    result: Any = None
-    error: ReconstructionError | None = None
-    log: list[str] = field(default_factory=list)
-
-    def cancel(self) -> None:
-        """Stop it; nothing of it is left. Without effect when it has ended."""
-
-
-@dataclass(frozen=True)
-class ReconstructionResult:
-    """What ``reconstruct`` made.
-
-    Attributes:
-        volumeNode: HU.
-        coverageNode: number of views that crossed each voxel.
-        spreadNode: standard deviation in HU over an ensemble's samples, else None.
-        residuals: for each view {"angle_deg", "rmse", "correlation"}.
-        warnings: what the user should know.
-        provenance: plain JSON types.
-        reprojections: for each view {"angle_deg", "input": 2-D array, "reprojected": 2-D array}, NaN where not measured.
-        views: geometry of each view (``clsdm.geometry.View`` as a dict, with "origins").
-        inputs: the XRayInputs it was made from.
-        seconds: wall time from click to nodes, of it the core's own under "core".
-    """
-
-    volumeNode: Any
-    coverageNode: Any
-    spreadNode: Any
-    residuals: list[dict[str, Any]]
-    warnings: list[str]
-    provenance: dict[str, Any]
-    reprojections: list[dict[str, Any]]
-    views: list[dict[str, Any]]
-    inputs: list[Any]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """An X-ray as the network sees it: ``image`` uint8, ``mask`` bool (measured pixels), ``view``, ``warnings``."""
-
-    image: np.ndarray
-    mask: np.ndarray
-    view: dict[str, Any]
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class SimulationResult:
-    """``files``: DICOM DX, in the order of the angles; ``nodes``: the same as volume nodes; ``angles``."""
-
-    files: list[str]
-    nodes: list[Any]
-    angles: list[float]
+__all__ = [
+    "Model",
+    "Preview",
+    "ReconstructionError",
+    "ReconstructionLogic",
+    "ReconstructionResult",
+    "Run",
+    "SimulationResult",
+    "XRayInput",
+]
 
 
 class ReconstructionLogic:
     """See the module's docstring. ``CLSDMReconstructionLogic`` is this together with ScriptedLoadableModuleLogic.
 
     Attributes:
-        worker: the InferenceProcess.
         models: the ModelStore.
         dependencies: the Dependencies.
     """
+
+    def __init__(
+        self,
+        worker: InferenceProcess | None = None,
+        models: ModelStore | None = None,
+        dependencies: Dependencies | None = None,
+    ) -> None:
+        self._keeper = RunKeeper(worker or InferenceProcess())
+        self.models = models or ModelStore()
+        self.dependencies = dependencies or Dependencies()
+        self._previews: dict[str, Run] = {}
+
+    @property
+    def worker(self) -> InferenceProcess:
+        """The child process; starts when it is first needed."""
+        return self._keeper.worker
 
     def reconstruct(
         self,
@@ -136,40 +72,230 @@ class ReconstructionLogic:
         bundle=None,
         preset: str = "chest",
         wait: bool = False,
-        onProgress: OnProgress | None = None,
-        onFinished: OnFinished | None = None,
-        onError: OnError | None = None,
-        onLog: OnLog | None = None,
+        onProgress=None,
+        onFinished=None,
+        onError=None,
+        onLog=None,
     ) -> Run:
-        """Reconstruct a CT volume. With ``wait`` it returns a finished run or raises ``ReconstructionError``."""
-        raise NotImplementedError
+        """Reconstruct a CT volume.
 
-    def simulate(self, ctNode, preset="chest", angles=(0.0, 90.0), *, wait=False, **callbacks) -> Run:
-        """X-rays of a loaded CT; result: SimulationResult. The files live until ``cleanup``."""
-        raise NotImplementedError
+        Args:
+            frontal: PA or AP X-ray: a volume node, a file, or an ``XRayInput`` with what was entered about it.
+            lateral: lateral X-ray, likewise.
+            views: further X-rays, likewise.
+            product: "mean", "sample" or "ensemble".
+            steps: evaluations of the denoiser per sample; the model's default if None.
+            samples: of an ensemble.
+            seed: of the samples.
+            device: "auto", "cuda" or "cpu".
+            bundle: model (a ``Model``, folder or archive); the embedded one if None.
+            preset: machine whose distances are taken where neither file nor user knows them.
+            wait: see the module's docstring, and so all others.
+            onProgress: likewise.
+            onFinished: likewise.
+            onError: likewise.
+            onLog: likewise.
 
-    def compare(self, reconstructionNode, truthNode, *, wait=False, **callbacks) -> Run:
-        """Figures of both protocols; result: the dict of ``clsdm.compare.as_json``."""
-        raise NotImplementedError
+        Returns:
+            The run; its result will be a ``ReconstructionResult``.
+        """
+        began = time.monotonic()
+        run = Run("reconstruct", product, onProgress, onFinished, onError, onLog)
+        options = {"product": product, "steps": steps, "samples": samples, "seed": seed, "device": device}
 
-    def preview(self, xrayInput, *, bundle=None, preset="chest", wait=False, **callbacks) -> Run:
-        """An X-ray as the network sees it; result: Preview. A newer call takes the place of one that still waits."""
-        raise NotImplementedError
+        def begin() -> None:
+            inputs = [XRayInput.of(each, "frontal") for each in (frontal,) if each is not None]
+            inputs += [XRayInput.of(each, "lateral") for each in (lateral,) if each is not None]
+            inputs += [XRayInput.of(each, "view") for each in views]
+            facts = _checked(inputs, preset)
+            folder = self._keeper.newFolder(run)
+            payload = {
+                "views": [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)],
+                "options": options,
+                "bundle": _path(run, bundle),
+                "preset": preset,
+            }
+            studyUid = next((each.studyUid for each in facts if each.studyUid), "")
+            for xray, each in zip(inputs, facts, strict=True):
+                run.say(_summary(xray, each))
 
-    def hello(self, *, wait=False, **callbacks) -> Run:
-        """Warm the worker; result: {"devices": [{"name", "label", "free_bytes", "total_bytes"}], "torch", "python"}."""
-        raise NotImplementedError
+            def made(answer: dict[str, Any]) -> ReconstructionResult:
+                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown)
+                result.seconds["total"] = time.monotonic() - began
+                return result
 
-    def inspectModel(self, source, *, wait=False, **callbacks) -> Run:
-        """Fetch (URL) or take (file, folder) a bundle and check every hash; result: Model, for the user's consent."""
-        raise NotImplementedError
+            self._keeper.submit(run, "reconstruct", payload, made, options)
 
-    def addModel(self, model, *, wait=False, **callbacks) -> Run:
-        """Put an inspected model into the user's folder; result: Model there."""
-        raise NotImplementedError
+        return self._keeper.start(run, begin, wait)
+
+    def simulate(self, ctNode, preset: str = "chest", angles=(0.0, 90.0), *, wait: bool = False, **callbacks) -> Run:
+        """X-rays of a loaded CT; the result will be a ``SimulationResult``.
+
+        Args:
+            ctNode: volume node in HU.
+            preset: machine.
+            angles: in degrees; 0 is PA, 90 a left lateral.
+            wait: see the module's docstring.
+            callbacks: likewise.
+        """
+        run = Run("simulate", **callbacks)
+
+        def begin() -> None:
+            ct, out = self._keeper.newFolder(run) / "ct.mha", self._keeper.newFolder(run, keep=True)
+            payload = {"ct": str(ct), "out": str(out), "preset": preset, "angles": [float(angle) for angle in angles]}
+            run.hide(str(ct), "the CT")
+            self._keeper.write(
+                run, [(ctNode, ct)], lambda: self._keeper.submit(run, "simulate", payload, Results.simulationFrom)
+            )
+
+        return self._keeper.start(run, begin, wait)
+
+    def compare(self, reconstructionNode, truthNode, *, wait: bool = False, **callbacks) -> Run:
+        """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.compare.as_json``'s dict."""
+        run = Run("compare", **callbacks)
+
+        def begin() -> None:
+            folder = self._keeper.newFolder(run)
+            made, true = folder / "reconstruction.mha", folder / "truth.mha"
+            payload = {"reconstruction": str(made), "truth": str(true)}
+            run.hide(str(made), "the reconstruction")
+            run.hide(str(true), "the CT")
+            pairs = [(reconstructionNode, made), (truthNode, true)]
+            self._keeper.write(run, pairs, lambda: self._keeper.submit(run, "compare", payload, lambda answer: answer))
+
+        return self._keeper.start(run, begin, wait)
+
+    def preview(
+        self, xrayInput, *, bundle=None, preset: str = "chest", slot: str = "", wait: bool = False, **callbacks
+    ) -> Run:
+        """An X-ray as the network sees it; the result will be a ``Preview``.
+
+        Args:
+            xrayInput: volume node, file or ``XRayInput``.
+            bundle: model whose detector it is put on.
+            preset: machine.
+            slot: a newer preview of a slot takes the place of an older one, of which nothing more is heard; by default
+                the X-ray's role.
+            wait: see the module's docstring.
+            callbacks: likewise.
+        """
+        run = Run("preview", **callbacks)
+        xray = XRayInput.of(xrayInput, slot if slot in ("frontal", "lateral") else "view")
+        older, self._previews[slot or xray.role] = self._previews.get(slot or xray.role), run
+        if older is not None and older.isRunning:
+            older.onProgress = older.onFinished = older.onError = older.onLog = None
+            if not older.isAtWork:  # else it may end, unheard: to stop it would cost the warm worker
+                older.cancel()
+
+        def begin() -> None:
+            _checked([xray], preset)
+            view = self._viewRequest(run, xray, self._keeper.newFolder(run) / "xray.nrrd")
+            payload = {"view": view, "bundle": _path(run, bundle), "preset": preset}
+            self._keeper.submit(run, "preview", payload, lambda answer: Results.previewFrom(answer, run.shown))
+
+        return self._keeper.start(run, begin, wait)
+
+    def hello(self, *, wait: bool = False, **callbacks) -> Run:
+        """Warm the worker; the result will be {"devices": [{"name", "label", "free_bytes", "total_bytes"}], "torch", ...}."""
+        run = Run("hello", **callbacks)
+        return self._keeper.start(run, lambda: self._keeper.submit(run, "hello", {}, lambda answer: answer), wait)
+
+    def warm(self, bundle=None, device: str = "auto", *, wait: bool = False, **callbacks) -> Run:
+        """Load a model in advance, so that the next reconstruction need not."""
+        run = Run("hello", **callbacks)
+
+        def begin() -> None:
+            self._keeper.submit(run, "warm", {"bundle": _path(run, bundle), "device": device}, lambda answer: answer)
+
+        return self._keeper.start(run, begin, wait)
+
+    def inspectModel(self, source, *, wait: bool = False, **callbacks) -> Run:
+        """Download a model (https address) or take a file or folder, and check every hash.
+
+        The result will be a ``Model``, to show licence, size and SHA-256 before :meth:`addModel`.
+        """
+        run = Run("bundle", **callbacks)
+        address = str(source)
+
+        def begin() -> None:
+            task, payload = ("fetch", {"url": address}) if "://" in address else ("bundle", {"bundle": address})
+            self._keeper.submit(run, task, payload, lambda answer: self._inspected(run, answer, task == "fetch"))
+
+        return self._keeper.start(run, begin, wait)
+
+    def addModel(self, model: Model, *, wait: bool = False, **callbacks) -> Run:
+        """Put an inspected model into the user's folder; the result will be the ``Model`` there."""
+        run = Run("install", **callbacks)
+        payload = {"bundle": str(model.path), "into": str(self.models.folder), "name": self.models.nameFor(model)}
+
+        def begin() -> None:
+            self._keeper.submit(run, "install", payload, lambda answer: self._added(answer, model))
+
+        return self._keeper.start(run, begin, wait)
 
     def cancel(self) -> None:
         """Cancel every run."""
+        self._keeper.cancel()
 
     def cleanup(self) -> None:
         """Cancel every run, end the worker, remove temporary files and observers."""
+        self._keeper.cleanup()
+
+    def _viewRequest(self, run: Run, xray: XRayInput, written: Path) -> dict[str, Any]:
+        """The request for one X-ray; a node without a file of its own is written to ``written``."""
+        if xray.path is not None:
+            file = Path(xray.path)
+        else:
+            file = MrmlBridge.xrayFile(xray.node) or written
+            if file is written:
+                MrmlBridge.writeXRay(xray.node, written)
+        for text in (str(file), file.as_posix(), file.name):
+            run.hide(text, xray.label)
+        run.hide(str(file.parent), "its folder")
+        return xray.toViewRequest(file)
+
+    def _added(self, answer: dict[str, Any], model: Model) -> Model:
+        added = describe(Path(answer["path"]))
+        self._keeper.discard(model.path)
+        return added
+
+    def _inspected(self, run: Run, answer: dict[str, Any], fetched: bool) -> Model:
+        path = Path(answer["path"])
+        if fetched:  # out of the worker's folder, which is about to go
+            path = Path(shutil.move(str(path), str(self._keeper.newFolder(run, keep=True))))
+        return describe(path, bytes=answer["bytes"], fileSha256=answer["file_sha256"])
+
+
+def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
+    """The facts of all X-rays.
+
+    Raises:
+        ReconstructionError: one cannot be used, or they are of two patients.
+    """
+    facts = [inspect(xray, preset) for xray in inputs]
+    for xray, each in zip(inputs, facts, strict=True):
+        if each.problem:
+            label = "" if xray.label.lower() in each.problem.lower() else f"{xray.label[:1].upper()}{xray.label[1:]}: "
+            advice = "" if each.missing else "Choose another file, or correct what was entered."
+            raise ReconstructionError("input", label + each.problem, advice)
+    for each in facts[1:]:
+        problem = pairProblemOf(facts[0], each)[0]
+        if problem:
+            raise ReconstructionError("input", problem)
+    return facts
+
+
+def _summary(xray: XRayInput, facts: XRayFacts) -> str:
+    """A line for the log: what is used and where it is from."""
+    named = ("angleDeg", "spacingMm", "sourceDetectorMm", "sourceAxisMm")
+    parts = [f"{name} {facts.fields[name].value} ({facts.fields[name].origin})" for name in named]
+    return f"{xray.label}: {facts.rows} x {facts.cols} pixels, {', '.join(parts)}"
+
+
+def _path(run: Run, bundle) -> str | None:
+    """The bundle's path for the worker; the log calls it the model."""
+    path = getattr(bundle, "path", bundle)
+    if path is None:
+        return None
+    run.hide(str(path), "the model's bundle")
+    return str(path)

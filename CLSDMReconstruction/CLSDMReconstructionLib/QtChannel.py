@@ -3,8 +3,12 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import qt
+import slicer
+
+QUIT_MS = 2000
 
 
 class QtChannel:
@@ -33,7 +37,10 @@ class QtChannel:
 
     def start(self, program: str, arguments: list[str], folder: str) -> None:
         """Start in ``folder`` and return at once."""
+        slicer.app.connect("aboutToQuit()", self._onQuit)
         self._process.setWorkingDirectory(folder)
+        if usesOtherPython():
+            self._process.setProcessEnvironment(slicer.app.startupEnvironment())
         self._process.start(program, arguments)
 
     def write(self, data: bytes) -> None:
@@ -66,6 +73,11 @@ class QtChannel:
         if data:
             self.onErrors(data)
 
+    def _onQuit(self) -> None:
+        self.closeInput()
+        if not self.wait(QUIT_MS):
+            self.kill()
+
     def _onFinished(self, code, status) -> None:
         self._readOutput()
         self._readErrors()
@@ -79,18 +91,35 @@ class QtChannel:
     def _end(self, code: int, crashed: bool) -> None:
         if not self._ended:
             self._ended = True
+            slicer.app.disconnect("aboutToQuit()", self._onQuit)
+            self._process.deleteLater()  # with its connections, which hold this object as it holds the process
             self.onFinished(code, crashed)
 
 
 def findPython() -> str:
     """The Python that the worker runs in: CLSDM_PYTHON, Slicer's own PythonSlicer, or the one that runs this."""
-    if os.environ.get("CLSDM_PYTHON"):
+    if usesOtherPython():
         return os.environ["CLSDM_PYTHON"]
-    return shutil.which("PythonSlicer") or _besideSlicer() or sys.executable
+    return shutil.which("PythonSlicer") or _besideSlicer() or _ownPython()
+
+
+def usesOtherPython() -> bool:
+    """Whether CLSDM_PYTHON names a Python that is not Slicer's.
+
+    It has to start without what Slicer's launcher sets for Slicer's own (PYTHONHOME, library paths); with
+    ``subprocess``, by ``env=slicer.util.startupEnvironment()``.
+    """
+    return bool(os.environ.get("CLSDM_PYTHON"))
 
 
 def _besideSlicer() -> str | None:
-    import slicer
-
-    home = getattr(getattr(slicer, "app", None), "slicerHome", None)
+    home = getattr(slicer.app, "slicerHome", None)
     return shutil.which("PythonSlicer", path=f"{home}/bin") if home else None
+
+
+def _ownPython() -> str:
+    """Of a Slicer without PythonSlicer (built upon the system's Python): ``sys.executable`` is then empty, or Slicer."""
+    if "python" in Path(sys.executable or "").name.lower():
+        return sys.executable
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return shutil.which(name, path=f"{sys.base_prefix}/bin") or shutil.which(name) or "PythonSlicer"

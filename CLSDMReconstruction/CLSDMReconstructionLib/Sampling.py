@@ -45,7 +45,13 @@ def asMatrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
 
 
 def extentOf(node) -> Extent:
-    """First and last voxel along each axis."""
+    """First and last voxel along each axis.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+        raise ValueError(f"{node.GetName()}: holds no voxels")
     return node.GetImageData().GetExtent()
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib import Nodes
+from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Simulation import parseAngles, presets
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMSimulate.ui"
@@ -30,6 +32,7 @@ class SimulatePanel:
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self._chosen = Nodes.Chosen(self.ui.ctSelector)
         self._presets = presets()
         for label in self._presets.values():
             self.ui.presetComboBox.addItem(_(label))
@@ -46,6 +49,7 @@ class SimulatePanel:
     def setMRMLScene(self, scene) -> None:
         """Give the selector the scene."""
         self.widget.setMRMLScene(scene)
+        self._chosen.watch(scene)
 
     def setTruth(self, node) -> None:
         """Choose the CT."""
@@ -63,6 +67,7 @@ class SimulatePanel:
     def cleanup(self) -> None:
         """Stop and let go of the scene."""
         self.cancel()
+        self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
     @property
@@ -101,6 +106,8 @@ class SimulatePanel:
         self.ui.progressBar.setValue(int(1000 * run.fraction))
 
     def _onFinished(self, run) -> None:
+        if run is not self._run:
+            return
         self._run = None
         self._say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
         self._update()
@@ -108,13 +115,15 @@ class SimulatePanel:
             self._onXRays(run.result)
 
     def _onError(self, run) -> None:
+        if run is not self._run:  # cancelled here, and said so already
+            return
         self._run = None
         self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
         self._update()
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet("color: #c0392b" if failed else "")
+        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _reason(self) -> str:
         """Why it cannot start, or nothing."""

@@ -36,6 +36,6 @@ def parseAngles(text: str) -> tuple[float, ...]:
     except ValueError:
         raise ValueError(f"Angles: expected numbers such as 0, 90; found {text.strip()!r}.") from None
     different = {angle % 360.0 for angle in angles}
-    if not 1 <= len(angles) <= MAX_VIEWS or len(different) < len(angles) or any(abs(a) > 360.0 for a in angles):
+    if not 1 <= len(angles) <= MAX_VIEWS or len(different) < len(angles) or not all(abs(a) <= 360.0 for a in angles):
         raise ValueError(f"Angles: expected 1 to {MAX_VIEWS} different angles between -360 and 360 degrees.")
     return angles

@@ -3,6 +3,15 @@
 from collections.abc import Callable, Iterator
 
 import qt
+import slicer
+
+
+def later(milliseconds: int, function: Callable[[], None]) -> None:
+    """Call a function once, after this time. Slicer's own ``qt.QTimer.singleShot`` never lets go of what it called."""
+    timer = qt.QTimer(slicer.app.moduleManager())  # which goes before Python does
+    timer.setSingleShot(True)
+    timer.connect("timeout()", lambda: (timer.deleteLater(), function()))
+    timer.start(milliseconds)
 
 
 class Steps:
@@ -52,7 +61,8 @@ class Steps:
             self._onProgress(fraction)
 
     def _end(self) -> None:
-        self._timer.stop()
         work, self._work = self._work, None
         if work is not None:
+            self._timer.stop()
+            self._timer.deleteLater()  # with its connection, which holds this object as it holds the timer
             work.close()

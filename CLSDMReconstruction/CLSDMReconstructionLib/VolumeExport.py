@@ -11,10 +11,9 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 
+from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import ensureCore
-from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
 
-PREFIX = "CLSDM."
 SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 DICOM = "DICOM CT series"
 FORMATS = (*SUFFIXES, DICOM)
@@ -22,19 +21,35 @@ FORMATS = (*SUFFIXES, DICOM)
 
 def provenanceOf(node) -> dict[str, str]:
     """How a reconstruction was made, from the attributes of its node."""
-    names = [name for name in node.GetAttributeNames() if name.startswith(PREFIX)]
-    return {name[len(PREFIX) :]: node.GetAttribute(name) for name in names}
+    prefix = MrmlBridge.ATTRIBUTE_PREFIX
+    names = [name for name in node.GetAttributeNames() if name.startswith(prefix)]
+    return {name[len(prefix) :]: node.GetAttribute(name) for name in names}
+
+
+def xrayFiles(node, inputs=()) -> list[Path]:
+    """The files of the X-rays that a reconstruction was made from, as far as they can still be found.
+
+    Args:
+        node: the reconstruction; its attributes name DICOM instances, which Slicer's database may hold.
+        inputs: the ``XRayInput`` it was made from, where they are known.
+    """
+    files = [
+        Path(each.path) if each.path else MrmlBridge.xrayFile(each.node) for each in inputs if each.path or each.node
+    ]
+    database = getattr(slicer, "dicomDatabase", None)
+    if not any(files) and database is not None:
+        uids = (node.GetAttribute(f"{MrmlBridge.ATTRIBUTE_PREFIX}source_instance_uids") or "").split()
+        files = [Path(database.fileForInstance(uid)) for uid in uids if database.fileForInstance(uid)]
+    return [file for file in files if file is not None and file.is_file()]
 
 
 def toSitk(node) -> sitk.Image:
     """The volume in LPS, with whole HU; a linear parent transform is part of its place."""
-    grid = asArray(ijkToWorld(node))
-    grid[:2] *= -1.0  # RAS to LPS
-    spacing = np.linalg.norm(grid[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(np.rint(slicer.util.arrayFromVolume(node)).astype(np.int16))
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(grid[:3, 3].tolist())
-    image.SetDirection((grid[:3, :3] / spacing).ravel().tolist())
+    geometry = MrmlBridge.geometryOf(node)
+    image = sitk.GetImageFromArray(np.rint(MrmlBridge.voxels(node)).astype(np.int16))
+    image.SetSpacing(geometry["spacing_mm"])
+    image.SetOrigin(geometry["origin_mm"])
+    image.SetDirection(np.ravel(geometry["direction"]).tolist())
     return image
 
 

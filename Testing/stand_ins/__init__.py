@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 
-def install() -> None:
-    """Make `slicer`, `qt`, `ctk` and `vtk` importable, once per process, with an application and an empty scene."""
+def install(module: Path | None = None) -> None:
+    """Make `slicer`, `qt`, `ctk` and `vtk` importable, once per process, with an application and an empty scene.
+
+    Args:
+        module: a scripted module's file, to be known as by "Additional module paths".
+    """
     if "qt" in sys.modules:
         return
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -25,3 +30,5 @@ def install() -> None:
     python_qt.apply()
     qt_namespaces.install()
     application.install()
+    if module is not None:
+        application.load_module(module)

@@ -1,6 +1,5 @@
 """`slicer.app`, `slicer.mrmlScene`, `slicer.modules` and the main window, around a real scene and real logics."""
 
-# ruff: noqa: N801, N802, N803, N815 - Slicer's names
 from __future__ import annotations
 
 import importlib.util
@@ -126,7 +125,7 @@ class ScriptedModule:
         self.title, self.categories, self.dependencies, self.contributors = "", [], [], []
         self.helpText = self.acknowledgementText = ""
         self.hidden = False
-        self._shell: PanelShell | None = None
+        self._shell: qSlicerScriptedLoadableModuleWidget | None = None
         self.instance = getattr(self.load(), self.name)(self)
         setattr(slicer.modules, f"{self.name}Instance", self.instance)
 
@@ -140,15 +139,15 @@ class ScriptedModule:
         spec.loader.exec_module(module)
         return module
 
-    def widgetRepresentation(self) -> PanelShell:
+    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
         if self._shell is None:
-            self._shell = PanelShell(self.name)
+            self._shell = qSlicerScriptedLoadableModuleWidget(self.name)
             self._shell.build()
         return self._shell
 
 
-class PanelShell(qmrml_widgets.qMRMLWidget):
-    """qSlicerScriptedLoadableModuleWidget: holds a Python panel and calls its setup, enter and exit."""
+class qSlicerScriptedLoadableModuleWidget(qmrml_widgets.qMRMLWidget):
+    """Holds a Python panel and calls its setup, enter and exit."""
 
     __stand_in__ = True
 
@@ -167,10 +166,11 @@ class PanelShell(qmrml_widgets.qMRMLWidget):
         setattr(slicer.modules, f"{self._name}Widget", self._python)
         self._python.setup()
 
+    isEntered = property(lambda self: self._entered)
+
     def reload(self) -> None:
+        """Like the original's, without calling `enter`."""
         self.build()
-        if self._entered:
-            self._python.enter()
 
     def enter(self) -> None:
         self._entered = True
@@ -250,6 +250,7 @@ def install() -> None:
     for kind in qmrml_widgets.WIDGETS:
         setattr(slicer, kind.__name__, kind)
     slicer.qMRMLUtils = qmrml_widgets.qMRMLUtils
+    slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
     slicer.app = qSlicerApplication()
     slicer.mrmlScene = scene = slicer.vtkMRMLScene()
     logic = slicer.app.applicationLogic()

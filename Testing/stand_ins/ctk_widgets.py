@@ -1,6 +1,5 @@
 """The CTK widgets that the module uses, with their properties and signals (read in commontk/CTK, Libs/Widgets)."""
 
-# ruff: noqa: N801, N802, N803, N815 - CTK's names
 from __future__ import annotations
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -254,10 +253,10 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self.valueIsChanging.emit(value)
         self.valueChanged.emit(value)
 
-    def _get(name: str) -> object:  # noqa: N805 - makes the properties below
+    def _get(name: str) -> object:
         return lambda self: getattr(self._box, name)
 
-    def _set(name: str) -> object:  # noqa: N805
+    def _set(name: str) -> object:
         return lambda self, value: setattr(self._box, name, value)
 
     value = Property(float, _get("value"), _set("value"))

@@ -4,7 +4,6 @@ The layout logic of slicer-core makes the view nodes of a layout from its XML, a
 VTK's off-screen render window with the displayable managers that Slicer uses, and shows the picture.
 """
 
-# ruff: noqa: N801, N802, N803 - Slicer's names
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
@@ -283,7 +282,7 @@ class qSlicerLayoutManager(QtCore.QObject):
             for view in self._views.values():
                 view.setParent(None)
             old.deleteLater()
-        box.addWidget(self._build(ET.fromstring(description)))  # noqa: S314 - our own text
+        box.addWidget(self._build(ET.fromstring(description)))
         self.layoutChanged.emit(self.layout)
 
     def _build(self, element: ET.Element) -> QtWidgets.QWidget:

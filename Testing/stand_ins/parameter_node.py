@@ -4,7 +4,6 @@ Values stand in the real vtkMRMLScriptedModuleNode in the form the original give
 the original: wrong types, values outside an annotation and unknown names raise; node values may be None.
 """
 
-# ruff: noqa: N801, N802, N803 - Slicer's names
 from __future__ import annotations
 
 import enum

@@ -11,6 +11,7 @@ Where PythonQt prints and goes on (a misspelt signal, an exception in a slot), t
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import sys
 import traceback
@@ -22,6 +23,8 @@ MODULES = (QtCore, QtGui, QtWidgets, QtNetwork)
 NOT_IN_PYTHONQT = {"Signal", "Slot", "Property", "ClassInfo", "QtMsgType", "qDebug", "qWarning", "qCritical"}
 VIRTUAL = {"sizeHint", "minimumSizeHint"}
 """Stay methods here: PySide6 asks Python for overrides of them. Do not use them (properties in PythonQt)."""
+HIDDEN = {"singleShot"}
+"""No properties in PythonQt (PythonQtClassInfo.cpp): `QTimer.singleShot` is the static method; use setSingleShot."""
 
 slot_errors: list[str] = []
 """Tracebacks of exceptions that left a slot or an event handler; `conftest` fails the test that caused them."""
@@ -41,7 +44,13 @@ def apply() -> None:
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
     QtCore.QObject.delete = shiboken6.delete
-    for kind in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QCoreApplication, QtCore.QEventLoop):
+    for kind in (
+        QtWidgets.QDialog,
+        QtWidgets.QMenu,
+        QtWidgets.QApplication,
+        QtCore.QCoreApplication,
+        QtCore.QEventLoop,
+    ):
         kind.exec_ = kind.exec
     sys.excepthook = _remember
 
@@ -61,12 +70,12 @@ def properties_win(kind: type) -> None:
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         described = meta.property(index)
         name = described.name()
-        if name not in VIRTUAL and not isinstance(vars(kind).get(name), (QtCore.Property, property)):
+        if name not in VIRTUAL | HIDDEN and not isinstance(vars(kind).get(name), (QtCore.Property, property)):
             setattr(kind, name, _property(name, described.isWritable(), getattr(kind, name, None)))
 
 
 class _Property(property):
-    """A property of instances; on the class stands what it hides (`QTimer.singleShot`)."""
+    """A property of instances; on the class stands what it hides, for statics."""
 
     hidden: object = None
 
@@ -96,11 +105,21 @@ _getters: dict[type, object] = {}
 def _get_attribute(self: QtCore.QObject, name: str) -> object:
     if name in ("connect", "disconnect"):  # PySide6 finds its own before anything set on a class
         return {"connect": _connect, "disconnect": _disconnect}[name].__get__(self)
-    found = inspect.getattr_static(type(self), name, None)
+    found = _static(type(self), name)
     if isinstance(found, QtCore.Property):
         return found.fget(self)
-    own = next(_getters[kind] for kind in type(self).__mro__ if kind in _getters)
-    return own(self, name)
+    return _getter(type(self))(self, name)
+
+
+@functools.cache
+def _static(kind: type, name: str) -> object:
+    """What a class has under a name, without calling it."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+
+
+@functools.cache
+def _getter(kind: type) -> object:
+    return next(_getters[base] for base in kind.__mro__ if base in _getters)
 
 
 def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
@@ -111,7 +130,7 @@ def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
     if name in _dynamic(self):
         QtCore.QObject.setProperty(self, name, value)
         return
-    found = inspect.getattr_static(type(self), name, None)
+    found = _static(type(self), name)
     if isinstance(found, QtCore.Property):
         found.fset(self, value)
     elif hasattr(found, "__set__"):
@@ -123,7 +142,7 @@ def _set_attribute(self: QtCore.QObject, name: str, value: object) -> None:
 def _check_write(self: QtCore.QObject, name: str) -> None:
     """Refuse attributes that are no property, except on Python subclasses (our stand-ins have private ones)."""
     kind = type(self)
-    found = inspect.getattr_static(kind, name, None)
+    found = _static(kind, name)
     if isinstance(found, (property, QtCore.Property)):
         return
     is_stand_in = "__stand_in__" in vars(kind)
@@ -141,7 +160,7 @@ def _dynamic(self: QtCore.QObject) -> set[str]:
 def _emitter(self: QtCore.QObject, signature: str) -> object:
     """The bound signal with this name and these argument types, or ValueError."""
     name, _, arguments = signature.partition("(")
-    if not isinstance(inspect.getattr_static(type(self), name, None), QtCore.Signal):
+    if not isinstance(_static(type(self), name), QtCore.Signal):
         raise ValueError(f"{type(self).__name__} has no signal {signature!r}")
     bound = getattr(self, name)
     if not arguments:
@@ -175,10 +194,12 @@ _original_disconnect = QtCore.QObject.disconnect
 _connections: dict[tuple[int, str, object], object] = {}
 
 
-def _connect(self: QtCore.QObject, signature: str, receiver: object, member: str | None = None) -> bool:
+def _connect(self: QtCore.QObject, signature: str, receiver: object, *member: object) -> object:
     """`obj.connect("signal(T)", f)`, or `obj.connect("signal(T)", other, "slot(T)")`."""
-    if member is not None:
-        receiver = getattr(receiver, member.partition("(")[0])
+    if not isinstance(signature, str):  # PySide6's own from QTimer.singleShot: the sender comes first
+        return _original_connect(signature, receiver, *member)
+    if member:
+        receiver = getattr(receiver, member[0].partition("(")[0])
     if not callable(receiver):
         raise TypeError(f"connect: {receiver!r} cannot be called")
     slot = _fitting(receiver)
@@ -203,7 +224,9 @@ def _fitting(function: object) -> object:
         return function
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return lambda *values: function(*values)
-    count = sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters)
+    count = sum(
+        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
+    )
     return lambda *values: function(*values[:count])
 
 

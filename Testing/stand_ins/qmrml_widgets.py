@@ -3,7 +3,6 @@
 Like the originals they show nothing until somebody hands them the scene.
 """
 
-# ruff: noqa: N801, N802, N803, N815 - Slicer's names
 from __future__ import annotations
 
 import slicer
@@ -75,6 +74,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         "nodeAdded": ("nodeAdded(vtkMRMLNode*)",),
         "nodeAddedByUser": ("nodeAddedByUser(vtkMRMLNode*)",),
     }
+
     def __init__(self, *arguments: object) -> None:
         super().__init__(*[one for one in arguments if one is not None])
         self._values = dict(OPTIONS)
@@ -96,7 +96,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene, self._tags = scene, []
         if scene is not None:
             events = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
-            self._tags = [scene.AddObserver(getattr(slicer.vtkMRMLScene, event), self._onScene) for event in events]
+            tags = [scene.AddObserver(getattr(slicer.vtkMRMLScene, event), self._onScene) for event in events]
+            self._tags = tags
+            self.destroyed.connect(lambda *_: [scene.RemoveObserver(tag) for tag in tags])
         self._fill()
 
     def _onScene(self, *_: object) -> None:
@@ -115,10 +117,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _fits(self, node: object) -> bool:
         types = self._values["nodeTypes"]
-        if self._values["showChildNodeTypes"]:
-            fits = any(node.IsA(kind) for kind in types)
-        else:
-            fits = node.GetClassName() in types
+        inherits = self._values["showChildNodeTypes"]
+        fits = any(node.IsA(kind) for kind in types) if inherits else node.GetClassName() in types
         if any(node.IsA(kind) for kind in self._values["hideChildNodeTypes"]):
             return False
         if node.GetHideFromEditors() and not self._values["showHidden"]:
@@ -132,6 +132,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _fill(self) -> None:
         """The nodes of the scene; the chosen one stays while it is there."""
         nodes = self._nodes()
+        above = self._ids[max(0, self._ids.index(self._current) - 1)] if self._current in self._ids else None
+        gone = self._current is not None and (self._scene is None or self._scene.GetNodeByID(self._current) is None)
         self._combo.blockSignals(True)
         self._combo.clear()
         self._ids = []
@@ -141,7 +143,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         for node in nodes:
             self._combo.addItem(node.GetName() or "")
             self._ids.append(node.GetID())
-        wanted = self._current if self._current in self._ids else None
+        wanted = above if gone else self._current  # Qt's combo box turns to the row above one that is removed
+        wanted = wanted if wanted in self._ids else None
         if wanted is None and not self._values["noneEnabled"] and nodes:
             wanted = nodes[0].GetID()
         self._combo.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else -1)

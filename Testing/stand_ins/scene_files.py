@@ -1,6 +1,5 @@
 """Reading and writing of nodes and scenes, behind `slicer.util.loadVolume`, `saveNode`, `saveScene` and `loadScene`."""
 
-# ruff: noqa: N802 - Slicer's names
 from __future__ import annotations
 
 from pathlib import Path
@@ -50,18 +49,18 @@ class IOManager:
         storage.SetFileName(str(name))
         return bool(storage.WriteData(node))
 
-    def _save_scene(self, path: Path) -> bool:
-        """A .mrml file with the data of every storable node beside it."""
-        if path.suffix != ".mrml":
-            raise NotImplementedError("the stand-in saves .mrml scenes")
+    def _save_scene(self, folder: Path) -> bool:
+        """A folder with the scene and the data of its volumes."""
+        if folder.suffix:
+            raise NotImplementedError("the stand-in saves scenes to folders")
+        (folder / "Data").mkdir(parents=True)
         scene = slicer.mrmlScene
-        for number in range(scene.GetNumberOfNodes()):
-            node = scene.GetNthNode(number)
-            if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None:
-                if not self._write(node, path.with_name(f"{node.GetID()}.nrrd")):
-                    return False
-        scene.SetRootDirectory(str(path.parent))
-        return bool(scene.Commit(str(path)))
+        nodes = [scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())]
+        volumes = [node for node in nodes if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None]
+        if not all(self._write(node, folder / "Data" / f"{node.GetID()}.nrrd") for node in volumes):
+            return False
+        scene.SetRootDirectory(str(folder))
+        return bool(scene.Commit(str(folder / f"{folder.name}.mrml")))
 
     @staticmethod
     def _load_scene(name: str) -> bool:

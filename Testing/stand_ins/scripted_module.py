@@ -1,6 +1,5 @@
 """`slicer.ScriptedLoadableModule`: the four base classes of a scripted module, as far as the module uses them."""
 
-# ruff: noqa: N801, N802, N803 - Slicer's names
 from __future__ import annotations
 
 import unittest

@@ -159,6 +159,8 @@ def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(na
             assert config.alignment.steps == config_of(table, "ours", budget).alignment.steps
         for stage in set(stages) - set(table.run(run).steps):
             assert getattr(config, stage).optimiser.warmup_steps < getattr(config, stage).steps
+        start = config.autoencoder.adversarial_start
+        assert start is None or "autoencoder" not in stages or 0 < start < config.autoencoder.steps
 
 
 def test_the_shipped_tables_are_the_three_protocols() -> None:

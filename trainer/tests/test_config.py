@@ -14,6 +14,7 @@ from tiny import tiny_config
 
 from clsdm.errors import InputError
 from clsdm.model import CLSDM
+from clsdm.nets.condition import FOLD
 from clsdm_trainer.config import RunConfig, load_config, preset_names, save_config
 
 SECTIONS = [
@@ -115,6 +116,15 @@ def test_a_configuration_cannot_be_changed():
         tiny_config().seed = 3
 
 
+@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("batch", 0), ("clip", -1.0), ("ema", 1.0)])
+def test_a_value_out_of_range_is_refused_by_its_name(field, value, tmp_path):
+    table = tiny_config().model_dump(mode="json")
+    table["diffusion"][field] = value
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"diffusion\.{field}: Input should be"):
+        load_config(str(tmp_path / "recipe.yaml"))
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_loads_and_survives_being_saved(name, tmp_path):
     config = load_config(name)
@@ -129,8 +139,11 @@ def test_the_networks_of_a_preset_fit_together(name):
     with torch.device("meta"):
         model = CLSDM(config.model)
     assert model.config.latent_size * model.config.autoencoder.factor == config.model.grid.size
-    levels = max(len(config.model.condition.channels), len(config.model.denoiser.channels))
-    assert model.config.latent_size % 2 ** (levels - 1) == 0
+    for finest, widths in (
+        (config.model.grid.size // FOLD, config.model.condition.channels),
+        (model.config.latent_size, config.model.denoiser.channels),
+    ):
+        assert finest % 2 ** (len(widths) - 1) == 0
     assert config.alignment.batch >= 2
 
 

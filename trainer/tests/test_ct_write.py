@@ -132,6 +132,21 @@ def test_x_rays_of_two_patients_are_refused_and_nothing_is_left_behind(volume, x
     assert not (tmp_path / "series").exists()
 
 
+def test_an_x_ray_that_names_no_patient_does_not_stand_in_the_way(volume, xrays, tmp_path: Path):
+    one, two = sources_of(xrays)
+    nameless = replace(one, study={"StudyInstanceUID": "9.9"})
+    tags = pydicom.dcmread(write_ct_series(volume, tmp_path / "series", sources=[nameless, two])[0])
+    assert (tags.PatientID, tags.StudyInstanceUID) == ("SECRET-4711", "1.2.3.4")
+    assert len(tags.SourceImageSequence) == 2
+
+
+def test_a_model_with_any_name_can_be_written(volume: sitk.Image, tmp_path: Path):
+    odd = PROVENANCE | {"model": "Röntgen-Modell " * 9}
+    tags = pydicom.dcmread(write_ct_series(volume, tmp_path / "series", provenance=odd)[0])
+    assert len(tags.ManufacturerModelName) <= 64
+    assert "R?ntgen" in tags.DerivationDescription
+
+
 def test_a_folder_with_files_is_refused_because_two_series_would_mix(volume: sitk.Image, tmp_path: Path):
     (tmp_path / "old.dcm").touch()
     with pytest.raises(InputError, match="new or empty folder"):

@@ -140,6 +140,18 @@ def test_the_saved_culprit_holds_the_x_rays_where_a_stage_has_them(store, earlie
     assert state["player"] == "alignment"
 
 
+def test_a_non_finite_gradient_of_a_finite_loss_stops_the_run_too(store, tmp_path):
+    """The weights stay as they were."""
+    runner = tiny_runner(tiny_config(steps=1), "autoencoder", store, tmp_path)
+    weight = runner.stage.model.autoencoder.decoder.out[-1].weight
+    weight.register_hook(lambda gradient: gradient * torch.inf)
+    before = weight.detach().clone()
+    with pytest.raises(NonFiniteLossError, match=r"the norm of the gradients of autoencoder is (inf|nan) at step 0"):
+        runner.run()
+    assert torch.equal(weight, before)
+    assert (tmp_path / "autoencoder" / "non_finite_step0_rank0.safetensors").exists()
+
+
 def test_the_log_has_losses_and_validation_scores_by_step(store, tmp_path):
     seen = []
     config = tiny_config(steps=10, validate_every=4)

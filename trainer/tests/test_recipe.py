@@ -26,6 +26,7 @@ from clsdm.bundle import patient_mark
 from clsdm.errors import InputError
 from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
+from clsdm_trainer.batches import fixed_batches
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import PlacementConfig, load_config
 from clsdm_trainer.data.store import Store
@@ -34,7 +35,9 @@ from clsdm_trainer.recipe import (
     CONFIG,
     ENVIRONMENT,
     LATENTS,
+    RESIDUALS,
     block_statistics,
+    check_precision,
     check_store,
     load_stage,
     measure_latents,
@@ -132,6 +135,17 @@ def test_latents_are_measured_per_channel_over_all_training_voxels(store, tmp_pa
     torch.testing.assert_close(measured["std"], latents.std((0, 2, 3, 4), correction=0).float(), rtol=1e-3, atol=1e-4)
 
 
+def test_residuals_are_measured_per_channel_on_the_validation_patients(run, store):
+    model = CLSDM(tiny_config().model)
+    for name in ("autoencoder", "alignment"):
+        load_stage(model, run, name)
+    with torch.no_grad():
+        (batch,) = fixed_batches(store, model.config, "val", 2, torch.device("cpu"))
+        residual = model.encode(batch.unit) - model.align(*batch.xrays).mean
+    torch.testing.assert_close(load_state(run / RESIDUALS)["std"], residual.square().mean((0, 2, 3, 4)).sqrt())
+    assert torch.equal(model.residual_std, load_state(run / RESIDUALS)["std"])
+
+
 def test_loading_a_stage_gives_the_model_its_latent_statistics(run):
     model = CLSDM(tiny_config().model)
     load_stage(model, run, "autoencoder")
@@ -193,6 +207,20 @@ def test_a_new_run_names_the_patients_that_training_can_see_and_no_other(tmp_pat
 def test_the_stored_volumes_are_not_written_to(run, store):
     store.verify()
     assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())
+
+
+@pytest.mark.parametrize(("name", "accepted"), [("alignment", True), ("diffusion", False)])
+def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted):
+    """The published denoiser goes from 16³ down to 2³: on a CPU it trains in float32 only."""
+    config = load_config("reference")
+    if accepted:
+        check_precision(config, name, torch.device("cpu"))
+        return
+    with pytest.raises(InputError, match=r"diffusion\.precision: bf16-mixed on a CPU .* goes down to 2³"):
+        check_precision(config, name, torch.device("cpu"))
+    check_precision(config, name, torch.device("cuda"))
+    single = config.diffusion.model_copy(update={"precision": "32-true"})
+    check_precision(config.model_copy(update={"diffusion": single}), name, torch.device("cpu"))
 
 
 def test_the_autoencoder_starts_as_principal_components_of_blocks(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from clsdm.cli import main as clsdm
 from clsdm.volume import CTVolume, Grid, write_ct
 from clsdm_trainer.cli import main as train
 from clsdm_trainer.config import save_config
+from clsdm_trainer.evaluate import EXPOSURES
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,7 +59,9 @@ def test_every_table_has_the_sanity_rows_and_every_case_a_line(trained: Path) ->
     for row in ("mean", "sample", "ensemble", "round trip", "shuffled", "population mean", "nearest training patient"):
         assert row in page
     lines = (trained / "run" / "results" / "cases.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 9, "one test patient: three seeds of sample, six other rows"
+    assert len(lines) == 1 + 9 + len(EXPOSURES), "one test patient: three seeds of sample, six other rows, exposures"
+    methods = {row["method"] for row in csv.DictReader(lines)}
+    assert {"mean", "mean, frontal alone", "mean, lateral alone", "mean, c-arm"} <= methods
 
 
 def test_the_bundle_reconstructs_from_the_x_rays_of_a_file(trained: Path) -> None:

@@ -135,7 +135,7 @@ def _add_bundle(commands: Any) -> None:  # noqa: ANN401
 
 def _add_serve(commands: Any) -> None:  # noqa: ANN401
     text = "Work for another program: JSON lines on standard input and output, the model kept loaded."
-    parser = commands.add_parser("serve", help=text, description=text)
+    parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/worker.py")
     worker.add_arguments(parser)
     parser.set_defaults(run=worker.run_options)
 

@@ -150,7 +150,12 @@ def derivation(provenance: Mapping[str, Any], views: int | None = None) -> str:
     if "model" in known:
         parts.append(f"model {known['model']} {known.get('model_version', '')} sha256 {known.get('model_sha256', '?')}")
     parts.append(str(known.get("software", f"clsdm {__version__}")))
-    return f"{'; '.join(parts)}. {NOTICE}."[:1024]
+    return _ascii(f"{'; '.join(parts)}. {NOTICE}.", 1024)
+
+
+def _ascii(text: object, length: int = 64) -> str:
+    """Text that any character set of the X-rays' file can hold, as long as a tag may be."""
+    return str(text).encode("ascii", "replace").decode("ascii")[:length]
 
 
 def _oriented(image: sitk.Image) -> sitk.Image:
@@ -172,12 +177,11 @@ def _study(sources: Sequence[Source]) -> dict[str, Any]:
     new |= {"StudyInstanceUID": generate_uid()}
     if not sources:
         return new | {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "Nothing of the X-rays' was copied"}
-    patients = {
-        (str(each.study.get("PatientID", "")), str(each.study.get("IssuerOfPatientID", ""))) for each in sources
-    }
+    named = [source for source in sources if source.study.get("PatientID")] or sources
+    patients = {tuple(str(each.study.get(name, "")) for name in ("PatientID", "IssuerOfPatientID")) for each in named}
     if len(patients) > 1:
         raise InputError("DICOM: the X-rays are of two patients (their PatientIDs differ); expected one")
-    first = sources[0].study
+    first = named[0].study
     missing = {name: "" for name in new if name != "StudyInstanceUID"} | {"StudyInstanceUID": new["StudyInstanceUID"]}
     return missing | dict(first)
 
@@ -194,13 +198,13 @@ def _common(
     common.Modality = "CT"
     common.SeriesInstanceUID, common.FrameOfReferenceUID = generate_uid(), generate_uid()
     common.SeriesNumber = SERIES_NUMBER
-    common.SeriesDescription = f"CLS-DM {provenance.get('product', '')} (research only)".replace("  ", " ")
+    common.SeriesDescription = _ascii(f"CLS-DM {provenance.get('product', '')} (research only)").replace("  ", " ")
     common.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     common.ContentQualification = "RESEARCH"
     common.DerivationDescription = derivation(provenance, len(sources) or None)
     common.ImageComments = NOTICE
-    common.Manufacturer, common.ManufacturerModelName = "CLS-DM", str(provenance.get("model", "clsdm"))
-    common.SoftwareVersions = str(provenance.get("software", f"clsdm {__version__}"))
+    common.Manufacturer, common.ManufacturerModelName = "CLS-DM", _ascii(provenance.get("model", "clsdm"))
+    common.SoftwareVersions = _ascii(provenance.get("software", f"clsdm {__version__}"))
     common.BurnedInAnnotation, common.LossyImageCompression = "NO", "00"
     if sources:
         common.SourceImageSequence = pydicom.Sequence([_reference(each) for each in sources])

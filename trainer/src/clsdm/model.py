@@ -1,7 +1,8 @@
 """The model as one object: autoencoder, condition network and denoiser, with the latents' normalisation as data.
 
 Latents are normalised per channel with mean and standard deviation over the training set (never one batch: METHOD.md
-2.7); only this module knows about it. Everything outside works with normalised latents.
+2.7); only this module knows about it. Everything outside works with normalised latents. How far they lie from the aligned
+mean is stored too: it is the scale of what sampling has to add.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from clsdm.nets.blocks import channels_last
 from clsdm.nets.condition import Condition, ConditionConfig, ConditionNet
 from clsdm.nets.unet import UNet3D, UNetConfig
 from clsdm.sampler import Tick, sample_dpmpp_2m, sample_flow, silent
-from clsdm.schedule import FlowSchedule, ProcessConfig, make_schedule
+from clsdm.schedule import FlowSchedule, ProcessConfig, Schedule, make_schedule
 from clsdm.volume import Grid
 
 
@@ -46,6 +47,7 @@ class CLSDM(nn.Module):
 
     latent_mean: Tensor
     latent_std: Tensor
+    residual_std: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -58,6 +60,7 @@ class CLSDM(nn.Module):
         self.denoiser = UNet3D(2 * latent + config.condition.condition_channels, latent, config.denoiser)
         self.register_buffer("latent_mean", torch.zeros(latent))
         self.register_buffer("latent_std", torch.ones(latent))
+        self.register_buffer("residual_std", torch.ones(latent))
         channels_last(self)
 
     @property
@@ -65,6 +68,11 @@ class CLSDM(nn.Module):
         """(C, m, m, m) of one latent."""
         size = self.config.latent_size
         return self.config.autoencoder.latent_channels, size, size, size
+
+    @property
+    def schedule(self) -> Schedule:
+        """The process that the denoiser is trained for, at the scale of these latents."""
+        return make_schedule(self.config.process, self.residual_std.view(-1, 1, 1, 1))
 
     def encode(self, unit: Tensor) -> Tensor:
         """CT (B, 1, n, n, n) in [-1, 1] -> normalised latents (posterior mean)."""
@@ -96,14 +104,15 @@ class CLSDM(nn.Module):
         Returns:
             (B, C, m, m, m) normalised latents.
         """
-        steps = self.config.process.steps if steps is None else steps
-        schedule = make_schedule(self.config.process)
+        process, schedule = self.config.process, self.schedule
+        steps = process.steps if steps is None else steps
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             return self.denoise(x, t, condition).float()
 
         if isinstance(schedule, FlowSchedule):
-            return condition.mean + sample_flow(predict, schedule.source_noise * noise, steps, tick)
+            start = process.temperature * schedule.source_noise * noise
+            return condition.mean + sample_flow(predict, start, steps, tick)
         return sample_dpmpp_2m(predict, schedule, noise, steps, tick)
 
 

@@ -19,7 +19,10 @@ class ProcessConfig:
 
     Attributes:
         kind: "flow" or "ddpm".
-        source_noise: standard deviation of the noise around the aligned mean from which the flow starts.
+        source_noise: standard deviation of the noise around the aligned mean from which the flow starts, relative to
+            how far each latent channel is from its mean on average.
+        temperature: share of that noise from which samples are drawn; below 1 they stay closer to the mean than training
+            would have them, and vary less.
         steps: default number of sampler steps.
         train_steps: discrete time steps of the diffusion.
         beta_start: first noise variance of the sqrt-linear schedule.
@@ -27,7 +30,8 @@ class ProcessConfig:
     """
 
     kind: Literal["flow", "ddpm"] = "flow"
-    source_noise: float = 0.5
+    source_noise: float = 1.0
+    temperature: float = 1.0
     steps: int = 6
     train_steps: int = 1000
     beta_start: float = 0.0015
@@ -42,9 +46,12 @@ class FlowSchedule:
 
     x_t = (1 - t) * s * noise + t * (z - mean); the denoiser predicts the velocity (z - mean) - s * noise. It starts
     where stage 2 ended, so it only has to add what the mean cannot know.
+
+    Attributes:
+        source_noise: s, a number or one for each latent channel (C, 1, 1, 1).
     """
 
-    source_noise: float
+    source_noise: float | Tensor
 
     def mix(self, latents: Tensor, mean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy residual and target velocity, for t in [0, 1] (B,)."""
@@ -79,10 +86,15 @@ class DiffusionSchedule:
 Schedule = FlowSchedule | DiffusionSchedule
 
 
-def make_schedule(config: ProcessConfig) -> Schedule:
-    """The schedule of a process."""
+def make_schedule(config: ProcessConfig, residual: float | Tensor = 1.0) -> Schedule:
+    """The schedule of a process.
+
+    Args:
+        config: of the process.
+        residual: standard deviation of the latents about the aligned mean, a number or (C, 1, 1, 1).
+    """
     if config.kind == "flow":
-        return FlowSchedule(config.source_noise)
+        return FlowSchedule(config.source_noise * residual)
     return DiffusionSchedule(config.train_steps, config.beta_start, config.beta_end)
 
 

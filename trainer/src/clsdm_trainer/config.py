@@ -117,10 +117,10 @@ class OptimiserConfig(Frozen):
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
-    lr: float
+    lr: float = Field(gt=0.0)
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    warmup_steps: int = Field(default=100, ge=0)
     decay: Literal["cosine", "constant", "linear"] = "cosine"
 
 
@@ -138,14 +138,14 @@ class StageConfig(Frozen):
         precision: Lightning Fabric's name of it.
     """
 
-    steps: int
-    batch: int
-    accumulate: int = 1
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimiser: OptimiserConfig
-    clip: float = 1.0
-    ema: float = 0.999
-    validate_every: int = 250
-    checkpoint_every: int = 250
+    clip: float = Field(default=1.0, gt=0.0)
+    ema: float = Field(default=0.999, ge=0.0, lt=1.0)
+    validate_every: int = Field(default=250, ge=1)
+    checkpoint_every: int = Field(default=250, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
 
 
@@ -181,12 +181,12 @@ class AlignmentStageConfig(StageConfig):
         contrast: "local-global" (ours), or "published": the saturating one (METHOD.md 2.6), kept for comparison.
     """
 
-    voxel_weight: float = 20.0
-    contrast_weight: float = 0.02
-    temperature: float = 0.1
-    positions: int = 256
-    consistency_weight: float = 0.5
-    project_every: int = 8
+    voxel_weight: float = Field(default=20.0, ge=0.0)
+    contrast_weight: float = Field(default=0.02, ge=0.0)
+    temperature: float = Field(default=0.1, gt=0.0)
+    positions: int = Field(default=256, ge=1)
+    consistency_weight: float = Field(default=0.5, ge=0.0)
+    project_every: int = Field(default=8, ge=1)
     voxel_loss: Literal["l1", "l2"] = "l2"
     contrast: Literal["local-global", "published"] = "local-global"
 

@@ -43,6 +43,18 @@ HELD_OUT_DEG = (45.0, 135.0)
 HEADLINE = ("psnr_3d_db", "psnr_body_db", "ssim_3d", "mae_hu", "mae_body_hu")
 
 
+EXPOSURES: dict[str, tuple[str, tuple[float, ...]]] = {
+    "frontal alone": ("chest", (0.0,)),
+    "lateral alone": ("chest", (90.0,)),
+    "4 views": ("chest", (0.0, 45.0, 90.0, 135.0)),
+    "views at -5° and 95°": ("chest", (-5.0, 95.0)),
+    "x2ct": ("x2ct", (0.0, 90.0)),
+    "c-arm": ("c-arm", (0.0, 90.0)),
+    "linac-kv": ("linac-kv", (0.0, 90.0)),
+}
+"""Other ways to take the X-rays, by name: geometry preset and angles."""
+
+
 @dataclass(frozen=True)
 class Patient:
     """One case of the evaluation: its truth, its X-rays, and X-rays that no method gets to see."""
@@ -212,7 +224,8 @@ def evaluate(
     held_out_deg: Sequence[float] = HELD_OUT_DEG,
     report: Report = silent,
 ) -> list[Outcome]:
-    """Judge a bundle on a split: its three products and, with ``sanity``, the rows no table is complete without.
+    """Judge a bundle on a split: its three products and, with ``sanity``, the rows no table is complete without, and the
+    mean from X-rays taken in other ways (:data:`EXPOSURES`).
 
     Raises:
         InputError: the bundle has seen a patient of the split, or was made for another grid.
@@ -237,11 +250,21 @@ def evaluate(
             ("population", partial(judge, "population mean", population_mean(store), patients)),
             ("nearest", partial(judge, "nearest training patient", nearest, patients)),
         ]
+        runs += [
+            (name, partial(_judge_exposure, name, mean, store, split, *exposure))
+            for name, exposure in EXPOSURES.items()
+        ]
     outcomes: list[Outcome] = []
     for done, (name, run) in enumerate(runs, 1):
         outcomes += run()
         report(f"evaluate {name}", done, len(runs))
     return outcomes
+
+
+def _judge_exposure(
+    name: str, mean: Method, store: Store, split: str, geometry: str, angles_deg: Sequence[float]
+) -> Iterator[Outcome]:
+    yield from judge(f"mean, {name}", mean, load_patients(store, split, geometry, angles_deg))
 
 
 def table(outcomes: Sequence[Outcome], keys: Sequence[str]) -> dict[str, dict[str, Any]]:

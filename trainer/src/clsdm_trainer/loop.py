@@ -37,7 +37,7 @@ CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.safetensors", "best.safetensors", "
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss is NaN or infinite; the batch that did it is saved beside the checkpoint."""
+    """The loss or its gradient is NaN or infinite; the batch that did it is saved beside the checkpoint."""
 
 
 @dataclass
@@ -124,12 +124,12 @@ class Runner:
                 unsynced = self.fabric.no_backward_sync(self.players[name], enabled=index + 1 < local)
                 with unsynced, self._alone(name):
                     losses = self.players[name](batch)
-                    self._check(losses["loss"], batch, step, name)
+                    self._check("loss", losses["loss"], batch, name)
                     self.fabric.backward(losses["loss"] / local)
                 for key, value in losses.items():
                     terms[f"{name}/{key}"] = terms.get(f"{name}/{key}", 0.0) + value.detach() / local
         for name in active:
-            self._move(name, rate)
+            self._move(name, rate, batch)
         self.ema.update(step)
         return terms
 
@@ -143,22 +143,27 @@ class Runner:
         for parameter in others:
             parameter.requires_grad_(True)
 
-    def _move(self, name: str, rate: float) -> None:
-        optimiser = self.optimisers[name]
+    def _move(self, name: str, rate: float, batch: Batch) -> None:
+        player, optimiser = self.players[name], self.optimisers[name]
         for group in optimiser.param_groups:
             group["lr"] = rate
-        self.fabric.clip_gradients(self.players[name], optimiser, max_norm=self.config.clip)
+        norm = self.fabric.clip_gradients(player, optimiser, max_norm=self.config.clip, error_if_nonfinite=False)
+        if norm is not None:
+            self._check("norm of the gradients", norm, batch, name)
         optimiser.step()
         optimiser.zero_grad()
 
-    def _check(self, loss: Tensor, batch: Batch, step: int, name: str) -> None:
-        if bool(torch.isfinite(loss)):
+    def _check(self, what: str, value: Tensor, batch: Batch, name: str) -> None:
+        """Stop on NaN and infinity, with the batch (of a gradient: the last micro-batch on this device) in a file."""
+        if bool(torch.isfinite(value)):
             return
+        step = self.progress.step
         culprit = self.folder / f"non_finite_step{step}_rank{self.fabric.global_rank}.safetensors"
         images = {} if batch.images is None else {"images": batch.images}
         save_state(culprit, {"step": step, "player": name, "unit": batch.unit, **images})
         raise NonFiniteLossError(
-            f"{self.stage.name}: the loss of {name} is {float(loss.detach())} at step {step}; the batch is in {culprit}"
+            f"{self.stage.name}: the {what} of {name} is {float(value.detach())} at step {step}; "
+            f"the batch is in {culprit}"
         )
 
     def _after_step(self, terms: dict[str, Tensor], seconds: float) -> None:

@@ -2,8 +2,7 @@
 
 K. Jordan et al. 2024, with the scale of Liu et al. 2025 ("Muon is scalable for LLM training"), so that it takes AdamW's
 learning rate and weight decay. ``torch.optim.Muon`` takes two-dimensional weights only. Biases and norms stay with AdamW.
-Trained on the CPU for 500 steps, the alignment network gains what AdamW needs three times the steps for
-(``trainer/benchmarks/README.md``).
+What it is for: short trainings, which learn more from each sample; a step costs a few orthogonalisations more.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,21 @@ from clsdm.errors import InputError
 from clsdm.intensity import hu_to_unit
 from clsdm.model import CLSDM
 from clsdm.nets.blocks import space_to_depth
+from clsdm.nets.condition import FOLD
 from clsdm_trainer.augment import Pose, place
 from clsdm_trainer.baselines.stages import ALL_STAGES
-from clsdm_trainer.batches import TrainingData, fixed_batches
+from clsdm_trainer.batches import Batch, TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
 from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.loop import BEST, Runner
 
-CONFIG, ENVIRONMENT, LATENTS = "config.yaml", "environment.json", "latents.safetensors"
+SMALLEST_BFLOAT16 = 4
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+LATENTS, RESIDUALS = "latents.safetensors", "residuals.safetensors"
 PATIENTS = "patients.json"
+LEFT_BEHIND = {"autoencoder": LATENTS, "alignment": RESIDUALS}
+"""What a finished stage measures for later ones."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("autoencoder",),
@@ -65,6 +70,30 @@ def check_store(store: Store, config: RunConfig) -> None:
     for split in ("train", "val"):
         if not store.cases(split):
             raise InputError(f"{store.folder}: no case in split {split!r}")
+
+
+def check_precision(config: RunConfig, name: str, device: torch.device) -> None:
+    """Refuse what torch computes wrongly.
+
+    torch 2.13 on a CPU with AVX512-BF16: the weight gradients of a bfloat16 kernel of 3³ on 2³ voxels are garbage (up to
+    1e37, from memory that was never written).
+
+    Raises:
+        InputError: the stage trains such a level with bf16-mixed on a CPU.
+    """
+    model = config.model
+    coarsest_of = {
+        "autoencoder": model.latent_size,
+        "alignment": (model.grid.size // FOLD) >> (len(model.condition.channels) - 1),
+        "diffusion": model.latent_size >> (len(model.denoiser.channels) - 1),
+        "baseline": SMALLEST_BFLOAT16,  # where the volume of X2CT begins; INRR3CT has no 3-D convolution
+    }
+    coarsest = coarsest_of[name] if name != "joint" else min(coarsest_of["alignment"], coarsest_of["diffusion"])
+    if device.type == "cpu" and getattr(config, name).precision == "bf16-mixed" and coarsest < SMALLEST_BFLOAT16:
+        raise InputError(
+            f"{name}.precision: bf16-mixed on a CPU needs at least {SMALLEST_BFLOAT16}³ voxels at the coarsest level, this "
+            f"recipe goes down to {coarsest}³, where torch's gradients are wrong; use 32-true, a GPU, or fewer levels"
+        )
 
 
 def open_run(folder: Path, config: RunConfig, store: Store | None = None) -> None:
@@ -147,6 +176,8 @@ def load_stage(model: CLSDM, folder: Path, name: str) -> None:
         statistics = load_state(folder / LATENTS)
         model.latent_mean.copy_(statistics["mean"])
         model.latent_std.copy_(statistics["std"])
+    if name == "alignment" and (folder / RESIDUALS).exists():
+        model.residual_std.copy_(load_state(folder / RESIDUALS)["std"])
 
 
 @torch.no_grad()
@@ -163,6 +194,23 @@ def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.devi
     model.latent_mean.copy_(mean)
     model.latent_std.copy_(std)
     save_state(folder / LATENTS, {"mean": mean.float(), "std": std.float()})
+
+
+@torch.no_grad()
+def measure_residuals(model: CLSDM, batches: Iterable[Batch], folder: Path) -> None:
+    """How far each latent channel lies from the aligned mean, as a standard deviation, saved with the run.
+
+    Args:
+        model: with its autoencoder and condition network trained.
+        batches: of the validation patients: on its own the network is closer than it will be.
+        folder: of the run.
+    """
+    squares = [
+        (model.encode(batch.unit).float() - model.align(*batch.xrays).mean).square().mean((2, 3, 4))
+        for batch in batches
+    ]
+    model.residual_std.copy_(torch.cat(squares).mean(0).sqrt())
+    save_state(folder / RESIDUALS, {"std": model.residual_std})
 
 
 @torch.no_grad()
@@ -188,6 +236,7 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
         InputError: the store does not fit, or an earlier stage is missing.
     """
     check_store(store, config)
+    check_precision(config, name, fabric.device)
     torch.manual_seed(config.seed)  # initial weights; everything later draws from per-sample generators
     model = CLSDM(config.model).to(fabric.device)
     for earlier in ALL_STAGES[name].after:
@@ -218,8 +267,11 @@ def train_stage(
     runner = build_runner(config, name, store, folder, fabric, report)
     deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
     finished = runner.run(lambda: time.monotonic() >= deadline)
-    if finished and name == "autoencoder" and fabric.is_global_zero:
+    if finished and name in LEFT_BEHIND and fabric.is_global_zero:
         load_stage(runner.stage.model, folder, name)
-        measure_latents(runner.stage.model, store, folder, fabric.device)
+        if name == "autoencoder":
+            measure_latents(runner.stage.model, store, folder, fabric.device)
+        else:
+            measure_residuals(runner.stage.model, runner.validation, folder)
     fabric.barrier()
     return finished

@@ -16,7 +16,6 @@ from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
 from clsdm.model import CLSDM
-from clsdm.schedule import make_schedule
 from clsdm_trainer.augment import blur
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import (
@@ -219,7 +218,6 @@ class DiffusionPlayer(nn.Module):
         super().__init__()
         self.denoiser = model.denoiser
         self.model, self.config = [model], config
-        self.schedule = make_schedule(model.config.process)
 
     def forward(self, batch: Batch) -> Terms:
         model = self.model[0]
@@ -227,7 +225,7 @@ class DiffusionPlayer(nn.Module):
             latents = model.encode(batch.unit).float()
             condition = model.align(*batch.xrays)
         t = batch.uniform()
-        x, target = self.schedule.mix(latents, condition.mean, batch.normal(*model.latent_shape), t)
+        x, target = model.schedule.mix(latents, condition.mean, batch.normal(*model.latent_shape), t)
         error = model.denoise(x, t, condition) - target
         return {"loss": error.abs().mean() if self.config.loss == "l1" else error.square().mean()}
 

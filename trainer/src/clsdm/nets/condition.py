@@ -132,7 +132,7 @@ class ConditionNet(nn.Module):
     def __init__(self, config: ConditionConfig, ct_size: int, cube_mm: float, factor: int) -> None:
         """``ct_size`` voxels along the edge of the CT cube, ``factor`` of them along the edge of a latent voxel."""
         super().__init__()
-        self.latent_level = factor.bit_length() - FOLD
+        self.latent_level = (factor // FOLD).bit_length() - 1
         if not 0 <= self.latent_level < len(config.channels):
             raise ValueError(f"condition.channels: {len(config.channels)} levels do not reach latents at 1/{factor}")
         self.config = config

@@ -16,7 +16,6 @@ from clsdm.errors import InputError
 from clsdm.geometry import Cameras
 from clsdm.model import CLSDM, ModelConfig
 from clsdm.nets.condition import Condition
-from clsdm.schedule import make_schedule
 from clsdm_trainer.baselines.inrr import INRR3CT
 from clsdm_trainer.baselines.x2ct import X2CT, X2CTJudge, mean_projections
 from clsdm_trainer.batches import Batch
@@ -106,7 +105,6 @@ class JointPlayer(nn.Module):
         super().__init__()
         self.denoiser, self.condition = model.denoiser, model.condition
         self.model, self.config = [model], config
-        self.schedule = make_schedule(model.config.process)
 
     def forward(self, batch: Batch) -> Terms:
         model = self.model[0]
@@ -114,7 +112,7 @@ class JointPlayer(nn.Module):
             latents = model.encode(batch.unit).float()
         condition = condition_without_mean(model, *batch.xrays)
         t = batch.uniform()
-        x, target = self.schedule.mix(latents, condition.mean, batch.normal(*model.latent_shape), t)
+        x, target = model.schedule.mix(latents, condition.mean, batch.normal(*model.latent_shape), t)
         error = model.denoise(x, t, condition) - target
         return {"loss": error.abs().mean() if self.config.loss == "l1" else error.square().mean()}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from clsdm.errors import InputError
 from clsdm_trainer.benchmark.table import OURS_IN_THREE, TableSpec
-from clsdm_trainer.config import RunConfig, changed, load_config
+from clsdm_trainer.config import AutoencoderStageConfig, RunConfig, StageConfig, changed, load_config
 
 
 def samples_of(config: RunConfig, stage: str) -> int:
@@ -46,8 +46,16 @@ def config_of(table: TableSpec, name: str, budget: int) -> RunConfig:
         if stage in spec.steps:
             changes[stage] = {"steps": spec.steps[stage]}
         elif stage not in taken:
-            changes[stage] = {"steps": max(1, round(getattr(config, stage).steps * left / total))}
+            changes[stage] = _scaled(getattr(config, stage), left / total)
     return changed(config, changes)
+
+
+def _scaled(section: StageConfig, factor: float) -> dict[str, int]:
+    """The length of a stage, and where in it the adversary joins."""
+    scaled = {"steps": max(1, round(section.steps * factor))}
+    if isinstance(section, AutoencoderStageConfig) and section.adversarial_start is not None:
+        scaled["adversarial_start"] = round(section.adversarial_start * factor)
+    return scaled
 
 
 def _rest(stages: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store, sha256_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
-from clsdm_trainer.recipe import ENVIRONMENT, LATENTS, open_run, seen_patients, train_stage, trained_patients
+from clsdm_trainer.recipe import ENVIRONMENT, LEFT_BEHIND, open_run, seen_patients, train_stage, trained_patients
 from clsdm_trainer.reporting import training_report
 
 
@@ -46,7 +46,8 @@ class Trained:
     def finished(self, stage: str) -> bool:
         """Whether a stage has done all its steps, and left what later ones need."""
         path = self.folder / stage / CHECKPOINT
-        if not path.exists() or (stage == "autoencoder" and not (self.folder / LATENTS).exists()):
+        measured = self.folder / LEFT_BEHIND.get(stage, stage)
+        if not path.exists() or not measured.exists():
             return False
         return load_part(path, "progress")["step"] >= getattr(self.config, stage).steps
 
@@ -136,7 +137,7 @@ def _train(run: Trained, stage: str, store: Store, device: str, minutes: float |
 
 
 def take_stage(source: Trained, run: Trained, stage: str) -> None:
-    """Copy a finished stage with its latents' statistics.
+    """Copy a finished stage with what it measured.
 
     Raises:
         InputError: it is not finished, or was trained with other settings than this run wants.
@@ -145,10 +146,10 @@ def take_stage(source: Trained, run: Trained, stage: str) -> None:
         raise InputError(f"{source.folder / stage}: run {run.name!r} takes this stage, but it is not finished")
     if getattr(source.config, stage) != getattr(run.config, stage):
         raise InputError(f"run {run.name!r} takes stage {stage!r} of {source.name!r} with other settings")
-    if stage == "autoencoder":
-        if source.config.model.autoencoder != run.config.model.autoencoder:
-            raise InputError(f"run {run.name!r} takes the autoencoder of {source.name!r}, but has other sizes")
-        shutil.copyfile(source.folder / LATENTS, run.folder / LATENTS)
+    if stage == "autoencoder" and source.config.model.autoencoder != run.config.model.autoencoder:
+        raise InputError(f"run {run.name!r} takes the autoencoder of {source.name!r}, but has other sizes")
+    if stage in LEFT_BEHIND:
+        shutil.copyfile(source.folder / LEFT_BEHIND[stage], run.folder / LEFT_BEHIND[stage])
     (run.folder / stage).mkdir(exist_ok=True)
     for name in (BEST, CHECKPOINT):  # the checkpoint last: it says that the stage is finished
         shutil.copyfile(source.folder / stage / name, run.folder / stage / name)

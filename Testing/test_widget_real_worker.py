@@ -1,0 +1,100 @@
+"""The panel with the real worker and the embedded model: from a dropped file to a volume in the slice views, and back out."""
+
+from __future__ import annotations
+
+import slicer
+from panel_case import PanelCase, PlayedDependencies
+from real_worker import alive, films, leftovers, scene
+
+from CLSDMReconstruction import CLSDMReconstructionLogic
+
+
+class RealWorkerTest(PanelCase):
+    """One worker for all of a test; what a run needs is in ``films``, the model is the embedded one."""
+
+    def makeLogic(self):
+        self.films = films()
+        return CLSDMReconstructionLogic(dependencies=PlayedDependencies())
+
+    def setUp(self) -> None:
+        self.before = leftovers()
+        super().setUp()
+        self.drop(self.frontal.widget, self.films / "lateral.dcm", self.films / "frontal.dcm")
+
+    def reconstruct(self) -> None:
+        self.ui.reconstructButton.click()
+        self.wait(lambda: self.panel.run is None, 240.0)
+        self.assertFalse(self.ui.errorFrame.visible, self.ui.errorLabel.text)
+
+    def test_two_dropped_files_become_a_volume_in_hounsfield_units_that_says_what_it_is(self) -> None:
+        self.wait(lambda: all(slot.hasPreview() for slot in self.panel.xrays.slots), 240.0)
+        self.reconstruct()
+        node = self.ui.reconstructionSelector.currentNode()
+        self.assertIn("research only", node.GetName())
+        self.assertEqual(node.GetVoxelValueUnits().GetCodeMeaning(), "Hounsfield unit")
+        self.assertIn("not for diagnosis", node.GetAttribute("CLSDM.notice"))
+        self.assertEqual(node.GetAttribute("CLSDM.model"), "openkbp64")
+        self.assertEqual(node.GetImageData().GetDimensions(), (64, 64, 64))
+        self.assertIn("resembles", self.ui.residualLabel.text)
+        self.assertIn("Reading the X-rays", self.ui.logText.plainText)
+        self.assertNotIn(str(self.films), self.ui.logText.plainText)
+        self.assertRegex(self.ui.productDetails.text, "as before on this computer")
+
+    def test_cancel_in_the_middle_of_sampling_leaves_no_process_no_file_and_no_node(self) -> None:
+        self.ui.productSelector.setCurrentIndex(2)
+        self.ui.samplesSpinBox.setValue(64)
+        nodes = scene()
+        self.ui.reconstructButton.click()
+        self.wait(lambda: "Sampling" in self.ui.stageLabel.text, 240.0)
+        worker = self.logic.worker.processId
+        self.ui.reconstructButton.click()
+        self.wait(lambda: not alive(worker), 20.0)
+        self.assertEqual(scene(), nodes)
+        self.assertIn("Cancelled", self.ui.stageLabel.text)
+        self.ui.productSelector.setCurrentIndex(0)
+        self.reconstruct()
+
+    def test_closing_the_scene_while_sampling_ends_it_and_nothing_arrives_later(self) -> None:
+        self.ui.productSelector.setCurrentIndex(2)
+        self.ui.samplesSpinBox.setValue(64)
+        self.ui.reconstructButton.click()
+        self.wait(lambda: "Sampling" in self.ui.stageLabel.text, 240.0)
+        worker = self.logic.worker.processId
+        slicer.mrmlScene.Clear(0)
+        self.wait(lambda: not alive(worker), 20.0)
+        self.assertEqual(self.nodes(), [])
+        self.assertIsNone(self.frontal.xray)
+
+    def tearDown(self) -> None:
+        """Whatever a test did: with the panel, the worker and its files go."""
+        worker = self.logic.worker.processId
+        self.closePanel()
+        if worker:
+            self.wait(lambda: not alive(worker), 20.0)
+        self.wait(lambda: leftovers() <= self.before, 20.0)
+
+
+class ModuleTest(PanelCase):
+    """The module as Slicer opens it."""
+
+    def tearDown(self) -> None:
+        """Left open, it would share its parameter node with the panels of other tests, and start a worker for them."""
+        slicer.util.selectModule("Volumes")
+
+    def test_the_module_opens_without_torch_and_can_be_reloaded(self) -> None:
+        slicer.util.selectModule("CLSDMReconstruction")
+        first = slicer.util.getModuleWidget("CLSDMReconstruction")
+        self.assertTrue(first.panel.ui.noticeLabel.visible)
+        slicer.util.reloadScriptedModule("CLSDMReconstruction")
+        second = slicer.util.getModuleWidget("CLSDMReconstruction")
+        self.assertIsNot(second, first)
+        self.assertIsNone(first.panel.parameters)
+        self.assertIsNotNone(second.panel.parameters)
+        self.assertFalse(first.logic.worker.isRunning)
+
+    def test_another_module_can_be_shown_and_ours_again(self) -> None:
+        slicer.util.selectModule("CLSDMReconstruction")
+        slicer.util.selectModule("Volumes")
+        slicer.util.selectModule("CLSDMReconstruction")
+        panel = slicer.util.getModuleWidget("CLSDMReconstruction").panel
+        self.assertIsNotNone(panel.parameters)
