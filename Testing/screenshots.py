@@ -28,7 +28,7 @@ from stand_ins import python_qt  # noqa: E402
 
 SIZE = (1500, 1000)
 LIMIT_S = 3600.0
-QUALITY = 88  # some 150 kB
+QUALITY = 80  # below 300 kB each
 
 
 class Session:
@@ -90,16 +90,19 @@ def main() -> int:
     session = Session(options.folder)
     ui, panel = session.ui, session.panel
     session.shot("empty")
+    missing(session)
     session.chooseCase(options.ct)
     session.shot("ready")
     ui.productSelector.setCurrentIndex(2)
-    ui.samplesSpinBox.setValue(3)
     ui.logSection.collapsed = False
     ui.reconstructButton.click()
-    session.wait(lambda: ui.progressBar.value > 500 or panel.run is None)
+    session.wait(lambda: ui.progressBar.value > 400)
     session.shot("running", "modelSection")
+    ui.reconstructButton.click()  # Cancel
     session.wait(lambda: panel.run is None)
     ui.logSection.collapsed = True
+    ui.productSelector.setCurrentIndex(0)
+    session.reconstruct()
     session.shot("result", "reconstructButton")
     ui.compareSection.collapsed = False
     compare(session)
@@ -108,8 +111,6 @@ def main() -> int:
     ui.compareSection.collapsed = True
     fail(session)
     session.shot("error", "modelSection")
-    missing(session)
-    session.shot("missing")
     panel.cleanup()
     return 1 if python_qt.slot_errors else 0
 
@@ -125,22 +126,21 @@ def fail(session: Session) -> None:
     """The worker runs out of memory."""
     from CLSDMReconstructionLib import Faults
 
-    session.panel.result.clear()
+    session.panel.runSection.idle()
     error = Faults.explain("memory", "CUDA out of memory", "", {"product": "ensemble", "device": "cuda"})
     session.panel.runSection.showError(error)
-    session.ui.logSection.collapsed = True
 
 
 def missing(session: Session) -> None:
-    """PyTorch is not there."""
+    """A picture of the panel where PyTorch is not there."""
     from CLSDMReconstructionLib.Dependencies import Dependencies
 
-    os.environ.pop("CLSDM_PYTHON")
-    nothing = Dependencies(isThere=lambda name: name not in ("torch", "safetensors"))
-    session.panel.runSection.clearError()
-    session.panel.dependencies._dependencies = nothing
-    session.panel.dependencies.refresh()
-    session.panel._updateReadiness()
+    section, python = session.panel.dependencies, os.environ.pop("CLSDM_PYTHON")
+    there, section._dependencies = section._dependencies, Dependencies(isThere=lambda name: name == "PyTorchUtils")
+    session.panel.enter()
+    session.shot("missing")
+    os.environ["CLSDM_PYTHON"], section._dependencies = python, there
+    session.panel.enter()
 
 
 if __name__ == "__main__":

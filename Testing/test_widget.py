@@ -211,7 +211,7 @@ class RunTest(PanelCase):
         self.assertTrue(self.ui.slotArea.enabled)
         self.assertFalse(self.ui.resultSection.collapsed)
         self.assertIn("resembles", self.ui.residualLabel.text)
-        self.assertIn("only one view", self.ui.warningsLabel.text)
+        self.assertIn("Only one view", self.ui.warningsLabel.text)
         self.assertIn("Research only", self.ui.resultNotice.text)
         self.assertEqual(self.ui.reconstructionSelector.currentNode(), run.result.volumeNode)
         self.assertEqual(self.panel.parameters.reconstruction, run.result.volumeNode)
@@ -312,7 +312,7 @@ class SceneTest(PanelCase):
         saveAndReopen(self.folder / "scene")
         self.assertIsNotNone(self.ui.reconstructionSelector.currentNode())
         self.assertIn("resembles", self.ui.residualLabel.text)
-        self.assertIn("only one view", self.ui.warningsLabel.text)
+        self.assertIn("Only one view", self.ui.warningsLabel.text)
         self.assertTrue(self.ui.coverageCheckBox.enabled and self.ui.spreadCheckBox.enabled)
 
     def test_python_can_set_what_the_panel_shows(self) -> None:

@@ -18,6 +18,7 @@ PRIMARY_STYLE = (
     "QPushButton:disabled { background: #8a9690; color: #dfe5e2; }"
 )
 CANCEL_STYLE = PRIMARY_STYLE.replace("#2e7d5b", "#a8443a").replace("#358c67", "#bb4f44").replace("#256a4c", "#8e382f")
+MISSING_STYLE = "QFrame#dependencyFrame { border: 1px solid #b8860b; border-radius: 3px; }"
 ERROR_STYLE = "QFrame#errorFrame { border: 1px solid #d04437; border-radius: 3px; }"
 
 

@@ -171,8 +171,7 @@ class ComparisonLayout:
         if view is not None:  # their box would reach to the sources, metres away
             view.SetBoxVisible(False)
             view.SetAxisLabelsVisible(False)
-        cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
-        camera = next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
+        camera = _camera(view)
         if camera is None:
             return
         middle, size = centre(reconstruction), np.ptp(corners(reconstruction), axis=0).max()
@@ -180,3 +179,16 @@ class ComparisonLayout:
         camera.SetPosition(*(middle + 4.5 * size * FROM_THE_SOURCES))
         camera.SetViewUp(0.0, 0.0, 1.0)
         camera.ResetClippingRange()
+
+
+def _camera(view):
+    """The camera of a 3-D view, which is made when the view is drawn for the first time; None without a main window."""
+    manager = slicer.app.layoutManager()
+    if view is None or manager is None:
+        return None
+    widgets = (manager.threeDWidget(index) for index in range(manager.threeDViewCount))
+    for widget in widgets:
+        if widget.mrmlViewNode() is view:
+            widget.threeDView().forceRender()
+    cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
+    return next((node for node in cameras if node.GetLayoutName() == THREE_D), None)

@@ -4,6 +4,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.Appearance import MISSING_STYLE
+
 
 class DependenciesSection:
     """Shows itself only when something is missing."""
@@ -12,6 +14,7 @@ class DependenciesSection:
         """``onReady()`` when everything is there after an installation."""
         self.ui, self._dependencies, self._onReady = ui, dependencies, onReady
         self.isInstalling = False
+        ui.dependencyFrame.setStyleSheet(MISSING_STYLE)
         ui.installButton.connect("clicked()", self.install)
         ui.installFolderButton.connect("clicked()", self.installFromFolder)
         ui.copyCommandButton.connect("clicked()", self._copyCommand)

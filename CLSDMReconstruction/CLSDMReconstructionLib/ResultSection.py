@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib import Pictures
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.ExposureScene import ExposureScene, pairPicture, residualInWords
+from CLSDMReconstructionLib.Inputs import sentence
 from CLSDMReconstructionLib.MrmlBridge import ATTRIBUTE_PREFIX
 from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, ReconstructionResult, residualsOf
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
@@ -59,7 +60,7 @@ class ResultSection:
         self.ui.residualLabel.text = "\n".join(residualInWords(residual) for residual in result.residuals)
         for reprojection in result.reprojections:
             self._addPicture(reprojection)
-        self.ui.warningsLabel.text = "\n".join(f"⚠ {text}" for text in result.warnings)
+        self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
         self.ui.provenanceLabel.text = provenanceText(result)
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),

@@ -189,6 +189,7 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onSample(self, simulation, ct) -> None:
         self._fillSlots(simulation.nodes, ct)
+        showInSlices(ct)
         self._onMessage(_("The slots hold X-rays of the sample; its CT is the ground truth."), False)
 
     def _fillSlots(self, nodes: list, truth) -> None:

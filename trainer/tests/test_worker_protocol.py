@@ -305,6 +305,21 @@ def test_it_ends_in_the_middle_of_its_work_when_standard_input_closes(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a signal that nobody can catch")
+def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path):
+    folder = tmp_path / "w"
+    folder.mkdir()
+    start = f"import subprocess, sys; subprocess.Popen({[sys.executable, '-m', 'clsdm', 'serve', '--folder', str(folder)]!r}, "
+    start += "stdin=subprocess.PIPE).wait()"
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE) as parent:
+        hear(parent)
+        parent.kill()
+    end = time.monotonic() + LIMIT_S
+    while folder.exists():
+        assert time.monotonic() < end, "the worker is still there"
+        time.sleep(0.05)
+
+
 def test_it_ends_when_nobody_asks_for_a_while(tmp_path):
     with process(tmp_path / "w", idle=0.2) as child:
         assert child.wait(LIMIT_S) == 0

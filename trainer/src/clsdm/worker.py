@@ -187,8 +187,8 @@ def run(folder: Path, idle_s: float) -> None:
         except OSError:  # nobody listens any more
             leave()
 
-    requests = Requests(0, leave)
     emit({"pid": os.getpid(), "protocol": PROTOCOL})
+    requests = Requests(0, leave)
     from clsdm.worker_tasks import TASKS  # light: each task imports what it needs
 
     serve(requests.next, emit, folder, idle_s, TASKS)
