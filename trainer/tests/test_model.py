@@ -116,13 +116,13 @@ def test_an_untrained_flow_adds_its_source_noise_to_the_aligned_mean():
 
 
 @torch.no_grad()
-def test_the_noise_has_the_scale_of_the_residual_times_the_temperature():
-    """Each channel starts as far from its mean as it was found to lie; training starts without the temperature."""
-    model = CLSDM(replace(TINY, process=ProcessConfig("flow", temperature=0.5, steps=3))).eval()
+def test_the_noise_has_the_scale_of_the_residual():
+    """Each channel starts as far from its mean as it was found to lie, in training as in sampling."""
+    model = CLSDM(replace(TINY, process=ProcessConfig("flow", steps=3))).eval()
     model.residual_std.copy_(torch.tensor([0.1, 0.2, 0.4, 0.8]))
     condition, noise = condition_like(model), torch.randn(2, *model.latent_shape)
     scaled = noise * model.residual_std.view(1, 4, 1, 1, 1)
-    torch.testing.assert_close(model.draw(condition, noise), condition.mean + 0.5 * scaled)
+    torch.testing.assert_close(model.draw(condition, noise), condition.mean + scaled)
     start, _ = model.schedule.mix(condition.mean, condition.mean, noise, torch.zeros(2))
     torch.testing.assert_close(start, scaled)
 

@@ -104,15 +104,13 @@ class CLSDM(nn.Module):
         Returns:
             (B, C, m, m, m) normalised latents.
         """
-        process, schedule = self.config.process, self.schedule
-        steps = process.steps if steps is None else steps
+        steps, schedule = self.config.process.steps if steps is None else steps, self.schedule
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             return self.denoise(x, t, condition).float()
 
         if isinstance(schedule, FlowSchedule):
-            start = process.temperature * schedule.source_noise * noise
-            return condition.mean + sample_flow(predict, start, steps, tick)
+            return condition.mean + sample_flow(predict, schedule.source_noise * noise, steps, tick)
         return sample_dpmpp_2m(predict, schedule, noise, steps, tick)
 
 

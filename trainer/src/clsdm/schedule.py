@@ -21,8 +21,6 @@ class ProcessConfig:
         kind: "flow" or "ddpm".
         source_noise: standard deviation of the noise around the aligned mean from which the flow starts, relative to
             how far each latent channel is from its mean on average.
-        temperature: share of that noise from which samples are drawn; below 1 they stay closer to the mean than training
-            would have them, and vary less.
         steps: default number of sampler steps.
         train_steps: discrete time steps of the diffusion.
         beta_start: first noise variance of the sqrt-linear schedule.
@@ -31,7 +29,6 @@ class ProcessConfig:
 
     kind: Literal["flow", "ddpm"] = "flow"
     source_noise: float = 1.0
-    temperature: float = 1.0
     steps: int = 6
     train_steps: int = 1000
     beta_start: float = 0.0015

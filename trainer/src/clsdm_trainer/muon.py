@@ -47,13 +47,13 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             for parameter in group["params"] if group["matrices"] else ():
                 if parameter.grad is not None:
-                    self._move(parameter, group["lr"], group["weight_decay"])
+                    self._move(parameter, parameter.grad, group["lr"], group["weight_decay"])
                     parameter.grad = None  # AdamW passes over it
         super().step()
         return loss
 
-    def _move(self, parameter: nn.Parameter, lr: float, weight_decay: float) -> None:
-        state, gradient = self.state[parameter], parameter.grad
+    def _move(self, parameter: nn.Parameter, gradient: Tensor, lr: float, weight_decay: float) -> None:
+        state = self.state[parameter]
         momentum = state.setdefault("momentum", torch.zeros_like(parameter))
         state.setdefault("step", torch.zeros(())).add_(1)  # AdamW looks for one when it loads a state
         momentum.lerp_(gradient, 1.0 - self.momentum)

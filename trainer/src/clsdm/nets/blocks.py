@@ -45,9 +45,9 @@ def channels_last(module: nn.Module) -> nn.Module:
     """Lay the convolutions' weights out as their fast kernels want them: 1.5 to 8 times faster on a CPU."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.to(memory_format=torch.channels_last)
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
         if isinstance(layer, nn.Conv3d):
-            layer.to(memory_format=torch.channels_last_3d)
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last_3d)
     return module
 
 
