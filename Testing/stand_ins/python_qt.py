@@ -75,7 +75,7 @@ def properties_win(kind: type) -> None:
 
 
 class _Property(property):
-    """A property of instances; on the class stands what it hides, for statics."""
+    """A property of instances; on the class stands what it hides, for static methods."""
 
     hidden: object = None
 
