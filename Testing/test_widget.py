@@ -221,6 +221,7 @@ class RunTest(PanelCase):
     def test_x_rays_stand_in_3d_and_can_be_hidden(self) -> None:
         self.start().finish(self.result())
         self.assertTrue(self.ui.exposuresCheckBox.checked)
+        self.wait(lambda: self.nodes("vtkMRMLModelNode"))
         shown = [node for node in self.nodes("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role") == "exposure"]
         self.assertEqual(len(shown), 6)
         self.ui.exposuresCheckBox.click()

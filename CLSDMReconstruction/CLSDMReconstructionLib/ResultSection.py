@@ -12,6 +12,7 @@ from CLSDMReconstructionLib.ExposureScene import ExposureScene, pairPicture, res
 from CLSDMReconstructionLib.Inputs import sentence
 from CLSDMReconstructionLib.MrmlBridge import ATTRIBUTE_PREFIX
 from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, ReconstructionResult, residualsOf
+from CLSDMReconstructionLib.Steps import later
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
@@ -113,13 +114,16 @@ class ResultSection:
             label.visible = bool(label.text)
 
     def _onExposures(self, on: bool) -> None:
-        if self.result is None:
-            return
-        if on and not self.exposures.nodes:
-            self.exposures.show(self.result)
-            if slicer.app.layoutManager() is not None:
-                slicer.util.resetThreeDViews()
+        if self.result is not None and on and not self.exposures.nodes:
+            later(0, self._showExposures)  # in a turn of its own: to add six nodes takes its time
         self.exposures.setVisible(on)
+
+    def _showExposures(self) -> None:
+        if self.result is None or self.exposures.nodes or not self.ui.exposuresCheckBox.checked:
+            return
+        self.exposures.show(self.result)
+        if slicer.app.layoutManager() is not None:
+            slicer.util.resetThreeDViews()
 
     def _onOverlay(self, box, on: bool) -> None:
         """Coverage or spread as a half transparent layer over the reconstruction; one at a time."""

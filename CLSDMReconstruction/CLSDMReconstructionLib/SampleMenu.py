@@ -122,7 +122,7 @@ def question() -> str:
     )
 
 
-def phantom(size: int = 96, spacingMm: float = 4.0) -> tuple[np.ndarray, float]:
+def phantom(size: int = 64, spacingMm: float = 6.0) -> tuple[np.ndarray, float]:
     """(z, y, x) HU of a trunk-like body in LPS that is the same in no mirror: heart left, liver right, spine behind.
 
     Returns:

@@ -85,6 +85,7 @@ class ReconstructionPanel(VTKObservationMixin):
         """The module goes: nothing of it stays behind."""
         self._leaveParameters()
         self.removeObservers()
+        self.result.clear()
         self.xrays.cleanup()
         self.samples.cleanup()
         for panel in self.panels:

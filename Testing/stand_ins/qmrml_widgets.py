@@ -6,6 +6,7 @@ Like the originals they show nothing until somebody hands them the scene.
 from __future__ import annotations
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 from vtk.util.numpy_support import vtk_to_numpy
@@ -95,11 +96,17 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._scene.RemoveObserver(tag)
         self._scene, self._tags = scene, []
         if scene is not None:
-            events = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
-            tags = [scene.AddObserver(getattr(slicer.vtkMRMLScene, event), self._onScene) for event in events]
-            self._tags = tags
+            kind = slicer.vtkMRMLScene
+            tags = [scene.AddObserver(event, self._onNode) for event in (kind.NodeAddedEvent, kind.NodeRemovedEvent)]
+            ends = (kind.EndCloseEvent, kind.EndImportEvent, kind.EndBatchProcessEvent)
+            self._tags = tags = [*tags, *[scene.AddObserver(event, self._onScene) for event in ends]]
             self.destroyed.connect(lambda *_: [scene.RemoveObserver(tag) for tag in tags])
         self._fill()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNode(self, scene: object, event: str, node: object) -> None:
+        if node is None or node.GetID() in self._ids or self._fits(node):
+            self._onScene()
 
     def _onScene(self, *_: object) -> None:
         if not self._scene.IsBatchProcessing():
