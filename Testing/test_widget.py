@@ -221,11 +221,13 @@ class RunTest(PanelCase):
     def test_x_rays_stand_in_3d_and_can_be_hidden(self) -> None:
         self.start().finish(self.result())
         self.assertTrue(self.ui.exposuresCheckBox.checked)
-        self.wait(lambda: self.nodes("vtkMRMLModelNode"))
-        shown = [node for node in self.nodes("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role") == "exposure"]
-        self.assertEqual(len(shown), 6)
+        self.wait(lambda: len(self.exposures()) == 6)
+        shown = self.exposures()
         self.ui.exposuresCheckBox.click()
         self.assertFalse(any(node.GetDisplayVisibility() for node in shown))
+
+    def exposures(self) -> list:
+        return [node for node in self.nodes("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role") == "exposure"]
 
     def test_coverage_and_spread_are_laid_over_one_at_a_time_and_leave_with_the_user(self) -> None:
         run = self.start()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import sys
 import tempfile
 import types
 from pathlib import Path
 
+import shiboken6
 import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
@@ -267,6 +269,20 @@ def install() -> None:
     _keep_subject_hierarchy(scene)
     slicer.app._layouts = layout_manager.qSlicerLayoutManager(scene, logic)
     slicer.app._window = qSlicerMainWindow()
+    atexit.register(shut_down)
+
+
+def shut_down() -> None:
+    """End the application while Python is still whole; left to the interpreter's end, Qt's objects go in any order."""
+    app = slicer.app
+    if not shiboken6.isValid(app):
+        return
+    app.aboutToQuit.emit()
+    slicer.mrmlScene.Clear(1)
+    app.processEvents()
+    app.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+    for part in (app._window, app._layouts, app._modules, app):
+        shiboken6.delete(part)
 
 
 def _keep_subject_hierarchy(scene: object) -> None:
