@@ -64,7 +64,10 @@ def initial_weights(config: ModelConfig = CONFIG, seed: int = 0) -> dict[str, Te
     """Weights as training starts: attention and other residual branches are still zero, so every effect is local."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return {name: value.clone() for name, value in CLSDM(config).state_dict().items()}
+        return {
+            name: value.clone(memory_format=torch.contiguous_format)
+            for name, value in CLSDM(config).state_dict().items()
+        }
 
 
 def random_weights(config: ModelConfig = CONFIG, seed: int = 0) -> dict[str, Tensor]:
