@@ -141,7 +141,7 @@ def test_the_networks_of_a_preset_fit_together(name):
     assert model.config.latent_size * model.config.autoencoder.factor == config.model.grid.size
     for finest, widths in (
         (config.model.grid.size // FOLD, config.model.condition.channels),
-        (model.config.latent_size, config.model.denoiser.channels),
+        (model.config.latent_size // config.model.denoiser.patch, config.model.denoiser.channels),
     ):
         assert finest % 2 ** (len(widths) - 1) == 0
     assert config.alignment.batch >= 2

@@ -577,6 +577,15 @@ def test_the_condition_network_must_reach_down_to_the_latents():
         ConditionNet(CONDITION, 16, 384.0, 8)
 
 
+@torch.no_grad()
+def test_a_denoiser_of_patches_is_the_same_network_on_folded_latents():
+    patched = randomised(UNet3D(2, 1, UNetConfig((24, 24), (False, True), head_width=8, patch=2)))
+    plain = randomised(UNet3D(16, 8, UNetConfig((24, 24), (False, True), head_width=8)))
+    plain.load_state_dict(patched.state_dict())
+    x, time = torch.randn(1, 2, 8, 8, 8), torch.tensor([300.0])
+    torch.testing.assert_close(patched(x, time), depth_to_space(plain(space_to_depth(x), time)))
+
+
 def test_a_unet_needs_a_flag_for_every_width():
     with pytest.raises(ValueError, match="3 channel widths but 2 attention flags"):
         UNetConfig((32, 64, 64), (False, True))

@@ -127,7 +127,9 @@ def test_a_shrunken_recipe_reconstructs():
     model = CLSDM(small).eval()
     views = [[PRESETS["x2ct"].view(angle) for angle in (0.0, 90.0)]]
     with torch.no_grad():
-        condition = model.align(torch.zeros(1, 2, 2, 192, 192), cameras_for(views, small.detector))
+        condition = model.align(
+            torch.zeros(1, 2, 2, small.detector.size, small.detector.size), cameras_for(views, small.detector)
+        )
         drawn = model.draw(condition, torch.zeros_like(condition.mean))
         assert model.decode(drawn).shape == (1, 1, 16, 16, 16)
 

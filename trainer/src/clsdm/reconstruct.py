@@ -27,7 +27,7 @@ from clsdm.errors import InputError
 from clsdm.geometry import MAX_VIEWS, Cameras, View, voxel_axis
 from clsdm.intensity import unit_to_hu
 from clsdm.model import CLSDM
-from clsdm.nets.condition import Condition, coverage, lift_rays
+from clsdm.nets.condition import Condition, coverage, lift_positions
 from clsdm.progress import Report, silent
 from clsdm.volume import CTVolume
 from clsdm.xray import XRay, cameras_for, preprocess
@@ -218,8 +218,8 @@ def sample_noise(model: CLSDM, seed: int, number: int) -> Tensor:
 def ray_coverage(images: Tensor, cameras: Cameras, model: CLSDM) -> Tensor:
     """(n, n, n) number of views that measured a ray through each voxel's centre."""
     grid = model.config.grid
-    rays = lift_rays(cameras, voxel_axis(grid.size, grid.spacing_mm, images.device))
-    return coverage(images[:, :, 1], rays.where)[0].sum(0)
+    where = lift_positions(cameras, voxel_axis(grid.size, grid.spacing_mm, images.device))
+    return coverage(images[:, :, 1], where)[0].sum(0)
 
 
 def _placed(

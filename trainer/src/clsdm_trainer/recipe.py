@@ -85,7 +85,7 @@ def check_precision(config: RunConfig, name: str, device: torch.device) -> None:
     coarsest_of = {
         "autoencoder": model.latent_size,
         "alignment": (model.grid.size // FOLD) >> (len(model.condition.channels) - 1),
-        "diffusion": model.latent_size >> (len(model.denoiser.channels) - 1),
+        "diffusion": model.latent_size // model.denoiser.patch >> (len(model.denoiser.channels) - 1),
         "baseline": SMALLEST_BFLOAT16,  # where the volume of X2CT begins; INRR3CT has no 3-D convolution
     }
     coarsest = coarsest_of[name] if name != "joint" else min(coarsest_of["alignment"], coarsest_of["diffusion"])

@@ -112,7 +112,7 @@ def space_to_depth(x: Tensor, factor: int = 2) -> Tensor:
     """(B, C, z, y, x) -> (B, C factor³, z/factor, y/factor, x/factor): each block of voxels becomes channels."""
     b, c, d, h, w = x.shape
     f = factor
-    blocks = x.view(b, c, d // f, f, h // f, f, w // f, f).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    blocks = x.reshape(b, c, d // f, f, h // f, f, w // f, f).permute(0, 1, 3, 5, 7, 2, 4, 6)
     return blocks.reshape(b, c * f**3, d // f, h // f, w // f)
 
 
@@ -120,7 +120,7 @@ def depth_to_space(x: Tensor, factor: int = 2) -> Tensor:
     """The inverse of :func:`space_to_depth`."""
     b, c, d, h, w = x.shape
     f = factor
-    blocks = x.view(b, c // f**3, f, f, f, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    blocks = x.reshape(b, c // f**3, f, f, f, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return blocks.reshape(b, c // f**3, f * d, f * h, f * w)
 
 

@@ -232,19 +232,31 @@ def sum_over_views(per_view: Tensor, share: Tensor) -> Tensor:
     return total
 
 
+def scalar(values: Tensor) -> Tensor:
+    """(B, V) -> (B, V, 1, 1, 1)."""
+    return values[..., None, None, None]
+
+
 def lift_rays(cameras: Cameras, axis_mm: Tensor) -> Rays:
     """The rays through the voxels of a cube, by the views' own geometry.
 
     Every quantity is a sum of functions of x, of y and of z alone, so the cube costs a few additions a voxel.
     """
+    x, y, z = (axis_mm - cameras.source[..., None]).square().unbind(2)
+    x, y = x[..., None, None, :], y[..., None, :, None]
+    squared = x + (y + z[..., :, None, None])
+    inverse = squared.reciprocal()
+    depth = squared.sqrt() / scalar(cameras.source.norm(dim=-1)) - 1.0
+    return Rays(lift_positions(cameras, axis_mm), torch.stack((y * inverse, x * inverse), 1), depth)
+
+
+def lift_positions(cameras: Cameras, axis_mm: Tensor) -> Tensor:
+    """``where`` of :class:`Rays` alone: (B, V, z, y, x, 2) image coordinates of the voxels of a cube."""
 
     def along(direction: Tensor) -> Tensor:
         """(B, V, z, y, x) component of the vectors from source to voxels along (B, V, 3) ``direction``."""
         x, y, z = (direction[..., i, None] * (axis_mm - cameras.source[..., i, None]) for i in range(3))
         return x[..., None, None, :] + (y[..., None, :, None] + z[..., :, None, None])
-
-    def scalar(values: Tensor) -> Tensor:
-        return values[..., None, None, None]
 
     normal = torch.linalg.cross(cameras.right, cameras.down)
     stretch = scalar(((cameras.centre - cameras.source) * normal).sum(-1)) / along(normal)  # voxel -> detector plane
@@ -253,12 +265,7 @@ def lift_rays(cameras: Cameras, axis_mm: Tensor) -> Rays:
         to_centre = ((cameras.source - cameras.centre) * edge).sum(-1)
         scale = 2.0 / ((count - 1) * cameras.pixel_mm[..., pixel_mm])
         where.append(torch.addcmul(scalar(to_centre * scale), stretch, along(edge * scale[..., None])))
-    x, y, z = (axis_mm - cameras.source[..., None]).square().unbind(2)
-    x, y = x[..., None, None, :], y[..., None, :, None]
-    squared = x + y + z[..., :, None, None]
-    inverse = squared.reciprocal()
-    depth = squared.sqrt() / scalar(cameras.source.norm(dim=-1)) - 1.0
-    return Rays(torch.stack(where, -1), torch.stack((y * inverse, x * inverse), 1), depth)
+    return torch.stack(where, -1)
 
 
 def parallel_rays(cameras: Cameras, axis_mm: Tensor) -> Rays:

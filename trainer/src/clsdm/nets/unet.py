@@ -8,19 +8,32 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import Attention, Norm, ResBlock3D, Upsample, conv, norm, time_embedding, zeroed
+from clsdm.nets.blocks import (
+    Attention,
+    Norm,
+    ResBlock3D,
+    Upsample,
+    conv,
+    depth_to_space,
+    norm,
+    space_to_depth,
+    time_embedding,
+    zeroed,
+)
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """Sizes of the denoiser; ``channels`` and ``attention`` have one entry per resolution, finest first; ``norm`` is "group" in
-    the published network."""
+    the published network. ``patch`` latent voxels along each axis are folded into channels at the entrance and unfolded
+    at the exit, so that the finest resolution is that much coarser (1 in the published network)."""
 
     channels: tuple[int, ...] = (64, 128, 192)
     attention: tuple[bool, ...] = (False, False, True)
     res_blocks: int = 1
     head_width: int = 32
     norm: Norm = "voxel"
+    patch: int = 1
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -47,11 +60,11 @@ class UNet3D(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
         super().__init__()
-        widths, flags = config.channels, config.attention
+        widths, flags, self.patch = config.channels, config.attention, config.patch
         embedding = 4 * widths[0]
         self.width = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.stem = conv(3, inputs, widths[0])
+        self.stem = conv(3, inputs * config.patch**3, widths[0])
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         width, skips = widths[0], [widths[0]]
         for index, (channels, attention) in enumerate(zip(widths, flags, strict=True)):
@@ -71,12 +84,14 @@ class UNet3D(nn.Module):
                 width = widths[index]
             if index:
                 self.grow.append(Upsample(3, width))
-        self.out = nn.Sequential(norm(width, kind=config.norm), nn.SiLU(), zeroed(conv(3, width, outputs)))
+        self.out = nn.Sequential(
+            norm(width, kind=config.norm), nn.SiLU(), zeroed(conv(3, width, outputs * config.patch**3))
+        )
         self.res_blocks = config.res_blocks
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         embedding = self.time(time_embedding(t, self.width))
-        x = self.stem(x)
+        x = self.stem(space_to_depth(x, self.patch))
         skips = [x]
         for index, level in enumerate(self.down):
             x = level(x, embedding)
@@ -91,4 +106,4 @@ class UNet3D(nn.Module):
             at_level, last = divmod(index + 1, self.res_blocks + 1)
             if not last and at_level <= len(self.grow):
                 x = self.grow[at_level - 1](x)
-        return self.out(x).float()
+        return depth_to_space(self.out(x), self.patch).float()
