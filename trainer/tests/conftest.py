@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import AIR_HU, BALL_HU, BOX_HU, REPOSITORY, TISSUE_HU
 
 from clsdm.volume import CTVolume, Grid
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-AIR_HU, TISSUE_HU, BALL_HU, BOX_HU = -1000.0, 40.0, 600.0, 1300.0
 
 
 @pytest.fixture(scope="session", autouse=True)

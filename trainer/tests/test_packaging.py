@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BALL_HU, BOX_HU, REPOSITORY
 from packaging.requirements import Requirement
+from places import BALL_HU, BOX_HU, REPOSITORY
 
 SOURCES = REPOSITORY / "trainer" / "src"
 RUNTIME = ("torch", "numpy", "SimpleITK", "pydicom", "safetensors")
