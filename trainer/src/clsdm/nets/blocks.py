@@ -13,15 +13,8 @@ from torch import Tensor, nn
 
 def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     """A padded 2-D or 3-D convolution."""
-    kind = nn.Conv2d if dims == 2 else PointConv3d if kernel == stride == 1 else nn.Conv3d
+    kind = nn.Conv2d if dims == 2 else nn.Conv3d
     return kind(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
-
-
-class PointConv3d(nn.Conv3d):
-    """A 1x1x1 convolution as the matrix product that it is: torch's own is slow on the CPU at batch 1."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
 
 
 Norm = Literal["group", "voxel"]
