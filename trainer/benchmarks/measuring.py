@@ -98,15 +98,26 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
 
 
 def interleaved(
-    calls: dict[str, Callable[[], object]], rounds: int, device: torch.device, *, warm_up: bool = True
+    calls: dict[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    *,
+    warm_up: bool = True,
+    in_a_loop: bool = False,
 ) -> dict[str, list[float]]:
-    """Seconds of every call in every round; each round runs all of them, in order."""
+    """Seconds of every call in every round; each round runs all of them, in order.
+
+    ``in_a_loop`` makes each timed call follow an untimed one of the same, so that it finds the caches as in a loop of its
+    own and not as the call before it left them.
+    """
     if warm_up:
         for call in calls.values():
             call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            if in_a_loop:
+                call()
             seconds[name].append(seconds_of(call, device))
     return seconds
 

@@ -162,7 +162,7 @@ def test_a_ray_through_a_uniform_slab_is_its_oblique_length():
 def test_marching_in_pieces_changes_nothing(monkeypatch):
     x, cameras = torch.rand(2, 1, 9, 9, 9), two_by_two()
     whole = project(x, 25.0, cameras)
-    monkeypatch.setattr(projector, "_SAMPLES_AT_ONCE", 400)  # two planes at a time
+    monkeypatch.setattr(projector, "_AT_ONCE", {"cpu": 400})  # two planes at a time
     torch.testing.assert_close(project(x, 25.0, cameras), whole, rtol=1e-5, atol=1e-4)
 
 
