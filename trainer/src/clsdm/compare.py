@@ -202,18 +202,24 @@ def reprojection(recon: CTVolume, xrays: Sequence[XRay], detector: Detector | No
     cameras = cameras_for(views, detector)
     hu = torch.from_numpy(np.ascontiguousarray(recon.hu, dtype=np.float32))[None, None]
     images = project(hu_to_attenuation(hu), recon.spacing_mm[0], cameras)[0]
-    crossing = _crossing(hu.shape[-1], recon.spacing_mm[0], cameras) & (panel_mask(views, detector)[0] > 0.5)
+    crossing = _crossing((hu.shape[-1] - 1) * recon.spacing_mm[0], cameras) & (panel_mask(views, detector)[0] > 0.5)
     return [
         _residual(xray, pair, image, mask)
         for xray, pair, image, mask in zip(xrays, pairs, images, crossing, strict=True)
     ]
 
 
-def _crossing(size: int, spacing_mm: float, cameras: Cameras) -> torch.Tensor:
-    """(V, rows, cols) bool, True where a ray meets the cube and leaves it by its sides only."""
-    inside = project(torch.ones(1, 1, size, size, size), spacing_mm, cameras)[0]
-    endless = project(torch.ones(1, 1, 3 * size, size, size), spacing_mm, cameras)[0]
-    return (inside > 0.0) & (inside > 0.999 * endless)
+def _crossing(edge_mm: float, cameras: Cameras) -> torch.Tensor:
+    """(V, rows, cols) bool, True where a ray meets the cube around the isocentre and leaves it by its sides only.
+
+    ``edge_mm`` is the distance of the outermost voxels' centres: beyond them the projector lets the volume fade.
+    """
+    source = cameras.source[0, :, None, None]
+    direction = cameras.pixel_centres()[0] - source
+    walls = torch.stack(((-edge_mm / 2 - source) / direction, (edge_mm / 2 - source) / direction))[..., :2]
+    enter, leave = walls.amin(0).amax(-1), walls.amax(0).amin(-1)  # in lengths of ``direction``
+    heights = source[..., 2] + torch.stack((enter, leave)) * direction[..., 2]
+    return (enter < leave) & (heights.abs() <= edge_mm / 2).all(0)
 
 
 def _residual(xray: XRay, pair: torch.Tensor, image: torch.Tensor, crossing: torch.Tensor) -> Reprojection:

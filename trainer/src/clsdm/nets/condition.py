@@ -150,10 +150,11 @@ class ConditionNet(nn.Module):
     def forward(self, images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """(B, V, 2, size, size) and their cameras -> CT estimate (B, 1, n, n, n) in the unit range, not clamped, and
         condition features (B, condition_channels, m, m, m)."""
-        lifted = torch.cat((self.lift_features(images, cameras), self.lift_intensities(images, cameras)), dim=1)
-        places = voxel_centres(lifted.shape[-1], 2.0 / lifted.shape[-1], lifted.device).movedim(-1, 0)
-        inputs = torch.cat((lifted, places.expand(len(lifted), -1, -1, -1, -1)), dim=1)
-        levels = self.volume(inputs)
+        features, intensities = self.lift_features(images, cameras), self.lift_intensities(images, cameras)
+        size = features.shape[-1]
+        places = voxel_centres(size, 2.0 / size, features.device).movedim(-1, 0)
+        places = places.expand(len(features), -1, -1, -1, -1)
+        levels = self.volume(torch.cat((features, intensities, places), dim=1))
         estimate = depth_to_space(self.to_estimate(levels[0]).float())
         return estimate, self.to_features(levels[self.latent_level]).float()
 
