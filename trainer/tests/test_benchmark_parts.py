@@ -181,7 +181,9 @@ def test_the_tables_have_every_row_that_the_method_asks_for() -> None:
     products = {(row.run, row.product, row.steps, row.angles_deg) for row in rows.values()}
     for expected in [
         ("ours", "mean", None, None), ("ours", "sample", None, None), ("ours", "ensemble", None, None),
-        ("ours", "sample", 50, None), ("ours", "sample", 10, None), ("ours", "sample", 4, None),
+        ("exact", "mean", None, None), ("exact", "sample", None, None), ("any-views", "mean", None, (0.0,)),
+        ("any-views", "mean", None, (90.0,)), ("any-views", "mean", None, None),
+        ("any-views", "mean", None, (0.0, 45.0, 90.0, 135.0)), ("ours", "sample", 50, None), ("ours", "sample", 10, None), ("ours", "sample", 4, None),
         ("ours", "mean", None, (0.0,)), ("ours", "mean", None, (90.0,)), ("ours", "mean", None, (0.0, 45.0, 90.0, 135.0)),
         ("published", "sample", None, None), ("x2ct-cnn", "voxels", None, None), ("x2ct-gan", "voxels", None, None),
         ("inrr3ct", "voxels", None, None), ("ldm", "sample", None, None), ("autoregressive", "sample", None, None),
@@ -207,7 +209,7 @@ def test_the_ablations_change_what_their_names_say_and_nothing_else() -> None:
     budget = budget_of(table, None)
     ours, autoregressive, parallel = (config_of(table, name, budget) for name in ("ours", "autoregressive", "parallel"))
     assert autoregressive == changed(ours, {"alignment": {"contrast_weight": 0.0}})
-    exact = config_of(table, "geometry-exact", budget)
+    exact = config_of(table, "exact", budget)
     assert parallel == changed(exact, {"model": {"condition": {"lift": "parallel"}}})
     contrastive = config_of(table, "contrastive", budget).alignment
     assert (contrastive.voxel_weight, contrastive.consistency_weight) == (0.0, 0.0)
