@@ -71,8 +71,9 @@ class CLSDMReconstructionWidget(ScriptedLoadableModuleWidget):
             self.panel.cleanup()
 
     def onReload(self) -> None:
-        """Reload the library too."""
-        for name in [name for name in sys.modules if name.split(".")[0] == LIBRARY]:
+        """Reload the library too, save for where the open scene's files are."""
+        kept = f"{LIBRARY}.SessionFiles"
+        for name in [name for name in sys.modules if name.split(".")[0] == LIBRARY and name != kept]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
@@ -136,5 +137,6 @@ def loadPhantom(source=None) -> list:
 
 
 def _samples():
-    slicer.util.selectModule("CLSDMReconstruction")
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule("CLSDMReconstruction")
     return slicer.util.getModuleWidget("CLSDMReconstruction").panel.samples

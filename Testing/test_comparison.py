@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
+from volumes import LPS, LogicThatIsAsked, add_volume, finished, linear_hu, turned, wait_until
 
 from CLSDMReconstructionLib import Comparison, ComparisonReport
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
@@ -34,15 +34,6 @@ FIGURES = {
     "overlap_fraction": 0.915,
     "warnings": ["The true scan covers 91.5% of the reconstructed cube."],
 }  # fmt: skip
-
-
-def finished(steps):
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
 
 
 class SceneTest(unittest.TestCase):

@@ -87,7 +87,7 @@ class DependenciesTest(unittest.TestCase):
         os.environ["CLSDM_PYTHON"] = "/elsewhere/python"
         self.assertEqual(self.all.status().missing, ())
 
-    def test_torch_is_installed_by_pytorch_utils_with_its_question(self) -> None:
+    def test_torch_is_installed_by_pytorch_utils_without_a_second_question(self) -> None:
         asked = {}
 
         class PyTorchUtilsLogic:
@@ -99,12 +99,40 @@ class DependenciesTest(unittest.TestCase):
         self.there.add("safetensors")
         with mock.patch.dict(sys.modules, PyTorchUtils=types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic)):
             self.all.install(self.finished, self.lines.append)
-        self.assertEqual(asked, {"askConfirmation": True, "torchVersionRequirement": ">=2.4"})
+        self.assertEqual(asked, {"askConfirmation": False, "torchVersionRequirement": ">=2.4"})
         self.assertEqual(self.said, [(True, "Everything is installed.")])
         self.assertTrue(self.lines)
 
-    def test_declining_or_failing_is_told_with_the_manual_command(self) -> None:
-        for outcome, expected in ((None, "declined"), (RuntimeError("no route to host"), "no route to host")):
+    def test_a_pytorch_utils_of_another_version_is_told_only_what_it_takes(self) -> None:
+        asked = []
+
+        class PyTorchUtilsLogic:
+            def installTorch(logic, askConfirmation=True):
+                asked.append(askConfirmation)
+                self.there.add("torch")
+                return object()
+
+        self.there.add("safetensors")
+        with mock.patch.dict(sys.modules, PyTorchUtils=types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic)):
+            self.all.install(self.finished, self.lines.append)
+        self.assertEqual(asked, [False])
+        self.assertTrue(self.said[0][0], self.said)
+
+    def test_the_other_packages_are_installed_without_a_second_question_too(self) -> None:
+        asked = {}
+
+        def pip_ensure(requirements, prompt_install=True, requester=None):
+            asked.update(requirements=requirements, prompt_install=prompt_install)
+            self.there.add("safetensors")
+
+        self.there.add("torch")
+        with mock.patch.dict(sys.modules, {"slicer.packaging": types.SimpleNamespace(pip_ensure=pip_ensure)}):
+            self.all.install(self.finished, self.lines.append)
+        self.assertEqual(asked, {"requirements": ["safetensors"], "prompt_install": False})
+        self.assertTrue(self.said[0][0], self.said)
+
+    def test_failing_is_told_with_the_manual_command(self) -> None:
+        for outcome, expected in ((None, "did not succeed"), (RuntimeError("no route to host"), "no route to host")):
             with self.subTest(outcome=outcome):
 
                 class PyTorchUtilsLogic:

@@ -65,6 +65,16 @@ class PanelTest(unittest.TestCase):
         self.assertTrue(self.logic.asked[0].cancelled)
         self.assertEqual(self.ui.simulateButton.text, "Make X-rays")
 
+    def test_a_deleted_ct_leaves_nothing_chosen_and_not_the_volume_listed_before_it(self) -> None:
+        other = add_volume("another CT")
+        self.panel.setTruth(other)
+        self.ui.simulateButton.click()
+        slicer.mrmlScene.RemoveNode(other)
+        self.assertIsNone(self.ui.ctSelector.currentNode())
+        self.logic.answer(types.SimpleNamespace(files=["a"], nodes=[], angles=[0.0]))
+        self.assertIsNone(self.panel.ct)  # nothing could be compared with it
+        self.assertIn("Choose a CT", self.ui.simulateButton.toolTip)
+
     def test_a_failure_says_what_happened_and_what_to_do(self) -> None:
         self.ui.simulateButton.click()
         self.logic.fail("The CT is too large.", "Crop it.")

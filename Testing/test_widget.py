@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import types
 import unittest
@@ -12,9 +14,10 @@ import numpy as np
 import qt
 import slicer
 from panel_case import PanelCase, answers, saveAndReopen
-from volumes import add_volume
+from volumes import add_volume, finished
 
 import CLSDMReconstruction
+from CLSDMReconstructionLib import MrmlBridge, SessionFiles
 from CLSDMReconstructionLib.DicomSeries import xraySeries
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Runs import ReconstructionError
@@ -85,6 +88,17 @@ class XRaysTest(PanelCase):
         self.assertEqual(self.frontal.geometry.detector.value, 1800.0)
         self.ui.presetSelector.setCurrentIndex(2)
         self.assertEqual(self.frontal.geometry.detector.value, 1100.0)
+
+    def test_pixels_that_are_not_square_show_both_spacings_and_one_entry_makes_them_square(self) -> None:
+        self.drop(self.frontal.widget, self.film("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
+        spacing = self.frontal.geometry.spacing
+        self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
+        self.assertIn("0.25 mm between columns", spacing.toolTip)
+        self.type(spacing, "0.3")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.3, 0.3))
+        self.assertEqual(spacing.text, "0.3000 mm")
+        self.frontal.geometry.badges["spacingMm"].click()
+        self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
 
     def test_orientation_and_inversion_can_be_entered(self) -> None:
         self.drop(self.frontal.widget, self.film("pa.dcm"))
@@ -229,6 +243,25 @@ class RunTest(PanelCase):
     def exposures(self) -> list:
         return [node for node in self.nodes("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role") == "exposure"]
 
+    def test_without_a_main_window_a_result_is_shown_without_a_word(self) -> None:
+        class Headless:
+            def __getattr__(self, name: str):
+                return getattr(app, name)
+
+            def layoutManager(self) -> None:
+                return None
+
+        app, words = slicer.app, io.StringIO()
+        headless = mock.patch.object(slicer, "app", Headless())
+        with headless, contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
+            self.start().finish(self.result())
+            self.wait(lambda: len(self.exposures()) == 6)
+            self.panel.compare.layout.enter()
+            self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3)
+            self.panel.compare.layout.leave()
+        self.assertEqual(words.getvalue(), "")
+        self.assertIsNotNone(self.panel.result.result)
+
     def test_coverage_and_spread_are_laid_over_one_at_a_time_and_leave_with_the_user(self) -> None:
         run = self.start()
         run.finish(self.result(spread=True))
@@ -308,6 +341,35 @@ class SceneTest(PanelCase):
         self.assertEqual(self.lateral.xray.node.GetName(), "film")
         self.assertEqual((self.ui.productSelector.currentIndex, self.ui.seedSpinBox.value), (1, 5))
 
+    def test_a_saved_scene_names_no_file_and_in_another_slicer_the_file_has_to_be_chosen_again(self) -> None:
+        self.drop(self.frontal.widget, self.film("Doe_Jane.dcm"))
+        self.drop(self.lateral.widget, add_volume("film", size=(90, 70, 1)))
+        with mock.patch.dict(SessionFiles._PATHS):
+            saveAndReopen(self.folder / "scene")
+        text = next((self.folder / "scene").glob("*.mrml")).read_text(encoding="utf-8")
+        for word in ("Doe_Jane", ".dcm"):
+            self.assertNotIn(word, text)
+        with mock.patch.dict(SessionFiles._PATHS, clear=True):  # another Slicer
+            slicer.mrmlScene.Clear(0)
+            slicer.util.loadScene(str(next((self.folder / "scene").glob("*.mrml"))))
+            slicer.app.processEvents()
+            self.assertIn("choose it again", self.frontal.ui.problemLabel.text)
+            self.assertIn("choose it again", self.ui.reconstructButton.toolTip)
+            self.assertEqual(self.lateral.xray.node.GetName(), "film")
+            self.assertEqual(self.lateral.problem(), "")
+            self.drop(self.frontal.widget, self.film("again.dcm"))
+            self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+
+    def test_x_rays_that_were_made_from_a_ct_leave_no_path_in_the_scene_but_are_found(self) -> None:
+        film = self.film("made.dcm")
+        view = {"angle_deg": 0.0, "tilt_deg": 0.0, "source_axis_mm": 1600.0, "source_detector_mm": 1800.0}
+        view |= {"rows": 70, "cols": 90, "pixel_mm": [4.0, 4.0], "offset_mm": [0.0, 0.0]}
+        node = MrmlBridge.makeXRay(np.zeros((70, 90), np.float32), view, None, "made", str(film))
+        MrmlBridge.addToScene([node])
+        said = [node.GetAttribute(name) for name in node.GetAttributeNames()]
+        self.assertNotIn("made.dcm", " ".join(said))
+        self.assertEqual(MrmlBridge.xrayFile(node), film)
+
     def test_a_reconstruction_of_a_saved_scene_still_says_how_it_was_made(self) -> None:
         self.fillSlots()
         self.ui.reconstructButton.click()
@@ -350,6 +412,15 @@ class SampleTest(PanelCase):
         run.finish(mock.Mock(nodes=films, files=["a", "b"], angles=[0.0, 90.0]))
         self.assertEqual([slot.xray.node for slot in self.panel.xrays.slots], films)
         self.assertEqual(self.panel.parameters.groundTruth, ct)
+
+    def test_without_a_main_window_a_tile_fills_the_panel_too(self) -> None:
+        shown = types.SimpleNamespace(panel=self.panel)
+        widget = mock.patch("slicer.util.getModuleWidget", return_value=shown)
+        window = mock.patch("slicer.util.mainWindow", return_value=None)
+        select = mock.patch("slicer.util.selectModule", side_effect=RuntimeError("no main window"))
+        with widget, window, select:
+            CLSDMReconstruction.loadPhantom()
+        self.assertEqual(self.logic.asked[-1].task, "simulate")
 
     def test_the_public_case_is_downloaded_only_with_consent(self) -> None:
         asks = answers(False)
@@ -398,9 +469,12 @@ class DependenciesTest(PanelCase):
         self.missTorch()
         self.assertTrue(self.ui.dependencyFrame.visible)
         self.assertIn("install", self.ui.reconstructButton.toolTip)
-        with mock.patch("slicer.util.confirmOkCancelDisplay", answers(False)):
+        asks = answers(False)
+        with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
             self.ui.installButton.click()
         self.assertEqual(self.logic.dependencies.asked, [])
+        for words in ("torch", "pytorch.org", "3 GB"):
+            self.assertIn(words, asks.asked[0])
 
     def test_an_installation_shows_its_log_and_makes_the_panel_ready(self) -> None:
         self.missTorch()
@@ -497,7 +571,7 @@ class PlayedDatabase:
 class DatabaseTest(PanelCase):
     def test_the_menu_lists_x_rays_of_the_dicom_database_newest_first_and_without_names(self) -> None:
         with mock.patch.object(slicer, "dicomDatabase", PlayedDatabase(), create=True):
-            found = xraySeries()
+            found = finished(xraySeries())
         self.assertEqual([series.path for series in found], ["pa.dcm", "lateral.dcm", "a.dcm"])
         self.assertEqual(found[0].label, "2024-01-01 · CR · PA · CHEST")
 
@@ -506,12 +580,32 @@ class DatabaseTest(PanelCase):
         database.SERIES = {**database.SERIES, "b": ("CR", [str(self.film("b.dcm", "LL")), str(self.film("a.dcm"))])}
         with mock.patch.object(slicer, "dicomDatabase", database, create=True):
             self.panel.xrays.pairFromDatabase()
+            self.wait(lambda: not self.panel.xrays.isLooking)
         self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
+
+    def test_a_large_database_is_asked_a_little_at_a_time(self) -> None:
+        database, asked = PlayedDatabase(), []
+        database.STUDIES = {f"{number}": ["a"] for number in range(40)}
+        database.fieldForStudy = lambda field, study: asked.append(study)
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            search = xraySeries()
+            next(search)
+            self.assertEqual(len(asked), 1)
+            self.assertEqual(len(finished(search)), 40)
+
+    def test_a_slot_that_is_filled_by_hand_meanwhile_keeps_its_x_ray(self) -> None:
+        self.panel.xrays.pairFrom([str(self.film("a.dcm")), str(self.film("b.dcm", "LL"))])
+        self.assertTrue(self.panel.xrays.isLooking)
+        self.drop(self.lateral.widget, self.film("mine.dcm", "LL"))
+        self.assertEqual(self.lateral.xray.path, str(self.folder / "mine.dcm"))
+        self.assertIsNone(self.frontal.xray)
 
     def test_a_menu_entry_fills_its_slot(self) -> None:
         database = PlayedDatabase()
         database.SERIES = {**database.SERIES, "b": ("CR", [str(self.film("a.dcm"))])}
         with mock.patch.object(slicer, "dicomDatabase", database, create=True):
             self.frontal._fillSeriesMenu()
+            self.assertIn("Looking", self.frontal._seriesMenu.actions()[0].text)
+            self.wait(lambda: "Looking" not in self.frontal._seriesMenu.actions()[0].text)
         self.frontal._seriesMenu.actions()[0].trigger()
         self.assertEqual(self.frontal.xray.path, str(self.folder / "a.dcm"))

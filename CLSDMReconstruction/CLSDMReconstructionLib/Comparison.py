@@ -96,7 +96,7 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
     node.SetIJKToRASMatrix(asMatrix(grid))
     node.SetAndObserveImageData(image)
-    MrmlBridge.addToScene([node], MrmlBridge.studyItem([reconstruction]))
+    MrmlBridge.addToScene([node], MrmlBridge.studyItem([reconstruction]), window=WINDOWS["Whole range"])
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(divergingColours().GetID())
     _hideOutside(display)

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import tempfile
 from collections.abc import Callable
@@ -87,7 +88,7 @@ class Dependencies:
         return f"python -m pip download --only-binary=:all: --dest {folder} {wanted}"
 
     def install(self, onFinished: OnFinished, onLog: OnLog = print) -> None:
-        """Install what is missing from the internet; torch through PyTorchUtils, which asks for consent itself.
+        """Install what is missing from the internet, torch through PyTorchUtils. Whoever calls this has asked the user.
 
         Args:
             onFinished: called with whether all is there now, and a sentence.
@@ -97,7 +98,7 @@ class Dependencies:
             if not self._isThere("torch"):
                 self._say(onLog, "Installing PyTorch with the extension PyTorch ...")
                 if not _installTorch():
-                    onFinished(False, "PyTorch was not installed: the installation was declined or did not succeed.")
+                    onFinished(False, "PyTorch was not installed: the extension PyTorch did not succeed.")
                     return
             rest = [NEEDED[name] for name in NEEDED if name != "torch" and not self._isThere(name)]
             if rest:
@@ -202,12 +203,18 @@ def _advice(missing: tuple[str, ...], canInstallTorch: bool) -> str:
 
 
 def _installTorch() -> bool:
-    """By the extension, which chooses the build that fits the GPU's driver and asks first."""
+    """By the extension, which chooses the build that fits the GPU's driver; the user has agreed already."""
     import PyTorchUtils
 
-    return (
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is not None
-    )
+    install = PyTorchUtils.PyTorchUtilsLogic().installTorch
+    return install(**_taken(install, askConfirmation=False, torchVersionRequirement=">=2.4")) is not None
+
+
+def _taken(function: Callable, **options: object) -> dict[str, object]:
+    """Those of the options that this version of a function takes."""
+    known = inspect.signature(function).parameters
+    anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
+    return {name: value for name, value in options.items() if anything or name in known}
 
 
 def _pipInstall(requirements: list[str]) -> None:
@@ -216,7 +223,7 @@ def _pipInstall(requirements: list[str]) -> None:
     with contextlib.suppress(ImportError):  # no attribute of slicer before somebody imports it
         from slicer.packaging import pip_ensure
 
-        pip_ensure(requirements, requester="CLS-DM Reconstruction")
+        pip_ensure(requirements, **_taken(pip_ensure, prompt_install=False, requester="CLS-DM Reconstruction"))
         return
     for each in requirements:  # Slicer 5.10
         slicer.util.pip_install(f"--no-deps {each}")

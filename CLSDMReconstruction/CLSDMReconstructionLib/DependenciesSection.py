@@ -41,7 +41,8 @@ class DependenciesSection:
             self._dependencies.cancel()
             return
         question = _(
-            "Download and install {names} into Slicer's Python? This can take some minutes and up to 3 GB."
+            "Download {names} from pytorch.org and pypi.org, and install into Slicer's Python?\n\n"
+            "This takes up to 3 GB and some minutes, in which Slicer does not answer."
         ).format(names=", ".join(self._status.missing))
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install Python packages")):
             self._begin()

@@ -1,5 +1,6 @@
 """The X-ray series of Slicer's DICOM database."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import slicer
@@ -18,28 +19,29 @@ class Series:
     label: str
 
 
-def xraySeries() -> list[Series]:
-    """X-ray images in the database, the newest studies first; empty without a database."""
+def xraySeries() -> Iterator[float]:
+    """X-ray images in the database, the newest studies first; none without a database.
+
+    A generator of the fraction done, because every question to a large database takes its time; it returns the list.
+    """
     database = getattr(slicer, "dicomDatabase", None)
     if database is None or not database.isOpen:
         return []
+    dated: list[tuple[str, str]] = []
+    for patient in database.patients():
+        for study in database.studiesForPatient(patient):
+            dated.append((database.fieldForStudy("StudyDate", study) or "", study))
+            yield 0.0
     found: list[Series] = []
-    for date, study, series in sorted(_dated(database), reverse=True):
-        if len(found) >= MOST:
-            break
-        about = [database.fieldForSeries(field, series) for field in ("Modality", "SeriesDescription")]
-        for path in database.filesForSeries(series):
-            parts = (date, about[0], database.fileValue(path, VIEW_POSITION), about[1])
-            found.append(Series(path, study, " · ".join(part for part in parts if part)))
-    return found[:MOST]
-
-
-def _dated(database) -> list[tuple[str, str, str]]:
-    """(date, study, series) of every X-ray series; asks the database only, no file."""
-    studies = [study for patient in database.patients() for study in database.studiesForPatient(patient)]
-    return [
-        (database.fieldForStudy("StudyDate", study) or "", study, series)
-        for study in studies
-        for series in database.seriesForStudy(study)
-        if database.fieldForSeries("Modality", series) in MODALITIES
-    ]
+    for number, (date, study) in enumerate(sorted(dated, reverse=True)):
+        for series in sorted(database.seriesForStudy(study), reverse=True):
+            modality = database.fieldForSeries("Modality", series)
+            for path in database.filesForSeries(series) if modality in MODALITIES else ():
+                about = (modality, database.fileValue(path, VIEW_POSITION))
+                parts = (date, *about, database.fieldForSeries("SeriesDescription", series))
+                found.append(Series(path, study, " · ".join(part for part in parts if part)))
+                if len(found) == MOST:
+                    return found
+                yield number / len(dated)
+            yield number / len(dated)
+    return found

@@ -161,13 +161,18 @@ class GeometryFields:
             box, values = {"rotateQuarters": self.rotate, "flip": self.flip, "invert": self.invert}[name]
             box.currentIndex = values.index(value) if value in values else 0
         elif name == "spacingMm":
-            self.spacing.value = 0.0 if value is None else value[0]
-            both = (
-                ""
-                if value is None
-                else _("{row:g} mm between rows, {col:g} mm between columns").format(row=value[0], col=value[1])
-            )
-            self.spacing.toolTip = both or self._spacingTip()
+            self._showSpacing(value)
         else:
             box = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}[name]
             box.value = 0.0 if value is None else value
+
+    def _showSpacing(self, value) -> None:
+        """(row, column) in mm; both where they differ. What is typed then holds for both."""
+        row, col = value or (0.0, 0.0)
+        self.spacing.value = row
+        self.spacing.suffix = _(" mm") if row == col else _(" × {col:.4f} mm").format(col=col)
+        self.spacing.toolTip = self._spacingTip()
+        if row != col:
+            self.spacing.toolTip = _(
+                "{row:g} mm between rows, {col:g} mm between columns. One number typed here makes the pixels square."
+            ).format(row=row, col=col)

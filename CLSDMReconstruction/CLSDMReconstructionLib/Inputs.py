@@ -14,7 +14,7 @@ from typing import Any
 
 import slicer
 
-from . import MrmlBridge
+from . import MrmlBridge, SessionFiles
 from .CorePath import ensureCore
 
 FIELDS = {
@@ -60,7 +60,8 @@ class XRayInput:
 
     Attributes:
         path: image file, or None.
-        nodeId: of a loaded volume node, or None; exactly one of the two is given.
+        nodeId: of a loaded volume node, or None. One of the two is given; neither where a scene was saved by another
+            Slicer, whose files are not part of it.
         role: "frontal", "lateral" or "view".
         entered: what the user typed, by the names of :data:`FIELDS`; what is not in it comes from file or preset.
     """
@@ -104,25 +105,29 @@ class XRayInput:
             self.entered[name] = value
 
     def toPlain(self) -> dict[str, Any]:
-        """JSON types, for a parameter node."""
-        return asdict(self)
+        """JSON types, for a parameter node, without the file's place: see ``SessionFiles``."""
+        plain = asdict(self)
+        path = plain.pop("path")
+        return plain | {"file": None if path is None else SessionFiles.keyOf(path)}
 
     @classmethod
     def fromPlain(cls, plain: dict[str, Any]) -> "XRayInput":
         """The inverse of :meth:`toPlain`; JSON's lists become tuples again."""
         entered = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["entered"].items()}
-        return cls(plain["path"], plain["nodeId"], plain["role"], entered)
+        return cls(SessionFiles.pathOf(plain.get("file")), plain["nodeId"], plain["role"], entered)
 
     @contextlib.contextmanager
     def asFile(self) -> Iterator[Path]:
         """The file to read; a node without one is written for as long as the block lasts.
 
         Raises:
-            ValueError: the node is gone, or no single image.
+            ValueError: the node is gone or no single image, or the file was never this Slicer's.
         """
         if self.path is not None:
             yield Path(self.path)
             return
+        if self.nodeId is None:
+            raise ValueError("its file is not part of a saved scene; choose it again")
         if self.node is None:
             raise ValueError("it is no longer in the scene; choose it again")
         with MrmlBridge.xrayAsFile(self.node) as path:
@@ -283,18 +288,19 @@ def _apart(a: XRayFacts, b: XRayFacts) -> float | None:
     return math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(angles[0] - angles[1]))))))
 
 
-def suggestPair(candidates) -> tuple[XRayInput | None, XRayInput | None]:
-    """(frontal, lateral) out of files or nodes: of one study, by ViewPosition, PatientOrientation or angle.
+def suggestPair(candidates) -> Iterator[float]:
+    """Find (frontal, lateral) among files or nodes: of one study, by ViewPosition, PatientOrientation or angle.
+
+    A generator of the fraction done, one step for each candidate. It returns the pair whose angles are nearest to 90
+    degrees apart; None for a slot nothing fits.
 
     Args:
         candidates: paths or volume nodes; what is no radiograph, or does not say from where it was taken, is passed over.
-
-    Returns:
-        The pair whose angles are nearest to 90 degrees apart; None for a slot nothing fits.
     """
     known = []
-    for source in candidates:
+    for number, source in enumerate(candidates):
         facts = inspect(XRayInput.of(source, "view"))
+        yield number / len(candidates)
         if facts.likelyAngleDeg is not None:
             known.append((source, facts, math.radians(facts.likelyAngleDeg)))
     frontal = [each for each in known if abs(math.cos(each[2])) > 0.7]

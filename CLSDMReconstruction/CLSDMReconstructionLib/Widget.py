@@ -95,6 +95,7 @@ class ReconstructionPanel(VTKObservationMixin):
     def _onSceneStartClose(self, *_args) -> None:
         self._leaveParameters()
         self.logic.cancel()
+        self.samples.cancel()
         self.run = None
         self._lock(False)
         self.result.clear()

@@ -13,6 +13,7 @@ from CLSDMReconstructionLib.DicomSeries import xraySeries
 from CLSDMReconstructionLib.Dropping import DropFilter
 from CLSDMReconstructionLib.GeometryFields import GeometryFields
 from CLSDMReconstructionLib.Inputs import XRayFacts, XRayInput, inspect
+from CLSDMReconstructionLib.Steps import Steps
 
 FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
 
@@ -32,7 +33,7 @@ class XRaySlotWidget:
         self.role, self.title = role, title
         self.xray: XRayInput | None = None
         self.facts: XRayFacts | None = None
-        self._preset, self._pixmap, self._updating = "chest", None, False
+        self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
         self._geometryWanted = True
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
@@ -61,6 +62,7 @@ class XRaySlotWidget:
 
     def cleanup(self) -> None:
         """Let go of the widget."""
+        self._stopSearch()
         self.widget.removeEventFilter(self._drops)
         slicer.mrmlScene.RemoveObserver(self._observer)
 
@@ -115,13 +117,26 @@ class XRaySlotWidget:
             self._onChanged(self)
 
     def _fillSeriesMenu(self) -> None:
+        """The database is asked while the menu is open."""
+        self._stopSearch()
+        self._listSeries([], _("Looking in the DICOM database…"))
+        self._search = Steps(
+            xraySeries(),
+            lambda series: self._listSeries(series, _("The DICOM database holds no X-ray")),
+            lambda error: self._listSeries([], _("The DICOM database cannot be read")),
+        )
+
+    def _listSeries(self, series: list, otherwise: str) -> None:
         self._seriesMenu.clear()
-        series = xraySeries()
         for one in series:
             action = self._seriesMenu.addAction(one.label)
             action.connect("triggered()", lambda *_args, path=one.path: self.take(XRayInput(path=path, role=self.role)))
         if not series:
-            self._seriesMenu.addAction(_("The DICOM database holds no X-ray")).enabled = False
+            self._seriesMenu.addAction(otherwise).enabled = False
+
+    def _stopSearch(self) -> None:
+        if self._search is not None:
+            self._search.cancel()
 
     # --- what the panel does ---
 

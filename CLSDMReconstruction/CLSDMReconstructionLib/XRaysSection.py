@@ -1,5 +1,7 @@
 """The section "X-rays": two slots and more on demand, found in pairs, swapped, and shown as the network sees them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import qt
 import slicer
@@ -10,6 +12,7 @@ from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.DicomSeries import xraySeries
 from CLSDMReconstructionLib.Inputs import pairProblemOf, suggestPair
 from CLSDMReconstructionLib.Parameters import MAX_VIEWS
+from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.XRaySlotWidget import FILES, XRaySlotWidget
 
 PREVIEW_DELAY_MS = 150
@@ -29,6 +32,7 @@ class XRaysSection:
         self.canPreview, self._preset, self._bundle = True, "chest", None
         self.slots: list[XRaySlotWidget] = []
         self._stale: list[XRaySlotWidget] = []
+        self._search: Steps | None = None
         self._runs: dict[XRaySlotWidget, object] = {}
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
@@ -54,6 +58,7 @@ class XRaysSection:
 
     def cleanup(self) -> None:
         """Stop asking for previews."""
+        self._stopLooking()
         self._timer.stop()
         self._stale = []
         for slot in self.slots:
@@ -122,12 +127,31 @@ class XRaysSection:
 
     def pairFromDatabase(self) -> None:
         """Find frontal and lateral in the newest study that holds X-rays."""
-        series = xraySeries()
-        self.pairFrom([one.path for one in series if one.studyUid == series[0].studyUid] if series else [])
+        self._look(_newestPair())
 
     def pairFrom(self, candidates: list) -> None:
         """Fill the slots from paths or nodes."""
-        frontal, lateral = suggestPair(candidates) if candidates else (None, None)
+        self._look(suggestPair(candidates))
+
+    @property
+    def isLooking(self) -> bool:
+        """Whether a pair is being looked for."""
+        return self._search is not None
+
+    def _look(self, steps: Iterator[float]) -> None:
+        self._stopLooking()
+        self._say(_("Looking for a pair…"), "muted")
+        self._search = Steps(steps, self._onPair, lambda error: self._onPair((None, None)))
+
+    def _stopLooking(self) -> None:
+        """Also when a slot is filled by hand meanwhile."""
+        search, self._search = self._search, None
+        if search is not None:
+            search.cancel()
+
+    def _onPair(self, pair: tuple) -> None:
+        self._search = None
+        frontal, lateral = pair
         if frontal is None and lateral is None:
             self._say(_("No pair of X-rays was found there."), "caution")
             return
@@ -147,6 +171,7 @@ class XRaysSection:
         self._changed(slot)
 
     def _changed(self, slot: XRaySlotWidget | None = None) -> None:
+        self._stopLooking()
         self.refresh(slot)
         self._onChanged()
 
@@ -162,6 +187,7 @@ class XRaysSection:
 
     def setXRays(self, xrays: list) -> None:
         """Show X-rays as the scene has them; nobody is told."""
+        self._stopLooking()
         for slot in self.slots[2:]:
             self._dropSlot(slot)
         for _extra in xrays[2:]:
@@ -251,3 +277,9 @@ class XRaysSection:
     def _onNoPreview(self, slot: XRaySlotWidget, run) -> None:
         if self._isCurrent(slot, run) and run.state != "cancelled":
             slot.setPreview(None, run.error.message)
+
+
+def _newestPair() -> Iterator[float]:
+    """The pair in the newest study of the DICOM database that holds X-rays."""
+    series = yield from xraySeries()
+    return (yield from suggestPair([one.path for one in series if one.studyUid == series[0].studyUid]))
