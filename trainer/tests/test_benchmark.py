@@ -74,6 +74,7 @@ def written_table(folder: Path) -> Path:
             "nearest": {"label": "nearest", "group": "sanity", "method": "nearest-patient"},
         },
         "claims": [{"row": "mean", "than": "best-baseline", "figure": "honest.psnr_3d_db", "text": "ours wins"}],
+        "tried": ["We tried twice."],
         "published": [{"label": "elsewhere", "psnr": 26.75, "ssim": 0.647, "source": "a paper"}],
     }
     path = folder / "table.yaml"
@@ -108,6 +109,7 @@ def test_every_row_stands_on_the_page_with_its_command(done: Path) -> None:
         assert f"--out OUT --only {name}`" in page
     assert "Not there yet" not in page
     assert "ours wins" in page
+    assert "- We tried twice.\n" in page
     assert "very much" in page
     assert "Hardware: CPU" in page
     for file in ("cases.csv", "pictures.png", "latents-ours.png"):

@@ -106,6 +106,8 @@ def results_page(
         _differences(table, results),
         "## Claims",
         _claims(table, results),
+        *(f"- {text}" for text in table.tried),
+        *([""] if table.tried else []),
         "## Latent alignment",
         _alignments(alignments),
         "## Cost and commands",

@@ -117,6 +117,7 @@ class TableSpec(Frozen):
         runs: trainings by name.
         rows: lines by name, in the order of the table.
         claims: that are tested.
+        tried: what the reader of the claims must know of how they came about; one paragraph each.
         published: figures for the README, printed as published.
     """
 
@@ -132,6 +133,7 @@ class TableSpec(Frozen):
     runs: dict[str, RunSpec]
     rows: dict[str, RowSpec]
     claims: tuple[Claim, ...] = ()
+    tried: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
