@@ -87,14 +87,14 @@ class ResultSection:
         pixmap = Pictures.toPixmap(pairPicture(reprojection))
         picture.setPixmap(pixmap.scaledToHeight(120, qt.Qt.SmoothTransformation))
         for widget in (caption, picture):
-            self.ui.residualLayout.addWidget(widget)
+            self.ui.residualArea.layout().addWidget(widget)
             self._pictures.append(widget)
 
     def clear(self) -> None:
         """Nothing to show; the nodes in the scene stay."""
         self.result = None
         for widget in self._pictures:
-            self.ui.residualLayout.removeWidget(widget)
+            self.ui.residualArea.layout().removeWidget(widget)
             widget.hide()
             widget.deleteLater()
         self._pictures = []

@@ -90,7 +90,7 @@ class RunSection:
             button = qt.QPushButton(label)
             button.name = f"offerButton{number}"
             button.connect("clicked()", lambda changes=changes: self._onOffer(changes))
-            self.ui.offerLayout.insertWidget(number, button)
+            self.ui.offerArea.layout().insertWidget(number, button)
             self._offers.append(button)
         self.ui.errorFrame.visible = True
         if error.details:
@@ -99,7 +99,7 @@ class RunSection:
     def clearError(self) -> None:
         """Take the last error away."""
         for button in self._offers:
-            self.ui.offerLayout.removeWidget(button)
+            self.ui.offerArea.layout().removeWidget(button)
             button.hide()
             button.deleteLater()
         self._offers = []

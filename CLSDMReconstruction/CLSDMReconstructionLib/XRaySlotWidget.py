@@ -39,7 +39,7 @@ class XRaySlotWidget:
         self.widget = slicer.util.loadUI(uiFile)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(self.widget)
-        self.geometry = GeometryFields(self.ui.geometryLayout, self._onEntered)
+        self.geometry = GeometryFields(self.ui.geometryArea.layout(), self._onEntered)
         self._build()
         self.refresh()
 

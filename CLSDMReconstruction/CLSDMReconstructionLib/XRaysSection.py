@@ -77,11 +77,11 @@ class XRaysSection:
 
     def _layOut(self) -> None:
         for number, slot in enumerate(self.slots):
-            self.ui.slotLayout.addWidget(slot.widget, number // 2, number % 2)
+            self.ui.slotArea.layout().addWidget(slot.widget, number // 2, number % 2)
             if slot.role == "view":
                 slot.ui.titleLabel.text = "<b>{}</b>".format(_("View {number}").format(number=number + 1))
         for column in (0, 1):
-            self.ui.slotLayout.setColumnStretch(column, 1)
+            self.ui.slotArea.layout().setColumnStretch(column, 1)
         self.ui.addViewButton.enabled = len(self.slots) < MAX_VIEWS
 
     def addView(self) -> XRaySlotWidget:
@@ -96,7 +96,7 @@ class XRaysSection:
         self.slots.remove(slot)
         self._runs.pop(slot, None)
         slot.cleanup()
-        self.ui.slotLayout.removeWidget(slot.widget)
+        self.ui.slotArea.layout().removeWidget(slot.widget)
         slot.widget.hide()
         slot.widget.deleteLater()
         self._layOut()

@@ -44,6 +44,8 @@ def apply() -> None:
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
     QtCore.QObject.delete = shiboken6.delete
+    for kind in (QtWidgets.QLayout, QtWidgets.QMenu):  # so slicer.util.childWidgetVariables leaves empty layouts out
+        kind.__bool__ = lambda self: not self.isEmpty()
     for kind in (
         QtWidgets.QDialog,
         QtWidgets.QMenu,
