@@ -33,12 +33,25 @@ class XRaysTest(PanelCase):
     def test_a_dropped_file_fills_the_slot_it_is_dropped_on(self) -> None:
         self.assertTrue(self.drop(self.lateral.widget, self.film("lateral.dcm", "LL")))
         self.assertIsNone(self.frontal.xray)
-        self.assertFalse(self.frontal.ui.geometryArea.visible)
-        self.assertTrue(self.lateral.ui.geometryArea.visible)
         self.assertEqual(self.lateral.geometry.angle.value, 90.0)
         self.assertEqual(self.lateral.geometry.badges["angleDeg"].text, "tag")
         self.assertIn("With one view, depth", self.ui.pairLabel.text)
         self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_geometry_is_shown_where_a_file_leaves_some_of_it_open_and_folds_on_request(self) -> None:
+        self.assertFalse(self.ui.geometryCheckBox.checked)
+        self.drop(self.frontal.widget, self.film("pa.dcm", DistanceSourceToDetector=None))
+        self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "default")
+        self.assertTrue(self.frontal.ui.geometryArea.visible)
+        self.ui.geometryCheckBox.checked = False
+        self.assertFalse(self.frontal.ui.geometryArea.visible)
+
+    def test_geometry_that_is_all_said_by_the_files_takes_no_room(self) -> None:
+        self.drop(self.frontal.widget, self.film("pa.dcm"))
+        self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "tag")
+        self.assertFalse(self.frontal.ui.geometryArea.visible)
+        self.ui.geometryCheckBox.checked = True
+        self.assertTrue(self.frontal.ui.geometryArea.visible)
 
     def test_files_dropped_together_find_their_slots(self) -> None:
         self.drop(self.frontal.widget, self.film("b.dcm", "LL"), self.film("a.dcm"))

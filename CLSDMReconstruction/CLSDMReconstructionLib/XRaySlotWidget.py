@@ -34,7 +34,7 @@ class XRaySlotWidget:
         self.xray: XRayInput | None = None
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
-        self._geometryWanted = True
+        self._geometryWanted = False
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
         self.widget.setMRMLScene(slicer.mrmlScene)
@@ -175,6 +175,13 @@ class XRaySlotWidget:
     def problem(self) -> str:
         """Why this X-ray cannot be used yet, or ""."""
         return self.facts.problem if self.facts is not None else ""
+
+    def needsALook(self) -> bool:
+        """Whether its geometry is not all said by its file, so that somebody should look at it."""
+        if self.facts is None:
+            return False
+        origins = {field.origin for name, field in self.facts.fields.items() if name != "window"}
+        return bool(self.problem()) or origins != {"tag"}
 
     def _sourceText(self) -> str:
         if self.xray is None:

@@ -173,6 +173,8 @@ class XRaysSection:
     def _changed(self, slot: XRaySlotWidget | None = None) -> None:
         self._stopLooking()
         self.refresh(slot)
+        if any(slot.needsALook() for slot in self.slots):
+            self.ui.geometryCheckBox.checked = True
         self._onChanged()
 
     def _showGeometry(self, visible: bool) -> None:
