@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import json
@@ -30,6 +31,26 @@ INDEX_KEYS = {  # of Slicer's slicer-extension-catalog-entry-schema-v1.0.2.json,
     "tier": (int, False),
 }
 INDEX_CATEGORY = "Tomographic Reconstruction"  # one of ACCEPTED_EXTENSION_CATEGORIES of the Extensions Index
+
+
+class CoreTest(unittest.TestCase):
+    def test_a_function_that_imports_the_core_says_first_where_it_is(self) -> None:
+        """Tests outside Slicer find an installed core anyway; Slicer has none."""
+        for path in sorted(MODULE.rglob("*.py")):
+            for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(scope, (ast.Module, ast.FunctionDef)):
+                    continue
+                kinds = [kind for kind in map(_kindOf, scope.body) if kind]
+                with self.subTest(f"{path.name}: {getattr(scope, 'name', 'top level')}"):
+                    self.assertNotEqual(kinds[:1], ["import"])
+
+
+def _kindOf(statement: ast.stmt) -> str:
+    """An "import" of the core, or the "call" that makes it possible."""
+    if isinstance(statement, ast.ImportFrom) and (statement.module or "").split(".")[0] == "clsdm":
+        return "import"
+    call = getattr(statement, "value", None)
+    return "call" if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ensureCore" else ""
 
 
 class CMakeTest(unittest.TestCase):

@@ -201,6 +201,7 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
 
 
 def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
+    ensureCore()
     from clsdm.structure import from_plain
     from clsdm.xray_io import GeometryOverrides, inspect_xray
 
@@ -248,6 +249,7 @@ def _origin(xray: XRayInput, name: str, origin: str) -> str:
 
 
 def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
+    ensureCore()
     from clsdm.errors import InputError
     from clsdm.view import View
 
@@ -260,6 +262,7 @@ def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
 
 
 def _isDicom(file: Path) -> bool:
+    ensureCore()
     from clsdm.xray_dicom import is_dicom
 
     return is_dicom(file)

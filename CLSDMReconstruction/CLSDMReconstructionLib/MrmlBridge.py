@@ -19,6 +19,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CLSDMReconstructionLib import SessionFiles
+from CLSDMReconstructionLib.CorePath import ensureCore
 
 ATTRIBUTE_PREFIX = "CLSDM."
 VIEW_ATTRIBUTE = ATTRIBUTE_PREFIX + "view"
@@ -314,6 +315,7 @@ def makeXRay(image: np.ndarray, view: dict[str, Any], isocentreMm, name: str, fi
 
 
 def _detector(view: dict[str, Any], isocentreMm) -> dict[str, Any]:
+    ensureCore()
     from clsdm.film import image_axes
 
     right, down = image_axes(view["angle_deg"], view["tilt_deg"])
