@@ -249,9 +249,7 @@ def main() -> None:
     size, sizes = (32, [16]) if arguments.smoke else (128, arguments.pixels)
     arguments.rounds = arguments.rounds or (2 if arguments.smoke else 15)
     rows, ratios = [], []
-    notes = [
-        "float32 throughout; every timed call follows an untimed one of the same, as in the loops behind the table"
-    ]
+    notes = ["float32 throughout; every timed call follows an untimed one of the same"]
     for pixels in sizes:
         more_rows, more_ratios, more_notes = measure(size, pixels, arguments.rounds, device)
         rows, ratios, notes = rows + more_rows, ratios + more_ratios, notes + more_notes
