@@ -24,7 +24,21 @@ four to five times faster where channels lie last in memory (``channels_last``).
 
 def norm(channels: int, groups: int = 32, kind: Norm = "group", eps: float = 1e-6) -> nn.Module:
     """GroupNorm over at most ``groups`` groups (fewer where the channels do not divide), or :class:`VoxelNorm`."""
-    return VoxelNorm(channels) if kind == "voxel" else nn.GroupNorm(math.gcd(groups, channels), channels, eps=eps)
+    return VoxelNorm(channels) if kind == "voxel" else GroupNorm(math.gcd(groups, channels), channels, eps=eps)
+
+
+class GroupNorm(nn.GroupNorm):
+    """``torch.nn.GroupNorm``, differentiated on a CPU with the channels first, at half the cost.
+
+    torch 2.13 takes 0.80 s forward and backward for (4, 16, 64, 64, 64) in bfloat16 with the channels last on one core;
+    with the channels first it takes 0.06 s, and moving them there and back 0.29 s.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        last = torch.channels_last_3d
+        if input.device.type != "cpu" or not input.requires_grad or input.dim() != 5 or input.is_contiguous():
+            return super().forward(input)
+        return super().forward(input.contiguous()).contiguous(memory_format=last)
 
 
 class VoxelNorm(nn.Module):
