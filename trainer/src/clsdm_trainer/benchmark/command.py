@@ -130,12 +130,12 @@ def plan(request: Request) -> str:
     """What would be trained for the rows, as text: stages, steps and samples of each run."""
     budget = budget_of(request.table, request.budget)
     lines = [f"{budget} training samples for each method"]
-    for name in request.table.runs_for(request.rows):
+    for name, wanted in request.table.runs_for(request.rows).items():
         run = open_trained(request.table, name, budget, request.out)
         stages = (
             f"{stage} {getattr(run.config, stage).steps} steps, {samples_of(run.config, stage)} samples"
             + (f" (of {request.table.run(name).share[stage]})" if stage in run.shared else "")
-            for stage in run.stages
+            for stage in wanted
         )
         lines.append(f"{name}: {'; '.join(stages)}")
     return "\n".join(lines) + "\n"

@@ -177,20 +177,22 @@ class TableSpec(Frozen):
         """The stages of a run, in order."""
         return self.run(name).stages or OURS_IN_THREE
 
-    def runs_for(self, rows: list[str]) -> list[str]:
-        """The runs that these rows need, those that others take stages from first."""
-        found: dict[str, None] = {}
+    def runs_for(self, rows: list[str]) -> dict[str, tuple[str, ...]]:
+        """The stages that these rows need of each run, runs first from which others take stages."""
+        found: dict[str, tuple[str, ...]] = {}
 
-        def add(name: str) -> None:
-            for other in self.run(name).share.values():
-                add(other)
-            found[name] = None
+        def add(name: str, stages: tuple[str, ...]) -> None:
+            for stage, other in self.run(name).share.items():
+                if stage in stages:
+                    whole = self.stages(other)
+                    add(other, whole[: whole.index(stage) + 1])
+            found[name] = max(stages, found.get(name, ()), key=len)
 
         for row in rows:
             needed = self.rows[row].run
             if needed is not None:
-                add(needed)
-        return list(found)
+                add(needed, self.stages(needed))
+        return found
 
 
 BEST_BASELINE = "best-baseline"

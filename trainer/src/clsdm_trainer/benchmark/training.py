@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def open_trained(table: TableSpec, name: str, budget: int, out: Path) -> Trained
 
 def train_missing(
     table: TableSpec,
-    names: Sequence[str],
+    wanted: Mapping[str, Sequence[str]],
     store: Store,
     out: Path,
     *,
@@ -92,11 +92,11 @@ def train_missing(
     left: Callable[[], float | None],
     as_json: bool = False,
 ) -> bool:
-    """Train these runs, each from where it stands.
+    """Train stages of runs, each from where it stands.
 
     Args:
         table: the benchmark.
-        names: runs, those that others take stages from first.
+        wanted: stages of each run, runs first from which others take stages.
         store: the patients.
         out: folder of the benchmark.
         budget: training samples of each method.
@@ -105,16 +105,16 @@ def train_missing(
         as_json: log records as JSON lines.
 
     Returns:
-        Whether all of them are complete.
+        Whether all of them are finished.
 
     Raises:
         InputError: a run was begun with other patients or another recipe.
     """
-    for name in names:
+    for name, stages in wanted.items():
         run = open_trained(table, name, budget, out)
         open_run(run.folder, run.config, store)
         check_patients(run.folder, store)
-        for stage in run.stages:
+        for stage in stages:
             if run.finished(stage):
                 continue
             if stage in run.shared:
