@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +26,9 @@ from clsdm_trainer.baselines.reconstructors import Latent, load_latent
 from clsdm_trainer.benchmark.command import fitting_source
 from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
+from clsdm_trainer.benchmark.records import RowResult, read_row, write_row
 from clsdm_trainer.benchmark.resolve import budget_of
-from clsdm_trainer.benchmark.rows import Evaluation, RowResult, read_row
+from clsdm_trainer.benchmark.rows import Evaluation, volumes_path
 from clsdm_trainer.benchmark.table import Claim, load_table
 from clsdm_trainer.benchmark.training import open_trained
 from clsdm_trainer.cli import main
@@ -112,13 +116,14 @@ def test_every_row_stands_on_the_page_with_its_command(done: Path) -> None:
     assert "- We tried twice.\n" in page
     assert "very much" in page
     assert "Hardware: CPU" in page
-    for file in ("cases.csv", "pictures.png", "latents-ours.png"):
-        assert (done / "out" / file).stat().st_size > 1000
+    for link in re.findall(r"\]\((.*?)\)", page):
+        assert (done / "out" / link).stat().st_size > 1000, link
+    assert "![mean](results/mean.png)" in page
+    assert "![Latents of ours on the judged patients](results/latents-ours.png)" in page
 
 
 def test_every_patient_has_a_line_for_each_row_and_seed(done: Path) -> None:
-    with (done / "out" / "cases.csv").open(encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    lines = [line for path in (done / "out" / "results").glob("*.csv") for line in csv.DictReader(path.open())]
     assert len(lines) == 3 * (8 + 2 * 2), "eight deterministic rows, two with two seeds"
     samples = {(line["case"], line["seed"]): line["honest.psnr_3d_db"] for line in lines if line["row"] == "sample"}
     assert len(set(samples.values())) == len(samples) == 6
@@ -128,19 +133,19 @@ def test_every_patient_has_a_line_for_each_row_and_seed(done: Path) -> None:
 
 
 def test_methods_are_judged_on_the_same_patients_and_shuffling_changes_the_result(done: Path) -> None:
-    rows = {name: read_row(done / "out", name) for name in ("mean", "shuffled", "cnn")}
+    rows = {name: read_row(done / "out" / "results", name) for name in ("mean", "shuffled", "cnn")}
     assert len({tuple(sorted(by_case(row, "honest.mae_hu"))) for row in rows.values()}) == 1
     assert by_case(rows["mean"], "honest.mae_hu") != by_case(rows["shuffled"], "honest.mae_hu")
-    mean, shuffled = (rows[name].volumes() for name in ("mean", "shuffled"))
+    mean, shuffled = (np.load(volumes_path(done / "out", name)) for name in ("mean", "shuffled"))
     assert np.array_equal(shuffled[0], mean[1]), "the first patient gets what the second one's X-rays show"
 
 
 def test_the_costs_are_those_of_the_stages(done: Path) -> None:
-    cost = read_row(done / "out", "mean").cost
+    cost = read_row(done / "out" / "results", "mean").cost
     assert cost["samples"] == 3 * STAGES_STEPS * 2
-    assert read_row(done / "out", "ldm").cost["samples"] == cost["samples"]
-    assert read_row(done / "out", "cnn").cost["samples"] == cost["samples"]
-    assert read_row(done / "out", "fdk").cost is None
+    assert read_row(done / "out" / "results", "ldm").cost["samples"] == cost["samples"]
+    assert read_row(done / "out" / "results", "cnn").cost["samples"] == cost["samples"]
+    assert read_row(done / "out" / "results", "fdk").cost is None
 
 
 def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
@@ -153,14 +158,11 @@ def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
 
 
 def test_a_row_is_judged_anew_when_its_weights_are_others(done: Path) -> None:
-    path = done / "out" / "rows" / "fdk.json"
-    kept = path.read_text(encoding="utf-8")
-    table = json.loads(kept)
-    table["key"]["weights"] = "others"
-    table["outcomes"] = []
-    path.write_text(json.dumps(table), encoding="utf-8")
-    assert main(command(done, "--only", "fdk")) == 0
-    assert len(read_row(done / "out", "fdk").outcomes) == 3
+    folder = done / "out" / "results"
+    row = read_row(folder, "cnn")
+    write_row(folder, replace(row, key={**row.key, "weights": "others"}, outcomes=()))
+    assert main(command(done, "--only", "cnn")) == 0
+    assert len(read_row(folder, "cnn").outcomes) == 3
 
 
 def test_a_run_that_knows_a_test_patient_is_not_judged(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +175,9 @@ def test_a_run_that_knows_a_test_patient_is_not_judged(done: Path, capsys: pytes
         table = load_table(str(done / "table.yaml"))
         run = open_trained(table, "cnn", budget_of(table, None), done / "out")
         with pytest.raises(InputError, match=r"trained on 1 .*\(e"):
-            Evaluation(table, Store.open(done / "store"), done / "out", "cpu").judged("cnn", run)
+            Evaluation(table, Store.open(done / "store"), done / "out", "cpu", budget_of(table, None)).judged(
+                "cnn", run
+            )
     finally:
         path.write_text(kept, encoding="utf-8")
 
@@ -186,6 +190,53 @@ def test_a_store_that_moves_a_training_patient_to_the_test_is_refused(
     arguments[arguments.index("--store") + 1] = str(tmp_path / "store")
     assert main(arguments) == 2
     assert "other patients" in capsys.readouterr().err
+
+
+def test_a_result_is_read_back_as_it_was_kept(done: Path, tmp_path: Path) -> None:
+    row = read_row(done / "out" / "results", "mean")
+    undefined = replace(row.outcomes[0], figures={**row.outcomes[0].figures, "peak_memory_mib": None})
+    write_row(tmp_path, replace(row, outcomes=(undefined, *row.outcomes[1:])))
+    back = read_row(tmp_path, "mean")
+    assert back.outcomes[1:] == row.outcomes[1:]
+    assert "peak_memory_mib" not in back.outcomes[0].figures
+    assert (back.key, back.distances, back.parameters, back.cost) == (row.key, row.distances, row.parameters, row.cost)
+    (tmp_path / "mean.csv").unlink()
+    with pytest.raises(InputError, match=r"mean\.json: expected a row"):
+        read_row(tmp_path, "mean")
+
+
+def test_another_machine_goes_on_from_what_was_published_and_trains_only_what_is_missing(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public = tmp_path / "public"
+    assert main(command(done, "--publish", str(public))) == 0
+    for suffix in (".json", ".csv", ".png"):
+        (public / "results" / f"fdk{suffix}").unlink()
+    elsewhere = command(done, "--publish", str(public))
+    elsewhere[elsewhere.index("--out") + 1] = str(tmp_path / "out")
+    capsys.readouterr()
+    assert main(elsewhere) == 0
+    assert capsys.readouterr().err.count("judge ") == 1, "only FDK"
+    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out" / "volumes" / "mean.npy").exists()
+    page = (public / "RESULTS.md").read_text(encoding="utf-8")
+    assert "Not there yet" not in page
+    assert all((public / link).exists() for link in re.findall(r"\]\((.*?)\)", page))
+    assert read_row(public / "results", "mean") == read_row(done / "out" / "results", "mean")
+
+
+def test_what_was_published_of_another_recipe_is_not_taken(done: Path, tmp_path: Path) -> None:
+    public = tmp_path / "results"
+    shutil.copytree(done / "out" / "results", public)
+    row = read_row(public, "cnn")
+    write_row(public, replace(row, key={**row.key, "recipe": "another"}))
+    table = load_table(str(done / "table.yaml"))
+    evaluation = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", budget_of(table, None))
+    assert evaluation.kept("mean", public) is not None
+    assert evaluation.kept("cnn", public) is None
+    other = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", 60)
+    assert other.kept("mean", public) is None, "another budget is another recipe"
+    assert other.kept("fdk", public) is not None, "which has no budget"
 
 
 def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +264,7 @@ def result(name: str, psnr: list[float]) -> RowResult:
     """A row with these figures and nothing else."""
     outcomes = [Outcome(name, f"p{i}", 0, 1.0, {"honest.psnr_3d_db": value}) for i, value in enumerate(psnr)]
     distances = ({"patches_hu": psnr[0], "detail_hu": psnr[1]},)
-    return RowResult(name, {"weights": None}, tuple(outcomes), distances, None, None, Path())
+    return RowResult(name, {"weights": None}, tuple(outcomes), distances, None, None)
 
 
 def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done: Path) -> None:
@@ -234,7 +285,7 @@ def test_the_readme_gets_the_measured_rows_and_the_published_ones_under_their_ow
     done: Path, tmp_path: Path
 ) -> None:
     table = load_table(str(done / "table.yaml"))
-    results = {name: read_row(done / "out", name) for name in table.rows}
+    results = {name: read_row(done / "out" / "results", name) for name in table.rows}
     path = tmp_path / "README.md"
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     write_readme(table, results, path)

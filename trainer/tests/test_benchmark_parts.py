@@ -184,7 +184,7 @@ def test_the_tables_have_every_row_that_the_method_asks_for() -> None:
         ("exact", "mean", None, None), ("exact", "sample", None, None), ("any-views", "mean", None, (0.0,)),
         ("any-views", "mean", None, (90.0,)), ("any-views", "mean", None, None),
         ("any-views", "mean", None, (0.0, 45.0, 90.0, 135.0)),
-        ("ours", "sample", 50, None), ("ours", "sample", 10, None), ("ours", "sample", 4, None),
+        ("exact", "sample", 50, None), ("exact", "sample", 10, None), ("exact", "sample", 4, None),
         ("ours", "mean", None, (0.0,)), ("ours", "mean", None, (90.0,)), ("ours", "mean", None, (0.0, 45.0, 90.0, 135.0)),
         ("published", "sample", None, None), ("x2ct-cnn", "voxels", None, None), ("x2ct-gan", "voxels", None, None),
         ("inrr3ct", "voxels", None, None), ("ldm", "sample", None, None), ("autoregressive", "sample", None, None),
@@ -208,13 +208,14 @@ def test_the_tables_have_every_row_that_the_method_asks_for() -> None:
 def test_the_ablations_change_what_their_names_say_and_nothing_else() -> None:
     table = load_table("openkbp64")
     budget = budget_of(table, None)
-    ours, autoregressive, parallel = (config_of(table, name, budget) for name in ("ours", "autoregressive", "parallel"))
-    assert autoregressive == changed(ours, {"alignment": {"contrast_weight": 0.0}})
-    exact = config_of(table, "exact", budget)
+    exact, autoregressive, parallel = (
+        config_of(table, name, budget) for name in ("exact", "autoregressive", "parallel")
+    )
+    assert autoregressive == changed(exact, {"alignment": {"contrast_weight": 0.0}})
     assert parallel == changed(exact, {"model": {"condition": {"lift": "parallel"}}})
     contrastive = config_of(table, "contrastive", budget).alignment
     assert (contrastive.voxel_weight, contrastive.consistency_weight) == (0.0, 0.0)
-    assert contrastive.contrast_weight == ours.alignment.contrast_weight > 0.0
+    assert contrastive.contrast_weight == exact.alignment.contrast_weight > 0.0
     unaligned = config_of(table, "unaligned", budget).alignment
     assert (unaligned.contrast_weight, unaligned.voxel_weight, unaligned.steps) == (0.0, 0.0, 1)
     published = config_of(table, "published", budget)
@@ -222,6 +223,14 @@ def test_the_ablations_change_what_their_names_say_and_nothing_else() -> None:
     assert published.model.condition.lift == "parallel"
     assert published.model.latent_size == 16
     assert published.model.process.steps == 50
+
+
+def test_of_a_run_that_gives_a_stage_away_only_that_stage_is_trained_for_others() -> None:
+    table = load_table("openkbp64")
+    three = ("autoencoder", "alignment", "diffusion")
+    assert table.runs_for(["mean"]) == {"ours": three[:1], "exact": three}
+    assert table.runs_for(["ldm", "ours-mean"]) == {"ours": three, "ldm": ("autoencoder", "joint")}
+    assert table.runs_for(["fdk", "x2ct-cnn"]) == {"x2ct-cnn": ("baseline",)}
 
 
 def test_parallel_lifts_and_baselines_see_images_that_span_the_cube() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from clsdm.errors import InputError
@@ -17,12 +17,12 @@ from clsdm.reconstruct import choose_device
 from clsdm.volume import write_atomically
 from clsdm_trainer.baselines.reconstructors import load_latent
 from clsdm_trainer.benchmark import latents
-from clsdm_trainer.benchmark.figures import write_cases
-from clsdm_trainer.benchmark.pictures import write_pictures
+from clsdm_trainer.benchmark.pictures import picture_of
 from clsdm_trainer.benchmark.readme import write_readme
-from clsdm_trainer.benchmark.report import results_page
-from clsdm_trainer.benchmark.resolve import budget_of, samples_of
-from clsdm_trainer.benchmark.rows import Evaluation, RowResult, read_row
+from clsdm_trainer.benchmark.records import RECORDS, RowResult, copy_record, record_path
+from clsdm_trainer.benchmark.report import LATENTS, TRUTH, results_page
+from clsdm_trainer.benchmark.resolve import budget_of, recipe_of, samples_of
+from clsdm_trainer.benchmark.rows import Evaluation
 from clsdm_trainer.benchmark.table import RowSpec, TableSpec
 from clsdm_trainer.benchmark.training import Trained, open_trained, train_missing
 from clsdm_trainer.checkpoint import load_state
@@ -36,6 +36,7 @@ from clsdm_trainer.stages import AlignmentStage
 
 Say = Callable[[str], None]
 RESULTS = "RESULTS.md"
+ALIGNED = ("autoencoder", "alignment")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Request:
         minutes: for training and judging, or None for no limit.
         device: "auto", "cpu" or "cuda".
         as_json: training records as JSON lines.
-        publish: folder to copy the page with its pictures and cases to, or None.
+        publish: folder to copy the page and its records to, and to take from what is there already, or None.
         readme: file whose comparison is to be replaced, or None.
     """
 
@@ -102,9 +103,12 @@ def run_benchmark(request: Request, say: Say) -> bool:
     def left() -> float | None:
         return None if request.minutes is None else request.minutes - (time.monotonic() - started) / 60.0
 
-    evaluation = Evaluation(table, store, request.out, request.device)
+    evaluation = Evaluation(table, store, request.out, request.device, budget)
+    take_published(request, evaluation)
     complete = True
     for name in request.rows:
+        if stands(name, request, evaluation):
+            continue
         trained = train_missing(
             table,
             table.runs_for([name]),
@@ -122,8 +126,28 @@ def run_benchmark(request: Request, say: Say) -> bool:
         say(f"judge {name}")
         run = table.rows[name].run
         evaluation.judged(name, open_trained(table, run, budget, request.out) if run else None)
-    write_report(request, evaluation, budget)
+    write_report(request, evaluation)
     return complete
+
+
+def take_published(request: Request, evaluation: Evaluation) -> None:
+    """Take over what was published of rows and runs that are not here."""
+    if request.publish is None:
+        return
+    published = request.publish / RECORDS
+    for name in request.table.rows:
+        if evaluation.kept(name) is None and evaluation.kept(name, published) is not None:
+            copy_record(published, evaluation.records, name)
+    for name in (f"{LATENTS}{run}" for run in request.table.runs):
+        if not record_path(evaluation.records, name, ".json").exists():
+            copy_record(published, evaluation.records, name)
+
+
+def stands(name: str, request: Request, evaluation: Evaluation) -> bool:
+    """Whether a row needs nothing: its record holds, and it is neither asked for by name nor of a run that is here."""
+    run = request.table.rows[name].run
+    here = run is not None and open_trained(request.table, run, evaluation.budget, request.out).folder.exists()
+    return not request.only and not here and evaluation.kept(name) is not None
 
 
 def plan(request: Request) -> str:
@@ -141,54 +165,75 @@ def plan(request: Request) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_report(request: Request, evaluation: Evaluation, budget: int) -> None:
+def write_report(request: Request, evaluation: Evaluation) -> None:
     """Everything that can be said with the rows that are there, also those of earlier calls."""
     table, out = request.table, request.out
-    kept = {name: read_row(out, name) for name in table.rows}
+    kept = {name: evaluation.kept(name) for name in table.rows}
     results = {name: result for name, result in kept.items() if result is not None}
     if request.readme is not None:
         write_readme(table, results, request.readme)
     if not results:
         return
-    patients = evaluation.patients(RowSpec(label="", group="sanity"))
-    alignments = measure_alignments(table, results, evaluation, budget)
+    write_truth(table, evaluation)
     page = results_page(
-        table, results, command=request.command, budget=budget, alignments=alignments, patients=len(patients)
+        table,
+        results,
+        command=request.command,
+        budget=evaluation.budget,
+        alignments=measure_alignments(table, results, evaluation),
+        patients=len(evaluation.store.cases(table.split)),
+        pictured=[path.stem for path in evaluation.records.glob("*.png")],
     )
     write_text(out / RESULTS, page)
-    write_cases(results, out / "cases.csv")
-    write_pictures(table, results, patients, out / "pictures.png")
     if request.publish is not None:
-        publish(out, request.publish)
+        publish(out, request.publish, [*results, TRUTH, *(f"{LATENTS}{run}" for run in table.runs)])
 
 
-def publish(out: Path, folder: Path) -> None:
-    """Copy the page and what it links to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (out / RESULTS, out / "cases.csv", out / "pictures.png", *sorted(out.glob("latents-*.png"))):
-        shutil.copyfile(path, folder / path.name)
+def write_truth(table: TableSpec, evaluation: Evaluation) -> None:
+    """The picture of the CTs, to compare those of the rows with."""
+    path = record_path(evaluation.records, TRUTH, ".png")
+    if not path.exists():
+        patients = evaluation.patients(RowSpec(label="", group="sanity"))
+        picture = picture_of("CT", np.stack([patient.truth.hu for patient in patients]), patients, table.pictures)
+        write_atomically(path, lambda part: write_png(picture, part))
+
+
+def publish(out: Path, folder: Path, names: Sequence[str]) -> None:
+    """Copy the page and the records that it is made from."""
+    for name in names:
+        copy_record(out / RECORDS, folder / RECORDS, name)
+    write_text(folder / RESULTS, (out / RESULTS).read_text(encoding="utf-8"))
 
 
 def measure_alignments(
-    table: TableSpec, results: Mapping[str, RowResult], evaluation: Evaluation, budget: int
+    table: TableSpec, results: Mapping[str, RowResult], evaluation: Evaluation
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Agreement of the latents of every run with an alignment stage; kept beside its figure, by the weights' hash."""
+    """Agreement of the latents of every run with an alignment stage; kept beside its figure, with what it is of."""
     found = {}
     wanted = dict.fromkeys(run for name in results if (run := table.rows[name].run) is not None)
     for name in (name for name in wanted if "alignment" in table.stages(name)):
-        trained = open_trained(table, name, budget, evaluation.out)
-        if trained.finished("alignment"):
-            found[name] = _measured(trained, evaluation)
-    return {name: spaces for name, spaces in found.items() if spaces}
+        trained = open_trained(table, name, evaluation.budget, evaluation.out)
+        spaces = _kept_alignment(trained, evaluation)
+        if spaces is None and trained.finished("alignment"):
+            spaces = _measured(trained, evaluation)
+        if spaces:
+            found[name] = spaces
+    return found
+
+
+def _kept_alignment(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float]] | None:
+    """What was measured, if of the same recipe, and of the same weights where they are here."""
+    path = record_path(evaluation.records, f"{LATENTS}{run.name}", ".json")
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    same = kept["recipe"] == recipe_of(evaluation.table, run.name, evaluation.budget)
+    if not same or (run.finished("alignment") and kept["weights"] != run.fingerprint(ALIGNED)):
+        return None
+    return dict(kept["spaces"])
 
 
 def _measured(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    path = evaluation.out / f"latents-{run.name}.json"
-    key = run.fingerprint
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["weights"] == key:
-            return dict(kept["spaces"])
     patients = evaluation.patients(RowSpec(label="", group="sanity"))
     if len(patients) < 2:
         return {}
@@ -196,14 +241,16 @@ def _measured(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float
     alignment = latents.measure(alignment_stage(run, device), patients, device)
     spaces = {"mean": alignment.mean.as_table(), "contrast": alignment.contrast.as_table()}
     picture = latents.drawn(alignment, f"{run.name}: X-ray rings, CT squares")
+    path = record_path(evaluation.records, f"{LATENTS}{run.name}", ".json")
     write_atomically(path.with_suffix(".png"), lambda name: write_png(picture, name))
-    write_json(path, {"weights": key, "spaces": spaces})
+    recipe = recipe_of(evaluation.table, run.name, evaluation.budget)
+    write_json(path, {"recipe": recipe, "weights": run.fingerprint(ALIGNED), "spaces": spaces})
     return spaces
 
 
 def alignment_stage(run: Trained, device: torch.device) -> AlignmentStage:
     """The trained alignment of a run, with the projections of its contrast."""
-    model = load_latent(run.config, run.folder, ("autoencoder", "alignment"), device)
+    model = load_latent(run.config, run.folder, ALIGNED, device)
     stage = AlignmentStage(model, run.config)
     stage.player.load_state_dict(load_state(run.folder / "alignment" / BEST)["weights"])
     stage.player.to(device).eval()

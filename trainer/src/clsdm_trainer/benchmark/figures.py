@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from clsdm.metrics import Summary, summarise
-from clsdm.volume import write_atomically
-from clsdm_trainer.benchmark.rows import RowResult
+from clsdm_trainer.benchmark.records import RowResult
 from clsdm_trainer.benchmark.statistics import Paired, paired
 from clsdm_trainer.benchmark.table import BEST_BASELINE, Claim, TableSpec
 
@@ -73,19 +70,3 @@ def judge_claim(claim: Claim, table: TableSpec, results: Mapping[str, RowResult]
         return Verdict(sign * (a - b) > claim.margin, f"{a:.1f} against {b:.1f} HU", None)
     test = paired(by_case(results[claim.row], claim.figure), by_case(results[other], claim.figure))
     return Verdict(sign * test.difference.mean >= claim.margin, interval(test.difference, 2), test)
-
-
-def write_cases(results: Mapping[str, RowResult], path: Path) -> None:
-    """Every patient's figures, one line for each row, patient and seed."""
-    keys = list(dict.fromkeys(key for r in results.values() for o in r.outcomes for key in o.figures))
-
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["row", "case", "seed", "seconds", *keys])
-            for row, result in results.items():
-                for outcome in result.outcomes:
-                    figures = [outcome.figures.get(key) for key in keys]
-                    writer.writerow([row, outcome.case, outcome.seed, f"{outcome.seconds:.3f}", *figures])
-
-    write_atomically(path, write)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from clsdm.errors import InputError
 from clsdm_trainer.benchmark.figures import interval, summary_of
+from clsdm_trainer.benchmark.records import RowResult
 from clsdm_trainer.benchmark.report import HEADINGS, Column
-from clsdm_trainer.benchmark.rows import RowResult
 from clsdm_trainer.benchmark.table import TableSpec
 from clsdm_trainer.data.store import write_text
 

@@ -6,7 +6,7 @@ A row that is not there yet is named as missing, and a claim that does not hold 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from clsdm_trainer.benchmark.figures import (
     judge_claim,
     summary_of,
 )
-from clsdm_trainer.benchmark.rows import RowResult
+from clsdm_trainer.benchmark.records import RECORDS, RowResult
 from clsdm_trainer.benchmark.statistics import holm, paired
 from clsdm_trainer.benchmark.table import TableSpec
 
@@ -32,6 +32,8 @@ HEADINGS = {
     "sanity": "Sanity",
 }
 SIGNIFICANT = 0.05
+TRUTH, LATENTS = "ct", "latents-"
+"""Names of the records that are of no row: the picture of the CTs, and what is measured of a run's latents."""
 Cells = Callable[[str], list[str]]
 """The cells of the row of that name."""
 
@@ -71,6 +73,7 @@ def results_page(
     budget: int,
     alignments: Mapping[str, Mapping[str, Mapping[str, float]]],
     patients: int,
+    pictured: Collection[str],
 ) -> str:
     """The whole page as Markdown.
 
@@ -81,6 +84,7 @@ def results_page(
         budget: training samples of each method.
         alignments: per run, the agreements "mean" and "contrast" of ``latents.measure``.
         patients: how many were judged.
+        pictured: records that have a picture.
     """
     parts = [
         "# Results",
@@ -113,10 +117,9 @@ def results_page(
         "## Cost and commands",
         _costs(table, results, command),
         "## Pictures",
-        f"![The same {table.pictures} patients for every method](pictures.png)",
+        f"The same {table.pictures} patients for every method, coronal and axial.",
         "",
-        "Every patient's figures: [cases.csv](cases.csv).",
-        "",
+        *_pictures(table, results, pictured),
         *_notes(table, results),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -127,14 +130,17 @@ def hardware_sentence(results: Mapping[str, RowResult], budget: int) -> str:
     environments = [result.cost["environment"] for result in results.values() if result.cost]
     machines = sorted({_machine(environment) for environment in environments}) or ["nothing was trained"]
     minutes = {row.key["weights"]: row.cost["minutes"] for row in results.values() if row.cost}
+    revisions = sorted({row.revision[:10] for row in results.values() if row.revision})
     return (
         f"Hardware: {'; '.join(machines)}. Budget: {budget} training samples for each method, over all its stages together; "
         f"{sum(minutes.values()):.0f} minutes of training in all (stages that runs share are counted with each)."
+        + (f" Judged by the code of {', '.join(revisions)}." if revisions else "")
     )
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
-    where = environment["gpu"] or f"CPU, {environment['processor_threads']} threads ({environment['platform']})"
+    threads = environment["processor_threads"]
+    where = environment["gpu"] or f"CPU, {threads} thread{'s' * (threads > 1)} ({environment['platform']})"
     return f"{where}, torch {environment['packages']['torch']}"
 
 
@@ -223,7 +229,7 @@ def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
     for run, spaces in alignments.items():
         for space, values in spaces.items():
             lines.append(f"| {run}, {space} | " + " | ".join(f"{value:.3f}" for value in values.values()) + " |")
-    pictures = [f"![Latents of {run} on the judged patients](latents-{run}.png)" for run in alignments]
+    pictures = [f"![Latents of {run} on the judged patients]({RECORDS}/{LATENTS}{run}.png)" for run in alignments]
     words = (
         "Between X-ray and CT latents of the judged patients (`benchmark/latents.py`): `mean` the encoded estimate, "
         "`contrast` the space of the contrastive term, whose projections are random where that term is off.\n\n"
@@ -242,11 +248,29 @@ def _costs(table: TableSpec, results: Mapping[str, RowResult], command: str) -> 
             f"{result.parameters / 1e6:.1f}" if result.parameters else "-",
             f"{cost['samples']}" if cost else "-",
             f"{cost['minutes']:.0f}" if cost else "-",
+            f"[csv]({RECORDS}/{name}.csv)",
             f"`{command} --only {name}`",
         ]
 
-    heads = ("s / case", "peak MiB / case", "parameters, M", "training samples", "training minutes", "command")
+    heads = (
+        "s / case",
+        "peak MiB / case",
+        "parameters, M",
+        "training samples",
+        "training minutes",
+        "patients",
+        "command",
+    )
     return _lines(table, results, heads, cells)
+
+
+def _pictures(table: TableSpec, results: Mapping[str, RowResult], pictured: Collection[str]) -> list[str]:
+    """The truth first, then the methods under one another; ablations are linked."""
+    names = [name for _, group in grouped(table, results) for name in group if name in pictured]
+    shown = [TRUTH, *(name for name in names if table.rows[name].group != "ablation")]
+    linked = [f"[{table.rows[name].label}]({RECORDS}/{name}.png)" for name in names if name not in shown]
+    pictures = [f"![{name}]({RECORDS}/{name}.png)  " for name in shown]
+    return [*pictures, "", *([f"Ablations: {'; '.join(linked)}.", ""] if linked else [])]
 
 
 def _notes(table: TableSpec, results: Mapping[str, RowResult]) -> list[str]:

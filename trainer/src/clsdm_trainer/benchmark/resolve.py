@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from clsdm.errors import InputError
@@ -48,6 +50,12 @@ def config_of(table: TableSpec, name: str, budget: int) -> RunConfig:
         elif stage not in taken:
             changes[stage] = _scaled(getattr(config, stage), left / total)
     return changed(config, changes)
+
+
+def recipe_of(table: TableSpec, name: str, budget: int) -> str:
+    """Hash of all that a run is trained with, except the patients: the resolved recipe and its stages."""
+    recipe = {"stages": table.stages(name), **config_of(table, name, budget).model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def _scaled(section: StageConfig, factor: float) -> dict[str, int]:

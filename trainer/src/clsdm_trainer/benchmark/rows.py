@@ -1,11 +1,10 @@
-"""One row of the table: reconstruct every test patient, judge, and keep what the report needs.
+"""One row of the table: reconstruct every test patient, judge, and keep what the report needs (``records.py``).
 
-A row's result is a file that names the weights and the definition it was made with; if both are the same, it stands.
+A row's result names the weights and the definition it was made with; if both are the same, it stands.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,15 +15,19 @@ import numpy as np
 import torch
 
 from clsdm.compare import default_detector
+from clsdm.picture import write_png
 from clsdm.reconstruct import choose_device
 from clsdm.volume import CTVolume, write_atomically
 from clsdm.xray import XRay
 from clsdm_trainer.baselines.classical import METHODS, Classical
 from clsdm_trainer.baselines.reconstructors import Latent, Reconstructor, align_of, load_latent, load_voxels
 from clsdm_trainer.benchmark.distribution import sliced_wasserstein
+from clsdm_trainer.benchmark.pictures import picture_of
+from clsdm_trainer.benchmark.records import RECORDS, RowResult, read_row, record_path, write_row
+from clsdm_trainer.benchmark.resolve import recipe_of
 from clsdm_trainer.benchmark.table import RowSpec, TableSpec
 from clsdm_trainer.benchmark.training import Trained, parameters_of
-from clsdm_trainer.data.store import Store, write_json
+from clsdm_trainer.data.store import Store
 from clsdm_trainer.evaluate import (
     Outcome,
     Patient,
@@ -37,36 +40,10 @@ from clsdm_trainer.evaluate import (
     shuffled,
     there_and_back,
 )
+from clsdm_trainer.recipe import git_revision
 
 VERSION = 1
 """Of what a row measures; a higher one makes all rows anew."""
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """A judged row.
-
-    Attributes:
-        name: in the table.
-        key: what it was made from: row, weights, patients.
-        outcomes: one for each patient and seed.
-        distances: sliced Wasserstein in HU, one for each seed.
-        parameters: of the networks that reconstruct.
-        cost: of the training.
-        stored: its volumes (cases, z, y, x) int16 of the first seed.
-    """
-
-    name: str
-    key: dict[str, Any]
-    outcomes: tuple[Outcome, ...]
-    distances: tuple[dict[str, float], ...]
-    parameters: int | None
-    cost: dict[str, Any] | None
-    stored: Path
-
-    def volumes(self) -> np.ndarray:
-        """(cases, z, y, x) int16 HU."""
-        return np.load(self.stored, mmap_mode="r", allow_pickle=False)
 
 
 @dataclass
@@ -78,12 +55,14 @@ class Evaluation:
         store: the patients.
         out: folder of the benchmark.
         device: "auto", "cpu" or "cuda".
+        budget: training samples of each method.
     """
 
     table: TableSpec
     store: Store
     out: Path
     device: str
+    budget: int
 
     def __post_init__(self) -> None:
         self._patients: dict[tuple[float, ...], list[Patient]] = {}
@@ -98,32 +77,39 @@ class Evaluation:
             )
         return self._patients[angles]
 
+    @property
+    def records(self) -> Path:
+        """Folder of what is kept of the rows."""
+        return self.out / RECORDS
+
+    def kept(self, name: str, folder: Path | None = None) -> RowResult | None:
+        """What is kept of a row, here or in another folder of records, if it was made from the same definition."""
+        result = read_row(folder or self.records, name)
+        return result if result is not None and result.made_from(self.definition(name)) else None
+
     def judged(self, name: str, run: Trained | None) -> RowResult:
-        """The result of a row, from its file where that is still true.
+        """The result of a row, from its record where that is still true.
 
         Raises:
             InputError: a patient of the split is in the training manifest of the run.
         """
-        row = self.table.rows[name]
         if run is not None:
             refuse_seen(str(run.folder), run.patients(), self.store, self.table.split)
-        key = self._key(row, run)
-        kept = read_row(self.out, name)
-        if kept is not None and kept.key == key:
+        kept, weights = self.kept(name), run.fingerprint() if run else None
+        if kept is not None and kept.key["weights"] == weights:
             return kept
-        return self._judge(name, row, run, key)
+        return self._judge(name, self.table.rows[name], run, {**self.definition(name), "weights": weights})
 
-    def _key(self, row: RowSpec, run: Trained | None) -> dict[str, Any]:
-        cases = self.store.cases(self.table.split)
+    def definition(self, name: str) -> dict[str, Any]:
+        """All that a row is made from, except the weights that training came to."""
+        row = self.table.rows[name]
         table = self.table.model_dump(mode="json", include={"geometry", "angles_deg", "held_out_deg", "seeds"})
-        definition = row.model_dump(mode="json", exclude={"label", "note", "group"})
-        weights = run.fingerprint if run else None
         return {
             "version": VERSION,
             **table,
-            "row": definition,
-            "weights": weights,
-            "cases": {case.id: case.sha256 for case in cases},
+            "row": row.model_dump(mode="json", exclude={"label", "note", "group"}),
+            "recipe": recipe_of(self.table, row.run, self.budget) if row.run else None,
+            "cases": {case.id: case.sha256 for case in self.store.cases(self.table.split)},
         }
 
     def _judge(self, name: str, row: RowSpec, run: Trained | None, key: dict[str, Any]) -> RowResult:
@@ -139,14 +125,19 @@ class Evaluation:
             truths = [patient.truth.hu for patient in patients]
             distances.append(asdict(sliced_wasserstein(volumes, truths)))
             kept = kept or volumes
-        stored = row_path(self.out, name, ".npy")
-        write_atomically(stored, lambda path: np.save(path, np.stack(kept), allow_pickle=False))
+        self._keep_volumes(name, row, np.stack(kept))
         parameters = parameters_of(run, row.product) if run and row.method is None else None
-        result = RowResult(
-            name, key, tuple(outcomes), tuple(distances), parameters, run.cost() if run else None, stored
-        )
-        write_row(self.out, result)
+        cost = run.cost() if run else None
+        result = RowResult(name, key, tuple(outcomes), tuple(distances), parameters, cost, git_revision())
+        write_row(self.records, result)
         return result
+
+    def _keep_volumes(self, name: str, row: RowSpec, volumes: np.ndarray) -> None:
+        """(cases, z, y, x) int16 HU of the first seed, and the picture of some of them."""
+        stored = volumes_path(self.out, name)
+        write_atomically(stored, lambda path: np.save(path, volumes, allow_pickle=False))
+        picture = picture_of(row.label, volumes, self.patients(row), self.table.pictures)
+        write_atomically(record_path(self.records, name, ".png"), lambda path: write_png(picture, path))
 
     def _reconstructed(
         self, name: str, row: RowSpec, run: Trained | None, patients: Sequence[Patient], seed: int
@@ -195,32 +186,6 @@ def reconstructor(row: RowSpec, run: Trained, device: torch.device, seed: int) -
     return Latent(model, device, align_of(run.stages), row.product, row.steps, row.samples, seed)
 
 
-def row_path(out: Path, name: str, suffix: str) -> Path:
-    """Where a row keeps its result."""
-    return out / "rows" / f"{name}{suffix}"
-
-
-def write_row(out: Path, result: RowResult) -> None:
-    """Keep a result."""
-    table = {
-        "key": result.key,
-        "outcomes": [asdict(outcome) for outcome in result.outcomes],
-        "distances": list(result.distances),
-        "parameters": result.parameters,
-        "cost": result.cost,
-    }
-    write_json(row_path(out, result.name, ".json"), table)
-
-
-def read_row(out: Path, name: str) -> RowResult | None:
-    """A kept result, or None where there is none."""
-    try:
-        table = json.loads(row_path(out, name, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    stored = row_path(out, name, ".npy")
-    if not stored.exists():
-        return None
-    outcomes = tuple(Outcome(**outcome) for outcome in table["outcomes"])
-    distances = tuple(table["distances"])
-    return RowResult(name, table["key"], outcomes, distances, table["parameters"], table["cost"], stored)
+def volumes_path(out: Path, name: str) -> Path:
+    """Where a row keeps its volumes."""
+    return out / "volumes" / f"{name}.npy"

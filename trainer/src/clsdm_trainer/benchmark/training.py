@@ -56,10 +56,9 @@ class Trained:
         """Whether all stages are."""
         return all(self.finished(stage) for stage in self.stages)
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights that reconstruct."""
-        return sha256_of(*(self.folder / stage / BEST for stage in self.stages))
+    def fingerprint(self, stages: Sequence[str] = ()) -> str:
+        """Hash of the weights of these stages, of all of them if none is named."""
+        return sha256_of(*(self.folder / stage / BEST for stage in stages or self.stages))
 
     def patients(self) -> list[str]:
         """Its training manifest."""

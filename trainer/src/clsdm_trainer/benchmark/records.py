@@ -1,0 +1,130 @@
+"""What the benchmark keeps of each row: small text and a picture, which git can hold, so that no lost disk loses a result.
+
+A folder of records holds, for each row, ``NAME.json`` (what it was made from, distances, cost), ``NAME.csv`` (each
+patient's figures) and ``NAME.png`` (the same patients for every row), and ``latents-RUN.json`` and ``.png`` for each run
+whose latents were measured. A record stands as long as what it was made from is the same: the row, the recipe, the
+patients. It needs no weights, so a page can be made anew, and gone on with, on a machine that has trained none of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from clsdm.errors import InputError
+from clsdm.volume import write_atomically
+from clsdm_trainer.data.store import write_json
+from clsdm_trainer.evaluate import Outcome
+
+RECORDS = "results"
+"""The folder of records beside the page."""
+LEADING = ("row", "case", "seed", "seconds")
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A judged row.
+
+    Attributes:
+        name: in the table.
+        key: what it was made from: row, recipe, weights, patients.
+        outcomes: one for each patient and seed.
+        distances: sliced Wasserstein in HU, one for each seed.
+        parameters: of the networks that reconstruct.
+        cost: of the training.
+        revision: of the code that judged it.
+    """
+
+    name: str
+    key: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+    distances: tuple[dict[str, float], ...]
+    parameters: int | None
+    cost: dict[str, Any] | None
+    revision: str | None = None
+
+    def made_from(self, definition: dict[str, Any]) -> bool:
+        """Whether it is a result of just this definition, whatever the weights came out as."""
+        return {name: value for name, value in self.key.items() if name != "weights"} == definition
+
+
+def record_path(folder: Path, name: str, suffix: str) -> Path:
+    """Where a row keeps a part of its record."""
+    return folder / f"{name}{suffix}"
+
+
+def write_row(folder: Path, result: RowResult) -> None:
+    """Keep a result; the JSON last, which says that the rest is there."""
+    write_cases(result, record_path(folder, result.name, ".csv"))
+    table = {
+        "key": result.key,
+        "distances": list(result.distances),
+        "parameters": result.parameters,
+        "cost": result.cost,
+        "revision": result.revision,
+    }
+    write_json(record_path(folder, result.name, ".json"), table)
+
+
+def read_row(folder: Path, name: str) -> RowResult | None:
+    """A kept result, or None where there is none.
+
+    Raises:
+        InputError: there is one that cannot be read.
+    """
+    path = record_path(folder, name, ".json")
+    if not path.exists():
+        return None
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        outcomes = tuple(_read_cases(record_path(folder, name, ".csv")))
+        distances = tuple(table["distances"])
+        return RowResult(name, table["key"], outcomes, distances, table["parameters"], table["cost"], table["revision"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: expected a row of the benchmark beside its .csv, found {type(error).__name__}: {error}"
+        ) from None
+
+
+def write_cases(result: RowResult, path: Path) -> None:
+    """Every patient's figures, one line for each patient and seed; what is undefined is empty."""
+    keys = list(dict.fromkeys(key for outcome in result.outcomes for key in outcome.figures))
+
+    def write(name: Path) -> None:
+        with name.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*LEADING, *keys])
+            for outcome in result.outcomes:
+                figures = [outcome.figures.get(key) for key in keys]
+                writer.writerow([result.name, outcome.case, outcome.seed, outcome.seconds, *figures])
+
+    write_atomically(path, write)
+
+
+def _read_cases(path: Path) -> Iterator[Outcome]:
+    with path.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            figures = {key: _value(text) for key, text in line.items() if key not in LEADING and text != ""}
+            yield Outcome(line["row"], line["case"], int(line["seed"]), float(line["seconds"]), figures)
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def copy_record(source: Path, target: Path, name: str) -> None:
+    """Copy a record, or what there is of it, ``NAME.json`` last."""
+    target.mkdir(parents=True, exist_ok=True)
+    for suffix in (".csv", ".png", ".json"):
+        path = record_path(source, name, suffix)
+        if path.exists():
+            write_atomically(record_path(target, name, suffix), partial(shutil.copyfile, path))
