@@ -14,7 +14,7 @@ import slicer
 import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, finished, linear_hu, turned, wait_until
 
-from CLSDMReconstructionLib import Comparison, ComparisonReport
+from CLSDMReconstructionLib import Comparison, ComparisonReport, MrmlBridge
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
 from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, THREE_D, VIEW_GROUP, ComparisonLayout
@@ -356,6 +356,7 @@ class ReportTest(SceneTest):
         self.assertTrue(np.isnan(values[-1]))
 
     def test_a_plot_shows_two_curves_and_leaves_nothing_behind(self) -> None:
+        MrmlBridge.subjectHierarchy()  # makes the node that every scene has
         before = slicer.mrmlScene.GetNumberOfNodes()
         plot = ComparisonReport.ProfilePlot()
         plot.show(np.zeros((5, 3)))
@@ -371,7 +372,7 @@ class ReportTest(SceneTest):
 
         volumes = [add_volume(name, ball, size=(30, 30, 30)) for name in ("CT", "R")]
         volumes.append(finished(makeDifference(*volumes)))
-        rgb = ComparisonReport.picture(volumes, (-30.0, 25.0, 20.0), (2000.0, 0.0), 500.0, ["text"])
+        rgb = finished(ComparisonReport.picture(volumes, (-30.0, 25.0, 20.0), (2000.0, 0.0), 500.0, ["text"]))
         tiles = [rgb[100:420, 12 + 332 * column : 332 * (column + 1)].astype(int) for column in range(3)]
         for tile, (right, down) in zip(tiles, ((True, False), (True, False), (False, False)), strict=True):
             grey = np.where(np.ptp(tile, axis=2) == 0, tile[..., 0], 0)  # the letters are coloured
@@ -528,10 +529,29 @@ class PanelTest(SceneTest):
             self.panel.exportCsv(str(Path(folder) / "t.csv"))
             text = (Path(folder) / "t.csv").read_text(encoding="utf-8")
             self.panel.exportPng(str(Path(folder) / "p.png"))
+            wait_until(lambda: self.ui.pngButton.enabled)
             picture = sitk.ReadImage(str(Path(folder) / "p.png"))
         self.assertNotIn("Jane", text)
         self.assertIn("openkbp64", text)
         self.assertEqual(picture.GetNumberOfComponentsPerPixel(), 3)
+
+    def test_a_picture_that_cannot_be_written_is_said(self) -> None:
+        self.compared()
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "p.png").mkdir()
+            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.assertFalse(self.ui.pngButton.enabled)
+            wait_until(lambda: self.ui.pngButton.enabled)
+        self.assertIn("cannot be written", self.ui.statusLabel.text)
+
+    def test_a_comparison_that_is_forgotten_writes_no_picture(self) -> None:
+        self.compared()
+        with tempfile.TemporaryDirectory() as folder:
+            self.panel.exportPng(str(Path(folder) / "p.png"))
+            slicer.app.processEvents()
+            self.panel.reset()
+            slicer.app.processEvents()
+            self.assertEqual(list(Path(folder).iterdir()), [])
 
     def test_a_second_comparison_takes_the_place_of_the_first(self) -> None:
         self.compared()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 import slicer
-from volumes import add_volume, turned, wait_until
+from volumes import add_volume, finished, turned, wait_until
 
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
@@ -66,17 +68,17 @@ class WritingTest(ExportTest):
     def test_nifti_and_nrrd_hold_every_voxel_at_its_place_in_the_patient(self) -> None:
         for name in ("R.nii.gz", "R.nrrd"):
             with self.subTest(name):
-                written = writeVolume(self.node, self.folder / name)
+                written = finished(writeVolume(self.node, self.folder / name))
                 self.assertSamePlace(sitk.ReadImage(str(written[0])))
 
     def test_beside_the_file_stands_how_it_was_made_and_what_it_must_not_be_used_for(self) -> None:
-        record = json.loads(writeVolume(self.node, self.folder / "R.nii.gz")[1].read_text(encoding="utf-8"))
+        record = json.loads(finished(writeVolume(self.node, self.folder / "R.nii.gz"))[1].read_text(encoding="utf-8"))
         self.assertEqual(record["provenance"]["model"], "openkbp64")
         self.assertIn("RESEARCH ONLY", record["notice"])
 
     def test_a_name_that_is_no_volume_format_is_refused(self) -> None:
         with self.assertRaisesRegex(ValueError, "nrrd"):
-            writeVolume(self.node, self.folder / "R.png")
+            finished(writeVolume(self.node, self.folder / "R.png"))
 
     def test_a_dicom_series_holds_every_voxel_at_its_place_in_the_patient(self) -> None:
         for _ in writeDicom(self.node, self.folder / "series"):
@@ -148,6 +150,8 @@ class PanelTest(ExportTest):
         self.panel.setReconstruction(self.node)
         self.choose("NRRD")
         self.panel.exportTo(str(self.folder / "R.nrrd"))
+        self.assertEqual(self.ui.exportButton.text, "Cancel")
+        wait_until(lambda: not self.panel.isRunning)
         self.assertTrue((self.folder / "R.nrrd").is_file())
         self.assertIn("R.nrrd", self.ui.statusLabel.text)
 
@@ -178,14 +182,27 @@ class PanelTest(ExportTest):
 
     def test_a_cancelled_export_leaves_no_file(self) -> None:
         self.panel.setReconstruction(self.node)
-        self.choose(DICOM)
-        self.panel.exportTo(str(self.folder / "series"))
-        for _ in range(3):
-            self.panel._steps._step()  # three slices are written
-        self.assertEqual(len(list(self.folder.iterdir())), 1)
-        self.ui.exportButton.click()
+        for name in ("NRRD", DICOM):
+            with self.subTest(name), mock.patch("clsdm.image_write.PIECE_VOXELS", 1):  # of one slice
+                self.choose(name)
+                self.panel.exportTo(str(self.folder / ("R.nrrd" if name == "NRRD" else "series")))
+                for _ in range(3):
+                    self.panel._steps._step()  # three slices are written
+                self.assertEqual(len(list(self.folder.iterdir())), 1)
+                self.ui.exportButton.click()
+                self.assertEqual(list(self.folder.iterdir()), [])
+                self.assertFalse(self.panel.isRunning)
+
+    def test_a_disk_that_is_full_is_said_and_no_file_is_left(self) -> None:
+        self.panel.setReconstruction(self.node)
+        self.choose("NIfTI")
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with mock.patch("gzip.GzipFile.write", side_effect=full):
+            self.panel.exportTo(str(self.folder / "R.nii.gz"))
+            wait_until(lambda: not self.panel.isRunning)
+        self.assertIn("No space left on device", self.ui.statusLabel.text)
         self.assertEqual(list(self.folder.iterdir()), [])
-        self.assertFalse(self.panel.isRunning)
+        self.assertTrue(self.ui.exportButton.enabled)
 
     def test_a_folder_that_cannot_be_used_is_named_and_the_panel_stays_usable(self) -> None:
         (self.folder / "other.txt").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -248,6 +249,35 @@ class PlayedTest(unittest.TestCase):
     def test_slots_do_not_disturb_each_other(self) -> None:
         first, second = self.preview("frontal", "a"), self.preview("lateral", "b")
         self.assertTrue(first.isRunning and second.isRunning)
+
+    def answer(self) -> None:
+        """A preview, as the worker would give it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "picture.npy")
+            np.save(path, np.zeros((2, 2), np.uint8))
+            FakeChannel.made[-1].answer(result={"image": path, "mask": path, "view": {}, "warnings": []})
+
+    def test_the_caller_hears_of_a_result_in_a_turn_of_its_own(self) -> None:
+        run = self.preview("frontal", "a")
+        self.answer()
+        self.assertEqual(self.ends, [])
+        waitFor(lambda: self.ends)
+        self.assertEqual((run.state, self.ends), ("finished", [("a", "onFinished")]))
+
+    def test_once_its_result_is_in_the_scene_a_run_cannot_be_cancelled(self) -> None:
+        run = self.preview("frontal", "a")
+        self.answer()
+        run.cancel()
+        waitFor(lambda: self.ends)
+        self.assertEqual(self.ends, [("a", "onFinished")])
+
+    def test_a_scene_that_closes_before_the_caller_has_heard_ends_the_run_as_cancelled(self) -> None:
+        run = self.preview("frontal", "a")
+        self.answer()
+        slicer.mrmlScene.Clear()
+        self.assertEqual((run.state, self.ends), ("cancelled", [("a", "onError")]))
+        slicer.app.processEvents()
+        self.assertEqual(len(self.ends), 1)
 
     def test_an_answer_that_makes_no_sense_is_an_error_not_a_hang(self) -> None:
         run = self.preview("frontal", "a")

@@ -1,5 +1,6 @@
 """The panel "Compare": choose a CT, see both and their difference side by side, read the figures, take them along."""
 
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class ComparePanel:
         self.overlay = Overlay(self.layout, self.window)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._line = self._lineTag = None
+        self._steps = self._run = self._writing = self._line = self._lineTag = None
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
@@ -132,10 +133,11 @@ class ComparePanel:
 
     def reset(self) -> None:
         """Forget the comparison: stop it, leave its layout, remove its nodes."""
-        steps, run = self._steps, self._run
-        self._steps = self._run = None
-        if steps is not None:
-            steps.cancel()
+        run, working = self._run, (self._steps, self._writing)
+        self._steps = self._run = self._writing = None
+        for steps in working:
+            if steps is not None:
+                steps.cancel()
         if run is not None:
             run.cancel()
         self.showLayout(False)
@@ -171,12 +173,26 @@ class ComparePanel:
         self._say(_("Saved the table."))
 
     def exportPng(self, path: str) -> None:
-        """Write a picture of the planes that are shown."""
-        Report.writePng(Path(path), self.picture())
-        self._say(_("Saved the picture."))
+        """Write a picture of the planes that are shown, in the background."""
+        self._writing = Steps(self._pictureTo(Path(path)), self._onWritten, self._onNotWritten)
+        self._update()
 
-    def picture(self):
-        """(rows, columns, 3) uint8 picture of the planes that are shown."""
+    def _pictureTo(self, path: Path) -> Iterator[float]:
+        rgb = yield from self.picture()
+        yield from Report.writePng(path, rgb)
+
+    def _onWritten(self, _result) -> None:
+        self._writing = None
+        self._say(_("Saved the picture."))
+        self._update()
+
+    def _onNotWritten(self, error: Exception) -> None:
+        self._writing = None
+        self._say(str(error), failed=True)
+        self._update()
+
+    def picture(self) -> Iterator[float]:
+        """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
         truth, reconstruction = self._pair
         headline = [", ".join(f"{name} {cube} {unit}".strip() for name, cube, _body, unit in self._mainFigures())]
         volumes = (truth, reconstruction, self.difference)
@@ -377,7 +393,7 @@ class ComparePanel:
         ui.fractionSlider.setEnabled(self.layout.isShown and ui.overlayComboBox.currentIndex > 0)
         ui.limitSlider.setEnabled(ready)
         ui.profileButton.setEnabled(ready)
-        ui.pngButton.setEnabled(ready)
+        ui.pngButton.setEnabled(ready and self._writing is None)
         ui.csvButton.setEnabled(self.figures is not None)
 
     def _stopWatching(self) -> None:

@@ -182,13 +182,17 @@ class ComparisonLayout:
 
 
 def _camera(view):
-    """The camera of a 3-D view, which is made when the view is drawn for the first time; None without a main window."""
-    manager = slicer.app.layoutManager()
-    if view is None or manager is None:
+    """The camera of a 3-D view; None where there is no view. A view takes the camera that has its name, or makes one.
+
+    To have it made by drawing the view would stop the window for as long as that takes.
+    """
+    if view is None:
         return None
-    widgets = (manager.threeDWidget(index) for index in range(manager.threeDViewCount))
-    for widget in widgets:
-        if widget.mrmlViewNode() is view:
-            widget.threeDView().forceRender()
     cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
-    return next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
+    camera = next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
+    if camera is None:
+        camera = slicer.mrmlScene.CreateNodeByClass("vtkMRMLCameraNode")
+        camera.UnRegister(None)
+        camera.SetLayoutName(THREE_D)
+        camera = slicer.mrmlScene.AddNode(camera)
+    return camera

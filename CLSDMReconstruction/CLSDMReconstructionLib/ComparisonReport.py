@@ -5,6 +5,7 @@ The figures are the worker's (``clsdm.compare.as_json``); nothing is computed tw
 
 import csv
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Comparison import NOTHING_SHOWN_BELOW_HU
 from CLSDMReconstructionLib.CorePath import ensureCore
 from CLSDMReconstructionLib.Sampling import alongLine, corners, onPlane
+from CLSDMReconstructionLib.Steps import aside
 
 TABLE_COLUMNS = ("Figure", "Whole cube", "Body only", "Unit", "Data range (HU)", "Protocol")
 PROFILE_POINTS = 257
@@ -159,8 +161,10 @@ class ProfilePlot:
         self._nodes = [table, *series, chart]
 
 
-def picture(volumes, position, window: tuple[float, float], limitHu: float, headline: list[str]) -> np.ndarray:
-    """(rows, columns, 3) uint8 picture: truth, reconstruction and difference through a point, with the research notice.
+def picture(volumes, position, window: tuple[float, float], limitHu: float, headline: list[str]) -> Iterator[float]:
+    """Paint truth, reconstruction and difference through a point, with the research notice, one plane in each step.
+
+    The generator returns (rows, columns, 3) uint8.
 
     Args:
         volumes: (truth, reconstruction, difference) nodes.
@@ -174,12 +178,11 @@ def picture(volumes, position, window: tuple[float, float], limitHu: float, head
 
     low = window[1] - window[0] / 2
     grey = core.Painter(low, low + window[0])
-    coloured = core.Painter(-limitHu, limitHu, diverging=True)
+    paints = (grey, grey, core.Painter(-limitHu, limitHu, diverging=True))
     box = corners(volumes[1])
     middle = box.mean(0)
     pixelMm = float(np.ptp(box, axis=0).max()) / core.TILE_PIXELS
     rows = []
-    paints = (grey, grey, coloured)
     for name, node, paint in zip(("CT", "Reconstruction", "Difference"), volumes, paints, strict=True):
         tiles = []
         for plane, (right, down, letters) in PICTURE_PLANES.items():
@@ -187,6 +190,7 @@ def picture(volumes, position, window: tuple[float, float], limitHu: float, head
             values = onPlane(node, at, np.array(right), np.array(down), core.TILE_PIXELS, pixelMm)
             values[values < NOTHING_SHOWN_BELOW_HU] = math.nan  # no difference there
             tiles.append(core.Tile(plane, core.marked(paint(values), letters)))
+            yield (3 * len(rows) + len(tiles)) / 9
         rows.append(core.Row(name, tuple(tiles)))
     return core.sheet(rows, headline)
 
@@ -197,9 +201,15 @@ def _inPlane(middle: np.ndarray, position: np.ndarray, right, down) -> np.ndarra
     return middle + normal * float(np.dot(normal, np.asarray(position) - middle))
 
 
-def writePng(path: Path, rgb: np.ndarray) -> None:
-    """Write a picture."""
+def writePng(path: Path, rgb: np.ndarray) -> Iterator[float]:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
     ensureCore()
     from clsdm import picture as core
+    from clsdm.files import written_together
 
-    core.write_png(rgb, Path(path))
+    with written_together(path.parent) as scratch:
+        yield from aside(lambda: core.write_png(rgb, scratch / path.name))

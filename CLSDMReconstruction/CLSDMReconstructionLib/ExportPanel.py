@@ -71,7 +71,7 @@ class ExportPanel:
 
     @property
     def isRunning(self) -> bool:
-        """Whether a series is being written."""
+        """Whether something is being written."""
         return self._steps is not None
 
     @property
@@ -83,17 +83,13 @@ class ExportPanel:
         """Write to this file, or for DICOM into this new or empty folder."""
         node = self.ui.volumeSelector.currentNode()
         self._say("")
-        if self.format != DICOM:
-            try:
-                writeVolume(node, Path(path))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the user must see it
-                self._onError(error)
-            else:
-                self._onFinished([path])
-            return
-        xrays = xrayFiles(node, self._inputs.get(node.GetID(), ()))
-        steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
-        self._steps = Steps(steps, self._onFinished, self._onError, self._onProgress)
+        if self.format == DICOM:
+            xrays = xrayFiles(node, self._inputs.get(node.GetID(), ()))
+            steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
+        else:
+            steps = writeVolume(node, Path(path))
+        place = Path(path)
+        self._steps = Steps(steps, lambda _files: self._onFinished(place), self._onError, self._onProgress)
         self._update()
 
     def cancel(self) -> None:
@@ -122,9 +118,8 @@ class ExportPanel:
     def _onProgress(self, fraction: float) -> None:
         self.ui.progressBar.setValue(int(1000 * fraction))
 
-    def _onFinished(self, files) -> None:
+    def _onFinished(self, place: Path) -> None:
         self._steps = None
-        place = Path(files[0]).parent if len(files) > 1 else Path(files[0])
         self._say(_("Written: {path}").format(path=place))
         self._update()
 

@@ -123,7 +123,7 @@ class ResultSection:
             return
         self.exposures.show(self.result)
         if slicer.app.layoutManager() is not None:
-            slicer.util.resetThreeDViews()
+            later(0, slicer.util.resetThreeDViews)
 
     def _onOverlay(self, box, on: bool) -> None:
         """Coverage or spread as a half transparent layer over the reconstruction; one at a time."""

@@ -43,7 +43,7 @@ class RunKeeper:
 
     def cleanup(self) -> None:
         """Cancel every run, end the worker, remove temporary files and observers."""
-        self.cancel()
+        self._endAll()
         self.worker.stop()
         self._unobserve()
         folder, self._ownFolder = self._ownFolder, None
@@ -100,8 +100,8 @@ class RunKeeper:
             if job.state == "finished":
                 result = self._guarded(run, lambda: made(job.result))
                 if run.isRunning:
-                    self._ended(run)
-                    run.finish(result)
+                    run.stop = None  # its nodes are in the scene: too late to cancel
+                    later(0, lambda: self._finish(run, result))  # a turn for the nodes, one for who waits for them
             elif job.state == "failed":
                 message, details = (run.shown(job.failure[name]) for name in ("message", "details"))
                 self._fail(run, Faults.explain(job.failure["kind"], message, details, arguments))
@@ -131,6 +131,11 @@ class RunKeeper:
             self._fail(run, Faults.cancelled())
 
         run.stop = stop
+
+    def _finish(self, run: Run, result: Any) -> None:
+        if run.isRunning:  # else the scene was closed in between
+            self._ended(run)
+            run.finish(result)
 
     def _fail(self, run: Run, error: ReconstructionError) -> None:
         if run.isRunning:
@@ -172,7 +177,13 @@ class RunKeeper:
             self._observer = None
 
     def _onSceneClose(self, *_) -> None:
+        self._endAll()
+
+    def _endAll(self) -> None:
+        """Cancel every run, also one whose nodes are made but whose caller has not heard of it."""
         self.cancel()
+        for run in list(self._runs):
+            self._fail(run, Faults.cancelled())
 
 
 def _written(pairs: list[tuple[Any, Path]]) -> Iterator[float]:

@@ -1,9 +1,12 @@
 """Long work in small steps between which the event loop turns, so that the window answers and the work can be stopped."""
 
+import threading
 from collections.abc import Callable, Iterator
 
 import qt
 import slicer
+
+TURN_S = 0.01
 
 
 def later(milliseconds: int, function: Callable[[], None]) -> None:
@@ -66,3 +69,31 @@ class Steps:
             self._timer.stop()
             self._timer.deleteLater()  # with its connection, which holds this object as it holds the timer
             work.close()
+
+
+def aside(work: Callable[[], object]) -> Iterator[float]:
+    """Steps of one call that cannot be cut: it is done in a thread, and must touch neither Qt nor MRML.
+
+    The generator returns or raises what the call does. Closed before, it waits for the call, which should not be long.
+    PythonQt may hold Python's lock while the event loop turns, so each step waits for the thread, and lets it go on.
+    """
+    outcome: list = []
+    thread = threading.Thread(target=lambda: outcome.append(_outcome(work)))
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(TURN_S)
+            yield 0.0
+    finally:
+        thread.join()
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+def _outcome(work: Callable[[], object]) -> tuple[object, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for it
+        return None, error

@@ -53,26 +53,28 @@ def toSitk(node) -> sitk.Image:
     return image
 
 
-def writeVolume(node, path: Path) -> list[Path]:
-    """Write NIfTI or NRRD, and beside it the record of how it was made; returns both files.
+def writeVolume(node, path: Path) -> Iterator[float]:
+    """Write NIfTI or NRRD, slices at a time, and beside it the record of how it was made; the generator returns both.
+
+    Closed before its end, it leaves nothing.
 
     Raises:
         InputError: it cannot be written there.
     """
     ensureCore()
     from clsdm.files import written_together
+    from clsdm.image_write import Placed, volume_in_steps
     from clsdm.picture import NOTICE
 
     path = Path(path)
     suffix = next((suffix for suffix in SUFFIXES.values() if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
-    image = toSitk(node)
-    image.SetMetaData("ITK_FileNotes", NOTICE)
+    hu, placed = MrmlBridge.voxels(node), Placed(**MrmlBridge.geometryOf(node))
     record = path.with_name(path.name[: -len(suffix)] + ".json")
+    text = json.dumps({"notice": NOTICE, "provenance": provenanceOf(node)}, indent=1)
     with written_together(path.parent) as scratch:
-        sitk.WriteImage(image, str(scratch / path.name), useCompression=True)
-        text = json.dumps({"notice": NOTICE, "provenance": provenanceOf(node)}, indent=1)
+        yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
         (scratch / record.name).write_text(text + "\n", encoding="utf-8")
     return [path, record]
 

@@ -12,10 +12,12 @@ from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.ModelSection import ModelSection
 from CLSDMReconstructionLib.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
+from CLSDMReconstructionLib.Preload import preload
 from CLSDMReconstructionLib.ResultSection import ResultSection, showInSlices
 from CLSDMReconstructionLib.RunSection import RunSection
 from CLSDMReconstructionLib.SampleMenu import SampleMenu
 from CLSDMReconstructionLib.SimulatePanel import SimulatePanel
+from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.XRaysSection import XRaysSection
 
 
@@ -32,7 +34,7 @@ class ReconstructionPanel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic, self.parameters, self.run = logic, None, None
         self._guiTag, self._xraysShown, self._entered = None, None, False
-        self._warmed = self._chosen = None
+        self._warmed = self._chosen = self._preload = None
         self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -73,6 +75,8 @@ class ReconstructionPanel(VTKObservationMixin):
         self._updateReadiness()
         for panel in self.panels:
             panel.enter()
+        if self._preload is None:
+            self._preload = Steps(preload(), lambda _: None, lambda _: None)
 
     def exit(self) -> None:
         """Another module is shown; a reconstruction goes on."""
@@ -83,6 +87,8 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The module goes: nothing of it stays behind."""
+        if self._preload is not None:
+            self._preload.cancel()
         self._leaveParameters()
         self.removeObservers()
         self.result.clear()

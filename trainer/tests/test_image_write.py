@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import image_write
 from clsdm.image_write import Placed, volume_in_steps
