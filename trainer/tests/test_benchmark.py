@@ -140,6 +140,17 @@ def test_methods_are_judged_on_the_same_patients_and_shuffling_changes_the_resul
     assert np.array_equal(shuffled[0], mean[1]), "the first patient gets what the second one's X-rays show"
 
 
+def test_distances_are_compared_patient_by_patient(done: Path) -> None:
+    table = load_table(str(done / "table.yaml"))
+    results = {name: read_row(done / "out" / "results", name) for name in ("sample", "cnn")}
+    claim = Claim(row="sample", than="cnn", figure="swd.detail_hu", lower_is_better=True, text="")
+    verdict = judge_claim(claim, table, results)
+    shares = [by_case(results[name], "swd.detail_hu") for name in ("sample", "cnn")]
+    difference = np.mean([shares[0][case] - shares[1][case] for case in shares[0]])
+    assert verdict.test.difference.mean == pytest.approx(difference)
+    assert " against " in verdict.found
+
+
 def test_the_costs_are_those_of_the_stages(done: Path) -> None:
     cost = read_row(done / "out" / "results", "mean").cost
     assert cost["samples"] == 3 * STAGES_STEPS * 2
@@ -278,6 +289,7 @@ def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done:
     assert judge_claim(claim, table, {"mean": results["mean"]}) is None
     nearer = Claim(row="mean", than="cnn", figure="swd.detail_hu", lower_is_better=True, text="")
     assert not judge_claim(nearer, table, results).large_enough
+    assert judge_claim(nearer, table, results).test is None, "of rows without shares the distance alone is known"
     assert judge_claim(nearer.model_copy(update={"row": "cnn", "than": "mean"}), table, results).large_enough
 
 

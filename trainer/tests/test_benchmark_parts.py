@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from clsdm.errors import InputError
-from clsdm_trainer.benchmark.distribution import detail, sliced_wasserstein
+from clsdm_trainer.benchmark.distribution import _distances, detail, sliced_wasserstein
 from clsdm_trainer.benchmark.latents import _affinities, agreement, figure, tsne
 from clsdm_trainer.benchmark.pictures import spread
 from clsdm_trainer.benchmark.resolve import budget_of, config_of, samples_of
@@ -65,9 +65,9 @@ def blurred(hu: np.ndarray) -> np.ndarray:
 
 def test_the_same_volumes_have_no_distance_and_a_shift_has_its_own_size() -> None:
     truths = [textured(np.random.default_rng(seed)) for seed in range(3)]
-    same = sliced_wasserstein(truths, truths)
+    same = sliced_wasserstein(truths, truths).whole
     assert (same.patches_hu, same.detail_hu) == (0.0, 0.0)
-    shifted = sliced_wasserstein([truth + 20.0 for truth in truths], truths)
+    shifted = sliced_wasserstein([truth + 20.0 for truth in truths], truths).whole
     # A shift by 20 HU moves each patch by 20·√343 along (1, ..., 1); its mean projection on a random direction is √(2/π).
     assert shifted.patches_hu == pytest.approx(20.0 * np.sqrt(2.0 / np.pi), rel=0.15)
     assert shifted.detail_hu == pytest.approx(0.0, abs=1e-3)
@@ -79,7 +79,19 @@ def test_other_patients_are_nearer_than_blur_in_detail_though_blur_is_nearer_in_
     smooth = [blurred(truth) for truth in truths]
     errors = [np.mean([(a - b) ** 2 for a, b in zip(group, truths, strict=True)]) for group in (smooth, others)]
     assert errors[0] < errors[1]
-    assert sliced_wasserstein(others, truths).detail_hu < 0.5 * sliced_wasserstein(smooth, truths).detail_hu
+    nearer, farther = (sliced_wasserstein(group, truths).whole for group in (others, smooth))
+    assert nearer.detail_hu < 0.5 * farther.detail_hu
+
+
+def test_a_patients_share_is_what_the_distance_loses_without_it() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(5, 40, 8, generator=random) for _ in range(2))
+    a[2] += 3.0
+    whole, *shares = _distances(a, b)
+    rest = [index for index in range(5) if index != 2]
+    assert shares[2] == pytest.approx(5 * whole - 4 * _distances(a[rest], b[rest])[0], rel=1e-5)
+    assert max(shares) == shares[2]
+    assert _distances(a[:1], b[:1])[1:] == pytest.approx([_distances(a[:1], b[:1])[0]])
 
 
 def test_detail_has_no_mean_in_any_block_and_keeps_what_is_finer() -> None:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clsdm.metrics import Summary, summarise
+from clsdm_trainer.benchmark.distribution import SET_FIGURE
 from clsdm_trainer.benchmark.records import RowResult
 from clsdm_trainer.benchmark.statistics import Paired, paired
 from clsdm_trainer.benchmark.table import BEST_BASELINE, Claim, TableSpec
 
 RANKED = "honest.psnr_3d_db"
-SET_FIGURE = "swd."
-"""Prefix of figures of a whole set of patients, the sliced Wasserstein distances."""
 
 
 def by_case(result: RowResult, key: str) -> dict[str, float]:
@@ -64,9 +63,13 @@ def judge_claim(claim: Claim, table: TableSpec, results: Mapping[str, RowResult]
     if other is None or other not in results or claim.row not in results:
         return None
     sign = -1.0 if claim.lower_is_better else 1.0
+    cases, others = (by_case(results[row], claim.figure) for row in (claim.row, other))
+    test = paired(cases, others) if cases and others else None
     name = claim.figure.removeprefix(SET_FIGURE)
-    if name != claim.figure:
-        a, b = (distance_of(results[row], name) for row in (claim.row, other))
-        return Verdict(sign * (a - b) > claim.margin, f"{a:.1f} against {b:.1f} HU", None)
-    test = paired(by_case(results[claim.row], claim.figure), by_case(results[other], claim.figure))
-    return Verdict(sign * test.difference.mean >= claim.margin, interval(test.difference, 2), test)
+    if name == claim.figure:
+        return (
+            Verdict(sign * test.difference.mean >= claim.margin, interval(test.difference, 2), test) if test else None
+        )
+    a, b = (distance_of(results[row], name) for row in (claim.row, other))
+    found = f"{a:.1f} against {b:.1f} HU" + (f": {interval(test.difference, 1)}" if test else "")
+    return Verdict(sign * (a - b) > claim.margin, found, test)

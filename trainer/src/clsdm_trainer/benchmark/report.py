@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clsdm_trainer.benchmark.distribution import SET_FIGURE
 from clsdm_trainer.benchmark.figures import (
     RANKED,
     best_baseline,
@@ -104,7 +105,8 @@ def results_page(
         _table(table, results, REGIONS),
         "## Distribution",
         "Sliced Wasserstein distance between 3-D patches of reconstructions and CTs, in HU (`benchmark/distribution.py`); "
-        "the nearest training patient is a real CT and shows how near a set of real CTs comes.",
+        "the nearest training patient is a real CT and shows how near a set of real CTs comes. In brackets, and in the claims: "
+        "intervals over what each patient adds to it (jackknife pseudo-values).",
         _distances(table, results),
         "## Differences from the best baseline",
         _differences(table, results),
@@ -177,9 +179,14 @@ def _table(table: TableSpec, results: Mapping[str, RowResult], columns: Sequence
 
 def _distances(table: TableSpec, results: Mapping[str, RowResult]) -> str:
     def cells(name: str) -> list[str]:
-        return [f"{distance_of(results[name], key):.1f}" for key in ("patches_hu", "detail_hu")]
+        return [_distance(results[name], key) for key in ("patches_hu", "detail_hu")]
 
     return _lines(table, results, ("patches HU", "detail HU"), cells)
+
+
+def _distance(result: RowResult, key: str) -> str:
+    shares = summary_of(result, f"{SET_FIGURE}{key}")
+    return f"{distance_of(result, key):.1f}" + (f" [{shares.low:.1f}, {shares.high:.1f}]" if shares else "")
 
 
 def _differences(table: TableSpec, results: Mapping[str, RowResult]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from clsdm.volume import CTVolume, write_atomically
 from clsdm.xray import XRay
 from clsdm_trainer.baselines.classical import METHODS, Classical
 from clsdm_trainer.baselines.reconstructors import Latent, Reconstructor, align_of, load_latent, load_voxels
-from clsdm_trainer.benchmark.distribution import sliced_wasserstein
+from clsdm_trainer.benchmark.distribution import SET_FIGURE, Distance, sliced_wasserstein
 from clsdm_trainer.benchmark.pictures import picture_of
 from clsdm_trainer.benchmark.records import RECORDS, RowResult, read_row, record_path, write_row
 from clsdm_trainer.benchmark.resolve import recipe_of
@@ -119,11 +119,13 @@ class Evaluation:
         kept: list[np.ndarray] = []
         for seed in self.table.seeds if row.stochastic else self.table.seeds[:1]:
             volumes: list[np.ndarray] = []
+            found: list[Outcome] = []
             for outcome, volume in self._reconstructed(name, row, run, patients, seed):
-                outcomes.append(outcome)
+                found.append(outcome)
                 volumes.append(volume.hu.round().astype(np.int16))
-            truths = [patient.truth.hu for patient in patients]
-            distances.append(asdict(sliced_wasserstein(volumes, truths)))
+            distance = sliced_wasserstein(volumes, [patient.truth.hu for patient in patients])
+            distances.append(asdict(distance.whole))
+            outcomes += [with_share(outcome, share) for outcome, share in zip(found, distance.shares, strict=True)]
             kept = kept or volumes
         self._keep_volumes(name, row, np.stack(kept))
         parameters = parameters_of(run, row.product) if run and row.method is None else None
@@ -174,6 +176,12 @@ class Evaluation:
         if run is None:
             raise ValueError(f"row {row.label!r} has neither a method nor a run")
         return reconstructor(row, run, device, seed).reconstruct
+
+
+def with_share(outcome: Outcome, share: Distance) -> Outcome:
+    """A patient's figures with what it adds to the distance of the set."""
+    added = {f"{SET_FIGURE}{key}": value for key, value in asdict(share).items()}
+    return replace(outcome, figures={**outcome.figures, **added})
 
 
 def reconstructor(row: RowSpec, run: Trained, device: torch.device, seed: int) -> Reconstructor:
