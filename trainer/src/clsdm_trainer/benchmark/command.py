@@ -120,9 +120,9 @@ def run_benchmark(request: Request, say: Say) -> bool:
             as_json=request.as_json,
         )
         minutes = left()
-        if not trained or (minutes is not None and minutes <= 0.0):
+        if not trained or (minutes is not None and minutes <= 0.0):  # the time is up, or a signal came
             complete = False
-            continue
+            break
         say(f"judge {name}")
         run = table.rows[name].run
         evaluation.judged(name, open_trained(table, run, budget, request.out) if run else None)
