@@ -195,14 +195,16 @@ class TableSpec(Frozen):
         return found
 
 
+TABLES = resources.files("clsdm_trainer.benchmark") / "tables"
+
 BEST_BASELINE = "best-baseline"
 """Name in a claim for the baseline with the highest PSNR."""
 
 
 def table_names() -> list[str]:
-    """The shipped tables."""
-    folder = resources.files("clsdm_trainer.benchmark") / "tables"
-    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    """The shipped tables; what they have in common, under a name with an underscore, is none."""
+    names = (entry.name.removesuffix(".yaml") for entry in TABLES.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def load_table(name_or_file: str) -> TableSpec:
@@ -222,9 +224,9 @@ def load_table(name_or_file: str) -> TableSpec:
 
 
 def _read(name_or_file: str) -> dict[str, Any]:
-    """The table as it is written, with what it takes from the one named under ``like``."""
-    if name_or_file in table_names():
-        shipped = resources.files("clsdm_trainer.benchmark") / "tables" / f"{name_or_file}.yaml"
+    """The table as it is written, with what it takes from the one named under ``like``, whose claims come first."""
+    shipped = TABLES / f"{name_or_file}.yaml"
+    if shipped.is_file():
         text = shipped.read_text(encoding="utf-8")
     elif Path(name_or_file).is_file():
         text = Path(name_or_file).read_text(encoding="utf-8")
@@ -233,5 +235,7 @@ def _read(name_or_file: str) -> dict[str, Any]:
     table = yaml.safe_load(text)
     if not isinstance(table, dict):
         raise InputError(f"benchmark {name_or_file}: expected a table of fields, found {type(table).__name__}")
-    base = table.pop("like", None)
-    return table if base is None else merged(_read(base), table)
+    if "like" not in table:
+        return table
+    base = _read(table.pop("like"))
+    return {**merged(base, table), "claims": [*base.get("claims", ()), *table.get("claims", ())]}
