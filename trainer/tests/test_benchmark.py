@@ -125,7 +125,7 @@ def test_every_row_stands_on_the_page_with_its_command(done: Path) -> None:
 def test_every_patient_has_a_line_for_each_row_and_seed(done: Path) -> None:
     lines = [line for path in (done / "out" / "results").glob("*.csv") for line in csv.DictReader(path.open())]
     assert len(lines) == 3 * (8 + 2 * 2), "eight deterministic rows, two with two seeds"
-    samples = {(line["case"], line["seed"]): line["honest.psnr_3d_db"] for line in lines if line["row"] == "sample"}
+    samples = {(line["case"], line["seed"]): line["honest.psnr_3d_db"] for line in lines if line["method"] == "sample"}
     assert len(set(samples.values())) == len(samples) == 6
     for line in lines:
         assert float(line["reprojection_rmse"]) >= 0.0

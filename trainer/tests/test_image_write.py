@@ -1,4 +1,4 @@
-"""Volumes written slices at a time are the volumes that ITK reads."""
+"""Volumes written a piece at a time are the volumes that ITK reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a volume of whole HU as NIfTI-1 or NRRD, slices at a time, for callers that must not wait.
+"""Writing a volume of whole HU as NIfTI-1 or NRRD, a piece at a time, for callers that must not wait.
 
 ITK writes a volume in one call, which stops 3D Slicer's window for seconds, and does not say so when a NIfTI file did not
 fit on the disk. Axes: (z, y, x) arrays; geometry in LPS mm.
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 SUFFIXES = (".nii.gz", ".nrrd")
-PIECE_VOXELS = 1 << 18
+PIECE_VOXELS = 1 << 17
 LEVEL = 4
 """Of compression. 6, which is usual, takes four times as long for a noisy CT, and its file is no smaller."""
 
@@ -66,10 +66,10 @@ def volume_in_steps(path: Path, hu: np.ndarray, placed: Placed, note: str = "") 
         with gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=file, mtime=0) as packed:
             if nifti:
                 packed.write(_nifti_header(hu.shape, placed, note))
-            at_once = max(1, PIECE_VOXELS // max(1, hu[0].size))
-            for first in range(0, len(hu), at_once):
-                packed.write(_whole(hu[first : first + at_once]))
-                yield min(1.0, (first + at_once) / len(hu))
+            line = hu.reshape(-1)
+            for first in range(0, len(line), PIECE_VOXELS):
+                packed.write(_whole(line[first : first + PIECE_VOXELS]))
+                yield min(1.0, (first + PIECE_VOXELS) / len(line))
 
 
 def _whole(hu: np.ndarray) -> bytes:

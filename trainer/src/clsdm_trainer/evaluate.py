@@ -65,6 +65,10 @@ class Patient:
     held_out: tuple[XRay, ...] = ()
 
 
+LEADING = ("method", "case", "seed", "seconds")
+"""What stands before the figures of a patient."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One reconstruction, judged."""
@@ -316,14 +320,46 @@ def write_results(outcomes: Sequence[Outcome], folder: Path, about: dict[str, An
     write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
     page = markdown(results["methods"])
     write_atomically(folder / "results.md", lambda path: path.write_text(page, encoding="utf-8"))
-    write_atomically(folder / "cases.csv", lambda path: _write_csv(outcomes, numeric, path))
+    write_cases(outcomes, folder / "cases.csv")
     return results
 
 
-def _write_csv(outcomes: Sequence[Outcome], keys: Sequence[str], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "case", "seed", "seconds", *keys])
-        for outcome in outcomes:
-            row = [outcome.figures.get(key) for key in keys]
-            writer.writerow([outcome.method, outcome.case, outcome.seed, f"{outcome.seconds:.3f}", *row])
+def write_cases(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Every patient's figures as CSV, one line for each method, patient and seed; what is undefined is empty.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    keys = list(dict.fromkeys(key for outcome in outcomes for key in outcome.figures))
+
+    def write(name: Path) -> None:
+        with name.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*LEADING, *keys])
+            for outcome in outcomes:
+                figures = [outcome.figures.get(key) for key in keys]
+                writer.writerow([outcome.method, outcome.case, outcome.seed, outcome.seconds, *figures])
+
+    write_atomically(path, write)
+
+
+def read_cases(path: Path) -> list[Outcome]:
+    """What :func:`write_cases` wrote.
+
+    Raises:
+        OSError, KeyError, ValueError: it did not.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_outcome(line) for line in csv.DictReader(file)]
+
+
+def _outcome(line: dict[str, str]) -> Outcome:
+    figures = {key: _value(text) for key, text in line.items() if key not in LEADING and text != ""}
+    return Outcome(line["method"], line["case"], int(line["seed"]), float(line["seconds"]), figures)
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -8,10 +8,8 @@ patients. It needs no weights, so a page can be made anew, and gone on with, on 
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +18,10 @@ from typing import Any
 from clsdm.errors import InputError
 from clsdm.volume import write_atomically
 from clsdm_trainer.data.store import write_json
-from clsdm_trainer.evaluate import Outcome
+from clsdm_trainer.evaluate import Outcome, read_cases, write_cases
 
 RECORDS = "results"
 """The folder of records beside the page."""
-LEADING = ("row", "case", "seed", "seconds")
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def record_path(folder: Path, name: str, suffix: str) -> Path:
 
 def write_row(folder: Path, result: RowResult) -> None:
     """Keep a result; the JSON last, which says that the rest is there."""
-    write_cases(result, record_path(folder, result.name, ".csv"))
+    write_cases(result.outcomes, record_path(folder, result.name, ".csv"))
     table = {
         "key": result.key,
         "distances": list(result.distances),
@@ -83,42 +80,13 @@ def read_row(folder: Path, name: str) -> RowResult | None:
         return None
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        outcomes = tuple(_read_cases(record_path(folder, name, ".csv")))
+        outcomes = tuple(read_cases(record_path(folder, name, ".csv")))
         distances = tuple(table["distances"])
         return RowResult(name, table["key"], outcomes, distances, table["parameters"], table["cost"], table["revision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: expected a row of the benchmark beside its .csv, found {type(error).__name__}: {error}"
         ) from None
-
-
-def write_cases(result: RowResult, path: Path) -> None:
-    """Every patient's figures, one line for each patient and seed; what is undefined is empty."""
-    keys = list(dict.fromkeys(key for outcome in result.outcomes for key in outcome.figures))
-
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*LEADING, *keys])
-            for outcome in result.outcomes:
-                figures = [outcome.figures.get(key) for key in keys]
-                writer.writerow([result.name, outcome.case, outcome.seed, outcome.seconds, *figures])
-
-    write_atomically(path, write)
-
-
-def _read_cases(path: Path) -> Iterator[Outcome]:
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            figures = {key: _value(text) for key, text in line.items() if key not in LEADING and text != ""}
-            yield Outcome(line["row"], line["case"], int(line["seed"]), float(line["seconds"]), figures)
-
-
-def _value(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def copy_record(source: Path, target: Path, name: str) -> None:
