@@ -6,6 +6,7 @@ import csv
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,18 @@ import slicer
 import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, finished, linear_hu, turned, wait_until
 
-from CLSDMReconstructionLib import Comparison, ComparisonReport, MrmlBridge
+from CLSDMReconstructionLib import Comparison, ComparisonReport, MrmlBridge, Nodes
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
-from CLSDMReconstructionLib.ComparisonLayout import LAYOUT_ID, PLANES, ROWS, THREE_D, VIEW_GROUP, ComparisonLayout
+from CLSDMReconstructionLib.ComparisonLayout import (
+    LAYOUT_ID,
+    PLANES,
+    ROWS,
+    THREE_D,
+    VIEW_GROUP,
+    WIDE_PIXELS,
+    ComparisonLayout,
+)
 from CLSDMReconstructionLib.Sampling import alongLine, asArray, centre, corners, ijkToWorld
 
 FIGURES = {
@@ -142,6 +151,7 @@ class ShownTest(SceneTest):
         self.difference = finished(makeDifference(self.truth, self.reconstruction))
         self.layout = ComparisonLayout()
         self.layout.enter()
+        slicer.app.processEvents()
         if not list(self.layout.views("Truth")):
             self.skipTest("needs the views of a main window")
         self.layout.show(self.truth, self.reconstruction, self.difference)
@@ -155,6 +165,40 @@ class LayoutTest(ShownTest):
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.layout.leave()
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def test_where_there_is_no_room_beside_the_planes_the_other_views_lie_below_them(self) -> None:
+        viewport = slicer.app.layoutManager().viewport()
+        size = viewport.width, viewport.height
+        for width, outer, inner in (
+            (WIDE_PIXELS - 1, "vertical", "horizontal"),
+            (WIDE_PIXELS, "horizontal", "vertical"),
+        ):
+            with self.subTest(width=width):
+                self.layout.leave()
+                viewport.resize(width, 700)
+                self.layout.enter()
+                root = ET.fromstring(self.layoutNode.GetCurrentLayoutDescription())
+                planes, others = root.findall("item")
+                self.assertEqual((root.get("type"), others.find("layout").get("type")), (outer, inner))
+                self.assertEqual([len(list(part.iter("view"))) for part in (planes, others)], [9, 3])
+        viewport.resize(*size)
+
+    def test_views_that_were_made_one_by_one_are_those_of_the_layout(self) -> None:
+        def views() -> list:
+            kinds = ("vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLTableViewNode", "vtkMRMLPlotViewNode")
+            nodes = [node for kind in kinds for node in slicer.util.getNodesByClass(kind)]
+            return [node for node in nodes if node.GetLayoutName().startswith("CLSDM")]
+
+        self.layout.leave()
+        for node in views():
+            slicer.mrmlScene.RemoveNode(node)
+        self.assertEqual(len(list(self.layout.makeViews())), 12)
+        made = views()
+        self.layout.enter()
+        slicer.app.processEvents()
+        self.assertEqual(views(), made)
+        self.assertEqual({node.GetViewGroup() for node in made}, {VIEW_GROUP})
+        self.assertEqual(list(self.layout.makeViews()), [], "there is nothing left to make")
 
     def test_a_layout_that_the_user_chose_meanwhile_stays(self) -> None:
         self.layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
@@ -195,6 +239,13 @@ class LayoutTest(ShownTest):
         self.assertEqual(others, after)
         self.assertAlmostEqual(self.layout.position()[2], 17.0)
 
+    def test_a_volume_that_is_shown_leaves_with_its_display_and_gets_no_other(self) -> None:
+        kind = "vtkMRMLScalarVolumeDisplayNode"
+        before = slicer.mrmlScene.GetNumberOfNodesByClass(kind)
+        Nodes.remove(self.difference)
+        slicer.app.processEvents()
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass(kind), before - 1)
+
     def test_all_planes_begin_at_the_middle_of_the_reconstruction(self) -> None:
         np.testing.assert_allclose(self.layout.position(), centre(self.reconstruction), atol=1e-6)
 
@@ -204,6 +255,10 @@ class LayoutTest(ShownTest):
         np.testing.assert_allclose(camera.GetFocalPoint(), centre(self.reconstruction), atol=1e-6)
         direction = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
         self.assertEqual((direction > 0).tolist(), [True, False, True])  # right, behind, above
+        near, far = camera.GetCamera().GetClippingRange()
+        self.assertTrue(
+            near < np.linalg.norm(direction) - 100.0 and far > np.linalg.norm(direction) + 100.0, (near, far)
+        )
 
     def test_views_have_one_scale_and_hold_the_whole_reconstruction(self) -> None:
         for row in ROWS:
@@ -398,7 +453,10 @@ class PanelTest(SceneTest):
         self.panel.setReconstruction(self.reconstruction)
         self.ui.compareButton.click()
         self.logic.answer(FIGURES)
-        wait_until(lambda: not self.panel.isRunning)
+        self.waitUntilShown()
+
+    def waitUntilShown(self) -> None:
+        wait_until(lambda: not self.panel.isRunning and not self.panel.isOpening)
 
     def test_the_button_says_what_is_missing(self) -> None:
         self.panel.setTruth(None)
@@ -453,9 +511,20 @@ class PanelTest(SceneTest):
         self.assertEqual(display.GetWindow(), 777.0)
         self.assertFalse(self.ui.layoutCheckBox.checked)
         self.ui.layoutCheckBox.click()
+        self.waitUntilShown()
         self.assertTrue(self.panel.layout.isShown)
         self.panel.exit()
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+
+    def test_a_layout_that_is_on_its_way_can_be_given_up(self) -> None:
+        self.compared()
+        self.ui.layoutCheckBox.click()
+        self.ui.layoutCheckBox.click()
+        self.assertTrue(self.panel.isOpening)
+        self.assertTrue(self.ui.layoutCheckBox.checked)
+        self.ui.layoutCheckBox.click()
+        slicer.app.processEvents()
+        self.assertFalse(self.panel.isOpening or self.panel.layout.isShown or self.ui.layoutCheckBox.checked)
 
     def test_a_comparison_that_ends_after_the_user_has_left_does_not_change_the_layout(self) -> None:
         self.panel.setTruth(self.truth)
@@ -467,6 +536,7 @@ class PanelTest(SceneTest):
         self.assertNotEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.panel.enter()
         self.ui.layoutCheckBox.click()
+        self.waitUntilShown()
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
 
     def test_without_the_worker_the_volumes_can_still_be_looked_at(self) -> None:

@@ -183,11 +183,11 @@ class PanelTest(ExportTest):
     def test_a_cancelled_export_leaves_no_file(self) -> None:
         self.panel.setReconstruction(self.node)
         for name in ("NRRD", DICOM):
-            with self.subTest(name), mock.patch("clsdm.image_write.PIECE_VOXELS", 1):  # of one slice
+            with self.subTest(name), mock.patch("clsdm.image_write.PIECE_VOXELS", 99):
                 self.choose(name)
                 self.panel.exportTo(str(self.folder / ("R.nrrd" if name == "NRRD" else "series")))
                 for _ in range(3):
-                    self.panel._steps._step()  # three slices are written
+                    self.panel._steps._step()  # three slices of 9 x 11 are written
                 self.assertEqual(len(list(self.folder.iterdir())), 1)
                 self.ui.exportButton.click()
                 self.assertEqual(list(self.folder.iterdir()), [])

@@ -51,7 +51,7 @@ class ComparePanel:
         self.overlay = Overlay(self.layout, self.window)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._writing = self._line = self._lineTag = None
+        self._steps = self._run = self._writing = self._opening = self._line = self._lineTag = None
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
@@ -152,17 +152,41 @@ class ComparePanel:
         self._update()
 
     def showLayout(self, shown: bool) -> None:
-        """Switch to the comparison layout, or back to the user's."""
+        """Switch to the comparison layout, in the background, or back to the user's."""
         if not shown:
+            self._stopOpening()
             self._showing = False
             self.overlay.stop()
             self.window.stop()
             self.layout.leave()
-        elif self.difference is not None and not self._showing:
-            self.layout.enter()
-            self._fillLayout()
-            self._showing = True
+        elif self.difference is not None and not self._showing and self._opening is None:
+            self._opening = Steps(self._open(), self._onOpened, self._onNotOpened)
         self._update()
+
+    @property
+    def isOpening(self) -> bool:
+        """Whether the comparison layout is on its way."""
+        return self._opening is not None
+
+    def _open(self) -> Iterator[float]:
+        yield from self.layout.makeViews()
+        self.layout.enter()
+        self._showing = True
+        yield 1.0
+        self._fillLayout()
+
+    def _onOpened(self, _result) -> None:
+        self._opening = None
+        self._update()
+
+    def _onNotOpened(self, error: Exception) -> None:
+        self.showLayout(False)
+        self._say(str(error), failed=True)
+
+    def _stopOpening(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
 
     def exportCsv(self, path: str) -> None:
         """Write the table of figures."""
@@ -387,7 +411,7 @@ class ComparePanel:
         ui.compareButton.setToolTip(reason or _("Difference, figures and linked views of both."))
         ui.progressBar.setVisible(running)
         ui.layoutCheckBox.setEnabled(ready)
-        ui.layoutCheckBox.setChecked(self.layout.isShown)
+        ui.layoutCheckBox.setChecked(self.layout.isShown or self.isOpening)
         for widget in (ui.windowComboBox, ui.overlayComboBox):
             widget.setEnabled(self.layout.isShown)
         ui.fractionSlider.setEnabled(self.layout.isShown and ui.overlayComboBox.currentIndex > 0)

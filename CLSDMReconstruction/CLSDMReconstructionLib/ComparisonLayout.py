@@ -4,6 +4,8 @@ Rows are linked inside a view group of their own, so scrolling one axial view sc
 shows is never passed on. The layout that was there before comes back on leaving.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import slicer
 
@@ -16,17 +18,24 @@ VIEW_GROUP = 5207
 ROWS = ("Truth", "Reconstruction", "Difference")
 PLANES = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
 THREE_D, TABLE, PLOT = "CLSDM3D", "CLSDMMetrics", "CLSDMProfile"
+OTHERS = {
+    THREE_D: ("vtkMRMLViewNode", "3D"),
+    TABLE: ("vtkMRMLTableViewNode", "M"),
+    PLOT: ("vtkMRMLPlotViewNode", "P"),
+}
+WIDE_PIXELS = 1400
+"""Three planes of Slicer's need 335 pixels each, and a table as much again."""
 FROM_THE_SOURCES = np.array([0.6, -0.72, 0.35])  # RAS: a PA film is exposed from behind, a left lateral from the right
 
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
- <property name="orientation" action="default">{plane}</property>
- <property name="viewlabel" action="default">{label}</property>
- <property name="viewcolor" action="default">{colour}</property>
- <property name="viewgroup" action="default">{group}</property>
+ <property name="orientation" action="relayout">{plane}</property>
+ <property name="viewlabel" action="relayout">{label}</property>
+ <property name="viewcolor" action="relayout">{colour}</property>
+ <property name="viewgroup" action="relayout">{group}</property>
 </view></item>"""
 _OTHER = """<item><view class="{kind}" singletontag="{tag}">
- <property name="viewlabel" action="default">{label}</property>
- <property name="viewgroup" action="default">{group}</property>
+ <property name="viewlabel" action="relayout">{label}</property>
+ <property name="viewgroup" action="relayout">{group}</property>
 </view></item>"""
 
 
@@ -35,8 +44,8 @@ def viewTag(row: str, plane: str) -> str:
     return f"CLSDM{row}{plane}"
 
 
-def layoutXml() -> str:
-    """The layout's description."""
+def layoutXml(wide: bool = True) -> str:
+    """The layout's description; where the views' area is not wide, 3-D, table and plot lie below the planes."""
     rows = [
         "<item><layout type='horizontal'>"
         + "".join(
@@ -49,19 +58,21 @@ def layoutXml() -> str:
         for row in ROWS
     ]
     others = "".join(
-        _OTHER.format(kind=kind, tag=tag, label=label, group=VIEW_GROUP)
-        for kind, tag, label in (
-            ("vtkMRMLViewNode", THREE_D, "3D"),
-            ("vtkMRMLTableViewNode", TABLE, "M"),
-            ("vtkMRMLPlotViewNode", PLOT, "P"),
-        )
+        _OTHER.format(kind=kind, tag=tag, label=label, group=VIEW_GROUP) for tag, (kind, label) in OTHERS.items()
     )
+    outer, inner = ("horizontal", "vertical") if wide else ("vertical", "horizontal")
     return (
-        "<layout type='horizontal' split='true'>"
+        f"<layout type='{outer}' split='true'>"
         f"<item splitSize='700'><layout type='vertical'>{''.join(rows)}</layout></item>"
-        f"<item splitSize='300'><layout type='vertical'>{others}</layout></item>"
+        f"<item splitSize='300'><layout type='{inner}'>{others}</layout></item>"
         "</layout>"
     )
+
+
+def isWide() -> bool:
+    """Whether 3-D, table and plot find room beside three planes; also without a main window, where nothing is drawn."""
+    manager = slicer.app.layoutManager()
+    return manager is None or manager.viewport().width >= WIDE_PIXELS
 
 
 class ComparisonLayout:
@@ -76,18 +87,33 @@ class ComparisonLayout:
         node = self._layoutNode()
         return node is not None and node.GetViewArrangement() == LAYOUT_ID
 
+    def makeViews(self) -> Iterator[float]:
+        """Make the views one by one; Slicer would make all of them at once when the layout is entered.
+
+        A view is made when its node joins the scene. What the node is to look like, the layout says.
+        """
+        tags = {viewTag(row, plane): "vtkMRMLSliceNode" for row in ROWS for plane in PLANES}
+        tags |= {tag: kind for tag, (kind, _label) in OTHERS.items()}
+        for done, (tag, kind) in enumerate(tags.items(), 1):
+            if slicer.mrmlScene.GetSingletonNode(tag, kind) is None:
+                node = slicer.mrmlScene.CreateNodeByClass(kind)
+                node.UnRegister(None)
+                node.SetLayoutName(tag)
+                node.SetName(f"View{tag}" if kind == "vtkMRMLViewNode" else tag)  # as Slicer names them
+                slicer.mrmlScene.AddNode(node)
+                yield done / len(tags)
+
     def enter(self) -> None:
-        """Switch to the layout and remember the user's."""
+        """Switch to the layout and remember the user's; the views exist when the event loop has turned."""
         node = self._layoutNode()
         if node is None or self.isShown:
             return
         if node.IsLayoutDescription(LAYOUT_ID):
-            node.SetLayoutDescription(LAYOUT_ID, layoutXml())
+            node.SetLayoutDescription(LAYOUT_ID, layoutXml(isWide()))
         else:
-            node.AddLayoutDescription(LAYOUT_ID, layoutXml())
+            node.AddLayoutDescription(LAYOUT_ID, layoutXml(isWide()))
         self._before = node.GetViewArrangement()
         node.SetViewArrangement(LAYOUT_ID)
-        slicer.app.processEvents()  # the views exist only after this
 
     def leave(self) -> None:
         """Bring back the user's layout, unless the user has chosen another meanwhile."""
@@ -178,6 +204,7 @@ class ComparisonLayout:
         camera.SetFocalPoint(*middle)
         camera.SetPosition(*(middle + 4.5 * size * FROM_THE_SOURCES))
         camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.GetCamera().SetClippingRange(0.5 * size, 10.0 * size)  # until a view that draws it knows better
         camera.ResetClippingRange()
 
 

@@ -159,9 +159,12 @@ def _displayIn(node, window: tuple[float, float]) -> None:
 
 
 def removeFromScene(node) -> None:
-    """Take a node out again with its display and storage nodes."""
+    """Take a node out again with its display and storage nodes.
+
+    The node goes first: a volume that a view shows would else get another display, for which Slicer looks at every voxel.
+    """
     display = [node.GetNthDisplayNode(at) for at in range(node.GetNumberOfDisplayNodes())]
-    for each in (*display, node.GetStorageNode(), node):
+    for each in (node, *display, node.GetStorageNode()):
         if each is not None:
             slicer.mrmlScene.RemoveNode(each)
 

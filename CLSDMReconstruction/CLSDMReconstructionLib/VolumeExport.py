@@ -54,7 +54,7 @@ def toSitk(node) -> sitk.Image:
 
 
 def writeVolume(node, path: Path) -> Iterator[float]:
-    """Write NIfTI or NRRD, slices at a time, and beside it the record of how it was made; the generator returns both.
+    """Write NIfTI or NRRD, a piece at a time, and beside it the record of how it was made; the generator returns both.
 
     Closed before its end, it leaves nothing.
 

@@ -219,6 +219,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._logic.SetMRMLScene(scene)
         self._node, self._shown = self._logic.GetLayoutNode(), None
         self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._update())
+        scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._on_node_added)
         self._node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._update()
 
@@ -299,6 +300,12 @@ class qSlicerLayoutManager(QtCore.QObject):
                 if widget is not None:
                     box.addWidget(widget, int(item.get("splitSize", "1")))
         return frame
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_added(self, _scene: object, _event: str, node: object) -> None:
+        """As in Slicer, a view is made when its node joins the scene, and shown when a layout asks for it."""
+        if node.IsA("vtkMRMLAbstractViewNode") and node.GetLayoutName() and node.GetLayoutName() not in self._views:
+            self._views[node.GetLayoutName()] = self._new_view(node)
 
     def _view(self, element: ET.Element) -> QtWidgets.QWidget | None:
         name = element.get("singletontag")

@@ -1,0 +1,87 @@
+"""What the benchmark plays where the machine has none: a public CT, a DICOM database, and a user who agrees."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+
+@contextlib.contextmanager
+def sampleCase() -> Iterator[None]:
+    """The CT is in the cache, or something of its size is in its place."""
+    from CLSDMReconstructionLib import SampleCase
+
+    there = SampleCase.cachedCase
+    with tempfile.TemporaryDirectory() as folder:
+        if not there().exists():
+            path = Path(folder) / SampleCase.FILE
+            writeNoise(path)
+            SampleCase.cachedCase = lambda: path
+        yield
+        SampleCase.cachedCase = there
+
+
+def writeNoise(path: Path) -> None:
+    """NIfTI of 512 x 512 x 133 voxels: a noisy cylinder in air."""
+    header = bytearray(352)
+    struct.pack_into("<4h", header, 40, 3, 512, 512, 133)
+    struct.pack_into("<h", header, 70, 4)
+    struct.pack_into("<3f", header, 108, 352.0, 1.0, -1024.0)
+    struct.pack_into("<h", header, 254, 1)
+    struct.pack_into("<12f", header, 280, -0.7, 0, 0, 180, 0, 0.7, 0, -180, 0, 0, 2.5, -166)
+    header[344:348] = b"n+1\0"
+    rows, columns = np.mgrid[-256:256, -256:256]
+    slices = np.where(rows**2 + columns**2 < 200**2, 1064, 24) + np.random.default_rng(0).integers(-20, 20, (512, 512))
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(bytes(header))
+        for number in range(133):
+            file.write((slices + number % 8).astype("<i2").tobytes())
+
+
+class Database:
+    """ctkDICOMDatabase as far as it is asked."""
+
+    isOpen = True
+
+    def __getattr__(self, name: str):
+        answers = {
+            "patients": lambda: [f"{number}" for number in range(100)],
+            "studiesForPatient": lambda patient: [f"{patient}.{number}" for number in range(6)],
+            "seriesForStudy": lambda study: [f"{study}.{number}" for number in range(3)],
+            "filesForSeries": lambda series: [f"{series}.dcm"],
+            "fieldForStudy": lambda field, study: "2024-01-01",
+            "fieldForSeries": lambda field, series: "DX" if series.endswith("0.0") else "CT",
+            "fileValue": lambda path, tag: "PA",
+        }
+
+        def slowly(*arguments):
+            time.sleep(0.001)
+            return answers[name](*arguments)
+
+        return slowly
+
+
+@contextlib.contextmanager
+def playedDatabase() -> Iterator[None]:
+    """In the place of Slicer's own."""
+    own = getattr(slicer, "dicomDatabase", None)
+    slicer.dicomDatabase = Database()
+    yield
+    slicer.dicomDatabase = own
+
+
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+    """A user who answers every question with OK."""
+    own = slicer.util.confirmOkCancelDisplay
+    slicer.util.confirmOkCancelDisplay = lambda *_arguments, **_options: True
+    yield
+    slicer.util.confirmOkCancelDisplay = own
