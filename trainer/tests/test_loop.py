@@ -28,7 +28,7 @@ from tiny import (
 
 from clsdm_trainer import loop
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import OptimiserConfig
+from clsdm_trainer.config import OptimiserConfig, changed
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG, NonFiniteLossError, learning_rate
 from clsdm_trainer.recipe import build_runner
@@ -239,3 +239,16 @@ def test_signal_handlers_are_put_back_after_a_run():
         signal.raise_signal(signal.SIGTERM)
         assert stopped.is_set()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_networks_that_a_stage_only_uses_may_run_in_another_precision_than_its_own(
+    store: Store, earlier: Path, tmp_path: Path
+) -> None:
+    config = changed(tiny_config(steps=2), {"diffusion": {"frozen_precision": "bf16-mixed"}})
+    runner = tiny_runner(config, "diffusion", store, copy_of(earlier, tmp_path / "run", "diffusion"))
+    model, seen = runner.stage.model, {"frozen": set(), "trained": set()}
+    for kind, networks in (("frozen", (model.autoencoder, model.condition)), ("trained", (model.denoiser,))):
+        for module in (m for network in networks for m in network.modules() if isinstance(m, torch.nn.Conv3d)):
+            module.register_forward_hook(lambda _m, _i, out, kind=kind: seen[kind].add(out.dtype))
+    run_to(runner, 1)
+    assert seen == {"frozen": {torch.bfloat16}, "trained": {torch.float32}}

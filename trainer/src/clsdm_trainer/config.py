@@ -124,6 +124,9 @@ class OptimiserConfig(Frozen):
     decay: Literal["cosine", "constant", "linear"] = "cosine"
 
 
+Precision = Literal["32-true", "bf16-mixed"]
+
+
 class StageConfig(Frozen):
     """What every stage has.
 
@@ -146,7 +149,7 @@ class StageConfig(Frozen):
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
     validate_every: int = Field(default=250, ge=1)
     checkpoint_every: int = Field(default=250, ge=1)
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
 
 
 class AutoencoderStageConfig(StageConfig):
@@ -192,9 +195,15 @@ class AlignmentStageConfig(StageConfig):
 
 
 class DiffusionStageConfig(StageConfig):
-    """Stage 3."""
+    """Stage 3.
+
+    Attributes:
+        loss: on the network's output.
+        frozen_precision: of the earlier stages' networks, which this one only uses; ``precision`` if None.
+    """
 
     loss: Literal["l1", "l2"] = "l2"
+    frozen_precision: Precision | None = None
 
 
 class BaselineStageConfig(StageConfig):

@@ -7,6 +7,7 @@ A stage owns one or more *players*: modules whose ``forward(batch)`` returns nam
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 import numpy as np
@@ -211,6 +212,13 @@ class AlignmentStage(Stage):
         return {"mean": self.model.condition(*batch.xrays)[0]}
 
 
+def frozen_precision(config: DiffusionStageConfig, device: torch.device) -> AbstractContextManager[object]:
+    """The precision of networks that are only used, where it is another than that of the stage."""
+    if config.frozen_precision is None:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.frozen_precision == "bf16-mixed")
+
+
 class DiffusionPlayer(nn.Module):
     """The denoiser on one random time per sample."""
 
@@ -221,7 +229,7 @@ class DiffusionPlayer(nn.Module):
 
     def forward(self, batch: Batch) -> Terms:
         model = self.model[0]
-        with torch.no_grad():
+        with torch.no_grad(), frozen_precision(self.config, batch.unit.device):
             latents = model.encode(batch.unit).float()
             condition = model.align(*batch.xrays)
         t = batch.uniform()
