@@ -2,27 +2,31 @@
 
 Nothing is installed, downloaded or imported without a click, and whether something is there is found out without
 importing it. Slicer's own packages are never replaced: a torch that would need another numpy is refused by pip.
+
+PyTorchUtils installs torch while Slicer stands still. What it runs is light-the-torch, which chooses the build that fits the
+GPU's driver; so the same is run here in child processes, with the arguments that PyTorchUtils gives. It gives them by
+functions that are its own affair: where they are gone, or say something else, it installs torch itself.
 """
 
 import contextlib
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .PipProcess import OnLog, PipProcess
+
 OnFinished = Callable[[bool, str], None]
-OnLog = Callable[[str], None]
 
 NEEDED = {"torch": "torch>=2.4", "safetensors": "safetensors", "pydicom": "pydicom>=2.4", "SimpleITK": "SimpleITK"}
 """Module to import -> what to ask pip for."""
 
-KEPT = ("numpy", "SimpleITK", "requests", "pydicom", "vtk")
-"""Slicer's own; never replaced."""
+TORCH_VERSION = NEEDED["torch"].removeprefix("torch")
+LIGHT_THE_TORCH = "light-the-torch>=0.5"
+"""As PyTorchUtils asks for it."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,12 @@ class Dependencies:
     ) -> None:
         self.log: list[str] = []
         self._isThere, self._makeChannel, self._python = isThere or _found, makeChannel, python
-        self._channel = None
-        self._stopped = False
+        self._pip: PipProcess | None = None
 
     @property
     def busy(self) -> bool:
         """Whether an installation is running."""
-        return self._channel is not None
+        return self._pip is not None
 
     def status(self) -> Status:
         """What is missing, without importing anything; milliseconds."""
@@ -80,108 +83,122 @@ class Dependencies:
 
     def offlineCommand(self, folder: str = "WHEELS_FOLDER") -> str:
         """The exact command that installs from a folder of wheels, to be run by hand."""
-        return " ".join(f'"{part}"' if " " in part or ">" in part else part for part in self._command(folder))
+        parts = [self._interpreter(), "-m", "pip", "install", *_fromFolder(folder), *self._wanted()]
+        return " ".join(f'"{part}"' if " " in part or ">" in part else part for part in parts)
 
     def downloadCommand(self, folder: str = "WHEELS_FOLDER") -> str:
         """The command that fills that folder, on a computer with internet, the same system and the same Python."""
         wanted = " ".join(f'"{what}"' if ">" in what else what for what in self._wanted())
         return f"python -m pip download --only-binary=:all: --dest {folder} {wanted}"
 
+    def staysUsable(self) -> bool:
+        """Whether Slicer can be used while :meth:`install` is at work."""
+        return self._isThere("torch") or bool(torchArguments())
+
     def install(self, onFinished: OnFinished, onLog: OnLog = print) -> None:
-        """Install what is missing from the internet, torch through PyTorchUtils. Whoever calls this has asked the user.
+        """Install what is missing from the internet, in the background. Whoever calls this has asked the user.
 
         Args:
             onFinished: called with whether all is there now, and a sentence.
             onLog: called with each line.
         """
+        if self._isBusy(onFinished):
+            return
+        commands = [["pip", "install", *self._rest()]] if self._rest() else []
         try:
             if not self._isThere("torch"):
                 self._say(onLog, "Installing PyTorch with the extension PyTorch ...")
-                if not _installTorch():
-                    onFinished(False, "PyTorch was not installed: the extension PyTorch did not succeed.")
-                    return
-            rest = [NEEDED[name] for name in NEEDED if name != "torch" and not self._isThere(name)]
-            if rest:
-                self._say(onLog, f"Installing {', '.join(rest)} ...")
-                _pipInstall(rest)
+                commands = [*self._torchCommands(), *commands]
         except Exception as error:  # noqa: BLE001 - pip, ltt and the network fail in every way there is
             self._say(onLog, f"{type(error).__name__}: {error}")
-            onFinished(
-                False,
-                f"The installation failed ({_lastLine(error)}). The log says more; by hand: {self.offlineCommand()}",
-            )
+            onFinished(False, self._failed(_lastLine(error)))
             return
-        self._finish(onFinished)
+        self._run(commands, onFinished, onLog, self._failed)
+
+    def _torchCommands(self) -> list[list[str]]:
+        """What installs torch; nothing where PyTorchUtils did so itself."""
+        arguments = torchArguments()
+        if not arguments:
+            if not _installTorch():
+                raise RuntimeError("the extension PyTorch did not succeed")
+            return []
+        first = [] if self._isThere("light_the_torch") else [["pip", "install", LIGHT_THE_TORCH]]
+        return [*first, ["light_the_torch", *arguments]]
 
     def installFromFolder(self, folder: str, onFinished: OnFinished, onLog: OnLog = print) -> None:
-        """Install from a folder of wheels, without the internet, in a process of its own.
+        """Install from a folder of wheels, without the internet, in the background.
 
         Args:
             folder: with the wheels of torch, safetensors and what they need.
             onFinished: called with whether all is there now, and a sentence.
             onLog: called with each line of pip.
         """
-        if self.busy:
-            onFinished(False, "An installation is running already.")
+        if self._isBusy(onFinished):
             return
         if not any(Path(folder).glob("*.whl")):
             onFinished(
                 False, f"There are no wheels (*.whl) in this folder. Fill it with: {self.downloadCommand(folder)}"
             )
             return
+        command = ["pip", "install", *_fromFolder(folder), *self._wanted()]
+        self._run([command], onFinished, onLog, lambda reason: f"pip could not install from this folder: {reason}")
+
+    def cancel(self) -> None:
+        """Stop a running installation."""
+        if self._pip is not None:
+            self._pip.cancel()
+
+    def _isBusy(self, onFinished: OnFinished) -> bool:
+        """Two at once, also of Slicer's own, would damage each other's work."""
+        busy = self.busy or _slicerInstalls()
+        if busy:
+            onFinished(False, "An installation is running already.")
+        return busy
+
+    def _run(
+        self, commands: list[list[str]], onFinished: OnFinished, onLog: OnLog, failed: Callable[[str], str]
+    ) -> None:
+        def ended(problem: str) -> None:
+            pip, self._pip = self._pip, None
+            if problem == "cancelled":
+                onFinished(False, "The installation was cancelled.")
+            elif problem:
+                onFinished(False, failed(problem))
+            else:
+                self._finish(onFinished, pip.told)
+
         if self._makeChannel is None:
             from .QtChannel import QtChannel
 
             self._makeChannel = QtChannel
-        constraints = _constraintsFile()
-        channel = self._channel = self._makeChannel()
-        self._stopped = False
-        channel.onOutput = channel.onErrors = lambda data: self._sayLines(onLog, data)
-        channel.onFinished = lambda code, crashed: self._pipEnded(code, crashed, constraints, onFinished)
-        python, *arguments = self._command(folder)
-        channel.start(python, [*arguments, "--constraint", str(constraints)], folder)
-        channel.closeInput()
+        self._pip = PipProcess(self._makeChannel, self._interpreter(), lambda line: self._say(onLog, line), ended)
+        self._pip.start(commands)
 
-    def cancel(self) -> None:
-        """Stop a running installation."""
-        if self._channel is not None:
-            self._stopped = True
-            self._channel.kill()
+    def _failed(self, reason: str) -> str:
+        return f"The installation failed ({reason}). The log says more; by hand: {self.offlineCommand()}"
 
-    def _pipEnded(self, code: int, crashed: bool, constraints: Path, onFinished: OnFinished) -> None:
-        self._channel = None
-        constraints.unlink(missing_ok=True)
-        if self._stopped:
-            onFinished(False, "The installation was cancelled.")
-        elif crashed or code != 0:
-            last = self.log[-1] if self.log else f"code {code}"
-            onFinished(False, f"pip could not install from this folder: {last}")
-        else:
-            self._finish(onFinished)
-
-    def _finish(self, onFinished: OnFinished) -> None:
+    def _finish(self, onFinished: OnFinished, told: str) -> None:
+        """Look whether all is there: light-the-torch ends with code 0 also when it fails."""
         importlib.invalidate_caches()
-        missing = self.status().missing
-        onFinished(not missing, f"Still missing: {', '.join(missing)}." if missing else "Everything is installed.")
+        missing = ", ".join(self.status().missing)
+        onFinished(not missing, f"Still missing: {missing}. {told}".strip() if missing else "Everything is installed.")
+
+    def _rest(self) -> list[str]:
+        return [NEEDED[name] for name in NEEDED if name != "torch" and not self._isThere(name)]
 
     def _wanted(self) -> list[str]:
         return [NEEDED[name] for name in NEEDED if not self._isThere(name)] or [NEEDED["torch"], NEEDED["safetensors"]]
 
-    def _command(self, folder: str) -> list[str]:
+    def _interpreter(self) -> str:
         if self._python is None:
             from .QtChannel import findPython
 
             self._python = findPython()
-        return [self._python, "-m", "pip", "install", "--no-index", "--find-links", folder, *self._wanted()]
+        return self._python
 
     def _say(self, onLog: OnLog, line: str) -> None:
         self.log.append(line)
         onLog(line)
-
-    def _sayLines(self, onLog: OnLog, data: bytes) -> None:
-        for line in data.decode("utf-8", "replace").splitlines():
-            if line.strip():
-                self._say(onLog, line)
 
 
 def _found(name: str) -> bool:
@@ -202,12 +219,38 @@ def _advice(missing: tuple[str, ...], canInstallTorch: bool) -> str:
     return f"{names} must be installed once before the first reconstruction (up to 3 GB of download)."
 
 
+def torchArguments() -> list[str]:
+    """What PyTorchUtils would tell light-the-torch; nothing where it says nothing of the kind."""
+    try:
+        from PyTorchUtils import PyTorchUtilsLogic
+
+        arguments, _known = PyTorchUtilsLogic._getPipInstallArguments, PyTorchUtilsLogic._installLightTheTorch
+        found = arguments(**_taken(arguments, torchVersionRequirement=TORCH_VERSION))
+    except (ImportError, AttributeError, TypeError):
+        return []
+    asked = isinstance(found, list) and all(isinstance(each, str) for each in found)
+    return found if asked and found[:1] == ["install"] and any(each.startswith("torch") for each in found) else []
+
+
 def _installTorch() -> bool:
-    """By the extension, which chooses the build that fits the GPU's driver; the user has agreed already."""
+    """By the extension itself; the user has agreed already, and waits."""
     import PyTorchUtils
 
     install = PyTorchUtils.PyTorchUtilsLogic().installTorch
-    return install(**_taken(install, askConfirmation=False, torchVersionRequirement=">=2.4")) is not None
+    return install(**_taken(install, askConfirmation=False, torchVersionRequirement=TORCH_VERSION)) is not None
+
+
+def _slicerInstalls() -> bool:
+    """Whether Slicer is installing something for somebody else."""
+    with contextlib.suppress(ImportError, AttributeError):  # Slicer 5.10 has no such module
+        from slicer.packaging import isPipInstallInProgress
+
+        return bool(isPipInstallInProgress())
+    return False
+
+
+def _fromFolder(folder: str) -> list[str]:
+    return ["--no-index", "--find-links", folder]
 
 
 def _taken(function: Callable, **options: object) -> dict[str, object]:
@@ -215,30 +258,6 @@ def _taken(function: Callable, **options: object) -> dict[str, object]:
     known = inspect.signature(function).parameters
     anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
     return {name: value for name, value in options.items() if anything or name in known}
-
-
-def _pipInstall(requirements: list[str]) -> None:
-    import slicer
-
-    with contextlib.suppress(ImportError):  # no attribute of slicer before somebody imports it
-        from slicer.packaging import pip_ensure
-
-        pip_ensure(requirements, **_taken(pip_ensure, prompt_install=False, requester="CLS-DM Reconstruction"))
-        return
-    for each in requirements:  # Slicer 5.10
-        slicer.util.pip_install(f"--no-deps {each}")
-
-
-def _constraintsFile() -> Path:
-    """A file that tells pip to keep Slicer's own packages as they are."""
-    lines = []
-    for name in KEPT:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            lines.append(f"{name}=={importlib.metadata.version(name)}\n")
-    descriptor, path = tempfile.mkstemp(prefix="clsdm-", suffix=".txt")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(lines)
-    return Path(path)
 
 
 def _lastLine(error: Exception) -> str:
