@@ -170,6 +170,14 @@ class PanelCase(unittest.TestCase):
         box.interpretText()
         slicer.app.processEvents()
 
+    def press(self, box, text: str) -> None:
+        """Press one key after the other in a spin box; "\\r" is Enter."""
+        for letter in text:
+            key = qt.Qt.Key_Return if letter == "\r" else ord(letter)
+            event = qt.QKeyEvent(qt.QEvent.KeyPress, key, qt.Qt.NoModifier, letter)
+            qt.QCoreApplication.sendEvent(box, event)
+        slicer.app.processEvents()
+
     def drop(self, widget, *sources) -> bool:
         """Drag files or nodes onto a widget; whether it takes them."""
         mime = qt.QMimeData()

@@ -102,6 +102,12 @@ class XRaysTest(PanelCase):
         self.ui.presetSelector.setCurrentIndex(2)
         self.assertEqual(self.frontal.geometry.detector.value, 1100.0)
 
+    def test_a_machine_is_called_the_same_wherever_it_can_be_chosen(self) -> None:
+        boxes = (self.ui.presetSelector, self.panel.simulate.ui.presetComboBox)
+        names, others = ({box.itemText(index) for index in range(box.count)} for box in boxes)
+        self.assertEqual(names, others)
+        self.assertIn("Chest radiography (180 cm)", names)
+
     def test_pixels_that_are_not_square_show_both_spacings_and_one_entry_makes_them_square(self) -> None:
         self.drop(self.frontal.widget, self.film("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
         spacing = self.frontal.geometry.spacing
@@ -112,6 +118,16 @@ class XRaysTest(PanelCase):
         self.assertEqual(spacing.text, "0.3000 mm")
         self.frontal.geometry.badges["spacingMm"].click()
         self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
+
+    def test_the_number_of_the_rows_typed_again_makes_the_pixels_square_and_passing_by_does_not(self) -> None:
+        self.drop(self.frontal.widget, self.film("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
+        spacing = self.frontal.geometry.spacing
+        self.press(spacing, "\r")
+        self.assertEqual(self.frontal.xray.entered, {})
+        slicer.util.findChild(spacing, "qt_spinbox_lineedit").selectAll()
+        self.press(spacing, "0.2\r")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.2, 0.2))
+        self.assertEqual(spacing.text, "0.2000 mm")
 
     def test_orientation_and_inversion_can_be_entered(self) -> None:
         self.drop(self.frontal.widget, self.film("pa.dcm"))

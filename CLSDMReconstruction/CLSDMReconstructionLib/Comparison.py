@@ -31,8 +31,6 @@ WINDOWS = {
 }
 """Window and level in HU by the preset's name."""
 
-ROLE = "CLSDM.role"
-
 
 def overlapExtent(truth, reconstruction):
     """The part of the truth's grid that the reconstruction's box touches.
@@ -90,7 +88,7 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
     node.UnRegister(None)
     node.SetName(f"{reconstruction.GetName()} - difference to CT")
-    node.SetAttribute(ROLE, "difference")
+    node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "difference")
     node.SetAttribute("CLSDM.outside", str(OUTSIDE))
     grid = grid.copy()
     grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
@@ -265,7 +263,7 @@ def _hiddenCopy(volume):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{volume.GetName()} - pattern")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
-    node.SetAttribute(ROLE, "pattern")
+    node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "pattern")
     node.CopyOrientation(volume)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     image = vtk.vtkImageData()

@@ -9,10 +9,10 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Inputs import XRayInput
+from CLSDMReconstructionLib.MrmlBridge import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 
-ROLE = "CLSDM.role"
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMExport.ui"
 
 
@@ -35,7 +35,9 @@ class ExportPanel:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self._chosen = Nodes.Chosen(self.ui.volumeSelector)
-        self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE)  # a scan is not ours to label as derived
+        self.ui.volumeSelector.addAttribute(
+            "vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE
+        )  # a scan is not ours to label as derived
         for name in FORMATS:
             self.ui.formatComboBox.addItem(name)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
@@ -137,7 +139,7 @@ class ExportPanel:
         node = self.ui.volumeSelector.currentNode()
         if node is None:
             return _("Choose a reconstruction.")
-        if self.format == DICOM and node.GetAttribute(ROLE) != "volume":
+        if self.format == DICOM and node.GetAttribute(ROLE_ATTRIBUTE) != "volume":
             return _("Only a reconstruction itself can be a CT series, not its coverage, spread or difference.")
         return ""
 

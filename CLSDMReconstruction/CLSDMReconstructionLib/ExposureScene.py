@@ -18,7 +18,6 @@ from CLSDMReconstructionLib.CorePath import ensureCore
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 COLOURS = ((0.95, 0.72, 0.2), (0.3, 0.75, 0.95), (0.6, 0.85, 0.4), (0.85, 0.5, 0.9))
 SOURCE_RADIUS_MM = 12.0
-ROLE = "CLSDM.role"
 GOOD, FAIR = 0.05, 0.12  # parts of the X-ray's contrast
 
 
@@ -123,7 +122,7 @@ class ExposureScene:
     def _add(self, name: str, polyData, colour):
         node = slicer.vtkMRMLModelNode()
         node.SetName(name)
-        node.SetAttribute(ROLE, "exposure")
+        node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "exposure")
         node.SetSaveWithScene(False)
         node.SetAndObservePolyData(polyData)
         MrmlBridge.addToScene([node], self._folder)

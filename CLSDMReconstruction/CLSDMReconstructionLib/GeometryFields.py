@@ -5,6 +5,7 @@ A badge reads "tag" (the file says so), "default" (the preset does), "entered" (
 """
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 BADGE_COLOURS = {"tag": "#2e8b57", "default": "#b8860b", "entered": "#3d7fc4", "?": "#d04437"}
@@ -20,6 +21,9 @@ class GeometryFields:
         self.angle = self._number("angleDeg", _("Angle"), (-360.0, 360.0), 1, "°", self._angleTip())
         self.spacing = self._number("spacingMm", _("Pixel"), (0.0, 10.0), 4, _(" mm"), self._spacingTip())
         self.spacing.specialValueText = _("enter…")
+        self._spacingTyped, self._spacingIsSquare = False, True
+        self.spacing.connect("editingFinished()", self._onSpacingFinished)
+        slicer.util.findChild(self.spacing, "qt_spinbox_lineedit").connect("textEdited(QString)", self._onSpacingTyped)
         self.detector = self._number(
             "sourceDetectorMm",
             _("To detector"),
@@ -116,6 +120,15 @@ class GeometryFields:
         else:
             self._enter(name, value)
 
+    def _onSpacingTyped(self, *_text) -> None:
+        self._spacingTyped = True
+
+    def _onSpacingFinished(self) -> None:
+        """The number of the rows typed anew is no new value to the box, but one to make the pixels square with."""
+        typed, self._spacingTyped = self._spacingTyped, False
+        if typed and not self._spacingIsSquare:
+            self._onNumber("spacingMm", self.spacing.value)
+
     def _onWindow(self) -> None:
         low, high = (box.value for box in self.window)
         if high > low > self.window[0].minimum:
@@ -169,6 +182,7 @@ class GeometryFields:
     def _showSpacing(self, value) -> None:
         """(row, column) in mm; both where they differ. What is typed then holds for both."""
         row, col = value or (0.0, 0.0)
+        self._spacingIsSquare = row == col
         self.spacing.value = row
         self.spacing.suffix = _(" mm") if row == col else _(" × {col:.4f} mm").format(col=col)
         self.spacing.toolTip = self._spacingTip()

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Parameters import PRESETS
+from CLSDMReconstructionLib.Simulation import presets
 from CLSDMReconstructionLib.Timing import Timing, inWords
 
 DEVICE_SETTING = "CLSDMReconstruction/device"
@@ -187,8 +188,9 @@ class ModelSection:
         self._parameters = parameters
         for index, text in enumerate((_("Mean"), _("One sample"), _("Ensemble"))):
             self.ui.productSelector.setItemText(index, text)
-        for index, text in enumerate(presetLabels()):
-            self.ui.presetSelector.setItemText(index, text)
+        labels = presets()
+        for index, name in enumerate(PRESETS):
+            self.ui.presetSelector.setItemText(index, labels[name])
         self.describeProduct()
 
     def steps(self) -> int:
@@ -235,17 +237,6 @@ def describe(model) -> str:
             model.notice,
         )
     )
-
-
-def presetLabels() -> list[str]:
-    """What people call the presets, in the order of ``Parameters.PRESETS``."""
-    names = {
-        "chest": _("Chest radiography (180 cm)"),
-        "x2ct": _("Published protocol X2CT (95 cm)"),
-        "c-arm": _("C-arm (110 cm)"),
-        "linac-kv": _("Linac kV imaging (154 cm)"),
-    }
-    return [names[preset] for preset in PRESETS]
 
 
 def _deviceLabel(device: dict) -> str:

@@ -20,8 +20,12 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CLSDMReconstructionLib import SessionFiles
 from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
 
 ATTRIBUTE_PREFIX = "CLSDM."
+ROLE_ATTRIBUTE = ATTRIBUTE_PREFIX + "role"
+"""What a node of ours is: "volume", "coverage", "spread", "difference", "pattern" or "exposure"."""
+
 VIEW_ATTRIBUTE = ATTRIBUTE_PREFIX + "view"
 FILE_ATTRIBUTE = ATTRIBUTE_PREFIX + "xray_file"
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -61,16 +65,7 @@ def geometryOf(node) -> dict[str, Any]:
     Raises:
         ValueError: under a transform that is not linear.
     """
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    parent = node.GetParentTransformNode()
-    if parent is not None:
-        world = vtk.vtkMatrix4x4()
-        if not parent.IsTransformToWorldLinear():
-            raise ValueError("the volume is under a transform that bends it; harden that first")
-        parent.GetMatrixTransformToWorld(world)
-        vtk.vtkMatrix4x4.Multiply4x4(world, matrix, matrix)
-    affine = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(3)])
+    affine = asArray(ijkToWorld(node))[:3]
     axes, spacing = _LPS_TO_RAS @ affine[:, :3], np.linalg.norm(affine[:, :3], axis=0)
     return {
         "spacing_mm": spacing.tolist(),

@@ -10,7 +10,7 @@ from CLSDMReconstructionLib import Pictures
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.ExposureScene import ExposureScene, pairPicture, residualInWords
 from CLSDMReconstructionLib.Inputs import sentence
-from CLSDMReconstructionLib.MrmlBridge import ATTRIBUTE_PREFIX
+from CLSDMReconstructionLib.MrmlBridge import ATTRIBUTE_PREFIX, ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, ReconstructionResult, residualsOf
 from CLSDMReconstructionLib.Steps import later
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
@@ -31,7 +31,7 @@ class ResultSection:
         self.ui, self.result = ui, None
         self.exposures = ExposureScene()
         self._pictures: list = []
-        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", f"{ATTRIBUTE_PREFIX}role", "volume")
+        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
         ui.coverageCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.coverageCheckBox, on))

@@ -23,7 +23,7 @@ def ijkToWorld(node) -> vtk.vtkMatrix4x4:
     if parent is None:
         return matrix
     if not parent.IsTransformToWorldLinear():
-        raise ValueError(f"{node.GetName()}: is under a non-linear transform; harden it first (Transforms module)")
+        raise ValueError("the volume is under a transform that bends it; harden that first (Transforms module)")
     toWorld = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(toWorld)
     vtk.vtkMatrix4x4.Multiply4x4(toWorld, matrix, matrix)

@@ -35,7 +35,7 @@ class SimulatePanel:
         self._chosen = Nodes.Chosen(self.ui.ctSelector)
         self._presets = presets()
         for label in self._presets.values():
-            self.ui.presetComboBox.addItem(_(label))
+            self.ui.presetComboBox.addItem(label)
         self.ui.presetComboBox.setCurrentIndex(list(self._presets).index("chest"))
         self.ui.ctSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
         self.ui.anglesLineEdit.connect("textChanged(QString)", lambda *_: self._update())

@@ -1,22 +1,23 @@
 """X-rays of a loaded CT: which machines there are, what a user may type as angles, and how long the beams are."""
 
-from CLSDMReconstructionLib.CorePath import ensureCore
+from slicer.i18n import tr as _
 
-LABELS = {
-    "chest": "Chest stand",
-    "c-arm": "C-arm",
-    "linac-kv": "Treatment room (linac, kV)",
-    "x2ct": "As in the published experiments",
-}
+from CLSDMReconstructionLib.CorePath import ensureCore
 
 
 def presets() -> dict[str, str]:
-    """Name and label, with distances, of each machine that the core knows."""
+    """Name and label, with the distance from source to detector, of each machine that the core knows."""
     ensureCore()
     from clsdm.view import PRESETS
 
+    labels = {
+        "chest": _("Chest radiography ({cm} cm)"),
+        "x2ct": _("Published protocol X2CT ({cm} cm)"),
+        "c-arm": _("C-arm ({cm} cm)"),
+        "linac-kv": _("Linac kV imaging ({cm} cm)"),
+    }
     return {
-        name: f"{LABELS.get(name, name)} ({machine.source_detector_mm:.0f} mm to a {machine.panel_mm:.0f} mm panel)"
+        name: labels.get(name, f"{name} ({{cm}} cm)").format(cm=f"{machine.source_detector_mm / 10:.0f}")
         for name, machine in PRESETS.items()
     }
 
