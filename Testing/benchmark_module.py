@@ -104,7 +104,8 @@ def main() -> int:
 
 
 def measureReconstruction(bars: Bars, panel, repeat: int) -> None:
-    """What the panel adds to the core's own time."""
+    """What the panel adds to the core's own time, once the worker is warm: the one that was cancelled is not."""
+    user.reconstruct(panel)
     runs = [user.reconstruct(panel) for _ in range(repeat)]
     bars.check("click to first progress, warm", max(run[0] for run in runs), 1.0, "s")
     bars.check("a warm mean over the core's own time", statistics.median(run[1] - run[2] for run in runs), 0.3, "s")

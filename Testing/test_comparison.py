@@ -15,7 +15,7 @@ import slicer
 import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, finished, linear_hu, turned, wait_until
 
-from CLSDMReconstructionLib import Comparison, ComparisonReport, MrmlBridge, Nodes
+from CLSDMReconstructionLib import Comparison, ComparisonReport, LineProfile, MrmlBridge, Nodes
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
 from CLSDMReconstructionLib.ComparisonLayout import (
@@ -399,7 +399,7 @@ class ReportTest(SceneTest):
         truth = add_volume("CT", axes=turned(30.0), size=(40, 40, 40))
         reconstruction = add_volume("R", lambda at: linear_hu(at) + 10.0)
         start, end = np.array([20.0, -10.0, 5.0]), np.array([-15.0, 12.0, -8.0])
-        values = ComparisonReport.profile(truth, reconstruction, start, end)
+        values = LineProfile.profile(truth, reconstruction, start, end)
         self.assertAlmostEqual(values[-1, 0], np.linalg.norm(end - start))
         at = start + np.linspace(0, 1, len(values))[:, None] * (end - start)
         np.testing.assert_allclose(values[:, 1], linear_hu(at), atol=1.0)
@@ -413,7 +413,7 @@ class ReportTest(SceneTest):
     def test_a_plot_shows_two_curves_and_leaves_nothing_behind(self) -> None:
         MrmlBridge.subjectHierarchy()  # makes the node that every scene has
         before = slicer.mrmlScene.GetNumberOfNodes()
-        plot = ComparisonReport.ProfilePlot()
+        plot = LineProfile.ProfilePlot()
         plot.show(np.zeros((5, 3)))
         plot.show(np.ones((7, 3)))
         self.assertEqual(plot.chart.GetNumberOfPlotSeriesNodes(), 2)

@@ -1,7 +1,6 @@
 """The panel "Compare": choose a CT, see both and their difference side by side, read the figures, take them along."""
 
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 import qt
@@ -15,6 +14,7 @@ from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.LineProfile import LineProfile
 from CLSDMReconstructionLib.Results import residualsOf
 from CLSDMReconstructionLib.Sampling import centre
 from CLSDMReconstructionLib.Steps import Steps
@@ -22,7 +22,6 @@ from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMCompare.ui"
 OWN_WINDOW = "As in the views"
-SHOWN_FIGURES = ("MAE", "RMSE", "PSNR", "SSIM")
 
 
 class ComparePanel:
@@ -47,11 +46,11 @@ class ComparePanel:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.layout = ComparisonLayout()
-        self.window, self.plot = SharedWindow(), Report.ProfilePlot()
+        self.window, self.profile = SharedWindow(), LineProfile()
         self.overlay = Overlay(self.layout, self.window)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._writing = self._opening = self._line = self._lineTag = None
+        self._steps = self._run = self._writing = self._opening = None
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
@@ -141,8 +140,7 @@ class ComparePanel:
         if run is not None:
             run.cancel()
         self.showLayout(False)
-        self._dropLine()
-        self.plot.clear()
+        self.profile.clear()
         made = (self.difference, self.table)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
@@ -218,26 +216,13 @@ class ComparePanel:
     def picture(self) -> Iterator[float]:
         """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
         truth, reconstruction = self._pair
-        headline = [", ".join(f"{name} {cube} {unit}".strip() for name, cube, _body, unit in self._mainFigures())]
+        headline = [Report.headlineOf(self.figures)] if self.figures else [""]
         volumes = (truth, reconstruction, self.difference)
         return Report.picture(volumes, self._position(), self.window.get(), self.ui.limitSlider.value, headline)
 
     def showProfile(self) -> None:
         """Plot both along a line, which is put into the views where there is none yet."""
-        if self._line is None or self._line.GetScene() is None:
-            self._dropLine()
-            ends = Report.defaultLine(self._pair[1], self._position())
-            self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
-            for end in ends:
-                self._line.AddControlPoint(vtk.vtkVector3d(*end))
-            self._line.CreateDefaultDisplayNodes()
-            self._lineTag = self._line.AddObserver(
-                slicer.vtkMRMLMarkupsNode.PointModifiedEvent, lambda *_: self._updateProfile()
-            )
-        self._updateProfile()
-        plotView = self.layout.plotView()
-        if plotView is not None:
-            plotView.SetPlotChartNodeID(self.plot.chart.GetID())
+        self.profile.show(*self._pair, self._position(), self.layout.plotView())
 
     # What follows answers to signals.
 
@@ -294,7 +279,7 @@ class ComparePanel:
         self.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._pair[1].GetName()} - figures")
         Report.fillTable(self.table, self._rows())
         self._showTable()
-        self.ui.figuresLabel.setText(self._figuresHtml())
+        self.ui.figuresLabel.setText(Report.figuresHtml(self.figures))
         self._onPartDone()
 
     def _onFiguresError(self, run) -> None:
@@ -348,41 +333,12 @@ class ComparePanel:
         if view is not None and self.table is not None:
             view.SetTableNodeID(self.table.GetID())
 
-    def _updateProfile(self) -> None:
-        if self._line.GetNumberOfControlPoints() < 2:
-            return
-        start, end = ([0.0] * 3, [0.0] * 3)
-        self._line.GetNthControlPointPositionWorld(0, start)
-        self._line.GetNthControlPointPositionWorld(1, end)
-        self.plot.show(Report.profile(*self._pair, start, end))
-
-    def _dropLine(self) -> None:
-        line, self._line = self._line, None
-        if line is not None:
-            line.RemoveObserver(self._lineTag)
-            Nodes.remove(line)
-
     def _position(self):
         """RAS position where the planes cross that are shown, or the reconstruction's middle."""
         return self.layout.position() if self.layout.isShown else centre(self._pair[1])
 
     def _rows(self) -> list[tuple[str, ...]]:
         return Report.tableRows(self.figures, residualsOf(self._pair[1]))
-
-    def _mainFigures(self) -> list[tuple[str, str, str, str]]:
-        rows = self._rows() if self.figures else []
-        return [(name, cube, body, unit) for name, cube, body, unit, _range, protocol in rows
-                if name in SHOWN_FIGURES and protocol == "honest"]  # fmt: skip
-
-    def _figuresHtml(self) -> str:
-        head = f"<tr><td></td><th>{_('whole cube')}</th><th>{_('body only')}</th></tr>"
-        body = "".join(
-            f"<tr><td>{name}&nbsp;</td><td>{escape(f'{cube} {unit}')}&nbsp;&nbsp;</td><td>{escape(f'{inside} {unit}')}</td></tr>"
-            for name, cube, inside, unit in self._mainFigures()
-        )
-        span = self.figures["protocols"]["honest"]["data_range_hu"] if self.figures.get("protocols") else 0
-        note = _("PSNR and SSIM for a data range of {hu} HU").format(hu=f"{span:.0f}")
-        return f"<table>{head}{body}</table><p>{note}</p>"
 
     def _saveAs(self, title: str, name: str, pattern: str, write) -> None:
         path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)

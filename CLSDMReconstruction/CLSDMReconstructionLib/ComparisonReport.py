@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: a table of figures, a profile along a line, a CSV file and a picture.
+"""What a comparison leaves behind: a table of figures, a CSV file and a picture.
 
 The figures are the worker's (``clsdm.compare.as_json``); nothing is computed twice. Neither file names a patient.
 """
@@ -6,21 +6,20 @@ The figures are the worker's (``clsdm.compare.as_json``); nothing is computed tw
 import csv
 import math
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import numpy as np
-import slicer
 import vtk
+from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Comparison import NOTHING_SHOWN_BELOW_HU
 from CLSDMReconstructionLib.CorePath import ensureCore
-from CLSDMReconstructionLib.Sampling import alongLine, corners, onPlane
+from CLSDMReconstructionLib.Sampling import corners, onPlane
 from CLSDMReconstructionLib.Steps import aside
 
 TABLE_COLUMNS = ("Figure", "Whole cube", "Body only", "Unit", "Data range (HU)", "Protocol")
-PROFILE_POINTS = 257
-PROFILE_COLUMNS = ("Distance (mm)", "CT (HU)", "Reconstruction (HU)")
+SHOWN_FIGURES = ("MAE", "RMSE", "PSNR", "SSIM")
 PICTURE_PLANES = {  # right and down of the picture in RAS, and the letters at its edges (left, right, top, bottom)
     "axial": ((-1, 0, 0), (0, -1, 0), "RLAP"),
     "coronal": ((-1, 0, 0), (0, 0, -1), "RLSI"),
@@ -73,6 +72,28 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
     return rows
 
 
+def mainFigures(figures: dict) -> list[tuple[str, str, str, str]]:
+    """(name, of the whole cube, of the body, unit) of the figures that are shown first."""
+    return [row[:4] for row in tableRows(figures) if row[0] in SHOWN_FIGURES and row[5] == "honest"]
+
+
+def headlineOf(figures: dict) -> str:
+    """The main figures of the whole cube in a line."""
+    return ", ".join(f"{name} {cube} {unit}".strip() for name, cube, _body, unit in mainFigures(figures))
+
+
+def figuresHtml(figures: dict) -> str:
+    """The main figures for a label."""
+    head = f"<tr><td></td><th>{_('whole cube')}</th><th>{_('body only')}</th></tr>"
+    body = "".join(
+        f"<tr><td>{name}&nbsp;</td><td>{escape(f'{cube} {unit}')}&nbsp;&nbsp;</td><td>{escape(f'{inside} {unit}')}</td></tr>"
+        for name, cube, inside, unit in mainFigures(figures)
+    )
+    span = figures["protocols"]["honest"]["data_range_hu"] if figures.get("protocols") else 0
+    note = _("PSNR and SSIM for a data range of {hu} HU").format(hu=f"{span:.0f}")
+    return f"<table>{head}{body}</table><p>{note}</p>"
+
+
 def fillTable(node, rows: list[tuple[str, ...]]) -> None:
     """Put rows of text into a table node."""
     table = vtk.vtkTable()
@@ -91,74 +112,6 @@ def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, str]
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows([TABLE_COLUMNS, *rows, (), ("Notice", notice), *sorted(provenance.items())])
-
-
-def profile(truth, reconstruction, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(n, 3) distance in mm, HU of the CT, HU of the reconstruction along a line in the world; NaN outside a volume."""
-    length = float(np.linalg.norm(np.asarray(end) - np.asarray(start)))
-    if length < 1e-3:
-        return np.zeros((0, 3))
-    values = [alongLine(node, start, end, PROFILE_POINTS) for node in (truth, reconstruction)]
-    return np.column_stack([np.linspace(0.0, length, PROFILE_POINTS), *values])
-
-
-def defaultLine(reconstruction, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From the patient's right to the left through ``position``, as long as the reconstruction is wide."""
-    box = corners(reconstruction)
-    ends = [np.array(position, dtype=float), np.array(position, dtype=float)]
-    ends[0][0], ends[1][0] = box[:, 0].max(), box[:, 0].min()
-    return ends[0], ends[1]
-
-
-class ProfilePlot:
-    """Both volumes' HU along a line, as table, plot series and chart nodes of the scene."""
-
-    COLOURS = ((0.15, 0.15, 0.15), (0.85, 0.25, 0.1))
-
-    def __init__(self) -> None:
-        self._nodes: list = []
-
-    @property
-    def chart(self):
-        """The chart's node, or None before the first :meth:`show`."""
-        return self._nodes[-1] if self._nodes else None
-
-    def show(self, values: np.ndarray) -> None:
-        """Plot a profile."""
-        if not self._nodes or any(node.GetScene() is None for node in self._nodes):
-            self.clear()
-            self._make()
-        table = vtk.vtkTable()
-        for index, name in enumerate(PROFILE_COLUMNS):
-            column = vtk.vtkDoubleArray()
-            column.SetName(name)
-            for value in values[:, index]:
-                column.InsertNextValue(float(value))
-            table.AddColumn(column)
-        self._nodes[0].SetAndObserveTable(table)
-
-    def clear(self) -> None:
-        """Remove the nodes."""
-        nodes, self._nodes = self._nodes, []
-        Nodes.remove(*reversed(nodes))
-
-    def _make(self) -> None:
-        scene = slicer.mrmlScene
-        table = scene.AddNewNodeByClass("vtkMRMLTableNode", "CLS-DM line profile")
-        series = [scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name) for name in PROFILE_COLUMNS[1:]]
-        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", "CLS-DM line profile")
-        for node, name, colour in zip(series, PROFILE_COLUMNS[1:], self.COLOURS, strict=True):
-            node.SetAndObserveTableNodeID(table.GetID())
-            node.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-            node.SetXColumnName(PROFILE_COLUMNS[0])
-            node.SetYColumnName(name)
-            node.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-            node.SetColor(*colour)
-            chart.AddAndObservePlotSeriesNodeID(node.GetID())
-        chart.SetTitle("Along the line")
-        chart.SetXAxisTitle(PROFILE_COLUMNS[0])
-        chart.SetYAxisTitle("HU")
-        self._nodes = [table, *series, chart]
 
 
 def picture(volumes, position, window: tuple[float, float], limitHu: float, headline: list[str]) -> Iterator[float]:
