@@ -151,6 +151,7 @@ class FetchTest(OwnTemporaries):
         with zipfile.ZipFile(folder / "download.zip", "w") as file:
             file.write(ModelStore().embedded().path / "bundle.json", "bundle.json")
         channel.answer(result={"path": str(folder / "download.zip"), "bytes": 5, "file_sha256": "ab"})
+        waitFor(lambda: not run.isRunning)
         self.assertTrue(run.result.path.is_file())
         self.assertFalse(folder.exists())
         return logic, run.result
@@ -169,6 +170,7 @@ class FetchTest(OwnTemporaries):
         waitFor(lambda: channel.told[-1]["task"] == "install")
         self.assertEqual(channel.told[-1]["bundle"], str(model.path))
         channel.answer(result={"path": str(ModelStore().embedded().path)})
+        waitFor(lambda: not run.isRunning)
         self.assertEqual(run.state, "finished")
         self.assertFalse(model.path.exists())
         logic.cleanup()

@@ -170,6 +170,7 @@ class ComparePanel:
         yield from self.layout.makeViews()
         self.layout.enter()
         self._showing = True
+        yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
         yield 1.0
         self._fillLayout()
 
