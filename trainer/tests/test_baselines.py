@@ -19,7 +19,7 @@ from clsdm_trainer.baselines.inrr import INRR3CT, Sine
 from clsdm_trainer.baselines.stages import BaselineStage, condition_without_mean
 from clsdm_trainer.baselines.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTJudge, mean_projections
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.config import INRRConfig, RunConfig, X2CTConfig, changed
+from clsdm_trainer.config import INRRConfig, RunConfig, StageConfig, X2CTConfig, changed
 from clsdm_trainer.loop import learning_rate
 from clsdm_trainer.losses import published_contrast
 from clsdm_trainer.recipe import load_stage
@@ -42,8 +42,7 @@ def parameters(module: torch.nn.Module) -> int:
 
 def recipe(network: X2CTConfig | INRRConfig, *, adversarial: float = 0.0, **fields: object) -> RunConfig:
     """The tiny recipe with a baseline."""
-    stage = tiny_config(**fields).diffusion.model_dump()
-    del stage["loss"]
+    stage = tiny_config(**fields).diffusion.model_dump(include=set(StageConfig.model_fields))
     weights = {
         "adversarial_weight": adversarial,
         "projection_weight": 10.0 * bool(adversarial),

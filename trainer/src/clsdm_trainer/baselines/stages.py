@@ -20,7 +20,7 @@ from clsdm_trainer.baselines.inrr import INRR3CT
 from clsdm_trainer.baselines.x2ct import X2CT, X2CTJudge, mean_projections
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import BaselineStageConfig, DiffusionStageConfig, INRRConfig, RunConfig, X2CTConfig
-from clsdm_trainer.stages import STAGES, Stage, Terms, freeze
+from clsdm_trainer.stages import STAGES, Stage, Terms, freeze, frozen_precision
 
 Section = TypeVar("Section", BaselineStageConfig, DiffusionStageConfig)
 
@@ -108,7 +108,7 @@ class JointPlayer(nn.Module):
 
     def forward(self, batch: Batch) -> Terms:
         model = self.model[0]
-        with torch.no_grad():
+        with torch.no_grad(), frozen_precision(self.config, batch.unit.device):
             latents = model.encode(batch.unit).float()
         condition = condition_without_mean(model, *batch.xrays)
         t = batch.uniform()
