@@ -222,10 +222,13 @@ def _claims(table: TableSpec, results: Mapping[str, RowResult]) -> str:
             continue
         p = next(adjusted) if verdict.test is not None else None
         holds = verdict.large_enough and (p is None or p < SIGNIFICANT)
-        lines.append(
-            f"| {claim.text} | {'yes' if holds else '**no**'} | {verdict.found} | {'-' if p is None else f'{p:.2g}'} |"
-        )
+        lines.append(f"| {claim.text} | {_answer(holds, p)} | {verdict.found} | {'-' if p is None else f'{p:.2g}'} |")
     return "\n".join(lines) + "\n"
+
+
+def _answer(holds: bool, p: float | None) -> str:
+    """In the table's words; without a test a difference may be chance."""
+    return ("yes" if p is not None else "yes, untested") if holds else "**no**"
 
 
 def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
