@@ -168,6 +168,13 @@ def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_training_that_stopped_stops_the_whole_command(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("clsdm_trainer.benchmark.command.train_missing", lambda *a, **k: asked.append(a) or False)
+    assert main(command(done, "--only", "mean", "cnn", "fdk")) == 3
+    assert len(asked) == 1, "the other rows are not begun after a signal"
+
+
 def test_a_row_is_judged_anew_when_its_weights_are_others(done: Path) -> None:
     folder = done / "out" / "results"
     row = read_row(folder, "cnn")

@@ -603,3 +603,21 @@ def test_a_view_of_the_detector_is_what_the_lift_is_made_for():
     points = torch.tensor([[50.0, 0.0, 0.0]])
     on_detector = cameras_for([[raw]], DETECTOR).project(points)[0][0, 0, 0, 0]
     assert float(on_detector) == pytest.approx(50.0 / (480.0 / 2) * 32 / 31, rel=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_group_norm_is_torchs_in_values_gradients_and_layout(dtype: torch.dtype, error: float) -> None:
+    ours, theirs = norm(12, 3), torch.nn.GroupNorm(3, 12, eps=1e-6)
+    random = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(12, generator=random) for _ in range(2))
+    seen, back = (torch.randn(2, 12, 4, 4, 4, generator=random) for _ in range(2))
+    found = []
+    for layer in (ours, theirs):
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        x = seen.to(dtype).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+        y = layer(x)
+        assert y.is_contiguous(memory_format=torch.channels_last_3d)
+        y.backward(back.to(dtype))
+        found.append((y.detach(), x.grad, layer.weight.grad, layer.bias.grad))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=error, atol=error)
