@@ -31,6 +31,7 @@ from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import PlacementConfig, load_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG
+from clsdm_trainer.precision import usable
 from clsdm_trainer.recipe import (
     CONFIG,
     ENVIRONMENT,
@@ -210,8 +211,9 @@ def test_the_stored_volumes_are_not_written_to(run, store):
 
 
 @pytest.mark.parametrize(("name", "accepted"), [("alignment", True), ("diffusion", False)])
-def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted):
+def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted, monkeypatch):
     """The published denoiser goes from 16³ down to 2³: on a CPU it trains in float32 only."""
+    monkeypatch.setattr("clsdm_trainer.precision.cpu_has_bfloat16", lambda: True)
     config = load_config("reference")
     if accepted:
         check_precision(config, name, torch.device("cpu"))
@@ -221,6 +223,21 @@ def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted):
     check_precision(config, name, torch.device("cuda"))
     single = config.diffusion.model_copy(update={"precision": "32-true"})
     check_precision(config.model_copy(update={"diffusion": single}), name, torch.device("cpu"))
+
+
+def test_where_the_processor_would_imitate_bfloat16_training_runs_in_float32(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for features, expected in (
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, "32-true"),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+        ({"architecture": "arm64"}, "bf16-mixed"),
+        ({}, "bf16-mixed"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda features=features: features, raising=False)
+        assert usable("bf16-mixed", cpu) == expected
+        assert (usable("bf16-mixed", gpu), usable("32-true", cpu)) == ("bf16-mixed", "32-true")
+    monkeypatch.setattr("clsdm_trainer.precision.cpu_has_bfloat16", lambda: False)
+    check_precision(load_config("reference"), "diffusion", cpu)
 
 
 def test_the_autoencoder_starts_as_principal_components_of_blocks(store):

@@ -158,9 +158,11 @@ def _train(options: argparse.Namespace) -> int:
     import yaml
     from lightning_fabric import Fabric
 
+    from clsdm.reconstruct import choose_device
     from clsdm_trainer.config import load_config
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
+    from clsdm_trainer.precision import usable
     from clsdm_trainer.recipe import check_store, open_run, train_stage
     from clsdm_trainer.reporting import training_report
 
@@ -180,7 +182,7 @@ def _train(options: argparse.Namespace) -> int:
             devices=options.devices,
             num_nodes=options.nodes,
             strategy="ddp" if options.devices * options.nodes > 1 else "auto",
-            precision=getattr(config, name).precision,
+            precision=usable(getattr(config, name).precision, choose_device(options.device)),
         )
         fabric.launch()
         with training_report(options.folder / name, as_json=options.json) as sink:

@@ -34,6 +34,7 @@ from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
 from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.loop import BEST, Runner
+from clsdm_trainer.precision import cpu_has_bfloat16, usable
 
 SMALLEST_BFLOAT16 = 4
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
@@ -89,7 +90,8 @@ def check_precision(config: RunConfig, name: str, device: torch.device) -> None:
         "baseline": SMALLEST_BFLOAT16,  # where the volume of X2CT begins; INRR3CT has no 3-D convolution
     }
     coarsest = coarsest_of[name] if name != "joint" else min(coarsest_of["alignment"], coarsest_of["diffusion"])
-    if device.type == "cpu" and getattr(config, name).precision == "bf16-mixed" and coarsest < SMALLEST_BFLOAT16:
+    precision = usable(getattr(config, name).precision, device)
+    if device.type == "cpu" and precision == "bf16-mixed" and coarsest < SMALLEST_BFLOAT16:
         raise InputError(
             f"{name}.precision: bf16-mixed on a CPU needs at least {SMALLEST_BFLOAT16}³ voxels at the coarsest level, this "
             f"recipe goes down to {coarsest}³, where torch's gradients are wrong; use 32-true, a GPU, or fewer levels"
@@ -140,6 +142,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor_threads": torch.get_num_threads(),
+        "processor_bfloat16": cpu_has_bfloat16(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git_revision": git_revision(),
         "packages": {name: metadata.version(name) for name in packages},

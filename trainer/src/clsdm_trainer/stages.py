@@ -27,6 +27,7 @@ from clsdm_trainer.config import (
     StageConfig,
 )
 from clsdm_trainer.losses import local_and_global_contrast, projection_consistency, psnr_db, published_contrast
+from clsdm_trainer.precision import usable
 
 Terms = dict[str, Tensor]
 
@@ -216,7 +217,8 @@ def frozen_precision(config: DiffusionStageConfig, device: torch.device) -> Abst
     """The precision of networks that are only used, where it is another than that of the stage."""
     if config.frozen_precision is None:
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.frozen_precision == "bf16-mixed")
+    precision = usable(config.frozen_precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 class DiffusionPlayer(nn.Module):

@@ -142,7 +142,8 @@ def hardware_sentence(results: Mapping[str, RowResult], budget: int) -> str:
 
 def _machine(environment: Mapping[str, Any]) -> str:
     threads = environment["processor_threads"]
-    where = environment["gpu"] or f"CPU, {threads} thread{'s' * (threads > 1)} ({environment['platform']})"
+    arithmetic = "" if environment.get("processor_bfloat16", True) else ", float32 in place of bfloat16"
+    where = environment["gpu"] or f"CPU, {threads} thread{'s' * (threads > 1)}{arithmetic} ({environment['platform']})"
     return f"{where}, torch {environment['packages']['torch']}"
 
 

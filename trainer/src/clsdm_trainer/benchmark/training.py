@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
 from clsdm.model import CLSDM
+from clsdm.reconstruct import choose_device
 from clsdm_trainer.baselines.stages import make_network
 from clsdm_trainer.benchmark.resolve import config_of, samples_of
 from clsdm_trainer.benchmark.table import TableSpec
@@ -21,6 +22,7 @@ from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store, sha256_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
+from clsdm_trainer.precision import usable
 from clsdm_trainer.recipe import ENVIRONMENT, LEFT_BEHIND, open_run, seen_patients, train_stage, trained_patients
 from clsdm_trainer.reporting import training_report
 
@@ -128,7 +130,7 @@ def train_missing(
 
 
 def _train(run: Trained, stage: str, store: Store, device: str, minutes: float | None, as_json: bool) -> bool:
-    precision = getattr(run.config, stage).precision
+    precision = usable(getattr(run.config, stage).precision, choose_device(device))
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()
     with training_report(run.folder / stage, as_json=as_json) as sink:

@@ -1,0 +1,23 @@
+"""Which arithmetic a recipe gets on the machine at hand."""
+
+from __future__ import annotations
+
+import torch
+
+from clsdm_trainer.config import Precision
+
+
+def usable(precision: Precision, device: torch.device) -> Precision:
+    """The precision of a recipe, and float32 for bfloat16 where the processor has none.
+
+    There torch converts every operand back and forth, and a step takes several times as long as in float32. The recipe
+    stays the same: what it was trained with stands in ``environment.json``.
+    """
+    imitated = precision == "bf16-mixed" and device.type == "cpu" and not cpu_has_bfloat16()
+    return "32-true" if imitated else precision
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor computes with bfloat16; True where torch does not tell (before 2.10, and on ARM)."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return known.get("architecture") != "x86_64" or bool(known.get("avx512_bf16") or known.get("amx_bf16"))
