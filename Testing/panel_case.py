@@ -38,9 +38,6 @@ class PlayedDependencies:
     def status(self) -> Status:
         return Status(self.missing, True, "PyTorch is missing." if self.missing else "", "python -m pip install …")
 
-    def staysUsable(self) -> bool:
-        return True
-
     def install(self, onFinished, onLog=print) -> None:
         self.asked.append("install")
         self.onFinished, self.onLog = onFinished, onLog

@@ -136,7 +136,8 @@ def missing(session: Session) -> None:
     from CLSDMReconstructionLib.Dependencies import Dependencies
 
     section, python = session.panel.dependencies, os.environ.pop("CLSDM_PYTHON")
-    there, section._dependencies = section._dependencies, Dependencies(isThere=lambda name: name == "PyTorchUtils")
+    onlyUtils = Dependencies(lambda name: name if name == "PyTorchUtils" else None)
+    there, section._dependencies = section._dependencies, onlyUtils
     session.panel.enter()
     session.shot("missing")
     os.environ["CLSDM_PYTHON"], section._dependencies = python, there

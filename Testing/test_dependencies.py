@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import types
@@ -12,11 +14,12 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import slicer
 from volumes import wait_until
 
 from CLSDMReconstructionLib.Dependencies import Dependencies
-from CLSDMReconstructionLib.PipProcess import PipProcess
-from CLSDMReconstructionLib.QtChannel import QtChannel, findPython
+from CLSDMReconstructionLib.InstallProcess import INSTALLER, InstallProcess
+from CLSDMReconstructionLib.QtChannel import QtChannel, findPython, usesOtherPython
 
 
 class FakePip:
@@ -30,8 +33,7 @@ class FakePip:
 
     def start(self, program: str, arguments: list[str], folder: str) -> None:
         self.command = [program, *arguments]
-        self.asked = arguments[2 : arguments.index("--constraint")]  # behind -u and the script that runs a module
-        self.constraints = Path(arguments[arguments.index("--constraint") + 1])
+        self.constraints, self.asked = Path(arguments[2]), arguments[3:]  # behind -u and the script
         self.kept = self.constraints.read_text()
 
     def closeInput(self) -> None:
@@ -47,7 +49,8 @@ class DependenciesTest(unittest.TestCase):
         FakePip.made = []
         self.there = {"pydicom", "SimpleITK", "PyTorchUtils"}
         self.said, self.lines = [], []
-        self.all = Dependencies(lambda name: name in self.there, FakePip, "/opt/Slicer/bin/PythonSlicer")
+        find = lambda name: f"/extensions/{name}.py" if name in self.there else None  # noqa: E731
+        self.all = Dependencies(find, FakePip, "/opt/Slicer/bin/PythonSlicer")
         patch = mock.patch.dict(os.environ)
         patch.start()
         self.addCleanup(patch.stop)
@@ -94,31 +97,11 @@ class DependenciesTest(unittest.TestCase):
         os.environ["CLSDM_PYTHON"] = "/elsewhere/python"
         self.assertEqual(self.all.status().missing, ())
 
-    def pyTorchUtils(self, **functions) -> None:
-        """The extension's module, with these functions for the rest of the test."""
-        module = types.SimpleNamespace(PyTorchUtilsLogic=type("PyTorchUtilsLogic", (), functions))
-        patch = mock.patch.dict(sys.modules, PyTorchUtils=module)
-        patch.start()
-        self.addCleanup(patch.stop)
-
-    def knownPyTorchUtils(self, arguments=None) -> None:
-        """As it is: it tells light-the-torch what to install. It must not be asked to do so itself."""
-        told = arguments or (lambda forceComputationBackend=None, torchVersionRequirement=None: [
-            "install", f"torch{torchVersionRequirement}", "torchvision"])  # fmt: skip
-        self.pyTorchUtils(
-            _getPipInstallArguments=staticmethod(told),
-            _installLightTheTorch=staticmethod(self.fail),
-            installTorch=lambda logic, **options: self.fail("it stops Slicer"),
-        )
-
-    def test_torch_is_installed_as_pytorch_utils_would_but_in_processes_of_their_own(self) -> None:
-        self.knownPyTorchUtils()
-        self.assertTrue(self.all.staysUsable())
+    def test_torch_is_installed_by_pytorch_utils_and_the_rest_by_pip_ensure_beside_slicer(self) -> None:
         self.all.install(self.finished, self.lines.append)
         for asked, comes in (
-            (["pip", "install", "light-the-torch>=0.5"], "light_the_torch"),
-            (["light_the_torch", "install", "torch>=2.4", "torchvision"], "torch"),
-            (["pip", "install", "safetensors"], "safetensors"),
+            (["torch", str(Path("/extensions")), ">=2.4"], "torch"),
+            (["ensure", "safetensors"], "safetensors"),
         ):
             self.assertEqual(FakePip.made[-1].asked, asked)
             self.assertRegex(FakePip.made[-1].kept, r"(?m)^numpy==")
@@ -128,16 +111,8 @@ class DependenciesTest(unittest.TestCase):
         self.assertEqual(self.said, [(True, "Everything is installed.")])
         self.assertFalse(FakePip.made[-1].constraints.exists())
 
-    def test_light_the_torch_is_not_installed_twice(self) -> None:
-        self.knownPyTorchUtils()
-        self.there |= {"light_the_torch", "safetensors"}
-        self.all.install(self.finished, self.lines.append)
-        self.assertEqual(FakePip.made[0].asked[0], "light_the_torch")
-
-    def test_a_light_the_torch_that_fails_and_says_it_did_not_is_found_out(self) -> None:
-        """It ends with code 0 whatever happens."""
-        self.knownPyTorchUtils()
-        self.there |= {"light_the_torch", "safetensors"}
+    def test_what_is_missing_in_the_end_is_told_with_the_last_error(self) -> None:
+        self.there.add("safetensors")
         self.all.install(self.finished, self.lines.append)
         FakePip.made[0].onErrors(b"ERROR: No matching distribution found for torch>=2.4\nnotice: a new pip is there\n")
         FakePip.made[0].onFinished(0, False)
@@ -146,7 +121,6 @@ class DependenciesTest(unittest.TestCase):
         )
 
     def test_after_a_failure_nothing_more_is_installed_and_the_manual_command_is_told(self) -> None:
-        self.knownPyTorchUtils()
         self.all.install(self.finished, self.lines.append)
         FakePip.made[0].onErrors(b"ERROR: no route to host\n")
         FakePip.made[0].onFinished(1, False)
@@ -157,7 +131,6 @@ class DependenciesTest(unittest.TestCase):
         self.assertIn("--no-index", message)
 
     def test_it_can_be_cancelled_between_two_of_its_processes(self) -> None:
-        self.knownPyTorchUtils()
         self.all.install(self.finished, self.lines.append)
         FakePip.made[0].onFinished(0, False)
         self.all.cancel()
@@ -165,47 +138,17 @@ class DependenciesTest(unittest.TestCase):
         self.assertEqual(self.said, [(False, "The installation was cancelled.")])
         self.assertFalse(self.all.busy)
 
-    def test_a_pytorch_utils_that_says_something_unknown_installs_torch_itself_without_a_second_question(self) -> None:
-        asked = []
-
-        def installTorch(logic, askConfirmation=True):
-            asked.append(askConfirmation)
-            self.there.add("torch")
-            return object()
-
-        self.there.add("safetensors")
-        known = staticmethod(lambda: None)
-        for functions in (
-            {},
-            {"_getPipInstallArguments": staticmethod(lambda: ["torch"]), "_installLightTheTorch": known},
-            {
-                "_getPipInstallArguments": staticmethod(lambda cuda: ["install", "torch"]),
-                "_installLightTheTorch": known,
-            },
-            {"_getPipInstallArguments": staticmethod(lambda: ["install", "torch"])},
-        ):
-            with self.subTest(functions=list(functions)):
-                self.there.discard("torch")
-                self.pyTorchUtils(**functions, installTorch=installTorch)
-                self.assertFalse(self.all.staysUsable())
-                self.all.install(self.finished, self.lines.append)
-                self.assertEqual((asked[-1], FakePip.made), (False, []))
-                self.assertEqual(self.said[-1], (True, "Everything is installed."))
-
-    def test_failing_there_is_told_with_the_manual_command(self) -> None:
-        for outcome, expected in ((None, "did not succeed"), (RuntimeError("no route to host"), "no route to host")):
-            with self.subTest(outcome=outcome):
-                self.pyTorchUtils(installTorch=mock.Mock(return_value=None, side_effect=outcome))
-                self.all.install(self.finished, self.lines.append)
-                ok, message = self.said[-1]
-                self.assertFalse(ok)
-                self.assertIn(expected, message)
-                self.assertIn("--no-index", message)
+    def test_without_the_extension_pytorch_nothing_is_installed(self) -> None:
+        self.there.discard("PyTorchUtils")
+        self.all.install(self.finished, self.lines.append)
+        self.assertEqual(FakePip.made, [])
+        self.assertFalse(self.said[0][0])
+        self.assertIn("Extensions Manager", self.said[0][1])
 
     def test_where_torch_is_there_only_the_rest_is_installed(self) -> None:
         self.there.add("torch")
         self.all.install(self.finished, self.lines.append)
-        self.assertEqual([pip.asked for pip in FakePip.made], [["pip", "install", "safetensors"]])
+        self.assertEqual([pip.asked for pip in FakePip.made], [["ensure", "safetensors"]])
 
     def test_while_slicer_installs_something_else_nothing_is_begun(self) -> None:
         busy = types.SimpleNamespace(isPipInstallInProgress=lambda: True)
@@ -218,7 +161,7 @@ class DependenciesTest(unittest.TestCase):
     def test_wheels_are_installed_without_internet_and_keep_slicers_own_packages(self) -> None:
         self.all.installFromFolder(self.wheels(), self.finished, self.lines.append)
         (pip,) = FakePip.made
-        self.assertIn("--no-index", pip.command)
+        self.assertEqual(pip.asked, ["wheels", self.folder, "torch>=2.4", "safetensors"])
         self.assertFalse(pip.closed, "it ends when its input does")
         self.assertRegex(pip.kept, r"(?m)^numpy==")
         self.assertTrue(self.all.busy)
@@ -255,28 +198,26 @@ class DependenciesTest(unittest.TestCase):
 class RealPipTest(unittest.TestCase):
     """In real processes, of the Python that the worker runs in; nothing is installed."""
 
-    def run_(self, *command: str) -> tuple[list[str], list[str], PipProcess]:
+    def run_(self, *command: str) -> tuple[list[str], list[str], InstallProcess]:
         lines, ends = [], []
-        pip = PipProcess(QtChannel, findPython(), lines.append, ends.append)
+        pip = InstallProcess(QtChannel, findPython(), lines.append, ends.append)
         pip.start([list(command)])
         return lines, ends, pip
 
     def test_a_package_that_is_not_in_a_folder_is_told_by_pips_last_error(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            offline = ["--no-index", "--find-links", folder, "clsdm-there-is-no-such-package"]
-            lines, ends, _ = self.run_("pip", "install", *offline)
+            lines, ends, _ = self.run_("wheels", folder, "clsdm-there-is-no-such-package")
             wait_until(lambda: ends, 60.0)
         self.assertRegex(ends[0], "ERROR: No matching distribution")
         self.assertTrue(lines)
 
-    def waiting(self) -> tuple[list[str], PipProcess]:
+    def waiting(self) -> tuple[list[str], InstallProcess]:
         """A pip that asks a server which does not answer."""
         server = socket.create_server(("127.0.0.1", 0))
         server.setblocking(False)
         self.addCleanup(server.close)
-        index = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
-        asked = ["--index-url", index, "--timeout", "600", "--retries", "0", "clsdm-there-is-no-such-package"]
-        _, ends, pip = self.run_("pip", "install", *asked)
+        page = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        _, ends, pip = self.run_("wheels", page, "clsdm-there-is-no-such-package")
 
         def isAsked() -> bool:
             with contextlib.suppress(BlockingIOError):
@@ -300,6 +241,94 @@ class RealPipTest(unittest.TestCase):
         wait_until(lambda: ends, 60.0)
         self.assertEqual(ends, ["cancelled"])
         self.assertFalse(folder.exists())
+
+
+PYTHON_SLICER = Path(findPython()).stem == "PythonSlicer"
+"""A launcher stands before it, and Slicer's own packages are found first."""
+
+PYTORCH_UTILS = """
+import qt
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+class PyTorchUtilsLogic(ScriptedLoadableModuleLogic):
+    def __init__(self):
+        pass
+
+    def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
+        assert not askConfirmation
+        slicer.util._executePythonModule("clsdm_told", ["torch" + torchVersionRequirement])
+"""
+TOLD = """
+import json, os, sys
+print("told", json.dumps({"arguments": sys.argv[1:], "process": os.getpid(), "input": sys.stdin.read()}))
+sys.exit(os.environ.get("CLSDM_FAILS"))
+"""
+
+
+class InstallerTest(unittest.TestCase):
+    """The script itself, with a PyTorchUtils written for Slicer's window as the real one is."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="with blanks ")
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        self.constraints = self.folder / "constraints.txt"
+        self.constraints.write_text("clsdm-there-is-no-such-package==7.0\n")
+        for name, source in {
+            "PyTorchUtils": PYTORCH_UTILS,
+            "clsdm_told": TOLD,
+            "slicer/__init__": "",
+            "slicer/util": "",
+            "slicer/ScriptedLoadableModule": "import ctk, qt\nclass ScriptedLoadableModuleLogic: pass",
+        }.items():  # Slicer's own come first where the Python is Slicer's
+            path = self.folder / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source)
+
+    def run_(self, *command: str, **more: str) -> tuple[subprocess.Popen, str, str]:
+        environment = slicer.util.startupEnvironment() if usesOtherPython() else dict(os.environ)
+        environment |= {"PYTHONPATH": str(self.folder), "PYTHONIOENCODING": "utf-8", **more}
+        command = [findPython(), str(INSTALLER), str(self.constraints), *command]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8")
+        try:
+            process.wait(60.0)  # its input stays open: what closes ends it
+        finally:
+            process.kill()
+        said, errors = process.stdout.read(), process.stderr.read()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+        return process, said, errors
+
+    def test_pytorch_utils_installs_torch_without_slicers_window_and_in_the_one_process(self) -> None:
+        process, said, errors = self.run_("torch", str(self.folder), ">=2.4")
+        self.assertEqual(process.returncode, 0, errors)
+        told = json.loads(said.partition("told ")[2])
+        self.assertEqual((told["arguments"], told["input"]), (["torch>=2.4"], ""))
+        if not PYTHON_SLICER:
+            self.assertEqual(told["process"], process.pid)
+
+    def test_a_failure_is_an_exit_code_and_a_last_line(self) -> None:
+        process, _, errors = self.run_("torch", str(self.folder), ">=2.4", CLSDM_FAILS="no route to host")
+        self.assertNotEqual(process.returncode, 0)
+        self.assertIn("clsdm_told", errors.strip().splitlines()[-1])
+
+    def test_pip_keeps_to_the_constraints_whatever_their_path(self) -> None:
+        process, said, _ = self.run_("wheels", str(self.folder), "clsdm-there-is-no-such-package")
+        self.assertNotEqual(process.returncode, 0)
+        self.assertIn("clsdm-there-is-no-such-package==7.0", said)
+
+    def test_what_is_there_is_not_installed_again(self) -> None:
+        process, _, errors = self.run_("ensure", "pip", PIP_NO_INDEX="1")
+        self.assertEqual(process.returncode, 0, errors)
+
+    @unittest.skipIf(PYTHON_SLICER, "its own pip_ensure comes first")
+    def test_what_is_to_be_ensured_goes_to_slicers_pip_ensure(self) -> None:
+        (self.folder / "slicer" / "packaging.py").write_text("def pip_ensure(what): print('told', what)")
+        process, said, errors = self.run_("ensure", "pip", "clsdm>1")
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("told ['pip', 'clsdm>1']", said)
 
 
 if __name__ == "__main__":

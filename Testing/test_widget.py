@@ -502,18 +502,7 @@ class DependenciesTest(PanelCase):
         with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
             self.ui.installButton.click()
         self.assertEqual(self.logic.dependencies.asked, [])
-        for words in ("torch", "pytorch.org", "3 GB"):
-            self.assertIn(words, asks.asked[0])
-
-    def test_who_is_asked_hears_whether_slicer_can_be_used_meanwhile(self) -> None:
-        self.missTorch()
-        for usable, words in ((True, "go on working"), (False, "does not answer")):
-            asks = answers(False)
-            with (
-                mock.patch("slicer.util.confirmOkCancelDisplay", asks),
-                mock.patch.object(self.logic.dependencies, "staysUsable", lambda usable=usable: usable),
-            ):
-                self.ui.installButton.click()
+        for words in ("torch", "pytorch.org", "3 GB", "go on working"):
             self.assertIn(words, asks.asked[0])
 
     def test_an_installation_shows_its_log_and_makes_the_panel_ready(self) -> None:

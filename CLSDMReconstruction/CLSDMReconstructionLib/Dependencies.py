@@ -3,21 +3,19 @@
 Nothing is installed, downloaded or imported without a click, and whether something is there is found out without
 importing it. Slicer's own packages are never replaced: a torch that would need another numpy is refused by pip.
 
-PyTorchUtils installs torch while Slicer stands still. What it runs is light-the-torch, which chooses the build that fits the
-GPU's driver; so the same is run here in child processes, with the arguments that PyTorchUtils gives. It gives them by
-functions that are its own affair: where they are gone, or say something else, it installs torch itself.
+PyTorchUtils installs torch while Slicer stands still, so it does so in a process beside it, as ``pip_ensure`` does for the
+rest: see ``Installer.py``.
 """
 
 import contextlib
 import importlib
 import importlib.util
-import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .PipProcess import OnLog, PipProcess
+from .InstallProcess import InstallProcess, OnLog
 
 OnFinished = Callable[[bool, str], None]
 
@@ -25,8 +23,6 @@ NEEDED = {"torch": "torch>=2.4", "safetensors": "safetensors", "pydicom": "pydic
 """Module to import -> what to ask pip for."""
 
 TORCH_VERSION = NEEDED["torch"].removeprefix("torch")
-LIGHT_THE_TORCH = "light-the-torch>=0.5"
-"""As PyTorchUtils asks for it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Dependencies:
     """Finds out what is missing and, on request, installs it.
 
     Args:
-        isThere: whether a module can be found, without importing it.
+        findModule: the file of a module, without importing it; None where there is none.
         makeChannel: a child process for pip; ``QtChannel`` by default.
         python: the interpreter the worker runs in; ``QtChannel.findPython()`` by default.
 
@@ -60,13 +56,13 @@ class Dependencies:
 
     def __init__(
         self,
-        isThere: Callable[[str], bool] | None = None,
+        findModule: Callable[[str], str | None] | None = None,
         makeChannel: Callable[[], object] | None = None,
         python: str | None = None,
     ) -> None:
         self.log: list[str] = []
-        self._isThere, self._makeChannel, self._python = isThere or _found, makeChannel, python
-        self._pip: PipProcess | None = None
+        self._findModule, self._makeChannel, self._python = findModule or _find, makeChannel, python
+        self._pip: InstallProcess | None = None
 
     @property
     def busy(self) -> bool:
@@ -83,17 +79,13 @@ class Dependencies:
 
     def offlineCommand(self, folder: str = "WHEELS_FOLDER") -> str:
         """The exact command that installs from a folder of wheels, to be run by hand."""
-        parts = [self._interpreter(), "-m", "pip", "install", *_fromFolder(folder), *self._wanted()]
+        parts = [self._interpreter(), "-m", "pip", "install", "--no-index", "--find-links", folder, *self._wanted()]
         return " ".join(f'"{part}"' if " " in part or ">" in part else part for part in parts)
 
     def downloadCommand(self, folder: str = "WHEELS_FOLDER") -> str:
         """The command that fills that folder, on a computer with internet, the same system and the same Python."""
         wanted = " ".join(f'"{what}"' if ">" in what else what for what in self._wanted())
         return f"python -m pip download --only-binary=:all: --dest {folder} {wanted}"
-
-    def staysUsable(self) -> bool:
-        """Whether Slicer can be used while :meth:`install` is at work."""
-        return self._isThere("torch") or bool(torchArguments())
 
     def install(self, onFinished: OnFinished, onLog: OnLog = print) -> None:
         """Install what is missing from the internet, in the background. Whoever calls this has asked the user.
@@ -104,26 +96,15 @@ class Dependencies:
         """
         if self._isBusy(onFinished):
             return
-        commands = [["pip", "install", *self._rest()]] if self._rest() else []
-        try:
-            if not self._isThere("torch"):
-                self._say(onLog, "Installing PyTorch with the extension PyTorch ...")
-                commands = [*self._torchCommands(), *commands]
-        except Exception as error:  # noqa: BLE001 - pip, ltt and the network fail in every way there is
-            self._say(onLog, f"{type(error).__name__}: {error}")
-            onFinished(False, self._failed(_lastLine(error)))
-            return
+        commands = [["ensure", *self._rest()]] if self._rest() else []
+        if not self._isThere("torch"):
+            extension = self._findModule("PyTorchUtils")
+            if extension is None:
+                onFinished(False, self.status().message)
+                return
+            self._say(onLog, "Installing PyTorch with the extension PyTorch ...")
+            commands = [["torch", str(Path(extension).parent), TORCH_VERSION], *commands]
         self._run(commands, onFinished, onLog, self._failed)
-
-    def _torchCommands(self) -> list[list[str]]:
-        """What installs torch; nothing where PyTorchUtils did so itself."""
-        arguments = torchArguments()
-        if not arguments:
-            if not _installTorch():
-                raise RuntimeError("the extension PyTorch did not succeed")
-            return []
-        first = [] if self._isThere("light_the_torch") else [["pip", "install", LIGHT_THE_TORCH]]
-        return [*first, ["light_the_torch", *arguments]]
 
     def installFromFolder(self, folder: str, onFinished: OnFinished, onLog: OnLog = print) -> None:
         """Install from a folder of wheels, without the internet, in the background.
@@ -140,7 +121,7 @@ class Dependencies:
                 False, f"There are no wheels (*.whl) in this folder. Fill it with: {self.downloadCommand(folder)}"
             )
             return
-        command = ["pip", "install", *_fromFolder(folder), *self._wanted()]
+        command = ["wheels", folder, *self._wanted()]
         self._run([command], onFinished, onLog, lambda reason: f"pip could not install from this folder: {reason}")
 
     def cancel(self) -> None:
@@ -171,11 +152,14 @@ class Dependencies:
             from .QtChannel import QtChannel
 
             self._makeChannel = QtChannel
-        self._pip = PipProcess(self._makeChannel, self._interpreter(), lambda line: self._say(onLog, line), ended)
+        self._pip = InstallProcess(self._makeChannel, self._interpreter(), lambda line: self._say(onLog, line), ended)
         self._pip.start(commands)
 
     def _failed(self, reason: str) -> str:
         return f"The installation failed ({reason}). The log says more; by hand: {self.offlineCommand()}"
+
+    def _isThere(self, name: str) -> bool:
+        return self._findModule(name) is not None
 
     def _finish(self, onFinished: OnFinished, told: str) -> None:
         """Look whether all is there: light-the-torch ends with code 0 also when it fails."""
@@ -201,10 +185,10 @@ class Dependencies:
         onLog(line)
 
 
-def _found(name: str) -> bool:
-    with contextlib.suppress(ImportError, ValueError):
-        return importlib.util.find_spec(name) is not None
-    return False
+def _find(name: str) -> str | None:
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
+        return importlib.util.find_spec(name).origin
+    return None
 
 
 def _advice(missing: tuple[str, ...], canInstallTorch: bool) -> str:
@@ -219,27 +203,6 @@ def _advice(missing: tuple[str, ...], canInstallTorch: bool) -> str:
     return f"{names} must be installed once before the first reconstruction (up to 3 GB of download)."
 
 
-def torchArguments() -> list[str]:
-    """What PyTorchUtils would tell light-the-torch; nothing where it says nothing of the kind."""
-    try:
-        from PyTorchUtils import PyTorchUtilsLogic
-
-        arguments, _known = PyTorchUtilsLogic._getPipInstallArguments, PyTorchUtilsLogic._installLightTheTorch
-        found = arguments(**_taken(arguments, torchVersionRequirement=TORCH_VERSION))
-    except (ImportError, AttributeError, TypeError):
-        return []
-    asked = isinstance(found, list) and all(isinstance(each, str) for each in found)
-    return found if asked and found[:1] == ["install"] and any(each.startswith("torch") for each in found) else []
-
-
-def _installTorch() -> bool:
-    """By the extension itself; the user has agreed already, and waits."""
-    import PyTorchUtils
-
-    install = PyTorchUtils.PyTorchUtilsLogic().installTorch
-    return install(**_taken(install, askConfirmation=False, torchVersionRequirement=TORCH_VERSION)) is not None
-
-
 def _slicerInstalls() -> bool:
     """Whether Slicer is installing something for somebody else."""
     with contextlib.suppress(ImportError, AttributeError):  # Slicer 5.10 has no such module
@@ -247,18 +210,3 @@ def _slicerInstalls() -> bool:
 
         return bool(isPipInstallInProgress())
     return False
-
-
-def _fromFolder(folder: str) -> list[str]:
-    return ["--no-index", "--find-links", folder]
-
-
-def _taken(function: Callable, **options: object) -> dict[str, object]:
-    """Those of the options that this version of a function takes."""
-    known = inspect.signature(function).parameters
-    anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
-    return {name: value for name, value in options.items() if anything or name in known}
-
-
-def _lastLine(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

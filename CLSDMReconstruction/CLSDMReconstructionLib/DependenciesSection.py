@@ -42,13 +42,8 @@ class DependenciesSection:
             return
         question = _(
             "Download {names} from pytorch.org and pypi.org, and install into Slicer's Python?\n\n"
-            "This takes up to 3 GB and some minutes. {meanwhile}"
-        ).format(
-            names=", ".join(self._status.missing),
-            meanwhile=_("You can go on working.")
-            if self._dependencies.staysUsable()
-            else _("Slicer does not answer until it is done."),
-        )
+            "This takes up to 3 GB and some minutes. You can go on working."
+        ).format(names=", ".join(self._status.missing))
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install Python packages")):
             self._begin()
             self._dependencies.install(self._onFinished, self._onLog)

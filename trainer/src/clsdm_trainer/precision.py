@@ -19,5 +19,5 @@ def usable(precision: Precision, device: torch.device) -> Precision:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the processor computes with bfloat16; True where torch does not tell (before 2.10, and on ARM)."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return known.get("architecture") != "x86_64" or bool(known.get("avx512_bf16") or known.get("amx_bf16"))

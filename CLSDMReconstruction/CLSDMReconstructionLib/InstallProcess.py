@@ -1,4 +1,4 @@
-"""pip, and what is built on it, in the worker's Python: one command after the other in child processes, so that Slicer goes on.
+"""``Installer.py`` in child processes of the worker's Python, one command after the other, so that Slicer goes on.
 
 Slicer's own packages are kept as they are by constraints. A child ends when its standard input closes: where Slicer's
 launcher stands between it and us, killing what was started would leave it at work.
@@ -16,22 +16,12 @@ OnLog = Callable[[str], None]
 KEPT = ("numpy", "SimpleITK", "requests", "pydicom", "vtk")
 """Slicer's own; never replaced."""
 
-CONSTRAINTS_FILE, RUNNER_FILE = "constraints.txt", "clsdm_run.py"
-
-RUNNER = """
-import os, runpy, sys, threading
-def watch():
-    while os.read(0, 65536):
-        pass
-    os._exit(9)
-threading.Thread(target=watch, daemon=True).start()
-del sys.argv[0]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
+CONSTRAINTS_FILE = "constraints.txt"
+INSTALLER = Path(__file__).with_name("Installer.py")
 
 
-class PipProcess:
-    """Runs commands such as ["pip", "install", "torch"].
+class InstallProcess:
+    """Runs commands of ``Installer.py`` such as ["ensure", "safetensors"].
 
     Args:
         makeChannel: a child process.
@@ -52,9 +42,8 @@ class PipProcess:
         """Run them in a temporary folder; returns at once."""
         self._waiting.extend(commands)
         self._folder = tempfile.TemporaryDirectory(prefix="clsdm-", ignore_cleanup_errors=True)
-        folder = Path(self._folder.name)
-        (folder / RUNNER_FILE).write_text(RUNNER, encoding="ascii")
-        (folder / CONSTRAINTS_FILE).write_text(_constraints(), encoding="utf-8")
+        self._constraints = Path(self._folder.name) / CONSTRAINTS_FILE
+        self._constraints.write_text(_constraints(), encoding="utf-8")
         self._next()
 
     def cancel(self) -> None:
@@ -68,12 +57,11 @@ class PipProcess:
         if not self._waiting:
             self._end("")
             return
-        folder = Path(self._folder.name)
         channel = self._channel = self._makeChannel()
         channel.onOutput = channel.onErrors = self._hear
         channel.onFinished = self._onFinished
-        command = [*self._waiting.popleft(), "--constraint", str(folder / CONSTRAINTS_FILE)]
-        channel.start(self._python, ["-u", str(folder / RUNNER_FILE), *command], str(folder))
+        command = ["-u", str(INSTALLER), str(self._constraints), *self._waiting.popleft()]
+        channel.start(self._python, command, self._folder.name)
 
     def _onFinished(self, code: int, crashed: bool) -> None:
         if self._stopped:
