@@ -27,7 +27,7 @@ from clsdm_trainer.benchmark.command import fitting_source
 from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
 from clsdm_trainer.benchmark.records import RowResult, read_row, write_row
-from clsdm_trainer.benchmark.resolve import budget_of
+from clsdm_trainer.benchmark.resolve import Budget, budget_of
 from clsdm_trainer.benchmark.rows import Evaluation, volumes_path
 from clsdm_trainer.benchmark.table import Claim, load_table
 from clsdm_trainer.benchmark.training import open_trained
@@ -252,7 +252,7 @@ def test_what_was_published_of_another_recipe_is_not_taken(done: Path, tmp_path:
     evaluation = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", budget_of(table, None))
     assert evaluation.kept("mean", public) is not None
     assert evaluation.kept("cnn", public) is None
-    other = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", 60)
+    other = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", Budget(60))
     assert other.kept("mean", public) is None, "another budget is another recipe"
     assert other.kept("fdk", public) is not None, "which has no budget"
 
@@ -260,6 +260,30 @@ def test_what_was_published_of_another_recipe_is_not_taken(done: Path, tmp_path:
 def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(done, "--only", "cnn", "--budget", "40")) == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_equal_minutes_are_samples_by_measured_speeds(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cost = json.loads((done / "out" / "results" / "cnn.json").read_text(encoding="utf-8"))["cost"]
+    twice = ["--minutes-each", str(2.0 * cost["minutes"]), "--speeds", str(done / "out")]
+    other = [*command(done, "--only", "cnn", *twice), "--out", str(tmp_path)]
+    assert main([*other, "--dry-run"]) == 0
+    assert f"{2 * cost['samples']} samples" in capsys.readouterr().out
+    assert main(other) == 0
+    page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "minutes of training for each method" in page
+    assert "--minutes-each" in page
+
+
+@pytest.mark.parametrize(
+    "options", [["--minutes-each", "3"], ["--speeds", "."], ["--minutes-each", "3", "--speeds", ".", "--budget", "9"]]
+)
+def test_equal_minutes_need_speeds_and_nothing_else(
+    options: list[str], done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(done, *options)) == 2
+    assert "--minutes-each: expected together with --speeds" in capsys.readouterr().err
 
 
 def test_the_plan_names_what_is_shared(done: Path, capsys: pytest.CaptureFixture[str]) -> None:

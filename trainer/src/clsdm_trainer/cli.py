@@ -118,6 +118,11 @@ def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, rows and RESULTS.md")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
     parser.add_argument("--budget", type=int, metavar="SAMPLES", help="training samples of each method")
+    parser.add_argument("--minutes-each", type=float, metavar="MINUTES",
+                        help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
+    parser.add_argument(
+        "--speeds", type=Path, metavar="OUT", help="folder of a benchmark with --budget on this machine"
+    )
     parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy RESULTS.md, its pictures and cases there")
@@ -250,7 +255,9 @@ def _benchmark(options: argparse.Namespace) -> int:
         store=options.store,
         out=options.out,
         only=tuple(options.only),
-        budget=options.budget,
+        samples=options.budget,
+        minutes_each=options.minutes_each,
+        speeds=options.speeds,
         minutes=options.minutes,
         device=options.device,
         as_json=options.json,

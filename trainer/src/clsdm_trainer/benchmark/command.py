@@ -21,7 +21,7 @@ from clsdm_trainer.benchmark.pictures import picture_of
 from clsdm_trainer.benchmark.readme import write_readme
 from clsdm_trainer.benchmark.records import RECORDS, RowResult, copy_record, record_path
 from clsdm_trainer.benchmark.report import LATENTS, TRUTH, results_page
-from clsdm_trainer.benchmark.resolve import budget_of, recipe_of, samples_of
+from clsdm_trainer.benchmark.resolve import Budget, budget_of, budget_of_minutes, recipe_of, samples_of
 from clsdm_trainer.benchmark.rows import Evaluation
 from clsdm_trainer.benchmark.table import RowSpec, TableSpec
 from clsdm_trainer.benchmark.training import Trained, open_trained, train_missing
@@ -49,7 +49,9 @@ class Request:
         store: folder of the prepared patients.
         out: folder of everything that is made.
         only: rows; all of them if empty.
-        budget: training samples of each method; the table's if None.
+        samples: training samples of each method; the table's if None.
+        minutes_each: of training for each method, in place of samples; with ``speeds``.
+        speeds: folder of a benchmark of equal samples on the same machine, which measured how fast each method trains.
         minutes: for training and judging, or None for no limit.
         device: "auto", "cpu" or "cuda".
         as_json: training records as JSON lines.
@@ -62,7 +64,9 @@ class Request:
     store: Path
     out: Path
     only: tuple[str, ...] = ()
-    budget: int | None = None
+    samples: int | None = None
+    minutes_each: float | None = None
+    speeds: Path | None = None
     minutes: float | None = None
     device: str = "auto"
     as_json: bool = False
@@ -82,9 +86,23 @@ class Request:
         return [name for name in self.table.rows if not self.only or name in self.only]
 
     @property
+    def budget(self) -> Budget:
+        """What each method gets.
+
+        Raises:
+            InputError: minutes without speeds, or beside samples.
+        """
+        if self.minutes_each is None and self.speeds is None:
+            return budget_of(self.table, self.samples)
+        if self.minutes_each is None or self.speeds is None or self.samples is not None:
+            raise InputError("--minutes-each: expected together with --speeds and without --budget")
+        return budget_of_minutes(self.table, self.minutes_each, self.speeds / RECORDS)
+
+    @property
     def command(self) -> str:
         """What makes the same page anywhere."""
-        budget = f" --budget {self.budget}" if self.budget else ""
+        budget = f" --budget {self.samples}" if self.samples else ""
+        budget += f" --minutes-each {self.minutes_each:g} --speeds OUT_OF_SAMPLES" if self.minutes_each else ""
         return f"clsdm-train benchmark --preset {self.name} --store STORE --out OUT{budget}"
 
 
@@ -98,7 +116,7 @@ def run_benchmark(request: Request, say: Say) -> bool:
         InputError: something cannot be used; a test patient in a training manifest, above all.
     """
     started, table = time.monotonic(), request.table
-    store, budget = Store.open(request.store), budget_of(table, request.budget)
+    store, budget = Store.open(request.store), request.budget
 
     def left() -> float | None:
         return None if request.minutes is None else request.minutes - (time.monotonic() - started) / 60.0
@@ -152,8 +170,8 @@ def stands(name: str, request: Request, evaluation: Evaluation) -> bool:
 
 def plan(request: Request) -> str:
     """What would be trained for the rows, as text: stages, steps and samples of each run."""
-    budget = budget_of(request.table, request.budget)
-    lines = [f"{budget} training samples for each method"]
+    budget = request.budget
+    lines = [str(budget)]
     for name, wanted in request.table.runs_for(request.rows).items():
         run = open_trained(request.table, name, budget, request.out)
         stages = (

@@ -21,6 +21,7 @@ from clsdm_trainer.benchmark.figures import (
     summary_of,
 )
 from clsdm_trainer.benchmark.records import RECORDS, RowResult
+from clsdm_trainer.benchmark.resolve import Budget
 from clsdm_trainer.benchmark.statistics import holm, paired
 from clsdm_trainer.benchmark.table import TableSpec
 
@@ -71,7 +72,7 @@ def results_page(
     results: Mapping[str, RowResult],
     *,
     command: str,
-    budget: int,
+    budget: Budget,
     alignments: Mapping[str, Mapping[str, Mapping[str, float]]],
     patients: int,
     pictured: Collection[str],
@@ -82,7 +83,7 @@ def results_page(
         table: the benchmark.
         results: the rows that are there.
         command: that made them, without ``--only``.
-        budget: training samples of each method.
+        budget: of each method.
         alignments: per run, the agreements "mean" and "contrast" of ``latents.measure``.
         patients: how many were judged.
         pictured: records that have a picture.
@@ -127,14 +128,14 @@ def results_page(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def hardware_sentence(results: Mapping[str, RowResult], budget: int) -> str:
+def hardware_sentence(results: Mapping[str, RowResult], budget: Budget) -> str:
     """What hardware and budget the figures were made with."""
     environments = [result.cost["environment"] for result in results.values() if result.cost]
     machines = sorted({_machine(environment) for environment in environments}) or ["nothing was trained"]
     minutes = {row.key["weights"]: row.cost["minutes"] for row in results.values() if row.cost}
     revisions = sorted({row.revision[:10] for row in results.values() if row.revision})
     return (
-        f"Hardware: {'; '.join(machines)}. Budget: {budget} training samples for each method, over all its stages together; "
+        f"Hardware: {'; '.join(machines)}. Budget: {budget}; "
         f"{sum(minutes.values()):.0f} minutes of training in all (stages that runs share are counted with each)."
         + (f" Judged by the code of {', '.join(revisions)}." if revisions else "")
     )

@@ -24,7 +24,7 @@ from clsdm_trainer.baselines.reconstructors import Latent, Reconstructor, align_
 from clsdm_trainer.benchmark.distribution import SET_FIGURE, Distance, sliced_wasserstein
 from clsdm_trainer.benchmark.pictures import picture_of
 from clsdm_trainer.benchmark.records import RECORDS, RowResult, read_row, record_path, write_row
-from clsdm_trainer.benchmark.resolve import recipe_of
+from clsdm_trainer.benchmark.resolve import Budget, recipe_of
 from clsdm_trainer.benchmark.table import RowSpec, TableSpec
 from clsdm_trainer.benchmark.training import Trained, parameters_of
 from clsdm_trainer.data.store import Store
@@ -55,14 +55,14 @@ class Evaluation:
         store: the patients.
         out: folder of the benchmark.
         device: "auto", "cpu" or "cuda".
-        budget: training samples of each method.
+        budget: of each method.
     """
 
     table: TableSpec
     store: Store
     out: Path
     device: str
-    budget: int
+    budget: Budget
 
     def __post_init__(self) -> None:
         self._patients: dict[tuple[float, ...], list[Patient]] = {}

@@ -177,6 +177,10 @@ class TableSpec(Frozen):
         """The stages of a run, in order."""
         return self.run(name).stages or OURS_IN_THREE
 
+    def is_ablation(self, name: str) -> bool:
+        """Whether a run is only there for ablations."""
+        return all(row.group == "ablation" for row in self.rows.values() if row.run == name)
+
     def runs_for(self, rows: list[str]) -> dict[str, tuple[str, ...]]:
         """The stages that these rows need of each run, runs first from which others take stages."""
         found: dict[str, tuple[str, ...]] = {}

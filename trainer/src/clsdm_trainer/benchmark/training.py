@@ -16,7 +16,7 @@ from clsdm.errors import InputError
 from clsdm.model import CLSDM
 from clsdm.reconstruct import choose_device
 from clsdm_trainer.baselines.stages import make_network
-from clsdm_trainer.benchmark.resolve import config_of, samples_of
+from clsdm_trainer.benchmark.resolve import Budget, config_of, samples_of
 from clsdm_trainer.benchmark.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
@@ -76,7 +76,7 @@ class Trained:
         return {"samples": samples, "minutes": seconds / 60.0, "environment": environment}
 
 
-def open_trained(table: TableSpec, name: str, budget: int, out: Path) -> Trained:
+def open_trained(table: TableSpec, name: str, budget: Budget, out: Path) -> Trained:
     """Where a run of the table is, trained or not."""
     shared = tuple(table.run(name).share)
     return Trained(name, config_of(table, name, budget), out / "runs" / name, table.stages(name), shared)
@@ -88,7 +88,7 @@ def train_missing(
     store: Store,
     out: Path,
     *,
-    budget: int,
+    budget: Budget,
     device: str,
     left: Callable[[], float | None],
     as_json: bool = False,
@@ -100,7 +100,7 @@ def train_missing(
         wanted: stages of each run, runs first from which others take stages.
         store: the patients.
         out: folder of the benchmark.
-        budget: training samples of each method.
+        budget: of each method.
         device: "auto", "cpu" or "cuda".
         left: minutes left, or None for no limit.
         as_json: log records as JSON lines.
