@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from clsdm_trainer.precision import has_fast_bfloat16
+
 MIB = 2**20
 
 
@@ -72,14 +74,6 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed in hardware (a CPU with AVX512-BF16 or AMX, or a CUDA GPU since Ampere)."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check is not None)
 
 
 def synchronise(device: torch.device) -> None:

@@ -23,7 +23,6 @@ from measuring import (
     MIB,
     Ratio,
     finish,
-    has_fast_bfloat16,
     in_child,
     interleaved,
     parser,
@@ -36,6 +35,7 @@ from models import biplanar_xrays, nameless_bundle, random_model, tiny
 from clsdm.model import CLSDM, ModelConfig
 from clsdm.reconstruct import Options, Product, reconstruct
 from clsdm_trainer.config import load_config
+from clsdm_trainer.precision import has_fast_bfloat16
 
 BARS = {"sample": 20.0, "mean": 40.0}
 MEMORY_BAR = 0.5

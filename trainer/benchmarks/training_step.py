@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from measuring import MIB, Ratio, finish, has_fast_bfloat16, parser, seconds_of, start
+from measuring import MIB, Ratio, finish, parser, seconds_of, start
 from models import tiny
 from synthetic import synthetic_store
 
@@ -27,6 +27,7 @@ from clsdm_trainer.batches import TrainingData
 from clsdm_trainer.config import RunConfig, load_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
+from clsdm_trainer.precision import has_fast_bfloat16
 from clsdm_trainer.stages import STAGES
 
 VOLUMES = 4

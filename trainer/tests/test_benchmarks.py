@@ -37,6 +37,8 @@ def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("projector.py", [], "16²: trilinear 160 / own Joseph"),
         ("training_step.py", ["--against", "openkbp64"], "diffusion: batch / whole step"),
         ("loader.py", [], "NIfTI .nii.gz (SimpleITK) / store"),
+        ("layers.py", [], "GroupNorm (torch) / GroupNorm (ours)"),
+        ("writing.py", [], "ITK / ours"),
     ],
 )
 def test_every_benchmark_runs_and_writes_its_ratios_and_its_machine(

@@ -213,7 +213,7 @@ def test_the_stored_volumes_are_not_written_to(run, store):
 @pytest.mark.parametrize(("name", "accepted"), [("alignment", True), ("diffusion", False)])
 def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted, monkeypatch):
     """The published denoiser goes from 16³ down to 2³: on a CPU it trains in float32 only."""
-    monkeypatch.setattr("clsdm_trainer.precision.cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("clsdm_trainer.precision.has_fast_bfloat16", lambda device: True)
     config = load_config("reference")
     if accepted:
         check_precision(config, name, torch.device("cpu"))
@@ -236,7 +236,7 @@ def test_where_the_processor_would_imitate_bfloat16_training_runs_in_float32(mon
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda features=features: features, raising=False)
         assert usable("bf16-mixed", cpu) == expected
         assert (usable("bf16-mixed", gpu), usable("32-true", cpu)) == ("bf16-mixed", "32-true")
-    monkeypatch.setattr("clsdm_trainer.precision.cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr("clsdm_trainer.precision.has_fast_bfloat16", lambda device: False)
     check_precision(load_config("reference"), "diffusion", cpu)
 
 

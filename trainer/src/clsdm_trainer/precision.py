@@ -13,11 +13,16 @@ def usable(precision: Precision, device: torch.device) -> Precision:
     There torch converts every operand back and forth, and a step takes several times as long as in float32. The recipe
     stays the same: what it was trained with stands in ``environment.json``.
     """
-    imitated = precision == "bf16-mixed" and device.type == "cpu" and not cpu_has_bfloat16()
+    imitated = precision == "bf16-mixed" and device.type == "cpu" and not has_fast_bfloat16(device)
     return "32-true" if imitated else precision
 
 
-def cpu_has_bfloat16() -> bool:
-    """Whether the processor computes with bfloat16; True where torch does not tell (before 2.10, and on ARM)."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed in hardware: by a CPU with AVX512-BF16 or AMX, or a CUDA GPU since Ampere.
+
+    True where torch does not tell: on a CPU before torch 2.10, and on ARM.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return known.get("architecture") != "x86_64" or bool(known.get("avx512_bf16") or known.get("amx_bf16"))

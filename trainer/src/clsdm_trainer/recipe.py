@@ -34,7 +34,7 @@ from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
 from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.loop import BEST, Runner
-from clsdm_trainer.precision import cpu_has_bfloat16, usable
+from clsdm_trainer.precision import has_fast_bfloat16, usable
 
 SMALLEST_BFLOAT16 = 4
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
@@ -142,7 +142,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor_threads": torch.get_num_threads(),
-        "processor_bfloat16": cpu_has_bfloat16(),
+        "processor_bfloat16": has_fast_bfloat16(torch.device("cpu")),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git_revision": git_revision(),
         "packages": {name: metadata.version(name) for name in packages},
