@@ -10,21 +10,20 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib import ComparisonReport as Report
 from CLSDMReconstructionLib import Nodes
-from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
 from CLSDMReconstructionLib.LineProfile import LineProfile
+from CLSDMReconstructionLib.Panel import Panel
 from CLSDMReconstructionLib.Results import residualsOf
 from CLSDMReconstructionLib.Sampling import centre
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
-UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMCompare.ui"
 OWN_WINDOW = "As in the views"
 
 
-class ComparePanel:
+class ComparePanel(Panel):
     """See the module's docstring.
 
     Args:
@@ -32,7 +31,6 @@ class ComparePanel:
         parent: widget that holds the panel.
 
     Attributes:
-        widget: the panel.
         difference: node of reconstruction minus CT, or None.
         table: node of the figures, or None.
         figures: the worker's answer, or None.
@@ -40,11 +38,8 @@ class ComparePanel:
     """
 
     def __init__(self, logic, parent=None) -> None:
+        super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
         self._logic = logic
-        self.widget = slicer.util.loadUI(str(UI))
-        if parent is not None and parent.layout() is not None:
-            parent.layout().addWidget(self.widget)
-        self.ui = slicer.util.childWidgetVariables(self.widget)
         self.layout = ComparisonLayout()
         self.window, self.profile = SharedWindow(), LineProfile()
         self.overlay = Overlay(self.layout, self.window)
@@ -54,7 +49,6 @@ class ComparePanel:
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
-        self._chosen = Nodes.Chosen(self.ui.truthSelector, self.ui.reconstructionSelector)
         self._fill()
         self._connect()
         self._update()
@@ -62,8 +56,7 @@ class ComparePanel:
     def setMRMLScene(self, scene) -> None:
         """Give the selectors the scene and watch it."""
         self._stopWatching()
-        self.widget.setMRMLScene(scene)
-        self._chosen.watch(scene)
+        super().setMRMLScene(scene)
         if scene is not None:
             events = slicer.vtkMRMLScene
             self._sceneTags = [
@@ -93,10 +86,8 @@ class ComparePanel:
 
     def cleanup(self) -> None:
         """Stop everything and let go of the scene."""
-        self.reset()
         self._stopWatching()
-        self._chosen.watch(None)
-        self.widget.setMRMLScene(None)
+        super().cleanup()
 
     @property
     def isRunning(self) -> bool:
@@ -347,10 +338,6 @@ class ComparePanel:
         if path:
             with slicer.util.tryWithErrorDisplay(_("The file could not be written.")):
                 write(path)
-
-    def _say(self, text: str, failed: bool = False) -> None:
-        self.ui.statusLabel.setText(text)
-        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""

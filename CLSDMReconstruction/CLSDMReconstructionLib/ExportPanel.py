@@ -3,41 +3,29 @@
 from pathlib import Path
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib import Nodes
-from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.MrmlBridge import ROLE_ATTRIBUTE
+from CLSDMReconstructionLib.Panel import Panel
 from CLSDMReconstructionLib.Steps import Steps
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 
-UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMExport.ui"
 
-
-class ExportPanel:
+class ExportPanel(Panel):
     """See the module's docstring.
 
     Args:
         logic: the ReconstructionLogic.
         parent: widget that holds the panel.
-
-    Attributes:
-        widget: the panel.
     """
 
     def __init__(self, logic, parent=None) -> None:
+        super().__init__("CLSDMExport", ("volumeSelector",), parent)
         self._logic, self._steps = logic, None
         self._inputs: dict[str, tuple] = {}  # the X-rays by the reconstruction's node ID
-        self.widget = slicer.util.loadUI(str(UI))
-        if parent is not None and parent.layout() is not None:
-            parent.layout().addWidget(self.widget)
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        self._chosen = Nodes.Chosen(self.ui.volumeSelector)
-        self.ui.volumeSelector.addAttribute(
-            "vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE
-        )  # a scan is not ours to label as derived
+        # A scan is not ours to label as derived.
+        self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE)
         for name in FORMATS:
             self.ui.formatComboBox.addItem(name)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
@@ -45,31 +33,11 @@ class ExportPanel:
         self.ui.exportButton.connect("clicked()", self._onClicked)
         self._update()
 
-    def setMRMLScene(self, scene) -> None:
-        """Give the selector the scene."""
-        self.widget.setMRMLScene(scene)
-        self._chosen.watch(scene)
-
     def setReconstruction(self, node, inputs=()) -> None:
         """Choose the reconstruction, and say which X-rays (``XRayInput`` or files) it was made from, for DICOM."""
         if node is not None and inputs:
             self._inputs[node.GetID()] = tuple(XRayInput.of(each, "view") for each in inputs)
         self.ui.volumeSelector.setCurrentNode(node)
-
-    def setTruth(self, node) -> None:
-        """The truth is nobody's to export."""
-
-    def enter(self) -> None:
-        """The module is shown."""
-
-    def exit(self) -> None:
-        """The user goes elsewhere; an export goes on."""
-
-    def cleanup(self) -> None:
-        """Stop and let go of the scene."""
-        self.cancel()
-        self._chosen.watch(None)
-        self.widget.setMRMLScene(None)
 
     @property
     def isRunning(self) -> bool:
@@ -129,10 +97,6 @@ class ExportPanel:
         self._steps = None
         self._say(str(error), failed=True)
         self._update()
-
-    def _say(self, text: str, failed: bool = False) -> None:
-        self.ui.statusLabel.setText(text)
-        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _reason(self) -> str:
         """Why it cannot be exported, or nothing."""

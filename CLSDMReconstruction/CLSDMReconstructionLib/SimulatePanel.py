@@ -1,19 +1,14 @@
 """The panel "Simulate": X-rays of a loaded CT, to try the module without radiographs or to compare with the truth."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib import Nodes
-from CLSDMReconstructionLib.Appearance import setTone
+from CLSDMReconstructionLib.Panel import Panel
 from CLSDMReconstructionLib.Simulation import parseAngles, presets
 
-UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CLSDMSimulate.ui"
 
-
-class SimulatePanel:
+class SimulatePanel(Panel):
     """See the module's docstring.
 
     Args:
@@ -21,18 +16,13 @@ class SimulatePanel:
         parent: widget that holds the panel.
 
     Attributes:
-        widget: the panel.
         ct: the CT that the latest X-rays were made from; None where there is none, or it was deleted.
     """
 
     def __init__(self, logic, parent=None) -> None:
+        super().__init__("CLSDMSimulate", ("ctSelector",), parent)
         self._logic, self._run, self._onXRays = logic, None, None
         self._ct = None
-        self.widget = slicer.util.loadUI(str(UI))
-        if parent is not None and parent.layout() is not None:
-            parent.layout().addWidget(self.widget)
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        self._chosen = Nodes.Chosen(self.ui.ctSelector)
         self._presets = presets()
         for label in self._presets.values():
             self.ui.presetComboBox.addItem(label)
@@ -46,29 +36,9 @@ class SimulatePanel:
         """Call this with the ``SimulationResult`` (files, nodes, angles) of each simulation."""
         self._onXRays = callback
 
-    def setMRMLScene(self, scene) -> None:
-        """Give the selector the scene."""
-        self.widget.setMRMLScene(scene)
-        self._chosen.watch(scene)
-
     def setTruth(self, node) -> None:
         """Choose the CT."""
         self.ui.ctSelector.setCurrentNode(node)
-
-    def setReconstruction(self, node) -> None:
-        """X-rays of a reconstruction are of no use here."""
-
-    def enter(self) -> None:
-        """The module is shown."""
-
-    def exit(self) -> None:
-        """The user goes elsewhere; a simulation goes on."""
-
-    def cleanup(self) -> None:
-        """Stop and let go of the scene."""
-        self.cancel()
-        self._chosen.watch(None)
-        self.widget.setMRMLScene(None)
 
     @property
     def ct(self):
@@ -125,10 +95,6 @@ class SimulatePanel:
         self._run = None
         self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
         self._update()
-
-    def _say(self, text: str, failed: bool = False) -> None:
-        self.ui.statusLabel.setText(text)
-        setTone(self.ui.statusLabel, "error" if failed else "plain")
 
     def _reason(self) -> str:
         """Why it cannot start, or nothing."""
