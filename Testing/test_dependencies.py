@@ -315,9 +315,13 @@ class InstallerTest(unittest.TestCase):
         self.assertIn("clsdm_told", errors.strip().splitlines()[-1])
 
     def test_pip_keeps_to_the_constraints_whatever_their_path(self) -> None:
-        process, said, _ = self.run_("wheels", str(self.folder), "clsdm-there-is-no-such-package")
-        self.assertNotEqual(process.returncode, 0)
-        self.assertIn("clsdm-there-is-no-such-package==7.0", said)
+        theirs = self.folder / "theirs.txt"
+        theirs.write_text("clsdm-neither-is-this==8.0\n")
+        names = ("clsdm-there-is-no-such-package", "clsdm-neither-is-this")
+        for name, version in zip(names, ("7.0", "8.0"), strict=True):
+            process, said, _ = self.run_("wheels", str(self.folder), name, PIP_CONSTRAINT=theirs.as_uri())
+            self.assertNotEqual(process.returncode, 0)
+            self.assertIn(f"{name}=={version}", said)
 
     def test_what_is_there_is_not_installed_again(self) -> None:
         process, _, errors = self.run_("ensure", "pip", PIP_NO_INDEX="1")

@@ -35,7 +35,8 @@ def main(constraints: str, command: str, *arguments: str) -> None:
     _endWithInput()
     own = Path(__file__).resolve().parent  # its names are not for pip
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != own]
-    os.environ["PIP_CONSTRAINT"] = Path(constraints).as_uri()  # pip takes a path with blanks for several
+    theirs = os.environ.get("PIP_CONSTRAINT", "")
+    os.environ["PIP_CONSTRAINT"] = f"{Path(constraints).as_uri()} {theirs}".strip()  # blanks stand between two
     {"torch": installTorch, "ensure": ensure, "wheels": installWheels}[command](*arguments)
 
 
