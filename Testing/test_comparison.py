@@ -154,7 +154,7 @@ class ShownTest(SceneTest):
         slicer.app.processEvents()
         if not list(self.layout.views("Truth")):
             self.skipTest("needs the views of a main window")
-        self.layout.show(self.truth, self.reconstruction, self.difference)
+        finished(self.layout.show(self.truth, self.reconstruction, self.difference))
 
     def tearDown(self) -> None:
         self.layout.leave()
@@ -239,6 +239,22 @@ class LayoutTest(ShownTest):
         self.assertEqual(others, after)
         self.assertAlmostEqual(self.layout.position()[2], 17.0)
 
+    def seenIn3D(self) -> dict[str, list[bool]]:
+        return {row: [bool(node.GetSliceVisible()) for _, node, _ in self.layout.views(row)] for row in ROWS}
+
+    def test_the_planes_of_the_reconstruction_and_no_others_are_seen_in_3d(self) -> None:
+        slicer.app.processEvents()
+        self.assertEqual(self.seenIn3D(), {ROWS[0]: [False] * 3, ROWS[1]: [True] * 3, ROWS[2]: [False] * 3})
+
+    def test_a_plane_that_is_shown_in_3d_by_its_own_button_shows_no_others(self) -> None:
+        """Slicer's button passes it on to linked views; also when a program changed it, for then it clicks itself."""
+        sliceNode = next(iter(self.layout.views(ROWS[0])))[1]
+        logic = slicer.app.applicationLogic().GetSliceLogic(sliceNode)
+        logic.StartSliceNodeInteraction(slicer.vtkMRMLSliceNode.SliceVisibleFlag)
+        sliceNode.SetSliceVisible(True)
+        logic.EndSliceNodeInteraction()
+        self.assertEqual(self.seenIn3D(), {ROWS[0]: [True, False, False], ROWS[1]: [True] * 3, ROWS[2]: [False] * 3})
+
     def test_a_volume_that_is_shown_leaves_with_its_display_and_gets_no_other(self) -> None:
         kind = "vtkMRMLScalarVolumeDisplayNode"
         before = slicer.mrmlScene.GetNumberOfNodesByClass(kind)
@@ -270,7 +286,7 @@ class LayoutTest(ShownTest):
 
     def test_an_oblique_truth_is_cut_along_its_own_axes_in_every_row(self) -> None:
         oblique = add_volume("CT", axes=turned(15.0))
-        self.layout.show(oblique, self.reconstruction, self.difference)
+        finished(self.layout.show(oblique, self.reconstruction, self.difference))
         for plane in range(3):
             matrices = [asArray(list(self.layout.views(row))[plane][1].GetSliceToRAS())[:3, :3] for row in ROWS]
             np.testing.assert_allclose(matrices[1], matrices[0], atol=1e-6)

@@ -286,7 +286,7 @@ class RunTest(PanelCase):
             self.start().finish(self.result())
             self.wait(lambda: len(self.exposures()) == 6)
             self.panel.compare.layout.enter()
-            self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3)
+            finished(self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3))
             self.panel.compare.layout.leave()
         self.assertEqual(words.getvalue(), "")
         self.assertIsNotNone(self.panel.result.result)

@@ -163,7 +163,7 @@ class ComparePanel(Panel):
         self._showing = True
         yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
         yield 1.0
-        self._fillLayout()
+        yield from self._fillLayout()
 
     def _onOpened(self, _result) -> None:
         self._opening = None
@@ -311,11 +311,12 @@ class ComparePanel(Panel):
         if self._showing and not self.layout.isShown:
             self.showLayout(False)
 
-    def _fillLayout(self) -> None:
+    def _fillLayout(self) -> Iterator[float]:
         truth, reconstruction = self._pair
-        self.layout.show(truth, reconstruction, self.difference)
+        yield from self.layout.show(truth, reconstruction, self.difference)
         self.window.start([truth, reconstruction])
         self._onWindow(self.ui.windowComboBox.currentIndex)
+        yield 1.0
         self.overlay.start(truth, reconstruction)
         self._onOverlay()
         self._showTable()

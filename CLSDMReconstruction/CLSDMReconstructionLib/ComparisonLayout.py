@@ -124,10 +124,15 @@ class ComparisonLayout:
             self._layoutNode().SetViewArrangement(self._before)
         self._before = None
 
-    def show(self, truth, reconstruction, difference) -> None:
-        """Put the volumes into their rows, linked, along the truth's axes, around the reconstruction."""
+    def show(self, truth, reconstruction, difference) -> Iterator[float]:
+        """Put the volumes into their rows, linked, along the truth's axes, around the reconstruction; a view at a time.
+
+        A view is drawn when it gets its volume, and each draws the 3-D view anew that shows a plane of it.
+        """
+        done = 0
         for row, volume in zip(ROWS, (truth, reconstruction, difference), strict=True):
-            for _, sliceNode, composite in self.views(row):
+            for plane, sliceNode, composite in self.views(row):
+                _fit(plane, sliceNode, truth, reconstruction)
                 composite.SetLinkedControl(True)
                 composite.SetHotLinkedControl(True)
                 # Which volume is shown, and how opaque, is a view's own affair; also when Slicer shows a new one everywhere.
@@ -136,29 +141,17 @@ class ComparisonLayout:
                 composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
+                # Nor that it is seen in 3-D: the view's own button passes it on when it hears of it here.
+                passedOn = sliceNode.GetInteractionFlagsModifier() & ~slicer.vtkMRMLSliceNode.SliceVisibleFlag
+                sliceNode.SetInteractionFlagsModifier(passedOn)
                 sliceNode.SetSliceVisible(row == "Reconstruction")
+                done += 1
+                yield done / (len(ROWS) * len(PLANES))
         if self.tableView() is not None:
             self.tableView().SetDoPropagateTableSelection(False)
         if self.plotView() is not None:
             self.plotView().SetDoPropagatePlotChartSelection(False)
-        self.fit(truth, reconstruction)
         self._fit3D(reconstruction)
-
-    def fit(self, truth, reconstruction) -> None:
-        """All planes along the truth's axes, through the middle of the reconstruction, and wide enough for it."""
-        middle, box = centre(reconstruction), corners(reconstruction)
-        for row in ROWS:
-            for plane, sliceNode, _ in self.views(row):
-                sliceNode.SetOrientation(plane)
-                if truth is not None:
-                    sliceNode.RotateToVolumePlane(truth)
-                axes = np.array([[sliceNode.GetSliceToRAS().GetElement(r, c) for c in range(3)] for r in range(3)])
-                width, height, _ = np.ptp(box @ axes, axis=0)
-                columns, lines = (max(1, count) for count in sliceNode.GetDimensions()[:2])
-                mmPerPixel = 1.05 * max(width / columns, height / lines)
-                sliceNode.SetFieldOfView(mmPerPixel * columns, mmPerPixel * lines, sliceNode.GetFieldOfView()[2])
-                sliceNode.SetXYZOrigin(0.0, 0.0, 0.0)
-                sliceNode.JumpSliceByCentering(*middle)
 
     def position(self) -> np.ndarray:
         """RAS position where the three planes of the reconstruction cross."""
@@ -206,6 +199,20 @@ class ComparisonLayout:
         camera.SetViewUp(0.0, 0.0, 1.0)
         camera.GetCamera().SetClippingRange(0.5 * size, 10.0 * size)  # until a view that draws it knows better
         camera.ResetClippingRange()
+
+
+def _fit(plane: str, sliceNode, truth, reconstruction) -> None:
+    """A plane along the truth's axes, through the middle of the reconstruction, and wide enough for it."""
+    sliceNode.SetOrientation(plane)
+    if truth is not None:
+        sliceNode.RotateToVolumePlane(truth)
+    axes = np.array([[sliceNode.GetSliceToRAS().GetElement(r, c) for c in range(3)] for r in range(3)])
+    width, height, _ = np.ptp(corners(reconstruction) @ axes, axis=0)
+    columns, lines = (max(1, count) for count in sliceNode.GetDimensions()[:2])
+    mmPerPixel = 1.05 * max(width / columns, height / lines)
+    sliceNode.SetFieldOfView(mmPerPixel * columns, mmPerPixel * lines, sliceNode.GetFieldOfView()[2])
+    sliceNode.SetXYZOrigin(0.0, 0.0, 0.0)
+    sliceNode.JumpSliceByCentering(*centre(reconstruction))
 
 
 def _camera(view):

@@ -160,7 +160,7 @@ def removeFromScene(node) -> None:
     """
     display = [node.GetNthDisplayNode(at) for at in range(node.GetNumberOfDisplayNodes())]
     for each in (node, *display, node.GetStorageNode()):
-        if each is not None:
+        if each is not None and each.GetScene() is not None:  # what a node shows or stores may go with it
             slicer.mrmlScene.RemoveNode(each)
 
 
