@@ -246,6 +246,11 @@ class LayoutTest(ShownTest):
         slicer.app.processEvents()
         self.assertEqual(self.seenIn3D(), {ROWS[0]: [False] * 3, ROWS[1]: [True] * 3, ROWS[2]: [False] * 3})
 
+    @unittest.skipUnless(hasattr(slicer.vtkMRMLSliceNode, "GetSliceEdgeVisibility3D"), "older than Slicer 5.13")
+    def test_no_frame_is_drawn_around_a_plane_in_3d(self) -> None:
+        frames = [node.GetSliceEdgeVisibility3D() for row in ROWS for _, node, _ in self.layout.views(row)]
+        self.assertEqual(frames, [False] * 9)
+
     def test_a_plane_that_is_shown_in_3d_by_its_own_button_shows_no_others(self) -> None:
         """Slicer's button passes it on to linked views; also when a program changed it, for then it clicks itself."""
         sliceNode = next(iter(self.layout.views(ROWS[0])))[1]

@@ -141,10 +141,7 @@ class ComparisonLayout:
                 composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
-                # Nor that it is seen in 3-D: the view's own button passes it on when it hears of it here.
-                passedOn = sliceNode.GetInteractionFlagsModifier() & ~slicer.vtkMRMLSliceNode.SliceVisibleFlag
-                sliceNode.SetInteractionFlagsModifier(passedOn)
-                sliceNode.SetSliceVisible(row == "Reconstruction")
+                _seenIn3D(sliceNode, row == "Reconstruction")
                 done += 1
                 yield done / (len(ROWS) * len(PLANES))
         if self.tableView() is not None:
@@ -199,6 +196,20 @@ class ComparisonLayout:
         camera.SetViewUp(0.0, 0.0, 1.0)
         camera.GetCamera().SetClippingRange(0.5 * size, 10.0 * size)  # until a view that draws it knows better
         camera.ResetClippingRange()
+
+
+def _seenIn3D(sliceNode, seen: bool) -> None:
+    """Show a plane in 3-D or not, without the frame that Slicer 5.13 puts around the whole view's plane.
+
+    It is a view's own affair: Slicer's button would pass it on to the linked views as soon as it hears of it here.
+    """
+    kind, own = slicer.vtkMRMLSliceNode, slicer.vtkMRMLSliceNode.SliceVisibleFlag
+    if hasattr(kind, "SetSliceEdgeVisibility3D"):
+        own |= kind.SliceEdgeVisibility3DFlag
+    sliceNode.SetInteractionFlagsModifier(sliceNode.GetInteractionFlagsModifier() & ~own)
+    if hasattr(kind, "SetSliceEdgeVisibility3D"):
+        sliceNode.SetSliceEdgeVisibility3D(False)
+    sliceNode.SetSliceVisible(seen)
 
 
 def _fit(plane: str, sliceNode, truth, reconstruction) -> None:
