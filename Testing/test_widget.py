@@ -263,8 +263,11 @@ class RunTest(PanelCase):
 
     def test_x_rays_stand_in_3d_and_can_be_hidden(self) -> None:
         self.start().finish(self.result())
-        self.assertTrue(self.ui.exposuresCheckBox.checked)
         self.wait(lambda: len(self.exposures()) == 6)
+        self.assertTrue(self.ui.exposuresCheckBox.checked)
+        before = self.exposures()
+        self.start().finish(self.result())
+        self.wait(lambda: len(self.exposures()) == 6 and not set(before) & set(self.exposures()))
         shown = self.exposures()
         self.ui.exposuresCheckBox.click()
         self.assertFalse(any(node.GetDisplayVisibility() for node in shown))

@@ -120,18 +120,21 @@ class ExposureScene:
         display.SetTextureImageDataConnection(producer.GetOutputPort())
 
     def _add(self, name: str, polyData, colour):
-        node = slicer.vtkMRMLModelNode()
-        node.SetName(name)
-        node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "exposure")
-        node.SetSaveWithScene(False)
-        node.SetAndObservePolyData(polyData)
-        MrmlBridge.addToScene([node], self._folder)
-        display = node.GetDisplayNode()
+        """A model node; its display is complete before anything in the scene hears of it."""
+        display = slicer.vtkMRMLModelDisplayNode()
         display.SetSaveWithScene(False)
         display.SetColor(*colour)
         display.SetBackfaceCulling(False)
         display.SetVisibility2D(False)
         display.SetLineWidth(2)
+        slicer.mrmlScene.AddNode(display)
+        node = slicer.vtkMRMLModelNode()
+        node.SetName(name)
+        node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "exposure")
+        node.SetSaveWithScene(False)
+        node.SetAndObservePolyData(polyData)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+        MrmlBridge.addToScene([node], self._folder)
         self._nodes.append(node)
         return node
 

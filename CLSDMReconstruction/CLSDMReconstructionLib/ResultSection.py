@@ -55,6 +55,7 @@ class ResultSection:
 
     def show(self, result) -> None:
         """Say what is to be said about a reconstruction."""
+        before, self.exposures = self.exposures, ExposureScene()
         self.clear()
         self.result = result
         self.ui.resultSection.collapsed = False
@@ -70,7 +71,13 @@ class ResultSection:
         ):
             box.enabled = there
         self._updateVisibility()
-        self.ui.exposuresCheckBox.checked = bool(result.reprojections)
+        later(0, lambda: self._replaceExposures(before, result))
+
+    def _replaceExposures(self, before: ExposureScene, result) -> None:
+        """Those of the result before go in a turn of their own, and those of this one come in the next."""
+        before.clear()
+        if self.result is result:
+            self.ui.exposuresCheckBox.checked = bool(result.reprojections)
 
     def _addPicture(self, reprojection: dict) -> None:
         caption = qt.QLabel(
