@@ -241,9 +241,11 @@ def test_signal_handlers_are_put_back_after_a_run():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("native", [True, False])
 def test_networks_that_a_stage_only_uses_may_run_in_another_precision_than_its_own(
-    store: Store, earlier: Path, tmp_path: Path
+    native: bool, store: Store, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("clsdm_trainer.precision.has_fast_bfloat16", lambda device: native)
     config = changed(tiny_config(steps=2), {"diffusion": {"frozen_precision": "bf16-mixed"}})
     runner = tiny_runner(config, "diffusion", store, copy_of(earlier, tmp_path / "run", "diffusion"))
     model, seen = runner.stage.model, {"frozen": set(), "trained": set()}
@@ -251,4 +253,4 @@ def test_networks_that_a_stage_only_uses_may_run_in_another_precision_than_its_o
         for module in (m for network in networks for m in network.modules() if isinstance(m, torch.nn.Conv3d)):
             module.register_forward_hook(lambda _m, _i, out, kind=kind: seen[kind].add(out.dtype))
     run_to(runner, 1)
-    assert seen == {"frozen": {torch.bfloat16}, "trained": {torch.float32}}
+    assert seen == {"frozen": {torch.bfloat16 if native else torch.float32}, "trained": {torch.float32}}
