@@ -150,7 +150,7 @@ class ShownTest(SceneTest):
         self.reconstruction = add_volume("R", size=(20, 20, 20), spacing=(5.0, 5.0, 5.0), centre=(6, 4, 2))
         self.difference = finished(makeDifference(self.truth, self.reconstruction))
         self.layout = ComparisonLayout()
-        self.layout.enter()
+        finished(self.layout.enter())
         slicer.app.processEvents()
         if not list(self.layout.views("Truth")):
             self.skipTest("needs the views of a main window")
@@ -176,12 +176,31 @@ class LayoutTest(ShownTest):
             with self.subTest(width=width):
                 self.layout.leave()
                 viewport.resize(width, 700)
-                self.layout.enter()
+                finished(self.layout.enter())
                 root = ET.fromstring(self.layoutNode.GetCurrentLayoutDescription())
                 planes, others = root.findall("item")
                 self.assertEqual((root.get("type"), others.find("layout").get("type")), (outer, inner))
                 self.assertEqual([len(list(part.iter("view"))) for part in (planes, others)], [9, 3])
         viewport.resize(*size)
+
+    def test_the_first_time_the_layout_grows_row_by_row_and_later_it_comes_at_once(self) -> None:
+        self.layout.leave()
+        for layout, expected in ((ComparisonLayout(), [3, 6, 9, 12]), (self.layout, [12])):
+            seen = []
+            for _ in layout.enter():
+                seen.append(self.layoutNode.GetCurrentLayoutDescription().count("<view "))
+                slicer.app.processEvents()
+            seen.append(self.layoutNode.GetCurrentLayoutDescription().count("<view "))
+            self.assertEqual(seen, expected)
+            layout.leave()
+
+    def test_a_layout_that_the_user_chose_while_it_grew_stays(self) -> None:
+        self.layout.leave()
+        growing = ComparisonLayout().enter()
+        next(growing)
+        self.layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+        self.assertEqual(list(growing), [])
+        self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
 
     def test_views_that_were_made_one_by_one_are_those_of_the_layout(self) -> None:
         def views() -> list:
@@ -194,7 +213,7 @@ class LayoutTest(ShownTest):
             slicer.mrmlScene.RemoveNode(node)
         self.assertEqual(len(list(self.layout.makeViews())), 12)
         made = views()
-        self.layout.enter()
+        finished(self.layout.enter())
         slicer.app.processEvents()
         self.assertEqual(views(), made)
         self.assertEqual({node.GetViewGroup() for node in made}, {VIEW_GROUP})

@@ -288,7 +288,7 @@ class RunTest(PanelCase):
         with headless, contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
             self.start().finish(self.result())
             self.wait(lambda: len(self.exposures()) == 6)
-            self.panel.compare.layout.enter()
+            finished(self.panel.compare.layout.enter())
             finished(self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3))
             self.panel.compare.layout.leave()
         self.assertEqual(words.getvalue(), "")

@@ -159,7 +159,7 @@ class ComparePanel(Panel):
 
     def _open(self) -> Iterator[float]:
         yield from self.layout.makeViews()
-        self.layout.enter()
+        yield from self.layout.enter()
         self._showing = True
         yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
         yield 1.0
@@ -167,6 +167,7 @@ class ComparePanel(Panel):
 
     def _onOpened(self, _result) -> None:
         self._opening = None
+        self._onLayout()  # the user may have chosen another on the way
         self._update()
 
     def _onNotOpened(self, error: Exception) -> None:

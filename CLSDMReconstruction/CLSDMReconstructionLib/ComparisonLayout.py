@@ -44,8 +44,14 @@ def viewTag(row: str, plane: str) -> str:
     return f"CLSDM{row}{plane}"
 
 
-def layoutXml(wide: bool = True) -> str:
-    """The layout's description; where the views' area is not wide, 3-D, table and plot lie below the planes."""
+def layoutXml(wide: bool = True, shown: tuple[str, ...] = ROWS, withOthers: bool = True) -> str:
+    """The layout's description, or of a part of it.
+
+    Args:
+        wide: where the views' area is not, 3-D, table and plot lie below the planes.
+        shown: rows of planes.
+        withOthers: 3-D, table and plot too.
+    """
     rows = [
         "<item><layout type='horizontal'>"
         + "".join(
@@ -55,7 +61,7 @@ def layoutXml(wide: bool = True) -> str:
             for plane, colour in PLANES.items()
         )
         + "</layout></item>"
-        for row in ROWS
+        for row in shown
     ]
     others = "".join(
         _OTHER.format(kind=kind, tag=tag, label=label, group=VIEW_GROUP) for tag, (kind, label) in OTHERS.items()
@@ -64,8 +70,8 @@ def layoutXml(wide: bool = True) -> str:
     return (
         f"<layout type='{outer}' split='true'>"
         f"<item splitSize='700'><layout type='vertical'>{''.join(rows)}</layout></item>"
-        f"<item splitSize='300'><layout type='{inner}'>{others}</layout></item>"
-        "</layout>"
+        + (f"<item splitSize='300'><layout type='{inner}'>{others}</layout></item>" if withOthers else "")
+        + "</layout>"
     )
 
 
@@ -79,7 +85,7 @@ class ComparisonLayout:
     """Shows two volumes and their difference; :meth:`leave` undoes all of it."""
 
     def __init__(self) -> None:
-        self._before = None
+        self._before, self._wasWhole = None, False
 
     @property
     def isShown(self) -> bool:
@@ -103,17 +109,28 @@ class ComparisonLayout:
                 slicer.mrmlScene.AddNode(node)
                 yield done / len(tags)
 
-    def enter(self) -> None:
-        """Switch to the layout and remember the user's; the views exist when the event loop has turned."""
-        node = self._layoutNode()
+    def enter(self) -> Iterator[float]:
+        """Switch to the layout and remember the user's; the views exist when the event loop has turned.
+
+        The first time it grows a row at a time: what is drawn for the first time takes long, and Slicer draws all that a
+        layout brings in at once. It ends where it is when the user chooses another layout meanwhile.
+        """
+        node, wide = self._layoutNode(), isWide()
         if node is None or self.isShown:
             return
-        if node.IsLayoutDescription(LAYOUT_ID):
-            node.SetLayoutDescription(LAYOUT_ID, layoutXml(isWide()))
-        else:
-            node.AddLayoutDescription(LAYOUT_ID, layoutXml(isWide()))
         self._before = node.GetViewArrangement()
-        node.SetViewArrangement(LAYOUT_ID)
+        parts = [] if self._wasWhole else [layoutXml(wide, ROWS[:count], withOthers=False) for count in (1, 2, 3)]
+        for number, description in enumerate([*parts, layoutXml(wide)]):
+            if number > 0:
+                yield number / (len(parts) + 1)
+                if not self.isShown:
+                    return
+            if node.IsLayoutDescription(LAYOUT_ID):
+                node.SetLayoutDescription(LAYOUT_ID, description)
+            else:
+                node.AddLayoutDescription(LAYOUT_ID, description)
+            node.SetViewArrangement(LAYOUT_ID)
+        self._wasWhole = True
 
     def leave(self) -> None:
         """Bring back the user's layout, unless the user has chosen another meanwhile."""
