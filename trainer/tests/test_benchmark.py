@@ -27,6 +27,7 @@ from clsdm_trainer.benchmark.command import fitting_source
 from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
 from clsdm_trainer.benchmark.records import RowResult, read_row, write_row
+from clsdm_trainer.benchmark.report import hardware_sentence
 from clsdm_trainer.benchmark.resolve import Budget, budget_of
 from clsdm_trainer.benchmark.rows import Evaluation, volumes_path
 from clsdm_trainer.benchmark.table import Claim, load_table
@@ -307,6 +308,15 @@ def result(name: str, psnr: list[float]) -> RowResult:
     outcomes = [Outcome(name, f"p{i}", 0, 1.0, {"honest.psnr_3d_db": value}) for i, value in enumerate(psnr)]
     distances = ({"patches_hu": psnr[0], "detail_hu": psnr[1]},)
     return RowResult(name, {"weights": None}, tuple(outcomes), distances, None, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"), [({"processor_bfloat16": False}, True), ({"processor_bfloat16": True}, False), ({}, False)]
+)
+def test_the_page_says_where_float32_stood_in_for_bfloat16(known: dict[str, bool], said: bool) -> None:
+    machine = {"processor_threads": 1, "gpu": None, "platform": "Linux", "packages": {"torch": "2.13.0"}, **known}
+    row = RowResult("a", {"weights": "1"}, (), (), None, {"minutes": 1.0, "environment": machine})
+    assert ("float32 in place of bfloat16" in hardware_sentence({"a": row}, Budget(60))) is said
 
 
 def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done: Path) -> None:
