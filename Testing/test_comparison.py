@@ -183,16 +183,18 @@ class LayoutTest(ShownTest):
                 self.assertEqual([len(list(part.iter("view"))) for part in (planes, others)], [9, 3])
         viewport.resize(*size)
 
-    def test_the_first_time_the_layout_grows_row_by_row_and_later_it_comes_at_once(self) -> None:
+    def test_the_first_time_the_layout_grows_view_by_view_and_later_it_comes_at_once(self) -> None:
         self.layout.leave()
-        for layout, expected in ((ComparisonLayout(), [3, 6, 9, 12]), (self.layout, [12])):
+        for layout, expected in ((ComparisonLayout(), list(range(1, 13))), (self.layout, [12])):
             seen = []
             for _ in layout.enter():
-                seen.append(self.layoutNode.GetCurrentLayoutDescription().count("<view "))
+                seen.append(self.viewsShown())
                 slicer.app.processEvents()
-            seen.append(self.layoutNode.GetCurrentLayoutDescription().count("<view "))
-            self.assertEqual(seen, expected)
+            self.assertEqual([*seen, self.viewsShown()], expected)
             layout.leave()
+
+    def viewsShown(self) -> int:
+        return self.layoutNode.GetCurrentLayoutDescription().count("<view ")
 
     def test_a_layout_that_the_user_chose_while_it_grew_stays(self) -> None:
         self.layout.leave()
@@ -201,6 +203,19 @@ class LayoutTest(ShownTest):
         self.layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
         self.assertEqual(list(growing), [])
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+
+    def test_a_layout_that_was_stopped_while_it_grew_goes_on_where_it_was(self) -> None:
+        self.layout.leave()
+        layout = ComparisonLayout()
+        growing = layout.enter()
+        for _ in range(5):
+            next(growing)
+        growing.close()
+        self.assertEqual(self.viewsShown(), 5)
+        next(layout.enter())
+        self.assertEqual(self.viewsShown(), 6)
+        layout.leave()
+        self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
     def test_views_that_were_made_one_by_one_are_those_of_the_layout(self) -> None:
         def views() -> list:
@@ -396,7 +411,7 @@ class OverlayTest(ShownTest):
     def test_side_by_side_again_the_reconstruction_stands_alone_and_the_copies_are_gone_in_the_end(self) -> None:
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
         self.overlay.apply("Checkerboard", 0.5)
-        self.overlay.stop()
+        Nodes.remove(*self.overlay.handOver())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), before)
         for composite in self.composites():
             self.assertEqual(composite.GetBackgroundVolumeID(), self.reconstruction.GetID())
@@ -458,7 +473,7 @@ class ReportTest(SceneTest):
         plot.show(np.ones((7, 3)))
         self.assertEqual(plot.chart.GetNumberOfPlotSeriesNodes(), 2)
         self.assertEqual(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableNode").GetNumberOfRows(), 7)
-        plot.clear()
+        Nodes.remove(*plot.handOver())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 
     def test_the_picture_shows_the_patients_right_at_the_left_and_the_head_on_top(self) -> None:
@@ -496,7 +511,7 @@ class PanelTest(SceneTest):
         self.waitUntilShown()
 
     def waitUntilShown(self) -> None:
-        wait_until(lambda: not self.panel.isRunning and not self.panel.isOpening)
+        wait_until(lambda: not self.panel.isRunning and not self.panel.isOpening and not self.panel.isDrawing)
 
     def test_the_button_says_what_is_missing(self) -> None:
         self.panel.setTruth(None)
@@ -666,8 +681,35 @@ class PanelTest(SceneTest):
     def test_a_second_comparison_takes_the_place_of_the_first(self) -> None:
         self.compared()
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+        seen = []
+        event = vtk.vtkCommand.ModifiedEvent
+        tag = self.layoutNode.AddObserver(event, lambda *_: seen.append(self.panel.layout.isShown))
         self.compared()
+        self.layoutNode.RemoveObserver(tag)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), before)
+        self.assertTrue(self.panel.layout.isShown and all(seen), "the layout stays meanwhile")
+        for _, _, composite in self.panel.layout.views("Difference"):
+            self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.difference.GetID())
+
+    def test_a_second_comparison_that_fails_gives_the_users_layout_back(self) -> None:
+        self.compared()
+        far = add_volume("F", centre=(5000, 0, 0))
+        self.panel.setReconstruction(far)
+        self.ui.compareButton.click()
+        wait_until(lambda: not self.panel.isRunning)
+        self.assertIn("do not overlap", self.ui.statusLabel.text)
+        self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def test_the_overlay_comes_back_with_the_layout(self) -> None:
+        self.compared()
+        self.ui.overlayComboBox.setCurrentIndex(2)
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        for _ in range(2):
+            self.ui.layoutCheckBox.click()
+            self.waitUntilShown()
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        shown = [composite.GetForegroundVolumeID() for _, _, composite in self.panel.layout.views("Reconstruction")]
+        self.assertNotIn(None, shown)
 
 
 class GeometryTest(SceneTest):

@@ -13,6 +13,7 @@ from CLSDMReconstructionLib import Nodes
 from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.CorePath import ensureCore
+from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.LineProfile import LineProfile
 from CLSDMReconstructionLib.Panel import Panel
 from CLSDMReconstructionLib.Results import residualsOf
@@ -40,7 +41,7 @@ class ComparePanel(Panel):
     def __init__(self, logic, parent=None) -> None:
         super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
         self._logic = logic
-        self.layout = ComparisonLayout()
+        self.layout, self._views = ComparisonLayout(), HeldViews()
         self.window, self.profile = SharedWindow(), LineProfile()
         self.overlay = Overlay(self.layout, self.window)
         self.difference = self.table = self.figures = None
@@ -88,6 +89,7 @@ class ComparePanel(Panel):
         """Stop everything and let go of the scene."""
         self._stopWatching()
         super().cleanup()
+        self._views.stop()
 
     @property
     def isRunning(self) -> bool:
@@ -97,7 +99,7 @@ class ComparePanel(Panel):
     def compare(self) -> None:
         """Make the difference and ask the worker for the figures; both go on in the background."""
         truth, reconstruction = self.ui.truthSelector.currentNode(), self.ui.reconstructionSelector.currentNode()
-        self.reset()
+        self._forget()
         self._pair = (truth, reconstruction)
         self._say(_("Comparing..."))
         self._done = {}
@@ -123,33 +125,49 @@ class ComparePanel(Panel):
 
     def reset(self) -> None:
         """Forget the comparison: stop it, leave its layout, remove its nodes."""
+        self.showLayout(False)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
         run, working = self._run, (self._steps, self._writing)
         self._steps = self._run = self._writing = None
+        self._stopOpening()
         for steps in working:
             if steps is not None:
                 steps.cancel()
         if run is not None:
             run.cancel()
-        self.showLayout(False)
-        self.profile.clear()
-        made = (self.difference, self.table)
+        with self._views.held(self.layout.viewsWith("Reconstruction")):
+            made = [self.difference, self.table, *self.profile.handOver(), *self.overlay.handOver()]
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
-        Nodes.remove(*made)
+        if any(made):
+            Steps(self._removing(made), lambda _: None, self._onNotRemoved)
         self.ui.figuresLabel.setText("")
         self._say("")
         self._update()
 
+    def _removing(self, nodes: list) -> Iterator[float]:
+        with self._views.held():
+            for node in nodes:
+                Nodes.remove(node)
+                yield 0.0
+
+    def _onNotRemoved(self, error: Exception) -> None:
+        raise error
+
     def showLayout(self, shown: bool) -> None:
         """Switch to the comparison layout, in the background, or back to the user's."""
-        if not shown:
-            self._stopOpening()
-            self._showing = False
-            self.overlay.stop()
-            self.window.stop()
-            self.layout.leave()
-        elif self.difference is not None and not self._showing and self._opening is None:
-            self._opening = Steps(self._open(), self._onOpened, self._onNotOpened)
+        if not shown and (self._showing or self.isOpening):
+            with self._views.held():
+                self._stopOpening()
+                self._showing = False
+                self.overlay.stop()
+                self.window.stop()
+                self.layout.leave()
+        elif shown and self.difference is not None and not self._showing:
+            self._startOpening()
         self._update()
 
     @property
@@ -157,13 +175,27 @@ class ComparePanel(Panel):
         """Whether the comparison layout is on its way."""
         return self._opening is not None
 
+    @property
+    def isDrawing(self) -> bool:
+        """Whether a view has still to draw the layout that was entered or left."""
+        return self._views.isHolding
+
+    def _startOpening(self) -> None:
+        if self._opening is None:
+            self._opening = Steps(self._open(), self._onOpened, self._onNotOpened)
+
     def _open(self) -> Iterator[float]:
-        yield from self.layout.makeViews()
-        yield from self.layout.enter()
-        self._showing = True
-        yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
-        yield 1.0
-        yield from self._fillLayout()
+        with self._views.held():
+            for fraction in self.layout.makeViews():
+                self._views.hold()
+                yield fraction
+            for fraction in self.layout.enter():
+                self._showing = True
+                yield fraction
+            self._showing = True
+            yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
+            yield 1.0
+            yield from self._fillLayout()
 
     def _onOpened(self, _result) -> None:
         self._opening = None
@@ -215,7 +247,8 @@ class ComparePanel(Panel):
 
     def showProfile(self) -> None:
         """Plot both along a line, which is put into the views where there is none yet."""
-        self.profile.show(*self._pair, self._position(), self.layout.plotView())
+        with self._views.held():
+            self.profile.show(*self._pair, self._position(), self.layout.plotView())
 
     # What follows answers to signals.
 
@@ -255,15 +288,12 @@ class ComparePanel(Panel):
         self._steps, self.difference = None, node
         setDifferenceLimit(node, self.ui.limitSlider.value)
         if self._entered:
-            self.showLayout(True)
+            self._startOpening()  # also where the layout still shows the comparison before
         self._onPartDone()
 
     def _onDifferenceError(self, error: Exception) -> None:
-        run, self._steps, self._run = self._run, None, None
-        if run is not None:
-            run.cancel()
+        self.reset()
         self._say(str(error), failed=True)
-        self._update()
 
     def _onFigures(self, run) -> None:
         if run is not self._run:
@@ -299,7 +329,8 @@ class ComparePanel(Panel):
         mode = Overlay.MODES[self.ui.overlayComboBox.currentIndex]
         self.ui.fractionSlider.setEnabled(mode != Overlay.MODES[0])
         if self.layout.isShown:
-            self.overlay.apply(mode, self.ui.fractionSlider.value)
+            with self._views.held(self.layout.viewsWith("Reconstruction")):
+                self.overlay.apply(mode, self.ui.fractionSlider.value)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, _scene, _event, node) -> None:

@@ -125,10 +125,11 @@ def divergingColours():
         node.SetName(name)
         node.SetSingletonTag(name)
         node = slicer.mrmlScene.AddNode(node)
-    node.SetNumberOfColors(256)
-    for index in range(256):
-        unit = index / 255.0
-        node.SetColor(index, "", min(1.0, 2.0 * unit), 1.0 - abs(2.0 * unit - 1.0), min(1.0, 2.0 - 2.0 * unit), 1.0)
+    if node.GetNumberOfColors() != 256:  # it is new, or came with a scene that was saved without its file
+        node.SetNumberOfColors(256)
+        for index in range(256):
+            unit = index / 255.0
+            node.SetColor(index, "", min(1.0, 2.0 * unit), 1.0 - abs(2.0 * unit - 1.0), min(1.0, 2.0 - 2.0 * unit), 1.0)
     return node
 
 
@@ -206,9 +207,11 @@ class Overlay:
         self._volumes = (None, None)
 
     def start(self, truth, reconstruction) -> None:
-        """Lay these two over each other from now on."""
+        """Lay these two over each other from now on; copies of another reconstruction must have been handed over."""
         self.stop()
         self._volumes = (truth, reconstruction)
+        for node in self._patterns.values():
+            self._window.add(node)
 
     def apply(self, mode: str, fraction: float) -> None:
         """Show a mode.
@@ -230,11 +233,16 @@ class Overlay:
             composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
 
     def stop(self) -> None:
-        """Show the reconstruction alone and remove the copies."""
+        """Show the reconstruction alone; the copies stay for the next time."""
         if all(node is not None and node.GetScene() is not None for node in self._volumes):
             self.apply(self.MODES[0], 0.0)
-        Nodes.remove(*self._patterns.values())
-        self._patterns, self._volumes = {}, (None, None)
+        self._volumes = (None, None)
+
+    def handOver(self) -> list:
+        """Stop, and give the nodes of the copies to who removes them."""
+        self.stop()
+        copies, self._patterns = list(self._patterns.values()), {}
+        return copies
 
     def _over(self, mode: str, axis: int, fraction: float):
         reconstruction = self._volumes[1]
@@ -248,31 +256,39 @@ class Overlay:
 
     def _pattern(self, key: str, shown: np.ndarray):
         reconstruction = self._volumes[1]
+        hu = slicer.util.arrayFromVolume(reconstruction)
+        values = np.where(shown, hu, np.float32(NOT_SHOWN)).astype(np.float32, copy=False)
         node = self._patterns.get(key)
         if node is None:
-            node = self._patterns[key] = _hiddenCopy(reconstruction)
+            node = self._patterns[key] = _hiddenCopy(reconstruction, values)
             self._window.add(node)
-        hu = slicer.util.arrayFromVolume(reconstruction)
-        slicer.util.updateVolumeFromArray(
-            node, np.where(shown, hu, np.float32(NOT_SHOWN)).astype(np.float32, copy=False)
-        )
+        else:
+            slicer.util.updateVolumeFromArray(node, values)
         return node
 
 
-def _hiddenCopy(volume):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{volume.GetName()} - pattern")
+def _hiddenCopy(volume, values: np.ndarray):
+    """A node of the volume's geometry with these (k, j, i) float32 values, complete before a view hears of it."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.GetImageData().GetDimensions())
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = values.ravel()
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetDefaultColorMap()
+    _hideOutside(display, AIR_HU - 50)
+    slicer.mrmlScene.AddNode(display)
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)
+    node.SetName(f"{volume.GetName()} - pattern")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
     node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "pattern")
     node.CopyOrientation(volume)
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    image = vtk.vtkImageData()
-    image.SetDimensions(volume.GetImageData().GetDimensions())
-    image.AllocateScalars(vtk.VTK_FLOAT, 1)
     node.SetAndObserveImageData(image)
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetSaveWithScene(False)
-    _hideOutside(node.GetDisplayNode(), AIR_HU - 50)
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    slicer.mrmlScene.AddNode(node)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 
 

@@ -23,6 +23,7 @@ OTHERS = {
     TABLE: ("vtkMRMLTableViewNode", "M"),
     PLOT: ("vtkMRMLPlotViewNode", "P"),
 }
+VIEW_COUNT = len(ROWS) * len(PLANES) + len(OTHERS)
 WIDE_PIXELS = 1400
 """Three planes of Slicer's need 335 pixels each, and a table as much again."""
 FROM_THE_SOURCES = np.array([0.6, -0.72, 0.35])  # RAS: a PA film is exposed from behind, a left lateral from the right
@@ -44,33 +45,31 @@ def viewTag(row: str, plane: str) -> str:
     return f"CLSDM{row}{plane}"
 
 
-def layoutXml(wide: bool = True, shown: tuple[str, ...] = ROWS, withOthers: bool = True) -> str:
-    """The layout's description, or of a part of it.
+def layoutXml(wide: bool = True, count: int = VIEW_COUNT) -> str:
+    """The layout's description, or of its first views: the planes row by row, 3-D, table, plot.
 
     Args:
         wide: where the views' area is not, 3-D, table and plot lie below the planes.
-        shown: rows of planes.
-        withOthers: 3-D, table and plot too.
+        count: of views.
     """
-    rows = [
-        "<item><layout type='horizontal'>"
-        + "".join(
+    planes = [
+        [
             _SLICE.format(
                 tag=viewTag(row, plane), plane=plane, label=f"{row[0]}-{plane[0]}", colour=colour, group=VIEW_GROUP
             )
             for plane, colour in PLANES.items()
-        )
-        + "</layout></item>"
-        for row in shown
+        ]
+        for row in ROWS
     ]
-    others = "".join(
-        _OTHER.format(kind=kind, tag=tag, label=label, group=VIEW_GROUP) for tag, (kind, label) in OTHERS.items()
-    )
+    others = [_OTHER.format(kind=kind, tag=tag, label=label, group=VIEW_GROUP) for tag, (kind, label) in OTHERS.items()]
+    shown = [row[: max(0, count - number * len(PLANES))] for number, row in enumerate(planes)]
+    rows = "".join(f"<item><layout type='horizontal'>{''.join(row)}</layout></item>" for row in shown if row)
+    beside = "".join(others[: max(0, count - len(ROWS) * len(PLANES))])
     outer, inner = ("horizontal", "vertical") if wide else ("vertical", "horizontal")
     return (
         f"<layout type='{outer}' split='true'>"
-        f"<item splitSize='700'><layout type='vertical'>{''.join(rows)}</layout></item>"
-        + (f"<item splitSize='300'><layout type='{inner}'>{others}</layout></item>" if withOthers else "")
+        f"<item splitSize='700'><layout type='vertical'>{rows}</layout></item>"
+        + (f"<item splitSize='300'><layout type='{inner}'>{beside}</layout></item>" if beside else "")
         + "</layout>"
     )
 
@@ -85,7 +84,7 @@ class ComparisonLayout:
     """Shows two volumes and their difference; :meth:`leave` undoes all of it."""
 
     def __init__(self) -> None:
-        self._before, self._wasWhole = None, False
+        self._before, self._count = None, 0  # the layout, and how many views ours has so far
 
     @property
     def isShown(self) -> bool:
@@ -112,25 +111,27 @@ class ComparisonLayout:
     def enter(self) -> Iterator[float]:
         """Switch to the layout and remember the user's; the views exist when the event loop has turned.
 
-        The first time it grows a row at a time: what is drawn for the first time takes long, and Slicer draws all that a
-        layout brings in at once. It ends where it is when the user chooses another layout meanwhile.
+        The first time it grows a view at a time: a view that is shown for the first time takes long to get ready.
+        It ends where it is when the user chooses another layout meanwhile.
         """
         node, wide = self._layoutNode(), isWide()
-        if node is None or self.isShown:
+        if node is None or (self.isShown and self._count == VIEW_COUNT):
             return
-        self._before = node.GetViewArrangement()
-        parts = [] if self._wasWhole else [layoutXml(wide, ROWS[:count], withOthers=False) for count in (1, 2, 3)]
-        for number, description in enumerate([*parts, layoutXml(wide)]):
-            if number > 0:
-                yield number / (len(parts) + 1)
+        if not self.isShown:
+            self._before = node.GetViewArrangement()
+        first = min(self._count + 1, VIEW_COUNT)
+        for count in range(first, VIEW_COUNT + 1):
+            if count > first:
+                yield count / VIEW_COUNT
                 if not self.isShown:
                     return
+            description = layoutXml(wide, count)
             if node.IsLayoutDescription(LAYOUT_ID):
                 node.SetLayoutDescription(LAYOUT_ID, description)
             else:
                 node.AddLayoutDescription(LAYOUT_ID, description)
             node.SetViewArrangement(LAYOUT_ID)
-        self._wasWhole = True
+            self._count = count
 
     def leave(self) -> None:
         """Bring back the user's layout, unless the user has chosen another meanwhile."""
@@ -186,6 +187,11 @@ class ComparisonLayout:
             composite = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSliceCompositeNode")
             if sliceNode is not None and composite is not None:
                 yield plane, sliceNode, composite
+
+    def viewsWith(self, row: str) -> list:
+        """The nodes of all views in which the row's planes are seen."""
+        space = slicer.mrmlScene.GetSingletonNode(THREE_D, "vtkMRMLViewNode")
+        return [sliceNode for _, sliceNode, _ in self.views(row)] + ([] if space is None else [space])
 
     def tableView(self):
         """The table view's node, or None."""

@@ -45,7 +45,7 @@ class ProfilePlot:
     def show(self, values: np.ndarray) -> None:
         """Plot a profile."""
         if not self._nodes or any(node.GetScene() is None for node in self._nodes):
-            self.clear()
+            Nodes.remove(*self.handOver())
             self._make()
         table = vtk.vtkTable()
         for index, name in enumerate(PROFILE_COLUMNS):
@@ -56,10 +56,10 @@ class ProfilePlot:
             table.AddColumn(column)
         self._nodes[0].SetAndObserveTable(table)
 
-    def clear(self) -> None:
-        """Remove the nodes."""
+    def handOver(self) -> list:
+        """Give the nodes to who removes them, those that others refer to last."""
         nodes, self._nodes = self._nodes, []
-        Nodes.remove(*reversed(nodes))
+        return nodes[::-1]
 
     def _make(self) -> None:
         scene = slicer.mrmlScene
@@ -102,16 +102,15 @@ class LineProfile:
         """
         self._volumes = (truth, reconstruction)
         if self._line is None or self._line.GetScene() is None:
-            self._dropLine()
+            Nodes.remove(*self._dropLine())
             self._makeLine(defaultLine(reconstruction, position))
         self._update()
         if plotView is not None:
             plotView.SetPlotChartNodeID(self.plot.chart.GetID())
 
-    def clear(self) -> None:
-        """Remove line and plot."""
-        self._dropLine()
-        self.plot.clear()
+    def handOver(self) -> list:
+        """Give the nodes of line and plot to who removes them."""
+        return [*self._dropLine(), *self.plot.handOver()]
 
     def _makeLine(self, ends) -> None:
         self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
@@ -129,8 +128,9 @@ class LineProfile:
         self._line.GetNthControlPointPositionWorld(1, end)
         self.plot.show(profile(*self._volumes, start, end))
 
-    def _dropLine(self) -> None:
+    def _dropLine(self) -> list:
         line, self._line = self._line, None
-        if line is not None:
-            line.RemoveObserver(self._tag)
-            Nodes.remove(line)
+        if line is None:
+            return []
+        line.RemoveObserver(self._tag)
+        return [line]

@@ -37,13 +37,21 @@ class _View(QtWidgets.QFrame):
     def __init__(self, node: object) -> None:
         super().__init__()
         self._node, self._picture, self._window, self._group = node, None, None, None
+        self._enabled = True
         self.setMinimumSize(60, 60)
 
     def mrmlScene(self) -> object:
         return self._node.GetScene()
 
+    def setRenderEnabled(self, enabled: bool) -> None:
+        self._enabled = enabled
+
+    renderEnabled = property(lambda self: self._enabled, setRenderEnabled)
+
     def forceRender(self) -> None:
         """Draw now."""
+        if not self._enabled:
+            return
         size = (max(self.width, 32), max(self.height - self.BAR, 32))
         self._prepare(size)
         self._window.Render()
