@@ -73,22 +73,26 @@ class Slots:
 
     def start(self) -> None:
         self.longest, self.name, self._outermost = 0.0, "", None
-        sys.setprofile(self._heard)
+        sys.settrace(self._called)
 
     def stop(self) -> float:
-        sys.setprofile(None)
+        sys.settrace(None)
         return self.longest
 
-    def _heard(self, frame, event: str, _argument: object) -> None:
-        if event == "call":
-            if self._outermost is None and frame.f_code.co_filename.startswith(MODULE):
-                self._outermost, self._since = frame, time.perf_counter()
-        elif event == "return" and frame is self._outermost:
-            took = 1000 * (time.perf_counter() - self._since)
+    def _called(self, frame, _event: str, _argument: object):
+        if self._outermost is not None or not frame.f_code.co_filename.startswith(MODULE):
+            return None  # nothing more is heard of this frame
+        self._outermost, self._since = frame, time.perf_counter()
+        frame.f_trace_lines = False
+        return self._heard
+
+    def _heard(self, frame, event: str, _argument: object):
+        if event == "return":
+            took, self._outermost = 1000 * (time.perf_counter() - self._since), None
             if took > self.longest:
                 self.longest = took
                 self.name = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"
-            self._outermost = None
+        return self._heard
 
 
 class Bars:

@@ -147,6 +147,10 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
 
         return move
 
+    def profile() -> None:
+        compare.showProfile()
+        wait(lambda: not compare.isPlotting)
+
     def png() -> None:
         compare.exportPng(str(folder / "planes.png"))
         wait(lambda: ui.pngButton.enabled)
@@ -158,7 +162,7 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
         "the fader": overlay(1),
         "the checkerboard": overlay(2),
         "the curtain": overlay(3),
-        "a line profile": compare.showProfile,
+        "a line profile": profile,
         "figures as CSV": lambda: compare.exportCsv(str(folder / "figures.csv")),
         "planes as PNG": png,
     }

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from volumes import LPS, LogicThatIsAsked, add_volume, finished, linear_hu, turned, wait_until
+from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
 
 from CLSDMReconstructionLib import Comparison, ComparisonReport, LineProfile, MrmlBridge, Nodes
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
@@ -27,7 +27,9 @@ from CLSDMReconstructionLib.ComparisonLayout import (
     WIDE_PIXELS,
     ComparisonLayout,
 )
+from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.Sampling import alongLine, asArray, centre, corners, ijkToWorld
+from CLSDMReconstructionLib.Steps import atOnce
 
 FIGURES = {
     "protocols": {
@@ -58,7 +60,7 @@ class SceneTest(unittest.TestCase):
 class DifferenceTest(SceneTest):
     def test_two_grids_of_one_patient_that_agree_everywhere_have_no_difference(self) -> None:
         truth = add_volume("CT", size=(31, 29, 27), spacing=(1.5, 1.7, 2.0), axes=turned(20.0), centre=(3, -2, 5))
-        difference = finished(makeDifference(truth, add_volume("R", spacing=(5.0, 5.0, 5.0))))
+        difference = atOnce(makeDifference(truth, add_volume("R", spacing=(5.0, 5.0, 5.0))))
         values = slicer.util.arrayFromVolume(difference)
         self.assertGreater((values != OUTSIDE).mean(), 0.9)
         self.assertLessEqual(np.abs(values[values != OUTSIDE]).max(), 1)  # rounding to whole HU
@@ -66,12 +68,12 @@ class DifferenceTest(SceneTest):
     def test_the_difference_is_reconstruction_minus_truth(self) -> None:
         truth = add_volume("CT")
         reconstruction = add_volume("R", lambda at: linear_hu(at) + 25.0)
-        values = slicer.util.arrayFromVolume(finished(makeDifference(truth, reconstruction)))
+        values = slicer.util.arrayFromVolume(atOnce(makeDifference(truth, reconstruction)))
         self.assertEqual(set(values.ravel()), {25})
 
     def test_it_lies_on_the_voxels_of_the_truth_where_the_reconstruction_covers_them(self) -> None:
         truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
-        difference = finished(makeDifference(truth, add_volume("R", size=(10, 10, 10), centre=(6, 4, 2))))
+        difference = atOnce(makeDifference(truth, add_volume("R", size=(10, 10, 10), centre=(6, 4, 2))))
         toTruth = np.linalg.inv(asArray(ijkToWorld(truth))) @ asArray(ijkToWorld(difference))
         np.testing.assert_allclose(toTruth[:3, :3], np.eye(3), atol=1e-9)
         np.testing.assert_allclose(toTruth[:3, 3], np.rint(toTruth[:3, 3]), atol=1e-9)
@@ -79,7 +81,7 @@ class DifferenceTest(SceneTest):
 
     def test_what_lies_outside_the_reconstruction_is_marked_and_never_shown(self) -> None:
         truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
-        difference = finished(makeDifference(truth, add_volume("R", size=(8, 8, 8), axes=turned(45.0))))
+        difference = atOnce(makeDifference(truth, add_volume("R", size=(8, 8, 8), axes=turned(45.0))))
         self.assertTrue((slicer.util.arrayFromVolume(difference) == OUTSIDE).any())
         display = difference.GetDisplayNode()
         self.assertTrue(display.GetApplyThreshold())
@@ -90,18 +92,18 @@ class DifferenceTest(SceneTest):
         moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
         moved.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(_shift(-10.0)))
         reconstruction.SetAndObserveTransformNodeID(moved.GetID())
-        values = slicer.util.arrayFromVolume(finished(makeDifference(truth, reconstruction)))
+        values = slicer.util.arrayFromVolume(atOnce(makeDifference(truth, reconstruction)))
         self.assertEqual(set(values.ravel()), {20})  # 10 mm along R are 20 HU
         bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
         truth.SetAndObserveTransformNodeID(bent.GetID())
         with self.assertRaisesRegex(ValueError, "harden"):
-            finished(makeDifference(truth, reconstruction))
+            atOnce(makeDifference(truth, reconstruction))
 
     def test_volumes_that_do_not_meet_are_refused_and_leave_nothing_in_the_scene(self) -> None:
         truth, reconstruction = add_volume("CT"), add_volume("R", centre=(500, 0, 0))
         before = slicer.mrmlScene.GetNumberOfNodes()
         with self.assertRaisesRegex(ValueError, "do not overlap"):
-            finished(makeDifference(truth, reconstruction))
+            atOnce(makeDifference(truth, reconstruction))
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 
     def test_a_difference_that_is_not_finished_is_no_node(self) -> None:
@@ -125,12 +127,12 @@ class DifferenceTest(SceneTest):
     def test_a_volume_without_voxels_is_refused(self) -> None:
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         with self.assertRaisesRegex(ValueError, "no voxels"):
-            finished(makeDifference(add_volume("CT"), empty))
+            atOnce(makeDifference(add_volume("CT"), empty))
 
     def test_padding_below_air_counts_as_air(self) -> None:
         truth = add_volume("CT", lambda at: np.full(len(at), -3024.0))
         values = slicer.util.arrayFromVolume(
-            finished(makeDifference(truth, add_volume("R", lambda at: np.full(len(at), -1000.0))))
+            atOnce(makeDifference(truth, add_volume("R", lambda at: np.full(len(at), -1000.0))))
         )
         self.assertEqual(set(values.ravel()), {24})
 
@@ -148,13 +150,13 @@ class ShownTest(SceneTest):
         super().setUp()
         self.truth = add_volume("CT", size=(60, 60, 30), spacing=(2.0, 2.0, 5.0))
         self.reconstruction = add_volume("R", size=(20, 20, 20), spacing=(5.0, 5.0, 5.0), centre=(6, 4, 2))
-        self.difference = finished(makeDifference(self.truth, self.reconstruction))
+        self.difference = atOnce(makeDifference(self.truth, self.reconstruction))
         self.layout = ComparisonLayout()
-        finished(self.layout.enter())
+        atOnce(self.layout.enter())
         slicer.app.processEvents()
         if not list(self.layout.views("Truth")):
             self.skipTest("needs the views of a main window")
-        finished(self.layout.show(self.truth, self.reconstruction, self.difference))
+        atOnce(self.layout.show(self.truth, self.reconstruction, self.difference))
 
     def tearDown(self) -> None:
         self.layout.leave()
@@ -176,7 +178,7 @@ class LayoutTest(ShownTest):
             with self.subTest(width=width):
                 self.layout.leave()
                 viewport.resize(width, 700)
-                finished(self.layout.enter())
+                atOnce(self.layout.enter())
                 root = ET.fromstring(self.layoutNode.GetCurrentLayoutDescription())
                 planes, others = root.findall("item")
                 self.assertEqual((root.get("type"), others.find("layout").get("type")), (outer, inner))
@@ -228,7 +230,7 @@ class LayoutTest(ShownTest):
             slicer.mrmlScene.RemoveNode(node)
         self.assertEqual(len(list(self.layout.makeViews())), 12)
         made = views()
-        finished(self.layout.enter())
+        atOnce(self.layout.enter())
         slicer.app.processEvents()
         self.assertEqual(views(), made)
         self.assertEqual({node.GetViewGroup() for node in made}, {VIEW_GROUP})
@@ -325,7 +327,7 @@ class LayoutTest(ShownTest):
 
     def test_an_oblique_truth_is_cut_along_its_own_axes_in_every_row(self) -> None:
         oblique = add_volume("CT", axes=turned(15.0))
-        finished(self.layout.show(oblique, self.reconstruction, self.difference))
+        atOnce(self.layout.show(oblique, self.reconstruction, self.difference))
         for plane in range(3):
             matrices = [asArray(list(self.layout.views(row))[plane][1].GetSliceToRAS())[:3, :3] for row in ROWS]
             np.testing.assert_allclose(matrices[1], matrices[0], atol=1e-6)
@@ -481,8 +483,8 @@ class ReportTest(SceneTest):
             return np.where(np.linalg.norm(at - np.array([-30.0, 25.0, 20.0]), axis=1) < 12, 1000.0, -1000.0)
 
         volumes = [add_volume(name, ball, size=(30, 30, 30)) for name in ("CT", "R")]
-        volumes.append(finished(makeDifference(*volumes)))
-        rgb = finished(ComparisonReport.picture(volumes, (-30.0, 25.0, 20.0), (2000.0, 0.0), 500.0, ["text"]))
+        volumes.append(atOnce(makeDifference(*volumes)))
+        rgb = atOnce(ComparisonReport.picture(volumes, (-30.0, 25.0, 20.0), (2000.0, 0.0), 500.0, ["text"]))
         tiles = [rgb[100:420, 12 + 332 * column : 332 * (column + 1)].astype(int) for column in range(3)]
         for tile, (right, down) in zip(tiles, ((True, False), (True, False), (False, False)), strict=True):
             grey = np.where(np.ptp(tile, axis=2) == 0, tile[..., 0], 0)  # the letters are coloured
@@ -496,7 +498,7 @@ class PanelTest(SceneTest):
         self.truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
         self.reconstruction = add_volume("R", lambda at: linear_hu(at) + 5.0, size=(16, 16, 16))
         self.logic = LogicThatIsAsked()
-        self.panel = ComparePanel(self.logic)
+        self.panel = ComparePanel(self.logic, HeldViews())
         self.panel.setMRMLScene(slicer.mrmlScene)
         self.ui = self.panel.ui
 
@@ -636,6 +638,7 @@ class PanelTest(SceneTest):
     def test_the_profile_follows_the_ends_of_its_line(self) -> None:
         self.compared()
         self.ui.profileButton.click()
+        wait_until(lambda: not self.panel.isPlotting)
         line = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode")
         table = next(t for t in slicer.util.getNodesByClass("vtkMRMLTableNode") if "profile" in t.GetName())
         self.assertEqual(table.GetTable().GetColumnName(1), "CT (HU)")

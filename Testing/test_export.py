@@ -15,10 +15,11 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 import slicer
-from volumes import add_volume, finished, turned, wait_until
+from volumes import add_volume, turned, wait_until
 
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.Sampling import asArray, ijkToWorld
+from CLSDMReconstructionLib.Steps import atOnce
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, provenanceOf, toSitk, writeDicom, writeVolume
 
 PROVENANCE = {
@@ -68,17 +69,17 @@ class WritingTest(ExportTest):
     def test_nifti_and_nrrd_hold_every_voxel_at_its_place_in_the_patient(self) -> None:
         for name in ("R.nii.gz", "R.nrrd"):
             with self.subTest(name):
-                written = finished(writeVolume(self.node, self.folder / name))
+                written = atOnce(writeVolume(self.node, self.folder / name))
                 self.assertSamePlace(sitk.ReadImage(str(written[0])))
 
     def test_beside_the_file_stands_how_it_was_made_and_what_it_must_not_be_used_for(self) -> None:
-        record = json.loads(finished(writeVolume(self.node, self.folder / "R.nii.gz"))[1].read_text(encoding="utf-8"))
+        record = json.loads(atOnce(writeVolume(self.node, self.folder / "R.nii.gz"))[1].read_text(encoding="utf-8"))
         self.assertEqual(record["provenance"]["model"], "openkbp64")
         self.assertIn("RESEARCH ONLY", record["notice"])
 
     def test_a_name_that_is_no_volume_format_is_refused(self) -> None:
         with self.assertRaisesRegex(ValueError, "nrrd"):
-            finished(writeVolume(self.node, self.folder / "R.png"))
+            atOnce(writeVolume(self.node, self.folder / "R.png"))
 
     def test_a_dicom_series_holds_every_voxel_at_its_place_in_the_patient(self) -> None:
         for _ in writeDicom(self.node, self.folder / "series"):

@@ -19,6 +19,7 @@ from CLSDMReconstructionLib.ExposureScene import (
     residualInWords,
     texture,
 )
+from CLSDMReconstructionLib.Steps import atOnce
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -116,10 +117,10 @@ class SceneTest(unittest.TestCase):
     def setUp(self) -> None:
         slicer.mrmlScene.Clear(0)
         self.scene = ExposureScene()
-        self.addCleanup(self.scene.clear)
+        self.addCleanup(lambda: atOnce(self.scene.clear()))
 
     def test_each_exposure_has_a_picture_a_source_and_a_beam(self) -> None:
-        self.scene.show(result(0.0, 90.0))
+        atOnce(self.scene.show(result(0.0, 90.0)))
         self.assertEqual(len(self.scene.nodes), 6)
         detector, source, beam = self.scene.nodes[:3]
         self.assertIsNotNone(detector.GetDisplayNode().GetTextureImageDataConnection())
@@ -129,7 +130,7 @@ class SceneTest(unittest.TestCase):
         self.assertEqual(beam.GetPolyData().GetNumberOfLines(), 8)
 
     def test_the_picture_lies_on_the_plane_as_it_is_hung(self) -> None:
-        self.scene.show(result(0.0))
+        atOnce(self.scene.show(result(0.0)))
         poly = self.scene.nodes[0].GetPolyData()
         points = vtk_to_numpy(poly.GetPoints().GetData())
         coordinates = vtk_to_numpy(poly.GetPointData().GetTCoords())
@@ -138,8 +139,8 @@ class SceneTest(unittest.TestCase):
         self.assertGreater(right_top[2], 0)  # head
 
     def test_a_second_reconstruction_takes_the_place_of_the_first(self) -> None:
-        self.scene.show(result(0.0, 90.0))
-        self.scene.show(result(45.0))
+        atOnce(self.scene.show(result(0.0, 90.0)))
+        atOnce(self.scene.show(result(45.0)))
         exposures = [
             node for node in slicer.util.getNodesByClass("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role")
         ]
@@ -148,23 +149,23 @@ class SceneTest(unittest.TestCase):
     def test_it_can_be_hidden_and_leaves_nothing_behind(self) -> None:
         tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
         before, items = slicer.mrmlScene.GetNumberOfNodes(), tree.GetNumberOfItems()
-        self.scene.show(result(0.0))
+        atOnce(self.scene.show(result(0.0)))
         self.assertEqual(tree.GetNumberOfItems(), items + 4)  # a folder with three models
         self.scene.setVisible(False)
         self.assertFalse(any(node.GetDisplayVisibility() for node in self.scene.nodes))
-        self.scene.clear()
+        atOnce(self.scene.clear())
         self.assertEqual((slicer.mrmlScene.GetNumberOfNodes(), tree.GetNumberOfItems()), (before, items))
 
     def test_a_scene_that_was_closed_meanwhile_is_no_trouble(self) -> None:
-        self.scene.show(result(0.0))
+        atOnce(self.scene.show(result(0.0)))
         slicer.mrmlScene.Clear(0)
-        self.scene.clear()
+        atOnce(self.scene.clear())
         self.assertEqual(self.scene.nodes, [])
 
     def test_the_volumes_of_the_scene_are_left_alone(self) -> None:
         node = add_volume("CT")
         before = slicer.util.arrayFromVolume(node).copy()
-        self.scene.show(result(0.0))
+        atOnce(self.scene.show(result(0.0)))
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), before)
         self.assertEqual(before[0, 0, 0], np.rint(linear_hu(np.array([[38.0, 42.0, -46.0]])))[0])
 

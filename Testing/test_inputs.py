@@ -10,11 +10,11 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 from real_worker import workersPython
-from volumes import finished
 
 from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair
+from CLSDMReconstructionLib.Steps import atOnce
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
@@ -173,26 +173,26 @@ class InputsTest(unittest.TestCase):
     def test_a_pair_is_found_in_any_order(self) -> None:
         pa, lateral = dicom(self.folder / "a.dcm"), dicom(self.folder / "b.dcm", ViewPosition="LL")
         for files in ((pa, lateral), (lateral, pa)):
-            found = finished(suggestPair(files))
+            found = atOnce(suggestPair(files))
             self.assertEqual([(one.path, one.role) for one in found], [(str(pa), "frontal"), (str(lateral), "lateral")])
 
     def test_a_pair_is_of_one_study(self) -> None:
         pa = dicom(self.folder / "a.dcm")
         other = dicom(self.folder / "b.dcm", ViewPosition="LL", StudyInstanceUID="9.9")
         same = dicom(self.folder / "c.dcm", ViewPosition="RL")
-        self.assertEqual(finished(suggestPair([pa, other, same]))[1].path, str(same))
+        self.assertEqual(atOnce(suggestPair([pa, other, same]))[1].path, str(same))
 
     def test_patient_orientation_stands_in_for_a_missing_view_position(self) -> None:
         pa = dicom(self.folder / "a.dcm", ViewPosition=None, PatientOrientation=["L", "F"])
         lateral = dicom(self.folder / "b.dcm", ViewPosition=None, PatientOrientation=["P", "F"])
-        found = finished(suggestPair([lateral, pa]))
+        found = atOnce(suggestPair([lateral, pa]))
         self.assertEqual([one.path for one in found], [str(pa), str(lateral)])
 
     def test_what_is_no_radiograph_is_passed_over(self) -> None:
         (self.folder / "notes.txt").write_text("x")
         pa = dicom(self.folder / "a.dcm")
-        self.assertEqual(finished(suggestPair([self.folder / "notes.txt", self.picture(), pa]))[0].path, str(pa))
-        self.assertEqual(finished(suggestPair([])), (None, None))
+        self.assertEqual(atOnce(suggestPair([self.folder / "notes.txt", self.picture(), pa]))[0].path, str(pa))
+        self.assertEqual(atOnce(suggestPair([])), (None, None))
 
     def test_torch_is_not_imported_for_it(self) -> None:
         code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray_io\nsys.exit('torch' in sys.modules)"

@@ -15,10 +15,10 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 from panel_case import PanelCase
-from volumes import finished
 
 from CLSDMReconstructionLib import SampleCase
 from CLSDMReconstructionLib.Sampling import onPlane
+from CLSDMReconstructionLib.Steps import atOnce
 
 
 def nifti(path: Path, intercept: float = -1024.0) -> Path:
@@ -46,7 +46,7 @@ class SampleCaseTest(unittest.TestCase):
 
     def test_it_is_read_as_slicers_own_reader_reads_it(self) -> None:
         path = nifti(self.folder / "ct.nii.gz")
-        ours, theirs = slicer.mrmlScene.AddNode(finished(SampleCase.read(path))), slicer.util.loadVolume(str(path))
+        ours, theirs = slicer.mrmlScene.AddNode(atOnce(SampleCase.read(path))), slicer.util.loadVolume(str(path))
         self.assertEqual(slicer.util.arrayFromVolume(ours).min(), -1024)
         bounds = np.zeros(6)
         theirs.GetRASBounds(bounds)
@@ -67,7 +67,7 @@ class SampleCaseTest(unittest.TestCase):
             for packed in (gzip.compress(content), content, gzip.compress(content)[:-20]):
                 path.write_bytes(packed)
                 with self.assertRaises(ValueError):
-                    finished(SampleCase.read(path))
+                    atOnce(SampleCase.read(path))
 
     def archive(self) -> str:
         """A wheel with the CT; returns the CT's SHA-256."""
@@ -77,13 +77,13 @@ class SampleCaseTest(unittest.TestCase):
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def test_it_is_unpacked_into_the_cache(self) -> None:
-        target = finished(SampleCase.unpack(self.folder, self.archive()))
+        target = atOnce(SampleCase.unpack(self.folder, self.archive()))
         self.assertEqual(target.read_bytes(), (self.folder / "ct.nii.gz").read_bytes())
 
     def test_another_file_than_expected_is_refused_and_nothing_of_it_stays(self) -> None:
         self.archive()
         with self.assertRaisesRegex(ValueError, "another file"):
-            finished(SampleCase.unpack(self.folder))
+            atOnce(SampleCase.unpack(self.folder))
         self.assertEqual(list((self.folder / "cache").iterdir()), [])
 
 

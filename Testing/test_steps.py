@@ -10,10 +10,10 @@ from pathlib import Path
 from unittest import mock
 
 from panel_case import PanelCase
-from volumes import finished, wait_until
+from volumes import wait_until
 
 from CLSDMReconstructionLib.Preload import preload
-from CLSDMReconstructionLib.Steps import Steps, aside
+from CLSDMReconstructionLib.Steps import Steps, aside, atOnce
 
 LONG_S = 0.4
 
@@ -37,7 +37,7 @@ class AsideTest(unittest.TestCase):
 
     def test_what_the_call_raises_ends_the_steps(self) -> None:
         with self.assertRaisesRegex(OSError, "full"):
-            finished(aside(mock.Mock(side_effect=OSError("full"))))
+            atOnce(aside(mock.Mock(side_effect=OSError("full"))))
 
     def test_closed_early_it_leaves_no_call_behind(self) -> None:
         done = []

@@ -14,8 +14,10 @@ from real_worker import LIMIT_S, films, waitFor
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.ExposureScene import ExposureScene
+from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.Logic import ReconstructionLogic
 from CLSDMReconstructionLib.SimulatePanel import SimulatePanel
+from CLSDMReconstructionLib.Steps import atOnce
 from CLSDMReconstructionLib.VolumeExport import DICOM, FORMATS, xrayFiles
 
 
@@ -27,8 +29,8 @@ class WholeWayTest(unittest.TestCase):
         self.addCleanup(self.logic.cleanup)
         self.ct = slicer.util.loadVolume(str(self.films / "ct.nii.gz"))
 
-    def panel(self, kind):
-        panel = kind(self.logic)
+    def panel(self, kind, *arguments):
+        panel = kind(self.logic, *arguments)
         self.addCleanup(panel.cleanup)
         panel.setMRMLScene(slicer.mrmlScene)
         return panel
@@ -61,7 +63,7 @@ class WholeWayTest(unittest.TestCase):
         return made[0]
 
     def compared(self, result) -> None:
-        panel = self.panel(ComparePanel)
+        panel = self.panel(ComparePanel, HeldViews())
         panel.setTruth(self.ct)
         panel.setReconstruction(result.volumeNode)
         panel.ui.compareButton.click()
@@ -75,8 +77,8 @@ class WholeWayTest(unittest.TestCase):
 
     def shown(self, result, xrays) -> None:
         exposures = ExposureScene()
-        self.addCleanup(exposures.clear)
-        exposures.show(result)
+        self.addCleanup(lambda: atOnce(exposures.clear()))
+        atOnce(exposures.show(result))
         self.assertEqual(len(exposures.nodes), 6)
         for plane, film in zip(exposures.nodes[0::3], xrays.nodes, strict=True):
             bounds, there = np.zeros(6), np.zeros(6)

@@ -14,13 +14,14 @@ import numpy as np
 import qt
 import slicer
 from panel_case import PanelCase, answers, saveAndReopen
-from volumes import add_volume, finished
+from volumes import add_volume
 
 import CLSDMReconstruction
 from CLSDMReconstructionLib import MrmlBridge, SessionFiles
 from CLSDMReconstructionLib.DicomSeries import xraySeries
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Runs import ReconstructionError
+from CLSDMReconstructionLib.Steps import atOnce
 
 
 class XRaysTest(PanelCase):
@@ -288,8 +289,8 @@ class RunTest(PanelCase):
         with headless, contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
             self.start().finish(self.result())
             self.wait(lambda: len(self.exposures()) == 6)
-            finished(self.panel.compare.layout.enter())
-            finished(self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3))
+            atOnce(self.panel.compare.layout.enter())
+            atOnce(self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3))
             self.panel.compare.layout.leave()
         self.assertEqual(words.getvalue(), "")
         self.assertIsNotNone(self.panel.result.result)
@@ -603,7 +604,7 @@ class PlayedDatabase:
 class DatabaseTest(PanelCase):
     def test_the_menu_lists_x_rays_of_the_dicom_database_newest_first_and_without_names(self) -> None:
         with mock.patch.object(slicer, "dicomDatabase", PlayedDatabase(), create=True):
-            found = finished(xraySeries())
+            found = atOnce(xraySeries())
         self.assertEqual([series.path for series in found], ["pa.dcm", "lateral.dcm", "a.dcm"])
         self.assertEqual(found[0].label, "2024-01-01 · CR · PA · CHEST")
 
@@ -623,7 +624,7 @@ class DatabaseTest(PanelCase):
             search = xraySeries()
             next(search)
             self.assertEqual(len(asked), 1)
-            self.assertEqual(len(finished(search)), 40)
+            self.assertEqual(len(atOnce(search)), 40)
 
     def test_a_slot_that_is_filled_by_hand_meanwhile_keeps_its_x_ray(self) -> None:
         self.panel.xrays.pairFrom([str(self.film("a.dcm")), str(self.film("b.dcm", "LL"))])

@@ -29,6 +29,7 @@ class ComparePanel(Panel):
 
     Args:
         logic: the ReconstructionLogic, whose worker computes the figures.
+        views: which are held while much changes in them.
         parent: widget that holds the panel.
 
     Attributes:
@@ -38,15 +39,15 @@ class ComparePanel(Panel):
         layout: the ComparisonLayout.
     """
 
-    def __init__(self, logic, parent=None) -> None:
+    def __init__(self, logic, views: HeldViews, parent=None) -> None:
         super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
         self._logic = logic
-        self.layout, self._views = ComparisonLayout(), HeldViews()
+        self.layout, self._views = ComparisonLayout(), views
         self.window, self.profile = SharedWindow(), LineProfile()
         self.overlay = Overlay(self.layout, self.window)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._writing = self._opening = None
+        self._steps = self._run = self._writing = self._opening = self._plotting = None
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
@@ -89,7 +90,6 @@ class ComparePanel(Panel):
         """Stop everything and let go of the scene."""
         self._stopWatching()
         super().cleanup()
-        self._views.stop()
 
     @property
     def isRunning(self) -> bool:
@@ -130,8 +130,8 @@ class ComparePanel(Panel):
 
     def _forget(self) -> None:
         """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
-        run, working = self._run, (self._steps, self._writing)
-        self._steps = self._run = self._writing = None
+        run, working = self._run, (self._steps, self._writing, self._plotting)
+        self._steps = self._run = self._writing = self._plotting = None
         self._stopOpening()
         for steps in working:
             if steps is not None:
@@ -186,9 +186,8 @@ class ComparePanel(Panel):
 
     def _open(self) -> Iterator[float]:
         with self._views.held():
-            for fraction in self.layout.makeViews():
-                self._views.hold()
-                yield fraction
+            yield from self.layout.makeViews()
+            self._views.hold()  # the new ones too, before they are seen
             for fraction in self.layout.enter():
                 self._showing = True
                 yield fraction
@@ -247,8 +246,24 @@ class ComparePanel(Panel):
 
     def showProfile(self) -> None:
         """Plot both along a line, which is put into the views where there is none yet."""
+        if self._plotting is None:
+            self._plotting = Steps(self._plot(), self._onPlotted, self._onNotPlotted)
+
+    @property
+    def isPlotting(self) -> bool:
+        """Whether a line profile is on its way."""
+        return self._plotting is not None
+
+    def _plot(self) -> Iterator[float]:
         with self._views.held():
-            self.profile.show(*self._pair, self._position(), self.layout.plotView())
+            yield from self.profile.show(*self._pair, self._position(), self.layout.plotView())
+
+    def _onPlotted(self, _result) -> None:
+        self._plotting = None
+
+    def _onNotPlotted(self, error: Exception) -> None:
+        self._plotting = None
+        self._say(str(error), failed=True)
 
     # What follows answers to signals.
 

@@ -11,7 +11,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from CLSDMReconstructionLib import MrmlBridge, Nodes
+from CLSDMReconstructionLib import MrmlBridge
 from CLSDMReconstructionLib.Sampling import Sampler, asArray, asMatrix, corners, extentOf, ijkToWorld
 
 OUTSIDE = -32768

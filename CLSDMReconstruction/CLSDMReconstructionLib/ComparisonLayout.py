@@ -95,18 +95,21 @@ class ComparisonLayout:
     def makeViews(self) -> Iterator[float]:
         """Make the views one by one; Slicer would make all of them at once when the layout is entered.
 
-        A view is made when its node joins the scene. What the node is to look like, the layout says.
+        A view is made when its node joins the scene. What the node is to look like, the layout says. A slice view looks
+        for the node that says what it shows, and would else add one in the same step.
         """
         tags = {viewTag(row, plane): "vtkMRMLSliceNode" for row in ROWS for plane in PLANES}
         tags |= {tag: kind for tag, (kind, _label) in OTHERS.items()}
         for done, (tag, kind) in enumerate(tags.items(), 1):
-            if slicer.mrmlScene.GetSingletonNode(tag, kind) is None:
-                node = slicer.mrmlScene.CreateNodeByClass(kind)
-                node.UnRegister(None)
-                node.SetLayoutName(tag)
-                node.SetName(f"View{tag}" if kind == "vtkMRMLViewNode" else tag)  # as Slicer names them
-                slicer.mrmlScene.AddNode(node)
-                yield done / len(tags)
+            for each in ("vtkMRMLSliceCompositeNode", kind) if kind == "vtkMRMLSliceNode" else (kind,):
+                if slicer.mrmlScene.GetSingletonNode(tag, each) is None:
+                    node = slicer.mrmlScene.CreateNodeByClass(each)
+                    node.UnRegister(None)
+                    node.SetLayoutName(tag)
+                    if each != "vtkMRMLSliceCompositeNode":
+                        node.SetName(f"View{tag}" if each == "vtkMRMLViewNode" else tag)  # as Slicer names them
+                    slicer.mrmlScene.AddNode(node)
+                    yield done / len(tags)
 
     def enter(self) -> Iterator[float]:
         """Switch to the layout and remember the user's; the views exist when the event loop has turned.

@@ -5,6 +5,7 @@ Geometry is that of ``clsdm.geometry``: LPS mm around the isocentre, a view's co
 bright; what was not measured is transparent.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,9 +75,9 @@ class ExposureScene:
         self._folder = 0
         self._images: list = []  # a display node holds its texture's pipeline weakly in Python
 
-    def show(self, result) -> None:
-        """Show the exposures of a ``ReconstructionResult`` in place of those that were shown."""
-        self.clear()
+    def show(self, result) -> Iterator[float]:
+        """Show the exposures of a ``ReconstructionResult`` in place of those that were shown, a node in each step."""
+        yield from self.clear()
         tree = MrmlBridge.subjectHierarchy()
         if tree is not None:
             self._folder = tree.CreateFolderItem(tree.GetSceneItemID(), "X-ray exposures")
@@ -87,8 +88,11 @@ class ExposureScene:
             colour = COLOURS[number % len(COLOURS)]
             name = f"X-ray at {item['angle_deg']:g} deg"
             self._addDetector(name, placement, image)
+            yield (3 * number + 1) / (3 * len(result.reprojections))
             self._add(f"{name} - source", _ball(placement.source), colour)
+            yield (3 * number + 2) / (3 * len(result.reprojections))
             self._add(f"{name} - beam", _beam(placement), colour)
+            yield (3 * number + 3) / (3 * len(result.reprojections))
 
     def setVisible(self, visible: bool) -> None:
         """Show or hide all of it."""
@@ -100,14 +104,15 @@ class ExposureScene:
         """The model nodes: detector, source and beam of each view."""
         return list(self._nodes)
 
-    def clear(self) -> None:
-        """Remove all of it."""
-        nodes, self._nodes, self._images = self._nodes, [], []
-        folder, self._folder = self._folder, 0
+    def clear(self) -> Iterator[float]:
+        """Remove all of it, a node in each step; begun anew, it goes on where it was."""
         tree = MrmlBridge.subjectHierarchy()
         if tree is not None:
-            _removeItems(tree, [*(tree.GetItemByDataNode(node) for node in nodes), folder])
-        Nodes.remove(*nodes)
+            _removeItems(tree, [*(tree.GetItemByDataNode(node) for node in self._nodes), self._folder])
+        self._folder, self._images, count = 0, [], len(self._nodes)
+        while self._nodes:
+            Nodes.remove(self._nodes.pop())
+            yield 1.0 - len(self._nodes) / count
 
     def _addDetector(self, name: str, placement: Placement, image: np.ndarray) -> None:
         node = self._add(name, _plane(placement), (1.0, 1.0, 1.0))

@@ -1,5 +1,7 @@
 """HU of both volumes of a comparison along a line that the user moves through the views."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import slicer
 import vtk
@@ -91,8 +93,8 @@ class LineProfile:
         self.plot = ProfilePlot()
         self._volumes, self._line, self._tag = (None, None), None, None
 
-    def show(self, truth, reconstruction, position: np.ndarray, plotView) -> None:
-        """Plot both along a line, which is put through ``position`` where there is none yet.
+    def show(self, truth, reconstruction, position: np.ndarray, plotView) -> Iterator[float]:
+        """Plot both along a line, which is put through ``position`` where there is none yet; in steps of fractions done.
 
         Args:
             truth: volume node.
@@ -104,7 +106,9 @@ class LineProfile:
         if self._line is None or self._line.GetScene() is None:
             Nodes.remove(*self._dropLine())
             self._makeLine(defaultLine(reconstruction, position))
+            yield 0.4
         self._update()
+        yield 0.8
         if plotView is not None:
             plotView.SetPlotChartNodeID(self.plot.chart.GetID())
 

@@ -1,6 +1,7 @@
 """The section "Result": the volume, how well it explains its X-rays, and what to be careful about."""
 
 import json
+from collections.abc import Iterator
 
 import qt
 import slicer
@@ -9,10 +10,11 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib import Pictures
 from CLSDMReconstructionLib.Appearance import setTone
 from CLSDMReconstructionLib.ExposureScene import ExposureScene, pairPicture, residualInWords
+from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.Inputs import sentence
 from CLSDMReconstructionLib.MrmlBridge import ATTRIBUTE_PREFIX, ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, ReconstructionResult, residualsOf
-from CLSDMReconstructionLib.Steps import later
+from CLSDMReconstructionLib.Steps import Steps, atOnce
 from CLSDMReconstructionLib.VolumeExport import provenanceOf
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
@@ -22,14 +24,18 @@ OVERLAY_OPACITY = 0.5
 class ResultSection:
     """What came out.
 
+    Args:
+        ui: the panel's named widgets.
+        views: which are held while much changes in them.
+
     Attributes:
         result: the ``ReconstructionResult`` that is shown, or None.
         exposures: the X-rays in 3-D.
     """
 
-    def __init__(self, ui) -> None:
-        self.ui, self.result = ui, None
-        self.exposures = ExposureScene()
+    def __init__(self, ui, views: HeldViews) -> None:
+        self.ui, self.result, self._views = ui, None, views
+        self.exposures, self._exposing = ExposureScene(), None
         self._pictures: list = []
         ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
@@ -51,7 +57,7 @@ class ResultSection:
 
     def _onActivated(self, node) -> None:
         if node is not None:
-            showInSlices(node)
+            showInSlices(node, self._views)
 
     def show(self, result) -> None:
         """Say what is to be said about a reconstruction."""
@@ -71,13 +77,7 @@ class ResultSection:
         ):
             box.enabled = there
         self._updateVisibility()
-        later(0, lambda: self._replaceExposures(before, result))
-
-    def _replaceExposures(self, before: ExposureScene, result) -> None:
-        """Those of the result before go in a turn of their own, and those of this one come in the next."""
-        before.clear()
-        if self.result is result:
-            self.ui.exposuresCheckBox.checked = bool(result.reprojections)
+        self._exposing = Steps(self._replaced(before), self._onExposed, self._onNotExposed)
 
     def _addPicture(self, reprojection: dict) -> None:
         caption = qt.QLabel(
@@ -109,7 +109,10 @@ class ResultSection:
             label.text = ""
         for box in (self.ui.exposuresCheckBox, self.ui.coverageCheckBox, self.ui.spreadCheckBox):
             box.checked = box.enabled = False
-        self.exposures.clear()
+        if self._exposing is not None:
+            self._exposing.cancel()
+            self._exposing = None
+        atOnce(self.exposures.clear())
         self._updateVisibility()
 
     def leave(self) -> None:
@@ -121,16 +124,34 @@ class ResultSection:
             label.visible = bool(label.text)
 
     def _onExposures(self, on: bool) -> None:
-        if self.result is not None and on and not self.exposures.nodes:
-            later(0, self._showExposures)  # in a turn of its own: to add six nodes takes its time
+        if on and self.result is not None and not self.exposures.nodes and self._exposing is None:
+            self._exposing = Steps(self._exposed(), self._onExposed, self._onNotExposed)
         self.exposures.setVisible(on)
 
-    def _showExposures(self) -> None:
-        if self.result is None or self.exposures.nodes or not self.ui.exposuresCheckBox.checked:
-            return
-        self.exposures.show(self.result)
-        if slicer.app.layoutManager() is not None:
-            later(0, slicer.util.resetThreeDViews)
+    def _replaced(self, before: ExposureScene) -> Iterator[float]:
+        """The X-rays of the result before go out of 3-D and those of this one come, a node in each turn."""
+        with self._views.held():
+            try:
+                yield from before.clear()
+            finally:  # there may be another result already
+                atOnce(before.clear())
+            self.ui.exposuresCheckBox.checked = bool(self.result.reprojections)
+            if self.ui.exposuresCheckBox.checked:
+                yield from self._exposed()
+
+    def _exposed(self) -> Iterator[float]:
+        with self._views.held():
+            yield from self.exposures.show(self.result)
+            if slicer.app.layoutManager() is not None:
+                slicer.util.resetThreeDViews()
+
+    def _onExposed(self, _outcome: object) -> None:
+        self._exposing = None
+        self.exposures.setVisible(self.ui.exposuresCheckBox.checked)  # the user may have changed it meanwhile
+
+    def _onNotExposed(self, error: Exception) -> None:
+        self._exposing = None
+        raise error
 
     def _onOverlay(self, box, on: bool) -> None:
         """Coverage or spread as a half transparent layer over the reconstruction; one at a time."""
@@ -174,11 +195,12 @@ def provenanceText(result) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def showInSlices(node) -> None:
-    """Show a volume in the slice views as Slicer does after loading one."""
+def showInSlices(node, views: HeldViews) -> None:
+    """Show a volume in the slice views as Slicer does after loading one; each draws it in a turn of its own."""
     selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveVolumeID(node.GetID())
-    slicer.app.applicationLogic().PropagateVolumeSelection(1)
+    with views.held():
+        selection.SetActiveVolumeID(node.GetID())
+        slicer.app.applicationLogic().PropagateVolumeSelection(1)
 
 
 def showOverlay(node, colour: str) -> None:

@@ -71,6 +71,15 @@ class Steps:
             work.close()
 
 
+def atOnce(work: Iterator[float]) -> object:
+    """Do all steps of some work now, and return its result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value
+
+
 def aside(work: Callable[[], object]) -> Iterator[float]:
     """Steps of one call that cannot be cut: it is done in a thread, and must touch neither Qt nor MRML.
 

@@ -9,6 +9,7 @@ from CLSDMReconstructionLib.Appearance import NOTICE_STYLE
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.DependenciesSection import DependenciesSection
 from CLSDMReconstructionLib.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.ModelSection import ModelSection
 from CLSDMReconstructionLib.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
@@ -55,8 +56,9 @@ class ReconstructionPanel(VTKObservationMixin):
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
         self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady)
-        self.result = ResultSection(ui)
-        self.compare = ComparePanel(logic, ui.compareSection)
+        self.views = HeldViews()
+        self.result = ResultSection(ui, self.views)
+        self.compare = ComparePanel(logic, self.views, ui.compareSection)
         self.simulate = SimulatePanel(logic, ui.simulateSection)
         self.export = ExportPanel(logic, ui.exportSection)
         self.panels = (self.compare, self.simulate, self.export)
@@ -96,6 +98,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.samples.cleanup()
         for panel in self.panels:
             panel.cleanup()
+        self.views.stop()
         self.logic.cleanup()
 
     def _onSceneStartClose(self, *_args) -> None:
@@ -197,7 +200,7 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onSample(self, simulation, ct) -> None:
         self._fillSlots(simulation.nodes, ct)
-        showInSlices(ct)
+        showInSlices(ct, self.views)
         self._onMessage(_("The slots hold X-rays of the sample; its CT is the ground truth."), False)
 
     def _fillSlots(self, nodes: list, truth) -> None:
@@ -290,7 +293,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
         self.result.show(result)
         self.parameters.reconstruction = result.volumeNode
-        showInSlices(result.volumeNode)
+        showInSlices(result.volumeNode, self.views)
         self.export.setReconstruction(result.volumeNode, result.inputs)
         truth = nodeOf(self.parameters, "groundTruth")
         if truth is not None:

@@ -34,6 +34,10 @@ KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
 """What an error is about: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
 is not installed, or this program."""
 
+NICER, NICEST = 10, 19
+BELOW_NORMAL_PRIORITY_CLASS = 0x4000
+"""On Windows, from its processthreadsapi."""
+
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory")
 
@@ -171,6 +175,7 @@ def run(folder: Path, idle_s: float) -> None:
     sys.stdout = sys.stderr
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the parent's to handle
+    _step_back()
     lock = threading.Lock()
 
     def leave() -> None:
@@ -193,6 +198,23 @@ def run(folder: Path, idle_s: float) -> None:
 
     serve(requests.next, emit, folder, idle_s, TASKS)
     leave()
+
+
+def _step_back() -> None:
+    """Run after the parent: where this process keeps every core busy, the parent's window still answers at once.
+
+    Slicer on Linux and macOS gives its own window the lowest priority (``SetCurrentThreadPriorityToBackground``, meant for
+    another thread), and a child inherits it; there only the scheduler's class for idle times is below.
+    """
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), BELOW_NORMAL_PRIORITY_CLASS)
+    elif os.nice(NICER) >= NICEST and hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":
