@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -335,6 +336,19 @@ def test_a_disk_that_fills_up_is_reported_as_that(films, small_model, tmp_path):
         while "stage" in (last := hear(child)):
             pass
         assert last["error"]["kind"] == "disk"
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="priorities are others there")
+@pytest.mark.parametrize("lowest", [False, True], ids=["parent", "parent of the lowest priority, as Slicer's window"])
+def test_it_runs_after_its_parent(tmp_path, lowest):
+    with process(tmp_path / "w", before="import os; os.nice(19)" if lowest else "") as child:
+        hear(child)
+        say(child, id=1, task="nothing")
+        hear(child)  # it has begun to work
+        if lowest and hasattr(os, "SCHED_IDLE"):
+            assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
+        else:
+            assert os.getpriority(os.PRIO_PROCESS, child.pid) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_what_a_panel_needs_at_once_imports_without_torch():
