@@ -26,6 +26,7 @@ from CLSDMReconstructionLib.ComparisonLayout import (
     VIEW_GROUP,
     WIDE_PIXELS,
     ComparisonLayout,
+    viewTag,
 )
 from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.Sampling import alongLine, asArray, centre, corners, ijkToWorld
@@ -187,23 +188,7 @@ class LayoutTest(ShownTest):
 
     def test_the_first_time_the_layout_grows_view_by_view_and_later_it_comes_at_once(self) -> None:
         self.layout.leave()
-        growing = [
-            1,
-            2,
-            3,
-            1,
-            2,
-            3,
-            1,
-            2,
-            3,
-            1,
-            2,
-            3,
-            6,
-            9,
-            12,
-        ]  # three rows and what is beside them, then all together
+        growing = [*(1, 2, 3) * 4, 6, 9, 12]  # three rows and what is beside them, then all together
         for layout, expected in ((ComparisonLayout(), growing), (self.layout, [12])):
             seen = []
             for _ in layout.enter():
@@ -710,6 +695,19 @@ class PanelTest(SceneTest):
         self.assertTrue(self.panel.layout.isShown and all(seen), "the layout stays meanwhile")
         for _, _, composite in self.panel.layout.views("Difference"):
             self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.difference.GetID())
+
+    def test_what_is_compared_is_seen_in_the_views(self) -> None:
+        slicer.util.mainWindow().show()
+        self.compared()
+        for _ in range(20):
+            slicer.app.processEvents()
+        getattr(slicer.app.layoutManager(), "renderAll", lambda: None)()  # emulated views draw only when asked to
+        for row in ("Truth", "Reconstruction", "Difference"):
+            view = slicer.app.layoutManager().sliceWidget(viewTag(row, "Axial")).sliceView()
+            self.assertTrue(view.renderEnabled)
+            image = view.grab().toImage()
+            greys = {image.pixel(x, image.height() // 2) & 0xFF for x in range(2, image.width() - 2)}
+            self.assertGreater(len(greys), 1, f"{row} is empty")
 
     def test_a_second_comparison_that_fails_gives_the_users_layout_back(self) -> None:
         self.compared()

@@ -22,6 +22,8 @@ class HeldViewsTest(unittest.TestCase):
         self.manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         slicer.app.processEvents()
         wait_until(lambda: all(self.enabled()))  # whatever another test had begun
+        for view in (*map(self.view, FOUR_UP), self.manager.threeDWidget(0).threeDView()):
+            view.forceRender()  # a view that has never drawn is not held
         self.views = HeldViews()
         self.addCleanup(self.views.stop)
 

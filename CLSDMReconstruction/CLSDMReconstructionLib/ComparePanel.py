@@ -187,10 +187,10 @@ class ComparePanel(Panel):
     def _open(self) -> Iterator[float]:
         with self._views.held():
             yield from self.layout.makeViews()
-            self._views.hold()  # the new ones too, before they are seen
             for fraction in self.layout.enter():
                 self._showing = True
                 yield fraction
+                self._views.hold()  # what has come and drawn meanwhile
             self._showing = True
             yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
             yield 1.0

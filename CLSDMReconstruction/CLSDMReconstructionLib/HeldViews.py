@@ -38,11 +38,14 @@ class HeldViews:
                 self._letting = Steps(self._drawing(), self._onLetGo, self._onLetGo)
 
     def hold(self, nodes: Iterable | None = None) -> None:
-        """In such a block, hold those views too that were made since it began."""
+        """In such a block, hold those views too that were made and have drawn since it began.
+
+        A view that has never drawn is left alone: held until after it is shown, it would stay black for good.
+        """
         self._stopLetting()
         names = None if nodes is None else {node.GetID() for node in nodes}
         for name, view in _views():
-            if view.renderEnabled and (names is None or name in names):
+            if view.renderEnabled and (names is None or name in names) and not view.renderWindow().GetNeverRendered():
                 view.setRenderEnabled(False)
                 self._held.add(name)
 

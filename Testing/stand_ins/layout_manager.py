@@ -6,6 +6,7 @@ VTK's off-screen render window with the displayable managers that Slicer uses, a
 
 from __future__ import annotations
 
+import types
 import xml.etree.ElementTree as ET
 
 import slicer
@@ -28,6 +29,9 @@ THREE_D_MANAGERS = (
 )
 
 
+NO_WINDOW = types.SimpleNamespace(GetNeverRendered=lambda: True)
+
+
 class _View(QtWidgets.QFrame):
     """One view: a bar in its colour with its label, and the picture below."""
 
@@ -47,6 +51,10 @@ class _View(QtWidgets.QFrame):
         self._enabled = enabled
 
     renderEnabled = property(lambda self: self._enabled, setRenderEnabled)
+
+    def renderWindow(self) -> object:
+        """The window, which is made when the view first draws."""
+        return NO_WINDOW if self._window is None else self._window
 
     def forceRender(self) -> None:
         """Draw now."""
