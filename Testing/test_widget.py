@@ -273,6 +273,17 @@ class RunTest(PanelCase):
         self.ui.exposuresCheckBox.click()
         self.assertFalse(any(node.GetDisplayVisibility() for node in shown))
 
+    def test_of_two_results_in_one_turn_the_last_is_seen_in_3d_and_nothing_of_the_others(self) -> None:
+        self.start().finish(self.result())
+        self.wait(lambda: len(self.exposures()) == 6)
+        before = set(self.exposures())
+        for _ in range(2):
+            self.panel.result.show(self.result())
+        self.wait(lambda: len(self.exposures()) == 6 and not before & set(self.exposures()))
+        for _ in range(20):
+            slicer.app.processEvents()
+        self.assertEqual(len(self.exposures()), 6)
+
     def exposures(self) -> list:
         return [node for node in self.nodes("vtkMRMLModelNode") if node.GetAttribute("CLSDM.role") == "exposure"]
 

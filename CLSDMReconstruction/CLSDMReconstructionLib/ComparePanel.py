@@ -143,7 +143,7 @@ class ComparePanel(Panel):
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
         if any(made):
-            Steps(self._removing(made), lambda _: None, self._onNotRemoved)
+            Steps(self._removing(made))
         self.ui.figuresLabel.setText("")
         self._say("")
         self._update()
@@ -153,9 +153,6 @@ class ComparePanel(Panel):
             for node in nodes:
                 Nodes.remove(node)
                 yield 0.0
-
-    def _onNotRemoved(self, error: Exception) -> None:
-        raise error
 
     def showLayout(self, shown: bool) -> None:
         """Switch to the comparison layout, in the background, or back to the user's."""

@@ -35,7 +35,7 @@ class ResultSection:
 
     def __init__(self, ui, views: HeldViews) -> None:
         self.ui, self.result, self._views = ui, None, views
-        self.exposures, self._exposing = ExposureScene(), None
+        self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
         ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
@@ -77,7 +77,8 @@ class ResultSection:
         ):
             box.enabled = there
         self._updateVisibility()
-        self._exposing = Steps(self._replaced(before), self._onExposed, self._onNotExposed)
+        self._leaving = before
+        self._exposing = Steps(self._replaced(), self._onExposed, self._onNotExposed)
 
     def _addPicture(self, reprojection: dict) -> None:
         caption = qt.QLabel(
@@ -112,7 +113,8 @@ class ResultSection:
         if self._exposing is not None:
             self._exposing.cancel()
             self._exposing = None
-        atOnce(self.exposures.clear())
+        for scene in (self._leaving, self.exposures):
+            atOnce(scene.clear())
         self._updateVisibility()
 
     def leave(self) -> None:
@@ -128,13 +130,10 @@ class ResultSection:
             self._exposing = Steps(self._exposed(), self._onExposed, self._onNotExposed)
         self.exposures.setVisible(on)
 
-    def _replaced(self, before: ExposureScene) -> Iterator[float]:
+    def _replaced(self) -> Iterator[float]:
         """The X-rays of the result before go out of 3-D and those of this one come, a node in each turn."""
         with self._views.held():
-            try:
-                yield from before.clear()
-            finally:  # there may be another result already
-                atOnce(before.clear())
+            yield from self._leaving.clear()
             self.ui.exposuresCheckBox.checked = bool(self.result.reprojections)
             if self.ui.exposuresCheckBox.checked:
                 yield from self._exposed()

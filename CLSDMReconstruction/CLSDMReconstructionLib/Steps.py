@@ -24,14 +24,14 @@ class Steps:
         work: yields the fraction that is done; what it returns is the result.
         onProgress: called with each fraction.
         onFinished: called with the result.
-        onError: called with the exception that ended the work.
+        onError: called with the exception that ended the work; by default it is raised.
     """
 
     def __init__(
         self,
         work: Iterator[float],
-        onFinished: Callable[[object], None],
-        onError: Callable[[Exception], None],
+        onFinished: Callable[[object], None] = lambda result: None,
+        onError: Callable[[Exception], None] | None = None,
         onProgress: Callable[[float], None] = lambda fraction: None,
     ) -> None:
         self._work, self._onFinished, self._onError, self._onProgress = work, onFinished, onError, onProgress
@@ -59,6 +59,8 @@ class Steps:
             self._onFinished(done.value)
         except Exception as error:  # noqa: BLE001 - whatever it is, the panel shows it
             self._end()
+            if self._onError is None:
+                raise
             self._onError(error)
         else:
             self._onProgress(fraction)
