@@ -14,6 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib import MrmlBridge
+from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.ResultSection import showInSlices
 from CLSDMReconstructionLib.SampleMenu import phantom
 
@@ -34,7 +35,7 @@ def addPhantom() -> object:
 
 def displayed(node, at=HEART_RAS) -> dict[str, np.ndarray]:
     """What the three slice views show of a volume at a point: HU by view, the first row at the top of the screen."""
-    showInSlices(node)
+    showInSlices(node, HeldViews())
     slicer.app.processEvents()
     shown = {}
     for name in VIEWS:

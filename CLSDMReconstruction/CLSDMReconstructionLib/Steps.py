@@ -57,7 +57,7 @@ class Steps:
         except StopIteration as done:
             self._end()
             self._onFinished(done.value)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the panel shows it
+        except Exception as error:
             self._end()
             if self._onError is None:
                 raise
