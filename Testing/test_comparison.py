@@ -728,6 +728,8 @@ class PanelTest(SceneTest):
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
         shown = [composite.GetForegroundVolumeID() for _, _, composite in self.panel.layout.views("Reconstruction")]
         self.assertNotIn(None, shown)
+        self.panel.window.set(333.0, 33.0)
+        self.assertEqual(slicer.mrmlScene.GetNodeByID(shown[0]).GetDisplayNode().GetWindow(), 333.0)
 
 
 class GeometryTest(SceneTest):
