@@ -163,6 +163,19 @@ class ShownTest(SceneTest):
         self.layout.leave()
 
 
+def ownViews() -> list:
+    """The nodes of the comparison's views."""
+    kinds = ("vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLTableViewNode", "vtkMRMLPlotViewNode")
+    nodes = [node for kind in kinds for node in slicer.util.getNodesByClass(kind)]
+    return [node for node in nodes if node.GetLayoutName().startswith("CLSDM")]
+
+
+def removeOwnViews() -> None:
+    """As before the first comparison of a session."""
+    for node in ownViews():
+        slicer.mrmlScene.RemoveNode(node)
+
+
 class LayoutTest(ShownTest):
     def test_the_users_layout_comes_back(self) -> None:
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
@@ -222,19 +235,13 @@ class LayoutTest(ShownTest):
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
     def test_views_that_were_made_one_by_one_are_those_of_the_layout(self) -> None:
-        def views() -> list:
-            kinds = ("vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLTableViewNode", "vtkMRMLPlotViewNode")
-            nodes = [node for kind in kinds for node in slicer.util.getNodesByClass(kind)]
-            return [node for node in nodes if node.GetLayoutName().startswith("CLSDM")]
-
         self.layout.leave()
-        for node in views():
-            slicer.mrmlScene.RemoveNode(node)
+        removeOwnViews()
         self.assertEqual(len(list(self.layout.makeViews())), 12)
-        made = views()
+        made = ownViews()
         atOnce(self.layout.enter())
         slicer.app.processEvents()
-        self.assertEqual(views(), made)
+        self.assertEqual(ownViews(), made)
         self.assertEqual({node.GetViewGroup() for node in made}, {VIEW_GROUP})
         self.assertEqual(list(self.layout.makeViews()), [], "there is nothing left to make")
 
@@ -698,6 +705,7 @@ class PanelTest(SceneTest):
 
     def test_what_is_compared_is_seen_in_the_views(self) -> None:
         slicer.util.mainWindow().show()
+        removeOwnViews()
         self.compared()
         for _ in range(20):
             slicer.app.processEvents()
