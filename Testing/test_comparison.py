@@ -524,6 +524,15 @@ class PanelTest(SceneTest):
     def waitUntilShown(self) -> None:
         wait_until(lambda: not self.panel.isRunning and not self.panel.isOpening and not self.panel.isDrawing)
 
+    def test_when_the_module_goes_the_comparison_is_gone_at_once(self) -> None:
+        before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
+        self.compared()
+        self.assertGreater(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
+        table = self.panel.table
+        self.panel.cleanup()  # when Slicer ends, its event loop turns no more
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
+        self.assertIsNone(table.GetScene())
+
     def test_the_button_says_what_is_missing(self) -> None:
         self.panel.setTruth(None)
         self.assertFalse(self.ui.compareButton.enabled)

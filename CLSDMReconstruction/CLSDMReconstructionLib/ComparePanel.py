@@ -47,7 +47,8 @@ class ComparePanel(Panel):
         self.overlay = Overlay(self.layout, self.window)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._writing = self._opening = self._plotting = None
+        self._steps = self._run = self._writing = self._opening = self._plotting = self._removal = None
+        self._leaving: list = []  # nodes that go one after the other
         self._sceneTags = []
         self._entered, self._showing = True, False
         self._done: dict[str, float] = {}  # of difference and figures, how much
@@ -87,9 +88,12 @@ class ComparePanel(Panel):
         self.showLayout(False)
 
     def cleanup(self) -> None:
-        """Stop everything and let go of the scene."""
+        """Stop everything, remove what is left, and let go of the scene."""
         self._stopWatching()
         super().cleanup()
+        if self._removal is not None:  # no turn of the event loop may come any more
+            self._removal.cancel()
+        Nodes.remove(*self._leaving)
 
     @property
     def isRunning(self) -> bool:
@@ -142,16 +146,17 @@ class ComparePanel(Panel):
             made = [self.difference, self.table, *self.profile.handOver(), *self.overlay.handOver()]
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
-        if any(made):
-            Steps(self._removing(made))
+        self._leaving += [node for node in made if node is not None]
+        if self._leaving and (self._removal is None or not self._removal.isRunning):
+            self._removal = Steps(self._removing())
         self.ui.figuresLabel.setText("")
         self._say("")
         self._update()
 
-    def _removing(self, nodes: list) -> Iterator[float]:
+    def _removing(self) -> Iterator[float]:
         with self._views.held():
-            for node in nodes:
-                Nodes.remove(node)
+            while self._leaving:
+                Nodes.remove(self._leaving.pop())
                 yield 0.0
 
     def showLayout(self, shown: bool) -> None:
