@@ -201,7 +201,7 @@ class LayoutTest(ShownTest):
 
     def test_the_first_time_the_layout_grows_view_by_view_and_later_it_comes_at_once(self) -> None:
         self.layout.leave()
-        growing = [*(1, 2, 3) * 4, 6, 9, 12]  # three rows and what is beside them, then all together
+        growing = [0, *(1, 2, 3) * 4, 6, 9, 12]  # the user's views go, then come three rows and what is beside them, then all together
         for layout, expected in ((ComparisonLayout(), growing), (self.layout, [12])):
             seen = []
             for _ in layout.enter():
@@ -209,6 +209,14 @@ class LayoutTest(ShownTest):
                 slicer.app.processEvents()
             self.assertEqual([*seen, self.viewsShown()], expected)
             layout.leave()
+
+    def test_slicer_lays_its_views_out_once_for_each_step(self) -> None:
+        self.layout.leave()
+        heard = []
+        tag = self.layoutNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: heard.append(self.viewsShown()))
+        atOnce(ComparisonLayout().enter())
+        self.layoutNode.RemoveObserver(tag)
+        self.assertEqual(heard, [0, *(1, 2, 3) * 4, 6, 9, 12])
 
     def viewsShown(self) -> int:
         return self.layoutNode.GetCurrentLayoutDescription().count("<view ")
@@ -225,7 +233,7 @@ class LayoutTest(ShownTest):
         self.layout.leave()
         layout = ComparisonLayout()
         growing = layout.enter()
-        for _ in range(5):
+        for _ in range(6):
             next(growing)
         growing.close()
         self.assertEqual(self.viewsShown(), 2)

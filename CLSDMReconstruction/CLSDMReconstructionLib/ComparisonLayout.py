@@ -48,11 +48,13 @@ def viewTag(row: str, plane: str) -> str:
 _GROUPS = [*([viewTag(row, plane) for plane in PLANES] for row in ROWS), list(OTHERS)]
 ALL_VIEWS = tuple(tag for group in _GROUPS for tag in group)
 GROWING = (
+    (),
     *(tuple(group[:count]) for group in _GROUPS for count in range(1, len(group) + 1)),
     *(tuple(tag for group in _GROUPS[:count] for tag in group) for count in range(2, len(_GROUPS) + 1)),
 )
 """What the layout shows one after the other when it is drawn for the first time. A view takes long when it is first shown,
-and then a little whenever the layout around it changes: so each row grows by itself, and then they come together."""
+and then a little whenever the layout around it changes: so the user's views go, each row grows by itself, and then they come
+together."""
 
 
 def layoutXml(wide: bool = True, shown: Collection[str] = ALL_VIEWS) -> str:
@@ -145,11 +147,12 @@ class ComparisonLayout:
                 if not self.isShown:
                     return
             description = layoutXml(wide, shown)
-            if node.IsLayoutDescription(LAYOUT_ID):
-                node.SetLayoutDescription(LAYOUT_ID, description)
-            else:
-                node.AddLayoutDescription(LAYOUT_ID, description)
-            node.SetViewArrangement(LAYOUT_ID)
+            with slicer.util.NodeModify(node):  # Slicer lays all views out anew whenever it hears of this node
+                if node.IsLayoutDescription(LAYOUT_ID):
+                    node.SetLayoutDescription(LAYOUT_ID, description)
+                else:
+                    node.AddLayoutDescription(LAYOUT_ID, description)
+                node.SetViewArrangement(LAYOUT_ID)
             self._toGrow = self._toGrow[1:]
 
     def leave(self) -> None:
