@@ -123,12 +123,13 @@ class ComparisonLayout:
                     node.SetLayoutName(tag)
                     if each != "vtkMRMLSliceCompositeNode":
                         node.SetName(f"View{tag}" if each == "vtkMRMLViewNode" else tag)  # as Slicer names them
-                    vtk.vtkGarbageCollector.DeferredCollectionPush()  # it takes a fifth of the time: in the next step
+                    vtk.vtkGarbageCollector.DeferredCollectionPush()  # what it collects takes long: a step of its own
                     try:
                         slicer.mrmlScene.AddNode(node)
                         yield done / len(tags)
                     finally:
                         vtk.vtkGarbageCollector.DeferredCollectionPop()
+                    yield done / len(tags)
 
     def enter(self) -> Iterator[float]:
         """Switch to the layout and remember the user's; the views exist when the event loop has turned.
