@@ -156,7 +156,8 @@ def measure(bars: Bars, steps: dict[str, user.Step], repeat: int) -> None:
         first, *later = [stopsOf(step) for _ in range(1 + repeat)]
         stops = ", ".join(f"{each.stop:.0f}" for each in (first, *later))
         print(f"      longest stops of the event loop, {name}: {stops} ms", flush=True)  # noqa: T201
-        bars.check(f"longest slot, {name}, first ({first.name}, computing {first.computing:.0f} ms)", first.slot, 100.0, "ms")
+        which = f"first ({first.name}, computing {first.computing:.0f} ms)"
+        bars.check(f"longest slot, {name}, {which}", first.slot, 100.0, "ms")
         bars.check(f"longest slot, {name}, later", statistics.median(each.slot for each in later), 100.0, "ms")
 
 

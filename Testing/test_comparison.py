@@ -201,7 +201,8 @@ class LayoutTest(ShownTest):
 
     def test_the_first_time_the_layout_grows_view_by_view_and_later_it_comes_at_once(self) -> None:
         self.layout.leave()
-        growing = [0, *(1, 2, 3) * 4, 6, 9, 12]  # the user's views go, then come three rows and what is beside them, then all together
+        # The user's views go, then come three rows and what is beside them, then all together.
+        growing = [0, *(1, 2, 3) * 4, 6, 9, 12]
         for layout, expected in ((ComparisonLayout(), growing), (self.layout, [12])):
             seen = []
             for _ in layout.enter():
