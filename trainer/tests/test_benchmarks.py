@@ -38,6 +38,7 @@ def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("training_step.py", ["--against", "openkbp64"], "diffusion: batch / whole step"),
         ("loader.py", [], "NIfTI .nii.gz (SimpleITK) / store"),
         ("layers.py", [], "GroupNorm (torch) / GroupNorm (ours)"),
+        ("muon.py", [], "4 channels: on the matrix, bfloat16 / ours"),
         ("writing.py", [], "ITK / ours"),
     ],
 )

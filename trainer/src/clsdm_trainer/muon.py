@@ -63,15 +63,31 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly: singular values between 0.7 and 1.2 (Newton-Schulz, bfloat16).
+    """The nearest (semi-)orthogonal matrix, roughly: singular values between 0.7 and 1.2 (Newton-Schulz).
+
+    Every round multiplies by a polynomial of x xᵀ from the left. The rounds are therefore taken on that square, which is
+    small where a kernel has many more inputs than outputs, and x is multiplied once. In float32: a processor without
+    bfloat16 imitates it at a fraction of the speed (``trainer/benchmarks/muon.py``), and TF32, which torch uses for
+    matrices only when told to, is too coarse for squares.
 
     Args:
         matrix: (rows, cols) float32.
     """
-    a, b, c = NEWTON_SCHULZ
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
-    x = (wide / (wide.norm() + 1e-7)).bfloat16()
-    for _ in range(ROUNDS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x if wide is matrix else x.T).float()
+    x = wide / (wide.norm() + 1e-7)
+    square = x @ x.T
+    product = factor = _factor(square)
+    for _ in range(ROUNDS - 1):
+        square = factor @ square @ factor
+        factor = _factor(square)
+        product = factor @ product
+    x = product @ x
+    return x if wide is matrix else x.T
+
+
+def _factor(square: Tensor) -> Tensor:
+    """What one round multiplies x by, as a polynomial of x xᵀ."""
+    a, b, c = NEWTON_SCHULZ
+    factor = torch.addmm(square, square, square, beta=b, alpha=c)
+    factor.diagonal().add_(a)
+    return factor
