@@ -10,7 +10,9 @@ or a click, all that Slicer does meanwhile included; this is the bar. The **long
 time between two beats of a timer that should fire every 5 ms, less those 5 ms: it holds whatever else was done in the same
 turn, such as Slicer's own drawing, which without a GPU is most of it. Each step is done several times. The first counts for
 itself, since it is what a user meets; of the others the median counts, since a busy machine stops everybody now and then.
-Beside the first's longest slot stands how much of it this thread computed: the rest it waited, for a core or for others.
+Beside the first's longest slot stands how much of it this thread computed: the rest it waited, for a core or for others, or
+for the disk: how many pages of memory the process had to read from there meanwhile stands beside it too (not on Windows). A
+machine that pages out what lies idle, as virtual ones do, makes first uses wait for that, and not for the module.
 
 The sample CT is the public one where the sample menu has put it into the cache, else noise of the same size. The DICOM
 database is a played one of 600 studies, which takes a millisecond for each question, as SQLite does on a slow disk.
@@ -18,6 +20,7 @@ database is a played one of 600 studies, which takes a millisecond for each ques
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -69,11 +72,11 @@ class Slots:
     """Hears of every call on this thread; ``longest`` is the longest one into the module's code, in milliseconds."""
 
     def __init__(self) -> None:
-        self.longest, self.computing, self.name = 0.0, 0.0, ""
-        self._outermost, self._since = None, (0.0, 0.0)
+        self.longest, self.computing, self.pages, self.name = 0.0, 0.0, 0, ""
+        self._outermost, self._since = None, (0.0, 0.0, 0)
 
     def start(self) -> None:
-        self.longest, self.computing, self.name, self._outermost = 0.0, 0.0, "", None
+        self.longest, self.computing, self.pages, self.name, self._outermost = 0.0, 0.0, 0, "", None
         sys.settrace(self._called)
 
     def stop(self) -> float:
@@ -83,7 +86,7 @@ class Slots:
     def _called(self, frame, _event: str, _argument: object):
         if self._outermost is not None or not frame.f_code.co_filename.startswith(MODULE):
             return None  # nothing more is heard of this frame
-        self._outermost, self._since = frame, (time.perf_counter(), time.thread_time())
+        self._outermost, self._since = frame, (time.perf_counter(), time.thread_time(), pagesFromDisk())
         frame.f_trace_lines = False
         return self._heard
 
@@ -92,8 +95,18 @@ class Slots:
             took, self._outermost = 1000 * (time.perf_counter() - self._since[0]), None
             if took > self.longest:
                 self.longest, self.computing = took, 1000 * (time.thread_time() - self._since[1])
+                self.pages = pagesFromDisk() - self._since[2]
                 self.name = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"
         return self._heard
+
+
+def pagesFromDisk() -> int:
+    """How many pages of memory this process has waited for until now; 0 where the system does not tell."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    return 0
 
 
 class Bars:
@@ -156,16 +169,20 @@ def measure(bars: Bars, steps: dict[str, user.Step], repeat: int) -> None:
         first, *later = [stopsOf(step) for _ in range(1 + repeat)]
         stops = ", ".join(f"{each.stop:.0f}" for each in (first, *later))
         print(f"      longest stops of the event loop, {name}: {stops} ms", flush=True)  # noqa: T201
-        which = f"first ({first.name}, computing {first.computing:.0f} ms)"
+        which = f"first ({first.name}, computing {first.computing:.0f} ms, {first.pages} pages from disk)"
         bars.check(f"longest slot, {name}, {which}", first.slot, 100.0, "ms")
         bars.check(f"longest slot, {name}, later", statistics.median(each.slot for each in later), 100.0, "ms")
 
 
 class Stops(NamedTuple):
-    """Milliseconds of the longest slot, what of them was computing, and of the longest stop; the slot's function."""
+    """Milliseconds of the longest slot, what of them was computing, and of the longest stop.
+
+    ``pages`` were read from the disk during that slot; ``name`` is its function.
+    """
 
     slot: float
     computing: float
+    pages: int
     stop: float
     name: str
 
@@ -177,7 +194,7 @@ def stopsOf(step: user.Step) -> Stops:
     slots.start()
     step()
     user.settle(0.3)
-    return Stops(slots.stop(), slots.computing, heart.stop(), slots.name)
+    return Stops(slots.stop(), slots.computing, slots.pages, heart.stop(), slots.name)
 
 
 if __name__ == "__main__":
