@@ -261,6 +261,7 @@ def test_of_a_run_that_gives_a_stage_away_only_that_stage_is_trained_for_others(
     assert table.runs_for(["mean"]) == {"ours": three[:1], "exact": three}
     assert table.runs_for(["ldm", "ours-mean"]) == {"ours": three, "ldm": ("autoencoder", "joint")}
     assert table.runs_for(["fdk", "x2ct-cnn"]) == {"x2ct-cnn": ("baseline",)}
+    assert table.runs_for(["latents-8-ceiling"]) == {"latents-8": three[:1]}, "a round trip needs the autoencoder alone"
 
 
 def test_parallel_lifts_and_baselines_see_images_that_span_the_cube() -> None:

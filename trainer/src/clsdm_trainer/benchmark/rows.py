@@ -95,7 +95,7 @@ class Evaluation:
         """
         if run is not None:
             refuse_seen(str(run.folder), run.patients(), self.store, self.table.split)
-        kept, weights = self.kept(name), run.fingerprint() if run else None
+        kept, weights = self.kept(name), run.fingerprint(self.table.stages_for(name)) if run else None
         if kept is not None and kept.key["weights"] == weights:
             return kept
         return self._judge(name, self.table.rows[name], run, {**self.definition(name), "weights": weights})
@@ -129,7 +129,7 @@ class Evaluation:
             kept = kept or volumes
         self._keep_volumes(name, row, np.stack(kept))
         parameters = parameters_of(run, row.product) if run and row.method is None else None
-        cost = run.cost() if run else None
+        cost = run.cost(self.table.stages_for(name)) if run else None
         result = RowResult(name, key, tuple(outcomes), tuple(distances), parameters, cost, git_revision())
         write_row(self.records, result)
         return result
@@ -147,7 +147,7 @@ class Evaluation:
         """Each patient's figures, and the volume that they are of."""
         device = choose_device(self.device)
         if row.method == "round-trip" and run is not None:
-            model = load_latent(run.config, run.folder, run.stages[:1], device)
+            model = load_latent(run.config, run.folder, self.table.stages_for(name), device)
             for patient in patients:
                 started = time.perf_counter()
                 volume = there_and_back(model, patient.truth)

@@ -177,6 +177,12 @@ class TableSpec(Frozen):
         """The stages of a run, in order."""
         return self.run(name).stages or OURS_IN_THREE
 
+    def stages_for(self, row: str) -> tuple[str, ...]:
+        """The stages that a row needs of its run: a round trip the first alone, which is the autoencoder."""
+        needed = self.rows[row].run
+        stages = self.stages(needed) if needed is not None else ()
+        return stages[:1] if self.rows[row].method == "round-trip" else stages
+
     def is_ablation(self, name: str) -> bool:
         """Whether a run is only there for ablations."""
         return all(row.group == "ablation" for row in self.rows.values() if row.run == name)
@@ -195,7 +201,7 @@ class TableSpec(Frozen):
         for row in rows:
             needed = self.rows[row].run
             if needed is not None:
-                add(needed, self.stages(needed))
+                add(needed, self.stages_for(row))
         return found
 
 

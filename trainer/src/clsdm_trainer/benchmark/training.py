@@ -53,11 +53,6 @@ class Trained:
             return False
         return load_part(path, "progress")["step"] >= getattr(self.config, stage).steps
 
-    @property
-    def complete(self) -> bool:
-        """Whether all stages are."""
-        return all(self.finished(stage) for stage in self.stages)
-
     def fingerprint(self, stages: Sequence[str] = ()) -> str:
         """Hash of the weights of these stages, of all of them if none is named."""
         return sha256_of(*(self.folder / stage / BEST for stage in stages or self.stages))
@@ -66,10 +61,10 @@ class Trained:
         """Its training manifest."""
         return trained_patients(self.folder)
 
-    def cost(self) -> dict[str, Any]:
-        """Samples and minutes of its training, stages taken from other runs included, and the machine."""
+    def cost(self, stages: Sequence[str]) -> dict[str, Any]:
+        """Samples and minutes of these stages' training, those taken from other runs included, and the machine."""
         seconds, samples = 0.0, 0
-        for stage in self.stages:
+        for stage in stages:
             seconds += load_part(self.folder / stage / CHECKPOINT, "progress")["seconds"]
             samples += samples_of(self.config, stage)
         environment = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
