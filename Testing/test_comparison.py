@@ -15,7 +15,7 @@ import slicer
 import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
 
-from CLSDMReconstructionLib import Comparison, ComparisonReport, LineProfile, MrmlBridge, Nodes
+from CLSDMReconstructionLib import Comparison, ComparisonReport, LineProfile, MrmlBridge, Nodes, Steps
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
 from CLSDMReconstructionLib.ComparisonLayout import (
@@ -495,6 +495,16 @@ class ReportTest(SceneTest):
         self.assertEqual(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableNode").GetNumberOfRows(), 7)
         Nodes.remove(*plot.handOver())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+    def test_a_line_that_was_stopped_before_it_was_seen_is_seen_the_next_time(self) -> None:
+        volumes, profile = (add_volume("CT"), add_volume("R")), LineProfile.LineProfile()
+        next(profile.show(*volumes, np.zeros(3), None))
+        line = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode")
+        self.assertIsNone(line.GetDisplayNode())
+        Steps.atOnce(profile.show(*volumes, np.zeros(3), None))
+        self.assertIsNotNone(line.GetDisplayNode())
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode"), 1)
+        Nodes.remove(*profile.handOver())
 
     def test_the_picture_shows_the_patients_right_at_the_left_and_the_head_on_top(self) -> None:
         def ball(at: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ NOT_SHOWN = -1.0e6
 AIR_HU = -1024
 """Nothing is less dense; scanners pad with lower values."""
 NOTHING_SHOWN_BELOW_HU = -5000
-VOXELS_PER_STEP = 600_000
+VOXELS_PER_STEP = 300_000
 
 WINDOWS = {
     "Whole range": (2000.0, 0.0),

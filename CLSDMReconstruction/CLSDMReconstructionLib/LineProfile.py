@@ -106,6 +106,9 @@ class LineProfile:
         if self._line is None or self._line.GetScene() is None:
             Nodes.remove(*self._dropLine())
             self._makeLine(defaultLine(reconstruction, position))
+            yield 0.2
+        if self._line.GetDisplayNode() is None:  # every view looks at each node that comes: one in each step
+            self._line.CreateDefaultDisplayNodes()
             yield 0.4
         self._update()
         yield 0.8
@@ -117,10 +120,12 @@ class LineProfile:
         return [*self._dropLine(), *self.plot.handOver()]
 
     def _makeLine(self, ends) -> None:
-        self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
+        line = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsLineNode")
+        line.UnRegister(None)
+        line.SetName(_("CLS-DM profile"))
         for end in ends:
-            self._line.AddControlPoint(vtk.vtkVector3d(*end))
-        self._line.CreateDefaultDisplayNodes()
+            line.AddControlPoint(vtk.vtkVector3d(*end))
+        self._line = slicer.mrmlScene.AddNode(line)
         event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
         self._tag = self._line.AddObserver(event, lambda *_: self._update())
 
