@@ -15,7 +15,7 @@ import slicer
 import vtk
 from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
 
-from CLSDMReconstructionLib import Comparison, ComparisonReport, LineProfile, MrmlBridge, Nodes, Steps
+from CLSDMReconstructionLib import Comparison, ComparisonReport, LineProfile, MrmlBridge, Nodes
 from CLSDMReconstructionLib.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.Comparison import NOT_SHOWN, OUTSIDE, Overlay, SharedWindow, makeDifference
 from CLSDMReconstructionLib.ComparisonLayout import (
@@ -496,12 +496,15 @@ class ReportTest(SceneTest):
         Nodes.remove(*plot.handOver())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 
-    def test_a_line_that_was_stopped_before_it_was_seen_is_seen_the_next_time(self) -> None:
+    def test_a_line_that_was_stopped_before_it_had_ends_gets_them_the_next_time(self) -> None:
         volumes, profile = (add_volume("CT"), add_volume("R")), LineProfile.LineProfile()
-        next(profile.show(*volumes, np.zeros(3), None))
+        stopped = profile.show(*volumes, np.zeros(3), None)
+        next(stopped)
+        stopped.close()
         line = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode")
-        self.assertIsNone(line.GetDisplayNode())
-        Steps.atOnce(profile.show(*volumes, np.zeros(3), None))
+        self.assertEqual(line.GetNumberOfControlPoints(), 0)
+        atOnce(profile.show(*volumes, np.zeros(3), None))
+        self.assertEqual(line.GetNumberOfControlPoints(), 2)
         self.assertIsNotNone(line.GetDisplayNode())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode"), 1)
         Nodes.remove(*profile.handOver())

@@ -105,10 +105,10 @@ class LineProfile:
         self._volumes = (truth, reconstruction)
         if self._line is None or self._line.GetScene() is None:
             Nodes.remove(*self._dropLine())
-            self._makeLine(defaultLine(reconstruction, position))
+            self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
             yield 0.2
-        if self._line.GetDisplayNode() is None:  # every view looks at each node that comes: one in each step
-            self._line.CreateDefaultDisplayNodes()
+        if self._line.GetNumberOfControlPoints() == 0:  # every view looks at the new node, and again at the first point
+            self._putEnds(defaultLine(reconstruction, position))
             yield 0.4
         self._update()
         yield 0.8
@@ -119,15 +119,12 @@ class LineProfile:
         """Give the nodes of line and plot to who removes them."""
         return [*self._dropLine(), *self.plot.handOver()]
 
-    def _makeLine(self, ends) -> None:
-        line = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsLineNode")
-        line.UnRegister(None)
-        line.SetName(_("CLS-DM profile"))
+    def _putEnds(self, ends) -> None:
         for end in ends:
-            line.AddControlPoint(vtk.vtkVector3d(*end))
-        self._line = slicer.mrmlScene.AddNode(line)
-        event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
-        self._tag = self._line.AddObserver(event, lambda *_: self._update())
+            self._line.AddControlPoint(vtk.vtkVector3d(*end))
+        if self._tag is None:
+            event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
+            self._tag = self._line.AddObserver(event, lambda *_: self._update())
 
     def _update(self) -> None:
         if self._line.GetNumberOfControlPoints() < 2:
@@ -138,8 +135,7 @@ class LineProfile:
         self.plot.show(profile(*self._volumes, start, end))
 
     def _dropLine(self) -> list:
-        line, self._line = self._line, None
-        if line is None:
-            return []
-        line.RemoveObserver(self._tag)
-        return [line]
+        line, tag, self._line, self._tag = self._line, self._tag, None, None
+        if tag is not None:
+            line.RemoveObserver(tag)
+        return [] if line is None else [line]
