@@ -53,9 +53,9 @@ class Trained:
             return False
         return load_part(path, "progress")["step"] >= getattr(self.config, stage).steps
 
-    def fingerprint(self, stages: Sequence[str] = ()) -> str:
-        """Hash of the weights of these stages, of all of them if none is named."""
-        return sha256_of(*(self.folder / stage / BEST for stage in stages or self.stages))
+    def fingerprint(self, stages: Sequence[str]) -> str:
+        """Hash of the weights of these stages."""
+        return sha256_of(*(self.folder / stage / BEST for stage in stages))
 
     def patients(self) -> list[str]:
         """Its training manifest."""
