@@ -124,14 +124,14 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
 
     def run() -> None:
         ui.compareButton.click()
-        wait(lambda: not compare.isRunning and not compare.isOpening and not compare.isDrawing)
+        wait(lambda: not compare.isRunning and not compare.screen.isOpening and not compare.screen.isDrawing)
         if compare.figures is None or compare.difference is None:
             raise RuntimeError(ui.statusLabel.text)
 
     def layout() -> None:
         for _ in range(2):
             ui.layoutCheckBox.click()
-            wait(lambda: not compare.isOpening and not compare.isDrawing)
+            wait(lambda: not compare.screen.isOpening and not compare.screen.isDrawing)
             settle(0.1)
 
     def window() -> None:

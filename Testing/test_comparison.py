@@ -544,7 +544,9 @@ class PanelTest(SceneTest):
         self.waitUntilShown()
 
     def waitUntilShown(self) -> None:
-        wait_until(lambda: not self.panel.isRunning and not self.panel.isOpening and not self.panel.isDrawing)
+        wait_until(
+            lambda: not self.panel.isRunning and not self.panel.screen.isOpening and not self.panel.screen.isDrawing
+        )
 
     def test_when_the_module_goes_the_comparison_is_gone_at_once(self) -> None:
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
@@ -609,7 +611,7 @@ class PanelTest(SceneTest):
         self.assertFalse(self.ui.layoutCheckBox.checked)
         self.ui.layoutCheckBox.click()
         self.waitUntilShown()
-        self.assertTrue(self.panel.layout.isShown)
+        self.assertTrue(self.panel.screen.layout.isShown)
         self.panel.exit()
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
 
@@ -617,11 +619,13 @@ class PanelTest(SceneTest):
         self.compared()
         self.ui.layoutCheckBox.click()
         self.ui.layoutCheckBox.click()
-        self.assertTrue(self.panel.isOpening)
+        self.assertTrue(self.panel.screen.isOpening)
         self.assertTrue(self.ui.layoutCheckBox.checked)
         self.ui.layoutCheckBox.click()
         slicer.app.processEvents()
-        self.assertFalse(self.panel.isOpening or self.panel.layout.isShown or self.ui.layoutCheckBox.checked)
+        self.assertFalse(
+            self.panel.screen.isOpening or self.panel.screen.layout.isShown or self.ui.layoutCheckBox.checked
+        )
 
     def test_a_comparison_that_ends_after_the_user_has_left_does_not_change_the_layout(self) -> None:
         self.panel.setTruth(self.truth)
@@ -667,7 +671,7 @@ class PanelTest(SceneTest):
         self.compared()
         slicer.mrmlScene.Clear(0)
         self.assertIsNone(self.panel.difference)
-        self.assertFalse(self.panel.layout.isShown)
+        self.assertFalse(self.panel.screen.layout.isShown)
 
     def test_the_difference_limit_sets_a_window_symmetric_around_zero(self) -> None:
         self.compared()
@@ -726,12 +730,12 @@ class PanelTest(SceneTest):
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
         seen = []
         event = vtk.vtkCommand.ModifiedEvent
-        tag = self.layoutNode.AddObserver(event, lambda *_: seen.append(self.panel.layout.isShown))
+        tag = self.layoutNode.AddObserver(event, lambda *_: seen.append(self.panel.screen.layout.isShown))
         self.compared()
         self.layoutNode.RemoveObserver(tag)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), before)
-        self.assertTrue(self.panel.layout.isShown and all(seen), "the layout stays meanwhile")
-        for _, _, composite in self.panel.layout.views("Difference"):
+        self.assertTrue(self.panel.screen.layout.isShown and all(seen), "the layout stays meanwhile")
+        for _, _, composite in self.panel.screen.layout.views("Difference"):
             self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.difference.GetID())
 
     def test_what_is_compared_is_seen_in_the_views(self) -> None:
@@ -765,9 +769,11 @@ class PanelTest(SceneTest):
             self.ui.layoutCheckBox.click()
             self.waitUntilShown()
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
-        shown = [composite.GetForegroundVolumeID() for _, _, composite in self.panel.layout.views("Reconstruction")]
+        shown = [
+            composite.GetForegroundVolumeID() for _, _, composite in self.panel.screen.layout.views("Reconstruction")
+        ]
         self.assertNotIn(None, shown)
-        self.panel.window.set(333.0, 33.0)
+        self.panel.screen.window.set(333.0, 33.0)
         self.assertEqual(slicer.mrmlScene.GetNodeByID(shown[0]).GetDisplayNode().GetWindow(), 333.0)
 
 

@@ -300,9 +300,9 @@ class RunTest(PanelCase):
         with headless, contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
             self.start().finish(self.result())
             self.wait(lambda: len(self.exposures()) == 6)
-            atOnce(self.panel.compare.layout.enter())
-            atOnce(self.panel.compare.layout.show(*[self.panel.result.result.volumeNode] * 3))
-            self.panel.compare.layout.leave()
+            atOnce(self.panel.compare.screen.layout.enter())
+            atOnce(self.panel.compare.screen.layout.show(*[self.panel.result.result.volumeNode] * 3))
+            self.panel.compare.screen.layout.leave()
         self.assertEqual(words.getvalue(), "")
         self.assertIsNotNone(self.panel.result.result)
 

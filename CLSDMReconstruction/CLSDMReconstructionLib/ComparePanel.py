@@ -10,8 +10,8 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib import ComparisonReport as Report
 from CLSDMReconstructionLib import Nodes
-from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, SharedWindow, makeDifference, setDifferenceLimit
-from CLSDMReconstructionLib.ComparisonLayout import ComparisonLayout
+from CLSDMReconstructionLib.Comparison import WINDOWS, Overlay, makeDifference, setDifferenceLimit
+from CLSDMReconstructionLib.ComparisonScreen import ComparisonScreen
 from CLSDMReconstructionLib.CorePath import ensureCore
 from CLSDMReconstructionLib.HeldViews import HeldViews
 from CLSDMReconstructionLib.LineProfile import LineProfile
@@ -36,21 +36,20 @@ class ComparePanel(Panel):
         difference: node of reconstruction minus CT, or None.
         table: node of the figures, or None.
         figures: the worker's answer, or None.
-        layout: the ComparisonLayout.
+        screen: the ComparisonScreen.
     """
 
     def __init__(self, logic, views: HeldViews, parent=None) -> None:
         super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
         self._logic = logic
-        self.layout, self._views = ComparisonLayout(), views
-        self.window, self.profile = SharedWindow(), LineProfile()
-        self.overlay = Overlay(self.layout, self.window)
+        self._views, self.profile = views, LineProfile()
+        self.screen = ComparisonScreen(views, self._show, self._update, self._onNotShown)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._writing = self._opening = self._plotting = self._removal = None
+        self._steps = self._run = self._writing = self._plotting = self._removal = None
         self._leaving: list = []  # nodes that go one after the other
         self._sceneTags = []
-        self._entered, self._showing = True, False
+        self._entered = True
         self._done: dict[str, float] = {}  # of difference and figures, how much
         self._fill()
         self._connect()
@@ -66,9 +65,7 @@ class ComparePanel(Panel):
                 (scene, scene.AddObserver(events.StartCloseEvent, lambda *_: self.reset())),
                 (scene, scene.AddObserver(events.NodeAboutToBeRemovedEvent, self._onNodeRemoved)),
             ]
-            layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-            if layout is not None:
-                self._sceneTags.append((layout, layout.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout)))
+        self.screen.watch(scene)
 
     def setReconstruction(self, node) -> None:
         """Choose the reconstruction."""
@@ -136,14 +133,14 @@ class ComparePanel(Panel):
         """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
         run, working = self._run, (self._steps, self._writing, self._plotting)
         self._steps = self._run = self._writing = self._plotting = None
-        self._stopOpening()
+        self.screen.stopOpening()
         for steps in working:
             if steps is not None:
                 steps.cancel()
         if run is not None:
             run.cancel()
-        with self._views.held(self.layout.viewsWith("Reconstruction")):
-            made = [self.difference, self.table, *self.profile.handOver(), *self.overlay.handOver()]
+        with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
+            made = [self.difference, self.table, *self.profile.handOver(), *self.screen.overlay.handOver()]
         self.difference = self.table = self.figures = None
         self._pair = (None, None)
         self._leaving += [node for node in made if node is not None]
@@ -161,56 +158,10 @@ class ComparePanel(Panel):
 
     def showLayout(self, shown: bool) -> None:
         """Switch to the comparison layout, in the background, or back to the user's."""
-        if not shown and (self._showing or self.isOpening):
-            with self._views.held():
-                self._stopOpening()
-                self._showing = False
-                self.overlay.stop()
-                self.window.stop()
-                self.layout.leave()
-        elif shown and self.difference is not None and not self._showing:
-            self._startOpening()
-        self._update()
-
-    @property
-    def isOpening(self) -> bool:
-        """Whether the comparison layout is on its way."""
-        return self._opening is not None
-
-    @property
-    def isDrawing(self) -> bool:
-        """Whether a view has still to draw the layout that was entered or left."""
-        return self._views.isHolding
-
-    def _startOpening(self) -> None:
-        if self._opening is None:
-            self._opening = Steps(self._open(), self._onOpened, self._onNotOpened)
-
-    def _open(self) -> Iterator[float]:
-        with self._views.held():
-            yield from self.layout.makeViews()
-            for fraction in self.layout.enter():
-                self._showing = True
-                yield fraction
-                self._views.hold()  # what has come and drawn meanwhile
-            self._showing = True
-            yield 1.0  # in the first turn the views are laid out, in the second they have their sizes
-            yield 1.0
-            yield from self._fillLayout()
-
-    def _onOpened(self, _result) -> None:
-        self._opening = None
-        self._onLayout()  # the user may have chosen another on the way
-        self._update()
-
-    def _onNotOpened(self, error: Exception) -> None:
-        self.showLayout(False)
-        self._say(str(error), failed=True)
-
-    def _stopOpening(self) -> None:
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
+        if not shown:
+            self.screen.leave()
+        elif self.difference is not None:
+            self.screen.open()
 
     def exportCsv(self, path: str) -> None:
         """Write the table of figures."""
@@ -244,7 +195,7 @@ class ComparePanel(Panel):
         truth, reconstruction = self._pair
         headline = [Report.headlineOf(self.figures)] if self.figures else [""]
         volumes = (truth, reconstruction, self.difference)
-        return Report.picture(volumes, self._position(), self.window.get(), self.ui.limitSlider.value, headline)
+        return Report.picture(volumes, self._position(), self.screen.window.get(), self.ui.limitSlider.value, headline)
 
     def showProfile(self) -> None:
         """Plot both along a line, which is put into the views where there is none yet."""
@@ -258,7 +209,7 @@ class ComparePanel(Panel):
 
     def _plot(self) -> Iterator[float]:
         with self._views.held():
-            yield from self.profile.show(*self._pair, self._position(), self.layout.plotView())
+            yield from self.profile.show(*self._pair, self._position(), self.screen.layout.plotView())
 
     def _onPlotted(self, _result) -> None:
         self._plotting = None
@@ -305,7 +256,7 @@ class ComparePanel(Panel):
         self._steps, self.difference = None, node
         setDifferenceLimit(node, self.ui.limitSlider.value)
         if self._entered:
-            self._startOpening()  # also where the layout still shows the comparison before
+            self.screen.open()  # also where the layout still shows the comparison before
         self._onPartDone()
 
     def _onDifferenceError(self, error: Exception) -> None:
@@ -336,7 +287,7 @@ class ComparePanel(Panel):
 
     def _onWindow(self, index: int) -> None:
         if index > 0:
-            self.window.set(*list(WINDOWS.values())[index - 1])
+            self.screen.window.set(*list(WINDOWS.values())[index - 1])
 
     def _onLimit(self, limitHu: float) -> None:
         if self.difference is not None:
@@ -345,9 +296,9 @@ class ComparePanel(Panel):
     def _onOverlay(self) -> None:
         mode = Overlay.MODES[self.ui.overlayComboBox.currentIndex]
         self.ui.fractionSlider.setEnabled(mode != Overlay.MODES[0])
-        if self.layout.isShown:
-            with self._views.held(self.layout.viewsWith("Reconstruction")):
-                self.overlay.apply(mode, self.ui.fractionSlider.value)
+        if self.screen.layout.isShown:
+            with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
+                self.screen.overlay.apply(mode, self.ui.fractionSlider.value)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, _scene, _event, node) -> None:
@@ -355,29 +306,27 @@ class ComparePanel(Panel):
             self.reset()
             self._say(_("A volume of the comparison was deleted."))
 
-    def _onLayout(self, *_arguments) -> None:
-        """The user chose another layout: colours as they were, too."""
-        if self._showing and not self.layout.isShown:
-            self.showLayout(False)
-
-    def _fillLayout(self) -> Iterator[float]:
+    def _show(self) -> Iterator[float]:
         truth, reconstruction = self._pair
-        yield from self.layout.show(truth, reconstruction, self.difference)
-        self.window.start([truth, reconstruction])
+        yield from self.screen.layout.show(truth, reconstruction, self.difference)
+        self.screen.window.start([truth, reconstruction])
         self._onWindow(self.ui.windowComboBox.currentIndex)
         yield 1.0
-        self.overlay.start(truth, reconstruction)
+        self.screen.overlay.start(truth, reconstruction)
         self._onOverlay()
         self._showTable()
 
+    def _onNotShown(self, error: Exception) -> None:
+        self._say(str(error), failed=True)
+
     def _showTable(self) -> None:
-        view = self.layout.tableView()
+        view = self.screen.layout.tableView()
         if view is not None and self.table is not None:
             view.SetTableNodeID(self.table.GetID())
 
     def _position(self):
         """RAS position where the planes cross that are shown, or the reconstruction's middle."""
-        return self.layout.position() if self.layout.isShown else centre(self._pair[1])
+        return self.screen.layout.position() if self.screen.layout.isShown else centre(self._pair[1])
 
     def _rows(self) -> list[tuple[str, ...]]:
         return Report.tableRows(self.figures, residualsOf(self._pair[1]))
@@ -405,10 +354,10 @@ class ComparePanel(Panel):
         ui.compareButton.setToolTip(reason or _("Difference, figures and linked views of both."))
         ui.progressBar.setVisible(running)
         ui.layoutCheckBox.setEnabled(ready)
-        ui.layoutCheckBox.setChecked(self.layout.isShown or self.isOpening)
+        ui.layoutCheckBox.setChecked(self.screen.isWanted)
         for widget in (ui.windowComboBox, ui.overlayComboBox):
-            widget.setEnabled(self.layout.isShown)
-        ui.fractionSlider.setEnabled(self.layout.isShown and ui.overlayComboBox.currentIndex > 0)
+            widget.setEnabled(self.screen.layout.isShown)
+        ui.fractionSlider.setEnabled(self.screen.layout.isShown and ui.overlayComboBox.currentIndex > 0)
         ui.limitSlider.setEnabled(ready)
         ui.profileButton.setEnabled(ready)
         ui.pngButton.setEnabled(ready and self._writing is None)
@@ -418,3 +367,4 @@ class ComparePanel(Panel):
         tags, self._sceneTags = self._sceneTags, []
         for scene, tag in tags:
             scene.RemoveObserver(tag)
+        self.screen.watch(None)
