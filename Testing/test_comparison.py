@@ -496,6 +496,17 @@ class ReportTest(SceneTest):
         Nodes.remove(*plot.handOver())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 
+    def test_the_legend_of_a_plot_covers_no_curve(self) -> None:
+        plot = LineProfile.ProfilePlot()
+        plot.show(np.array([[0.0, -1000.0, np.nan], [1.0, 200.0, 400.0]]))
+        self.assertFalse(plot.chart.GetYAxisRangeAuto())
+        low, high = plot.chart.GetYAxisRange()
+        self.assertLess(low, -1000.0)
+        self.assertAlmostEqual(high, 400.0 + LineProfile.LEGEND_ROOM * 1400.0)
+        plot.show(np.zeros((0, 3)))  # a line without length: the axis stays
+        self.assertEqual(plot.chart.GetYAxisRange(), (low, high))
+        Nodes.remove(*plot.handOver())
+
     def test_a_line_that_was_stopped_before_it_had_ends_gets_them_the_next_time(self) -> None:
         volumes, profile = (add_volume("CT"), add_volume("R")), LineProfile.LineProfile()
         stopped = profile.show(*volumes, np.zeros(3), None)

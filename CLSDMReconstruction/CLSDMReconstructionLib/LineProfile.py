@@ -12,6 +12,10 @@ from CLSDMReconstructionLib.Sampling import alongLine, corners
 
 PROFILE_POINTS = 257
 PROFILE_COLUMNS = ("Distance (mm)", "CT (HU)", "Reconstruction (HU)")
+FONT_SIZE = 12
+"""Slicer's own, 20, is for a plot of more than a twelfth of the window."""
+LEGEND_ROOM = 0.5
+"""Of the curves' height, left free above them: Slicer puts the legend there, over whatever is plotted."""
 
 
 def profile(truth, reconstruction, start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -57,6 +61,10 @@ class ProfilePlot:
                 column.InsertNextValue(float(value))
             table.AddColumn(column)
         self._nodes[0].SetAndObserveTable(table)
+        measured = values[:, 1:][np.isfinite(values[:, 1:])]
+        if measured.size:
+            low, height = measured.min(), max(1.0, np.ptp(measured))
+            self.chart.SetYAxisRange(low - 0.05 * height, low + (1.0 + LEGEND_ROOM) * height)
 
     def handOver(self) -> list:
         """Give the nodes to who removes them, those that others refer to last."""
@@ -79,6 +87,11 @@ class ProfilePlot:
         chart.SetTitle("Along the line")
         chart.SetXAxisTitle(PROFILE_COLUMNS[0])
         chart.SetYAxisTitle("HU")
+        chart.SetYAxisRangeAuto(False)
+        chart.SetTitleFontSize(FONT_SIZE)
+        chart.SetLegendFontSize(FONT_SIZE)
+        chart.SetAxisTitleFontSize(FONT_SIZE)
+        chart.SetAxisLabelFontSize(FONT_SIZE)
         self._nodes = [table, *series, chart]
 
 
