@@ -213,15 +213,38 @@ def test_a_store_that_moves_a_training_patient_to_the_test_is_refused(
 
 def test_a_result_is_read_back_as_it_was_kept(done: Path, tmp_path: Path) -> None:
     row = read_row(done / "out" / "results", "mean")
-    undefined = replace(row.outcomes[0], figures={**row.outcomes[0].figures, "peak_memory_mib": None})
+    undefined = replace(row.outcomes[0], figures={**row.outcomes[0].figures, "honest.mae_bone_hu": None})
     write_row(tmp_path, replace(row, outcomes=(undefined, *row.outcomes[1:])))
     back = read_row(tmp_path, "mean")
     assert back.outcomes[1:] == row.outcomes[1:]
-    assert "peak_memory_mib" not in back.outcomes[0].figures
-    assert (back.key, back.distances, back.parameters, back.cost) == (row.key, row.distances, row.parameters, row.cost)
+    assert "honest.mae_bone_hu" not in back.outcomes[0].figures
+    assert replace(back, outcomes=row.outcomes) == row
     (tmp_path / "mean.csv").unlink()
     with pytest.raises(InputError, match=r"mean\.json: expected a row"):
         read_row(tmp_path, "mean")
+
+
+def test_what_a_case_costs_is_measured_once_and_anew_where_that_is_asked_for(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(done, tmp_path / "copy")
+    out = tmp_path / "copy" / "out"
+    again = [*command(done), "--out", str(out)]
+    before = {name: read_row(out / "results", name) for name in load_table(str(done / "table.yaml")).rows}
+    assert all(row.case["seconds"] > 0.0 for row in before.values())
+    shutil.rmtree(out / "runs")  # it takes no weights
+    older = json.loads((out / "results" / "cnn.json").read_text(encoding="utf-8"))
+    del older["case"]  # as records were before
+    (out / "results" / "cnn.json").write_text(json.dumps(older), encoding="utf-8")
+    capsys.readouterr()
+    assert main([*again, "--only", "fdk"]) == 0
+    assert re.findall(r"measure a case of (\w+)", capsys.readouterr().err) == ["cnn"]
+    assert main([*again, "--only", "fdk", "--costs"]) == 0
+    assert re.findall(r"measure a case of (\w+)", capsys.readouterr().err) == list(before)
+    after = {name: read_row(out / "results", name) for name in before}
+    assert all(replace(after[name], case=None) == replace(before[name], case=None) for name in before)
+    line = next(line for line in (out / "RESULTS.md").read_text(encoding="utf-8").splitlines() if "--only cnn`" in line)
+    assert f"| a CNN | {after['cnn'].case['seconds']:.2f} | {after['cnn'].case['peak_mib']:.0f} |" in line
 
 
 def test_another_machine_goes_on_from_what_was_published_and_trains_only_what_is_missing(

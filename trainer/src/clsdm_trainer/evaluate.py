@@ -33,7 +33,6 @@ from clsdm.simulate import simulate_xrays
 from clsdm.volume import CTVolume, write_atomically
 from clsdm.xray import XRay, preprocess
 from clsdm_trainer.data.store import Case, Store
-from clsdm_trainer.memory import peak_memory
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 
@@ -167,16 +166,12 @@ def judge(
     method: Method,
     patients: Sequence[Patient],
     seed: int = 0,
-    device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
 ) -> Iterator[Outcome]:
-    """Run a method on every patient's X-rays and score what it returns; ``device`` is where its memory is measured."""
+    """Run a method on every patient's X-rays and score what it returns."""
     for patient in patients:
         started = time.perf_counter()
-        with peak_memory(device) as peak:
-            volume = method(patient.xrays)
-        outcome = scored(name, volume, patient, seed, time.perf_counter() - started)
-        outcome.figures["peak_memory_mib"] = peak.mib
-        yield outcome
+        volume = method(patient.xrays)
+        yield scored(name, volume, patient, seed, time.perf_counter() - started)
 
 
 def scored(name: str, volume: CTVolume, patient: Patient, seed: int, seconds: float) -> Outcome:

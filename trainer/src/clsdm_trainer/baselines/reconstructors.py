@@ -104,15 +104,17 @@ def load_latent(config: RunConfig, folder: Path, stages: Sequence[str], device: 
     return model.eval().to(device)
 
 
-def load_voxels(config: RunConfig, folder: Path, device: torch.device) -> Voxels:
-    """A trained baseline.
+def load_voxels(config: RunConfig, folder: Path | None, device: torch.device) -> Voxels:
+    """A baseline with its best weights; without a folder, with those that it starts with.
 
     Raises:
         InputError: it has not been trained.
     """
+    torch.manual_seed(config.seed)
     network = make_network(required(config.baseline, "baseline", config).network, config.model)
-    weights = load_state(folder / "baseline" / BEST)["weights"]
-    network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
+    if folder is not None:
+        weights = load_state(folder / "baseline" / BEST)["weights"]
+        network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
     return Voxels(network.eval().to(device), CLSDM(config.model).eval(), device)
 
 

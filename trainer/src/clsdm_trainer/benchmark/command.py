@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,10 @@ from clsdm.picture import write_png
 from clsdm.reconstruct import choose_device
 from clsdm.volume import write_atomically
 from clsdm_trainer.baselines.reconstructors import load_latent
-from clsdm_trainer.benchmark import latents
+from clsdm_trainer.benchmark import case_cost, latents
 from clsdm_trainer.benchmark.pictures import picture_of
 from clsdm_trainer.benchmark.readme import write_readme
-from clsdm_trainer.benchmark.records import RECORDS, RowResult, copy_record, record_path
+from clsdm_trainer.benchmark.records import RECORDS, RowResult, copy_record, record_path, write_row
 from clsdm_trainer.benchmark.report import LATENTS, TRUTH, results_page
 from clsdm_trainer.benchmark.resolve import Budget, budget_of, budget_of_minutes, recipe_of, samples_of
 from clsdm_trainer.benchmark.rows import Evaluation
@@ -57,6 +57,7 @@ class Request:
         as_json: training records as JSON lines.
         publish: folder to copy the page and its records to, and to take from what is there already, or None.
         readme: file whose comparison is to be replaced, or None.
+        costs: measure anew what a case costs, of all rows.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Request:
     as_json: bool = False
     publish: Path | None = None
     readme: Path | None = None
+    costs: bool = False
 
     @property
     def rows(self) -> list[str]:
@@ -144,6 +146,7 @@ def run_benchmark(request: Request, say: Say) -> bool:
         say(f"judge {name}")
         run = table.rows[name].run
         evaluation.judged(name, open_trained(table, run, budget, request.out) if run else None)
+    complete = measure_costs(request, evaluation, left, say) and complete
     write_report(request, evaluation)
     return complete
 
@@ -159,6 +162,24 @@ def take_published(request: Request, evaluation: Evaluation) -> None:
     for name in (f"{LATENTS}{run}" for run in request.table.runs):
         if not record_path(evaluation.records, name, ".json").exists():
             copy_record(published, evaluation.records, name)
+
+
+def measure_costs(request: Request, evaluation: Evaluation, left: Callable[[], float | None], say: Say) -> bool:
+    """Measure what a case costs with the rows that are there, where nobody has, or of all of them.
+
+    Returns:
+        Whether the time was enough.
+    """
+    for name in request.table.rows:
+        result = evaluation.kept(name)
+        if result is None or (result.case is not None and not request.costs):
+            continue
+        minutes = left()
+        if minutes is not None and minutes <= 0.0:
+            return False
+        say(f"measure a case of {name}")
+        write_row(evaluation.records, replace(result, case=case_cost.measure(evaluation, name)))
+    return True
 
 
 def stands(name: str, request: Request, evaluation: Evaluation) -> bool:

@@ -36,6 +36,7 @@ class RowResult:
         parameters: of the networks that reconstruct.
         cost: of the training.
         revision: of the code that judged it.
+        case: what one case costs, of ``case_cost.measure``; None where it was not measured.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RowResult:
     parameters: int | None
     cost: dict[str, Any] | None
     revision: str | None = None
+    case: dict[str, Any] | None = None
 
     def made_from(self, definition: dict[str, Any]) -> bool:
         """Whether it is a result of just this definition, whatever the weights came out as."""
@@ -65,6 +67,7 @@ def write_row(folder: Path, result: RowResult) -> None:
         "parameters": result.parameters,
         "cost": result.cost,
         "revision": result.revision,
+        "case": result.case,
     }
     write_json(record_path(folder, result.name, ".json"), table)
 
@@ -82,7 +85,16 @@ def read_row(folder: Path, name: str) -> RowResult | None:
         table = json.loads(path.read_text(encoding="utf-8"))
         outcomes = tuple(read_cases(record_path(folder, name, ".csv")))
         distances = tuple(table["distances"])
-        return RowResult(name, table["key"], outcomes, distances, table["parameters"], table["cost"], table["revision"])
+        return RowResult(
+            name,
+            table["key"],
+            outcomes,
+            distances,
+            parameters=table["parameters"],
+            cost=table["cost"],
+            revision=table["revision"],
+            case=table.get("case"),  # not in records of before it was measured
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: expected a row of the benchmark beside its .csv, found {type(error).__name__}: {error}"

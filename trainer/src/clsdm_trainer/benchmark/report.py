@@ -5,7 +5,6 @@ A row that is not there yet is named as missing, and a claim that does not hold 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +117,7 @@ def results_page(
         "## Latent alignment",
         _alignments(alignments),
         "## Cost and commands",
+        *_where_measured(results),
         _costs(table, results, command),
         "## Pictures",
         f"The same {table.pictures} patients for every method, coronal and axial.",
@@ -249,14 +249,22 @@ def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
     return words + "\n".join(lines) + "\n\n" + "\n".join(pictures) + "\n"
 
 
+def _where_measured(results: Mapping[str, RowResult]) -> list[str]:
+    machines = sorted({_machine(result.case["environment"]) for result in results.values() if result.case})
+    words = (
+        "Seconds and peak memory of a case: for all rows with untrained weights, which take as long as trained ones "
+        f"(`benchmark/case_cost.py`), on {'; '.join(machines)}."
+    )
+    return [words, ""] if machines else []
+
+
 def _costs(table: TableSpec, results: Mapping[str, RowResult], command: str) -> str:
     def cells(name: str) -> list[str]:
         result = results[name]
-        cost = result.cost or {}
-        memory = [o.figures["peak_memory_mib"] for o in result.outcomes if o.figures.get("peak_memory_mib") is not None]
+        cost, case = result.cost or {}, result.case or {"seconds": None, "peak_mib": None}
         return [
-            f"{statistics.median(outcome.seconds for outcome in result.outcomes):.2f}",
-            f"{max(memory):.0f}" if memory else "-",
+            "-" if case["seconds"] is None else f"{case['seconds']:.2f}",
+            "-" if case["peak_mib"] is None else f"{case['peak_mib']:.0f}",
             f"{result.parameters / 1e6:.1f}" if result.parameters else "-",
             f"{cost['samples']}" if cost else "-",
             f"{cost['minutes']:.0f}" if cost else "-",

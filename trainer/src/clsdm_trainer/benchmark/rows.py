@@ -18,7 +18,6 @@ from clsdm.compare import default_detector
 from clsdm.picture import write_png
 from clsdm.reconstruct import choose_device
 from clsdm.volume import CTVolume, write_atomically
-from clsdm.xray import XRay
 from clsdm_trainer.baselines.classical import METHODS, Classical
 from clsdm_trainer.baselines.reconstructors import Latent, Reconstructor, align_of, load_latent, load_voxels
 from clsdm_trainer.benchmark.distribution import SET_FIGURE, Distance, sliced_wasserstein
@@ -31,7 +30,6 @@ from clsdm_trainer.data.store import Store
 from clsdm_trainer.evaluate import (
     Outcome,
     Patient,
-    judge,
     load_patients,
     nearest_patient,
     population_mean,
@@ -42,6 +40,7 @@ from clsdm_trainer.evaluate import (
 )
 from clsdm_trainer.recipe import git_revision
 
+Work = Callable[[Patient], CTVolume]
 VERSION = 1
 """Of what a row measures; a higher one makes all rows anew."""
 
@@ -145,26 +144,35 @@ class Evaluation:
         self, name: str, row: RowSpec, run: Trained | None, patients: Sequence[Patient], seed: int
     ) -> Iterator[tuple[Outcome, CTVolume]]:
         """Each patient's figures, and the volume that they are of."""
-        device = choose_device(self.device)
+        work = self.work(name, run, seed)
+        for patient in shuffled(patients) if row.method == "shuffled" else patients:
+            started = time.perf_counter()
+            volume = work(patient)
+            yield scored(name, volume, patient, seed, time.perf_counter() - started), volume
+
+    def work(self, name: str, run: Trained | None, seed: int, *, trained: bool = True) -> Work:
+        """What a row does for a patient. All but the round trip, which says so, sees nothing but the X-rays.
+
+        Args:
+            name: of the row.
+            run: which it is of, or None.
+            seed: of samples.
+            trained: with the weights of the run; else with those that its networks start with.
+
+        Raises:
+            InputError: the run is not trained.
+        """
+        row, device = self.table.rows[name], choose_device(self.device)
         if row.method == "round-trip" and run is not None:
-            model = load_latent(run.config, run.folder, self.table.stages_for(name), device)
-            for patient in patients:
-                started = time.perf_counter()
-                volume = there_and_back(model, patient.truth)
-                yield scored(name, volume, patient, seed, time.perf_counter() - started), volume
-            return
-        method = self._method(row, run, device, seed)
-        seen: list[CTVolume] = []
+            stages = self.table.stages_for(name) if trained else ()
+            model = load_latent(run.config, run.folder, stages, device)
+            return lambda patient: there_and_back(model, patient.truth)
+        method = self._method(row, run, device, seed, trained)
+        return lambda patient: method(patient.xrays)
 
-        def watched(xrays: Sequence[XRay]) -> CTVolume:
-            seen.append(method(xrays))
-            return seen[-1]
-
-        asked = shuffled(patients) if row.method == "shuffled" else patients
-        for outcome in judge(name, watched, asked, seed, device):
-            yield outcome, seen[-1]
-
-    def _method(self, row: RowSpec, run: Trained | None, device: torch.device, seed: int) -> Callable[..., CTVolume]:
+    def _method(
+        self, row: RowSpec, run: Trained | None, device: torch.device, seed: int, trained: bool
+    ) -> Callable[..., CTVolume]:
         angles = row.angles_deg or self.table.angles_deg
         if row.method == "population-mean":
             return population_mean(self.store)
@@ -175,7 +183,7 @@ class Evaluation:
             return Classical(row.method, self.store.grid).reconstruct
         if run is None:
             raise ValueError(f"row {row.label!r} has neither a method nor a run")
-        return reconstructor(row, run, device, seed).reconstruct
+        return reconstructor(row, run, device, seed, trained).reconstruct
 
 
 def with_share(outcome: Outcome, share: Distance) -> Outcome:
@@ -184,13 +192,13 @@ def with_share(outcome: Outcome, share: Distance) -> Outcome:
     return replace(outcome, figures={**outcome.figures, **added})
 
 
-def reconstructor(row: RowSpec, run: Trained, device: torch.device, seed: int) -> Reconstructor:
-    """A trained run as a row uses it."""
+def reconstructor(row: RowSpec, run: Trained, device: torch.device, seed: int, trained: bool) -> Reconstructor:
+    """A run as a row uses it, with its weights or with those that its networks start with."""
     if "baseline" in run.stages:
-        return load_voxels(run.config, run.folder, device)
+        return load_voxels(run.config, run.folder if trained else None, device)
     if row.product == "voxels":
         raise ValueError(f"row {row.label!r}: only a baseline has the product 'voxels'")
-    model = load_latent(run.config, run.folder, run.stages, device)
+    model = load_latent(run.config, run.folder, run.stages if trained else (), device)
     return Latent(model, device, align_of(run.stages), row.product, row.steps, row.samples, seed)
 
 
