@@ -9,6 +9,7 @@ matrix, because the runtime core has no library that draws text and the research
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ _DOTS = bytes.fromhex(
 )
 """Five columns for each of ``_LETTERS``, one byte each, top dot in the lowest bit."""
 _GLYPHS = {letter: _DOTS[5 * k : 5 * k + 5] for k, letter in enumerate(_LETTERS)}
+_SPELLED = str.maketrans({"×": "x", "°": " deg"})
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,11 @@ def marked(rgb: np.ndarray, edges: str) -> np.ndarray:
 
 
 def text_mask(text: str) -> np.ndarray:
-    """(7, 6 n) bool, True where a letter's dots are; a character without a glyph is blank."""
-    columns = b"".join(_GLYPHS.get(letter, bytes(5)) for letter in text.upper())
+    """(7, 6 n) bool, True where the dots of n letters are, accents and exponents as plain ones; one without a glyph is blank."""
+    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED)).upper()
+    columns = b"".join(_GLYPHS.get(letter, bytes(5)) for letter in plain if not unicodedata.combining(letter))
     dots = (np.frombuffer(columns, np.uint8)[None, :] >> np.arange(7, dtype=np.uint8)[:, None]) & 1
-    return np.pad(dots.reshape(7, len(text), 5), ((0, 0), (0, 0), (0, 1))).reshape(7, -1).astype(bool)
+    return np.pad(dots.reshape(7, -1, 5), ((0, 0), (0, 0), (0, 1))).reshape(7, -1).astype(bool)
 
 
 def write_text(
