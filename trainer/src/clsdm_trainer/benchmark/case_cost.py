@@ -29,16 +29,19 @@ def measure(evaluation: Evaluation, name: str) -> dict[str, Any]:
         evaluation.work(name, run, evaluation.table.seeds[0], trained=False),
         choose_device(evaluation.device),
     )
+    first, *patients = islice(cycle(evaluation.patients(row)), 1 + CASES)
+    work(first)
     seconds, peaks = [], []
-    for patient in islice(cycle(evaluation.patients(row)), 1 + CASES):
+    for patient in patients:
+        started = time.perf_counter()
+        work(patient)
+        seconds.append(time.perf_counter() - started)
+    for patient in patients:
         with peak_memory(device) as peak:
-            started = time.perf_counter()
             work(patient)
-            seconds.append(time.perf_counter() - started)
         peaks.append(peak.mib)
-    known = [mib for mib in peaks[1:] if mib is not None]
     return {
-        "seconds": statistics.median(seconds[1:]),
-        "peak_mib": max(known, default=None),
+        "seconds": statistics.median(seconds),
+        "peak_mib": max((mib for mib in peaks if mib is not None), default=None),
         "environment": environment(),
     }
