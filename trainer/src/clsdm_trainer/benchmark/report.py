@@ -253,7 +253,8 @@ def _where_measured(results: Mapping[str, RowResult]) -> list[str]:
     machines = sorted({_machine(result.case["environment"]) for result in results.values() if result.case})
     words = (
         "Seconds and peak memory of a case: for all rows with untrained weights, which take as long as trained ones "
-        f"(`benchmark/case_cost.py`), on {'; '.join(machines)}."
+        f"(`benchmark/case_cost.py`), on {'; '.join(machines)}. On a CPU memory is what the process grows by; it repeats within "
+        "a factor of three only, since what the process did before shows."
     )
     return [words, ""] if machines else []
 
