@@ -86,12 +86,13 @@ def test_the_picture_carries_the_research_notice_in_readable_letters(comparison:
 
 
 @pytest.mark.parametrize(
-    ("text", "drawn"), [("64 × 8³", "64 X 83"), ("45°", "45 DEG"), ("é", "E"), ("ß", "SS"), ("", ""), ("#", " ")]
+    ("text", "drawn"), [("64 × 8³", "64 X 8^3"), ("45°", "45 DEG"), ("é", "E"), ("ß", "SS"), ("", ""), ("#", " ")]
 )
 def test_what_has_no_letter_of_its_own_is_drawn_with_those_there_are(text: str, drawn: str) -> None:
     np.testing.assert_array_equal(picture.text_mask(text), picture.text_mask(drawn))
     assert picture.text_mask(text).shape == (7, 6 * len(drawn))
     assert picture.text_mask(text).any() == bool(drawn.strip())
+    assert all(picture.text_mask(letter).any() for letter in drawn.replace(" ", ""))
 
 
 def test_the_rows_are_truth_reconstruction_difference_and_x_rays(comparison: Comparison) -> None:

@@ -26,17 +26,17 @@ TILE_PIXELS = 320
 _MARGIN, _LINE = 12, 22
 _INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+/%(),:="
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+/%(),:=^'"
 _DOTS = bytes.fromhex(
     "7E1111117E 7F49494936 3E41414122 7F4141221C 7F49494941 7F09090901 3E4149497A 7F0808087F 00417F4100 2040413F01 "
     "7F08142241 7F40404040 7F020C027F 7F0408107F 3E4141413E 7F09090906 3E4151215E 7F09192946 4649494931 01017F0101 "
     "3F4040403F 1F2040201F 3F4038403F 6314081463 0708700807 6151494543 3E5149453E 00427F4000 4261514946 2141454B31 "
     "1814127F10 2745454539 3C4A494930 0171090503 3649494936 064949291E 0060600000 0808080808 08083E0808 2010080402 "
-    "2313086462 001C224100 0041221C00 0050300000 0036360000 1414141414"
+    "2313086462 001C224100 0041221C00 0050300000 0036360000 1414141414 0402010204 0000030000"
 )
 """Five columns for each of ``_LETTERS``, one byte each, top dot in the lowest bit."""
 _GLYPHS = {letter: _DOTS[5 * k : 5 * k + 5] for k, letter in enumerate(_LETTERS)}
-_SPELLED = str.maketrans({"×": "x", "°": " deg"})
+_SPELLED = str.maketrans({"×": "x", "°": " deg", "²": "^2", "³": "^3"})
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def marked(rgb: np.ndarray, edges: str) -> np.ndarray:
 
 
 def text_mask(text: str) -> np.ndarray:
-    """(7, 6 n) bool, True where the dots of n letters are, accents and exponents as plain ones; one without a glyph is blank."""
+    """(7, 6 n) bool, True where the dots of n letters are, accents left out; one without a glyph is blank."""
     plain = unicodedata.normalize("NFKD", text.translate(_SPELLED)).upper()
     columns = b"".join(_GLYPHS.get(letter, bytes(5)) for letter in plain if not unicodedata.combining(letter))
     dots = (np.frombuffer(columns, np.uint8)[None, :] >> np.arange(7, dtype=np.uint8)[:, None]) & 1
