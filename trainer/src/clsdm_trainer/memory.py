@@ -7,10 +7,9 @@ that can be asked for (glibc). Work is slower for it: do not take its time as we
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
 def _glibc() -> ctypes.CDLL | None:
     """The C library, where it is one that can be told how to allocate."""
-    with contextlib.suppress(OSError, TypeError):  # Windows names no library
+    with suppress(OSError, TypeError):  # Windows names no library
         library = ctypes.CDLL(None)
         return library if hasattr(library, "malloc_trim") else None
     return None
