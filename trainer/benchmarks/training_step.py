@@ -22,12 +22,11 @@ from measuring import MIB, Ratio, finish, parser, seconds_of, start
 from models import tiny
 from synthetic import synthetic_store
 
-from clsdm.model import CLSDM
-from clsdm_trainer.batches import TrainingData
 from clsdm_trainer.config import RunConfig, load_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.precision import has_fast_bfloat16
+from clsdm_trainer.recipe import untrained_runner
 from clsdm_trainer.stages import STAGES
 
 VOLUMES = 4
@@ -133,20 +132,13 @@ def configured(preset: str, arguments: argparse.Namespace, device: torch.device)
 def make_steps(config: RunConfig, folder: Path, device: torch.device) -> list[TimedStep]:
     """Every stage ready to run, twice where some of its steps do more than others."""
     store = synthetic_store(folder / "store", config.model.grid, config.data, VOLUMES)
-    return [
-        step
-        for name in STAGES
-        for step in kinds_of_step(make_runner(config, name, store, folder / name, device), config)
-    ]
+    return [step for name in STAGES for step in kinds_of_step(make_runner(config, name, store, folder, device), config)]
 
 
 def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device: torch.device) -> Runner:
     """The loop of a stage, on untrained networks."""
     fabric = Fabric(accelerator=device.type, devices=1, precision=getattr(config, name).precision)
-    torch.manual_seed(config.seed)
-    model = CLSDM(config.model).to(device)
-    data = TrainingData(store, config.model, config.augment, config.seed, device)
-    return Runner(fabric, STAGES[name](model, config), data, [], folder)
+    return untrained_runner(config, name, store, folder, fabric)
 
 
 def kinds_of_step(runner: Runner, config: RunConfig) -> list[TimedStep]:

@@ -24,11 +24,12 @@ from clsdm.reconstruct import Options, reconstruct
 from clsdm.volume import CTVolume
 from clsdm_trainer.baselines.reconstructors import Latent, load_latent
 from clsdm_trainer.benchmark.command import fitting_source
+from clsdm_trainer.benchmark.costs import Costs
 from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
 from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
 from clsdm_trainer.benchmark.records import RowResult, read_row, write_row
 from clsdm_trainer.benchmark.report import hardware_sentence
-from clsdm_trainer.benchmark.resolve import Budget, budget_of
+from clsdm_trainer.benchmark.resolve import Budget, budget_of, budget_of_minutes
 from clsdm_trainer.benchmark.rows import Evaluation, volumes_path
 from clsdm_trainer.benchmark.table import Claim, load_table
 from clsdm_trainer.benchmark.training import open_trained
@@ -37,6 +38,7 @@ from clsdm_trainer.config import save_config
 from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.evaluate import Outcome, load_patients, scored
+from clsdm_trainer.loop import Runner
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -224,27 +226,52 @@ def test_a_result_is_read_back_as_it_was_kept(done: Path, tmp_path: Path) -> Non
         read_row(tmp_path, "mean")
 
 
-def test_what_a_case_costs_is_measured_once_and_anew_where_that_is_asked_for(
+def test_costs_are_measured_once_and_anew_where_that_is_asked_for(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(done, tmp_path / "copy")
     out = tmp_path / "copy" / "out"
     again = [*command(done), "--out", str(out)]
     before = {name: read_row(out / "results", name) for name in load_table(str(done / "table.yaml")).rows}
-    assert all(row.case["seconds"] > 0.0 for row in before.values())
+    assert all(row.measured["case_seconds"] > 0.0 for row in before.values())
+    trained = {name: row.measured["training_minutes"] for name, row in before.items()}
+    assert all((trained[name] is not None) == (row.cost is not None) for name, row in before.items())
+    assert trained["mean"] == trained["sample"] > trained["ceiling"] > 0.0, "a round trip has the autoencoder's alone"
     shutil.rmtree(out / "runs")  # it takes no weights
     older = json.loads((out / "results" / "cnn.json").read_text(encoding="utf-8"))
-    del older["case"]  # as records were before
+    del older["measured"]  # as records were before
     (out / "results" / "cnn.json").write_text(json.dumps(older), encoding="utf-8")
     capsys.readouterr()
     assert main([*again, "--only", "fdk"]) == 0
-    assert re.findall(r"measure a case of (\w+)", capsys.readouterr().err) == ["cnn"]
+    assert re.findall(r"measure the costs of (\w+)", capsys.readouterr().err) == ["cnn"]
     assert main([*again, "--only", "fdk", "--costs"]) == 0
-    assert re.findall(r"measure a case of (\w+)", capsys.readouterr().err) == list(before)
+    assert re.findall(r"measure the costs of (\w+)", capsys.readouterr().err) == list(before)
     after = {name: read_row(out / "results", name) for name in before}
-    assert all(replace(after[name], case=None) == replace(before[name], case=None) for name in before)
+    assert all(replace(after[name], measured=None) == replace(before[name], measured=None) for name in before)
+    peaks = [{name: row.measured["case_peak_mib"] for name, row in rows.items()} for rows in (before, after)]
+    assert peaks[0] == pytest.approx(peaks[1], abs=0.05), "Python's own small objects differ"
     line = next(line for line in (out / "RESULTS.md").read_text(encoding="utf-8").splitlines() if "--only cnn`" in line)
-    assert f"| a CNN | {after['cnn'].case['seconds']:.2f} | {after['cnn'].case['peak_mib']:.0f} |" in line
+    cost = after["cnn"].measured
+    assert f"| a CNN | {cost['case_seconds']:.2f} | {cost['case_peak_mib']:.0f} |" in line
+    assert f"| {before['cnn'].cost['samples']} | {cost['training_minutes']:.0f} |" in line
+
+
+def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = load_table(str(done / "table.yaml"))
+    costs = Costs(Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", budget_of(table, None)))
+    asked: list[str] = []
+
+    def forecast(runner: Runner, repeats: int) -> float:
+        asked.append(runner.stage.name)
+        return 60.0 * len(asked)
+
+    monkeypatch.setattr(Runner, "forecast", forecast)
+    minutes = [costs.measure(name)["training_minutes"] for name in ("ldm", "mean", "ceiling", "fdk")]
+    assert asked == ["autoencoder", "joint", "alignment", "diffusion"]
+    assert minutes == [1.0 + 2.0, 1.0 + 3.0 + 4.0, 1.0, None]
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_machine_goes_on_from_what_was_published_and_trains_only_what_is_missing(
@@ -289,15 +316,25 @@ def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture
 def test_equal_minutes_are_samples_by_measured_speeds(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cost = json.loads((done / "out" / "results" / "cnn.json").read_text(encoding="utf-8"))["cost"]
-    twice = ["--minutes-each", str(2.0 * cost["minutes"]), "--speeds", str(done / "out")]
+    record = read_row(done / "out" / "results", "cnn")
+    twice = ["--minutes-each", str(2.0 * record.measured["training_minutes"]), "--speeds", str(done / "out")]
     other = [*command(done, "--only", "cnn", *twice), "--out", str(tmp_path)]
     assert main([*other, "--dry-run"]) == 0
-    assert f"{2 * cost['samples']} samples" in capsys.readouterr().out
+    assert f"{2 * record.cost['samples']} samples" in capsys.readouterr().out
     assert main(other) == 0
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "minutes of training for each method" in page
     assert "--minutes-each" in page
+
+
+def test_the_speed_of_a_run_is_that_of_all_its_stages(done: Path, tmp_path: Path) -> None:
+    table, results = load_table(str(done / "table.yaml")), done / "out" / "results"
+    shutil.copytree(results, tmp_path / "results")
+    parts = read_row(results, "ceiling")
+    write_row(tmp_path / "results", replace(parts, measured={**parts.measured, "training_minutes": 1e-6}))
+    rows = {name: row for name, row in table.rows.items() if name != "ceiling"}
+    last = table.model_copy(update={"rows": {**rows, "ceiling": table.rows["ceiling"]}})
+    assert budget_of_minutes(last, 1.0, tmp_path / "results") == budget_of_minutes(table, 1.0, results)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,9 @@ def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy RESULTS.md, its pictures and cases there")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the comparison in this file")
-    parser.add_argument("--costs", action="store_true", help="measure seconds and memory of a case anew, of all rows")
+    parser.add_argument(
+        "--costs", action="store_true", help="measure anew what a case and the training cost, of all rows"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the runs with their samples, and stop")
     parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
     parser.set_defaults(run=_benchmark)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import math
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,24 @@ class Runner:
                 self._after_step(terms, time.perf_counter() - started)
         self._save()
         return self.progress.step >= self.config.steps
+
+    def forecast(self, repeats: int) -> float:
+        """Seconds that all steps together take, by the median of some of each kind, after one that does not count.
+
+        It trains without keeping count, validating or saving: make a runner for it.
+        """
+        kinds: dict[bool, list[int]] = {}
+        for step in range(self.config.steps):
+            kinds.setdefault(self.stage.extended(step), []).append(step)
+        return sum(len(steps) * self._median_seconds(steps, repeats) for steps in kinds.values())
+
+    def _median_seconds(self, steps: list[int], repeats: int) -> float:
+        seconds = []
+        for step in islice(cycle(steps), 1 + repeats):
+            started = time.perf_counter()
+            self._step(step)
+            seconds.append(time.perf_counter() - started)
+        return statistics.median(seconds[1:])
 
     def _any_asks(self, stop: bool) -> bool:
         """Whether one of the processes was asked to stop: all must stop after one step, or the rest would wait."""

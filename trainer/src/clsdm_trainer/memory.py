@@ -1,36 +1,38 @@
 """Peak memory of a piece of work, above what was held before it.
 
-What is freed mostly stays with the process, for the next who asks: work that gets it seems to need nothing, and what it frees
-itself seems to be held. So memory is given back to the system before, and whenever something is freed meanwhile, where
-that can be asked for (glibc). Work is slower for it: do not take its time as well.
+On a CPU blocks are counted where they are taken and given back: by torch's profiler, and by tracemalloc for numpy and
+Python. So the figure repeats to some kB, unlike the resident memory of the process, which keeps what it frees for the
+next who asks. Not in it is what a library takes past torch's allocator, and what other threads take.
 """
 
 from __future__ import annotations
 
-import ctypes
+import os
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
+from typing import Any
 
 import torch
+from torch.autograd import DeviceType, profiler
 
 MIB = 2**20
-_THRESHOLD, _SMALL, _LARGE = -3, 64 * 2**10, 32 * MIB
-"""glibc's M_MMAP_THRESHOLD: larger blocks are mapped one by one, and go when they are freed. By itself it grows to the last."""
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+BLOCK = "[memory]"
+"""What the profiler calls the events of an allocator."""
 
 
 @dataclass
 class Peak:
-    """``mib`` is None until the work is done, and where the system does not tell."""
+    """``mib`` is 0 until the work is done."""
 
-    mib: float | None = None
+    mib: float = 0.0
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measure the work inside: on a GPU what torch allocates there, on Linux the process's resident memory."""
+    """Measure the work inside: on a GPU what torch holds there, else the highest of torch and that of numpy, added."""
     peak = Peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -38,41 +40,27 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         yield peak
         peak.mib = (torch.cuda.max_memory_allocated(device) - before) / MIB
         return
-    libc = _glibc()
-    if libc is not None:
-        libc.mallopt(_THRESHOLD, _SMALL)
-        libc.malloc_trim(0)
-    try:
-        start = _resident("VmRSS") if _reset() else None
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler says on stderr that it starts and stops
+    with profiler.profile(profile_memory=True) as recorded, _traced():
+        before = tracemalloc.get_traced_memory()[0]
         yield peak
-    finally:
-        if libc is not None:
-            libc.mallopt(_THRESHOLD, _LARGE)
-    highest = _resident("VmHWM") if start is not None else None
-    if start is not None and highest is not None:
-        peak.mib = max(0.0, highest - start)
+        arrays = tracemalloc.get_traced_memory()[1] - before
+    peak.mib = (_highest(recorded) + arrays) / MIB
 
 
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it is one that can be told how to allocate."""
-    with suppress(OSError, TypeError):  # Windows names no library
-        library = ctypes.CDLL(None)
-        return library if hasattr(library, "malloc_trim") else None
-    return None
-
-
-def _reset() -> bool:
-    """Let the high-water mark of resident memory start anew."""
+@contextmanager
+def _traced() -> Iterator[None]:
+    tracemalloc.start()
     try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return False
-    return True
+        yield
+    finally:
+        tracemalloc.stop()
 
 
-def _resident(field: str) -> float | None:
-    """A field of the process's status in MiB."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 2**10  # kB
-    return None
+def _highest(recorded: profiler.profile) -> int:
+    """Bytes that torch's allocator for the CPU held at most, above those at the start."""
+    results: Any = recorded.kineto_results  # whose type names neither sizes nor times
+    events = results.events()
+    blocks = (event for event in events if event.name() == BLOCK and event.device_type() == DeviceType.CPU)
+    changes = (block.nbytes() for block in sorted(blocks, key=lambda block: block.start_ns()))
+    return max(0, *accumulate(changes, initial=0))

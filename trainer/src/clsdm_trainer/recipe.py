@@ -253,6 +253,14 @@ def build_runner(config: RunConfig, name: str, store: Store, folder: Path, fabri
     return Runner(fabric, stage, data, validation, folder / name, report)
 
 
+def untrained_runner(config: RunConfig, name: str, store: Store, folder: Path, fabric: Fabric) -> Runner:
+    """A stage on networks that have learnt nothing and with nothing to validate on, to see how long its steps take."""
+    torch.manual_seed(config.seed)
+    model = CLSDM(config.model).to(fabric.device)
+    data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
+    return Runner(fabric, ALL_STAGES[name](model, config), data, [], folder / name)
+
+
 def train_stage(
     config: RunConfig,
     name: str,

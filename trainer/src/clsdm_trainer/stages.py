@@ -48,6 +48,10 @@ class Stage(ABC):
     def __init__(self, model: CLSDM, run: RunConfig) -> None:
         """Freeze what the stage does not train, and make its players."""
 
+    def extended(self, step: int) -> bool:
+        """Whether this step does more than the others, and so takes longer: the adversary, the projector."""
+        return False
+
     def active(self, step: int) -> list[str]:
         """Which players move at this step."""
         return list(self.players)
@@ -148,11 +152,13 @@ class AutoencoderStage(Stage):
         self.generator = AutoencoderPlayer(model, run.autoencoder, judge.judge if judge else None)
         self.players = {"autoencoder": self.generator, **({"judge": judge} if judge else {})}
 
-    def active(self, step: int) -> list[str]:
+    def extended(self, step: int) -> bool:
         start = self.generator.config.adversarial_start
-        begun = start is not None and step >= start
-        self.generator.adversarial = begun
-        return list(self.players) if begun else ["autoencoder"]
+        return start is not None and step >= start
+
+    def active(self, step: int) -> list[str]:
+        self.generator.adversarial = self.extended(step)
+        return list(self.players) if self.generator.adversarial else ["autoencoder"]
 
     def estimate(self, batch: Batch) -> dict[str, Tensor]:
         return {"round_trip": self.model.autoencoder(batch.unit)[0]}
@@ -205,8 +211,11 @@ class AlignmentStage(Stage):
         self.player = AlignmentPlayer(model, run.alignment)
         self.players = {"alignment": self.player}
 
+    def extended(self, step: int) -> bool:
+        return step % self.player.config.project_every == 0
+
     def active(self, step: int) -> list[str]:
-        self.player.projecting = step % self.player.config.project_every == 0
+        self.player.projecting = self.extended(step)
         return list(self.players)
 
     def estimate(self, batch: Batch) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from clsdm.picture import write_png
 from clsdm.reconstruct import choose_device
 from clsdm.volume import write_atomically
 from clsdm_trainer.baselines.reconstructors import load_latent
-from clsdm_trainer.benchmark import case_cost, latents
+from clsdm_trainer.benchmark import latents
+from clsdm_trainer.benchmark.costs import Costs
 from clsdm_trainer.benchmark.pictures import picture_of
 from clsdm_trainer.benchmark.readme import write_readme
 from clsdm_trainer.benchmark.records import RECORDS, RowResult, copy_record, record_path, write_row
@@ -57,7 +58,7 @@ class Request:
         as_json: training records as JSON lines.
         publish: folder to copy the page and its records to, and to take from what is there already, or None.
         readme: file whose comparison is to be replaced, or None.
-        costs: measure anew what a case costs, of all rows.
+        costs: measure anew what a case and the training cost, of all rows.
     """
 
     name: str
@@ -165,20 +166,21 @@ def take_published(request: Request, evaluation: Evaluation) -> None:
 
 
 def measure_costs(request: Request, evaluation: Evaluation, left: Callable[[], float | None], say: Say) -> bool:
-    """Measure what a case costs with the rows that are there, where nobody has, or of all of them.
+    """Measure what the rows that are there cost, where nobody has, or of all of them.
 
     Returns:
         Whether the time was enough.
     """
+    costs = Costs(evaluation)
     for name in request.table.rows:
         result = evaluation.kept(name)
-        if result is None or (result.case is not None and not request.costs):
+        if result is None or (result.measured is not None and not request.costs):
             continue
         minutes = left()
         if minutes is not None and minutes <= 0.0:
             return False
-        say(f"measure a case of {name}")
-        write_row(evaluation.records, replace(result, case=case_cost.measure(evaluation, name)))
+        say(f"measure the costs of {name}")
+        write_row(evaluation.records, replace(result, measured=costs.measure(name)))
     return True
 
 

@@ -34,9 +34,9 @@ class RowResult:
         outcomes: one for each patient and seed.
         distances: sliced Wasserstein in HU, one for each seed.
         parameters: of the networks that reconstruct.
-        cost: of the training.
+        cost: of the training as it went.
         revision: of the code that judged it.
-        case: what one case costs, of ``case_cost.measure``; None where it was not measured.
+        measured: what a case and the training cost, of ``costs.Costs``; None where nobody has measured it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class RowResult:
     parameters: int | None
     cost: dict[str, Any] | None
     revision: str | None = None
-    case: dict[str, Any] | None = None
+    measured: dict[str, Any] | None = None
 
     def made_from(self, definition: dict[str, Any]) -> bool:
         """Whether it is a result of just this definition, whatever the weights came out as."""
@@ -67,7 +67,7 @@ def write_row(folder: Path, result: RowResult) -> None:
         "parameters": result.parameters,
         "cost": result.cost,
         "revision": result.revision,
-        "case": result.case,
+        "measured": result.measured,
     }
     write_json(record_path(folder, result.name, ".json"), table)
 
@@ -93,7 +93,7 @@ def read_row(folder: Path, name: str) -> RowResult | None:
             parameters=table["parameters"],
             cost=table["cost"],
             revision=table["revision"],
-            case=table.get("case"),  # not in records of before it was measured
+            measured=table.get("measured"),  # not in records of before it was
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -136,7 +136,7 @@ def hardware_sentence(results: Mapping[str, RowResult], budget: Budget) -> str:
     revisions = sorted({row.revision[:10] for row in results.values() if row.revision})
     return (
         f"Hardware: {'; '.join(machines)}. Budget: {budget}; "
-        f"{sum(minutes.values()):.0f} minutes of training in all (stages that runs share are counted with each)."
+        f"{sum(minutes.values()):.0f} minutes of training in all by the clock (stages that runs share are counted with each)."
         + (f" Judged by the code of {', '.join(revisions)}." if revisions else "")
     )
 
@@ -250,11 +250,11 @@ def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
 
 
 def _where_measured(results: Mapping[str, RowResult]) -> list[str]:
-    machines = sorted({_machine(result.case["environment"]) for result in results.values() if result.case})
+    machines = sorted({_machine(result.measured["environment"]) for result in results.values() if result.measured})
     words = (
-        "Seconds and peak memory of a case: for all rows with untrained weights, which take as long as trained ones "
-        f"(`benchmark/case_cost.py`), on {'; '.join(machines)}. On a CPU memory is what the process grows by; it repeats within "
-        "a factor of three only, since what the process did before shows."
+        "Seconds and peak memory of a case, and minutes of training: measured for all rows alike with untrained weights, "
+        f"which take as long as trained ones (`benchmark/costs.py`), on {'; '.join(machines)}. Training is the number of its "
+        "steps times the median of a few. Memory is what torch holds on the device, on a CPU with numpy (`memory.py`)."
     )
     return [words, ""] if machines else []
 
@@ -262,13 +262,13 @@ def _where_measured(results: Mapping[str, RowResult]) -> list[str]:
 def _costs(table: TableSpec, results: Mapping[str, RowResult], command: str) -> str:
     def cells(name: str) -> list[str]:
         result = results[name]
-        cost, case = result.cost or {}, result.case or {"seconds": None, "peak_mib": None}
+        measured = result.measured or {}
         return [
-            "-" if case["seconds"] is None else f"{case['seconds']:.2f}",
-            "-" if case["peak_mib"] is None else f"{case['peak_mib']:.0f}",
+            _number(measured.get("case_seconds"), 2),
+            _number(measured.get("case_peak_mib"), 0),
             f"{result.parameters / 1e6:.1f}" if result.parameters else "-",
-            f"{cost['samples']}" if cost else "-",
-            f"{cost['minutes']:.0f}" if cost else "-",
+            f"{result.cost['samples']}" if result.cost else "-",
+            _number(measured.get("training_minutes"), 0),
             f"[csv]({RECORDS}/{name}.csv)",
             f"`{command} --only {name}`",
         ]
@@ -283,6 +283,10 @@ def _costs(table: TableSpec, results: Mapping[str, RowResult], command: str) -> 
         "command",
     )
     return _lines(table, results, heads, cells)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _pictures(table: TableSpec, results: Mapping[str, RowResult], pictured: Collection[str]) -> list[str]:

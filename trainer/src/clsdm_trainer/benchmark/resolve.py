@@ -63,7 +63,7 @@ def budget_of(table: TableSpec, samples: int | None) -> Budget:
 
 
 def budget_of_minutes(table: TableSpec, minutes: float, records: Path) -> Budget:
-    """The same minutes for every method, by what its training cost in a benchmark of equal samples.
+    """The same minutes for every method, by what its training was measured to cost in a benchmark of equal samples.
 
     Args:
         table: the benchmark.
@@ -72,9 +72,11 @@ def budget_of_minutes(table: TableSpec, minutes: float, records: Path) -> Budget
     """
     speeds = {}
     for name, row in table.rows.items():
-        result = read_row(records, name) if row.run is not None and not table.is_ablation(row.run) else None
-        if row.run is not None and result is not None and result.cost:
-            speeds[row.run] = result.cost["samples"] / result.cost["minutes"]
+        if row.run is None or table.is_ablation(row.run) or table.stages_for(name) != table.stages(row.run):
+            continue  # a row of some stages alone says nothing about the whole run
+        result = read_row(records, name)
+        if result is not None and result.cost and result.measured:
+            speeds[row.run] = result.cost["samples"] / result.measured["training_minutes"]
     return Budget(0, minutes, speeds)
 
 

@@ -62,7 +62,10 @@ class Trained:
         return trained_patients(self.folder)
 
     def cost(self, stages: Sequence[str]) -> dict[str, Any]:
-        """Samples and minutes of these stages' training, those taken from other runs included, and the machine."""
+        """Samples and minutes of these stages' training, those taken from other runs included, and the machine.
+
+        The minutes are the clock's: what else ran on the machine is in them (``costs.py`` measures without).
+        """
         seconds, samples = 0.0, 0
         for stage in stages:
             seconds += load_part(self.folder / stage / CHECKPOINT, "progress")["seconds"]
@@ -125,11 +128,16 @@ def train_missing(
 
 
 def _train(run: Trained, stage: str, store: Store, device: str, minutes: float | None, as_json: bool) -> bool:
+    with training_report(run.folder / stage, as_json=as_json) as sink:
+        return train_stage(run.config, stage, store, run.folder, fabric_for(run, stage, device), sink, minutes)
+
+
+def fabric_for(run: Trained, stage: str, device: str) -> Fabric:
+    """The engine for a stage, in the precision that the device can do."""
     precision = usable(getattr(run.config, stage).precision, choose_device(device))
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()
-    with training_report(run.folder / stage, as_json=as_json) as sink:
-        return train_stage(run.config, stage, store, run.folder, fabric, sink, minutes)
+    return fabric
 
 
 def take_stage(source: Trained, run: Trained, stage: str) -> None:
