@@ -134,7 +134,7 @@ class qMRMLSliceWidget(_View):
         self._mapper.SetColorLevel(127.5)
         actor = vtk.vtkActor2D()
         actor.SetMapper(self._mapper)
-        renderer.AddActor2D(actor)
+        renderer.AddViewProp(actor)
         group = factory.InstantiateDisplayableManagers(renderer)
         group.SetMRMLDisplayableNode(self._node)
         return group
