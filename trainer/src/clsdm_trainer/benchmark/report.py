@@ -254,7 +254,7 @@ def _where_measured(results: Mapping[str, RowResult]) -> list[str]:
     words = (
         "Seconds and peak memory of a case, and minutes of training: measured for all rows alike with untrained weights, "
         f"which take as long as trained ones (`benchmark/costs.py`), on {'; '.join(machines)}. Training is the number of its "
-        "steps times the median of a few. Memory is what torch holds on the device, on a CPU with numpy (`memory.py`)."
+        "steps times the median of a few. Memory is what torch holds beside the weights, on a CPU with numpy (`memory.py`)."
     )
     return [words, ""] if machines else []
 
