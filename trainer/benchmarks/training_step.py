@@ -13,6 +13,7 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from clsdm_trainer.stages import STAGES
 
 VOLUMES = 4
 CPU_BATCH = 2
+MORE = {"autoencoder": " with adversary", "alignment": ", projecting"}
+"""What some steps of a stage do beside what all do."""
 BATCH, MOVE, TOTAL = "batch", "optimiser", "total"
 
 
@@ -40,20 +43,19 @@ class TimedStep:
     Attributes:
         name: of the stage.
         runner: the loop's.
-        step: number of the next step, which decides what is in it (the adversary, the projector).
-        stride: from one measured step to the next.
+        steps: their numbers, which decide what is in them (the adversary, the projector).
         seconds: of each part, one entry per step.
         peak_bytes: of the GPU's memory in the last step; 0 on a CPU.
     """
 
-    def __init__(self, name: str, runner: Runner, first: int = 0, stride: int = 1) -> None:
-        self.name, self.runner, self.step, self.stride = name, runner, first, stride
+    def __init__(self, name: str, runner: Runner, steps: list[int]) -> None:
+        self.name, self.runner, self.steps = name, runner, cycle(steps)
         self.seconds: dict[str, list[float]] = {BATCH: [], MOVE: [], TOTAL: []}
         self.peak_bytes = 0
 
     def __call__(self) -> None:
         """One optimiser step."""
-        runner, device = self.runner, self.runner.fabric.device
+        runner, device, step = self.runner, self.runner.fabric.device, next(self.steps)
         parts = {BATCH: 0.0, MOVE: 0.0}
         originals = runner.data.batch, runner._move, runner.ema.update
 
@@ -69,13 +71,12 @@ class TimedStep:
         runner._move, runner.ema.update = timed(MOVE, originals[1]), timed(MOVE, originals[2])
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        total = seconds_of(lambda: runner._step(self.step), device)
+        total = seconds_of(lambda: runner._step(step), device)
         if device.type == "cuda":
             self.peak_bytes = torch.cuda.max_memory_allocated(device)
         runner.data.batch, runner._move, runner.ema.update = originals
         for part, value in (parts | {TOTAL: total}).items():
             self.seconds[part].append(value)
-        self.step += self.stride
 
     @property
     def kind(self) -> str:
@@ -132,7 +133,7 @@ def configured(preset: str, arguments: argparse.Namespace, device: torch.device)
 def make_steps(config: RunConfig, folder: Path, device: torch.device) -> list[TimedStep]:
     """Every stage ready to run, twice where some of its steps do more than others."""
     store = synthetic_store(folder / "store", config.model.grid, config.data, VOLUMES)
-    return [step for name in STAGES for step in kinds_of_step(make_runner(config, name, store, folder, device), config)]
+    return [step for name in STAGES for step in kinds_of_step(make_runner(config, name, store, folder, device))]
 
 
 def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device: torch.device) -> Runner:
@@ -141,16 +142,15 @@ def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device
     return untrained_runner(config, name, store, folder, fabric)
 
 
-def kinds_of_step(runner: Runner, config: RunConfig) -> list[TimedStep]:
-    """The autoencoder without and with its adversary, the alignment without and with the projector."""
-    name = runner.stage.name
-    begins, every = config.autoencoder.adversarial_start, config.alignment.project_every
-    if name == "autoencoder" and begins is not None:
-        return [TimedStep(name, runner), TimedStep(f"{name} with adversary", runner, begins)]
-    if name == "alignment":
-        projecting = TimedStep(f"{name}, projecting (1 step in {every})", runner, 0, every)
-        return [TimedStep(name, runner, 1, every), projecting] if every > 1 else [projecting]
-    return [TimedStep(name, runner)]
+def kinds_of_step(runner: Runner) -> list[TimedStep]:
+    """A stage's step, twice where some do more than others: first the plain one."""
+    name, kinds = runner.stage.name, sorted(runner.kinds().items())
+    return [
+        TimedStep(
+            f"{name}{MORE[name]} ({len(steps)} of {runner.config.steps} steps)" if extended else name, runner, steps
+        )
+        for extended, steps in kinds
+    ]
 
 
 def command_line() -> argparse.Namespace:

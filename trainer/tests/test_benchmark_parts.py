@@ -344,7 +344,8 @@ def test_peak_memory_sees_what_a_layer_takes_within_and_repeats() -> None:
         with torch.no_grad(), peak_memory(CPU) as peak:
             layer(volume)
         peaks.append(peak.mib)
-    assert peaks[1] == peaks[2] > volume.nbytes / 2**20
+    assert peaks[1] == pytest.approx(peaks[2], abs=0.01)
+    assert peaks[2] > volume.nbytes / 2**20 + 0.05, "more than its result"
 
 
 def test_work_that_fails_ends_the_counting_and_says_what_failed() -> None:

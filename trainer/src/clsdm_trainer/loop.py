@@ -113,10 +113,14 @@ class Runner:
 
         It trains without keeping count, validating or saving: make a runner for it.
         """
+        return sum(len(steps) * self._median_seconds(steps, repeats) for steps in self.kinds().values())
+
+    def kinds(self) -> dict[bool, list[int]]:
+        """The steps that do no more than others, and those that do (``Stage.extended``), where there are any."""
         kinds: dict[bool, list[int]] = {}
         for step in range(self.config.steps):
             kinds.setdefault(self.stage.extended(step), []).append(step)
-        return sum(len(steps) * self._median_seconds(steps, repeats) for steps in kinds.values())
+        return kinds
 
     def _median_seconds(self, steps: list[int], repeats: int) -> float:
         seconds = []

@@ -34,7 +34,7 @@ class Costs:
     """
 
     evaluation: Evaluation
-    _seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    _seconds: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
 
     def measure(self, name: str) -> dict[str, Any]:
         """Of a row: {"case_seconds", "case_peak_mib", "training_minutes": None where nothing is trained, "environment"}."""
