@@ -12,20 +12,20 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.picture import write_png
+from clsdm.quality.picture import write_png
 from clsdm.reconstruct import choose_device
-from clsdm.volume import write_atomically
-from clsdm_trainer.baselines.reconstructors import load_latent
-from clsdm_trainer.benchmark import latents
-from clsdm_trainer.benchmark.costs import Costs
-from clsdm_trainer.benchmark.pictures import picture_of
-from clsdm_trainer.benchmark.readme import write_readme
-from clsdm_trainer.benchmark.records import RECORDS, RowResult, copy_record, record_path, write_row
-from clsdm_trainer.benchmark.report import LATENTS, TRUTH, results_page
-from clsdm_trainer.benchmark.resolve import Budget, budget_of, budget_of_minutes, recipe_of, samples_of
-from clsdm_trainer.benchmark.rows import Evaluation
-from clsdm_trainer.benchmark.table import RowSpec, TableSpec
-from clsdm_trainer.benchmark.training import Trained, open_trained, train_missing
+from clsdm.volume.ct import write_atomically
+from clsdm_bench import latents
+from clsdm_bench.costs import Costs
+from clsdm_bench.pictures import picture_of
+from clsdm_bench.readme import write_readme
+from clsdm_bench.records import RECORDS, RowResult, copy_record, record_path, write_row
+from clsdm_bench.report import LATENTS, TRUTH, results_page
+from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes, recipe_of, samples_of
+from clsdm_bench.rows import Evaluation
+from clsdm_bench.systems.reconstructors import load_latent
+from clsdm_bench.table import RowSpec, TableSpec
+from clsdm_bench.training import Trained, open_trained, train_missing
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import load_config
 from clsdm_trainer.data.prepare import PrepareConfig, prepare

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.reconstruct import choose_device
-from clsdm_trainer.benchmark.rows import Evaluation
-from clsdm_trainer.benchmark.training import Trained, fabric_for, open_trained
-from clsdm_trainer.memory import peak_memory
-from clsdm_trainer.recipe import environment, untrained_runner
+from clsdm_bench.memory import peak_memory
+from clsdm_bench.rows import Evaluation
+from clsdm_bench.training import Trained, fabric_for, open_trained
+from clsdm_trainer.run import environment, untrained_runner
 
 CASES, STEPS = 3, 3
 """Measured of each row, and of each kind of step."""

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.intensity import hu_clamped
-from clsdm.volume import body_mask
+from clsdm.volume.ct import body_mask
+from clsdm.volume.hu import hu_clamped
 
 EDGE, PATCHES_PER_VOLUME, DIRECTIONS = 7, 512, 256
 SET_FIGURE = "swd."

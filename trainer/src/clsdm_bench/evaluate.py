@@ -1,6 +1,6 @@
 """The one honest evaluator: every method gets X-rays and returns a volume; it never sees the CT it is judged by.
 
-A method is a function from X-rays to a ``CTVolume``. Cases are paired by id, figures come from ``clsdm.metrics`` under
+A method is a function from X-rays to a ``CTVolume``. Cases are paired by id, figures come from ``clsdm.quality.metrics`` under
 their named protocols, means carry bootstrap intervals over patients, and the sanity rows (population mean, nearest
 training patient, autoencoder round trip, shuffled X-rays) always stand in the table.
 """
@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsdm.bundle import Bundle, patient_mark
-from clsdm.compare import reprojection
 from clsdm.errors import InputError
-from clsdm.geometry import Detector, preset
-from clsdm.intensity import hu_clamped, hu_to_unit, unit_to_hu
-from clsdm.metrics import honest, summarise, x2ct
-from clsdm.model import CLSDM
+from clsdm.geometry.view import Detector, preset
+from clsdm.model.bundle import Bundle, patient_mark
+from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
+from clsdm.quality.compare import reprojection
+from clsdm.quality.metrics import honest, summarise, x2ct
 from clsdm.reconstruct import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
-from clsdm.volume import CTVolume, write_atomically
-from clsdm.xray import XRay, preprocess
+from clsdm.volume.ct import CTVolume, write_atomically
+from clsdm.volume.hu import hu_clamped, hu_to_unit, unit_to_hu
+from clsdm.xray.preprocess import XRay, preprocess
 from clsdm_trainer.data.store import Case, Store
 
 Method = Callable[[Sequence[XRay]], CTVolume]
@@ -118,7 +118,7 @@ def check_unseen(bundle: Bundle, store: Store, split: str) -> None:
 
 
 def refuse_seen(name: str, trained_patients: Sequence[str], store: Store, split: str) -> None:
-    """The same for any list of :func:`clsdm.bundle.patient_mark`.
+    """The same for any list of :func:`clsdm.model.bundle.patient_mark`.
 
     Raises:
         InputError: names how many.

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clsdm.metrics import Summary, summarise
-from clsdm_trainer.benchmark.distribution import SET_FIGURE
-from clsdm_trainer.benchmark.records import RowResult
-from clsdm_trainer.benchmark.statistics import Paired, paired
-from clsdm_trainer.benchmark.table import BEST_BASELINE, Claim, TableSpec
+from clsdm.quality.metrics import Summary, summarise
+from clsdm_bench.distribution import SET_FIGURE
+from clsdm_bench.records import RowResult
+from clsdm_bench.statistics import Paired, paired
+from clsdm_bench.table import BEST_BASELINE, Claim, TableSpec
 
 RANKED = "honest.psnr_3d_db"
 

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.intensity import hu_to_unit
-from clsdm.picture import write_text
+from clsdm.quality.picture import write_text
 from clsdm.reconstruct import prepare
-from clsdm_trainer.evaluate import Patient
+from clsdm.volume.hu import hu_to_unit
+from clsdm_bench.evaluate import Patient
 from clsdm_trainer.stages import AlignmentStage
 
 POSITIONS = 256

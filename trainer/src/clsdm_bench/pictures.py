@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clsdm.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet
-from clsdm.volume import body_mask
-from clsdm_trainer.evaluate import Patient
+from clsdm.quality.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet
+from clsdm.volume.ct import body_mask
+from clsdm_bench.evaluate import Patient
 
 
 def picture_of(label: str, volumes: np.ndarray, patients: Sequence[Patient], wanted: int) -> np.ndarray:

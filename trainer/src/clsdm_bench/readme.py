@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clsdm.errors import InputError
-from clsdm_trainer.benchmark.figures import interval, summary_of
-from clsdm_trainer.benchmark.records import RowResult
-from clsdm_trainer.benchmark.report import HEADINGS, Column
-from clsdm_trainer.benchmark.table import TableSpec
+from clsdm_bench.figures import interval, summary_of
+from clsdm_bench.records import RowResult
+from clsdm_bench.report import HEADINGS, Column
+from clsdm_bench.table import TableSpec
 from clsdm_trainer.data.store import write_text
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm.volume import write_atomically
+from clsdm.volume.ct import write_atomically
+from clsdm_bench.evaluate import Outcome, read_cases, write_cases
 from clsdm_trainer.data.store import write_json
-from clsdm_trainer.evaluate import Outcome, read_cases, write_cases
 
 RECORDS = "results"
 """The folder of records beside the page."""

@@ -9,20 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clsdm_trainer.benchmark.distribution import SET_FIGURE
-from clsdm_trainer.benchmark.figures import (
-    RANKED,
-    best_baseline,
-    by_case,
-    distance_of,
-    interval,
-    judge_claim,
-    summary_of,
-)
-from clsdm_trainer.benchmark.records import RECORDS, RowResult
-from clsdm_trainer.benchmark.resolve import Budget
-from clsdm_trainer.benchmark.statistics import holm, paired
-from clsdm_trainer.benchmark.table import TableSpec
+from clsdm_bench.distribution import SET_FIGURE
+from clsdm_bench.figures import RANKED, best_baseline, by_case, distance_of, interval, judge_claim, summary_of
+from clsdm_bench.records import RECORDS, RowResult
+from clsdm_bench.resolve import Budget
+from clsdm_bench.statistics import holm, paired
+from clsdm_bench.table import TableSpec
 
 HEADINGS = {
     "ours": "Ours",
@@ -94,7 +86,7 @@ def results_page(
         f"{_angles(table.angles_deg)}; held-out views at {_angles(table.held_out_deg)}.",
         "Mean over patients [95 % bootstrap interval]; stochastic rows are averaged over seeds "
         f"{', '.join(map(str, table.seeds))} first. Protocols `honest` (float volumes, data range 2500 HU) and `x2ct` (peak "
-        "4095, comparable with published tables only) are defined in `clsdm/metrics.py`.",
+        "4095, comparable with published tables only) are defined in `clsdm/quality/metrics.py`.",
         "",
         hardware_sentence(results, budget),
         "",
@@ -104,7 +96,7 @@ def results_page(
         "## Regions, and protocol `x2ct`",
         _table(table, results, REGIONS),
         "## Distribution",
-        "Sliced Wasserstein distance between 3-D patches of reconstructions and CTs, in HU (`benchmark/distribution.py`); "
+        "Sliced Wasserstein distance between 3-D patches of reconstructions and CTs, in HU (`clsdm_bench/distribution.py`); "
         "the nearest training patient is a real CT and shows how near a set of real CTs comes. In brackets, and in the claims: "
         "intervals over what each patient adds to it (jackknife pseudo-values).",
         _distances(table, results),
@@ -243,7 +235,7 @@ def _alignments(alignments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
             lines.append(f"| {run}, {space} | " + " | ".join(f"{value:.3f}" for value in values.values()) + " |")
     pictures = [f"![Latents of {run} on the judged patients]({RECORDS}/{LATENTS}{run}.png)" for run in alignments]
     words = (
-        "Between X-ray and CT latents of the judged patients (`benchmark/latents.py`): `mean` the encoded estimate, "
+        "Between X-ray and CT latents of the judged patients (`clsdm_bench/latents.py`): `mean` the encoded estimate, "
         "`contrast` the space of the contrastive term, whose projections are random where that term is off.\n\n"
     )
     return words + "\n".join(lines) + "\n\n" + "\n".join(pictures) + "\n"
@@ -253,7 +245,7 @@ def _where_measured(results: Mapping[str, RowResult]) -> list[str]:
     machines = sorted({_machine(result.measured["environment"]) for result in results.values() if result.measured})
     words = (
         "Seconds and peak memory of a case, and minutes of training: measured for all rows alike with untrained weights, "
-        f"which take as long as trained ones (`benchmark/costs.py`), on {'; '.join(machines)}. Training is the number of its "
+        f"which take as long as trained ones (`clsdm_bench/costs.py`), on {'; '.join(machines)}. Training is the number of its "
         "steps times the median of a few. Memory is what torch holds beside the weights, on a CPU with numpy (`memory.py`)."
     )
     return [words, ""] if machines else []

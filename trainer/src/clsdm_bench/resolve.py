@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm_trainer.benchmark.records import read_row
-from clsdm_trainer.benchmark.table import OURS_IN_THREE, TableSpec
+from clsdm_bench.records import read_row
+from clsdm_bench.table import OURS_IN_THREE, TableSpec
 from clsdm_trainer.config import AutoencoderStageConfig, RunConfig, StageConfig, changed, load_config
 
 

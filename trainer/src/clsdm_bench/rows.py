@@ -14,20 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsdm.compare import default_detector
-from clsdm.picture import write_png
+from clsdm.quality.compare import default_detector
+from clsdm.quality.picture import write_png
 from clsdm.reconstruct import choose_device
-from clsdm.volume import CTVolume, write_atomically
-from clsdm_trainer.baselines.classical import METHODS, Classical
-from clsdm_trainer.baselines.reconstructors import Latent, Reconstructor, align_of, load_latent, load_voxels
-from clsdm_trainer.benchmark.distribution import SET_FIGURE, Distance, sliced_wasserstein
-from clsdm_trainer.benchmark.pictures import picture_of
-from clsdm_trainer.benchmark.records import RECORDS, RowResult, read_row, record_path, write_row
-from clsdm_trainer.benchmark.resolve import Budget, recipe_of
-from clsdm_trainer.benchmark.table import RowSpec, TableSpec
-from clsdm_trainer.benchmark.training import Trained, parameters_of
-from clsdm_trainer.data.store import Store
-from clsdm_trainer.evaluate import (
+from clsdm.volume.ct import CTVolume, write_atomically
+from clsdm_bench.distribution import SET_FIGURE, Distance, sliced_wasserstein
+from clsdm_bench.evaluate import (
     Outcome,
     Patient,
     load_patients,
@@ -38,7 +30,15 @@ from clsdm_trainer.evaluate import (
     shuffled,
     there_and_back,
 )
-from clsdm_trainer.recipe import git_revision
+from clsdm_bench.pictures import picture_of
+from clsdm_bench.records import RECORDS, RowResult, read_row, record_path, write_row
+from clsdm_bench.resolve import Budget, recipe_of
+from clsdm_bench.systems.classical import METHODS, Classical
+from clsdm_bench.systems.reconstructors import Latent, Reconstructor, align_of, load_latent, load_voxels
+from clsdm_bench.table import RowSpec, TableSpec
+from clsdm_bench.training import Trained, parameters_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.run import git_revision
 
 Work = Callable[[Patient], CTVolume]
 VERSION = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from clsdm.metrics import Summary, summarise
+from clsdm.quality.metrics import Summary, summarise
 
 
 @dataclass(frozen=True)

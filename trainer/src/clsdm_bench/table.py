@@ -14,8 +14,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from clsdm.errors import InputError
-from clsdm_trainer.baselines.classical import METHODS
-from clsdm_trainer.baselines.stages import ALL_STAGES
+from clsdm_bench.systems.classical import METHODS
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_trainer.config import Frozen, merged
 
 Group = Literal["ours", "published", "baseline", "classical", "sanity", "ablation"]
@@ -205,7 +205,7 @@ class TableSpec(Frozen):
         return found
 
 
-TABLES = resources.files("clsdm_trainer.benchmark") / "tables"
+TABLES = resources.files("clsdm_bench") / "tables"
 
 BEST_BASELINE = "best-baseline"
 """Name in a claim for the baseline with the highest PSNR."""

@@ -13,18 +13,18 @@ import torch
 from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
-from clsdm.model import CLSDM
+from clsdm.model.clsdm import CLSDM
 from clsdm.reconstruct import choose_device
-from clsdm_trainer.baselines.stages import make_network
-from clsdm_trainer.benchmark.resolve import Budget, config_of, samples_of
-from clsdm_trainer.benchmark.table import TableSpec
+from clsdm_bench.resolve import Budget, config_of, samples_of
+from clsdm_bench.systems.stages import make_network
+from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store, sha256_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable
-from clsdm_trainer.recipe import ENVIRONMENT, LEFT_BEHIND, open_run, seen_patients, train_stage, trained_patients
 from clsdm_trainer.reporting import training_report
+from clsdm_trainer.run import ENVIRONMENT, LEFT_BEHIND, open_run, seen_patients, train_stage, trained_patients
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from clsdm.bundle import patient_mark
 from clsdm.errors import InputError
-from clsdm.intensity import hu_to_unit
-from clsdm.model import CLSDM
-from clsdm.nets.blocks import space_to_depth
-from clsdm.nets.condition import FOLD
+from clsdm.model.blocks import space_to_depth
+from clsdm.model.bundle import patient_mark
+from clsdm.model.clsdm import CLSDM
+from clsdm.model.condition import FOLD
+from clsdm.volume.hu import hu_to_unit
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_trainer.augment import Pose, place
-from clsdm_trainer.baselines.stages import ALL_STAGES
 from clsdm_trainer.batches import Batch, TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config

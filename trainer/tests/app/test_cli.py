@@ -16,9 +16,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from small_bundle import CENTRE_MM, reconstruct_command, run, small_phantom
 
-from clsdm.bundle import Bundle
-from clsdm.cli import build_parser, main
-from clsdm.volume import write_ct
+from clsdm.app.cli import build_parser, main
+from clsdm.model.bundle import Bundle
+from clsdm.volume.ct import write_ct
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,7 +77,7 @@ def test_help_shows_examples_and_exit_codes_of_every_command(capsys):
 
 
 def test_the_examples_in_the_help_are_calls_the_parser_takes(capsys):
-    from clsdm import cli_help
+    from clsdm.app import cli_help
 
     texts = (cli_help.OVERVIEW, cli_help.PROJECT, cli_help.RECONSTRUCT, cli_help.COMPARE, cli_help.BUNDLE)
     calls = [line.split() for text in texts for line in text.splitlines() if line.startswith("  clsdm ")]
@@ -248,7 +248,7 @@ def test_terminating_it_exits_with_3_and_leaves_nothing(films, small_model, tmp_
 @pytest.mark.skipif(os.name == "nt", reason="there SIGTERM cannot be caught")
 def test_terminating_it_while_it_writes_leaves_nothing(capfd, films, small_model, tmp_path, monkeypatch):
     """The signal comes when the volume is written and its companions are not."""
-    from clsdm import request
+    from clsdm.app import request
 
     write = request.write_ct
 

@@ -10,13 +10,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from small_bundle import PIXELS
 
-from clsdm.bundle import Bundle
+from clsdm.app.request import Request, ViewRequest, companions, read_request, read_views, recorded, run
 from clsdm.errors import InputError
+from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.model.bundle import Bundle
 from clsdm.reconstruct import Options
-from clsdm.request import Request, ViewRequest, companions, read_request, read_views, recorded, run
-from clsdm.structure import from_plain, to_plain
-from clsdm.volume import read_ct
-from clsdm.xray_io import GeometryOverrides
+from clsdm.volume.ct import read_ct
+from clsdm.xray.read import GeometryOverrides
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

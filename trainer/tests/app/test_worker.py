@@ -24,11 +24,12 @@ import torch
 from small_bundle import reconstruct_command
 
 from clsdm import reconstruct as core
-from clsdm import worker, worker_tasks
-from clsdm.bundle import CARD, Bundle
-from clsdm.cli import main
+from clsdm.app import tasks as worker_tasks
+from clsdm.app import worker
+from clsdm.app.cli import main
 from clsdm.errors import InputError
-from clsdm.volume import read_ct
+from clsdm.model.bundle import CARD, Bundle
+from clsdm.volume.ct import read_ct
 
 pytest_plugins = ["small_fixtures"]
 
@@ -76,7 +77,7 @@ def options(**changes: Any) -> dict[str, Any]:
 @contextmanager
 def process(folder: Path, idle: float = LIMIT_S, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
     """A real worker; ``before`` is Python that runs in it first and may add to ``TASKS``."""
-    code = f"import sys, time\nfrom clsdm import worker\nfrom clsdm.worker_tasks import TASKS\n{before}\nworker.main()"
+    code = f"import sys, time\nfrom clsdm.app import worker\nfrom clsdm.app.tasks import TASKS\n{before}\nworker.main()"
     command = [sys.executable, "-c", code, "--folder", str(folder), "--idle", str(idle)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         try:
@@ -352,7 +353,7 @@ def test_it_runs_after_its_parent(tmp_path, lowest):
 
 
 def test_what_a_panel_needs_at_once_imports_without_torch():
-    names = ("worker", "worker_tasks", "xray_io", "bundle_files", "view", "radiograph")
+    names = ("app.worker", "app.tasks", "xray.read", "model.bundle_files", "geometry.view", "xray.image")
     code = "import sys\n" + "\n".join(f"import clsdm.{name}" for name in names) + "\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=LIMIT_S).returncode == 0
 

@@ -13,31 +13,32 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_baselines import EXACT, SMALL
-from test_readers import write_series
+from ct_series import write_series
+from places import REPOSITORY
 from tiny import STAGE, one_thread, tiny_config, tiny_store
+from tiny_systems import EXACT, SMALL
 
-from clsdm.bundle import Manifest, patient_mark, write_bundle
 from clsdm.errors import InputError
-from clsdm.intensity import WINDOW_HU
+from clsdm.model.bundle import Manifest, patient_mark, write_bundle
 from clsdm.reconstruct import Options, reconstruct
-from clsdm.volume import CTVolume
-from clsdm_trainer.baselines.reconstructors import Latent, load_latent
-from clsdm_trainer.benchmark.command import fitting_source
-from clsdm_trainer.benchmark.costs import Costs
-from clsdm_trainer.benchmark.figures import best_baseline, by_case, judge_claim
-from clsdm_trainer.benchmark.readme import BEGIN, END, comparison, write_readme
-from clsdm_trainer.benchmark.records import RowResult, read_row, write_row
-from clsdm_trainer.benchmark.report import hardware_sentence
-from clsdm_trainer.benchmark.resolve import Budget, budget_of, budget_of_minutes
-from clsdm_trainer.benchmark.rows import Evaluation, volumes_path
-from clsdm_trainer.benchmark.table import Claim, load_table
-from clsdm_trainer.benchmark.training import open_trained
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.hu import WINDOW_HU
+from clsdm_bench.command import fitting_source
+from clsdm_bench.costs import Costs
+from clsdm_bench.evaluate import Outcome, load_patients, scored
+from clsdm_bench.figures import best_baseline, by_case, judge_claim
+from clsdm_bench.readme import BEGIN, END, comparison, write_readme
+from clsdm_bench.records import RowResult, read_row, write_row
+from clsdm_bench.report import hardware_sentence
+from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes
+from clsdm_bench.rows import Evaluation, volumes_path
+from clsdm_bench.systems.reconstructors import Latent, load_latent
+from clsdm_bench.table import Claim, load_table
+from clsdm_bench.training import open_trained
 from clsdm_trainer.cli import main
 from clsdm_trainer.config import save_config
 from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.evaluate import Outcome, load_patients, scored
 from clsdm_trainer.loop import Runner
 
 __all__ = ["one_thread"]
@@ -173,7 +174,7 @@ def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
 
 def test_training_that_stopped_stops_the_whole_command(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("clsdm_trainer.benchmark.command.train_missing", lambda *a, **k: asked.append(a) or False)
+    monkeypatch.setattr("clsdm_bench.command.train_missing", lambda *a, **k: asked.append(a) or False)
     assert main(command(done, "--only", "mean", "cnn", "fdk")) == 3
     assert len(asked) == 1, "the other rows are not begun after a signal"
 
@@ -466,7 +467,7 @@ def test_the_published_lists_of_scans_split_a_dicom_download_by_patient(tmp_path
 
 
 def test_the_shipped_readme_has_the_marks_and_its_literature_is_that_of_the_table() -> None:
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     block = text.partition(BEGIN)[2].partition(END)[0]
     for item in load_table("openkbp64").published:
         assert f"| {item.label}; {item.source} | {item.psnr:.2f} | {item.ssim:.3f} |" in block

@@ -7,16 +7,17 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from places import REPOSITORY
 from tiny import one_thread  # noqa: F401 - a fixture
 
-from clsdm.geometry import Cameras, preset
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import preset
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = REPOSITORY / "trainer" / "benchmarks"
 MIB = 2**20
 
 

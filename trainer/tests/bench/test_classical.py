@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from clsdm.errors import InputError
-from clsdm.intensity import MU_WATER_PER_MM, attenuation_to_hu, hu_to_attenuation
+from clsdm.geometry.view import GeometryPreset
 from clsdm.simulate import simulate_xrays
-from clsdm.view import GeometryPreset
-from clsdm.volume import CTVolume, Grid
-from clsdm_trainer.baselines.classical import Classical, System, cgls, fdk, sart, sirt, total_variation, tv
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.hu import MU_WATER_PER_MM, attenuation_to_hu, hu_to_attenuation
+from clsdm_bench.systems.classical import Classical, System, cgls, fdk, sart, sirt, total_variation, tv
 
 GRID = Grid(24, 8.0)
 MACHINE = GeometryPreset("small", 700.0, 1100.0, 400.0, 50)

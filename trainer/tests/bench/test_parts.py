@@ -10,19 +10,14 @@ import torch
 from scipy import stats
 
 from clsdm.errors import InputError
-from clsdm_trainer.benchmark.distribution import _distances, detail, sliced_wasserstein
-from clsdm_trainer.benchmark.latents import _affinities, agreement, figure, tsne
-from clsdm_trainer.benchmark.pictures import spread
-from clsdm_trainer.benchmark.resolve import Budget, budget_of, config_of, samples_of
-from clsdm_trainer.benchmark.statistics import holm, paired
-from clsdm_trainer.benchmark.table import (
-    OURS_IN_THREE,
-    TableSpec,
-    load_table,
-    table_names,
-)
+from clsdm_bench.distribution import _distances, detail, sliced_wasserstein
+from clsdm_bench.latents import _affinities, agreement, figure, tsne
+from clsdm_bench.memory import peak_memory
+from clsdm_bench.pictures import spread
+from clsdm_bench.resolve import Budget, budget_of, config_of, samples_of
+from clsdm_bench.statistics import holm, paired
+from clsdm_bench.table import OURS_IN_THREE, TableSpec, load_table, table_names
 from clsdm_trainer.config import changed, load_config
-from clsdm_trainer.memory import peak_memory
 
 # Differences ----------------------------------------------------------------------------------------------------------
 

@@ -8,32 +8,26 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import GRID, checkpoint, differences, one_thread, run_to, tiny_config, tiny_runner, tiny_store, train
+from tiny_systems import EXACT, SMALL, SMALL_INRR
 
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras, Detector, preset
-from clsdm.model import CLSDM
-from clsdm.projector import project
-from clsdm.xray import cameras_for, expose
-from clsdm_trainer.baselines.biplanar import biplanar, replicated
-from clsdm_trainer.baselines.inrr import INRR3CT, Sine
-from clsdm_trainer.baselines.stages import BaselineStage, condition_without_mean
-from clsdm_trainer.baselines.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTJudge, mean_projections
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import Detector, preset
+from clsdm.model.clsdm import CLSDM
+from clsdm.xray.preprocess import cameras_for, expose
+from clsdm_bench.systems.biplanar import biplanar, replicated
+from clsdm_bench.systems.inrr import INRR3CT, Sine
+from clsdm_bench.systems.stages import BaselineStage, condition_without_mean
+from clsdm_bench.systems.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTJudge, mean_projections
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import INRRConfig, RunConfig, StageConfig, X2CTConfig, changed
 from clsdm_trainer.loop import learning_rate
 from clsdm_trainer.losses import published_contrast
-from clsdm_trainer.recipe import load_stage
+from clsdm_trainer.run import load_stage
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-SMALL = X2CTConfig(stem=8, growth=4, layers=(1, 2, 1), link=4, decoder=(16, 12, 8), norm="voxel")
-SMALL_INRR = INRRConfig(image_channels=(8, 12), features=8, width=24, omega=10.0, points=512, norm="voxel")
-EXACT = {
-    "rotation_deg": 0.0, "scale": 0.0, "shift_mm": 0.0, "flip_probability": 0.0, "exact_probability": 1.0,
-    "presets": {"chest": 1.0}, "angle_jitter_deg": 0.0, "tilt_jitter_deg": 0.0, "distance_jitter": 0.0,
-    "view_counts": {2: 1.0}, "opposite_probability": 0.0, "drop_probability": 0.0, "radiograph_probability": 0.0,
-}  # fmt: skip
 
 
 def parameters(module: torch.nn.Module) -> int:

@@ -10,9 +10,9 @@ import pytest
 from small_bundle import CONFIG
 
 from clsdm.errors import InputError
-from clsdm.model import ModelConfig
-from clsdm.structure import from_plain, to_plain
-from clsdm.xray_io import GeometryOverrides
+from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.model.clsdm import ModelConfig
+from clsdm.xray.read import GeometryOverrides
 
 
 @dataclass(frozen=True)

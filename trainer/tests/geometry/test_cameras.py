@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from clsdm.errors import InputError
-from clsdm.geometry import PRESETS, Cameras, Detector, View, preset, voxel_centres
+from clsdm.geometry.cameras import Cameras, voxel_centres
+from clsdm.geometry.view import PRESETS, Detector, View, preset
 
 CHEST = preset("chest").view(0.0, pixels=64)
 

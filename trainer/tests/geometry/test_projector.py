@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsdm import projector
-from clsdm.geometry import Cameras, View, preset, voxel_centres
-from clsdm.projector import project
+from clsdm.geometry import projector
+from clsdm.geometry.cameras import Cameras, voxel_centres
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import View, preset
 
 SIZE, SPACING_MM = 64, 5.0
 VIEWS = {

@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import load, save
 from small_bundle import CONFIG, edited, random_weights, small_bundle, small_manifest
 
-from clsdm.bundle import (
+from clsdm.errors import InputError
+from clsdm.files.strict_json import to_plain
+from clsdm.model.bundle import (
     CARD,
     MANIFEST,
     WEIGHTS,
@@ -25,8 +27,6 @@ from clsdm.bundle import (
     encode_weights,
     write_bundle,
 )
-from clsdm.errors import InputError
-from clsdm.structure import to_plain
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

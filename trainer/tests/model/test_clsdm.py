@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clsdm.geometry import Detector, preset
-from clsdm.model import CLSDM, ModelConfig
-from clsdm.nets.autoencoder import AutoencoderConfig
-from clsdm.nets.condition import Condition, ConditionConfig
-from clsdm.nets.unet import UNetConfig
-from clsdm.schedule import ProcessConfig
-from clsdm.volume import Grid
-from clsdm.xray import cameras_for
+from clsdm.geometry.view import Detector, preset
+from clsdm.model.autoencoder import AutoencoderConfig
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.condition import Condition, ConditionConfig
+from clsdm.model.denoiser import UNetConfig
+from clsdm.model.schedule import ProcessConfig
+from clsdm.volume.ct import Grid
+from clsdm.xray.preprocess import cameras_for
 
 TINY = ModelConfig(
     grid=Grid(16, 24.0),

@@ -21,9 +21,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clsdm.geometry import Cameras, Detector, View, preset, voxel_axis, voxel_centres
-from clsdm.nets.autoencoder import Autoencoder, AutoencoderConfig, Decoder, Encoder, Posterior
-from clsdm.nets.blocks import (
+from clsdm.geometry.cameras import Cameras, voxel_axis, voxel_centres
+from clsdm.geometry.view import Detector, View, preset
+from clsdm.model.autoencoder import Autoencoder, AutoencoderConfig, Decoder, Encoder, Posterior
+from clsdm.model.blocks import (
     Attention,
     ResBlock2D,
     ResBlock3D,
@@ -34,9 +35,9 @@ from clsdm.nets.blocks import (
     space_to_depth,
     time_embedding,
 )
-from clsdm.nets.condition import ConditionConfig, ConditionNet, coverage, fuse, lift_rays, parallel_rays
-from clsdm.nets.unet import UNet3D, UNetConfig
-from clsdm.xray import cameras_for
+from clsdm.model.condition import ConditionConfig, ConditionNet, coverage, fuse, lift_rays, parallel_rays
+from clsdm.model.denoiser import UNet3D, UNetConfig
+from clsdm.xray.preprocess import cameras_for
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 

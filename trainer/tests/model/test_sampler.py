@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsdm.sampler import sample_dpmpp_2m, sample_flow
-from clsdm.schedule import DiffusionSchedule, FlowSchedule, ProcessConfig, make_schedule
+from clsdm.model.sampler import sample_dpmpp_2m, sample_flow
+from clsdm.model.schedule import DiffusionSchedule, FlowSchedule, ProcessConfig, make_schedule
 
 MEAN = torch.tensor([0.8, -1.5])[:, None]  # two data distributions N(m, s²) side by side
 STD = torch.tensor([0.6, 1.4])[:, None]

@@ -11,13 +11,14 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from clsdm.compare import as_json, compare, default_detector, reprojection, write_comparison
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras, preset
-from clsdm.intensity import hu_to_attenuation
-from clsdm.projector import project
-from clsdm.volume import CTVolume, Grid, to_cube
-from clsdm.xray import XRay
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import preset
+from clsdm.quality.compare import as_json, compare, default_detector, reprojection, write_comparison
+from clsdm.volume.ct import CTVolume, Grid, to_cube
+from clsdm.volume.hu import hu_to_attenuation
+from clsdm.xray.preprocess import XRay
 
 GRID = Grid(24, 8.0)
 FINE = Grid(48, 4.0)

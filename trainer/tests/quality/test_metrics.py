@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsdm import metrics
+from clsdm.quality import metrics
 
 skimage_metrics = pytest.importorskip("skimage.metrics")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from clsdm import picture, report
-from clsdm.compare import Comparison, Reprojection, compare, write_comparison
-from clsdm.volume import CTVolume, Grid
+from clsdm.quality import picture, report
+from clsdm.quality.compare import Comparison, Reprojection, compare, write_comparison
+from clsdm.volume.ct import CTVolume, Grid
 
 EVIL = '<script>alert("1")</script>&'
 

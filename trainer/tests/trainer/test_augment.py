@@ -14,10 +14,10 @@ from tiny import (
     phantom_hu,
 )
 
-from clsdm.geometry import Detector, View, preset
-from clsdm.intensity import hu_to_unit, unit_to_attenuation
-from clsdm.volume import Grid
-from clsdm.xray import expose
+from clsdm.geometry.view import Detector, View, preset
+from clsdm.volume.ct import Grid
+from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
+from clsdm.xray.preprocess import expose
 from clsdm_trainer.augment import (
     Exposure,
     Pose,

@@ -15,7 +15,7 @@ from tiny import (
     tiny_store,
 )
 
-from clsdm.intensity import hu_to_unit
+from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.data.store import Store

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from tiny import MARGIN, one_thread, phantom_hu, tiny_config, tiny_store
 
-from clsdm.bundle import Bundle
-from clsdm.cli import main as clsdm
-from clsdm.volume import CTVolume, Grid, write_ct
+from clsdm.app.cli import main as clsdm
+from clsdm.model.bundle import Bundle
+from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm_bench.evaluate import EXPOSURES
 from clsdm_trainer.cli import main as train
 from clsdm_trainer.config import save_config
-from clsdm_trainer.evaluate import EXPOSURES
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")

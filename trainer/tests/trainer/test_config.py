@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from tiny import tiny_config
 
 from clsdm.errors import InputError
-from clsdm.model import CLSDM
-from clsdm.nets.condition import FOLD
+from clsdm.model.clsdm import CLSDM
+from clsdm.model.condition import FOLD
 from clsdm_trainer.config import RunConfig, load_config, preset_names, save_config
 
 SECTIONS = [

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from places import TESTS
 from tiny import (
     STAGE_NAMES,
     checkpoint,
@@ -29,7 +30,7 @@ from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST
-from clsdm_trainer.recipe import LATENTS, build_runner, train_stage
+from clsdm_trainer.run import LATENTS, build_runner, train_stage
 
 pytestmark = [
     pytest.mark.slow,
@@ -71,7 +72,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     launcher += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [*launcher, __file__, str(store.folder), str(folder / "two")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

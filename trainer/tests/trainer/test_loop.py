@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import TESTS
 from tiny import (
     STAGE_NAMES,
     checkpoint,
@@ -31,7 +32,7 @@ from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import OptimiserConfig, changed
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG, NonFiniteLossError, learning_rate
-from clsdm_trainer.recipe import build_runner, untrained_runner
+from clsdm_trainer.run import build_runner, untrained_runner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -251,8 +252,7 @@ def test_gradients_are_clipped_to_the_configured_norm(store, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can catch")
 def test_sigterm_leaves_a_checkpoint_from_which_the_run_ends_in_the_same_bits(store, tmp_path):
-    script = Path(__file__).with_name("tiny.py")
-    command = [sys.executable, str(script), str(store.folder), str(tmp_path / "cut"), "1000000"]
+    command = [sys.executable, str(TESTS / "tiny.py"), str(store.folder), str(tmp_path / "cut"), "1000000"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "cut" / "autoencoder" / LOG

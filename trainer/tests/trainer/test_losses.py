@@ -14,9 +14,10 @@ from tiny import (
     phantom_hu,
 )
 
-from clsdm.geometry import Cameras, Detector, preset
-from clsdm.intensity import hu_to_unit, unit_to_attenuation
-from clsdm.xray import expose
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import Detector, preset
+from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
+from clsdm.xray.preprocess import expose
 from clsdm_trainer.losses import info_nce, local_and_global_contrast, projection_consistency, psnr_db
 
 pytestmark = pytest.mark.usefixtures("one_thread")

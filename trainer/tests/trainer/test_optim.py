@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clsdm_trainer.muon import NEWTON_SCHULZ, ROUNDS, Muon, orthogonal
+from clsdm_trainer.optim import NEWTON_SCHULZ, ROUNDS, Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12), (16, 16)])

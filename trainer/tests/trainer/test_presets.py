@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clsdm.geometry import PRESETS
-from clsdm.intensity import WINDOW_HU
-from clsdm.model import CLSDM, ModelConfig
-from clsdm.nets.blocks import VoxelNorm
-from clsdm.xray import cameras_for
+from clsdm.geometry.view import PRESETS
+from clsdm.model.blocks import VoxelNorm
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.volume.hu import WINDOW_HU
+from clsdm.xray.preprocess import cameras_for
 from clsdm_trainer.config import RunConfig, load_config, preset_names
 
 MILLION = 1e6

@@ -22,17 +22,17 @@ from tiny import (
     train,
 )
 
-from clsdm.bundle import patient_mark
 from clsdm.errors import InputError
-from clsdm.intensity import hu_to_unit
-from clsdm.model import CLSDM
+from clsdm.model.bundle import patient_mark
+from clsdm.model.clsdm import CLSDM
+from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.batches import fixed_batches
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import PlacementConfig, load_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG
 from clsdm_trainer.precision import usable
-from clsdm_trainer.recipe import (
+from clsdm_trainer.run import (
     CONFIG,
     ENVIRONMENT,
     LATENTS,

@@ -16,16 +16,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from clsdm.errors import InputError
-from clsdm.volume import (
-    CTVolume,
-    Grid,
-    body_centre_mm,
-    body_mask,
-    read_ct,
-    to_cube,
-    write_atomically,
-    write_ct,
-)
+from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, read_ct, to_cube, write_atomically, write_ct
 
 OBLIQUE = Rotation.from_euler("xyz", [12, -25, 40], degrees=True).as_matrix()
 DIRECTIONS = {
@@ -293,7 +284,7 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid, write_ct
 
 ct = CTVolume.on_grid(np.random.default_rng(0).integers(-1000, 1500, (24, 24, 24)), Grid(24, 3.0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsdm.intensity import (
+from clsdm.volume.hu import (
     MU_WATER_PER_MM,
     WINDOW_HU,
     hu_clamped,

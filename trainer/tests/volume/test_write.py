@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
-from clsdm import image_write
-from clsdm.image_write import Placed, volume_in_steps
+from clsdm.volume import write as image_write
+from clsdm.volume.write import Placed, volume_in_steps
 
 
 def axes(seed: int, *, mirrored: bool) -> np.ndarray:
@@ -77,7 +77,7 @@ def test_a_full_disk_is_an_error(tmp_path: Path, suffix: str) -> None:
 import resource, signal
 from pathlib import Path
 import numpy as np
-from clsdm.image_write import Placed, volume_in_steps
+from clsdm.volume.write import Placed, volume_in_steps
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 hu = np.random.default_rng(0).normal(0, 300, (40, 40, 40))

@@ -15,9 +15,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from xray_files import write_dicom
 
-from clsdm.ct_write import Source, ct_series_in_steps, derivation, read_source, write_ct_series
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume, read_ct
+from clsdm.volume.ct import CTVolume, read_ct
+from clsdm.volume.write_dicom import Source, ct_series_in_steps, derivation, read_source, write_ct_series
 
 PROVENANCE = {
     "product": "ensemble",
@@ -186,7 +186,7 @@ def test_a_picture_is_no_dicom_source(tmp_path: Path):
 
 
 def test_writing_dicom_needs_no_torch():
-    code = "import sys, clsdm.ct_write; sys.exit('torch' in sys.modules)"
+    code = "import sys, clsdm.volume.write_dicom; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom
 
 from clsdm.errors import InputError
-from clsdm.xray_io import GeometryOverrides, read_xray
+from clsdm.xray.read import GeometryOverrides, read_xray
 
 
 @pytest.mark.parametrize(

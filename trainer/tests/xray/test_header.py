@@ -7,7 +7,7 @@ import pytest
 from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom, write_picture
 
 from clsdm.errors import InputError
-from clsdm.xray_io import GeometryOverrides, inspect_xray, read_xray
+from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 TAGS = [
     {},

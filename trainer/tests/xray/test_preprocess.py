@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clsdm.errors import InputError
-from clsdm.geometry import PRESETS, Detector, View
+from clsdm.geometry.view import PRESETS, Detector, View
 from clsdm.simulate import simulate_xray
-from clsdm.xray import XRay, cameras_for, check_image, normalise, panel_mask, preprocess
+from clsdm.xray.preprocess import XRay, cameras_for, check_image, normalise, panel_mask, preprocess
 
 DETECTOR = Detector(64, 384.0)
 

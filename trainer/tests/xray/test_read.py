@@ -1,4 +1,4 @@
-"""Reading radiographs: every format and every wrong file that ``clsdm.xray_io`` knows about."""
+"""Reading radiographs: every format and every wrong file that ``clsdm.xray.read`` knows about."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from pydicom.data import get_testdata_file
 from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom, write_picture
 
-from clsdm.dx_write import write_dx
 from clsdm.errors import InputError
-from clsdm.geometry import View
-from clsdm.xray import XRay
-from clsdm.xray_io import GeometryOverrides, check_same_patient, read_xray
+from clsdm.geometry.view import View
+from clsdm.xray.preprocess import XRay
+from clsdm.xray.read import GeometryOverrides, check_same_patient, read_xray
+from clsdm.xray.write_dx import write_dx
 
 SPACING = GeometryOverrides(spacing_mm=2.0)
 

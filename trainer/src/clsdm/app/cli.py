@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clsdm import __version__, cli_help, worker
-from clsdm.bundle import NOTICE, Bundle, default_bundle_path
+from clsdm import __version__
+from clsdm.app import cli_help, worker
 from clsdm.errors import Cancelled, InputError
-from clsdm.geometry import PRESETS
+from clsdm.files.strict_json import to_plain
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import NOTICE, Bundle, default_bundle_path
 from clsdm.progress import Report, json_lines, terminal
-from clsdm.structure import to_plain
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 
@@ -135,7 +136,7 @@ def _add_bundle(commands: Any) -> None:  # noqa: ANN401
 
 def _add_serve(commands: Any) -> None:  # noqa: ANN401
     text = "Work for another program: JSON lines on standard input and output, the model kept loaded."
-    parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/worker.py")
+    parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/app/worker.py")
     worker.add_arguments(parser)
     parser.set_defaults(run=worker.run_options)
 
@@ -158,7 +159,7 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm import request
+    from clsdm.app import request
 
     _refuse_both(options)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
@@ -179,8 +180,8 @@ def _refuse_both(options: argparse.Namespace) -> None:
 
 
 def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+    from clsdm.app.request import Request
     from clsdm.reconstruct import Options
-    from clsdm.request import Request
 
     if not options.out:
         raise InputError("--out: missing; name the volume to write, for example reconstruction.nii.gz")
@@ -199,8 +200,8 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
 
 
 def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
-    from clsdm.request import ViewRequest
-    from clsdm.xray_io import GeometryOverrides
+    from clsdm.app.request import ViewRequest
+    from clsdm.xray.read import GeometryOverrides
 
     spacing = options.spacing
     if spacing is not None and len(spacing) > 2:
@@ -226,11 +227,11 @@ def _file_and_angle(text: str) -> tuple[str, str, float]:
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.compare import as_json, compare, write_comparison
-    from clsdm.files import written_together
-    from clsdm.request import Request, read_views, recorded
-    from clsdm.structure import from_plain
-    from clsdm.volume import read_ct
+    from clsdm.app.request import Request, read_views, recorded
+    from clsdm.files.atomic import written_together
+    from clsdm.files.strict_json import from_plain
+    from clsdm.quality.compare import as_json, compare, write_comparison
+    from clsdm.volume.ct import read_ct
 
     volume = Path(options.reconstruction)
     reconstruction = read_ct(volume)

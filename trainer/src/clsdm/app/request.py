@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clsdm.bundle import Bundle, default_bundle_path
 from clsdm.errors import InputError
-from clsdm.files import written_together
-from clsdm.geometry import PRESETS
+from clsdm.files.atomic import written_together
+from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
-from clsdm.structure import from_plain, to_plain
-from clsdm.volume import CTVolume, write_ct
-from clsdm.xray import XRay
-from clsdm.xray_io import GeometryOverrides, read_xray
+from clsdm.volume.ct import CTVolume, write_ct
+from clsdm.xray.preprocess import XRay
+from clsdm.xray.read import GeometryOverrides, read_xray
 
 SCHEMA = 1
 

@@ -24,12 +24,12 @@ from clsdm.errors import InputError
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
-    from clsdm.bundle import Bundle
-    from clsdm.model import CLSDM
+    from clsdm.app.worker import Answer, Task
+    from clsdm.geometry.view import View
+    from clsdm.model.bundle import Bundle
+    from clsdm.model.clsdm import CLSDM
     from clsdm.reconstruct import Reconstruction
-    from clsdm.view import View
-    from clsdm.volume import CTVolume
-    from clsdm.worker import Answer, Task
+    from clsdm.volume.ct import CTVolume
 
 BLOCK_BYTES = 1 << 20
 PREVIEW_RANGE = 1.5
@@ -49,7 +49,7 @@ class Warm:
         Raises:
             InputError: missing or damaged.
         """
-        from clsdm.bundle import Bundle, default_bundle_path
+        from clsdm.model.bundle import Bundle, default_bundle_path
 
         where = Path(path) if path else default_bundle_path()
         state = _state_of(where)
@@ -114,7 +114,7 @@ def reconstruct(
     bundle: str | None = None,
     preset: str = "chest",
 ) -> Answer:
-    """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.request.Request``.
+    """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``.
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
     "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings" and "provenance" as in ``R.json``;
@@ -126,8 +126,8 @@ def reconstruct(
     """
     report("read X-rays", 0, len(views))
     from clsdm import reconstruct as core
-    from clsdm.request import Request, read_views
-    from clsdm.structure import from_plain
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
 
     began = time.perf_counter()
     plain = {"views": views, "options": options, "preset": preset, "out": "answered in arrays"}
@@ -184,7 +184,7 @@ def simulate(
     report("project", 0, len(angles))
     from clsdm.reconstruct import describe
     from clsdm.simulate import project_to_folder
-    from clsdm.xray_io import read_xray
+    from clsdm.xray.read import read_xray
 
     files = project_to_folder(ct, preset, out, angles, on_view=lambda done, total: report("project", done, total))
     xrays = [read_xray(file) for file in files]
@@ -200,11 +200,11 @@ def simulate(
 
 
 def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> Answer:
-    """Score a reconstruction against the true CT, both volume files; answers with ``clsdm.compare.as_json``."""
+    """Score a reconstruction against the true CT, both volume files; answers with ``clsdm.quality.compare.as_json``."""
     report("read", 0, 2)
-    from clsdm.compare import as_json
-    from clsdm.compare import compare as core
-    from clsdm.volume import read_ct
+    from clsdm.quality.compare import as_json
+    from clsdm.quality.compare import compare as core
+    from clsdm.volume.ct import read_ct
 
     made, true = read_ct(reconstruction), read_ct(truth)
     report("compare", 0, 1)
@@ -220,10 +220,10 @@ def preview(
     "view" (on the virtual detector), "origins" and "warnings".
     """
     report("read X-rays", 0, 1)
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
     from clsdm.reconstruct import describe
-    from clsdm.request import Request, read_views
-    from clsdm.structure import from_plain
-    from clsdm.xray import preprocess
+    from clsdm.xray.preprocess import preprocess
 
     request = from_plain(Request, {"views": [view], "preset": preset, "out": "answered in arrays"}, "request")
     detector = _warm.bundle(bundle).manifest.model.detector
@@ -241,7 +241,7 @@ def preview(
 
 def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
     """Check every hash of a bundle; answers with its path, its size and the whole file's SHA-256 ("" for a folder)."""
-    from clsdm.bundle_files import check_files, read_manifest, reader
+    from clsdm.model.bundle_files import check_files, read_manifest, reader
 
     report("verify", 0, 1)
     path = Path(bundle)
@@ -289,7 +289,7 @@ def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> 
 
 def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
     """A volume with the same numbers as in the command line's file, but without the time that compression takes."""
-    from clsdm.volume import rounded
+    from clsdm.volume.ct import rounded
 
     return {
         "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),

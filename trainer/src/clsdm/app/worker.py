@@ -194,7 +194,7 @@ def run(folder: Path, idle_s: float) -> None:
 
     emit({"pid": os.getpid(), "protocol": PROTOCOL})
     requests = Requests(0, leave)
-    from clsdm.worker_tasks import TASKS  # light: each task imports what it needs
+    from clsdm.app.tasks import TASKS  # light: each task imports what it needs
 
     serve(requests.next, emit, folder, idle_s, TASKS)
     leave()

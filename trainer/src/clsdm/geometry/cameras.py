@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clsdm.view import MAX_VIEWS, PRESETS, Detector, GeometryPreset, View, preset
+from clsdm.geometry.view import MAX_VIEWS, PRESETS, Detector, GeometryPreset, View, preset
 
 __all__ = [
     "MAX_VIEWS",

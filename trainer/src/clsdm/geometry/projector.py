@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
-from clsdm.geometry import Cameras
+from clsdm.geometry.cameras import Cameras
 
 # Look-ups at a time. A CPU is faster while their coordinates (8 bytes each) stay in its cache and the allocator reuses the
 # memory (benchmarks/projector.py: half the time at 256²); a GPU wants few launches, up to about 200 MB.

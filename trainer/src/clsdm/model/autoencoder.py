@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import Attention, Norm, ResBlock3D, Upsample, conv, depth_to_space, norm, space_to_depth, zeroed
+from clsdm.model.blocks import Attention, Norm, ResBlock3D, Upsample, conv, depth_to_space, norm, space_to_depth, zeroed
 
 INITIAL_LOG_VARIANCE = -8.0
 

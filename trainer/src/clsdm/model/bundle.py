@@ -19,7 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from clsdm.bundle_files import (
+from clsdm.errors import InputError
+from clsdm.files.atomic import written_together
+from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.model.bundle_files import (
     CARD,
     MANIFEST,
     NOTICE,
@@ -32,11 +35,8 @@ from clsdm.bundle_files import (
     read_manifest,
     reader,
 )
-from clsdm.errors import InputError
-from clsdm.files import written_together
-from clsdm.intensity import WINDOW_HU
-from clsdm.model import CLSDM, ModelConfig
-from clsdm.structure import from_plain, to_plain
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.volume.hu import WINDOW_HU
 
 __all__ = [
     "CARD",

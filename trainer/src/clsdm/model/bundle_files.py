@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm.structure import from_plain
+from clsdm.files.strict_json import from_plain
 
 SCHEMA = 1
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"

@@ -13,14 +13,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from clsdm.geometry import Cameras, Detector
-from clsdm.nets.autoencoder import Autoencoder, AutoencoderConfig
-from clsdm.nets.blocks import channels_last
-from clsdm.nets.condition import Condition, ConditionConfig, ConditionNet
-from clsdm.nets.unet import UNet3D, UNetConfig
-from clsdm.sampler import Tick, sample_dpmpp_2m, sample_flow, silent
-from clsdm.schedule import FlowSchedule, ProcessConfig, Schedule, make_schedule
-from clsdm.volume import Grid
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import Detector
+from clsdm.model.autoencoder import Autoencoder, AutoencoderConfig
+from clsdm.model.blocks import channels_last
+from clsdm.model.condition import Condition, ConditionConfig, ConditionNet
+from clsdm.model.denoiser import UNet3D, UNetConfig
+from clsdm.model.sampler import Tick, sample_dpmpp_2m, sample_flow, silent
+from clsdm.model.schedule import FlowSchedule, ProcessConfig, Schedule, make_schedule
+from clsdm.volume.ct import Grid
 
 
 @dataclass(frozen=True)

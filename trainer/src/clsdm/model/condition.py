@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from clsdm.geometry import Cameras, voxel_axis, voxel_centres
-from clsdm.nets.blocks import Attention, VoxelNorm, conv, depth_to_space, space_to_depth, zeroed
+from clsdm.geometry.cameras import Cameras, voxel_axis, voxel_centres
+from clsdm.model.blocks import Attention, VoxelNorm, conv, depth_to_space, space_to_depth, zeroed
 
 DIRECTIONS = 2  # frontal and lateral average
 FOLD = 2  # CT voxels along the edge of a lift voxel

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import (
+from clsdm.model.blocks import (
     Attention,
     Norm,
     ResBlock3D,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clsdm.schedule import DiffusionSchedule
+from clsdm.model.schedule import DiffusionSchedule
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(state (B, ...), time (B,)) -> prediction of the state's shape."""

@@ -23,14 +23,15 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from clsdm import picture, report
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras, Detector
-from clsdm.intensity import WINDOW_HU, hu_to_attenuation
-from clsdm.metrics import Metrics, honest, x2ct
-from clsdm.projector import project
-from clsdm.volume import CTVolume, Grid, body_mask, to_cube, write_atomically
-from clsdm.xray import XRay, cameras_for, normalise, panel_mask, preprocess
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import Detector
+from clsdm.quality import picture, report
+from clsdm.quality.metrics import Metrics, honest, x2ct
+from clsdm.volume.ct import CTVolume, Grid, body_mask, to_cube, write_atomically
+from clsdm.volume.hu import WINDOW_HU, hu_to_attenuation
+from clsdm.xray.preprocess import XRay, cameras_for, normalise, panel_mask, preprocess
 
 SCHEMA, SCHEMA_VERSION = "clsdm-comparison", 1
 REPROJECTION_PIXELS = 128

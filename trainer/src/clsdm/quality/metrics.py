@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm.intensity import WINDOW_HU, WINDOW_WIDTH_HU, hu_clamped
-from clsdm.volume import body_mask
+from clsdm.volume.ct import body_mask
+from clsdm.volume.hu import WINDOW_HU, WINDOW_WIDTH_HU, hu_clamped
 
 X2CT_PEAK_HU = 4095.0
 X2CT_IDENTICAL_SLICE_DB = 100.0

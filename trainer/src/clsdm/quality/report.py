@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clsdm import picture
-from clsdm.picture import Row, Tile
-from clsdm.volume import body_mask
+from clsdm.quality import picture
+from clsdm.quality.picture import Row, Tile
+from clsdm.volume.ct import body_mask
 
 if TYPE_CHECKING:
-    from clsdm.compare import Comparison, Reprojection, Scores
-    from clsdm.metrics import Metrics
+    from clsdm.quality.compare import Comparison, Reprojection, Scores
+    from clsdm.quality.metrics import Metrics
 
 _LABELS = {
     "psnr_3d_db": ("PSNR, whole cube", "dB", 2),

@@ -18,8 +18,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
-from clsdm.intensity import WINDOW_HU
-from clsdm.nifti import check_nifti
+from clsdm.volume.hu import WINDOW_HU
+from clsdm.volume.nifti import check_nifti
 
 BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""

@@ -45,7 +45,7 @@ class Placed:
 
 
 def volume_in_steps(path: Path, hu: np.ndarray, placed: Placed, note: str = "") -> Iterator[float]:
-    """Write a volume. Where this is closed or fails, half a file stays: see ``clsdm.files``.
+    """Write a volume. Where this is closed or fails, half a file stays: see ``clsdm.files.atomic``.
 
     Args:
         path: ends in one of ``SUFFIXES``.

@@ -24,10 +24,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, generate_uid
 
 from clsdm import __version__
-from clsdm.dicom_file import decimal, new_dicom, save_dicom
 from clsdm.errors import InputError
-from clsdm.files import written_together
-from clsdm.picture import NOTICE
+from clsdm.files.atomic import written_together
+from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.quality.picture import NOTICE
 
 STUDY_TAGS = (
     "SpecificCharacterSet",

@@ -32,8 +32,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from clsdm.errors import InputError
-from clsdm.film import Film, Known, Pair, blank, grey, read_quietly
-from clsdm.shutters import measured_area
+from clsdm.xray.orient import Film, Known, Pair, blank, grey, read_quietly
+from clsdm.xray.shutters import measured_area
 
 MODALITIES = ("CR", "DX", "XA", "RF", "RG")
 FLUOROSCOPY = ("XA", "RF")

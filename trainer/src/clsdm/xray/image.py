@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.view import View
+from clsdm.geometry.view import View
 
 
 @dataclass(frozen=True)

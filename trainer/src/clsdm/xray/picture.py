@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
-from clsdm.film import Film, Known, Pair, blank, grey, header_quietly, read_quietly
-from clsdm.nifti import check_nifti
+from clsdm.volume.nifti import check_nifti
+from clsdm.xray.orient import Film, Known, Pair, blank, grey, header_quietly, read_quietly
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")

@@ -13,9 +13,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras, Detector, View
-from clsdm.projector import project
-from clsdm.radiograph import XRay, check_image
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import Detector, View
+from clsdm.xray.image import XRay, check_image
 
 __all__ = ["XRay", "cameras_for", "check_image", "expose", "normalise", "panel_mask", "preprocess"]
 

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from clsdm import view as machines
 from clsdm.errors import InputError
-from clsdm.film import Film, Pair, angle_by_orientation, oriented
-from clsdm.radiograph import XRay, check_image
-from clsdm.view import GeometryPreset, View
-from clsdm.xray_dicom import is_dicom, read_dicom
-from clsdm.xray_picture import IMAGES_WITH_SPACING, PICTURES, read_picture
+from clsdm.geometry import view as machines
+from clsdm.geometry.view import GeometryPreset, View
+from clsdm.xray.dicom import is_dicom, read_dicom
+from clsdm.xray.image import XRay, check_image
+from clsdm.xray.orient import Film, Pair, angle_by_orientation, oriented
+from clsdm.xray.picture import IMAGES_WITH_SPACING, PICTURES, read_picture
 
 __all__ = [
     "IMAGES_WITH_SPACING",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras
+from clsdm.geometry.cameras import Cameras
 
 
 def biplanar(images: Tensor, cameras: Cameras) -> Tensor:

@@ -20,13 +20,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras, voxel_axis
-from clsdm.intensity import attenuation_to_hu, hu_clamped
-from clsdm.nets.condition import Rays, lift_rays, look_up
-from clsdm.projector import project
-from clsdm.view import View
-from clsdm.volume import CTVolume, Grid
-from clsdm.xray import XRay
+from clsdm.geometry.cameras import Cameras, voxel_axis
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import View
+from clsdm.model.condition import Rays, lift_rays, look_up
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.hu import attenuation_to_hu, hu_clamped
+from clsdm.xray.preprocess import XRay
 
 PIXELS_PER_VOXEL = 2.0
 """Finer panels are averaged down to about so many pixels a voxel, both at the isocentre."""

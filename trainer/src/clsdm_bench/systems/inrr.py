@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from clsdm.geometry import Cameras, voxel_axis
-from clsdm.nets.blocks import channels_last, conv, norm
-from clsdm_trainer.baselines.biplanar import biplanar
+from clsdm.geometry.cameras import Cameras, voxel_axis
+from clsdm.model.blocks import channels_last, conv, norm
+from clsdm_bench.systems.biplanar import biplanar
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import INRRConfig
 

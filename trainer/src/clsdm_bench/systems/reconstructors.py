@@ -10,20 +10,20 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from clsdm.geometry import Cameras
-from clsdm.intensity import unit_to_hu
-from clsdm.model import CLSDM
-from clsdm.nets.condition import Condition
+from clsdm.geometry.cameras import Cameras
+from clsdm.model.clsdm import CLSDM
+from clsdm.model.condition import Condition
 from clsdm.reconstruct import SAMPLES_AT_ONCE, Product, prepare, sample_noise
-from clsdm.volume import CTVolume
-from clsdm.xray import XRay
-from clsdm_trainer.baselines.inrr import INRR3CT
-from clsdm_trainer.baselines.stages import condition_without_mean, make_network, required
-from clsdm_trainer.baselines.x2ct import X2CT
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.hu import unit_to_hu
+from clsdm.xray.preprocess import XRay
+from clsdm_bench.systems.inrr import INRR3CT
+from clsdm_bench.systems.stages import condition_without_mean, make_network, required
+from clsdm_bench.systems.x2ct import X2CT
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.loop import BEST
-from clsdm_trainer.recipe import load_stage
+from clsdm_trainer.run import load_stage
 
 
 class Reconstructor(Protocol):

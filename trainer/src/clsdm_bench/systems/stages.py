@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from clsdm.errors import InputError
-from clsdm.geometry import Cameras
-from clsdm.model import CLSDM, ModelConfig
-from clsdm.nets.condition import Condition
-from clsdm_trainer.baselines.inrr import INRR3CT
-from clsdm_trainer.baselines.x2ct import X2CT, X2CTJudge, mean_projections
+from clsdm.geometry.cameras import Cameras
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.condition import Condition
+from clsdm_bench.systems.inrr import INRR3CT
+from clsdm_bench.systems.x2ct import X2CT, X2CTJudge, mean_projections
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import BaselineStageConfig, DiffusionStageConfig, INRRConfig, RunConfig, X2CTConfig
 from clsdm_trainer.stages import STAGES, Stage, Terms, freeze, frozen_precision

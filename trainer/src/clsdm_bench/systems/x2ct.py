@@ -17,9 +17,9 @@ import torch.nn.functional as F  # noqa: N812
 from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
-from clsdm.geometry import Cameras
-from clsdm.nets.blocks import channels_last, conv, norm
-from clsdm_trainer.baselines.biplanar import biplanar, replicated
+from clsdm.geometry.cameras import Cameras
+from clsdm.model.blocks import channels_last, conv, norm
+from clsdm_bench.systems.biplanar import biplanar, replicated
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import X2CTConfig
 

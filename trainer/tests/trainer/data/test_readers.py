@@ -10,11 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from ct_series import write_series
 
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume, Grid, to_cube, write_ct
+from clsdm.volume.ct import CTVolume, Grid, to_cube, write_ct
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig, scans_of
@@ -39,39 +38,6 @@ def ball_position_mm(ct: CTVolume, above_hu: float = 800.0) -> np.ndarray:
     """(x, y, z) LPS centre of what is brighter than that."""
     index = np.argwhere(ct.hu > above_hu).mean(0)[::-1]
     return np.array(ct.origin_mm) + ct.direction @ (index * np.array(ct.spacing_mm))
-
-
-def write_series(folder: Path, ct: CTVolume, prefix: str = "", **tags: object) -> list[Path]:
-    """A CT series with shuffled file names; stored values are (HU + 1000) * 2, so that slope and intercept matter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    series = generate_uid()
-    names = np.random.default_rng(0).permutation(ct.hu.shape[0])
-    paths = []
-    for z, (name, plane) in enumerate(zip(names, ct.hu, strict=True)):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        path = folder / f"{prefix}{name:03d}.dcm"
-        item = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        item.Modality, item.PatientID, item.SeriesInstanceUID = "CT", "LIDC-IDRI-0001", series
-        item.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        item.Rows, item.Columns = plane.shape
-        item.PixelSpacing = [ct.spacing_mm[1], ct.spacing_mm[0]]
-        position = np.array(ct.origin_mm) + ct.direction @ (np.array([0, 0, z]) * np.array(ct.spacing_mm))
-        item.ImagePositionPatient = [round(float(value), 4) for value in position]
-        item.ImageOrientationPatient = [float(value) for value in ct.direction[:, :2].T.ravel()]
-        item.BitsAllocated = item.BitsStored = 16
-        item.HighBit, item.PixelRepresentation, item.SamplesPerPixel = 15, 0, 1
-        item.PhotometricInterpretation = "MONOCHROME2"
-        item.RescaleSlope, item.RescaleIntercept = 0.5, -1000
-        item.PixelData = ((plane + 1000.0) * 2).astype(np.uint16).tobytes()
-        for tag, value in tags.items():
-            setattr(item, tag, value)
-        item.save_as(path)
-        paths.append(path)
-    return paths
 
 
 def edit_header(path: Path, **tags: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clsdm.errors import InputError
-from clsdm.volume import Grid
+from clsdm.volume.ct import Grid
 from clsdm_trainer.data.store import MANIFEST, Case, Store, sha256_of, write_manifest
 
 GRID, MARGIN = Grid(4, 6.0), 1
