@@ -13,7 +13,7 @@ from clsdm.plausible import PLAUSIBLE, check_plausible
 
 @pytest.mark.parametrize("value", [1.8, 180.0, 1e9, 1e-9, -1600.0, math.nan, math.inf])
 def test_an_implausible_value_is_refused_with_its_name_its_range_and_its_unit(value):
-    with pytest.raises(InputError, match="^f.dcm: DistanceSourceToDetector is ") as caught:
+    with pytest.raises(InputError, match=r"^f\.dcm: DistanceSourceToDetector is ") as caught:
         check_plausible("source_detector_mm", value, "f.dcm", "DistanceSourceToDetector")
     assert f"{value:g} mm; expected 300 to 6500 mm; in mm?" in str(caught.value)
 
