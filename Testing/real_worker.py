@@ -18,8 +18,8 @@ from pathlib import Path
 
 import slicer
 
-from CLSDMReconstructionLib.CorePath import corePath
-from CLSDMReconstructionLib.QtChannel import findPython, usesOtherPython
+from CLSDMReconstructionLib.base.CorePath import corePath
+from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
 
 LIMIT_S = 300.0
 TESTS = Path(__file__).resolve().parents[1] / "trainer" / "tests"

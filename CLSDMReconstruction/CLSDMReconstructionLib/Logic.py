@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import MrmlBridge, Results
-from .Dependencies import Dependencies
-from .InferenceProcess import InferenceProcess
-from .Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
-from .ModelStore import Model, ModelStore, describe
-from .Results import Preview, ReconstructionResult, SimulationResult
-from .RunKeeper import RunKeeper
-from .Runs import ReconstructionError, Run
+from CLSDMReconstructionLib.install.Dependencies import Dependencies
+from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.worker import Results
+from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
+from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, describe
+from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
+from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
+from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
 
 __all__ = [
     "Model",

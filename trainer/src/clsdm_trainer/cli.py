@@ -58,6 +58,9 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
                         help="folder, dicom, x2ct-hdf5 or ctspine1k; repeatable")  # fmt: skip
     parser.add_argument("--preset", default="openkbp64", help="recipe whose grid to use (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the store")
+    parser.add_argument("--one-scan-per-patient", action="store_true",
+                        help="every file of a folder source is another patient, whatever the names look like; otherwise "
+                        "name the patient in them with the option patient_pattern=REGEX of the source")  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes")
     parser.add_argument("--strict", action="store_true", help="stop at the first scan that cannot be used")
     parser.set_defaults(run=_prepare)
@@ -142,10 +145,13 @@ def _prepare(options: argparse.Namespace) -> int:
 
     config = load_config(options.preset)
     grid = config.model.grid
+    sources = [SourceConfig.parse(text) for text in options.source]
+    if options.one_scan_per_patient:
+        sources = [source.model_copy(update={"one_scan_per_patient": True}) for source in sources]
     workers = {} if options.workers is None else {"workers": options.workers}
     report = prepare(
         PrepareConfig(
-            sources=tuple(SourceConfig.parse(text) for text in options.source),
+            sources=tuple(sources),
             out=options.out,
             size=grid.size,
             spacing_mm=grid.spacing_mm,

@@ -30,7 +30,7 @@ def write_case(folder: Path, name: str, split: str, patient: str | None = None) 
         file=f"volumes/{name}.npy",
         sha256=sha256_of(path),
         source=f"{name}.nii.gz",
-        source_sha256="0" * 64,
+        source_sha256=name[0] * 64,
         centre_mm=(1.0, 2.0, 3.0),
         fov_fraction=0.5,
     )
@@ -167,3 +167,13 @@ def test_a_volume_of_another_size_or_type_is_refused(store: Store):
     np.save(store.path(case), np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot be read as a volume"):
         store.volume(case)
+
+
+def test_one_scan_under_two_names_on_two_sides_is_refused(tmp_path: Path):
+    """The same file by its hash, or the same volume made from two files."""
+    first, second = write_case(tmp_path, "a", "train"), write_case(tmp_path, "b", "test")
+    with pytest.raises(InputError, match="scan of 'a' and 'b' is the same and is in two splits, train and test"):
+        write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, source_sha256=first.source_sha256)])
+    with pytest.raises(InputError, match="volume of 'a' and 'b' is the same and is in two splits, train and test"):
+        write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, sha256=first.sha256)])
+    write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, sha256=first.sha256, split="auxiliary")])
