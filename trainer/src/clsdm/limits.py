@@ -39,6 +39,8 @@ JSON_BYTES = 16 * 2**20
 """Of a request, a record or the manifest of a bundle."""
 REQUEST_LINE_BYTES = 2**20
 """Of one line to the worker."""
+REQUESTS_WAITING = 1000
+"""Lines that the worker takes before it has answered any."""
 HEADER_BYTES = 2**20
 """Of the text header of a MetaImage or NRRD file."""
 

@@ -8,6 +8,7 @@ none. Whatever lacks one of them is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -37,9 +38,16 @@ class OwnFolder:
             self._mark.flush()
 
     def remove(self) -> None:
-        """Remove it with all that is in it, if it still is the folder that was made."""
+        """Remove it with all that is in it, if it still is the folder that was made; what cannot be removed stays."""
+        try:
+            same = _identity(self.path) == self._identity and not self.path.is_symlink()
+        except OSError:
+            return
+        if same:
+            empty(self.path)
         self._mark.close()
-        remove_folder(self.path, self._identity)
+        if same:
+            remove_emptied(self.path)
 
 
 def abandoned(parent: Path, prefix: str) -> Iterator[Path]:
@@ -69,18 +77,31 @@ def abandoned(parent: Path, prefix: str) -> Iterator[Path]:
 
 def remove_abandoned(parent: Path, prefix: str) -> None:
     """Remove the folders in ``parent`` that a dead process left."""
+    emptied = []
     for path in abandoned(parent, prefix):
-        remove_folder(path, _identity(path))
+        empty(path)
+        emptied.append(path)
+    for path in emptied:  # no longer held, as Windows wants it
+        remove_emptied(path)
 
 
-def remove_folder(path: Path, identity: bytes) -> None:
-    """Remove a folder that this project made, if it still is that one; what cannot be removed stays."""
-    try:
-        same = _identity(path) == identity and not path.is_symlink()
-    except OSError:
-        return
-    if same:
-        shutil.rmtree(path, ignore_errors=True)
+def empty(path: Path) -> None:
+    """Remove what is in a folder of our own, but the mark: if this is interrupted too, the folder is still known as ours."""
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.name != MARK:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)  # noqa: PTH108 - a string already
+
+
+def remove_emptied(path: Path) -> None:
+    """Remove the mark and the folder, where nothing else is left in it."""
+    with contextlib.suppress(OSError):
+        if os.listdir(path) == [MARK]:  # noqa: PTH208
+            (path / MARK).unlink()
+            path.rmdir()
 
 
 def try_lock(file: IO[bytes]) -> bool:

@@ -27,6 +27,7 @@ from clsdm.model.bundle_files import (
     MANIFEST,
     NOTICE,
     SCHEMA,
+    SIGNATURE,
     WEIGHTS,
     FileEntry,
     as_table,
@@ -34,6 +35,7 @@ from clsdm.model.bundle_files import (
     default_bundle_path,
     read_manifest,
     reader,
+    signature_of,
 )
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.volume.hu import WINDOW_HU
@@ -43,6 +45,7 @@ __all__ = [
     "MANIFEST",
     "NOTICE",
     "SCHEMA",
+    "SIGNATURE",
     "WEIGHTS",
     "Bundle",
     "FileEntry",
@@ -206,6 +209,7 @@ def write_bundle(
     contents = {WEIGHTS: save(encode_weights(weights, manifest.encoding)), CARD: card.encode("utf-8")}
     files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
     table = to_plain(manifest) | {"files": files, "figures": figures}
+    table[SIGNATURE] = signature_of(json.loads(json.dumps(table)))  # of what will be read: lists for tuples
     contents[MANIFEST] = (json.dumps(table, indent=1) + "\n").encode("utf-8")
     with written_together(folder) as scratch:
         for name, data in contents.items():
