@@ -8,7 +8,7 @@ from pathlib import Path
 
 import slicer
 
-from CLSDMReconstructionLib import MrmlBridge
+from CLSDMReconstructionLib.scene import MrmlBridge
 
 LIMIT_S = 300.0
 

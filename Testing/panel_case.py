@@ -13,12 +13,12 @@ import slicer
 from real_worker import TESTS, waitFor
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
-from CLSDMReconstructionLib import MrmlBridge
-from CLSDMReconstructionLib.CorePath import ensureCore
-from CLSDMReconstructionLib.Dependencies import Status
-from CLSDMReconstructionLib.Results import Preview, ReconstructionResult
-from CLSDMReconstructionLib.Runs import ReconstructionError, Run
-from CLSDMReconstructionLib.Widget import ReconstructionPanel
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.install.Dependencies import Status
+from CLSDMReconstructionLib.panel.Widget import ReconstructionPanel
+from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 
 ensureCore()
 if str(TESTS) not in sys.path:

@@ -12,11 +12,11 @@ import slicer
 from fake_channel import FakeChannel
 from real_worker import OwnTemporaries, attributesOf, films, leftovers, scene, waitFor
 
-from CLSDMReconstructionLib import MrmlBridge
-from CLSDMReconstructionLib.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.Inputs import XRayInput
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
-from CLSDMReconstructionLib.Results import COVERAGE_ROLE, SPREAD_ROLE, residualsOf
+from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
+from CLSDMReconstructionLib.worker.Results import COVERAGE_ROLE, SPREAD_ROLE
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 CENTRE_LPS_MM = (12.0, -30.0, 250.0)  # of trainer/tests/small_bundle.py
 
@@ -82,7 +82,7 @@ class ReconstructTest(RealTest):
         self.assertEqual((noted["product"], noted["seed"], noted["model"]), ("sample", 5, "small"))
         self.assertEqual(len(noted["model_sha256"]), 64)
         self.assertEqual(noted["steps"], 2)
-        self.assertEqual(residualsOf(result.volumeNode), result.residuals)
+        self.assertEqual(MrmlBridge.residualsOf(result.volumeNode), result.residuals)
         self.assertIs(result.volumeNode.GetNodeReference(COVERAGE_ROLE), result.coverageNode)
 
     def test_an_ensemble_comes_with_its_spread(self) -> None:
