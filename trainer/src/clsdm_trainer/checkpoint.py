@@ -127,7 +127,7 @@ def _checked(path: Path, file: Any, entry: dict[str, str]) -> torch.Tensor:  # n
 def _digest(tensor: torch.Tensor) -> str:
     """SHA-256 of type, shape and bytes."""
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
