@@ -54,6 +54,8 @@ DETECTOR_SIZE = 2048
 """Pixels along the edge of a model's virtual detector."""
 LAYERS, CHANNELS = 64, 16_384
 """Entries of a list of layers, and channels or heads of one, in the description of a network."""
+STEPS, TRAIN_STEPS = 1000, 100_000
+"""Of sampling, and of the process that a denoiser was trained for."""
 DOWNLOAD_BYTES = 4 * 2**30
 """Of a model that is fetched."""
 

@@ -175,7 +175,9 @@ def test_a_malformed_request_is_a_clean_error_and_no_defect(line, named, tmp_pat
     assert list((tmp_path / "own").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["../outside", "..", "a/../../outside", "/tmp/outside", "a\\b", "", "x\n", "C:x", "NUL"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "..", "a/../../outside", "/tmp/outside", "a\\b", "", "x\n", "C:x", "NUL"]
+)
 def test_a_name_to_install_under_does_not_lead_out_of_the_store(name, small_model, tmp_path):
     (tmp_path / "store").mkdir()
     asked = {"bundle": str(small_model.path), "into": str(tmp_path / "store"), "name": name}

@@ -6,13 +6,14 @@ SHA-256, and its own hash. Nothing in it is ever executed, and no name in it lea
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clsdm.errors import InputError, reading
@@ -114,8 +115,11 @@ def as_table(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401 - untrus
 
 def _checked(name: str, where: str) -> str:
     """A plain name, or several joined by slashes, or an error."""
-    for part in name.split("/"):
-        plain_name(part, f"{where}: files")
+    try:
+        for part in name.split("/"):
+            plain_name(part, where)
+    except InputError:
+        raise InputError(f"{where}: files: {name!r} lies outside the bundle, or is no name of a file") from None
     return name
 
 
@@ -150,12 +154,32 @@ def copy_bundle(source: Path, target: Path) -> None:
         (target / name).write_bytes(read(name))
 
 
+def remove_bundle(path: Path) -> None:
+    """Delete a bundle: the archive, or of a folder the files that its manifest names, and the folder once it is empty.
+
+    Raises:
+        InputError: the manifest is damaged, so that it is not known which files are its own.
+        OSError: a file cannot be deleted.
+    """
+    if not path.is_dir():
+        path.unlink()
+        return
+    names = list(read_manifest(path, reader(path))[1])
+    for name in (*names, MANIFEST):
+        (path / name).unlink(missing_ok=True)
+    for folder in sorted({path / name for each in names for name in PurePosixPath(each).parents}, reverse=True):
+        with contextlib.suppress(OSError):  # what else lies in it is not the bundle's
+            folder.rmdir()
+
+
 def _most_bytes(name: str) -> int:
     return JSON_BYTES if name == MANIFEST else WEIGHTS_BYTES
 
 
 def _read_from_folder(folder: Path, name: str) -> bytes:
     file = inside(folder, name, f"{folder}")
+    if not file.exists():
+        raise InputError(f"{file}: no such file; the bundle is incomplete")
     try:
         regular_file(file, "file of a bundle")
         check_bytes(file.stat().st_size, _most_bytes(name), file, "a bundle")
@@ -165,7 +189,7 @@ def _read_from_folder(folder: Path, name: str) -> bytes:
 
 
 def _read_from_zip(path: Path, name: str) -> bytes:
-    with reading(path, "bundle archive"), zipfile.ZipFile(path) as archive:
+    with reading(f"{path}: {name}", "bundle archive"), zipfile.ZipFile(path) as archive:
         try:
             entry = archive.getinfo(name)
         except KeyError:
