@@ -37,7 +37,7 @@ class Frustum:
 
 
 def frustumOf(view: dict, isocentreLps=(0.0, 0.0, 0.0)) -> Frustum:
-    """Source and image corners of a view (a ``clsdm.view.View`` as a dict)."""
+    """Source and image corners of a view (a ``clsdm.geometry.view.View`` as a dict)."""
     rows, cols, offset, pixelMm = view["rows"], view["cols"], view["offset_mm"], view["pixel_mm"]
     toRas = asArray(ijkToRas(detectorGeometry(view, isocentreLps)))
     foot = [(cols - 1) / 2 - offset[1] / pixelMm[1], (rows - 1) / 2 - offset[0] / pixelMm[0]]  # of the principal ray
@@ -209,7 +209,7 @@ def pairPicture(reprojection: dict) -> np.ndarray:
     Both X-rays are scaled alike; the difference runs from blue (too little in the way) over white to red (too much).
     """
     ensureCore()
-    from clsdm.picture import Painter
+    from clsdm.quality.picture import Painter
 
     first, second = reprojection["input"], reprojection["reprojected"]
     paint = Painter(-1.0, 1.0)

@@ -74,7 +74,7 @@ def makeXRay(image: np.ndarray, view: dict[str, Any], isocentreMm, name: str, fi
 
     Args:
         image: (rows, cols).
-        view: of the exposure, a ``clsdm.view.View`` as a dict.
+        view: of the exposure, a ``clsdm.geometry.view.View`` as a dict.
         isocentreMm: LPS, or None.
         name: of the node.
         file: DICOM file of the same image.
@@ -89,11 +89,11 @@ def detectorGeometry(view: dict[str, Any], isocentreMm=(0.0, 0.0, 0.0)) -> dict[
     """Where the pixels of an exposure lie (see ``Volumes``): columns, rows, and from the detector towards the source.
 
     Args:
-        view: a ``clsdm.view.View`` as a dict.
+        view: a ``clsdm.geometry.view.View`` as a dict.
         isocentreMm: LPS.
     """
     ensureCore()
-    from clsdm.film import image_axes
+    from clsdm.xray.orient import image_axes
 
     right, down = image_axes(view["angle_deg"], view["tilt_deg"])
     toSource = np.cross(right, down)

@@ -24,12 +24,13 @@ from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume, Grid, write_atomically
+from clsdm.volume.ct import CTVolume, Grid, write_atomically
 from clsdm_trainer.data.cube import Background, Placement, canonical_cube
+from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import Rejected, SourceConfig, scans_of
-from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, write_json, write_manifest
+from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, side_of, write_json, write_manifest
 
 REJECTED = "rejected.json"
 RECIPE = 1
@@ -174,18 +175,32 @@ def _list_jobs(config: PrepareConfig) -> tuple[list[_Job], list[Rejected]]:
                 raise InputError(f"{source.root}: case id {scan.id!r} occurs twice; set 'prefix' on one of the sources")
             jobs[key] = _Job(scan, source.kind, split, config)
     _check_patients(jobs.values())
+    _check_copies(list(jobs.values()))
     if not jobs:
         raise InputError(f"{config.sources[0].root}: no usable scan of kind {config.sources[0].kind!r} found")
     return list(jobs.values()), rejected
 
 
 def _check_patients(jobs: Iterable[_Job]) -> None:
-    side_of: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for job in jobs:
-        side = "train" if job.split == "auxiliary" else job.split
-        other = side_of.setdefault(job.scan.patient, side)
+        side = side_of(job.split)
+        other = seen.setdefault(job.scan.patient, side)
         if other != side:
             raise InputError(f"{job.scan.source}: patient {job.scan.patient!r} is in two splits, {other} and {side}")
+
+
+def _check_copies(jobs: list[_Job]) -> None:
+    """The same scan under two names must not be on two sides; only scans of one size are read."""
+    for group in possible_copies(job.scan.files for job in jobs):
+        first_of: dict[str, _Job] = {}
+        for job in (jobs[index] for index in group):
+            first = first_of.setdefault(sha256_of(*job.scan.files), job)
+            if side_of(job.split) != side_of(first.split):
+                raise InputError(
+                    f"{job.scan.source}: the same scan as {first.scan.source}, but their splits are {job.split} and "
+                    f"{first.split}; expected one split, or one of the two files"
+                )
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
