@@ -41,7 +41,7 @@ class CLSDMReconstruction(ScriptedLoadableModule):
 
 
 class CLSDMReconstructionWidget(ScriptedLoadableModuleWidget):
-    """The shell around ``CLSDMReconstructionLib.Widget.ReconstructionPanel``."""
+    """The shell around ``CLSDMReconstructionLib.panel.Widget.ReconstructionPanel``."""
 
     def __init__(self, parent=None) -> None:
         self.panel = self.logic = None
@@ -50,7 +50,7 @@ class CLSDMReconstructionWidget(ScriptedLoadableModuleWidget):
     def setup(self) -> None:
         """Called by Slicer when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
-        from CLSDMReconstructionLib.Widget import ReconstructionPanel
+        from CLSDMReconstructionLib.panel.Widget import ReconstructionPanel
 
         self.logic = CLSDMReconstructionLogic()
         self.panel = ReconstructionPanel(self.logic, self.layout, self.resourcePath)
@@ -72,7 +72,7 @@ class CLSDMReconstructionWidget(ScriptedLoadableModuleWidget):
 
     def onReload(self) -> None:
         """Reload the library too, save for where the open scene's files are."""
-        kept = f"{LIBRARY}.SessionFiles"
+        kept = f"{LIBRARY}.scene.SessionFiles"
         for name in [name for name in sys.modules if name.split(".")[0] == LIBRARY and name != kept]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

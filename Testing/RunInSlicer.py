@@ -3,7 +3,7 @@
     Slicer --no-splash --additional-module-paths CLSDMReconstruction --python-script Testing/RunInSlicer.py
 
 Prints `N passed, M failed` (and how many were skipped, each with its reason), and exits with 1 when a test failed or none
-ran. Names after the script, such as `test_widget`, choose files. CLSDM_PYTHON names the Python with torch for the worker;
+ran. Names after the script, such as `test_panel_widget`, choose files. CLSDM_PYTHON names the Python with torch for the worker;
 without it, Slicer's own is taken, and tests that need torch are skipped where it has none.
 """
 

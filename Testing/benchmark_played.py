@@ -17,7 +17,7 @@ import slicer
 @contextlib.contextmanager
 def sampleCase() -> Iterator[None]:
     """The CT is in the cache, or something of its size is in its place."""
-    from CLSDMReconstructionLib import SampleCase
+    from CLSDMReconstructionLib.xrays import SampleCase
 
     there = SampleCase.cachedCase
     with tempfile.TemporaryDirectory() as folder:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import slicer
 
-from CLSDMReconstructionLib.CorePath import corePath
-from CLSDMReconstructionLib.QtChannel import findPython, usesOtherPython
+from CLSDMReconstructionLib.base.CorePath import corePath
+from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
 
 LIMIT_S = 300.0
 TESTS = Path(__file__).resolve().parents[1] / "trainer" / "tests"
@@ -35,7 +35,7 @@ except ImportError:  # Slicer has none; the helpers only name it in annotations
 import torch
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
 from clsdm.simulate import write_dx, write_preview
-from clsdm.volume import write_ct
+from clsdm.volume.ct import write_ct
 folder = Path(sys.argv[3])
 small_bundle(folder / "bundle")
 ct = small_phantom(CENTRE_MM)

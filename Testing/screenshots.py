@@ -124,7 +124,7 @@ def compare(session: Session) -> None:
 
 def fail(session: Session) -> None:
     """The worker runs out of memory."""
-    from CLSDMReconstructionLib import Faults
+    from CLSDMReconstructionLib.worker import Faults
 
     session.panel.runSection.idle()
     error = Faults.explain("memory", "CUDA out of memory", "", {"product": "ensemble", "device": "cuda"})
@@ -133,7 +133,7 @@ def fail(session: Session) -> None:
 
 def missing(session: Session) -> None:
     """A picture of the panel where PyTorch is not there."""
-    from CLSDMReconstructionLib.Dependencies import Dependencies
+    from CLSDMReconstructionLib.install.Dependencies import Dependencies
 
     section, python = session.panel.dependencies, os.environ.pop("CLSDM_PYTHON")
     onlyUtils = Dependencies(lambda name: name if name == "PyTorchUtils" else None)

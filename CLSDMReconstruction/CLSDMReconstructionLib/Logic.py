@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import MrmlBridge, Results
-from .Dependencies import Dependencies
-from .InferenceProcess import InferenceProcess
-from .Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
-from .ModelStore import Model, ModelStore, describe
-from .Results import Preview, ReconstructionResult, SimulationResult
-from .RunKeeper import RunKeeper
-from .Runs import ReconstructionError, Run
+from CLSDMReconstructionLib.install.Dependencies import Dependencies
+from CLSDMReconstructionLib.scene import XRayNodes
+from CLSDMReconstructionLib.worker import Results
+from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
+from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, describe
+from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
+from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
+from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
 
 __all__ = [
     "Model",
@@ -151,7 +152,7 @@ class ReconstructionLogic:
         return self._keeper.start(run, begin, wait)
 
     def compare(self, reconstructionNode, truthNode, *, wait: bool = False, **callbacks) -> Run:
-        """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.compare.as_json``'s dict."""
+        """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.quality.compare.as_json``'s dict."""
         run = Run("compare", **callbacks)
 
         def begin() -> None:
@@ -246,9 +247,9 @@ class ReconstructionLogic:
         if xray.path is not None:
             file = Path(xray.path)
         else:
-            file = MrmlBridge.xrayFile(xray.node) or written
+            file = XRayNodes.xrayFile(xray.node) or written
             if file is written:
-                MrmlBridge.writeXRay(xray.node, written)
+                XRayNodes.writeXRay(xray.node, written)
         for text in (str(file), file.as_posix(), file.name):
             run.hide(text, xray.label)
         run.hide(str(file.parent), "its folder")

@@ -4,6 +4,11 @@ Everything that is wrong with what a user handed in is an :class:`InputError` wi
 file, tag or field, what was found and what was expected. The command line prints that line and exits with code 2.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(Exception):
     """The input cannot be used; the message says which part, what was found and what was expected."""
@@ -11,3 +16,28 @@ class InputError(Exception):
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
     """The user cancelled a long computation."""
+
+
+@contextmanager
+def reading(path: object, kind: str) -> Iterator[None]:
+    """The border of a reader: whatever a damaged file makes its decoders raise becomes the one-line refusal.
+
+    The message tells the kind of the failure only, since what a library says of it may hold a patient's name.
+
+    Args:
+        path: file or scan, begins the message.
+        kind: of file, like "DICOM file".
+
+    Raises:
+        InputError: in place of any exception but itself and ``Cancelled``.
+    """
+    try:
+        yield
+    except (InputError, Cancelled):
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path}: reading this {kind} takes more memory than there is") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from error
+    except Exception as error:
+        raise InputError(f"{path}: truncated or damaged {kind} ({type(error).__name__} while reading)") from error

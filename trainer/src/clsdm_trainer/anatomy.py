@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.geometry import Cameras
-from clsdm.intensity import hu_clamped, hu_to_attenuation, hu_to_unit
-from clsdm.projector import project
-from clsdm.volume import Grid
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.volume.ct import Grid
+from clsdm.volume.hu import hu_clamped, hu_to_attenuation, hu_to_unit
 
 BEYOND_MM = 60.0
 """How far beyond the cube an extended patient goes on: a cone beam sees some of it."""
@@ -72,7 +72,9 @@ def posed(anatomy: Anatomy, pose: Pose, grid: Grid) -> Anatomy:
     """The anatomy with the pose's own changes: warped, and extended where the pose says so."""
     if pose.warp_mm is not None:
         anatomy = warped(anatomy, pose.warp_mm)
-    return extended(anatomy, grid.cube_mm / 2 + BEYOND_MM + float(np.abs(pose.shift_mm[2]))) if pose.extended else anatomy
+    return (
+        extended(anatomy, grid.cube_mm / 2 + BEYOND_MM + float(np.abs(pose.shift_mm[2]))) if pose.extended else anatomy
+    )
 
 
 def warped(anatomy: Anatomy, warp_mm: np.ndarray) -> Anatomy:
@@ -102,7 +104,10 @@ def spline_weights(count: int, controls: int) -> Tensor:
 def extended(anatomy: Anatomy, reach_mm: float) -> Anatomy:
     """The end slices repeated until the anatomy reaches from ``-reach_mm`` to ``reach_mm`` along z."""
     half = anatomy.spacing_mm / 2
-    lowest, highest = anatomy.origin_mm[2] - half, anatomy.origin_mm[2] + (anatomy.size[2] - 1) * anatomy.spacing_mm + half
+    lowest, highest = (
+        anatomy.origin_mm[2] - half,
+        anatomy.origin_mm[2] + (anatomy.size[2] - 1) * anatomy.spacing_mm + half,
+    )
     before, after = (max(0, round(gap / anatomy.spacing_mm)) for gap in (lowest + reach_mm, reach_mm - highest))
     parts = [anatomy.hu[:1].expand(before, -1, -1), anatomy.hu, anatomy.hu[-1:].expand(after, -1, -1)]
     origin = anatomy.origin_mm - np.array([0.0, 0.0, before * anatomy.spacing_mm])

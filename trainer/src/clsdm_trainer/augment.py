@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.geometry import Cameras, Detector, View, preset
-from clsdm.volume import Grid
-from clsdm.xray import cameras_for, normalise, panel_mask
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import Detector, View, preset
+from clsdm.volume.ct import Grid
+from clsdm.xray.preprocess import cameras_for, normalise, panel_mask
 from clsdm_trainer.anatomy import Pose
 from clsdm_trainer.config import AugmentConfig
 
@@ -139,7 +140,7 @@ def _patch(values: np.ndarray) -> tuple[float, float, float, float, float]:
     return 0.95 * top, 0.95 * left, 0.02 + 0.08 * height, 0.02 + 0.14 * width, 2.5 * intensity - 1.0
 
 
-def expose(
+def radiographs(
     integrals: Tensor, exposures: Sequence[Sequence[Exposure]], detector: Detector, noise: Tensor
 ) -> Tensor:
     """Line integrals as the networks see them, spoiled as the exposures say.

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm.geometry import Cameras, preset
-from clsdm.intensity import hu_to_unit
-from clsdm.model import ModelConfig
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import preset
+from clsdm.model.clsdm import ModelConfig
+from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.anatomy import Anatomy, Pose, line_integrals, place, posed
-from clsdm_trainer.augment import Exposure, draw_exposures, draw_pose, expose, numpy_generator, virtual_cameras
+from clsdm_trainer.augment import Exposure, draw_exposures, draw_pose, numpy_generator, radiographs, virtual_cameras
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.data.store import Case, Store
 
@@ -89,7 +90,7 @@ class TrainingData:
         exposures = [draw_exposures(self.augment, count, each) for each in random]
         noise = torch.stack([_normal(each, count, detector.size, detector.size) for each in random]).to(self.device)
         cameras = virtual_cameras(exposures, detector, self.device)
-        images = expose(line_integrals(anatomies, poses, cameras), exposures, detector, noise)
+        images = radiographs(line_integrals(anatomies, poses, cameras), exposures, detector, noise)
         return Batch(unit, known, images, cameras, random)
 
     def volume_index(self, number: int) -> int:
@@ -126,7 +127,7 @@ def fixed_batches(
         exposures = [[Exposure(preset(geometry).view(angle)) for angle in (0.0, 90.0)]] * len(part)
         cameras = virtual_cameras(exposures, model.detector, device)
         integrals = line_integrals(anatomies, poses, cameras)
-        images = expose(integrals, exposures, model.detector, torch.zeros_like(integrals))
+        images = radiographs(integrals, exposures, model.detector, torch.zeros_like(integrals))
         random = [numpy_generator(0, _SAMPLE_STREAM, first + index) for index in range(len(part))]
         batches.append(Batch(unit, place(anatomies, poses, model.grid)[1], images, cameras, random))
     return batches

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clsdm.bundle import NOTICE, Bundle
 from clsdm.errors import InputError
-from clsdm.geometry import PRESETS
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import NOTICE, Bundle
 from clsdm.progress import json_lines, terminal
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
@@ -58,6 +58,9 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
                         help="folder, dicom, x2ct-hdf5 or ctspine1k; repeatable")  # fmt: skip
     parser.add_argument("--preset", default="openkbp64", help="recipe whose grid to use (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the store")
+    parser.add_argument("--one-scan-per-patient", action="store_true",
+                        help="every file of a folder source is another patient, whatever the names look like; otherwise "
+                        "name the patient in them with the option patient_pattern=REGEX of the source")  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes")
     parser.add_argument("--strict", action="store_true", help="stop at the first scan that cannot be used")
     parser.set_defaults(run=_prepare)
@@ -142,10 +145,13 @@ def _prepare(options: argparse.Namespace) -> int:
 
     config = load_config(options.preset)
     grid = config.model.grid
+    sources = [SourceConfig.parse(text) for text in options.source]
+    if options.one_scan_per_patient:
+        sources = [source.model_copy(update={"one_scan_per_patient": True}) for source in sources]
     workers = {} if options.workers is None else {"workers": options.workers}
     report = prepare(
         PrepareConfig(
-            sources=tuple(SourceConfig.parse(text) for text in options.source),
+            sources=tuple(sources),
             out=options.out,
             size=grid.size,
             spacing_mm=grid.spacing_mm,
@@ -171,8 +177,8 @@ def _train(options: argparse.Namespace) -> int:
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
     from clsdm_trainer.precision import usable
-    from clsdm_trainer.recipe import check_store, open_run, train_stage
     from clsdm_trainer.reporting import training_report
+    from clsdm_trainer.run import check_store, open_run, train_stage
 
     config, store = load_config(options.preset), Store.open(options.store)
     check_store(store, config)
@@ -215,8 +221,8 @@ def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noq
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from clsdm_bench.evaluate import evaluate, markdown, write_results
     from clsdm_trainer.data.store import Store
-    from clsdm_trainer.evaluate import evaluate, markdown, write_results
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
     with _progress(options.json) as report:
@@ -249,8 +255,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from clsdm_trainer.benchmark.command import RESULTS, Request, plan, prepare_store, run_benchmark
-    from clsdm_trainer.benchmark.table import load_table
+    from clsdm_bench.command import RESULTS, Request, plan, prepare_store, run_benchmark
+    from clsdm_bench.table import load_table
 
     request = Request(
         name=options.preset,
@@ -293,7 +299,7 @@ def _export(options: argparse.Namespace) -> int:
     from clsdm_trainer.config import load_config
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import export_bundle, read_about, read_results
-    from clsdm_trainer.recipe import CONFIG
+    from clsdm_trainer.run import CONFIG
 
     config = load_config(str(options.folder / CONFIG))
     bundle = export_bundle(

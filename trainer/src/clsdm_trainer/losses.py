@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.geometry import Cameras
-from clsdm.intensity import unit_to_attenuation
-from clsdm.projector import project
-from clsdm.xray import normalise
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.volume.hu import unit_to_attenuation
+from clsdm.xray.preprocess import normalise
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
@@ -65,9 +65,7 @@ def published_contrast(xray: Tensor, ct: Tensor, temperature: float) -> Tensor:
         return entropy + 0.5 * F.mse_loss(a, b)
 
 
-def projection_consistency(
-    unit: Tensor, truth: Tensor, mask: Tensor, cameras: Cameras, spacing_mm: float
-) -> Tensor:
+def projection_consistency(unit: Tensor, truth: Tensor, mask: Tensor, cameras: Cameras, spacing_mm: float) -> Tensor:
     """Mean squared difference between the projections of the estimate and of the truth, where measured.
 
     The X-rays themselves also hold what lies outside the cube, which the estimate cannot have.

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
-from clsdm.model import CLSDM
+from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.augment import blur
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import (
@@ -26,7 +26,13 @@ from clsdm_trainer.config import (
     RunConfig,
     StageConfig,
 )
-from clsdm_trainer.losses import known_mean, local_and_global_contrast, projection_consistency, psnr_db, published_contrast
+from clsdm_trainer.losses import (
+    known_mean,
+    local_and_global_contrast,
+    projection_consistency,
+    psnr_db,
+    published_contrast,
+)
 from clsdm_trainer.precision import usable
 
 Terms = dict[str, Tensor]

@@ -24,12 +24,13 @@ from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
-from clsdm.volume import Grid, write_atomically
+from clsdm.volume.ct import Grid, write_atomically
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
+from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import Rejected, SourceConfig, scans_of
-from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, write_json, write_manifest
+from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, side_of, write_json, write_manifest
 
 REJECTED = "rejected.json"
 RECIPE = 2
@@ -182,18 +183,32 @@ def _list_jobs(config: PrepareConfig) -> tuple[list[_Job], list[Rejected]]:
                 raise InputError(f"{source.root}: case id {scan.id!r} occurs twice; set 'prefix' on one of the sources")
             jobs[key] = _Job(scan, source.kind, split, source.repeats, config)
     _check_patients(jobs.values())
+    _check_copies(list(jobs.values()))
     if not jobs:
         raise InputError(f"{config.sources[0].root}: no usable scan of kind {config.sources[0].kind!r} found")
     return list(jobs.values()), rejected
 
 
 def _check_patients(jobs: Iterable[_Job]) -> None:
-    side_of: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for job in jobs:
-        side = "train" if job.split == "auxiliary" else job.split
-        other = side_of.setdefault(job.scan.patient, side)
+        side = side_of(job.split)
+        other = seen.setdefault(job.scan.patient, side)
         if other != side:
             raise InputError(f"{job.scan.source}: patient {job.scan.patient!r} is in two splits, {other} and {side}")
+
+
+def _check_copies(jobs: list[_Job]) -> None:
+    """The same scan under two names must not be on two sides; only scans of one size are read."""
+    for group in possible_copies(job.scan.files for job in jobs):
+        first_of: dict[str, _Job] = {}
+        for job in (jobs[index] for index in group):
+            first = first_of.setdefault(sha256_of(*job.scan.files), job)
+            if side_of(job.split) != side_of(first.split):
+                raise InputError(
+                    f"{job.scan.source}: the same scan as {first.scan.source}, but their splits are {job.split} and "
+                    f"{first.split}; expected one split, or one of the two files"
+                )
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
@@ -250,16 +265,16 @@ def _without_private_paths(reason: str, job: _Job) -> str:
 
 def _recipe(job: _Job) -> dict[str, Any]:
     """All that decides the bytes of a volume."""
-    chosen = job.config.model_dump(include={"size", "spacing_mm", "margin", "scan_spacing_mm", "placement", "background"})
+    chosen = job.config.model_dump(
+        include={"size", "spacing_mm", "margin", "scan_spacing_mm", "placement", "background"}
+    )
     return {"recipe": RECIPE, "kind": job.kind, **chosen, "source_sha256": sha256_of(*job.scan.files)}
 
 
 def _read(job: _Job) -> Prepared:
     config = job.config
     ct = READERS[job.kind].read(job.scan)
-    return canonical_cube(
-        ct, config.grid, config.margin, config.placement, config.background, config.scan_spacing_mm
-    )
+    return canonical_cube(ct, config.grid, config.margin, config.placement, config.background, config.scan_spacing_mm)
 
 
 def _write(job: _Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from clsdm.errors import InputError
+from clsdm_trainer.data.patients import several_scans
 from clsdm_trainer.data.readers import READERS, Kind
 from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.splits import Splits, lidc_patient, read_id_list, split_by_hash, splits_from_file, x2ct_splits
@@ -44,6 +45,7 @@ class SourceConfig(BaseModel):
         x2ct_lists: published training and test list of the X2CT protocol.
         fractions: share of patients in train, val and test.
         patient_pattern: regular expression, searched in the case id; its first group (or its match) is the patient.
+        one_scan_per_patient: ``folder`` only: every file is another patient, whatever the names look like.
         prefix: put before case ids and patient ids, to keep two data sets apart.
         public_ids: ``dicom`` only: PatientID is already de-identified (LIDC-IDRI) and may stand in the manifest.
         salt_file: ``dicom`` only: secret with which patient ids are hashed one way; made if it is not there. Keep it,
@@ -61,6 +63,7 @@ class SourceConfig(BaseModel):
     x2ct_lists: tuple[Path, Path] | None = None
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     patient_pattern: str | None = None
+    one_scan_per_patient: bool = False
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$")
     public_ids: bool = False
     salt_file: Path | None = None
@@ -154,7 +157,22 @@ def scans_of(source: SourceConfig) -> tuple[list[tuple[Scan, str]], list[Rejecte
             rejected.append(Rejected(scan.id, scan.source, reason))
     if splits is not None:
         rejected += _missing(splits, scans, source)
+    _check_names(placed, source, by_hash=splits is None and source.split is None)
     return placed[: source.limit], rejected
+
+
+def _check_names(placed: Iterable[tuple[Scan, str]], source: SourceConfig, *, by_hash: bool) -> None:
+    """Refuse to spread over the splits what looks like several scans of a patient, unless it was said who is who."""
+    if source.kind != "folder" or source.patient_pattern is not None or source.one_scan_per_patient:
+        return
+    split_of = {scan.id: split for scan, split in placed}
+    alike = [names for names in several_scans([*split_of]).values() if by_hash or len({*map(split_of.get, names)}) > 1]
+    if alike:
+        raise InputError(
+            f"{source.root}: {alike[0][0]!r} and {alike[0][1]!r} look like scans of one patient ({len(alike)} such "
+            "groups), who would be on two sides of the split; name the patient in the file names with "
+            r"patient_pattern=^([^_]+), or say that every file is another patient with --one-scan-per-patient"
+        )
 
 
 def _salt(path: Path) -> bytes:

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.intensity import WINDOW_HU, hu_clamped
-from clsdm.volume import CTVolume, Grid, write_atomically
+from clsdm.volume.ct import CTVolume, Grid, write_atomically
+from clsdm.volume.hu import WINDOW_HU, hu_clamped
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -259,13 +259,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_cases(cases: Iterable[Case], where: str) -> None:
-    """The rules every store obeys: unique ids, known splits, files inside the store, no patient on two sides.
+    """The rules every store obeys: unique ids, known splits, files inside the store, no patient and no scan on two sides.
 
     Raises:
         InputError: the first rule that is broken; ``where`` begins the message.
     """
     seen: set[str] = set()
-    side_of: dict[str, str] = {}
+    seen_on: dict[tuple[str, str], Case] = {}
     for case in cases:
         if case.id in seen:
             raise InputError(f"{where}: case id {case.id!r} occurs twice")
@@ -276,10 +276,17 @@ def check_cases(cases: Iterable[Case], where: str) -> None:
             if file.is_absolute() or ".." in file.parts or "\\" in name or ":" in name:
                 raise InputError(f"{where}: case {case.id!r} points outside the store: {name!r}")
         seen.add(case.id)
-        side = "train" if case.split == "auxiliary" else case.split
-        other = side_of.setdefault(case.patient, side)
-        if other != side:
-            raise InputError(f"{where}: patient {case.patient!r} is in two splits, {other} and {side}")
+        for what, value in (("patient", case.patient), ("scan", case.source_sha256), ("volume", case.sha256)):
+            first = seen_on.setdefault((what, value), case)
+            if side_of(first.split) != side_of(case.split):
+                named = repr(value) if what == "patient" else f"of {first.id!r} and {case.id!r} is the same and"
+                sides = f"{side_of(first.split)} and {side_of(case.split)}"
+                raise InputError(f"{where}: {what} {named} is in two splits, {sides}")
+
+
+def side_of(split: str) -> str:
+    """The side of an experiment on which a split is."""
+    return "train" if split == "auxiliary" else split
 
 
 def sha256_of(*paths: Path) -> str:

@@ -1,0 +1,6 @@
+"""What every other room stands on and what knows no X-ray: the path of the core, work in steps, child processes, styles, nodes.
+
+Neighbours may use every module of it.
+"""
+
+__all__ = ["Appearance", "CorePath", "Dropping", "Nodes", "Panel", "Pictures", "Preload", "QtChannel", "Steps"]

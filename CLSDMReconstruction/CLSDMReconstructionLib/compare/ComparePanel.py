@@ -1,0 +1,369 @@
+"""The panel "Compare": choose a CT, see both and their difference side by side, read the figures, take them along."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.base.Panel import Panel
+from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.compare import ComparisonReport as Report
+from CLSDMReconstructionLib.compare.Comparison import WINDOWS, Overlay, makeDifference, setDifferenceLimit
+from CLSDMReconstructionLib.compare.ComparisonScreen import ComparisonScreen
+from CLSDMReconstructionLib.compare.LineProfile import LineProfile
+from CLSDMReconstructionLib.scene.Attributes import provenanceOf, residualsOf
+from CLSDMReconstructionLib.scene.HeldViews import HeldViews
+from CLSDMReconstructionLib.scene.Sampling import centre
+
+OWN_WINDOW = "As in the views"
+
+
+class ComparePanel(Panel):
+    """See the module's docstring.
+
+    Args:
+        logic: the ReconstructionLogic, whose worker computes the figures.
+        views: which are held while much changes in them.
+        parent: widget that holds the panel.
+
+    Attributes:
+        difference: node of reconstruction minus CT, or None.
+        table: node of the figures, or None.
+        figures: the worker's answer, or None.
+        screen: the ComparisonScreen.
+    """
+
+    def __init__(self, logic, views: HeldViews, parent=None) -> None:
+        super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
+        self._logic = logic
+        self._views, self.profile = views, LineProfile()
+        self.screen = ComparisonScreen(views, self._show, self._update, self._onNotShown)
+        self.difference = self.table = self.figures = None
+        self._pair = (None, None)  # the nodes that difference and figures belong to
+        self._steps = self._run = self._writing = self._plotting = self._removal = None
+        self._leaving: list = []  # nodes that go one after the other
+        self._sceneTags = []
+        self._entered = True
+        self._done: dict[str, float] = {}  # of difference and figures, how much
+        self._fill()
+        self._connect()
+        self._update()
+
+    def setMRMLScene(self, scene) -> None:
+        """Give the selectors the scene and watch it."""
+        self._stopWatching()
+        super().setMRMLScene(scene)
+        if scene is not None:
+            events = slicer.vtkMRMLScene
+            self._sceneTags = [
+                (scene, scene.AddObserver(events.StartCloseEvent, lambda *_: self.reset())),
+                (scene, scene.AddObserver(events.NodeAboutToBeRemovedEvent, self._onNodeRemoved)),
+            ]
+        self.screen.watch(scene)
+
+    def setReconstruction(self, node) -> None:
+        """Choose the reconstruction."""
+        self.ui.reconstructionSelector.setCurrentNode(node)
+
+    def setTruth(self, node) -> None:
+        """Choose the ground-truth CT."""
+        self.ui.truthSelector.setCurrentNode(node)
+
+    def enter(self) -> None:
+        """The module is shown; the comparison layout waits for the user to ask for it."""
+        self._entered = True
+
+    def exit(self) -> None:
+        """The user goes elsewhere: layout and colours as they were."""
+        self._entered = False
+        self.showLayout(False)
+
+    def cleanup(self) -> None:
+        """Stop everything, remove what is left, and let go of the scene."""
+        self._stopWatching()
+        super().cleanup()
+        if self._removal is not None:  # no turn of the event loop may come any more
+            self._removal.cancel()
+        Nodes.remove(*self._leaving)
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a comparison is being made."""
+        return self._steps is not None or self._run is not None
+
+    def compare(self) -> None:
+        """Make the difference and ask the worker for the figures; both go on in the background."""
+        truth, reconstruction = self.ui.truthSelector.currentNode(), self.ui.reconstructionSelector.currentNode()
+        self._forget()
+        self._pair = (truth, reconstruction)
+        self._say(_("Comparing..."))
+        self._done = {}
+        self._steps = Steps(
+            makeDifference(truth, reconstruction),
+            self._onDifference,
+            self._onDifferenceError,
+            lambda fraction: self._onProgress("difference", fraction),
+        )
+        self._run = self._logic.compare(
+            reconstruction,
+            truth,
+            onProgress=lambda run: self._onProgress("figures", run.fraction),
+            onFinished=self._onFigures,
+            onError=self._onFiguresError,
+        )
+        self._update()
+
+    def cancel(self) -> None:
+        """Stop the comparison that is being made; what was there before it is gone already."""
+        self.reset()
+        self._say(_("Cancelled."))
+
+    def reset(self) -> None:
+        """Forget the comparison: stop it, leave its layout, remove its nodes."""
+        self.showLayout(False)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
+        run, working = self._run, (self._steps, self._writing, self._plotting)
+        self._steps = self._run = self._writing = self._plotting = None
+        self.screen.stopOpening()
+        for steps in working:
+            if steps is not None:
+                steps.cancel()
+        if run is not None:
+            run.cancel()
+        with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
+            made = [self.difference, self.table, *self.profile.handOver(), *self.screen.overlay.handOver()]
+        self.difference = self.table = self.figures = None
+        self._pair = (None, None)
+        self._leaving += [node for node in made if node is not None]
+        if self._leaving and (self._removal is None or not self._removal.isRunning):
+            self._removal = Steps(self._removing())
+        self.ui.figuresLabel.setText("")
+        self._say("")
+        self._update()
+
+    def _removing(self) -> Iterator[float]:
+        with self._views.held():
+            while self._leaving:
+                Nodes.remove(self._leaving.pop())
+                yield 0.0
+
+    def showLayout(self, shown: bool) -> None:
+        """Switch to the comparison layout, in the background, or back to the user's."""
+        if not shown:
+            self.screen.leave()
+        elif self.difference is not None:
+            self.screen.open()
+
+    def exportCsv(self, path: str) -> None:
+        """Write the table of figures."""
+        ensureCore()
+        from clsdm.quality.picture import NOTICE
+
+        Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]), NOTICE)
+        self._say(_("Saved the table."))
+
+    def exportPng(self, path: str) -> None:
+        """Write a picture of the planes that are shown, in the background."""
+        self._writing = Steps(self._pictureTo(Path(path)), self._onWritten, self._onNotWritten)
+        self._update()
+
+    def _pictureTo(self, path: Path) -> Iterator[float]:
+        rgb = yield from self.picture()
+        yield from Report.writePng(path, rgb)
+
+    def _onWritten(self, _result) -> None:
+        self._writing = None
+        self._say(_("Saved the picture."))
+        self._update()
+
+    def _onNotWritten(self, error: Exception) -> None:
+        self._writing = None
+        self._say(str(error), failed=True)
+        self._update()
+
+    def picture(self) -> Iterator[float]:
+        """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
+        truth, reconstruction = self._pair
+        headline = [Report.headlineOf(self.figures)] if self.figures else [""]
+        volumes = (truth, reconstruction, self.difference)
+        return Report.picture(volumes, self._position(), self.screen.window.get(), self.ui.limitSlider.value, headline)
+
+    def showProfile(self) -> None:
+        """Plot both along a line, which is put into the views where there is none yet."""
+        if self._plotting is None:
+            self._plotting = Steps(self._plot(), self._onPlotted, self._onNotPlotted)
+
+    @property
+    def isPlotting(self) -> bool:
+        """Whether a line profile is on its way."""
+        return self._plotting is not None
+
+    def _plot(self) -> Iterator[float]:
+        with self._views.held():
+            yield from self.profile.show(*self._pair, self._position(), self.screen.layout.plotView())
+
+    def _onPlotted(self, _result) -> None:
+        self._plotting = None
+
+    def _onNotPlotted(self, error: Exception) -> None:
+        self._plotting = None
+        self._say(str(error), failed=True)
+
+    # What follows answers to signals.
+
+    def _fill(self) -> None:
+        self.ui.windowComboBox.addItem(_(OWN_WINDOW))
+        for name in WINDOWS:
+            self.ui.windowComboBox.addItem(_(name))
+        for mode in Overlay.MODES:
+            self.ui.overlayComboBox.addItem(_(mode))
+
+    def _connect(self) -> None:
+        ui = self.ui
+        for selector in (ui.truthSelector, ui.reconstructionSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
+        ui.compareButton.connect("clicked()", self._onCompare)
+        ui.layoutCheckBox.connect("clicked(bool)", self.showLayout)
+        ui.windowComboBox.connect("currentIndexChanged(int)", self._onWindow)
+        ui.limitSlider.connect("valueChanged(double)", self._onLimit)
+        ui.overlayComboBox.connect("currentIndexChanged(int)", lambda *_: self._onOverlay())
+        ui.fractionSlider.connect("valueChanged(double)", lambda *_: self._onOverlay())
+        ui.profileButton.connect("clicked()", self.showProfile)
+        ui.csvButton.connect(
+            "clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv)
+        )
+        ui.pngButton.connect(
+            "clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng)
+        )
+
+    def _onCompare(self) -> None:
+        self.cancel() if self.isRunning else self.compare()
+
+    def _onProgress(self, part: str, fraction: float) -> None:
+        self._done[part] = fraction
+        self.ui.progressBar.setValue(int(500 * sum(self._done.values())))
+
+    def _onDifference(self, node) -> None:
+        self._steps, self.difference = None, node
+        setDifferenceLimit(node, self.ui.limitSlider.value)
+        if self._entered:
+            self.screen.open()  # also where the layout still shows the comparison before
+        self._onPartDone()
+
+    def _onDifferenceError(self, error: Exception) -> None:
+        self.reset()
+        self._say(str(error), failed=True)
+
+    def _onFigures(self, run) -> None:
+        if run is not self._run:
+            return
+        self._run, self.figures = None, run.result
+        self.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._pair[1].GetName()} - figures")
+        Report.fillTable(self.table, self._rows())
+        self._showTable()
+        self.ui.figuresLabel.setText(Report.figuresHtml(self.figures))
+        self._onPartDone()
+
+    def _onFiguresError(self, run) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
+        self._update()
+
+    def _onPartDone(self) -> None:
+        if not self.isRunning and self.figures is not None:
+            self._say("\n".join(self.figures.get("warnings", ())))
+        self._update()
+
+    def _onWindow(self, index: int) -> None:
+        if index > 0:
+            self.screen.window.set(*list(WINDOWS.values())[index - 1])
+
+    def _onLimit(self, limitHu: float) -> None:
+        if self.difference is not None:
+            setDifferenceLimit(self.difference, limitHu)
+
+    def _onOverlay(self) -> None:
+        mode = Overlay.MODES[self.ui.overlayComboBox.currentIndex]
+        self.ui.fractionSlider.setEnabled(mode != Overlay.MODES[0])
+        if self.screen.layout.isShown:
+            with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
+                self.screen.overlay.apply(mode, self.ui.fractionSlider.value)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, _scene, _event, node) -> None:
+        if node is not None and node in (*self._pair, self.difference):
+            self.reset()
+            self._say(_("A volume of the comparison was deleted."))
+
+    def _show(self) -> Iterator[float]:
+        truth, reconstruction = self._pair
+        yield from self.screen.layout.show(truth, reconstruction, self.difference)
+        self.screen.window.start([truth, reconstruction])
+        self._onWindow(self.ui.windowComboBox.currentIndex)
+        yield 1.0
+        self.screen.overlay.start(truth, reconstruction)
+        self._onOverlay()
+        self._showTable()
+
+    def _onNotShown(self, error: Exception) -> None:
+        self._say(str(error), failed=True)
+
+    def _showTable(self) -> None:
+        view = self.screen.layout.tableView()
+        if view is not None and self.table is not None:
+            view.SetTableNodeID(self.table.GetID())
+
+    def _position(self):
+        """RAS position where the planes cross that are shown, or the reconstruction's middle."""
+        return self.screen.layout.position() if self.screen.layout.isShown else centre(self._pair[1])
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return Report.tableRows(self.figures, residualsOf(self._pair[1]))
+
+    def _saveAs(self, title: str, name: str, pattern: str, write) -> None:
+        path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)
+        path = path[0] if isinstance(path, tuple) else path
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The file could not be written.")):
+                write(path)
+
+    def _update(self) -> None:
+        """Enable what can be used now, and say why something cannot."""
+        ui, running, ready = self.ui, self.isRunning, self.difference is not None
+        truth, reconstruction = ui.truthSelector.currentNode(), ui.reconstructionSelector.currentNode()
+        reason = (
+            "" if running
+            else _("Choose a ground-truth CT.") if truth is None
+            else _("Choose a reconstruction.") if reconstruction is None
+            else _("The CT and the reconstruction are the same volume.") if truth is reconstruction
+            else ""
+        )  # fmt: skip
+        ui.compareButton.setText(_("Cancel") if running else _("Compare"))
+        ui.compareButton.setEnabled(not reason)
+        ui.compareButton.setToolTip(reason or _("Difference, figures and linked views of both."))
+        ui.progressBar.setVisible(running)
+        ui.layoutCheckBox.setEnabled(ready)
+        ui.layoutCheckBox.setChecked(self.screen.isWanted)
+        for widget in (ui.windowComboBox, ui.overlayComboBox):
+            widget.setEnabled(self.screen.layout.isShown)
+        ui.fractionSlider.setEnabled(self.screen.layout.isShown and ui.overlayComboBox.currentIndex > 0)
+        ui.limitSlider.setEnabled(ready)
+        ui.profileButton.setEnabled(ready)
+        ui.pngButton.setEnabled(ready and self._writing is None)
+        ui.csvButton.setEnabled(self.figures is not None)
+
+    def _stopWatching(self) -> None:
+        tags, self._sceneTags = self._sceneTags, []
+        for scene, tag in tags:
+            scene.RemoveObserver(tag)
+        self.screen.watch(None)

@@ -1,0 +1,314 @@
+"""A reconstruction against the true CT in the scene: difference, one window for both, and ways to lay one over the other.
+
+The difference lies on the truth's voxels where the reconstruction's cube covers them; elsewhere it holds ``OUTSIDE``,
+which is never shown. Long work is a generator of fractions done, so that the event loop can turn between two steps.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
+from CLSDMReconstructionLib.scene.Sampling import Sampler, asArray, asMatrix, corners, extentOf, ijkToWorld
+
+OUTSIDE = -32768
+"""Voxels of a difference that hold nothing."""
+NOT_SHOWN = -1.0e6
+"""Voxels of a pattern that hold nothing; so far off that what is interpolated beside them is not shown either."""
+AIR_HU = -1024
+"""Nothing is less dense; scanners pad with lower values."""
+NOTHING_SHOWN_BELOW_HU = -5000
+VOXELS_PER_STEP = 300_000
+
+WINDOWS = {
+    "Whole range": (2000.0, 0.0),
+    "Soft tissue": (400.0, 40.0),
+    "Lung": (1500.0, -500.0),
+    "Bone": (1800.0, 400.0),
+}
+"""Window and level in HU by the preset's name."""
+
+
+def overlapExtent(truth, reconstruction):
+    """The part of the truth's grid that the reconstruction's box touches.
+
+    Raises:
+        ValueError: the two do not meet.
+    """
+    toIndex = np.linalg.inv(asArray(ijkToWorld(truth)))
+    at = np.c_[corners(reconstruction), np.ones(8)] @ toIndex.T
+    whole = extentOf(truth)
+    part = []
+    for axis in range(3):
+        first = max(whole[2 * axis], int(np.ceil(at[:, axis].min())))
+        last = min(whole[2 * axis + 1], int(np.floor(at[:, axis].max())))
+        if last < first:
+            raise ValueError(
+                "The reconstruction and the chosen CT do not overlap: they are not of the same patient, or not in the "
+                "same coordinates."
+            )
+        part += [first, last]
+    return tuple(part)
+
+
+def makeDifference(truth, reconstruction) -> Iterator[float]:
+    """Make a volume node of reconstruction minus truth, in HU; the node is the generator's return value.
+
+    The node joins the scene only when it is complete.
+
+    Raises:
+        ValueError: the volumes do not overlap, or a transform of theirs is not linear.
+    """
+    e = overlapExtent(truth, reconstruction)
+    grid = ijkToWorld(truth)
+    sampler = Sampler(reconstruction, grid)
+    shape = (e[5] - e[4] + 1, e[3] - e[2] + 1, e[1] - e[0] + 1)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*shape[::-1])
+    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    difference = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)
+    truthImage = truth.GetImageData()
+    true = vtk_to_numpy(truthImage.GetPointData().GetScalars()).reshape(truthImage.GetDimensions()[::-1])
+    true = true[e[4] : e[5] + 1, e[2] : e[3] + 1, e[0] : e[1] + 1]
+    slices = max(1, VOXELS_PER_STEP // (shape[1] * shape[2]))
+    for first in range(0, shape[0], slices):
+        last = min(first + slices, shape[0])
+        values = sampler.box((*e[:4], e[4] + first, e[4] + last - 1))
+        inside = np.isfinite(values)
+        values = np.where(inside, values - np.maximum(true[first:last], AIR_HU), OUTSIDE)
+        difference[first:last] = np.clip(np.rint(values), OUTSIDE, 32767)
+        yield last / shape[0]
+    return _differenceNode(image, asArray(grid), e, reconstruction)
+
+
+def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)
+    node.SetName(f"{reconstruction.GetName()} - difference to CT")
+    node.SetAttribute(ROLE_ATTRIBUTE, "difference")
+    node.SetAttribute("CLSDM.outside", str(OUTSIDE))
+    grid = grid.copy()
+    grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
+    node.SetIJKToRASMatrix(asMatrix(grid))
+    node.SetAndObserveImageData(image)
+    Nodes.addToScene([node], Nodes.studyItem([reconstruction]), window=WINDOWS["Whole range"])
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(divergingColours().GetID())
+    _hideOutside(display)
+    return node
+
+
+def _hideOutside(display, below: float = NOTHING_SHOWN_BELOW_HU) -> None:
+    display.SetAutoThreshold(False)
+    display.SetThreshold(below, 32767)
+    display.SetApplyThreshold(True)
+
+
+def setDifferenceLimit(difference, limitHu: float) -> None:
+    """Show the difference from -limit (blue) over 0 (white) to +limit (red)."""
+    display = difference.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(2.0 * limitHu, 0.0)
+
+
+def divergingColours():
+    """The colour table of differences: blue where the reconstruction is too thin, white, red where too dense."""
+    name = "CLS-DM difference"
+    node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLColorTableNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
+        node.UnRegister(None)
+        node.SetTypeToUser()
+        node.SetName(name)
+        node.SetSingletonTag(name)
+        node = slicer.mrmlScene.AddNode(node)
+    if node.GetNumberOfColors() != 256:  # it is new, or came with a scene that was saved without its file
+        node.SetNumberOfColors(256)
+        for index in range(256):
+            unit = index / 255.0
+            node.SetColor(index, "", min(1.0, 2.0 * unit), 1.0 - abs(2.0 * unit - 1.0), min(1.0, 2.0 - 2.0 * unit), 1.0)
+    return node
+
+
+class SharedWindow:
+    """Keeps the window of volumes the same, whichever of them is changed; gives each its own back at the end."""
+
+    def __init__(self) -> None:
+        self._members: list[tuple[object, int, tuple[float, float, int]]] = []  # display, observer, before
+        self._copying = False
+
+    def start(self, nodes) -> None:
+        """Share the window of these volume nodes, beginning with the last one's."""
+        self.stop()
+        for node in reversed(nodes):
+            self.add(node)
+
+    def add(self, node) -> None:
+        """Let one more volume node have the shared window."""
+        display = node.GetDisplayNode()
+        before = (display.GetWindow(), display.GetLevel(), display.GetAutoWindowLevel())
+        if self._members:
+            self._copy(self._members[0][0], display)
+        self._members.append((display, display.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified), before))
+
+    def set(self, window: float, level: float) -> None:
+        """Set the window of all."""
+        for display, _, _ in self._members[:1]:
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevel(window, level)
+
+    def get(self) -> tuple[float, float]:
+        """(window, level); of the whole range where nothing is shared."""
+        if not self._members:
+            return WINDOWS["Whole range"]
+        return self._members[0][0].GetWindow(), self._members[0][0].GetLevel()
+
+    def stop(self) -> None:
+        """Stop sharing and restore what was there before."""
+        members, self._members = self._members, []
+        for display, observer, (window, level, auto) in members:
+            display.RemoveObserver(observer)
+            display.SetWindowLevel(window, level)
+            display.SetAutoWindowLevel(auto)
+
+    def _onModified(self, changed, _event) -> None:
+        if self._copying:
+            return
+        self._copying = True
+        try:
+            for display, _, _ in self._members:
+                if display is not changed:
+                    self._copy(changed, display)
+        finally:
+            self._copying = False
+
+    @staticmethod
+    def _copy(source, target) -> None:
+        target.SetAutoWindowLevel(False)
+        target.SetWindowLevel(source.GetWindow(), source.GetLevel())
+
+
+class Overlay:
+    """The truth under the reconstruction in its row: faded in, in a checkerboard, or behind a curtain.
+
+    Fading is the opacity of the reconstruction. Checkerboard and curtain are copies of the reconstruction that hold
+    nothing where the truth is to be seen; on the reconstruction's own, coarse grid such a copy takes milliseconds.
+    """
+
+    MODES = ("Side by side", "Fade", "Checkerboard", "Curtain")
+    SQUARE_MM = 48.0
+
+    def __init__(self, layout, window: SharedWindow) -> None:
+        self._layout, self._window = layout, window
+        self._patterns: dict[str, object] = {}
+        self._volumes = (None, None)
+
+    def start(self, truth, reconstruction) -> None:
+        """Lay these two over each other from now on; copies of another reconstruction must have been handed over."""
+        self.stop()
+        self._volumes = (truth, reconstruction)
+        for node in self._patterns.values():
+            self._window.add(node)
+
+    def apply(self, mode: str, fraction: float) -> None:
+        """Show a mode.
+
+        Args:
+            mode: one of ``MODES``.
+            fraction: 0 to 1; of the reconstruction's opacity, of a square's edge, or of the way the curtain is drawn.
+        """
+        truth, reconstruction = self._volumes
+        if reconstruction is None:
+            return
+        alone = mode == self.MODES[0]
+        # The curtain is drawn from image left: from the patient's right, and in the sagittal plane from the front.
+        layers = {} if alone else {axis: self._over(mode, axis, fraction) for axis in (0, 1)}
+        for plane, _, composite in self._layout.views("Reconstruction"):
+            over = layers.get(1 if plane == "Sagittal" else 0)
+            composite.SetBackgroundVolumeID((reconstruction if alone else truth).GetID())
+            composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
+            composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
+
+    def stop(self) -> None:
+        """Show the reconstruction alone; the copies stay for the next time."""
+        if all(node is not None and node.GetScene() is not None for node in self._volumes):
+            self.apply(self.MODES[0], 0.0)
+        self._volumes = (None, None)
+
+    def handOver(self) -> list:
+        """Stop, and give the nodes of the copies to who removes them."""
+        self.stop()
+        copies, self._patterns = list(self._patterns.values()), {}
+        return copies
+
+    def _over(self, mode: str, axis: int, fraction: float):
+        reconstruction = self._volumes[1]
+        if mode == "Fade":
+            return reconstruction
+        if mode == "Curtain":
+            return self._pattern(f"curtain {axis}", _besideCurtain(reconstruction, axis, fraction))
+        if axis == 1:
+            return self._patterns["squares"]  # they are the same in every plane
+        return self._pattern("squares", _squares(reconstruction, self.SQUARE_MM * (0.25 + 1.5 * fraction)))
+
+    def _pattern(self, key: str, shown: np.ndarray):
+        reconstruction = self._volumes[1]
+        hu = slicer.util.arrayFromVolume(reconstruction)
+        values = np.where(shown, hu, np.float32(NOT_SHOWN)).astype(np.float32, copy=False)
+        node = self._patterns.get(key)
+        if node is None:
+            node = self._patterns[key] = _hiddenCopy(reconstruction, values)
+            self._window.add(node)
+        else:
+            slicer.util.updateVolumeFromArray(node, values)
+        return node
+
+
+def _hiddenCopy(volume, values: np.ndarray):
+    """A node of the volume's geometry with these (k, j, i) float32 values, complete before a view hears of it."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.GetImageData().GetDimensions())
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = values.ravel()
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetDefaultColorMap()
+    _hideOutside(display, AIR_HU - 50)
+    slicer.mrmlScene.AddNode(display)
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)
+    node.SetName(f"{volume.GetName()} - pattern")
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    node.SetAttribute(ROLE_ATTRIBUTE, "pattern")
+    node.CopyOrientation(volume)
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    slicer.mrmlScene.AddNode(node)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    return node
+
+
+def _along(volume, axis: int) -> np.ndarray:
+    """(k, j, i) position in mm of every voxel's centre along one axis of RAS."""
+    row = asArray(ijkToWorld(volume))[axis].astype(np.float32)
+    i, j, k = (np.arange(count, dtype=np.float32) for count in volume.GetImageData().GetDimensions())
+    return (row[2] * k[:, None, None] + row[1] * j[:, None] + row[3]) + row[0] * i
+
+
+def _squares(volume, edgeMm: float) -> np.ndarray:
+    """(k, j, i) bool, True in every other cube of space."""
+    odd = np.zeros(volume.GetImageData().GetDimensions()[::-1], dtype=bool)
+    for axis in range(3):
+        odd ^= np.floor(_along(volume, axis) * (1.0 / edgeMm)).astype(np.int32) % 2 == 1
+    return ~odd
+
+
+def _besideCurtain(volume, axis: int, fraction: float) -> np.ndarray:
+    """(k, j, i) bool, True in this fraction of the volume from the patient's right (axis 0) or front (axis 1)."""
+    along = _along(volume, axis)
+    return along > along.max() - fraction * np.ptp(along) - 1e-3 if fraction > 0.0 else np.zeros(along.shape, bool)

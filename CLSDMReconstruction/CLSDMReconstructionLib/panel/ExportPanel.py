@@ -1,0 +1,116 @@
+"""The panel "Export": a reconstruction as NIfTI or NRRD, or as a DICOM series that says what it is."""
+
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base.Panel import Panel
+from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
+from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+
+
+class ExportPanel(Panel):
+    """See the module's docstring.
+
+    Args:
+        logic: the ReconstructionLogic.
+        parent: widget that holds the panel.
+    """
+
+    def __init__(self, logic, parent=None) -> None:
+        super().__init__("CLSDMExport", ("volumeSelector",), parent)
+        self._logic, self._steps = logic, None
+        self._inputs: dict[str, tuple] = {}  # the X-rays by the reconstruction's node ID
+        # A scan is not ours to label as derived.
+        self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE)
+        for name in FORMATS:
+            self.ui.formatComboBox.addItem(name)
+        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._update())
+        self.ui.formatComboBox.connect("currentIndexChanged(int)", lambda *_: self._update())
+        self.ui.exportButton.connect("clicked()", self._onClicked)
+        self._update()
+
+    def setReconstruction(self, node, inputs=()) -> None:
+        """Choose the reconstruction, and say which X-rays (``XRayInput`` or files) it was made from, for DICOM."""
+        if node is not None and inputs:
+            self._inputs[node.GetID()] = tuple(XRayInput.of(each, "view") for each in inputs)
+        self.ui.volumeSelector.setCurrentNode(node)
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether something is being written."""
+        return self._steps is not None
+
+    @property
+    def format(self) -> str:
+        """One of ``FORMATS``."""
+        return FORMATS[self.ui.formatComboBox.currentIndex]
+
+    def exportTo(self, path: str) -> None:
+        """Write to this file, or for DICOM into this new or empty folder."""
+        node = self.ui.volumeSelector.currentNode()
+        self._say("")
+        if self.format == DICOM:
+            xrays = xrayFiles(node, self._inputs.get(node.GetID(), ()))
+            steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
+        else:
+            steps = writeVolume(node, Path(path))
+        place = Path(path)
+        self._steps = Steps(steps, lambda _files: self._onFinished(place), self._onError, self._onProgress)
+        self._update()
+
+    def cancel(self) -> None:
+        """Stop; no file of it is left."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.cancel()
+            self._say(_("Cancelled."))
+        self._update()
+
+    def _onClicked(self) -> None:
+        if self.isRunning:
+            self.cancel()
+            return
+        if self.format == DICOM:
+            path = qt.QFileDialog.getExistingDirectory(self.widget, _("New or empty folder for the DICOM series"))
+        else:
+            suffix = SUFFIXES[self.format]
+            path = qt.QFileDialog.getSaveFileName(
+                self.widget, _("Export the reconstruction"), f"reconstruction{suffix}", f"*{suffix}"
+            )
+            path = path[0] if isinstance(path, tuple) else path
+        if path:
+            self.exportTo(path)
+
+    def _onProgress(self, fraction: float) -> None:
+        self.ui.progressBar.setValue(int(1000 * fraction))
+
+    def _onFinished(self, place: Path) -> None:
+        self._steps = None
+        self._say(_("Written: {path}").format(path=place))
+        self._update()
+
+    def _onError(self, error: Exception) -> None:
+        self._steps = None
+        self._say(str(error), failed=True)
+        self._update()
+
+    def _reason(self) -> str:
+        """Why it cannot be exported, or nothing."""
+        node = self.ui.volumeSelector.currentNode()
+        if node is None:
+            return _("Choose a reconstruction.")
+        if self.format == DICOM and node.GetAttribute(ROLE_ATTRIBUTE) != "volume":
+            return _("Only a reconstruction itself can be a CT series, not its coverage, spread or difference.")
+        return ""
+
+    def _update(self) -> None:
+        button, reason = self.ui.exportButton, "" if self.isRunning else self._reason()
+        button.setText(_("Cancel") if self.isRunning else _("Export..."))
+        button.setEnabled(not reason)
+        button.setToolTip(reason or _("Write the reconstruction to disk."))
+        self.ui.patientCheckBox.setEnabled(self.format == DICOM)
+        self.ui.progressBar.setVisible(self.isRunning)

@@ -1,0 +1,249 @@
+"""The section "Model": which network, what it makes, on which device, and how long that will take."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.panel.Parameters import PRESETS
+from CLSDMReconstructionLib.panel.Timing import Timing, inWords
+from CLSDMReconstructionLib.xrays.Simulation import presets
+
+DEVICE_SETTING = "CLSDMReconstruction/device"
+
+
+class ModelSection:
+    """The model and how it is used.
+
+    Attributes:
+        models: what can be chosen, in the order of the selector.
+        timing: how long reconstructions took.
+    """
+
+    def __init__(self, ui, logic, onChanged, onMessage) -> None:
+        """``onChanged()`` when another model or device was chosen; ``onMessage(text, isError)`` for news."""
+        self.ui, self._logic, self._onChanged, self._onMessage = ui, logic, onChanged, onMessage
+        self.models: list = []
+        self.timing = Timing()
+        self._wanted, self._updating, self._parameters = "", False, None
+        self._devices = [{"name": "auto", "label": ""}, {"name": "cpu", "label": ""}]
+        self._buildMenu()
+        ui.modelSelector.connect("currentIndexChanged(int)", self._onModel)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._onDevice)
+        ui.advancedSection.connect("contentsCollapsed(bool)", self._onAdvanced)
+        self._fillDevices()
+        self.refresh()
+
+    def _buildMenu(self) -> None:
+        self._menu = qt.QMenu(self.ui.modelMenuButton)
+        for text, slot in (
+            (_("Add from a file…"), self.addFromFile),
+            (_("Add from a folder…"), self.addFromFolder),
+            (_("Add from a URL…"), self.addFromUrl),
+            (_("Open the folder of models"), self._logic.models.openFolder),
+        ):
+            self._menu.addAction(text).connect("triggered()", slot)
+        self._deleteAction = self._menu.addAction(_("Delete this model…"))
+        self._deleteAction.connect("triggered()", self.delete)
+        self.ui.modelMenuButton.setMenu(self._menu)
+
+    # --- the model ---
+
+    @property
+    def model(self):
+        """The chosen ``Model``, or None where there is none."""
+        index = self.ui.modelSelector.currentIndex
+        return self.models[index] if 0 <= index < len(self.models) else None
+
+    def bundle(self):
+        """What ``reconstruct`` takes as ``bundle``."""
+        return None if self.model is None else str(self.model.path)
+
+    def refresh(self, wanted: str | None = None) -> None:
+        """List the models again; choose ``wanted`` (an id, "" for the embedded one) or keep the choice."""
+        self._wanted = self._wanted if wanted is None else wanted
+        self.models = self._logic.models.list()
+        self._updating = True
+        self.ui.modelSelector.clear()
+        for model in self.models:
+            self.ui.modelSelector.addItem(_("{id} (embedded)").format(id=model.id) if model.embedded else model.id)
+        ids = ["" if model.embedded else model.id for model in self.models]
+        self.ui.modelSelector.currentIndex = ids.index(self._wanted) if self._wanted in ids else 0 if ids else -1
+        self._updating = False
+        self._describe()
+
+    def chosenId(self) -> str:
+        """The model's id for the parameter node; "" for the embedded one."""
+        return "" if self.model is None or self.model.embedded else self.model.id
+
+    def _onModel(self, index: int) -> None:
+        if not self._updating:
+            self._wanted = self.chosenId()
+            self._describe()
+            self._onChanged()
+
+    def _describe(self) -> None:
+        model = self.model
+        self._deleteAction.enabled = model is not None and not model.embedded
+        if model is None:
+            self.ui.modelDetails.text = _("No model is there. Add one from a file.")
+            setTone(self.ui.modelDetails, "error")
+            return
+        self.ui.modelDetails.text = _("Has seen: {anatomy}").format(anatomy=model.anatomy or _("unknown anatomy"))
+        setTone(self.ui.modelDetails, "muted")
+        self.ui.modelDetails.toolTip = describe(model)
+        self.describeProduct()
+
+    # --- adding and deleting ---
+
+    def addFromFile(self) -> None:
+        """Ask for an archive."""
+        path = qt.QFileDialog.getOpenFileName(self.ui.modelMenuButton, _("Model"), "", _("Models (*.zip)"))
+        self.add(path[0] if isinstance(path, tuple) else path)
+
+    def addFromFolder(self) -> None:
+        """Ask for a folder."""
+        self.add(qt.QFileDialog.getExistingDirectory(self.ui.modelMenuButton, _("Folder with bundle.json")))
+
+    def addFromUrl(self) -> None:
+        """Ask for an address."""
+        url = qt.QInputDialog.getText(self.ui.modelMenuButton, _("Add a model"), _("Address of the model's archive:"))
+        self.add(url[0] if isinstance(url, tuple) else url)
+
+    def add(self, source: str) -> None:
+        """Look at a model and, if the user agrees to what it is, add it."""
+        if not source:
+            return
+        self._onMessage(_("Checking the model…"), False)
+        self._logic.inspectModel(source, onFinished=self._onInspected, onError=self._onFailed)
+
+    def _onInspected(self, run) -> None:
+        question = _("Add this model?") + "\n\n" + describe(run.result)
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Add a model")):
+            self._onMessage(_("No model was added."), False)
+            return
+        self._logic.addModel(run.result, onFinished=self._onAdded, onError=self._onFailed)
+
+    def _onAdded(self, run) -> None:
+        self.refresh(run.result.id)
+        self._onMessage(_("The model {id} was added.").format(id=run.result.id), False)
+        self._onChanged()
+
+    def _onFailed(self, run) -> None:
+        if run.error is not None:
+            self._onMessage(f"{run.error.message} {run.error.advice}".strip(), True)
+
+    def delete(self) -> None:
+        """Ask, and remove the chosen model from disk."""
+        model = self.model
+        question = _("Delete the model {id} from disk?").format(id=model.id)
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Delete a model")):
+            return
+        try:
+            self._logic.models.delete(model)
+        except (OSError, ValueError) as error:
+            self._onMessage(_("The model could not be deleted: {reason}").format(reason=error), True)
+        self.refresh("")
+        self._onChanged()
+
+    # --- device ---
+
+    @property
+    def device(self) -> str:
+        """ "auto", "cpu" or "cuda"."""
+        index = self.ui.deviceSelector.currentIndex
+        return self._devices[index]["name"] if 0 <= index < len(self._devices) else "auto"
+
+    def _fillDevices(self) -> None:
+        wanted = qt.QSettings().value(DEVICE_SETTING) or "auto"
+        self._updating = True
+        self.ui.deviceSelector.clear()
+        for device in self._devices:
+            self.ui.deviceSelector.addItem(_deviceLabel(device))
+        names = [device["name"] for device in self._devices]
+        self.ui.deviceSelector.currentIndex = names.index(wanted) if wanted in names else 0
+        self._updating = False
+
+    def setDevices(self, devices: list[dict]) -> None:
+        """What the worker found, with free memory."""
+        self._devices = [{"name": "auto", "label": ""}, *devices]
+        self._fillDevices()
+        self.describeProduct()
+
+    def _onDevice(self, index: int) -> None:
+        if not self._updating:
+            qt.QSettings().setValue(DEVICE_SETTING, self.device)
+            self.describeProduct()
+            self._onChanged()
+
+    def _onAdvanced(self, collapsed: bool) -> None:
+        if not collapsed and not self._logic.dependencies.status().missing:
+            self._logic.hello(onFinished=lambda run: self.setDevices(run.result["devices"]), onError=lambda run: None)
+
+    # --- product ---
+
+    def setParameters(self, parameters) -> None:
+        """The scene's parameters, or None."""
+        self._parameters = parameters
+        for index, text in enumerate((_("Mean"), _("One sample"), _("Ensemble"))):
+            self.ui.productSelector.setItemText(index, text)
+        labels = presets()
+        for index, name in enumerate(PRESETS):
+            self.ui.presetSelector.setItemText(index, labels[name])
+        self.describeProduct()
+
+    def steps(self) -> int:
+        """Denoising steps of a sample as they will be made."""
+        chosen = self._parameters.steps if self._parameters is not None else 0
+        return chosen or (self.model.steps if self.model is not None else 1)
+
+    def describeProduct(self) -> None:
+        """Say what will be made and how long it will take."""
+        parameters = self._parameters
+        if parameters is None:
+            return
+        product = parameters.product
+        text = {
+            "mean": _("Closest to the truth on average, and smooth where two views cannot decide."),
+            "sample": _("One realistic volume among many that fit the X-rays."),
+            "ensemble": _("The mean of several samples, with a map of where they differ."),
+        }[product]
+        self.ui.samplesSpinBox.enabled = product == "ensemble"
+        self.ui.stepsSpinBox.enabled = self.ui.seedSpinBox.enabled = product != "mean"
+        device = "cpu" if self.device == "auto" and len(self._devices) < 3 else self.device
+        seconds, measured = self.timing.expected(product, self.steps(), parameters.samples, device)
+        source = _("as before on this computer") if measured else _("on two CPU cores")
+        time = _("About {time}, {source}.").format(time=inWords(seconds), source=source)
+        self.ui.productDetails.text = f"{text} {time}"
+        setTone(self.ui.productDetails, "muted")
+
+    def remember(self, product: str, samples: int, result) -> None:
+        """Learn from a reconstruction how long the next will take."""
+        device = result.provenance.get("device", "cpu")
+        self.timing.remember(product, self.steps(), samples, device, result.seconds.get("core", 0.0))
+        self.describeProduct()
+
+
+def describe(model) -> str:
+    """A model's facts for a person who has to agree to them."""
+    return "\n".join(
+        (
+            _("Name: {id} {version}").format(id=model.id, version=model.version),
+            _("Licence: {licence}").format(licence=model.licence),
+            _("Size: {size:.1f} MB").format(size=model.bytes / 1e6),
+            _("SHA-256 of the weights: {sha256}").format(sha256=model.sha256),
+            _("Has seen: {anatomy}").format(anatomy=model.anatomy or _("unknown anatomy")),
+            model.notice,
+        )
+    )
+
+
+def _deviceLabel(device: dict) -> str:
+    if device["name"] == "auto":
+        return _("Automatic")
+    label = device.get("label") or {"cpu": _("CPU"), "cuda": _("GPU")}.get(device["name"], device["name"])
+    if device.get("free_bytes"):
+        label += _(" ({free:.1f} of {total:.1f} GB free)").format(
+            free=device["free_bytes"] / 1e9, total=device["total_bytes"] / 1e9
+        )
+    return label

@@ -1,0 +1,218 @@
+"""The section "Result": the volume, how well it explains its X-rays, and what to be careful about."""
+
+from collections.abc import Iterator
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base import Pictures
+from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.scene.Attributes import (
+    COVERAGE_ROLE,
+    ROLE_ATTRIBUTE,
+    SPREAD_ROLE,
+    attributeOf,
+    provenanceOf,
+    residualsOf,
+)
+from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene, pairPicture, residualInWords
+from CLSDMReconstructionLib.scene.HeldViews import HeldViews
+from CLSDMReconstructionLib.worker.Results import ReconstructionResult
+from CLSDMReconstructionLib.xrays.Inputs import sentence
+
+COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
+OVERLAY_OPACITY = 0.5
+
+
+class ResultSection:
+    """What came out.
+
+    Args:
+        ui: the panel's named widgets.
+        views: which are held while much changes in them.
+
+    Attributes:
+        result: the ``ReconstructionResult`` that is shown, or None.
+        exposures: the X-rays in 3-D.
+    """
+
+    def __init__(self, ui, views: HeldViews) -> None:
+        self.ui, self.result, self._views = ui, None, views
+        self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
+        self._pictures: list = []
+        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
+        ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
+        ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
+        ui.coverageCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.coverageCheckBox, on))
+        ui.spreadCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.spreadCheckBox, on))
+        setTone(ui.provenanceLabel, "muted")
+        setTone(ui.warningsLabel, "caution")
+        setTone(ui.resultNotice, "caution")
+        self.clear()
+
+    def showNode(self, node) -> None:
+        """Show what a volume in the scene says about itself; a result that is shown already stays as it is."""
+        shown = None if self.result is None else self.result.volumeNode
+        if node is None:
+            self.clear()
+        elif node is not shown:
+            self.show(resultOf(node))
+
+    def _onActivated(self, node) -> None:
+        if node is not None:
+            showInSlices(node, self._views)
+
+    def show(self, result) -> None:
+        """Say what is to be said about a reconstruction."""
+        before, self.exposures = self.exposures, ExposureScene()
+        self.clear()
+        self.result = result
+        self.ui.resultSection.collapsed = False
+        self.ui.residualLabel.text = "\n".join(residualInWords(residual) for residual in result.residuals)
+        for reprojection in result.reprojections:
+            self._addPicture(reprojection)
+        self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
+        self.ui.provenanceLabel.text = provenanceText(result)
+        for box, there in (
+            (self.ui.exposuresCheckBox, bool(result.reprojections)),
+            (self.ui.coverageCheckBox, result.coverageNode is not None),
+            (self.ui.spreadCheckBox, result.spreadNode is not None),
+        ):
+            box.enabled = there
+        self._updateVisibility()
+        self._leaving = before
+        self._exposing = Steps(self._replaced(), self._onExposed, self._onNotExposed)
+
+    def _addPicture(self, reprojection: dict) -> None:
+        caption = qt.QLabel(
+            _("{angle:g}°: X-ray · X-ray of the reconstruction · difference (blue: too little, red: too much)").format(
+                angle=reprojection["angle_deg"]
+            )
+        )
+        caption.wordWrap = True
+        setTone(caption, "muted")
+        picture = qt.QLabel()
+        picture.minimumHeight = 120
+        picture.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        picture.setAlignment(qt.Qt.AlignCenter)
+        pixmap = Pictures.toPixmap(pairPicture(reprojection))
+        picture.setPixmap(pixmap.scaledToHeight(120, qt.Qt.SmoothTransformation))
+        for widget in (caption, picture):
+            self.ui.residualArea.layout().addWidget(widget)
+            self._pictures.append(widget)
+
+    def clear(self) -> None:
+        """Nothing to show; the nodes in the scene stay."""
+        self.result = None
+        for widget in self._pictures:
+            self.ui.residualArea.layout().removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
+        self._pictures = []
+        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+            label.text = ""
+        for box in (self.ui.exposuresCheckBox, self.ui.coverageCheckBox, self.ui.spreadCheckBox):
+            box.checked = box.enabled = False
+        if self._exposing is not None:
+            self._exposing.cancel()
+            self._exposing = None
+        for scene in (self._leaving, self.exposures):
+            atOnce(scene.clear())
+        self._updateVisibility()
+
+    def leave(self) -> None:
+        """Another module is shown: the slice views are as they were, without our layer."""
+        self.ui.coverageCheckBox.checked = self.ui.spreadCheckBox.checked = False
+
+    def _updateVisibility(self) -> None:
+        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+            label.visible = bool(label.text)
+
+    def _onExposures(self, on: bool) -> None:
+        if on and self.result is not None and not self.exposures.nodes and self._exposing is None:
+            self._exposing = Steps(self._exposed(), self._onExposed, self._onNotExposed)
+        self.exposures.setVisible(on)
+
+    def _replaced(self) -> Iterator[float]:
+        """The X-rays of the result before go out of 3-D and those of this one come, a node in each turn."""
+        with self._views.held():
+            yield from self._leaving.clear()
+            self.ui.exposuresCheckBox.checked = bool(self.result.reprojections)
+            if self.ui.exposuresCheckBox.checked:
+                yield from self._exposed()
+
+    def _exposed(self) -> Iterator[float]:
+        with self._views.held():
+            yield from self.exposures.show(self.result)
+            if slicer.app.layoutManager() is not None:
+                slicer.util.resetThreeDViews()
+
+    def _onExposed(self, _outcome: object) -> None:
+        self._exposing = None
+        self.exposures.setVisible(self.ui.exposuresCheckBox.checked)  # the user may have changed it meanwhile
+
+    def _onNotExposed(self, error: Exception) -> None:
+        self._exposing = None
+        raise error
+
+    def _onOverlay(self, box, on: bool) -> None:
+        """Coverage or spread as a half transparent layer over the reconstruction; one at a time."""
+        if self.result is None:
+            return
+        coverage = box is self.ui.coverageCheckBox
+        other = self.ui.spreadCheckBox if coverage else self.ui.coverageCheckBox
+        if on and other.checked:
+            other.checked = False
+        node = self.result.coverageNode if coverage else self.result.spreadNode
+        if node is not None and slicer.mrmlScene.IsNodePresent(node):
+            showOverlay(node if on else None, COVERAGE_COLOUR if coverage else SPREAD_COLOUR)
+
+
+def resultOf(node) -> ReconstructionResult:
+    """What is left of a result in the nodes of a scene: everything save the reprojections."""
+    return ReconstructionResult(
+        volumeNode=node,
+        coverageNode=node.GetNodeReference(COVERAGE_ROLE),
+        spreadNode=node.GetNodeReference(SPREAD_ROLE),
+        residuals=residualsOf(node),
+        warnings=attributeOf(node, "warnings", []),
+        provenance=provenanceOf(node),
+        reprojections=[],
+        views=[],
+        inputs=[],
+        seconds={},
+    )
+
+
+def provenanceText(result) -> str:
+    """Where the volume is from, in one line."""
+    made = result.provenance
+    parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
+    if made.get("seed") is not None:
+        parts.append(_("seed {seed}").format(seed=made["seed"]))
+    seconds = result.seconds.get("total") or result.seconds.get("core")
+    if seconds:
+        parts.append(f"{seconds:.1f} s")
+    return " · ".join(part for part in parts if part)
+
+
+def showInSlices(node, views: HeldViews) -> None:
+    """Show a volume in the slice views as Slicer does after loading one; each draws it in a turn of its own."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    with views.held():
+        selection.SetActiveVolumeID(node.GetID())
+        slicer.app.applicationLogic().PropagateVolumeSelection(1)
+
+
+def showOverlay(node, colour: str) -> None:
+    """Lay a volume over the background of the slice views; None takes it away."""
+    if node is not None:
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+        if slicer.mrmlScene.GetNodeByID(colour) is not None:
+            node.GetDisplayNode().SetAndObserveColorNodeID(colour)
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.SetForegroundVolumeID(None if node is None else node.GetID())
+        composite.SetForegroundOpacity(0.0 if node is None else OVERLAY_OPACITY)

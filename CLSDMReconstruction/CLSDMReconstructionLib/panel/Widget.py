@@ -1,0 +1,332 @@
+"""The panel: its sections, the parameter node behind them, and what happens when the scene closes or the module goes."""
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+from vtk import vtkCommand
+
+from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
+from CLSDMReconstructionLib.base.Preload import preload
+from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
+from CLSDMReconstructionLib.install.DependenciesSection import DependenciesSection
+from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.panel.ModelSection import ModelSection
+from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
+from CLSDMReconstructionLib.panel.ResultSection import ResultSection, showInSlices
+from CLSDMReconstructionLib.panel.RunSection import RunSection
+from CLSDMReconstructionLib.scene.HeldViews import HeldViews
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.SampleMenu import SampleMenu
+from CLSDMReconstructionLib.xrays.SimulatePanel import SimulatePanel
+from CLSDMReconstructionLib.xrays.XRaysSection import XRaysSection
+
+
+class ReconstructionPanel(VTKObservationMixin):
+    """The module's panel, to be put into ``layout``.
+
+    Attributes:
+        ui: widgets by name.
+        parameters: the scene's ``Parameters``, None while the scene is closing or another module is shown.
+        run: the reconstruction under way, or None.
+    """
+
+    def __init__(self, logic, layout, resourcePath) -> None:
+        VTKObservationMixin.__init__(self)
+        self.logic, self.parameters, self.run = logic, None, None
+        self._guiTag, self._xraysShown, self._entered = None, None, False
+        self._warmed = self._chosen = self._preload = None
+        self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
+        layout.addWidget(self.widget)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
+        self._build(resourcePath)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        for panel in self.panels:
+            panel.setMRMLScene(slicer.mrmlScene)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneEndImport)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
+        self._useParameters()
+
+    def _build(self, resourcePath) -> None:
+        ui, logic = self.ui, self.logic
+        self.runSection = RunSection(ui, self.reconstruct, self.cancel, self._onOffer)
+        self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
+        self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
+        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady)
+        self.views = HeldViews()
+        self.result = ResultSection(ui, self.views)
+        self.compare = ComparePanel(logic, self.views, ui.compareSection)
+        self.simulate = SimulatePanel(logic, ui.simulateSection)
+        self.export = ExportPanel(logic, ui.exportSection)
+        self.panels = (self.compare, self.simulate, self.export)
+        self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
+        self.simulate.onXRays(self._onSimulated)
+
+    # --- life ---
+
+    def enter(self) -> None:
+        """The module is shown."""
+        self._entered = True
+        self._useParameters()
+        self.dependencies.refresh()
+        self.xrays.canPreview = not self.dependencies.missing
+        self.model.refresh()
+        self._updateReadiness()
+        for panel in self.panels:
+            panel.enter()
+        if self._preload is None:
+            self._preload = Steps(preload(), lambda _: None, lambda _: None)
+
+    def exit(self) -> None:
+        """Another module is shown; a reconstruction goes on."""
+        self._entered = False
+        self.result.leave()
+        for panel in self.panels:
+            panel.exit()
+
+    def cleanup(self) -> None:
+        """The module goes: nothing of it stays behind."""
+        if self._preload is not None:
+            self._preload.cancel()
+        self._leaveParameters()
+        self.removeObservers()
+        self.result.clear()
+        self.xrays.cleanup()
+        self.samples.cleanup()
+        for panel in self.panels:
+            panel.cleanup()
+        self.views.stop()
+        self.logic.cleanup()
+
+    def _onSceneStartClose(self, *_args) -> None:
+        self._leaveParameters()
+        self.logic.cancel()
+        self.samples.cancel()
+        self.run = None
+        self._lock(False)
+        self.result.clear()
+        self.xrays.setXRays([None, None])
+        self.runSection.idle()
+        self.runSection.clearError()
+
+    def _onSceneEndClose(self, *_args) -> None:
+        if self._entered:
+            self._useParameters()
+
+    def _onSceneEndImport(self, *_args) -> None:
+        """Only now are all nodes there that the parameter node refers to."""
+        self._leaveParameters()
+        self._onSceneEndClose()
+
+    def _onNodeRemoved(self, *_args) -> None:
+        """An X-ray or a result may have been deleted."""
+        if slicer.mrmlScene.IsBatchProcessing() or self.parameters is None:
+            return
+        for slot in self.xrays.slots:
+            if slot.xray is not None and slot.xray.nodeId is not None and slot.xray.node is None:
+                slot.take(None)
+        shown = self.result.result
+        if shown is not None and not slicer.mrmlScene.IsNodePresent(shown.volumeNode):
+            self.result.clear()
+
+    # --- parameter node ---
+
+    def _useParameters(self) -> None:
+        """Bind the panel to the scene's parameter node."""
+        if self.parameters is not None or slicer.mrmlScene.IsClosing():
+            return
+        node = self.logic.getParameterNode()
+        self.parameters = Parameters(node)
+        self._guiTag = self.parameters.connectGui(self.ui)
+        self.addObserver(node, vtkCommand.ModifiedEvent, self._onParametersModified)
+        self.model.setParameters(self.parameters)
+        self.model.refresh(self.parameters.model)
+        self._onParametersModified()
+
+    def _leaveParameters(self) -> None:
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameters.parameterNode, vtkCommand.ModifiedEvent, self._onParametersModified)
+            self.model.setParameters(None)
+            self.parameters = self._guiTag = self._xraysShown = self._chosen = None
+
+    def _onParametersModified(self, *_args) -> None:
+        """The scene says something else than the panel shows (a scene was loaded, or Python set a value)."""
+        parameters = self.parameters
+        if parameters is None:
+            return
+        if parameters.xrays != self._xraysShown:
+            self._xraysShown = parameters.xrays
+            self.xrays.setXRays(readXRays(parameters))
+        if parameters.model != self.model.chosenId():
+            self.model.refresh(parameters.model)
+        self.xrays.setContext(parameters.preset, self.model.bundle())
+        self.model.describeProduct()
+        chosen = nodeOf(parameters, "reconstruction")
+        if chosen is not self._chosen:
+            self._chosen = chosen
+            self.result.showNode(chosen)
+            for panel in self.panels:
+                panel.setReconstruction(chosen)
+        self._updateReadiness()
+
+    # --- what the user does ---
+
+    def _onXRaysChanged(self) -> None:
+        if self.parameters is not None:
+            self._xraysShown = asText(self.xrays.xrays())
+            writeXRays(self.parameters, self.xrays.xrays())
+        self._updateReadiness()
+
+    def _onModelChanged(self) -> None:
+        if self.parameters is not None:
+            self.parameters.model = self.model.chosenId()
+            self.xrays.setContext(self.parameters.preset, self.model.bundle())
+        self._updateReadiness()
+
+    def _onDependenciesReady(self) -> None:
+        self.xrays.canPreview = True
+        self.xrays.refresh()
+        self._updateReadiness()
+
+    def _onMessage(self, text: str, isError: bool) -> None:
+        self.runSection.say(text, "error" if isError else "muted")
+
+    def _onSimulated(self, simulation) -> None:
+        self._fillSlots(simulation.nodes, self.simulate.ct)
+
+    def _onSample(self, simulation, ct) -> None:
+        self._fillSlots(simulation.nodes, ct)
+        showInSlices(ct, self.views)
+        self._onMessage(_("The slots hold X-rays of the sample; its CT is the ground truth."), False)
+
+    def _fillSlots(self, nodes: list, truth) -> None:
+        """X-rays that were made from a CT, which is then the ground truth."""
+        roles = ["frontal", "lateral", *["view"] * len(nodes)]
+        self.xrays.setXRays(
+            [XRayInput(nodeId=node.GetID(), role=role) for node, role in zip(nodes, roles, strict=False)]
+        )
+        self._onXRaysChanged()
+        if self.parameters is not None and truth is not None:
+            self.parameters.groundTruth = truth
+        self.compare.setTruth(truth)
+
+    def _updateReadiness(self) -> None:
+        reason = self._whyNot()
+        self.runSection.setReady(reason)
+        wanted = (self.model.bundle(), self.model.device)
+        if not reason and self._warmed != wanted:  # so that the first click need not wait for the model
+            self._warmed = wanted
+            self.logic.warm(*wanted)
+
+    def _whyNot(self) -> str:
+        """Why there is nothing to reconstruct yet, or ""."""
+        if self.dependencies.missing:
+            return _("First install what is missing (see the top of the panel).")
+        if self.model.model is None:
+            return _("Add a model first.")
+        return self.xrays.problem()
+
+    # --- the run ---
+
+    def reconstruct(self, **changes) -> None:
+        """Start a reconstruction with what the panel shows; ``changes`` overrule it."""
+        if self.run is not None or self.parameters is None:
+            return
+        arguments = self._arguments() | changes
+        frontal, lateral, *views = self.xrays.xrays()
+        self.runSection.start()
+        self._lock(True)
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The reconstruction could not be started.")):
+                self.run = self.logic.reconstruct(
+                    frontal,
+                    lateral,
+                    views=[view for view in views if view is not None],
+                    onProgress=self._onProgress,
+                    onFinished=lambda run: self._onFinished(run, arguments),
+                    onError=self._onError,
+                    onLog=self.runSection.log,
+                    **arguments,
+                )
+        finally:
+            if self.run is None:
+                self._lock(False)
+                self.runSection.idle()
+
+    def _arguments(self) -> dict:
+        parameters = self.parameters
+        return {
+            "product": parameters.product,
+            "steps": parameters.steps or None,
+            "samples": parameters.samples,
+            "seed": parameters.seed,
+            "preset": parameters.preset,
+            "device": self.model.device,
+            "bundle": self.model.bundle(),
+        }
+
+    def cancel(self) -> None:
+        """Stop the reconstruction."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def _onOffer(self, changes: dict) -> None:
+        """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's."""
+        kept = {name: value for name, value in changes.items() if name in self.parameters.allParameters}
+        for name, value in kept.items():
+            self.parameters.setValue(name, value)
+        self.reconstruct(**changes)
+
+    def _onProgress(self, run) -> None:
+        if run is self.run:
+            self.runSection.progress(run)
+
+    def _onFinished(self, run, arguments: dict) -> None:
+        if not self._ended(run):
+            return
+        result = run.result
+        self.model.remember(arguments["product"], arguments["samples"], result)
+        self.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
+        self.result.show(result)
+        self.parameters.reconstruction = result.volumeNode
+        showInSlices(result.volumeNode, self.views)
+        self.export.setReconstruction(result.volumeNode, result.inputs)
+        truth = nodeOf(self.parameters, "groundTruth")
+        if truth is not None:
+            self.compare.setTruth(truth)
+
+    def _onError(self, run) -> None:
+        if not self._ended(run):
+            return
+        if run.state == "cancelled":
+            self.runSection.idle(_("Cancelled. The scene is as it was."))
+        else:
+            self.runSection.idle()
+            self.runSection.showError(run.error)
+            self.dependencies.refresh()  # what was there at the start may be gone
+            self.model.refresh()
+            self._updateReadiness()
+
+    def _ended(self, run) -> bool:
+        """Whether this was the run the panel waits for; the panel can be used again."""
+        if run is not self.run:
+            return False
+        self.run = None
+        self._lock(False)
+        return self.parameters is not None
+
+    def _lock(self, locked: bool) -> None:
+        """While a run goes on, what it was made from cannot be changed."""
+        for section in (self.ui.slotArea, self.ui.pairButton, self.ui.swapButton, self.ui.sampleButton):
+            section.enabled = not locked
+        for widget in (
+            self.ui.modelSelector,
+            self.ui.modelMenuButton,
+            self.ui.productSelector,
+            self.ui.advancedSection,
+        ):
+            widget.enabled = not locked

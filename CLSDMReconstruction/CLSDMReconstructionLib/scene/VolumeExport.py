@@ -1,0 +1,96 @@
+"""A reconstruction as files: NIfTI or NRRD with a record beside it, or a DICOM CT series that names its X-rays.
+
+Everything is written by the core (``clsdm.volume.write_dicom``, ``clsdm.files.atomic``): whole or not at all.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.scene import Volumes, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import provenanceOf
+
+SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
+DICOM = "DICOM CT series"
+FORMATS = (*SUFFIXES, DICOM)
+
+
+def xrayFiles(node, inputs=()) -> list[Path]:
+    """The files of the X-rays that a reconstruction was made from, as far as they can still be found.
+
+    Args:
+        node: the reconstruction; its attributes name DICOM instances, which Slicer's database may hold.
+        inputs: the ``XRayInput`` it was made from, where they are known.
+    """
+    files = [
+        Path(each.path) if each.path else XRayNodes.xrayFile(each.node) for each in inputs if each.path or each.node
+    ]
+    database = getattr(slicer, "dicomDatabase", None)
+    if not any(files) and database is not None:
+        uids = provenanceOf(node).get("source_instance_uids", "").split()
+        files = [Path(database.fileForInstance(uid)) for uid in uids if database.fileForInstance(uid)]
+    return [file for file in files if file is not None and file.is_file()]
+
+
+def toSitk(node) -> sitk.Image:
+    """The volume in LPS, with whole HU; a linear parent transform is part of its place."""
+    geometry = Volumes.geometryOf(node)
+    image = sitk.GetImageFromArray(np.rint(Volumes.voxels(node)).astype(np.int16))
+    image.SetSpacing(geometry["spacing_mm"])
+    image.SetOrigin(geometry["origin_mm"])
+    image.SetDirection(np.ravel(geometry["direction"]).tolist())
+    return image
+
+
+def writeVolume(node, path: Path) -> Iterator[float]:
+    """Write NIfTI or NRRD, a piece at a time, and beside it the record of how it was made; the generator returns both.
+
+    Closed before its end, it leaves nothing.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    ensureCore()
+    from clsdm.files.atomic import written_together
+    from clsdm.quality.picture import NOTICE
+    from clsdm.volume.write import Placed, volume_in_steps
+
+    path = Path(path)
+    suffix = next((suffix for suffix in SUFFIXES.values() if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
+    hu, placed = Volumes.voxels(node), Placed(**Volumes.geometryOf(node))
+    record = path.with_name(path.name[: -len(suffix)] + ".json")
+    text = json.dumps({"notice": NOTICE, "provenance": provenanceOf(node)}, indent=1)
+    with written_together(path.parent) as scratch:
+        yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
+        (scratch / record.name).write_text(text + "\n", encoding="utf-8")
+    return [path, record]
+
+
+def writeDicom(node, folder: Path, xrays=(), keepPatient: bool = True) -> Iterator[float]:
+    """Write a DICOM CT series, slice by slice; the generator returns the files.
+
+    Args:
+        node: reconstruction.
+        folder: new or empty.
+        xrays: files of the X-rays; those that are DICOM are referenced.
+        keepPatient: file it under their patient and study.
+
+    Raises:
+        InputError: it cannot be written there, or the X-rays are of two patients.
+    """
+    ensureCore()
+    from clsdm.volume import write_dicom as ct_write
+
+    sources = [source for source in map(ct_write.read_source, xrays) if source is not None]
+    return (
+        yield from ct_write.ct_series_in_steps(
+            toSitk(node), folder, sources=sources, provenance=provenanceOf(node), keep_patient=keepPatient
+        )
+    )

@@ -1,0 +1,108 @@
+"""What a failure means for the user: a sentence about what happened, one about what to do, and what to offer instead."""
+
+import tempfile
+
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
+from CLSDMReconstructionLib.xrays.Inputs import sentence
+
+USE_CPU = ("Use the CPU", {"device": "cpu"})
+MAKE_MEAN = ("Make the mean", {"product": "mean"})
+
+
+def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
+    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, and "crash") as the user is told.
+
+    Args:
+        kind: what it is about.
+        message: the worker's.
+        details: the worker's.
+        arguments: "product" and "device" of the run, to offer lighter ones.
+    """
+    what, todo = _EXPLAINED.get(kind, _defect)(message, details)
+    return ReconstructionError(kind, what, todo, details, _offers(kind, message, arguments or {}))
+
+
+def cancelled(message: str = "Cancelled.") -> ReconstructionError:
+    """The user, or the closing of the scene, ended it."""
+    return ReconstructionError("cancelled", message)
+
+
+def _offers(kind: str, message: str, arguments: dict) -> tuple[tuple[str, dict], ...]:
+    offers = []
+    onGpu = arguments.get("device", "cpu") != "cpu"
+    if onGpu and (kind in ("device", "crash") or (kind == "memory" and _ofGpu(message))):
+        offers.append(USE_CPU)
+    if kind in ("memory", "crash") and arguments.get("product", "mean") != "mean":
+        offers.append(MAKE_MEAN)
+    return tuple(offers)
+
+
+def _ofGpu(message: str) -> bool:
+    return any(name in message for name in ("CUDA", "CUBLAS", "cuDNN"))
+
+
+def _input(message: str, details: str) -> tuple[str, str]:
+    if "bundle" in message or "model.safetensors" in message:
+        return sentence(message), "The model is gone or damaged: choose another one, or add it again."
+    if "steps:" in message or "seed:" in message or "samples:" in message:
+        return sentence(message), "Change it under Advanced."
+    if "device:" in message:
+        return "There is no GPU that PyTorch can use.", "Choose Automatic or CPU."
+    return sentence(message), "Choose another file, or correct what was entered."
+
+
+def _memory(message: str, details: str) -> tuple[str, str]:
+    if _ofGpu(message):
+        return (
+            "The GPU ran out of memory.",
+            "Close other programs that use the GPU (a second Slicer, for example), use the CPU, or make the mean.",
+        )
+    return "The computer ran out of memory.", "Close other programs, or make the mean instead of samples."
+
+
+def _device(message: str, details: str) -> tuple[str, str]:
+    what = f"The GPU cannot be used ({message})."
+    return what, "Use the CPU. To use the GPU, update its driver, or reinstall PyTorch with the module PyTorch Utils."
+
+
+def _disk(message: str, details: str) -> tuple[str, str]:
+    return (
+        f"A file cannot be written ({message}).",
+        f"The disk may be full or protected: make room in {tempfile.gettempdir()} and try again.",
+    )
+
+
+def _network(message: str, details: str) -> tuple[str, str]:
+    return (
+        f"The download failed ({message}).",
+        "Check the connection or the proxy, or download it with a browser and add the file.",
+    )
+
+
+def _missing(message: str, details: str) -> tuple[str, str]:
+    name = "PyTorch" if "torch" in message else message
+    return f"A Python package is missing ({name}).", "Install it in the section Dependencies."
+
+
+def _crash(message: str, details: str) -> tuple[str, str]:
+    if "cannot be started" in details:
+        return "The computation cannot be started.", "Reinstall Slicer, or set CLSDM_PYTHON to a Python with PyTorch."
+    return (
+        f"The computation ended unexpectedly ({message}).",
+        "Try again. If it happens again, the computer may be short of memory: close other programs, or choose less.",
+    )
+
+
+def _defect(message: str, details: str) -> tuple[str, str]:
+    return f"An unexpected error ({message}).", "Please report it, with the log."
+
+
+_EXPLAINED = {
+    "input": _input,
+    "memory": _memory,
+    "device": _device,
+    "disk": _disk,
+    "network": _network,
+    "missing": _missing,
+    "crash": _crash,
+}

@@ -1,0 +1,167 @@
+"""The models a user can choose from: the embedded one, and those in a folder of the user's outside the extension.
+
+The extension's own folder is deleted on update, so nothing is ever put there. Only manifests are read here, in
+milliseconds; checking hashes, copying and downloading is the worker's (``Logic.inspectModel``, ``Logic.addModel``).
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+
+FOLDER_SETTING = "CLSDMReconstruction/ModelFolder"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as its manifest describes it.
+
+    Attributes:
+        path: folder or archive, as ``reconstruct(bundle=...)`` takes it.
+        id: its name.
+        version: its version.
+        licence: of the weights.
+        notice: what it must not be used for.
+        anatomy: what it was trained on, in words.
+        defaultProduct: "mean", "sample" or "ensemble".
+        steps: denoiser evaluations per sample by default.
+        voxels: edge of its cube.
+        spacingMm: voxel edge.
+        bytes: size of its files.
+        sha256: of the weights, as the manifest has it.
+        fileSha256: of the archive it was added from, where that was just computed; else "".
+        embedded: comes with the extension and cannot be deleted.
+    """
+
+    path: Path
+    id: str
+    version: str
+    licence: str
+    notice: str
+    anatomy: str
+    defaultProduct: str
+    steps: int
+    voxels: int
+    spacingMm: float
+    bytes: int
+    sha256: str
+    fileSha256: str = ""
+    embedded: bool = False
+
+
+def describe(path: Path, **known: Any) -> Model:
+    """Read a bundle's manifest; ``known`` overrides fields.
+
+    Raises:
+        ValueError: no bundle, or damaged.
+    """
+    ensureCore()
+    from clsdm.errors import InputError
+    from clsdm.model.bundle_files import NOTICE, WEIGHTS, read_manifest, reader
+
+    try:
+        table, files = read_manifest(path, reader(path))
+        sizes = table["model"]
+        found = {
+            "path": path,
+            "id": str(table["id"]),
+            "version": str(table["version"]),
+            "licence": str(table["licence"]),
+            "notice": str(table.get("notice", NOTICE)),
+            "anatomy": str(table.get("trained_anatomy", "")),
+            "defaultProduct": str(table.get("default_product", "mean")),
+            "steps": int(sizes["process"].get("steps", 1)),
+            "voxels": int(sizes["grid"]["size"]),
+            "spacingMm": float(sizes["grid"]["spacing_mm"]),
+            "bytes": sum(entry.bytes for entry in files.values()),
+            "sha256": files[WEIGHTS].sha256,
+        }
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: its manifest lacks {error}") from None
+    return Model(**{**found, **known})
+
+
+class ModelStore:
+    """The folder of models.
+
+    Attributes:
+        folder: where added models lie; made when the first one is added.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = defaultFolder() if folder is None else Path(folder)
+
+    def embedded(self) -> Model | None:
+        """The model that comes with the extension."""
+        ensureCore()
+        from clsdm.errors import InputError
+        from clsdm.model.bundle_files import default_bundle_path
+
+        try:
+            return describe(default_bundle_path(), embedded=True)
+        except (InputError, ValueError):
+            return None
+
+    def list(self) -> list[Model]:
+        """The embedded model first, then the user's by name; damaged ones are left out (see :meth:`damaged`)."""
+        embedded = self.embedded()
+        own = [model for model, _ in self._read().values() if model is not None]
+        return [*([embedded] if embedded else []), *sorted(own, key=lambda model: (model.id, model.version))]
+
+    def damaged(self) -> dict[str, str]:
+        """What else lies in the folder, and why it is no model."""
+        return {name: reason for name, (model, reason) in self._read().items() if model is None}
+
+    def nameFor(self, model: Model) -> str:
+        """The file name under which a model is kept."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{model.id}-{model.version}-{model.sha256[:8]}").strip("._")
+
+    def delete(self, model: Model) -> None:
+        """Remove a model of the user's from disk.
+
+        Raises:
+            ValueError: the embedded one, or one that lies elsewhere.
+            OSError: it cannot be removed.
+        """
+        if model.embedded or model.path.parent != self.folder:
+            raise ValueError(f"{model.id} came with the extension or lies elsewhere; only added models can be deleted")
+        if model.path.is_dir():
+            shutil.rmtree(model.path)
+        else:
+            model.path.unlink()
+
+    def openFolder(self) -> None:
+        """Show the folder in the system's file manager."""
+        import qt
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.folder)))
+
+    def _read(self) -> dict[str, tuple[Model | None, str]]:
+        found: dict[str, tuple[Model | None, str]] = {}
+        if self.folder.is_dir():
+            for path in sorted(self.folder.iterdir()):
+                if not path.name.startswith("."):  # a copy that is under way
+                    found[path.name] = _tried(path)
+        return found
+
+
+def _tried(path: Path) -> tuple[Model | None, str]:
+    try:
+        return describe(path), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def defaultFolder() -> Path:
+    """The folder the user chose, else one beside Slicer's settings."""
+    import qt
+    import slicer
+
+    chosen = qt.QSettings().value(FOLDER_SETTING)
+    return Path(chosen) if chosen else Path(slicer.app.slicerUserSettingsFilePath).parent / "CLSDM-Models"

@@ -1,0 +1,145 @@
+"""What the worker answered, as nodes and arrays. Nothing touches the scene before everything has been read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.scene import Volumes, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, setAttributes
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """What ``reconstruct`` made.
+
+    Attributes:
+        volumeNode: HU.
+        coverageNode: number of views that crossed each voxel.
+        spreadNode: standard deviation in HU over an ensemble's samples, else None.
+        residuals: for each view {"angle_deg", "rmse", "correlation"}.
+        warnings: what the user should know.
+        provenance: plain JSON types.
+        reprojections: for each view {"angle_deg", "view" on the virtual detector, "input": 2-D array, "reprojected": 2-D
+            array}, NaN where not measured.
+        views: geometry of each view (``clsdm.geometry.view.View`` as a dict, with "origins").
+        inputs: the XRayInputs it was made from.
+        seconds: {"total": from click to nodes, "core": of it the core's own}.
+    """
+
+    volumeNode: Any
+    coverageNode: Any
+    spreadNode: Any
+    residuals: list[dict[str, Any]]
+    warnings: list[str]
+    provenance: dict[str, Any]
+    reprojections: list[dict[str, Any]]
+    views: list[dict[str, Any]]
+    inputs: list[XRayInput]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An X-ray as the network sees it: ``image`` uint8, ``mask`` bool (measured pixels), ``view``, ``warnings``."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    view: dict[str, Any]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """X-rays of a CT.
+
+    Attributes:
+        files: DICOM DX, in the order of the angles; they live until the logic's ``cleanup``.
+        nodes: the same as volume nodes, which say all that the files do.
+        angles: in degrees.
+    """
+
+    files: list[str]
+    nodes: list[Any]
+    angles: list[float]
+
+
+def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid: str, shown) -> ReconstructionResult:
+    """Read the arrays, make the nodes, and put them into the scene, all or none.
+
+    Args:
+        answer: the worker's.
+        inputs: the X-rays.
+        studyUid: StudyInstanceUID of the X-rays or "".
+        shown: takes what must not be seen out of a text.
+
+    Raises:
+        OSError: an array cannot be read.
+    """
+    product = answer["provenance"]["product"]
+    warnings = [shown(text) for text in answer["warnings"]] + _gone(inputs)
+    reprojections = [
+        {**each, "input": np.load(each["input"]), "reprojected": np.load(each["reprojected"])}
+        for each in answer["reprojections"]
+    ]
+    volume = _volume(answer["volume"], f"CLS-DM {product} (research only)")
+    coverage = _volume(answer["coverage"], f"CLS-DM {product}, coverage (research only)", hounsfield=False)
+    spread = _volume(answer["spread"], f"CLS-DM {product}, spread (research only)") if "spread" in answer else None
+    made = {**answer["provenance"], "residuals": answer["residuals"], "warnings": warnings}
+    sources = [xray.node for xray in inputs if xray.node is not None]
+    for node, role in ((volume, "volume"), (coverage, "coverage"), (spread, "spread")):
+        if node is not None:
+            setAttributes(node, {**made, "role": role, "source_instance_uids": _instances(sources)})
+    nodes = [node for node in (coverage, spread, volume) if node is not None]
+    Nodes.addToScene(nodes, Nodes.studyItem(sources, studyUid))
+    Volumes.showHounsfield(volume)
+    volume.SetNodeReferenceID(COVERAGE_ROLE, coverage.GetID())
+    if spread is not None:
+        volume.SetNodeReferenceID(SPREAD_ROLE, spread.GetID())
+    return ReconstructionResult(
+        volume,
+        coverage,
+        spread,
+        answer["residuals"],
+        warnings,
+        answer["provenance"],
+        reprojections,
+        answer["views"],
+        inputs,
+        {"core": answer["seconds"]},
+    )
+
+
+def _volume(placed: dict[str, Any], name: str, *, hounsfield: bool = True):
+    return Volumes.makeVolume(np.load(placed["array"]), placed, name, hounsfield=hounsfield)
+
+
+def _instances(nodes) -> str | None:
+    uids = [node.GetAttribute(XRayNodes.INSTANCES_ATTRIBUTE) for node in nodes]
+    return " ".join(uid for uid in uids if uid) or None
+
+
+def _gone(inputs: list[XRayInput]) -> list[str]:
+    return [
+        f"the {xray.label} was removed from the scene meanwhile; it was used as it was at the start"
+        for xray in inputs
+        if xray.nodeId is not None and xray.node is None
+    ]
+
+
+def previewFrom(answer: dict[str, Any], shown) -> Preview:
+    """Read the arrays of a preview."""
+    warnings = [shown(text) for text in answer["warnings"]]
+    return Preview(np.load(answer["image"]), np.load(answer["mask"]), answer["view"], warnings)
+
+
+def simulationFrom(answer: dict[str, Any]) -> SimulationResult:
+    """Make nodes of the simulated X-rays and put them into the scene, all or none."""
+    nodes = []
+    for file, made in zip(answer["files"], answer["images"], strict=True):
+        name = f"Simulated X-ray {made['view']['angle_deg']:g}°"
+        nodes.append(XRayNodes.makeXRay(np.load(made["image"]), made["view"], made["isocentre_mm"], name, file))
+    Nodes.addToScene(nodes)
+    return SimulationResult(answer["files"], nodes, [made["view"]["angle_deg"] for made in answer["images"]])

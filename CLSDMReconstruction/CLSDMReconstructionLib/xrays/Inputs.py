@@ -1,0 +1,336 @@
+"""The X-rays a user hands in: file or node, what was entered by hand, and what file and preset say about the rest.
+
+Everything about a file comes from ``clsdm.xray.read``, which reads headers without torch and without pixels, so that a
+panel may ask at once. An :class:`XRayInput` holds only what the user chose and typed; :func:`inspect` says what follows.
+"""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
+
+FIELDS = {
+    "angleDeg": "angle_deg",
+    "spacingMm": "spacing_mm",
+    "sourceDetectorMm": "source_detector_mm",
+    "sourceAxisMm": "source_axis_mm",
+    "rotateQuarters": "rotate_quarters",
+    "flip": "flip_horizontal",
+    "invert": "invert",
+    "window": "window",
+}
+"""What can be entered about an X-ray, and the core's name for it.
+
+angleDeg: float, 0 PA, 180 AP, 90 left lateral, -90 right lateral. spacingMm: (row, column) on the detector.
+sourceDetectorMm, sourceAxisMm: float. rotateQuarters: int, counter-clockwise. flip: bool, left and right exchanged, after
+the rotation. invert: bool, True where bone is dark in the image as shown. window: (low, high) in the file's values,
+beyond which nothing is told apart.
+"""
+
+MAX_VIEWS = 8
+
+ROLE_ANGLES_DEG = {"frontal": 0.0, "lateral": 90.0}
+"""The angle of a slot where neither file nor user names one."""
+
+_LABELS = {"frontal": "frontal X-ray", "lateral": "lateral X-ray", "view": "further X-ray"}
+_ORIGINS = {"tag": "tag", "default": "default", "user": "entered"}
+_UNKNOWN = {
+    "spacingMm": "The pixel spacing is not known. Enter it, in mm on the detector.",
+    "angleDeg": "The direction of the view is not known. Enter its angle.",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value of one of :data:`FIELDS` and where it is from: "tag", "default" or "entered"; value None: unknown."""
+
+    value: Any
+    origin: str
+
+
+@dataclass
+class XRayInput:
+    """One X-ray of a reconstruction.
+
+    Attributes:
+        path: image file, or None.
+        nodeId: of a loaded volume node, or None. One of the two is given; neither where a scene was saved by another
+            Slicer, whose files are not part of it.
+        role: "frontal", "lateral" or "view".
+        entered: what the user typed, by the names of :data:`FIELDS`; what is not in it comes from file or preset.
+    """
+
+    path: str | None = None
+    nodeId: str | None = None
+    role: str = "frontal"
+    entered: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source, role: str) -> "XRayInput":
+        """From what ``reconstruct`` takes: a path, a volume node, or an ``XRayInput`` (which is returned as it is).
+
+        Raises:
+            TypeError: anything else.
+        """
+        if isinstance(source, cls):
+            return source
+        if isinstance(source, (str, Path)):
+            return cls(path=str(source), role=role)
+        if hasattr(source, "IsA") and source.IsA("vtkMRMLVolumeNode"):
+            return cls(nodeId=source.GetID(), role=role)
+        raise TypeError(f"{role} X-ray: expected a file, a volume node or an XRayInput, got {type(source).__name__}")
+
+    @property
+    def label(self) -> str:
+        """What messages call it; never a file's name, which may be the patient's."""
+        return _LABELS[self.role]
+
+    @property
+    def node(self):
+        """The volume node, or None."""
+        return slicer.mrmlScene.GetNodeByID(self.nodeId) if self.nodeId else None
+
+    def enter(self, name: str, value) -> None:
+        """Set one of :data:`FIELDS` by hand; None takes the entry back."""
+        if name not in FIELDS:
+            raise KeyError(f"{name}: expected one of {', '.join(FIELDS)}")
+        self.entered.pop(name, None)
+        if value is not None:
+            self.entered[name] = value
+
+    def toPlain(self) -> dict[str, Any]:
+        """JSON types, for a parameter node, without the file's place: see ``SessionFiles``."""
+        plain = asdict(self)
+        path = plain.pop("path")
+        return plain | {"file": None if path is None else SessionFiles.keyOf(path)}
+
+    @classmethod
+    def fromPlain(cls, plain: dict[str, Any]) -> "XRayInput":
+        """The inverse of :meth:`toPlain`; JSON's lists become tuples again."""
+        entered = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["entered"].items()}
+        return cls(SessionFiles.pathOf(plain.get("file")), plain["nodeId"], plain["role"], entered)
+
+    @contextlib.contextmanager
+    def asFile(self) -> Iterator[Path]:
+        """The file to read; a node without one is written for as long as the block lasts.
+
+        Raises:
+            ValueError: the node is gone or no single image, or the file was never this Slicer's.
+        """
+        if self.path is not None:
+            yield Path(self.path)
+            return
+        if self.nodeId is None:
+            raise ValueError("its file is not part of a saved scene; choose it again")
+        if self.node is None:
+            raise ValueError("it is no longer in the scene; choose it again")
+        with XRayNodes.xrayAsFile(self.node) as path:
+            yield path
+
+    def toViewRequest(self, file: Path) -> dict[str, Any]:
+        """``clsdm.app.request.ViewRequest`` as JSON types, for the file of :meth:`asFile`."""
+        known = {**self._notedByNode(file), **{FIELDS[name]: value for name, value in self.entered.items()}}
+        angle = known.pop("angle_deg", None)
+        return {
+            "file": str(file),
+            "angle_deg": angle,
+            "default_angle_deg": ROLE_ANGLES_DEG.get(self.role),
+            "geometry": known,
+        }
+
+    def _notedByNode(self, file: Path) -> dict[str, Any]:
+        """What a node knows and its file does not: of an exposure that this module made, or a spacing set in Slicer."""
+        node = self.node
+        if node is None or _isDicom(file):
+            return {}
+        noted = XRayNodes.viewOf(node)
+        if noted:
+            names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
+            known = {name: noted[name] for name in names if noted[name] is not None}
+            return known | {"spacing_mm": noted["pixel_mm"]}
+        across, down = node.GetSpacing()[:2]
+        return {} if (across, down) == (1.0, 1.0) else {"spacing_mm": (down, across)}
+
+
+@dataclass(frozen=True)
+class XRayFacts:
+    """What is known about an X-ray before it is read.
+
+    Attributes:
+        fields: a :class:`Field` for each of :data:`FIELDS`.
+        rows: of the image after turning; 0 where it cannot be read.
+        cols: likewise.
+        problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
+        missing: name of the field that must be entered, or "".
+        warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
+        patientKey: one-way hash, equal for two X-rays of one patient; None where unknown.
+        studyUid: StudyInstanceUID or "".
+        likelyAngleDeg: the angle by tags or, to suggest only, by PatientOrientation; None where neither says.
+    """
+
+    fields: dict[str, Field] = field(default_factory=dict)
+    rows: int = 0
+    cols: int = 0
+    problem: str = ""
+    missing: str = ""
+    warnings: tuple[str, ...] = ()
+    patientKey: str | None = None
+    studyUid: str = ""
+    likelyAngleDeg: float | None = None
+
+
+def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
+    """What file, preset and user say about an X-ray; reads the header only, in milliseconds, and never raises for a file."""
+    ensureCore()
+    from clsdm.errors import InputError
+
+    try:
+        with xray.asFile() as file:
+            try:
+                return _facts(xray, file, preset)
+            except InputError as error:
+                return XRayFacts(problem=sentence(withoutPath(str(error), file, xray.label)))
+    except (ValueError, OSError) as error:
+        return XRayFacts(problem=sentence(f"{xray.label}: {error}"))
+
+
+def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
+    ensureCore()
+    from clsdm.files.strict_json import from_plain
+    from clsdm.xray.read import GeometryOverrides, inspect_xray
+
+    request = xray.toViewRequest(file)
+    overrides = from_plain(GeometryOverrides, request["geometry"], xray.label)
+    header = inspect_xray(file, request["angle_deg"], overrides, preset, default_angle_deg=request["default_angle_deg"])
+    fields = _fields(xray, header, overrides)
+    unset = xray.nodeId and not _isDicom(file) and overrides.spacing_mm is None
+    if unset and fields["spacingMm"].value == (1.0, 1.0):  # what Slicer puts where it knows none
+        fields["spacingMm"] = Field(None, "default")
+    missing = next((name for name in _UNKNOWN if fields[name].value is None), "")
+    return XRayFacts(
+        fields,
+        header.rows,
+        header.cols,
+        _UNKNOWN[missing] if missing else _geometryProblem(fields, header.rows, header.cols),
+        missing,
+        tuple(withoutPath(text, file, xray.label) for text in header.warnings),
+        header.patient_key,
+        header.study_uid,
+        header.likely_angle_deg,
+    )
+
+
+def _fields(xray: XRayInput, header, overrides) -> dict[str, Field]:
+    orientation = header.origins.get("orientation", "default")
+    found = {
+        "angleDeg": (header.angle_deg, header.origins["angle_deg"]),
+        "spacingMm": (header.pixel_mm, header.origins["pixel_mm"] if header.pixel_mm else "default"),
+        "sourceDetectorMm": (header.source_detector_mm, header.origins["source_detector_mm"]),
+        "sourceAxisMm": (header.source_axis_mm, header.origins["source_axis_mm"]),
+        "rotateQuarters": (overrides.rotate_quarters, orientation),
+        "flip": (overrides.flip_horizontal, orientation),
+        "invert": (header.invert, header.origins["invert"]),
+        "window": (header.window, header.origins["window"]),
+    }
+    return {name: Field(value, _origin(xray, name, origin)) for name, (value, origin) in found.items()}
+
+
+def _origin(xray: XRayInput, name: str, origin: str) -> str:
+    """The core's "user" is "entered" only where the user did; else a node knew it, which is as good as a tag."""
+    if name in xray.entered:
+        return "entered"
+    return {"user": "tag"}.get(origin, origin)
+
+
+def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
+    ensureCore()
+    from clsdm.errors import InputError
+    from clsdm.geometry.view import View
+
+    names = ("angleDeg", "sourceAxisMm", "sourceDetectorMm")
+    try:
+        View(*(fields[name].value for name in names), rows, cols, pixel_mm=fields["spacingMm"].value)
+    except InputError as error:
+        return sentence(str(error))
+    return ""
+
+
+def _isDicom(file: Path) -> bool:
+    ensureCore()
+    from clsdm.xray.dicom import is_dicom
+
+    return is_dicom(file)
+
+
+def pairProblem(frontal: XRayInput, lateral: XRayInput, preset: str = "chest") -> tuple[str, tuple[str, ...]]:
+    """(why the two cannot be used together or "", warnings): two patients, or angles far from 90 degrees apart."""
+    return pairProblemOf(inspect(frontal, preset), inspect(lateral, preset))
+
+
+def pairProblemOf(frontal: XRayFacts, lateral: XRayFacts) -> tuple[str, tuple[str, ...]]:
+    """The same, where both have been inspected."""
+    if frontal.patientKey and lateral.patientKey and frontal.patientKey != lateral.patientKey:
+        return "The two X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
+    apart = _apart(frontal, lateral)
+    if apart is None or apart > 60.0:
+        return "", ()
+    return "", (f"The views are {apart:.0f} degrees apart; about 90 are needed to see depth.",)
+
+
+def _apart(a: XRayFacts, b: XRayFacts) -> float | None:
+    """Degrees between the lines of sight, 0 to 90."""
+    angles = [facts.fields["angleDeg"].value if facts.fields else None for facts in (a, b)]
+    if None in angles:
+        return None
+    return math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(angles[0] - angles[1]))))))
+
+
+def suggestPair(candidates) -> Iterator[float]:
+    """Find (frontal, lateral) among files or nodes: of one study, by ViewPosition, PatientOrientation or angle.
+
+    A generator of the fraction done, one step for each candidate. It returns the pair whose angles are nearest to 90
+    degrees apart; None for a slot nothing fits.
+
+    Args:
+        candidates: paths or volume nodes; what is no radiograph, or does not say from where it was taken, is passed over.
+    """
+    known = []
+    for number, source in enumerate(candidates):
+        facts = inspect(XRayInput.of(source, "view"))
+        yield number / len(candidates)
+        if facts.likelyAngleDeg is not None:
+            known.append((source, facts, math.radians(facts.likelyAngleDeg)))
+    frontal = [each for each in known if abs(math.cos(each[2])) > 0.7]
+    lateral = [each for each in known if abs(math.cos(each[2])) <= 0.7]
+    pairs = [
+        (a, b)
+        for a, b in itertools.product(frontal, lateral)
+        if a[1].studyUid == b[1].studyUid and a[1].patientKey == b[1].patientKey
+    ]
+    if pairs:
+        a, b = max(pairs, key=lambda pair: round(abs(math.sin(pair[0][2] - pair[1][2])), 3))
+        return XRayInput.of(a[0], "frontal"), XRayInput.of(b[0], "lateral")
+    if frontal:
+        return XRayInput.of(frontal[0][0], "frontal"), None
+    return None, XRayInput.of(lateral[0][0], "lateral") if lateral else None
+
+
+def withoutPath(text: str, file: Path, label: str) -> str:
+    """A message of the core with the X-ray's label in place of its file, whose name may be the patient's."""
+    for name in (str(file), file.as_posix(), str(file.parent), file.name):
+        if len(name) > 2:
+            text = text.replace(name, label if name != str(file.parent) else "its folder")
+    return text
+
+
+def sentence(text: str) -> str:
+    """A message of the core as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

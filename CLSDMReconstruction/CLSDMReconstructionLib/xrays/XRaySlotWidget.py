@@ -1,0 +1,224 @@
+"""One X-ray of the panel: where it is from, how the network will see it, and its geometry field by field."""
+
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base import Pictures
+from CLSDMReconstructionLib.base.Appearance import elided, setTone
+from CLSDMReconstructionLib.base.Dropping import DropFilter
+from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
+from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect
+
+FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
+
+
+class XRaySlotWidget:
+    """A slot for one X-ray.
+
+    Attributes:
+        role: "frontal", "lateral" or "view".
+        xray: the ``XRayInput``, or None while the slot is empty.
+        facts: what is known about it (``XRayFacts``), or None.
+        widget: to be put into a layout.
+    """
+
+    def __init__(self, role: str, title: str, uiFile: str, onChanged, onDropped, onRemoved=None) -> None:
+        """``onChanged(slot)`` after every change by the user; ``onDropped(slot, sources)`` for several files at once."""
+        self.role, self.title = role, title
+        self.xray: XRayInput | None = None
+        self.facts: XRayFacts | None = None
+        self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
+        self._geometryWanted = False
+        self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
+        self.widget = slicer.util.loadUI(uiFile)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.geometry = GeometryFields(self.ui.geometryArea.layout(), self._onEntered)
+        self._build()
+        self.refresh()
+
+    def _build(self) -> None:
+        self.ui.titleLabel.text = f"<b>{self.title}</b>"
+        self._menu = qt.QMenu(self.widget)
+        self._seriesMenu = qt.QMenu(_("DICOM series"), self.widget)
+        self._seriesMenu.connect("aboutToShow()", self._fillSeriesMenu)
+        self._fileAction = self._menu.addAction(_("Image file…"))
+        self._fileAction.connect("triggered()", self.chooseFile)
+        self._menu.addMenu(self._seriesMenu)
+        self.ui.chooseButton.setMenu(self._menu)
+        self.ui.clearButton.connect("clicked()", self._onClear)
+        self.ui.nodeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onNode)
+        self._drops = DropFilter(self._onDrop, self._fitPreview)
+        self.widget.installEventFilter(self._drops)
+        event = slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent
+        self._observer = slicer.mrmlScene.AddObserver(event, self._onNodeAboutToBeRemoved)
+        self.ui.previewLabel.setStyleSheet("QLabel { background: #101418; color: #9aa4ae; border: 1px solid #39424c; }")
+
+    def cleanup(self) -> None:
+        """Let go of the widget."""
+        self._stopSearch()
+        self.widget.removeEventFilter(self._drops)
+        slicer.mrmlScene.RemoveObserver(self._observer)
+
+    # --- what the user does ---
+
+    def chooseFile(self) -> None:
+        """Ask for an image file."""
+        path = qt.QFileDialog.getOpenFileName(
+            self.widget, _("X-ray image"), "", _("X-ray images ({patterns});;All files (*)").format(patterns=FILES)
+        )
+        path = path[0] if isinstance(path, tuple) else path
+        if path:
+            self.take(XRayInput(path=path, role=self.role))
+
+    def take(self, xray: XRayInput | None) -> None:
+        """Put an X-ray into the slot, as the user."""
+        self.setXRay(xray)
+        self._onChanged(self)
+
+    def _onNode(self, node) -> None:
+        if self._updating:
+            return
+        if node is None:
+            if self.xray is not None and self.xray.nodeId is not None:
+                self.take(None)
+        elif self.xray is None or self.xray.nodeId != node.GetID():  # the selector also speaks when a node is renamed
+            self.take(XRayInput(nodeId=node.GetID(), role=self.role))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, _scene, _event, node) -> None:
+        """Comes before the selector notices, which would turn to the node above it."""
+        if node is not None and self.xray is not None and self.xray.nodeId == node.GetID():
+            self.take(None)
+
+    def _onClear(self) -> None:
+        if self._onRemoved is not None:
+            self._onRemoved(self)
+        else:
+            self.take(None)
+
+    def _onDrop(self, sources: list) -> None:
+        """Files (paths) or nodes."""
+        if len(sources) == 1:
+            self.take(XRayInput.of(sources[0], self.role))
+        else:
+            self._onDropped(self, sources)
+
+    def _onEntered(self, name: str, value) -> None:
+        if self.xray is not None:
+            self.xray.enter(name, value)
+            self.refresh()
+            self._onChanged(self)
+
+    def _fillSeriesMenu(self) -> None:
+        """The database is asked while the menu is open."""
+        self._stopSearch()
+        self._listSeries([], _("Looking in the DICOM database…"))
+        self._search = Steps(
+            xraySeries(),
+            lambda series: self._listSeries(series, _("The DICOM database holds no X-ray")),
+            lambda error: self._listSeries([], _("The DICOM database cannot be read")),
+        )
+
+    def _listSeries(self, series: list, otherwise: str) -> None:
+        self._seriesMenu.clear()
+        for one in series:
+            action = self._seriesMenu.addAction(one.label)
+            action.connect("triggered()", lambda *_args, path=one.path: self.take(XRayInput(path=path, role=self.role)))
+        if not series:
+            self._seriesMenu.addAction(otherwise).enabled = False
+
+    def _stopSearch(self) -> None:
+        if self._search is not None:
+            self._search.cancel()
+
+    # --- what the panel does ---
+
+    def setXRay(self, xray: XRayInput | None) -> None:
+        """Show an X-ray; nobody is told."""
+        self.xray = xray
+        self._pixmap = None
+        self.refresh()
+
+    def setPreset(self, preset: str) -> None:
+        """Geometry for what neither file nor user says."""
+        if preset != self._preset:
+            self._preset = preset
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Ask again what is known about the X-ray, and show it."""
+        self.facts = inspect(self.xray, self._preset) if self.xray is not None else None
+        self._updating = True
+        node = slicer.mrmlScene.GetNodeByID(self.xray.nodeId) if self.xray is not None and self.xray.nodeId else None
+        self.ui.nodeSelector.setCurrentNode(node)
+        self._updating = False
+        self.ui.clearButton.enabled = self.xray is not None or self._onRemoved is not None
+        self.ui.sourceLabel.text = self._sourceText()
+        self.ui.sourceLabel.toolTip = "" if self.xray is None or self.xray.path is None else self.xray.path
+        self.ui.problemLabel.text = self.problem() or "\n".join(self.facts.warnings if self.facts else ())
+        self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
+        setTone(self.ui.problemLabel, "error" if self.problem() else "caution")
+        self.geometry.show(self.facts)
+        self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None
+        if self.xray is None:
+            self.setPreview(None, _("Drop an X-ray here,\nor choose one"))
+        elif self.problem():
+            self.setPreview(None, _("No preview yet"))
+
+    def problem(self) -> str:
+        """Why this X-ray cannot be used yet, or ""."""
+        return self.facts.problem if self.facts is not None else ""
+
+    def needsALook(self) -> bool:
+        """Whether its geometry is not all said by its file, so that somebody should look at it."""
+        if self.facts is None:
+            return False
+        origins = {field.origin for name, field in self.facts.fields.items() if name != "window"}
+        return bool(self.problem()) or origins != {"tag"}
+
+    def _sourceText(self) -> str:
+        if self.xray is None:
+            return ""
+        size = f"{self.facts.cols} × {self.facts.rows}" if self.facts and self.facts.rows else ""
+        name = elided(Path(self.xray.path).name) if self.xray.path else ""
+        view = "" if self.facts is None else viewName(self.facts.likelyAngleDeg)
+        return " · ".join(part for part in (name, view, size) if part)
+
+    def setPreview(self, pixels, text: str = "") -> None:
+        """The X-ray as the network sees it (uint8), or a text in its place."""
+        if pixels is None:
+            self._pixmap = None
+            self.ui.previewLabel.setPixmap(qt.QPixmap())
+            self.ui.previewLabel.text = text
+        else:
+            self._pixmap = Pictures.toPixmap(pixels)
+            self._fitPreview()
+
+    def _fitPreview(self) -> None:
+        if self._pixmap is not None:
+            Pictures.showFitted(self.ui.previewLabel, self._pixmap)
+
+    def hasPreview(self) -> bool:
+        """Whether a picture is shown."""
+        return self._pixmap is not None
+
+    def setGeometryVisible(self, visible: bool) -> None:
+        """Show or hide the geometry; an empty slot has none."""
+        self._geometryWanted = visible
+        self.ui.geometryArea.visible = visible and self.xray is not None
+
+
+def viewName(angleDeg: float | None) -> str:
+    """What a radiographer calls a view."""
+    names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
+    if angleDeg is None:
+        return ""
+    nearest = min(names, key=lambda at: abs((angleDeg - at + 180.0) % 360.0 - 180.0))
+    return names[nearest] if abs((angleDeg - nearest + 180.0) % 360.0 - 180.0) < 5.0 else f"{angleDeg:g}°"

@@ -1,0 +1,286 @@
+"""The section "X-rays": two slots and more on demand, found in pairs, swapped, and shown as the network sees them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base import Pictures
+from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS, pairProblemOf, suggestPair
+from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES, XRaySlotWidget
+
+PREVIEW_DELAY_MS = 150
+
+
+class XRaysSection:
+    """The X-rays of the panel.
+
+    Attributes:
+        slots: frontal, lateral, and further views.
+        canPreview: False while the worker cannot run (torch is missing).
+    """
+
+    def __init__(self, ui, logic, slotFile: str, onChanged) -> None:
+        """``onChanged()`` after every change by the user."""
+        self.ui, self._logic, self._slotFile, self._onChanged = ui, logic, slotFile, onChanged
+        self.canPreview, self._preset, self._bundle = True, "chest", None
+        self.slots: list[XRaySlotWidget] = []
+        self._stale: list[XRaySlotWidget] = []
+        self._search: Steps | None = None
+        self._runs: dict[XRaySlotWidget, object] = {}
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
+        self._timer.setInterval(PREVIEW_DELAY_MS)
+        self._timer.connect("timeout()", self._requestPreviews)
+        self._addSlot("frontal", _("Frontal"))
+        self._addSlot("lateral", _("Lateral"))
+        self._connect()
+        self.refresh()
+
+    def _connect(self) -> None:
+        self._pairMenu = qt.QMenu(self.ui.pairButton)
+        for text, slot in (
+            (_("From image files…"), self.pairFromFiles),
+            (_("From the loaded volumes"), self.pairFromNodes),
+            (_("From the newest study in the DICOM database"), self.pairFromDatabase),
+        ):
+            self._pairMenu.addAction(text).connect("triggered()", slot)
+        self.ui.pairButton.setMenu(self._pairMenu)
+        self.ui.swapButton.connect("clicked()", self.swap)
+        self.ui.addViewButton.connect("clicked()", self.addView)
+        self.ui.geometryCheckBox.connect("toggled(bool)", self._showGeometry)
+
+    def cleanup(self) -> None:
+        """Stop asking for previews."""
+        self._stopLooking()
+        self._timer.stop()
+        self._stale = []
+        for slot in self.slots:
+            slot.cleanup()
+
+    # --- slots ---
+
+    def _addSlot(self, role: str, title: str) -> XRaySlotWidget:
+        removed = self._removeView if role == "view" else None
+        slot = XRaySlotWidget(role, title, self._slotFile, self._onSlotChanged, self._onSeveralDropped, removed)
+        slot.setPreset(self._preset)
+        slot.setGeometryVisible(self.ui.geometryCheckBox.checked)
+        self.slots.append(slot)
+        self._layOut()
+        return slot
+
+    def _layOut(self) -> None:
+        for number, slot in enumerate(self.slots):
+            self.ui.slotArea.layout().addWidget(slot.widget, number // 2, number % 2)
+            if slot.role == "view":
+                slot.ui.titleLabel.text = "<b>{}</b>".format(_("View {number}").format(number=number + 1))
+        for column in (0, 1):
+            self.ui.slotArea.layout().setColumnStretch(column, 1)
+        self.ui.addViewButton.enabled = len(self.slots) < MAX_VIEWS
+
+    def addView(self) -> XRaySlotWidget:
+        """One more slot."""
+        return self._addSlot("view", "")
+
+    def _removeView(self, slot: XRaySlotWidget) -> None:
+        self._dropSlot(slot)
+        self._changed()
+
+    def _dropSlot(self, slot: XRaySlotWidget) -> None:
+        self.slots.remove(slot)
+        self._runs.pop(slot, None)
+        slot.cleanup()
+        self.ui.slotArea.layout().removeWidget(slot.widget)
+        slot.widget.hide()
+        slot.widget.deleteLater()
+        self._layOut()
+
+    # --- what the user does ---
+
+    def swap(self) -> None:
+        """Exchange frontal and lateral; an angle that was typed stays with its X-ray."""
+        first, second = (slot.xray for slot in self.slots[:2])
+        self._fill([second, first])
+
+    def pairFromFiles(self) -> None:
+        """Choose several files and let frontal and lateral be found among them."""
+        names = qt.QFileDialog.getOpenFileNames(
+            self.ui.pairButton,
+            _("X-ray images"),
+            "",
+            _("X-ray images ({patterns});;All files (*)").format(patterns=FILES),
+        )
+        names = names[0] if isinstance(names, tuple) and len(names) == 2 and not isinstance(names[0], str) else names
+        if names:
+            self.pairFrom(list(names))
+
+    def pairFromNodes(self) -> None:
+        """Find frontal and lateral among the loaded volumes."""
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        self.pairFrom([node for node in volumes if node.GetImageData() and 1 in node.GetImageData().GetDimensions()])
+
+    def pairFromDatabase(self) -> None:
+        """Find frontal and lateral in the newest study that holds X-rays."""
+        self._look(_newestPair())
+
+    def pairFrom(self, candidates: list) -> None:
+        """Fill the slots from paths or nodes."""
+        self._look(suggestPair(candidates))
+
+    @property
+    def isLooking(self) -> bool:
+        """Whether a pair is being looked for."""
+        return self._search is not None
+
+    def _look(self, steps: Iterator[float]) -> None:
+        self._stopLooking()
+        self._say(_("Looking for a pair…"), "muted")
+        self._search = Steps(steps, self._onPair, lambda error: self._onPair((None, None)))
+
+    def _stopLooking(self) -> None:
+        """Also when a slot is filled by hand meanwhile."""
+        search, self._search = self._search, None
+        if search is not None:
+            search.cancel()
+
+    def _onPair(self, pair: tuple) -> None:
+        self._search = None
+        frontal, lateral = pair
+        if frontal is None and lateral is None:
+            self._say(_("No pair of X-rays was found there."), "caution")
+            return
+        self._fill([frontal, lateral])
+
+    def _onSeveralDropped(self, slot: XRaySlotWidget, sources: list) -> None:
+        self.pairFrom(sources)
+
+    def _fill(self, pair: list) -> None:
+        for slot, xray in zip(self.slots, pair, strict=False):
+            if xray is not None:
+                xray.role = slot.role
+            slot.setXRay(xray)
+        self._changed()
+
+    def _onSlotChanged(self, slot: XRaySlotWidget) -> None:
+        self._changed(slot)
+
+    def _changed(self, slot: XRaySlotWidget | None = None) -> None:
+        self._stopLooking()
+        self.refresh(slot)
+        if any(slot.needsALook() for slot in self.slots):
+            self.ui.geometryCheckBox.checked = True
+        self._onChanged()
+
+    def _showGeometry(self, visible: bool) -> None:
+        for slot in self.slots:
+            slot.setGeometryVisible(visible)
+
+    # --- what the panel does ---
+
+    def xrays(self) -> list:
+        """An ``XRayInput`` or None for each slot."""
+        return [slot.xray for slot in self.slots]
+
+    def setXRays(self, xrays: list) -> None:
+        """Show X-rays as the scene has them; nobody is told."""
+        self._stopLooking()
+        for slot in self.slots[2:]:
+            self._dropSlot(slot)
+        for _extra in xrays[2:]:
+            self.addView()
+        for slot, xray in zip(self.slots, [*xrays, None, None], strict=False):
+            slot.setXRay(xray)
+        self.refresh()
+
+    def setContext(self, preset: str, bundle) -> None:
+        """Geometry preset and model, on which values and previews depend."""
+        if (preset, bundle) != (self._preset, self._bundle):
+            self._preset, self._bundle = preset, bundle
+            for slot in self.slots:
+                slot.setPreset(preset)
+            self.refresh()
+
+    def refresh(self, slot: XRaySlotWidget | None = None) -> None:
+        """Look at the pair again, and ask for new previews of one slot or of all."""
+        text, tone = self._pairMessage()
+        self._say(text, tone)
+        for one in [slot] if slot is not None else self.slots:
+            if one not in self._stale:
+                self._stale.append(one)
+        self._timer.start()
+
+    def problem(self) -> str:
+        """Why the X-rays cannot be reconstructed yet, or ""."""
+        filled = [slot for slot in self.slots if slot.xray is not None]
+        if not filled:
+            return _("Choose a frontal or a lateral X-ray first.")
+        for slot in filled:
+            if slot.problem():
+                return f"{self._title(slot)}: {slot.problem()}"
+        first, second = (slot.facts for slot in self.slots[:2])
+        return pairProblemOf(first, second)[0] if first is not None and second is not None else ""
+
+    def _title(self, slot: XRaySlotWidget) -> str:
+        return slot.title or _("View {number}").format(number=self.slots.index(slot) + 1)
+
+    def _pairMessage(self) -> tuple[str, str]:
+        first, second = (slot.facts for slot in self.slots[:2])
+        if first is None or second is None:
+            alone = (first is None) != (second is None) and not any(self.xrays()[2:])
+            text = (
+                _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.") if alone else ""
+            )
+            return text, "muted"
+        problem, warnings = pairProblemOf(first, second)
+        return (problem, "error") if problem else ("\n".join(warnings), "caution")
+
+    def _say(self, text: str, tone: str) -> None:
+        self.ui.pairLabel.text = text
+        self.ui.pairLabel.visible = bool(text)
+        setTone(self.ui.pairLabel, tone)
+
+    # --- previews ---
+
+    def _requestPreviews(self) -> None:
+        stale, self._stale = self._stale, []
+        for slot in stale:
+            if slot in self.slots and slot.xray is not None and not slot.problem():
+                self._requestPreview(slot)
+
+    def _requestPreview(self, slot: XRaySlotWidget) -> None:
+        if not self.canPreview:
+            slot.setPreview(None, _("The preview appears when the Python packages above are installed"))
+            return
+        if not slot.hasPreview():
+            slot.setPreview(None, _("Preparing the preview…"))
+        self._runs[slot] = None
+        self._runs[slot] = self._logic.preview(
+            slot.xray,
+            bundle=self._bundle,
+            preset=self._preset,
+            slot=f"slot {self.slots.index(slot)}",
+            onFinished=lambda run, slot=slot: self._onPreview(slot, run),
+            onError=lambda run, slot=slot: self._onNoPreview(slot, run),
+        )
+
+    def _isCurrent(self, slot: XRaySlotWidget, run) -> bool:
+        return slot in self.slots and self._runs.get(slot) in (None, run) and slot.xray is not None
+
+    def _onPreview(self, slot: XRaySlotWidget, run) -> None:
+        if self._isCurrent(slot, run):
+            slot.setPreview(Pictures.withMask(run.result.image, np.asarray(run.result.mask, dtype=bool)))
+
+    def _onNoPreview(self, slot: XRaySlotWidget, run) -> None:
+        if self._isCurrent(slot, run) and run.state != "cancelled":
+            slot.setPreview(None, run.error.message)
+
+
+def _newestPair() -> Iterator[float]:
+    """The pair in the newest study of the DICOM database that holds X-rays."""
+    series = yield from xraySeries()
+    return (yield from suggestPair([one.path for one in series if one.studyUid == series[0].studyUid]))

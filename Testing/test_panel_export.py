@@ -1,0 +1,220 @@
+"""A reconstruction as files that others read, and that say what it is."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+import slicer
+from volumes import add_volume, turned, wait_until
+
+from CLSDMReconstructionLib.base.Steps import atOnce
+from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.scene.Attributes import provenanceOf
+from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
+from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, toSitk, writeDicom, writeVolume
+
+PROVENANCE = {
+    "CLSDM.role": "volume",
+    "CLSDM.model": "openkbp64",
+    "CLSDM.product": "mean",
+    "CLSDM.model_sha256": "ab" * 32,
+}
+
+
+class ExportTest(unittest.TestCase):
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+        self.node = add_volume("R", size=(9, 11, 13), spacing=(2.0, 3.0, 4.0), centre=(7, -5, 3), axes=turned(12.0))
+        for name, value in PROVENANCE.items():
+            self.node.SetAttribute(name, value)
+
+    def assertSamePlace(self, image: sitk.Image) -> None:
+        """The voxel at every corner of the node lies where the file says, and holds the same HU."""
+        array = slicer.util.arrayFromVolume(self.node)
+        grid = asArray(ijkToWorld(self.node))
+        for k, j, i in ((0, 0, 0), (12, 0, 0), (0, 10, 0), (0, 0, 8), (12, 10, 8)):
+            ras = grid @ np.array([i, j, k, 1.0])
+            index = image.TransformPhysicalPointToIndex([-ras[0], -ras[1], ras[2]])
+            self.assertEqual(image.GetPixel(index), array[k, j, i])
+
+    def xray(self, patient: str = "P1", name: str = "frontal") -> str:
+        """A DICOM file with nothing but what identifies it."""
+        path = self.folder / f"{name}.dcm"
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+        meta.MediaStorageSOPInstanceUID = f"1.2.3.{len(name)}"
+        dataset = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        dataset.PatientID, dataset.PatientName, dataset.StudyInstanceUID = patient, "Doe^Jane", "1.2.840.1"
+        from clsdm.files.dicom import save_dicom
+
+        save_dicom(dataset, path)
+        return str(path)
+
+
+class WritingTest(ExportTest):
+    def test_nifti_and_nrrd_hold_every_voxel_at_its_place_in_the_patient(self) -> None:
+        for name in ("R.nii.gz", "R.nrrd"):
+            with self.subTest(name):
+                written = atOnce(writeVolume(self.node, self.folder / name))
+                self.assertSamePlace(sitk.ReadImage(str(written[0])))
+
+    def test_beside_the_file_stands_how_it_was_made_and_what_it_must_not_be_used_for(self) -> None:
+        record = json.loads(atOnce(writeVolume(self.node, self.folder / "R.nii.gz"))[1].read_text(encoding="utf-8"))
+        self.assertEqual(record["provenance"]["model"], "openkbp64")
+        self.assertIn("RESEARCH ONLY", record["notice"])
+
+    def test_a_name_that_is_no_volume_format_is_refused(self) -> None:
+        with self.assertRaisesRegex(ValueError, "nrrd"):
+            atOnce(writeVolume(self.node, self.folder / "R.png"))
+
+    def test_a_dicom_series_holds_every_voxel_at_its_place_in_the_patient(self) -> None:
+        for _ in writeDicom(self.node, self.folder / "series"):
+            pass
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(self.folder / "series")))
+        self.assertSamePlace(reader.Execute())
+
+    def test_a_dicom_series_points_to_its_x_rays_and_names_model_and_purpose(self) -> None:
+        for _ in writeDicom(self.node, self.folder / "series", [self.xray(), str(self.folder / "film.png")]):
+            pass
+        tags = pydicom.dcmread(next((self.folder / "series").iterdir()))
+        self.assertEqual([item.ReferencedSOPInstanceUID for item in tags.SourceImageSequence], ["1.2.3.7"])
+        self.assertEqual((tags.PatientID, tags.StudyInstanceUID), ("P1", "1.2.840.1"))
+        self.assertIn("openkbp64", tags.DerivationDescription)
+        self.assertEqual(tags.ContentQualification, "RESEARCH")
+
+    def test_the_validator_of_dicom3tools_finds_no_error(self) -> None:
+        validator = shutil.which("dciodvfy")
+        if validator is None:
+            self.skipTest("needs dciodvfy: apt-get install dicom3tools")
+        for _ in writeDicom(self.node, self.folder / "series", [self.xray()]):
+            pass
+        for path in (self.folder / "series").iterdir():
+            done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False, timeout=60)
+            self.assertNotIn("Error", done.stdout + done.stderr)
+
+    def test_a_transform_above_the_volume_is_part_of_its_place(self) -> None:
+        before = toSitk(self.node).GetOrigin()
+        moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        matrix = np.eye(4)
+        matrix[:3, 3] = (10.0, 20.0, 30.0)
+        moved.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+        self.node.SetAndObserveTransformNodeID(moved.GetID())
+        np.testing.assert_allclose(np.subtract(toSitk(self.node).GetOrigin(), before), (-10.0, -20.0, 30.0))
+
+    def test_provenance_is_what_the_nodes_attributes_say(self) -> None:
+        self.node.SetAttribute("Other.key", "x")
+        self.assertEqual(set(provenanceOf(self.node)), {"role", "model", "product", "model_sha256"})
+
+
+class PanelTest(ExportTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.panel = ExportPanel(None)
+        self.addCleanup(self.panel.cleanup)
+        self.panel.setMRMLScene(slicer.mrmlScene)
+        self.ui = self.panel.ui
+
+    def choose(self, name: str) -> None:
+        self.ui.formatComboBox.setCurrentIndex(FORMATS.index(name))
+
+    def test_without_a_reconstruction_there_is_nothing_to_export(self) -> None:
+        self.panel.setReconstruction(None)
+        self.assertFalse(self.ui.exportButton.enabled)
+        self.panel.setReconstruction(self.node)
+        self.assertTrue(self.ui.exportButton.enabled)
+
+    def test_a_scan_is_not_offered_and_a_spread_is_no_ct_series(self) -> None:
+        self.panel.setReconstruction(add_volume("CT"))
+        self.assertIsNone(self.ui.volumeSelector.currentNode())
+        self.node.SetAttribute("CLSDM.role", "spread")
+        self.panel.setReconstruction(self.node)
+        self.choose(DICOM)
+        self.assertFalse(self.ui.exportButton.enabled)
+        self.assertIn("spread", self.ui.exportButton.toolTip)
+
+    def test_a_volume_is_written_and_the_panel_says_where(self) -> None:
+        self.panel.setReconstruction(self.node)
+        self.choose("NRRD")
+        self.panel.exportTo(str(self.folder / "R.nrrd"))
+        self.assertEqual(self.ui.exportButton.text, "Cancel")
+        wait_until(lambda: not self.panel.isRunning)
+        self.assertTrue((self.folder / "R.nrrd").is_file())
+        self.assertIn("R.nrrd", self.ui.statusLabel.text)
+
+    def test_a_series_is_written_in_the_background_with_the_x_rays_it_was_made_from(self) -> None:
+        self.panel.setReconstruction(self.node, [self.xray()])
+        self.choose(DICOM)
+        self.panel.exportTo(str(self.folder / "series"))
+        self.assertEqual(self.ui.exportButton.text, "Cancel")
+        wait_until(lambda: not self.panel.isRunning)
+        files = list((self.folder / "series").iterdir())
+        self.assertEqual(pydicom.dcmread(files[0]).PatientID, "P1")
+        self.assertIn("series", self.ui.statusLabel.text)
+
+    def test_when_the_reconstruction_is_deleted_no_other_volume_takes_its_place(self) -> None:
+        self.panel.setReconstruction(self.node)
+        slicer.mrmlScene.RemoveNode(self.node)
+        self.assertIsNone(self.ui.volumeSelector.currentNode())
+        self.assertFalse(self.ui.exportButton.enabled)
+
+    def test_the_patient_can_be_left_out(self) -> None:
+        self.panel.setReconstruction(self.node, [self.xray()])
+        self.choose(DICOM)
+        self.ui.patientCheckBox.setChecked(False)
+        self.panel.exportTo(str(self.folder / "series"))
+        wait_until(lambda: not self.panel.isRunning)
+        for path in (self.folder / "series").iterdir():
+            self.assertNotIn(b"Jane", path.read_bytes())
+
+    def test_a_cancelled_export_leaves_no_file(self) -> None:
+        self.panel.setReconstruction(self.node)
+        for name in ("NRRD", DICOM):
+            with self.subTest(name), mock.patch("clsdm.volume.write.PIECE_VOXELS", 99):
+                self.choose(name)
+                self.panel.exportTo(str(self.folder / ("R.nrrd" if name == "NRRD" else "series")))
+                for _ in range(3):
+                    self.panel._steps._step()  # three slices of 9 x 11 are written
+                self.assertEqual(len(list(self.folder.iterdir())), 1)
+                self.ui.exportButton.click()
+                self.assertEqual(list(self.folder.iterdir()), [])
+                self.assertFalse(self.panel.isRunning)
+
+    def test_a_disk_that_is_full_is_said_and_no_file_is_left(self) -> None:
+        self.panel.setReconstruction(self.node)
+        self.choose("NIfTI")
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with mock.patch("gzip.GzipFile.write", side_effect=full):
+            self.panel.exportTo(str(self.folder / "R.nii.gz"))
+            wait_until(lambda: not self.panel.isRunning)
+        self.assertIn("No space left on device", self.ui.statusLabel.text)
+        self.assertEqual(list(self.folder.iterdir()), [])
+        self.assertTrue(self.ui.exportButton.enabled)
+
+    def test_a_folder_that_cannot_be_used_is_named_and_the_panel_stays_usable(self) -> None:
+        (self.folder / "other.txt").touch()
+        self.panel.setReconstruction(self.node)
+        self.choose(DICOM)
+        self.panel.exportTo(str(self.folder))
+        wait_until(lambda: not self.panel.isRunning)
+        self.assertIn("new or empty folder", self.ui.statusLabel.text)
+        self.assertTrue(self.ui.exportButton.enabled)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,53 @@
+"""The table of limits: what every scanner and panel makes is let through, and what no file may ask for is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from clsdm import limits
+from clsdm.errors import InputError
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (432, 432), (4280, 3520), (10_000, 3_500), (2_928, 16_384)])
+def test_every_real_image_is_let_through(rows, cols):
+    limits.check_image_size(rows, cols, "x.dcm")
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(0, 5), (-1, 5), (65535, 65535), (16_385, 1), (10_000, 10_000)])
+def test_an_image_of_no_size_or_of_one_that_no_panel_has_is_refused_by_name(rows, cols):
+    with pytest.raises(InputError, match=rf"^x\.dcm: {rows} x {cols} pixels; expected"):
+        limits.check_image_size(rows, cols, "x.dcm")
+
+
+def test_many_frames_count_as_much_as_large_ones():
+    with pytest.raises(InputError, match="bytes of pixels"):
+        limits.check_image_size(2048, 2048, "x.dcm", samples=65)
+
+
+@pytest.mark.parametrize("shape", [(512, 512, 2048), (1024, 1024, 512), (64, 64, 64)])
+def test_every_real_scan_is_let_through(shape):
+    limits.check_volume_size(shape, "x.nii", bits=32)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4, 4), (-3, 4, 4), (32767, 32767, 32767), (8193, 4, 4), (1024, 1024, 1024)])
+def test_a_volume_of_no_size_or_of_one_that_no_scanner_makes_is_refused_by_name(shape):
+    with pytest.raises(InputError, match=r"^x\.nii: .*voxels; expected a volume"):
+        limits.check_volume_size(shape, "x.nii")
+
+
+def test_bytes_count_too():
+    with pytest.raises(InputError, match=r"4,294,967,296 bytes of voxels; expected at most 2,147,483,648"):
+        limits.check_volume_size((512, 512, 2048), "x.nii", bits=64)
+
+
+def test_a_bomb_is_refused_and_an_empty_image_is_none():
+    limits.check_expansion(1000, 60_000_000, "x.dcm")
+    limits.check_expansion(100_000_000, 900_000_000, "x.dcm")
+    with pytest.raises(InputError, match=r"x\.dcm: 1,000,000 bytes that unpack to 900,000,000"):
+        limits.check_expansion(1_000_000, 900_000_000, "x.dcm")
+
+
+def test_no_limit_lets_more_than_about_two_gigabytes_through():
+    assert limits.IMAGE_PIXELS * (2 + 4 + 8) < 2**31  # as stored, as float32, and once as float64
+    assert limits.VOLUME_BYTES <= 2**31
+    assert limits.VOLUME_VOXELS * 4 <= 2**31

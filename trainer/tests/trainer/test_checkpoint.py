@@ -1,0 +1,187 @@
+"""Training state in one file: what goes in comes out, a half file never appears."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import differences
+
+from clsdm.errors import InputError
+from clsdm_trainer import checkpoint
+from clsdm_trainer.checkpoint import load_checkpoint, load_part, load_state, previous, save_checkpoint, save_state
+
+
+def state() -> dict:
+    return {
+        "progress": {"step": 7, "best": -math.inf, "name": "a/b", "none": None, "flag": True},
+        "tensors": {"half": torch.randn(3).bfloat16(), "count": torch.tensor(5), "scalar": torch.tensor(1.5)},
+        "optimiser": {"state": {0: {"exp_avg": torch.randn(2, 2)}}, "param_groups": [{"lr": 1e-3, "params": [0, 1]}]},
+        "empty": {"dict": {}, "list": []},
+    }
+
+
+def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
+    saved = state()
+    save_state(tmp_path / "state.safetensors", saved)
+    loaded = load_state(tmp_path / "state.safetensors")
+    assert differences(saved, loaded) == []
+    assert list(loaded["optimiser"]["state"]) == [0]  # keys keep their type
+
+
+def test_a_part_without_tensors_is_read_alone_and_a_missing_one_is_named(tmp_path):
+    save_state(tmp_path / "state.safetensors", state())
+    assert load_part(tmp_path / "state.safetensors", "progress") == state()["progress"]
+    with pytest.raises(InputError, match="nothing"):
+        load_part(tmp_path / "state.safetensors", "nothing")
+
+
+def test_numbers_survive_exactly(tmp_path):
+    values = {"tenth": 0.1, "tiny": 5e-324, "big": 2**60, "pi": math.pi}
+    save_state(tmp_path / "state.safetensors", values)
+    assert load_state(tmp_path / "state.safetensors") == values
+
+
+def test_a_real_optimiser_goes_on_as_if_never_saved(tmp_path):
+    parameters = [torch.nn.Parameter(torch.randn(4)) for _ in range(2)]
+    optimisers = [torch.optim.AdamW([parameter], lr=0.1) for parameter in parameters]
+    parameters[1].data.copy_(parameters[0].data)
+    gradient = torch.randn(4)
+    for _ in range(2):
+        parameters[0].grad = gradient.clone()
+        optimisers[0].step()
+    save_state(tmp_path / "state.safetensors", {"p": parameters[0], "o": optimisers[0].state_dict()})
+    loaded = load_state(tmp_path / "state.safetensors")
+    parameters[1].data.copy_(loaded["p"])
+    optimisers[1].load_state_dict(loaded["o"])
+    for parameter, optimiser in zip(parameters, optimisers, strict=True):
+        parameter.grad = gradient.clone()
+        optimiser.step()
+    assert torch.equal(*parameters)
+
+
+def test_views_and_shared_tensors_are_saved_whole(tmp_path):
+    base = torch.arange(6.0)
+    saved = {"view": base[::2], "transposed": base.view(2, 3).T, "same": base, "again": base}
+    save_state(tmp_path / "state.safetensors", saved)
+    assert differences(saved, load_state(tmp_path / "state.safetensors")) == []
+
+
+def test_a_save_that_fails_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    save_state(path, {"step": 1})
+
+    def disk_full(tensors: object, name: object, metadata: object) -> None:
+        name.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", disk_full)
+    with pytest.raises(InputError, match="No space left"):
+        save_state(path, {"step": 2})
+    assert load_state(path) == {"step": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage, not safetensors", None], ids=["empty", "garbage", "missing"])
+def test_a_damaged_or_missing_file_is_refused_by_name(content, tmp_path):
+    path = tmp_path / "state.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"state\.safetensors: not a usable checkpoint"):
+        load_state(path)
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_state(path, {"weights": torch.randn(1000)})
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="not a usable checkpoint"):
+        load_state(path)
+
+
+def test_a_safetensors_file_of_someone_else_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="not a usable checkpoint"):
+        load_state(tmp_path / "other.safetensors")
+
+
+def flipped(path: Path, at: int) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << (at % 8)
+    path.write_bytes(bytes(data))
+
+
+def test_no_bit_of_a_file_can_change_without_being_seen(tmp_path):
+    path = tmp_path / "state.safetensors"
+    saved = state()
+    save_state(path, saved)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole)
+        flipped(path, at)
+        problem = refusal(path)
+        if problem is None:
+            assert differences(saved, load_state(path)) == [], f"byte {at}"
+        else:
+            assert "state.safetensors: not a usable checkpoint" in problem
+            assert "\n" not in problem
+
+
+def refusal(path: Path) -> str | None:
+    """What is said against a file, if anything."""
+    try:
+        load_state(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def test_a_file_of_before_there_were_checksums_is_read(tmp_path):
+    from safetensors.torch import save_file
+
+    text = json.dumps([["step", {"value": 3}], ["weights", {"__tensor__": "/weights"}]])
+    save_file({"/weights": torch.ones(2)}, tmp_path / "old.safetensors", metadata={"state": text})
+    loaded = load_state(tmp_path / "old.safetensors")
+    assert loaded["step"] == 3
+    assert torch.equal(loaded["weights"], torch.ones(2))
+
+
+def test_the_checkpoint_before_is_kept_and_is_the_last_one_between_two_renames(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    assert load_checkpoint(path) is None
+    for step in (1, 2, 3):
+        save_checkpoint(path, {"progress": {"step": step}})
+    assert load_checkpoint(path) == {"progress": {"step": 3}}
+    assert load_state(previous(path)) == {"progress": {"step": 2}}
+    path.unlink()
+    assert load_checkpoint(path) == {"progress": {"step": 2}}
+
+
+@pytest.mark.parametrize("before", ["good", "damaged", "missing"])
+def test_a_damaged_checkpoint_is_refused_with_the_way_on(before, tmp_path):
+    path = tmp_path / "autoencoder" / "checkpoint.safetensors"
+    for step in (250, 500):
+        save_checkpoint(path, {"progress": {"step": step}, "weights": torch.randn(5)})
+    if before == "damaged":
+        flipped(previous(path), -3)
+    elif before == "missing":
+        previous(path).unlink()
+    flipped(path, -3)
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: not a usable checkpoint (damaged: /weights has another SHA-256); ")
+    if before == "good":
+        assert said.endswith(
+            "move it away, and the same command goes on from checkpoint.previous.safetensors (step 250)"
+        )
+        path.rename(tmp_path / "away")
+        assert load_checkpoint(path)["progress"]["step"] == 250
+    else:
+        assert said.endswith(f"move {path.parent} away and train the stage again")
