@@ -178,7 +178,7 @@ class ArchiveTest(unittest.TestCase):
             core = importlib.import_module(f"{package.NAME}Lib.base.CorePath")
             self.assertEqual(core.corePath(), self.scripted)
             core.ensureCore()
-            files = importlib.import_module("clsdm.bundle_files")
+            files = importlib.import_module("clsdm.model.bundle_files")
             self.assertIn(self.scripted, Path(files.__file__).resolve().parents)
             found = files.default_bundle_path()
             self.assertIn(self.scripted, found.parents)

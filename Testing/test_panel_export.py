@@ -59,7 +59,7 @@ class ExportTest(unittest.TestCase):
         dataset = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         dataset.PatientID, dataset.PatientName, dataset.StudyInstanceUID = patient, "Doe^Jane", "1.2.840.1"
-        from clsdm.dicom_file import save_dicom
+        from clsdm.files.dicom import save_dicom
 
         save_dicom(dataset, path)
         return str(path)
@@ -184,7 +184,7 @@ class PanelTest(ExportTest):
     def test_a_cancelled_export_leaves_no_file(self) -> None:
         self.panel.setReconstruction(self.node)
         for name in ("NRRD", DICOM):
-            with self.subTest(name), mock.patch("clsdm.image_write.PIECE_VOXELS", 99):
+            with self.subTest(name), mock.patch("clsdm.volume.write.PIECE_VOXELS", 99):
                 self.choose(name)
                 self.panel.exportTo(str(self.folder / ("R.nrrd" if name == "NRRD" else "series")))
                 for _ in range(3):

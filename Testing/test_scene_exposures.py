@@ -77,7 +77,8 @@ class PlacementTest(unittest.TestCase):
 
     @unittest.skipUnless(HAS_TORCH, "needs torch, which the projector uses")
     def test_places_agree_with_the_cameras_of_the_projector(self) -> None:
-        from clsdm.geometry import Cameras, View
+        from clsdm.geometry.cameras import Cameras
+        from clsdm.geometry.view import View
 
         to_ras = np.array([-1.0, -1.0, 1.0])
         for angle, tilt in ((0, 0), (90, 0), (30, 10), (-90, -5), (180, 0)):
@@ -91,9 +92,9 @@ class PlacementTest(unittest.TestCase):
 
     @unittest.skipUnless(HAS_TORCH, "needs torch, which the projector uses")
     def test_the_line_from_the_source_to_a_shadow_passes_through_what_cast_it(self) -> None:
-        from clsdm.geometry import View
+        from clsdm.geometry.view import View
         from clsdm.simulate import simulate_xray
-        from clsdm.volume import CTVolume
+        from clsdm.volume.ct import CTVolume
 
         z, y, x = np.meshgrid(*[np.arange(-100.0, 101.0, 4.0)] * 3, indexing="ij")
         ball = np.array([40.0, -30.0, 50.0])  # LPS: left, front, head

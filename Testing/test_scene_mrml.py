@@ -148,7 +148,7 @@ class XRayTest(Folder):
 
     def test_rows_and_columns_stay_as_they_lie(self) -> None:
         ensureCore()
-        from clsdm.xray_io import read_xray
+        from clsdm.xray.read import read_xray
 
         MrmlBridge.writeXRay(self.node(), self.folder / "x.nrrd")
         xray = read_xray(self.folder / "x.nrrd", 0.0)

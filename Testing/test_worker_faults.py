@@ -28,7 +28,7 @@ class ExplainedTest(unittest.TestCase):
 
     def test_each_says_what_happened_and_what_to_do(self) -> None:
         ensureCore()
-        from clsdm.worker import KINDS
+        from clsdm.app.worker import KINDS
 
         for kind in (*KINDS, "crash"):
             with self.subTest(kind=kind):

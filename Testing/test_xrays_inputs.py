@@ -20,7 +20,7 @@ ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
 from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402
 
-from clsdm.dicom_file import save_dicom  # noqa: E402
+from clsdm.files.dicom import save_dicom  # noqa: E402
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1.1"
 
@@ -195,7 +195,7 @@ class InputsTest(unittest.TestCase):
         self.assertEqual(atOnce(suggestPair([])), (None, None))
 
     def test_torch_is_not_imported_for_it(self) -> None:
-        code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray_io\nsys.exit('torch' in sys.modules)"
+        code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray.read\nsys.exit('torch' in sys.modules)"
         self.assertEqual(workersPython(code, str(corePath())).returncode, 0)
 
 

@@ -152,7 +152,7 @@ class ReconstructionLogic:
         return self._keeper.start(run, begin, wait)
 
     def compare(self, reconstructionNode, truthNode, *, wait: bool = False, **callbacks) -> Run:
-        """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.compare.as_json``'s dict."""
+        """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.quality.compare.as_json``'s dict."""
         run = Run("compare", **callbacks)
 
         def begin() -> None:

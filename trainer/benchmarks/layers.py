@@ -1,4 +1,4 @@
-"""Layers of the networks in two memory layouts: what the choices in ``clsdm/nets/blocks.py`` gain, forward and backward.
+"""Layers of the networks in two memory layouts: what the choices in ``clsdm/model/blocks.py`` gain, forward and backward.
 
 Activations lie with their channels last throughout, as the networks hand them on. Alternatives: torch's GroupNorm against
 ours, which is differentiated with the channels first; GroupNorm against VoxelNorm; convolution weights with their channels
@@ -15,7 +15,7 @@ import torch
 from measuring import Ratio, finish, interleaved, parser, start
 from torch import Tensor, nn
 
-from clsdm.nets.blocks import GroupNorm, VoxelNorm, channels_last, conv
+from clsdm.model.blocks import GroupNorm, VoxelNorm, channels_last, conv
 from clsdm_trainer.precision import has_fast_bfloat16
 
 TORCH_NORM, OUR_NORM, VOXEL_NORM = "GroupNorm (torch)", "GroupNorm (ours)", "VoxelNorm"

@@ -18,7 +18,7 @@ import torch
 from measuring import MIB, Ratio, finish, interleaved, parser, start
 from synthetic import synthetic_store
 
-from clsdm.volume import Grid
+from clsdm.volume.ct import Grid
 from clsdm_trainer.config import PlacementConfig
 from clsdm_trainer.data.store import Store
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clsdm.bundle import SCHEMA, WEIGHTS, Bundle, FileEntry, Manifest
-from clsdm.geometry import Detector, View, preset
-from clsdm.intensity import WINDOW_HU
-from clsdm.model import CLSDM, ModelConfig
-from clsdm.volume import Grid
-from clsdm.xray import XRay
+from clsdm.geometry.view import Detector, View, preset
+from clsdm.model.bundle import SCHEMA, WEIGHTS, Bundle, FileEntry, Manifest
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.volume.ct import Grid
+from clsdm.volume.hu import WINDOW_HU
+from clsdm.xray.preprocess import XRay
 
 
 def tiny(config: ModelConfig) -> ModelConfig:

@@ -15,7 +15,7 @@ import torch
 from measuring import Ratio, finish, interleaved, parser, start
 from torch import Tensor
 
-from clsdm_trainer.muon import NEWTON_SCHULZ, ROUNDS, orthogonal
+from clsdm_trainer.optim import NEWTON_SCHULZ, ROUNDS, orthogonal
 
 OURS, HALF, WHOLE = "on the square, float32 (ours)", "on the matrix, bfloat16", "on the matrix, float32"
 

@@ -22,8 +22,9 @@ from measuring import Ratio, finish, interleaved, parser, start
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clsdm.geometry import Cameras, preset, voxel_centres
-from clsdm.projector import project
+from clsdm.geometry.cameras import Cameras, voxel_centres
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import preset
 
 ANGLES_DEG = (0.0, 90.0)
 SAMPLES_PER_RAY = 160

@@ -32,7 +32,7 @@ from measuring import (
 )
 from models import biplanar_xrays, nameless_bundle, random_model, tiny
 
-from clsdm.model import CLSDM, ModelConfig
+from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.reconstruct import Options, Product, reconstruct
 from clsdm_trainer.config import load_config
 from clsdm_trainer.precision import has_fast_bfloat16

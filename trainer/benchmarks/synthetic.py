@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsdm.volume import Grid
+from clsdm.volume.ct import Grid
 from clsdm_trainer.config import PlacementConfig
 from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
 

@@ -27,7 +27,7 @@ from clsdm_trainer.config import RunConfig, load_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.precision import has_fast_bfloat16
-from clsdm_trainer.recipe import untrained_runner
+from clsdm_trainer.run import untrained_runner
 from clsdm_trainer.stages import STAGES
 
 VOLUMES = 4

@@ -1,4 +1,4 @@
-"""Writing a CT: ``clsdm.image_write``, which goes on in pieces, at several levels of compression, against ITK in one call.
+"""Writing a CT: ``clsdm.volume.write``, which goes on in pieces, at several levels of compression, against ITK in one call.
 
 What a user sees of it, the longest stop of Slicer's window, is measured by ``Testing/benchmark_module.py``.
 """
@@ -17,7 +17,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 import torch
 from measuring import MIB, Ratio, finish, interleaved, parser, start
 
-from clsdm import image_write
+from clsdm.volume import write as image_write
 
 LEVELS = (1, image_write.LEVEL, 6)
 NOISE_HU = 20.0

@@ -11,7 +11,7 @@ import pytest
 import torch
 from places import AIR_HU, BALL_HU, BOX_HU, REPOSITORY, TISSUE_HU
 
-from clsdm.volume import CTVolume, Grid
+from clsdm.volume.ct import CTVolume, Grid
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,5 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).resolve().parent  # where the modules that several tests share are
+REPOSITORY = TESTS.parents[1]
 AIR_HU, TISSUE_HU, BALL_HU, BOX_HU = -1000.0, 40.0, 600.0, 1300.0

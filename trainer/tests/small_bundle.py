@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsdm.bundle import MANIFEST, SCHEMA, Bundle, Encoding, Manifest, write_bundle
-from clsdm.cli import main
-from clsdm.geometry import PRESETS, Detector
-from clsdm.intensity import WINDOW_HU
-from clsdm.model import CLSDM, ModelConfig
-from clsdm.nets.autoencoder import AutoencoderConfig
-from clsdm.nets.condition import ConditionConfig
-from clsdm.nets.unet import UNetConfig
-from clsdm.schedule import ProcessConfig
+from clsdm.app.cli import main
+from clsdm.geometry.view import PRESETS, Detector
+from clsdm.model.autoencoder import AutoencoderConfig
+from clsdm.model.bundle import MANIFEST, SCHEMA, Bundle, Encoding, Manifest, write_bundle
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.condition import ConditionConfig
+from clsdm.model.denoiser import UNetConfig
+from clsdm.model.schedule import ProcessConfig
 from clsdm.simulate import simulate_xrays
-from clsdm.volume import CTVolume, Grid
-from clsdm.xray import XRay
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.hu import WINDOW_HU
+from clsdm.xray.preprocess import XRay
 
 PIXELS = 64  # the fewest along an edge that the core takes for an image
 CENTRE_MM = (12.0, -30.0, 250.0)

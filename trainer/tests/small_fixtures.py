@@ -9,9 +9,9 @@ import pytest
 import torch
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
 
-from clsdm.bundle import Bundle
+from clsdm.model.bundle import Bundle
 from clsdm.simulate import write_dx
-from clsdm.volume import write_ct
+from clsdm.volume.ct import write_ct
 
 
 @pytest.fixture

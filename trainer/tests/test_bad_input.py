@@ -21,10 +21,10 @@ from pydicom.uid import HEVCMP51, CTImageStorage
 from small_bundle import CENTRE_MM, PIXELS, edited, reconstruct_command, run, small_phantom, small_xrays
 from xray_files import write_dicom, write_picture
 
-from clsdm.bundle import MANIFEST, WEIGHTS, Bundle
-from clsdm.dicom_file import save_dicom
+from clsdm.files.dicom import save_dicom
+from clsdm.model.bundle import MANIFEST, WEIGHTS, Bundle
 from clsdm.simulate import write_dx
-from clsdm.volume import write_ct
+from clsdm.volume.ct import write_ct
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -352,7 +352,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[2])
 from small_bundle import small_bundle
-from clsdm.cli import main
+from clsdm.app.cli import main
 from clsdm.errors import InputError
 
 codes = []

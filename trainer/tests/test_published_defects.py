@@ -30,14 +30,17 @@ from tiny import (
 )
 
 import clsdm
+import clsdm_bench
 import clsdm_trainer
-from clsdm import metrics, reconstruct
+from clsdm import reconstruct
 from clsdm.errors import InputError
-from clsdm.geometry import Detector, preset, voxel_axis, voxel_centres
-from clsdm.intensity import WINDOW_HU, hu_to_attenuation, hu_to_unit, unit_to_attenuation
-from clsdm.model import CLSDM
-from clsdm.nets.condition import lift_rays, look_up, parallel_rays
-from clsdm.xray import expose
+from clsdm.geometry.cameras import voxel_axis, voxel_centres
+from clsdm.geometry.view import Detector, preset
+from clsdm.model.clsdm import CLSDM
+from clsdm.model.condition import lift_rays, look_up, parallel_rays
+from clsdm.quality import metrics
+from clsdm.volume.hu import WINDOW_HU, hu_to_attenuation, hu_to_unit, unit_to_attenuation
+from clsdm.xray.preprocess import expose
 from clsdm_trainer.augment import Pose, place
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.checkpoint import load_state
@@ -45,7 +48,7 @@ from clsdm_trainer.data.splits import X2CT_LEAKED_PATIENTS, lidc_patient, x2ct_s
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
 from clsdm_trainer.losses import info_nce, local_and_global_contrast
-from clsdm_trainer.recipe import LATENTS, measure_latents
+from clsdm_trainer.run import LATENTS, measure_latents
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -365,22 +368,22 @@ def test_7_weights_and_optimiser_are_float32_under_bfloat16_and_move_at_a_small_
 
 
 def python_files() -> list[Path]:
-    roots = [Path(package.__file__).parent for package in (clsdm, clsdm_trainer)]
+    roots = [Path(package.__file__).parent for package in (clsdm, clsdm_bench, clsdm_trainer)]
     return sorted(path for root in roots for path in root.rglob("*.py"))
 
 
 def test_7_only_one_module_knows_a_hu_window():
     window = {abs(value) for value in WINDOW_HU} | {WINDOW_HU[1] - WINDOW_HU[0], 2000.0}
     # X2CT files hold HU + 1024: an offset of that format, not a window. Bytes and characters are counted in 1024s.
-    allowed = {("readers.py", 1024.0), ("bundle_files.py", 1024.0), ("ct_write.py", 1024.0)}
+    allowed = {("readers.py", 1024.0), ("bundle_files.py", 1024.0), ("write_dicom.py", 1024.0)}
     found = {
         (path.name, float(node.value))
         for path in python_files()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value in window
     }
-    assert {("intensity.py", 1024.0), ("intensity.py", 1476.0)} <= found  # the search does find it
-    strangers = {(name, value) for name, value in found - allowed if name != "intensity.py"}
+    assert {("hu.py", 1024.0), ("hu.py", 1476.0)} <= found  # the search does find it
+    strangers = {(name, value) for name, value in found - allowed if name != "hu.py"}
     assert strangers == set()
 
 
@@ -393,7 +396,7 @@ def test_7_only_one_module_defines_the_window_and_its_conversions():
             name = node.id if stored else getattr(node, "name", None) if isinstance(node, ast.FunctionDef) else None
             if name in owned:
                 defined.add((path.name, name))
-    assert defined == {("intensity.py", name) for name in owned}
+    assert defined == {("hu.py", name) for name in owned}
 
 
 @pytest.mark.parametrize("name", ["alignment", "diffusion"])

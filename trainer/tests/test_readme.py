@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clsdm.bundle import CARD, Bundle, default_bundle_path
-from clsdm_trainer.evaluate import markdown
+from clsdm.model.bundle import CARD, Bundle, default_bundle_path
+from clsdm_bench.evaluate import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

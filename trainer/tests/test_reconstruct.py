@@ -22,16 +22,16 @@ from small_bundle import (
 )
 
 from clsdm import reconstruct as module
-from clsdm.bundle import Bundle, default_bundle_path
+from clsdm.app.request import Request, ViewRequest, run
 from clsdm.errors import Cancelled, InputError
-from clsdm.geometry import PRESETS, View
+from clsdm.geometry.view import PRESETS, View
+from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.schedule import ProcessConfig
 from clsdm.reconstruct import MAX_VIEWS, Options, check_xrays, prepare, reconstruct, sample_noise
-from clsdm.request import Request, ViewRequest, run
-from clsdm.schedule import ProcessConfig
 from clsdm.simulate import simulate_xrays, write_dx
-from clsdm.volume import CTVolume, Grid
-from clsdm.xray import XRay
-from clsdm.xray_io import read_xray
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.xray.preprocess import XRay
+from clsdm.xray.read import read_xray
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

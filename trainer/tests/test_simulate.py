@@ -13,12 +13,12 @@ from scipy import ndimage
 
 from clsdm import simulate
 from clsdm.errors import InputError
-from clsdm.geometry import PRESETS, View
-from clsdm.intensity import MU_WATER_PER_MM
+from clsdm.geometry.view import PRESETS, View
 from clsdm.simulate import add_noise, project_to_folder, simulate_xray, write_dx, write_preview
-from clsdm.volume import CTVolume, Grid, write_ct
-from clsdm.xray import XRay
-from clsdm.xray_io import GeometryOverrides, read_xray
+from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.hu import MU_WATER_PER_MM
+from clsdm.xray.preprocess import XRay
+from clsdm.xray.read import GeometryOverrides, read_xray
 
 BALL_MM = (40.0, -30.0, 50.0)  # LPS: the patient's left, anterior, superior
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from clsdm.volume import Grid
+from clsdm.volume.ct import Grid
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
 from clsdm_trainer.loop import CHECKPOINT, Runner
-from clsdm_trainer.recipe import build_runner, train_stage
+from clsdm_trainer.run import build_runner, train_stage
 
 GRID, MARGIN = Grid(16, 24.0), 2
 PADDED = padded_grid(GRID, MARGIN)

@@ -9,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from clsdm.dicom_file import save_dicom
+from clsdm.files.dicom import save_dicom
 
 ROWS, COLS = 70, 90
 

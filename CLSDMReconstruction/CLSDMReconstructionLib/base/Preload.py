@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
 
-NEEDED = ("clsdm.xray_io", "clsdm.picture", "clsdm.image_write", "clsdm.ct_write")
+NEEDED = ("clsdm.xray.read", "clsdm.quality.picture", "clsdm.volume.write", "clsdm.volume.write_dicom")
 
 
 def preload(names: tuple[str, ...] = NEEDED) -> Iterator[float]:

@@ -1,6 +1,6 @@
 """What a comparison leaves behind: a table of figures, a CSV file and a picture.
 
-The figures are the worker's (``clsdm.compare.as_json``); nothing is computed twice. Neither file names a patient.
+The figures are the worker's (``clsdm.quality.compare.as_json``); nothing is computed twice. Neither file names a patient.
 """
 
 import csv
@@ -127,7 +127,7 @@ def picture(volumes, position, window: tuple[float, float], limitHu: float, head
         headline: lines of text above.
     """
     ensureCore()
-    from clsdm import picture as core
+    from clsdm.quality import picture as core
 
     low = window[1] - window[0] / 2
     grey = core.Painter(low, low + window[0])
@@ -161,8 +161,8 @@ def writePng(path: Path, rgb: np.ndarray) -> Iterator[float]:
         InputError: it cannot be written there.
     """
     ensureCore()
-    from clsdm import picture as core
-    from clsdm.files import written_together
+    from clsdm.files.atomic import written_together
+    from clsdm.quality import picture as core
 
     with written_together(path.parent) as scratch:
         yield from aside(lambda: core.write_png(rgb, scratch / path.name))

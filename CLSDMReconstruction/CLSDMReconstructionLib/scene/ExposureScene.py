@@ -1,6 +1,6 @@
 """The exposures in 3-D: each X-ray as a picture on its detector plane, the source as a ball, the beam's edges as lines.
 
-Geometry is that of ``clsdm.geometry``: LPS mm around the isocentre, a view's columns along ``right`` and its rows along
+Geometry is that of ``clsdm.geometry.cameras``: LPS mm around the isocentre, a view's columns along ``right`` and its rows along
 ``down``. It becomes RAS here, at one place (:func:`place`). The pictures are the X-rays as the network saw them, bone
 bright; what was not measured is transparent.
 """
@@ -37,9 +37,9 @@ class Placement:
 
 
 def place(view: dict, isocentreLps=(0.0, 0.0, 0.0)) -> Placement:
-    """Source and image corners of a view (a ``clsdm.geometry.View`` as a dict)."""
+    """Source and image corners of a view (a ``clsdm.geometry.view.View`` as a dict)."""
     ensureCore()
-    from clsdm.film import image_axes
+    from clsdm.xray.orient import image_axes
 
     right, down = image_axes(view["angle_deg"], view["tilt_deg"])
     toSource = np.cross(right, down)
@@ -214,7 +214,7 @@ def pairPicture(reprojection: dict) -> np.ndarray:
     Both X-rays are scaled alike; the difference runs from blue (too little in the way) over white to red (too much).
     """
     ensureCore()
-    from clsdm.picture import Painter
+    from clsdm.quality.picture import Painter
 
     first, second = reprojection["input"], reprojection["reprojected"]
     paint = Painter(-1.0, 1.0)

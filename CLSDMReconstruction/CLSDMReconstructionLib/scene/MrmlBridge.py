@@ -291,7 +291,7 @@ def makeXRay(image: np.ndarray, view: dict[str, Any], isocentreMm, name: str, fi
 
     Args:
         image: (rows, cols).
-        view: of the exposure, a ``clsdm.view.View`` as a dict.
+        view: of the exposure, a ``clsdm.geometry.view.View`` as a dict.
         isocentreMm: LPS, or None.
         name: of the node.
         file: DICOM file of the same image.
@@ -304,7 +304,7 @@ def makeXRay(image: np.ndarray, view: dict[str, Any], isocentreMm, name: str, fi
 
 def _detector(view: dict[str, Any], isocentreMm) -> dict[str, Any]:
     ensureCore()
-    from clsdm.film import image_axes
+    from clsdm.xray.orient import image_axes
 
     right, down = image_axes(view["angle_deg"], view["tilt_deg"])
     toSource = np.cross(right, down)

@@ -1,6 +1,6 @@
 """A reconstruction as files: NIfTI or NRRD with a record beside it, or a DICOM CT series that names its X-rays.
 
-Everything is written by the core (``clsdm.ct_write``, ``clsdm.files``): whole or not at all.
+Everything is written by the core (``clsdm.volume.write_dicom``, ``clsdm.files.atomic``): whole or not at all.
 """
 
 import json
@@ -62,9 +62,9 @@ def writeVolume(node, path: Path) -> Iterator[float]:
         InputError: it cannot be written there.
     """
     ensureCore()
-    from clsdm.files import written_together
-    from clsdm.image_write import Placed, volume_in_steps
-    from clsdm.picture import NOTICE
+    from clsdm.files.atomic import written_together
+    from clsdm.quality.picture import NOTICE
+    from clsdm.volume.write import Placed, volume_in_steps
 
     path = Path(path)
     suffix = next((suffix for suffix in SUFFIXES.values() if path.name.lower().endswith(suffix)), None)
@@ -92,7 +92,7 @@ def writeDicom(node, folder: Path, xrays=(), keepPatient: bool = True) -> Iterat
         InputError: it cannot be written there, or the X-rays are of two patients.
     """
     ensureCore()
-    from clsdm import ct_write
+    from clsdm.volume import write_dicom as ct_write
 
     sources = [source for source in map(ct_write.read_source, xrays) if source is not None]
     return (

@@ -10,7 +10,7 @@ MAKE_MEAN = ("Make the mean", {"product": "mean"})
 
 
 def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
-    """A failure of the worker (kinds of ``clsdm.worker.KINDS``, and "crash") as the user is told.
+    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, and "crash") as the user is told.
 
     Args:
         kind: what it is about.

@@ -1,6 +1,6 @@
 """The worker: one child process that reconstructs, kept warm between runs, spoken to in JSON lines.
 
-Nothing here touches MRML, and torch is never imported: it lives in the child, ``clsdm serve`` (``clsdm.worker``, which
+Nothing here touches MRML, and torch is never imported: it lives in the child, ``clsdm serve`` (``clsdm.app.worker``, which
 documents the lines). What a child process is comes in as a :class:`Channel`, so that tests can play one. All calls and
 callbacks are on the main thread.
 
@@ -28,7 +28,7 @@ GRACE_MS = 2000
 IDLE_SECONDS = 600.0
 KEPT_LINES = 100
 
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.worker import main; sys.exit(main())"
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
 
 
 class Channel(Protocol):
@@ -60,7 +60,7 @@ class Job:
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
         result: the worker's answer, when finished. Its arrays are gone once ``onDone`` returns.
-        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.worker.KINDS`` and "crash".
+        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.app.worker.KINDS`` and "crash".
         attempts: how often it was sent.
         heard: whether the worker has said anything about it.
     """

@@ -59,8 +59,8 @@ def describe(path: Path, **known: Any) -> Model:
         ValueError: no bundle, or damaged.
     """
     ensureCore()
-    from clsdm.bundle_files import NOTICE, WEIGHTS, read_manifest, reader
     from clsdm.errors import InputError
+    from clsdm.model.bundle_files import NOTICE, WEIGHTS, read_manifest, reader
 
     try:
         table, files = read_manifest(path, reader(path))
@@ -99,8 +99,8 @@ class ModelStore:
     def embedded(self) -> Model | None:
         """The model that comes with the extension."""
         ensureCore()
-        from clsdm.bundle_files import default_bundle_path
         from clsdm.errors import InputError
+        from clsdm.model.bundle_files import default_bundle_path
 
         try:
             return describe(default_bundle_path(), embedded=True)

@@ -24,7 +24,7 @@ class ReconstructionResult:
         provenance: plain JSON types.
         reprojections: for each view {"angle_deg", "view" on the virtual detector, "input": 2-D array, "reprojected": 2-D
             array}, NaN where not measured.
-        views: geometry of each view (``clsdm.view.View`` as a dict, with "origins").
+        views: geometry of each view (``clsdm.geometry.view.View`` as a dict, with "origins").
         inputs: the XRayInputs it was made from.
         seconds: {"total": from click to nodes, "core": of it the core's own}.
     """

@@ -1,6 +1,6 @@
 """The X-rays a user hands in: file or node, what was entered by hand, and what file and preset say about the rest.
 
-Everything about a file comes from ``clsdm.xray_io``, which reads headers without torch and without pixels, so that a
+Everything about a file comes from ``clsdm.xray.read``, which reads headers without torch and without pixels, so that a
 panel may ask at once. An :class:`XRayInput` holds only what the user chose and typed; :func:`inspect` says what follows.
 """
 
@@ -136,7 +136,7 @@ class XRayInput:
             yield path
 
     def toViewRequest(self, file: Path) -> dict[str, Any]:
-        """``clsdm.request.ViewRequest`` as JSON types, for the file of :meth:`asFile`."""
+        """``clsdm.app.request.ViewRequest`` as JSON types, for the file of :meth:`asFile`."""
         known = {**self._notedByNode(file), **{FIELDS[name]: value for name, value in self.entered.items()}}
         angle = known.pop("angle_deg", None)
         return {
@@ -204,8 +204,8 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
 
 def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     ensureCore()
-    from clsdm.structure import from_plain
-    from clsdm.xray_io import GeometryOverrides, inspect_xray
+    from clsdm.files.strict_json import from_plain
+    from clsdm.xray.read import GeometryOverrides, inspect_xray
 
     request = xray.toViewRequest(file)
     overrides = from_plain(GeometryOverrides, request["geometry"], xray.label)
@@ -253,7 +253,7 @@ def _origin(xray: XRayInput, name: str, origin: str) -> str:
 def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
     ensureCore()
     from clsdm.errors import InputError
-    from clsdm.view import View
+    from clsdm.geometry.view import View
 
     names = ("angleDeg", "sourceAxisMm", "sourceDetectorMm")
     try:
@@ -265,7 +265,7 @@ def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
 
 def _isDicom(file: Path) -> bool:
     ensureCore()
-    from clsdm.xray_dicom import is_dicom
+    from clsdm.xray.dicom import is_dicom
 
     return is_dicom(file)
 

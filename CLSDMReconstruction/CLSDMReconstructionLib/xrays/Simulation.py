@@ -8,7 +8,7 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 def presets() -> dict[str, str]:
     """Name and label, with the distance from source to detector, of each machine that the core knows."""
     ensureCore()
-    from clsdm.view import PRESETS
+    from clsdm.geometry.view import PRESETS
 
     labels = {
         "chest": _("Chest radiography ({cm} cm)"),
@@ -29,7 +29,7 @@ def parseAngles(text: str) -> tuple[float, ...]:
         ValueError: not a list of one to eight different numbers; the message is for the user.
     """
     ensureCore()
-    from clsdm.view import MAX_VIEWS
+    from clsdm.geometry.view import MAX_VIEWS
 
     words = text.replace(",", " ").replace(";", " ").replace("°", " ").split()
     try:

@@ -2,7 +2,7 @@
 
 import sys
 
-from clsdm.cli import main
+from clsdm.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

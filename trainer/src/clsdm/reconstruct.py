@@ -21,17 +21,18 @@ import torch
 from torch import Tensor
 
 from clsdm import __version__
-from clsdm.bundle import NOTICE, Bundle
-from clsdm.compare import Reprojection, reprojection
 from clsdm.errors import InputError
-from clsdm.geometry import MAX_VIEWS, Cameras, View, voxel_axis
-from clsdm.intensity import unit_to_hu
-from clsdm.model import CLSDM
-from clsdm.nets.condition import Condition, coverage, lift_positions
+from clsdm.geometry.cameras import Cameras, voxel_axis
+from clsdm.geometry.view import MAX_VIEWS, View
+from clsdm.model.bundle import NOTICE, Bundle
+from clsdm.model.clsdm import CLSDM
+from clsdm.model.condition import Condition, coverage, lift_positions
 from clsdm.progress import Report, silent
-from clsdm.volume import CTVolume
-from clsdm.xray import XRay, cameras_for, preprocess
-from clsdm.xray_io import check_same_patient
+from clsdm.quality.compare import Reprojection, reprojection
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.hu import unit_to_hu
+from clsdm.xray.preprocess import XRay, cameras_for, preprocess
+from clsdm.xray.read import check_same_patient
 
 Product = Literal["mean", "sample", "ensemble"]
 PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")

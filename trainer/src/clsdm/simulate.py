@@ -19,14 +19,16 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 import torch
 from torch import Tensor
 
-from clsdm import geometry, projector
-from clsdm.dx_write import write_dx, write_preview
 from clsdm.errors import InputError
-from clsdm.files import written_together
-from clsdm.geometry import Cameras, View
-from clsdm.intensity import WINDOW_HU, hu_clamped, hu_to_attenuation
-from clsdm.volume import CTVolume, body_centre_mm, read_ct
-from clsdm.xray import XRay
+from clsdm.files.atomic import written_together
+from clsdm.geometry import cameras as geometry
+from clsdm.geometry import projector
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import View
+from clsdm.volume.ct import CTVolume, body_centre_mm, read_ct
+from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
+from clsdm.xray.preprocess import XRay
+from clsdm.xray.write_dx import write_dx, write_preview
 
 __all__ = ["add_noise", "project_to_folder", "simulate_xray", "simulate_xrays", "write_dx", "write_preview"]
 

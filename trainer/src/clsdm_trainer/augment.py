@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.geometry import Cameras, Detector, View, preset
-from clsdm.intensity import hu_to_unit, unit_to_attenuation
-from clsdm.projector import project
-from clsdm.volume import Grid
-from clsdm.xray import cameras_for, normalise, panel_mask
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.geometry.view import Detector, View, preset
+from clsdm.volume.ct import Grid
+from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
+from clsdm.xray.preprocess import cameras_for, normalise, panel_mask
 from clsdm_trainer.config import AugmentConfig
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm.geometry import Cameras, preset
-from clsdm.intensity import unit_to_attenuation
-from clsdm.model import ModelConfig
-from clsdm.xray import expose
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.view import preset
+from clsdm.model.clsdm import ModelConfig
+from clsdm.volume.hu import unit_to_attenuation
+from clsdm.xray.preprocess import expose
 from clsdm_trainer.augment import Pose, draw_exposures, draw_pose, numpy_generator, place, take_xrays
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.data.store import Store

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from clsdm.errors import InputError
-from clsdm.volume import write_atomically
+from clsdm.volume.ct import write_atomically
 
 _TENSOR = "__tensor__"
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clsdm.bundle import NOTICE, Bundle
 from clsdm.errors import InputError
-from clsdm.geometry import PRESETS
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import NOTICE, Bundle
 from clsdm.progress import json_lines, terminal
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
@@ -177,8 +177,8 @@ def _train(options: argparse.Namespace) -> int:
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
     from clsdm_trainer.precision import usable
-    from clsdm_trainer.recipe import check_store, open_run, train_stage
     from clsdm_trainer.reporting import training_report
+    from clsdm_trainer.run import check_store, open_run, train_stage
 
     config, store = load_config(options.preset), Store.open(options.store)
     check_store(store, config)
@@ -221,8 +221,8 @@ def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noq
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from clsdm_bench.evaluate import evaluate, markdown, write_results
     from clsdm_trainer.data.store import Store
-    from clsdm_trainer.evaluate import evaluate, markdown, write_results
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
     with _progress(options.json) as report:
@@ -255,8 +255,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from clsdm_trainer.benchmark.command import RESULTS, Request, plan, prepare_store, run_benchmark
-    from clsdm_trainer.benchmark.table import load_table
+    from clsdm_bench.command import RESULTS, Request, plan, prepare_store, run_benchmark
+    from clsdm_bench.table import load_table
 
     request = Request(
         name=options.preset,
@@ -299,7 +299,7 @@ def _export(options: argparse.Namespace) -> int:
     from clsdm_trainer.config import load_config
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import export_bundle, read_about, read_results
-    from clsdm_trainer.recipe import CONFIG
+    from clsdm_trainer.run import CONFIG
 
     config = load_config(str(options.folder / CONFIG))
     bundle = export_bundle(

@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clsdm.errors import InputError
-from clsdm.model import ModelConfig
-from clsdm.volume import write_atomically
+from clsdm.model.clsdm import ModelConfig
+from clsdm.volume.ct import write_atomically
 
 
 class Frozen(BaseModel):
@@ -111,7 +111,7 @@ class AugmentConfig(Frozen):
 
 
 class OptimiserConfig(Frozen):
-    """AdamW, or :class:`clsdm_trainer.muon.Muon`, with linear warm-up and cosine decay to zero.
+    """AdamW, or :class:`clsdm_trainer.optim.Muon`, with linear warm-up and cosine decay to zero.
 
     ``linear`` decay is constant for the first half and falls to zero in the second.
     """

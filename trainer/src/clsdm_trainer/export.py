@@ -10,16 +10,16 @@ from typing import Any
 import torch
 import yaml
 
-from clsdm.bundle import Bundle, Encoding, Manifest, patient_mark, write_bundle
 from clsdm.errors import InputError
-from clsdm.intensity import WINDOW_HU
-from clsdm.model import CLSDM
+from clsdm.model.bundle import Bundle, Encoding, Manifest, patient_mark, write_bundle
+from clsdm.model.clsdm import CLSDM
+from clsdm.volume.hu import WINDOW_HU
+from clsdm_bench.evaluate import markdown
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.evaluate import markdown
 from clsdm_trainer.loop import BEST, CHECKPOINT
-from clsdm_trainer.recipe import ENVIRONMENT, load_stage
+from clsdm_trainer.run import ENVIRONMENT, load_stage
 from clsdm_trainer.stages import STAGES
 
 VERSION = "1"

@@ -26,13 +26,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from clsdm.errors import InputError
-from clsdm.picture import write_png
-from clsdm.volume import write_atomically
+from clsdm.quality.picture import write_png
+from clsdm.volume.ct import write_atomically
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.ema import Ema
-from clsdm_trainer.muon import Muon
+from clsdm_trainer.optim import Muon
 from clsdm_trainer.stages import Stage
 
 CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.safetensors", "best.safetensors", "log.jsonl", "validation.png"

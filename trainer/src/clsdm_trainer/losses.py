@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.geometry import Cameras
-from clsdm.intensity import unit_to_attenuation
-from clsdm.projector import project
-from clsdm.xray import normalise
+from clsdm.geometry.cameras import Cameras
+from clsdm.geometry.projector import project
+from clsdm.volume.hu import unit_to_attenuation
+from clsdm.xray.preprocess import normalise
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
-from clsdm.model import CLSDM
+from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.augment import blur
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import (

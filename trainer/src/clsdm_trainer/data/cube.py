@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from clsdm.intensity import WINDOW_HU
-from clsdm.volume import CTVolume, Grid, body_centre_mm, body_mask, to_cube
+from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, to_cube
+from clsdm.volume.hu import WINDOW_HU
 from clsdm_trainer.data.store import padded_grid
 
 Placement = Literal["body", "x2ct"]

@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 from pydicom.errors import InvalidDicomError
 
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume
+from clsdm.volume.ct import CTVolume
 from clsdm_trainer.data.scan import Scan, safe_id
 
 MIN_SLICES = 4

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume, Grid, write_atomically
+from clsdm.volume.ct import CTVolume, Grid, write_atomically
 from clsdm_trainer.data.cube import Background, Placement, canonical_cube
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.readers import READERS

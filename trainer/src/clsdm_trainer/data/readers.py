@@ -1,7 +1,7 @@
 """Finding and reading scans in the layouts in which they are published.
 
 Each reader knows one layout and does two things: ``find`` lists the scans below a root without opening volumes,
-``read`` returns one of them as a :class:`clsdm.volume.CTVolume`: HU, LPS affine, (z, y, x). Whatever is peculiar to a
+``read`` returns one of them as a :class:`clsdm.volume.ct.CTVolume`: HU, LPS affine, (z, y, x). Whatever is peculiar to a
 layout (offsets, left-handed axes, stale tags) ends here.
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.volume import CTVolume, read_ct
+from clsdm.volume.ct import CTVolume, read_ct
 from clsdm_trainer.data import dicom
 from clsdm_trainer.data.scan import Scan, safe_id
 from clsdm_trainer.data.splits import lidc_patient

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.intensity import WINDOW_HU
-from clsdm.volume import Grid, write_atomically
+from clsdm.volume.ct import Grid, write_atomically
+from clsdm.volume.hu import WINDOW_HU
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -1,0 +1,1 @@
+"""What other programs start: the command line, request files and the worker."""

@@ -1,0 +1,342 @@
+"""The command line ``clsdm``: project, reconstruct, compare, bundle, serve.
+
+Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
+program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
+standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clsdm import __version__
+from clsdm.app import cli_help, worker
+from clsdm.errors import Cancelled, InputError
+from clsdm.files.strict_json import to_plain
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import NOTICE, Bundle, default_bundle_path
+from clsdm.progress import Report, json_lines, terminal
+
+EXIT_INPUT, EXIT_CANCELLED = 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    if options.run is worker.run_options:  # has its own streams and its own end
+        return worker.run_options(options)
+    as_json = options.json or getattr(options, "request", None) is not None
+    try:
+        with _cancellable(), _one_voice(), _progress(as_json, options.quiet) as report:
+            result = options.run(options, report)
+    except InputError as error:
+        return _failed(as_json, "input", str(error), EXIT_INPUT)
+    except (Cancelled, KeyboardInterrupt):
+        return _failed(as_json, "cancelled", "cancelled", EXIT_CANCELLED)
+    if as_json:
+        print(json.dumps({"result": result}), flush=True)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="clsdm",
+        description=f"Reconstruct a CT volume from a few X-ray images. {NOTICE}",
+        epilog=f"{cli_help.OVERVIEW}\n{cli_help.EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"clsdm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_project(commands)
+    _add_reconstruct(commands)
+    _add_compare(commands)
+    _add_bundle(commands)
+    _add_serve(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[..., Any], text: str, examples: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"{examples}\n{cli_help.EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    text = "Make X-rays of a CT: DICOM DX with full geometry, PNG previews."
+    parser = _command(commands, "project", _project, text, cli_help.PROJECT)
+    parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or folder with one DICOM series")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
+    parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], metavar="DEG",
+                        help="0 is PA, 90 a left lateral (default: 0 90)")  # fmt: skip
+    parser.add_argument("--isocentre", type=float, nargs=3, metavar=("X", "Y", "Z"),
+                        help="LPS position in mm (default: middle of the body)")  # fmt: skip
+    parser.add_argument("--photons", type=float, help="add the noise of so many photons per pixel (default: none)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    parser.add_argument("--out", required=True, help="folder for frontal.dcm, lateral.dcm and previews")
+
+
+def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
+    text = "Reconstruct a CT volume from one to eight X-rays of one patient."
+    parser = _command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
+    parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
+    parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
+    parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
+    parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
+    parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
+    products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
+    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
+    parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
+    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    geometry = parser.add_argument_group("geometry, where the files do not say (values apply to all views)")
+    geometry.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
+    geometry.add_argument("--spacing", type=float, nargs="+", metavar="MM",
+                          help="pixel spacing on the detector: one value, or row and column")  # fmt: skip
+    geometry.add_argument("--source-detector", type=float, metavar="MM", help="source to detector plane")
+    geometry.add_argument("--source-axis", type=float, metavar="MM", help="source to the patient's middle")
+    geometry.add_argument("--invert", action=argparse.BooleanOptionalAction, default=None,
+                          help="bone is dark (--invert) or bright (--no-invert) in the images")  # fmt: skip
+    geometry.add_argument("--flip", choices=("frontal", "lateral"), action="append", default=[],
+                          help="mirror that view, e.g. a lateral that faces right; repeatable")  # fmt: skip
+    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
+
+
+def _add_compare(commands: Any) -> None:  # noqa: ANN401
+    text = "Compare a reconstruction with the CT and with its own X-rays."
+    parser = _command(commands, "compare", _compare, text, cli_help.COMPARE)
+    parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
+    parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
+    parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
+
+
+def _add_bundle(commands: Any) -> None:  # noqa: ANN401
+    parser = _command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.", cli_help.BUNDLE)
+    parser.add_argument("action", choices=("info", "verify"))
+    parser.add_argument("bundle", nargs="?", help="folder or archive (default: the embedded one)")
+
+
+def _add_serve(commands: Any) -> None:  # noqa: ANN401
+    text = "Work for another program: JSON lines on standard input and output, the model kept loaded."
+    parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/app/worker.py")
+    worker.add_arguments(parser)
+    parser.set_defaults(run=worker.run_options)
+
+
+def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    from clsdm.simulate import project_to_folder
+
+    files = project_to_folder(
+        options.ct,
+        options.preset,
+        options.out,
+        options.angles,
+        isocentre_mm=tuple(options.isocentre) if options.isocentre else None,
+        photons=options.photons,
+        seed=options.seed,
+        on_view=lambda done, total: report("project", done, total),
+    )
+    _say(options, "\n".join(str(file) for file in files))
+    return {"files": [str(file) for file in files]}
+
+
+def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    from clsdm.app import request
+
+    _refuse_both(options)
+    wanted = request.read_request(options.request) if options.request else _request_from(options)
+    result, files = request.run(wanted, report)
+    for warning in result.warnings:
+        _say(options, f"note: {warning}", stream=sys.stderr)
+    _say(options, f"{files['volume']}\n{NOTICE}")
+    return {"files": files} | request.record(wanted, result)
+
+
+def _refuse_both(options: argparse.Namespace) -> None:
+    """A request file holds everything; what else was asked for would silently be dropped."""
+    given = [
+        name for name in ("frontal", "lateral", "view", "out", "bundle", "product", "steps") if getattr(options, name)
+    ]
+    if options.request and given:
+        raise InputError(f"{options.request}: a request file leaves no room for --{given[0]}; put it into the file")
+
+
+def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+    from clsdm.app.request import Request
+    from clsdm.reconstruct import Options
+
+    if not options.out:
+        raise InputError("--out: missing; name the volume to write, for example reconstruction.nii.gz")
+    views = [
+        _view(options, file, role, None, angle)
+        for role, file, angle in (("frontal", options.frontal, 0.0), ("lateral", options.lateral, 90.0))
+        if file
+    ]
+    views += [_view(options, *_file_and_angle(text)) for text in options.view]
+    if not views:
+        raise InputError("no X-ray given; use --frontal, --lateral or --view FILE:ANGLE")
+    bundle = options.bundle or str(default_bundle_path())
+    product = options.product or Bundle.open(bundle).manifest.default_product
+    how = Options(product, options.steps, options.samples, options.seed, options.device)
+    return Request(tuple(views), options.out, bundle, options.preset, how)
+
+
+def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
+    from clsdm.app.request import ViewRequest
+    from clsdm.xray.read import GeometryOverrides
+
+    spacing = options.spacing
+    if spacing is not None and len(spacing) > 2:
+        raise InputError(f"--spacing: expected one or two values in mm, got {len(spacing)}")
+    geometry = GeometryOverrides(
+        spacing_mm=None if spacing is None else (spacing[0], spacing[-1]),
+        source_axis_mm=options.source_axis,
+        source_detector_mm=options.source_detector,
+        invert=options.invert,
+        flip_horizontal=role in options.flip,
+    )
+    return ViewRequest(file, angle, default, geometry)
+
+
+def _file_and_angle(text: str) -> tuple[str, str, float]:
+    file, colon, angle = text.rpartition(":")
+    try:
+        return file, "view", float(angle if colon and file else "none")
+    except ValueError:
+        raise InputError(
+            f"--view {text!r}: expected FILE:ANGLE with the angle in degrees, e.g. oblique.dcm:45"
+        ) from None
+
+
+def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    from clsdm.app.request import Request, read_views, recorded
+    from clsdm.files.atomic import written_together
+    from clsdm.files.strict_json import from_plain
+    from clsdm.quality.compare import as_json, compare, write_comparison
+    from clsdm.volume.ct import read_ct
+
+    volume = Path(options.reconstruction)
+    reconstruction = read_ct(volume)
+    truth = read_ct(options.ct) if options.ct else None
+    made = recorded(volume) or {}
+    xrays = read_views(from_plain(Request, made["request"], f"record of {volume}: request")) if made else []
+    if truth is None and not xrays:
+        raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
+    report("read", 1, 1)
+    comparison = compare(reconstruction, truth, xrays)
+    report("compare", 1, 1)
+    provenance = made.get("provenance")
+    provenance = provenance if isinstance(provenance, dict) else {}
+    with written_together(Path(options.out)) as scratch:
+        written = write_comparison(comparison, scratch, provenance)
+    files = [str(Path(options.out) / file.name) for file in written]
+    report("write", 1, 1)
+    _say(options, "\n".join(files))
+    return {"files": files} | as_json(comparison, provenance)
+
+
+def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    report("verify", 1, 1)
+    if options.action == "verify":
+        _say(options, f"{bundle.path}: {len(bundle.files)} files agree with the manifest")
+    table = {"path": str(bundle.path), **to_plain(bundle.manifest), "sha256": bundle.hash, "figures": bundle.figures}
+    if options.action == "info":
+        _say(options, json.dumps(table, indent=1))
+    return table
+
+
+def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401
+    if not (options.json or getattr(options, "request", None)):
+        print(text, file=stream or sys.stdout)
+
+
+def _failed(as_json: bool, kind: str, message: str, code: int) -> int:
+    if as_json:
+        print(json.dumps({"error": message, "kind": kind}), flush=True)
+    print(f"clsdm: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _progress(as_json: bool, quiet: bool) -> Iterator[Report]:
+    if as_json:
+        yield json_lines(sys.stdout)
+        return
+    with terminal(enabled=not quiet) as report:
+        yield report
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """A request to terminate ends like Ctrl-C: temporary files are removed on the way out.
+
+    Python handles signals in the main thread only; elsewhere the caller cancels by other means.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not stop the cleaning up
+        raise Cancelled
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Keep off the console what ITK's C code prints by itself: an exception says the same, in one line.
+
+    File descriptor 2 leads nowhere meanwhile, and Python's own standard error goes on to where that led.
+    """
+    try:
+        console = os.dup(2)
+    except OSError:  # a program without a console
+        yield
+        return
+    before, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    if _leads_to(before, 2):
+        sys.stderr = os.fdopen(console, "w", 1, before.encoding, before.errors, closefd=False)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(console, 2)
+        os.close(console)
+
+
+def _leads_to(stream: Any, descriptor: int) -> bool:  # noqa: ANN401
+    try:
+        return stream.fileno() == descriptor
+    except (AttributeError, OSError, ValueError):  # replaced or closed
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

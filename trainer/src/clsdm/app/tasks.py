@@ -1,0 +1,326 @@
+"""What the worker can be asked for. Every task gets a folder of its own for arrays, ``report`` for progress, and the
+request's other fields by name; it returns plain JSON types. A path in an answer is a .npy file in that folder.
+
+torch is imported by the tasks that need it, so that the worker greets, and looks at bundles, without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the usual name
+
+from clsdm import __version__
+from clsdm.errors import InputError
+from clsdm.progress import Report
+
+if TYPE_CHECKING:
+    from clsdm.app.worker import Answer, Task
+    from clsdm.geometry.view import View
+    from clsdm.model.bundle import Bundle
+    from clsdm.model.clsdm import CLSDM
+    from clsdm.reconstruct import Reconstruction
+    from clsdm.volume.ct import CTVolume
+
+BLOCK_BYTES = 1 << 20
+PREVIEW_RANGE = 1.5
+"""``xray.normalise`` limits intensities to plus and minus this."""
+
+
+class Warm:
+    """The bundle and the networks that were used last."""
+
+    def __init__(self) -> None:
+        self._bundle: tuple[tuple[Any, ...], Bundle] | None = None
+        self._model: tuple[tuple[Any, ...], CLSDM] | None = None
+
+    def bundle(self, path: str | None) -> Bundle:
+        """The bundle at ``path`` (the embedded one if None), opened and verified anew if any of its files changed.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        from clsdm.model.bundle import Bundle, default_bundle_path
+
+        where = Path(path) if path else default_bundle_path()
+        state = _state_of(where)
+        if self._bundle is None or self._bundle[0] != state:
+            self.forget()
+            self._bundle = (state, Bundle.open(where))
+        return self._bundle[1]
+
+    def model(self, bundle: Bundle, device: Any, report: Report) -> CLSDM:  # noqa: ANN401 - torch.device
+        """The bundle's networks on ``device``."""
+        state = (*_state_of(bundle.path), str(device))
+        if self._model is None or self._model[0] != state:
+            report("load model", 0, 1)
+            self._model = None  # before the next one is made: two may not fit
+            self._model = (state, bundle.model(device))
+            report("load model", 1, 1)
+        return self._model[1]
+
+    def forget(self) -> None:
+        """Let go of everything, memory of the GPU included."""
+        self._bundle = self._model = None
+        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _state_of(path: Path) -> tuple[Any, ...]:
+    """What changes when a bundle does: names, sizes and times of its files."""
+    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    return str(path), *((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files if each.exists())
+
+
+_warm = Warm()
+
+
+def hello(folder: Path, report: Report) -> Answer:
+    """Load torch. Answers with versions and devices: name, label, free_bytes, total_bytes (0 where unknown)."""
+    report("start", 0, 1)
+    import torch
+
+    devices = [{"name": "cpu", "label": f"CPU ({os.cpu_count()} cores)", "free_bytes": 0, "total_bytes": 0}]
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        label = torch.cuda.get_device_name()
+        devices.append({"name": "cuda", "label": label, "free_bytes": free, "total_bytes": total})
+    report("start", 1, 1)
+    return {"clsdm": __version__, "torch": torch.__version__, "python": sys.version.split()[0], "devices": devices}
+
+
+def warm(folder: Path, report: Report, bundle: str | None = None, device: str = "auto") -> Answer:
+    """Load a model, so that the next reconstruction need not."""
+    from clsdm.reconstruct import choose_device
+
+    _warm.model(_warm.bundle(bundle), choose_device(device), report)
+    return {}
+
+
+def reconstruct(
+    folder: Path,
+    report: Report,
+    views: list[dict[str, Any]],
+    options: dict[str, Any],
+    bundle: str | None = None,
+    preset: str = "chest",
+) -> Answer:
+    """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``.
+
+    Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
+    "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings" and "provenance" as in ``R.json``;
+    "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
+    measured; "seconds" of the core.
+
+    Raises:
+        MemoryError: not enough memory; everything that was held is let go before.
+    """
+    report("read X-rays", 0, len(views))
+    from clsdm import reconstruct as core
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
+
+    began = time.perf_counter()
+    plain = {"views": views, "options": options, "preset": preset, "out": "answered in arrays"}
+    request = from_plain(Request, plain, "request")
+    opened = _warm.bundle(bundle)
+    xrays = read_views(request)
+    report("read X-rays", len(views), len(views))
+    try:
+        model = _warm.model(opened, core.choose_device(request.options.device), report)
+        result = core.reconstruct(xrays, opened, request.options, report, model)
+    except (RuntimeError, MemoryError):  # memory, mostly; a lighter attempt must find all of it free
+        _warm.forget()
+        raise
+    seconds = time.perf_counter() - began
+    return _told(folder, result, [opened.manifest.model.detector.view(xray.view) for xray in xrays]) | {
+        "seconds": seconds
+    }
+
+
+def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
+    """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
+    from clsdm.reconstruct import describe
+
+    volumes = {"volume": result.volume, "coverage": result.coverage, "spread": result.spread}
+    return {
+        **{name: _placed(folder, name, each) for name, each in volumes.items() if each is not None},
+        "views": result.provenance["views"],
+        "residuals": [
+            {"angle_deg": each.angle_deg, "rmse": each.rmse, "correlation": each.correlation}
+            for each in result.residuals
+        ],
+        "reprojections": [
+            {
+                "angle_deg": each.angle_deg,
+                "view": describe(view),
+                "input": _saved(folder, f"input{at}", each.xray),
+                "reprojected": _saved(folder, f"reprojected{at}", each.reprojected),
+            }
+            for at, (each, view) in enumerate(zip(result.residuals, seen, strict=True))
+        ],
+        "warnings": list(result.warnings),
+        "provenance": result.provenance,
+    }
+
+
+def simulate(
+    folder: Path, report: Report, ct: str, out: str, preset: str = "chest", angles: tuple[float, ...] = (0.0, 90.0)
+) -> Answer:
+    """X-rays of the CT file ``ct`` as DICOM DX in the folder ``out``.
+
+    Answers with "files" and, for each, under "images": "image" (array, brighter where more was attenuated), "view" and
+    "isocentre_mm".
+    """
+    report("project", 0, len(angles))
+    from clsdm.reconstruct import describe
+    from clsdm.simulate import project_to_folder
+    from clsdm.xray.read import read_xray
+
+    files = project_to_folder(ct, preset, out, angles, on_view=lambda done, total: report("project", done, total))
+    xrays = [read_xray(file) for file in files]
+    images = [
+        {
+            "image": _saved(folder, f"image{at}", xray.image),
+            "view": describe(xray.view),
+            "isocentre_mm": xray.isocentre_mm and list(xray.isocentre_mm),
+        }
+        for at, xray in enumerate(xrays)
+    ]
+    return {"files": [str(file) for file in files], "images": images}
+
+
+def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> Answer:
+    """Score a reconstruction against the true CT, both volume files; answers with ``clsdm.quality.compare.as_json``."""
+    report("read", 0, 2)
+    from clsdm.quality.compare import as_json
+    from clsdm.quality.compare import compare as core
+    from clsdm.volume.ct import read_ct
+
+    made, true = read_ct(reconstruction), read_ct(truth)
+    report("compare", 0, 1)
+    return as_json(core(made, true))
+
+
+def preview(
+    folder: Path, report: Report, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
+) -> Answer:
+    """An X-ray on the model's virtual detector.
+
+    Answers with arrays "image" (uint8, the whole range of intensities the network can see) and "mask" (bool), with
+    "view" (on the virtual detector), "origins" and "warnings".
+    """
+    report("read X-rays", 0, 1)
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
+    from clsdm.reconstruct import describe
+    from clsdm.xray.preprocess import preprocess
+
+    request = from_plain(Request, {"views": [view], "preset": preset, "out": "answered in arrays"}, "request")
+    detector = _warm.bundle(bundle).manifest.model.detector
+    (xray,) = read_views(request)
+    (intensity, mask), seen = preprocess(xray, detector)
+    image = ((intensity / PREVIEW_RANGE + 1.0) * 127.5).round().clamp(0.0, 255.0).byte()
+    return {
+        "image": _saved(folder, "image", image.numpy()),
+        "mask": _saved(folder, "mask", mask.numpy() > 0.5),
+        "view": describe(seen),
+        "origins": xray.origins,
+        "warnings": list(xray.warnings),
+    }
+
+
+def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
+    """Check every hash of a bundle; answers with its path, its size and the whole file's SHA-256 ("" for a folder)."""
+    from clsdm.model.bundle_files import check_files, read_manifest, reader
+
+    report("verify", 0, 1)
+    path = Path(bundle)
+    read = reader(path)
+    files = read_manifest(path, read)[1]
+    check_files(path, files, read)
+    report("verify", 1, 1)
+    size = path.stat().st_size if path.is_file() else sum(entry.bytes for entry in files.values())
+    return {"path": str(path), "bytes": size, "file_sha256": _sha256(path) if path.is_file() else ""}
+
+
+def fetch(folder: Path, report: Report, url: str) -> Answer:
+    """Download a bundle archive; answers as :func:`check_bundle` does."""
+    if urllib.parse.urlsplit(url).scheme != "https":
+        raise InputError(f"{url}: expected an address that begins with https://")
+    target = folder / "download.zip"
+    with urllib.request.urlopen(url, timeout=30.0) as source, target.open("wb") as file:
+        total, done = int(source.headers.get("Content-Length") or 0), 0
+        report("download", 0, total)
+        while block := source.read(BLOCK_BYTES):
+            file.write(block)
+            done += len(block)
+            report("download", done, max(total, done))
+    return check_bundle(folder, report, str(target))
+
+
+def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> Answer:
+    """Copy a bundle (folder or archive) to ``into/name``, whole or not at all, and check it there."""
+    source, store = Path(bundle), Path(into)
+    target = store / (name if source.is_dir() else f"{name}.zip")
+    if target.exists():
+        raise InputError(f"{target}: is there already; delete it first")
+    store.mkdir(parents=True, exist_ok=True)
+    part = store / f".{name}-{os.getpid()}.part"
+    report("copy", 0, 1)
+    try:
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, part)
+        check_bundle(folder, report, str(part))
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+    report("copy", 1, 1)
+    return {"path": str(target)}
+
+
+def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
+    """A volume with the same numbers as in the command line's file, but without the time that compression takes."""
+    from clsdm.volume.ct import rounded
+
+    return {
+        "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),
+        "spacing_mm": list(volume.spacing_mm),
+        "origin_mm": list(volume.origin_mm),
+        "direction": volume.direction.tolist(),
+    }
+
+
+def _saved(folder: Path, name: str, array: np.ndarray) -> str:
+    path = folder / f"{name}.npy"
+    np.save(path, array)
+    return str(path)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+TASKS: dict[str, Task] = {
+    "hello": hello,
+    "warm": warm,
+    "reconstruct": reconstruct,
+    "simulate": simulate,
+    "compare": compare,
+    "preview": preview,
+    "bundle": check_bundle,
+    "fetch": fetch,
+    "install": install,
+}

@@ -1,0 +1,282 @@
+"""Stage 2's network: X-rays -> CT estimate (the posterior mean) and condition features on the latent grid.
+
+``lift="geometry"`` is ours: every voxel of the lift grid is projected into every view with its real cone-beam geometry,
+and that view's 2-D features are sampled there, with the depth along the ray and whether the panel covered it; the raw
+intensities are sampled at every CT voxel too, so that no detail has to pass through features. Views are fused by two
+averages, weighted by how much each ray runs along y (frontal) and along x (lateral): whatever their number (1 to 8) and
+order, a voxel gets what the frontal and what the lateral views say, and how much of either there was.
+``lift="parallel"`` is the published scheme (images replicated along the nearest volume axis), kept for comparison, with
+the axes that METHOD.md 2.4 corrects: frontal (z, x) along y, lateral (z, y) along x.
+
+A 3-D U-Net then has the two heads of the published network (METHOD.md 1): the CT estimate in voxels, and features where
+its resolution is that of the latents. It runs on the lift grid, half as fine as the CT: what the eight voxels of a block
+need is in the channels, and no convolution runs at full resolution.
+
+Axis order: images (B, V, 2, row, column) with channels intensity and mask; volumes (B, C, z, y, x).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from clsdm.geometry.cameras import Cameras, voxel_axis, voxel_centres
+from clsdm.model.blocks import Attention, VoxelNorm, conv, depth_to_space, space_to_depth, zeroed
+
+DIRECTIONS = 2  # frontal and lateral average
+FOLD = 2  # CT voxels along the edge of a lift voxel
+MOSTLY_AIR = -0.8  # where the estimate starts, in the unit range
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """Sizes of the condition network.
+
+    Attributes:
+        lift: "geometry" (ours) or "parallel" (as published).
+        image_channels: widths of the 2-D U-Net, at 1/2, 1/4, ... of the detector's resolution.
+        features: 2-D features sampled by each lift voxel.
+        channels: widths of the 3-D U-Net, at 1/2, 1/4, ... of the CT grid; it must reach down to the latent grid.
+        blocks: residual blocks at each level of it, on the way down and on the way up.
+        condition_channels: condition features handed to the denoiser.
+        contrast_channels: width of the space in which X-ray and CT latents are contrasted.
+    """
+
+    lift: Literal["geometry", "parallel"] = "geometry"
+    image_channels: tuple[int, ...] = (32, 64, 128)
+    features: int = 20
+    channels: tuple[int, ...] = (64, 128, 192)
+    blocks: int = 1
+    condition_channels: int = 16
+    contrast_channels: int = 32
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the X-rays say.
+
+    Attributes:
+        features: (B, condition_channels, m, m, m) for the denoiser.
+        mean: (B, latent_channels, m, m, m) the estimate's normalised latents, where sampling starts.
+        estimate: (B, 1, n, n, n) CT in the unit range, the posterior mean; not clamped.
+    """
+
+    features: Tensor
+    mean: Tensor
+    estimate: Tensor
+
+    def repeated(self, count: int) -> Condition:
+        """The condition of one set of X-rays, for ``count`` samples at once."""
+        return Condition(*(part.expand(count, *part.shape[1:]) for part in vars(self).values()))
+
+
+class Block(nn.Module):
+    """Norm - conv - SiLU - conv with a shortcut: one norm and one activation, which cost a CPU as much as a conv does."""
+
+    def __init__(self, dims: int, width: int) -> None:
+        super().__init__()
+        self.norm = VoxelNorm(width)
+        self.conv1 = conv(dims, width, width)
+        self.conv2 = zeroed(conv(dims, width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(self.norm(x))))
+
+
+class UNet(nn.Module):
+    """A U-Net in two or three dimensions, with attention at its coarsest level; skips are added."""
+
+    def __init__(self, dims: int, stem: nn.Module, widths: tuple[int, ...], blocks: int = 1) -> None:
+        super().__init__()
+        pairs = list(pairwise(widths))
+        self.stem = stem
+        self.down = nn.ModuleList(level(dims, width, blocks) for width in widths)
+        self.shrink = nn.ModuleList(conv(dims, fine, coarse, stride=2) for fine, coarse in pairs)
+        self.middle = nn.Sequential(Attention(widths[-1], kind="voxel"), Block(dims, widths[-1]))
+        self.grow = nn.ModuleList(conv(dims, coarse, fine, kernel=1) for fine, coarse in pairs)
+        self.up = nn.ModuleList(level(dims, width, blocks) for width in widths[:-1])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The way up, one tensor per level, finest first."""
+        x = self.stem(x)
+        skips = []
+        for index, block in enumerate(self.down):
+            x = block(self.shrink[index - 1](x) if index else x)
+            skips.append(x)
+        levels = [self.middle(skips.pop())]
+        for grow, block in zip(reversed(self.grow), reversed(self.up), strict=True):
+            levels.append(block(F.interpolate(grow(levels[-1]), scale_factor=2.0, mode="nearest") + skips.pop()))
+        return levels[::-1]
+
+
+def level(dims: int, width: int, blocks: int) -> nn.Module:
+    """The residual blocks at one resolution."""
+    return nn.Sequential(*[Block(dims, width) for _ in range(blocks)])
+
+
+def head(dims: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
+    """Normalise, activate, project."""
+    return nn.Sequential(VoxelNorm(inputs), nn.SiLU(), conv(dims, inputs, outputs, kernel=kernel))
+
+
+class ConditionNet(nn.Module):
+    """X-rays on the virtual detector -> CT estimate and condition features."""
+
+    def __init__(self, config: ConditionConfig, ct_size: int, cube_mm: float, factor: int) -> None:
+        """``ct_size`` voxels along the edge of the CT cube, ``factor`` of them along the edge of a latent voxel."""
+        super().__init__()
+        self.latent_level = (factor // FOLD).bit_length() - 1
+        if not 0 <= self.latent_level < len(config.channels):
+            raise ValueError(f"condition.channels: {len(config.channels)} levels do not reach latents at 1/{factor}")
+        self.config = config
+        self.ct_size = ct_size
+        self.cube_mm = cube_mm
+        width = config.image_channels[0]
+        self.image = UNet(2, conv(2, 2, width, kernel=5, stride=2), config.image_channels)
+        self.to_image_features = head(2, width, config.features, kernel=1)
+        inputs = DIRECTIONS * (config.features + 2) + DIRECTIONS * FOLD**3 + 3
+        self.volume = UNet(3, conv(3, inputs, config.channels[0]), config.channels, config.blocks)
+        self.to_estimate = head(3, config.channels[0], FOLD**3)
+        nn.init.constant_(self.to_estimate.get_parameter("2.bias"), MOSTLY_AIR)
+        self.to_features = head(3, config.channels[self.latent_level], config.condition_channels)
+
+    def forward(self, images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """(B, V, 2, size, size) and their cameras -> CT estimate (B, 1, n, n, n) in the unit range, not clamped, and
+        condition features (B, condition_channels, m, m, m)."""
+        features, intensities = self.lift_features(images, cameras), self.lift_intensities(images, cameras)
+        size = features.shape[-1]
+        places = voxel_centres(size, 2.0 / size, features.device).movedim(-1, 0)
+        places = places.expand(len(features), -1, -1, -1, -1)
+        levels = self.volume(torch.cat((features, intensities, places), dim=1))
+        estimate = depth_to_space(self.to_estimate(levels[0]).float())
+        return estimate, self.to_features(levels[self.latent_level]).float()
+
+    def lift_features(self, images: Tensor, cameras: Cameras) -> Tensor:
+        """(B, 2 (features + 2), l, l, l): learned features on the lift grid, twice as coarse as the CT's, with depth and
+        coverage, from the frontal and from the lateral views."""
+        maps = self.to_image_features(self.image(images.flatten(0, 1))[0]).float().unflatten(0, images.shape[:2])
+        rays = self._rays(cameras, self.ct_size // FOLD)
+        per_view = torch.cat((look_up(maps, rays.where), rays.depth[:, :, None]), dim=2)
+        fused, weight = fuse(per_view, rays.direction, coverage(images[:, :, 1], rays.where))
+        return torch.cat((fused, weight), dim=1)
+
+    def lift_intensities(self, images: Tensor, cameras: Cameras) -> Tensor:
+        """(B, 2 * 8, l, l, l): the images' own intensities at every CT voxel, folded into channels."""
+        rays = self._rays(cameras, self.ct_size)
+        fused, _ = fuse(look_up(images[:, :, :1], rays.where), rays.direction, coverage(images[:, :, 1], rays.where))
+        return space_to_depth(fused)
+
+    def _rays(self, cameras: Cameras, size: int) -> Rays:
+        axis_mm = voxel_axis(size, self.cube_mm / size, cameras.source.device)
+        return lift_rays(cameras, axis_mm) if self.config.lift == "geometry" else parallel_rays(cameras, axis_mm)
+
+
+@dataclass(frozen=True)
+class Rays:
+    """How the n³ voxels of a cube are seen in V views.
+
+    Attributes:
+        where: (B, V, z, y, x, 2) image coordinates (column, row) in [-1, 1].
+        direction: (B, 2, V, z, y, x) squared y (frontal) and x (lateral) component of the ray's unit direction (LPS).
+        depth: (B, V, z, y, x) distance from the source, relative to the isocentre's, minus 1.
+    """
+
+    where: Tensor
+    direction: Tensor
+    depth: Tensor
+
+
+def look_up(maps: Tensor, where: Tensor) -> Tensor:
+    """(B, V, C, rows, cols) at (B, V, z, y, x, 2) -> (B, V, C, z, y, x); beyond the border the border's value."""
+    grid = where.flatten(0, 1).flatten(1, 2)  # (B V, z y, x, 2): grid_sample works on planes
+    sampled = F.grid_sample(maps.flatten(0, 1), grid, align_corners=True, padding_mode="border")
+    return sampled.view(*maps.shape[:3], *where.shape[2:5])
+
+
+def coverage(mask: Tensor, where: Tensor) -> Tensor:
+    """(B, V, rows, cols) mask of measured pixels at (B, V, z, y, x, 2) -> (B, V, z, y, x) 1 where a ray was measured."""
+    grid = where.flatten(0, 1).flatten(1, 2)
+    seen = F.grid_sample(mask.flatten(0, 1)[:, None].float(), grid, mode="nearest", align_corners=True)
+    return seen.view(where.shape[:5])
+
+
+def fuse(per_view: Tensor, direction: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Averages over the views that measured a voxel, weighted by how frontal and by how lateral each ray is.
+
+    Args:
+        per_view: (B, V, C, z, y, x) features.
+        direction: (B, 2, V, z, y, x) of :class:`Rays`.
+        seen: (B, V, z, y, x) 1 where measured.
+
+    Returns:
+        (B, 2C, z, y, x) frontal and lateral average (0 where no view tells), and (B, 2, z, y, x) the weights' sums.
+    """
+    weights = direction * seen[:, None]
+    total = weights.sum(2)
+    shares = (weights / total[:, :, None].clamp_min(1e-3))[:, :, :, None]  # (B, 2, V, 1, z, y, x)
+    averages = [sum_over_views(per_view, share) for share in shares.unbind(1)]
+    return torch.cat(averages, dim=1), total
+
+
+def sum_over_views(per_view: Tensor, share: Tensor) -> Tensor:
+    """(B, V, C, ...) and (B, V, 1, ...) -> (B, C, ...), one view at a time: the products are never all in memory."""
+    total = per_view[:, 0] * share[:, 0]
+    for view in range(1, per_view.shape[1]):
+        total = torch.addcmul(total, per_view[:, view], share[:, view])
+    return total
+
+
+def scalar(values: Tensor) -> Tensor:
+    """(B, V) -> (B, V, 1, 1, 1)."""
+    return values[..., None, None, None]
+
+
+def lift_rays(cameras: Cameras, axis_mm: Tensor) -> Rays:
+    """The rays through the voxels of a cube, by the views' own geometry.
+
+    Every quantity is a sum of functions of x, of y and of z alone, so the cube costs a few additions a voxel.
+    """
+    x, y, z = (axis_mm - cameras.source[..., None]).square().unbind(2)
+    x, y = x[..., None, None, :], y[..., None, :, None]
+    squared = x + (y + z[..., :, None, None])
+    inverse = squared.reciprocal()
+    depth = squared.sqrt() / scalar(cameras.source.norm(dim=-1)) - 1.0
+    return Rays(lift_positions(cameras, axis_mm), torch.stack((y * inverse, x * inverse), 1), depth)
+
+
+def lift_positions(cameras: Cameras, axis_mm: Tensor) -> Tensor:
+    """``where`` of :class:`Rays` alone: (B, V, z, y, x, 2) image coordinates of the voxels of a cube."""
+
+    def along(direction: Tensor) -> Tensor:
+        """(B, V, z, y, x) component of the vectors from source to voxels along (B, V, 3) ``direction``."""
+        x, y, z = (direction[..., i, None] * (axis_mm - cameras.source[..., i, None]) for i in range(3))
+        return x[..., None, None, :] + (y[..., None, :, None] + z[..., :, None, None])
+
+    normal = torch.linalg.cross(cameras.right, cameras.down)
+    stretch = scalar(((cameras.centre - cameras.source) * normal).sum(-1)) / along(normal)  # voxel -> detector plane
+    where = []
+    for edge, count, pixel_mm in ((cameras.right, cameras.cols, 1), (cameras.down, cameras.rows, 0)):
+        to_centre = ((cameras.source - cameras.centre) * edge).sum(-1)
+        scale = 2.0 / ((count - 1) * cameras.pixel_mm[..., pixel_mm])
+        where.append(torch.addcmul(scalar(to_centre * scale), stretch, along(edge * scale[..., None])))
+    return torch.stack(where, -1)
+
+
+def parallel_rays(cameras: Cameras, axis_mm: Tensor) -> Rays:
+    """The published lift: rays parallel to the nearest volume axis, the image spanning the cube; no geometry."""
+    size = len(axis_mm)
+    unit = axis_mm / (axis_mm[-1] + (axis_mm[1] - axis_mm[0]) / 2)  # -1 ... 1 over the cube
+    frontal = (cameras.right[..., 0].abs() > 0.7)[..., None, None, None]  # columns run along x
+    facing = cameras.right.sign()[..., None, None, None]
+    horizontal = torch.where(frontal, facing[:, :, 0] * unit, facing[:, :, 1] * unit[:, None])
+    shape = (*cameras.shape, size, size, size)
+    where = torch.stack((horizontal.expand(shape), (-unit[:, None, None]).expand(shape)), dim=-1)
+    direction = torch.stack((frontal, ~frontal), dim=1).to(axis_mm).expand(shape[0], DIRECTIONS, *shape[1:])
+    return Rays(where, direction, torch.zeros(shape, device=axis_mm.device))

@@ -1,0 +1,1 @@
+"""How good a reconstruction is: figures, reprojection, and the report that shows them."""

@@ -1,0 +1,278 @@
+"""A comparison as one HTML page that a clinician can read: pictures, figures and how they came about.
+
+The page is a single file: pictures are inside it, nothing is fetched, and its content policy forbids fetching. Every
+string that comes from outside (file names, provenance) is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clsdm.quality import picture
+from clsdm.quality.picture import Row, Tile
+from clsdm.volume.ct import body_mask
+
+if TYPE_CHECKING:
+    from clsdm.quality.compare import Comparison, Reprojection, Scores
+    from clsdm.quality.metrics import Metrics
+
+_LABELS = {
+    "psnr_3d_db": ("PSNR, whole cube", "dB", 2),
+    "ssim_3d": ("SSIM, whole cube", "", 3),
+    "mae_hu": ("Mean absolute error, whole cube", "HU", 1),
+    "rmse_hu": ("Root mean square error, whole cube", "HU", 1),
+    "psnr_body_db": ("PSNR, inside the body", "dB", 2),
+    "ssim_body": ("SSIM, inside the body", "", 3),
+    "mae_body_hu": ("Mean absolute error, inside the body", "HU", 1),
+    "body_fraction": ("Share of the cube that is body", "", 3),
+    "mae_lung_hu": ("Mean absolute error, lung (-950 to -500 HU)", "HU", 1),
+    "mae_soft_tissue_hu": ("Mean absolute error, soft tissue (-200 to 200 HU)", "HU", 1),
+    "mae_bone_hu": ("Mean absolute error, bone (above 300 HU)", "HU", 1),
+    "psnr_slices_db": ("PSNR, mean over slices of all three planes", "dB", 2),
+    "ssim_slices": ("SSIM, mean over slices of all three planes", "", 3),
+} | {
+    f"{name}_{plane}{unit and '_db'}": (f"{name.upper()}, {plane} slices", unit, digits)
+    for name, unit, digits in (("psnr", "dB", 2), ("ssim", "", 3))
+    for plane in ("axial", "coronal", "sagittal")
+}
+"""Key of a figure -> what it is called, its unit, and decimals."""
+
+_HEADLINE_CUBE = {"PSNR": "psnr_3d_db", "SSIM": "ssim_3d", "mean error": "mae_hu"}
+_HEADLINE_BODY = {"PSNR": "psnr_body_db", "SSIM": "ssim_body", "mean error": "mae_body_hu"}
+
+_DIFFERENCE = f"blue -{picture.DIFFERENCE_LIMIT_HU:.0f} HU, white 0, red +{picture.DIFFERENCE_LIMIT_HU:.0f} HU"
+_PROJECTION_PAINTER = picture.Painter(-1.1, 1.1)
+_PROJECTION_DIFFERENCE = picture.Painter(-1.0, 1.0, diverging=True)
+
+
+def rows_of(comparison: Comparison) -> list[Row]:
+    """The picture rows: truth, reconstruction, difference (three planes each), then one row for each X-ray."""
+    recon, scores = comparison.recon, comparison.scores
+    index = picture.centre_index(body_mask(recon.hu) if scores is None else scores.body)
+
+    def tiles(values: np.ndarray, paint: picture.Painter) -> tuple[Tile, ...]:
+        return picture.plane_tiles(values, recon.spacing_mm, index, paint)
+
+    low, high = picture.WINDOW_SHOWN_HU
+    note = f"The volume made from the X-rays; shown from {low:.0f} to {high:.0f} HU."
+    rows = [Row("Reconstruction", tiles(recon.hu, picture.HU_PAINTER), note)]
+    if scores is not None:
+        difference = np.where(scores.seen, recon.hu - scores.truth.hu, np.nan)
+        note = "The CT scan on the reconstruction's voxels, in the same window."
+        rows.insert(0, Row("Truth", tiles(scores.truth.hu, picture.HU_PAINTER), note))
+        rows.append(
+            Row(
+                f"Difference: {_DIFFERENCE}",
+                tiles(difference, picture.DIFFERENCE_PAINTER),
+                "Reconstruction minus truth. Red is too dense, blue not dense enough; grey was not scanned.",
+            )
+        )
+    return rows + [_projection_row(number, item) for number, item in enumerate(comparison.reprojections, start=1)]
+
+
+def _projection_row(number: int, item: Reprojection) -> Row:
+    parts = (
+        ("input X-ray", item.xray, _PROJECTION_PAINTER),
+        ("reprojected", item.reprojected, _PROJECTION_PAINTER),
+        ("difference", item.difference, _PROJECTION_DIFFERENCE),
+    )
+    box = tuple(slice(hit.min(), hit.max() + 1) for hit in np.nonzero(np.isfinite(item.xray)))
+    scale = picture.TILE_PIXELS / max(part.stop - part.start for part in box)
+    edges = _projection_edges(item.angle_deg)
+    made = []
+    for name, image, paint in parts:
+        rgb = picture.centred(paint(picture.resized(image[box], (1.0, 1.0), scale)), picture.TILE_PIXELS)
+        made.append(Tile(name, picture.marked(rgb, edges)))
+    title = f"X-ray {number} at {item.angle_deg:.0f} deg: residual {item.residual_fraction:.1%} of contrast"
+    return Row(title, tuple(made), residual_in_words(item))
+
+
+def _projection_edges(angle_deg: float) -> str:
+    """Letters for the sides of an image, whose columns run along (cos, sin) of the angle to (left, posterior)."""
+    along_left, along_posterior = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    if abs(along_left) > 0.9:
+        return ("RL" if along_left > 0 else "LR") + "SI"
+    if abs(along_posterior) > 0.9:
+        return ("AP" if along_posterior > 0 else "PA") + "SI"
+    return "  SI"
+
+
+def residual_in_words(item: Reprojection) -> str:
+    """One sentence on how well the reprojection matches its X-ray (a reading aid; the limits are not validated)."""
+    if item.correlation is None:
+        return "One of the two images is constant: they cannot be compared."
+    limits = ((0.99, "agree closely"), (0.95, "agree in the main, not in detail"), (0.85, "agree only roughly"))
+    verdict = next((words for limit, words in limits if item.correlation >= limit), "disagree: do not trust the volume")
+    return (
+        f"The images {verdict} (correlation {item.correlation:.3f}; root mean square difference "
+        f"{item.residual_fraction:.1%} of the X-ray's contrast)."
+    )
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """The main figures in a line of plain text, for the picture."""
+    if comparison.scores is None:
+        checked = "the only check is the reprojection" if comparison.reprojections else "nothing could be checked"
+        return [f"No truth given: {checked}"]
+    figures = comparison.scores.honest
+    cube = ", ".join(f"{name} {_figure(figures, key)}" for name, key in _HEADLINE_CUBE.items())
+    body = ", ".join(f"{name} {_figure(figures, key)}" for name, key in _HEADLINE_BODY.items())
+    return [f"Honest protocol, whole cube: {cube}", f"Honest protocol, in the body: {body}"]
+
+
+def _figure(figures: Metrics, key: str) -> str:
+    """One figure with its unit."""
+    value, (_, unit, digits) = figures[key], _LABELS[key]
+    if value is None:
+        similarity = key.replace("psnr", "ssim").removesuffix("_db")
+        return (
+            "infinite (no error)" if similarity != key and figures.get(similarity, 1.0) is not None else "not defined"
+        )
+    return f"{value:.{digits}f} {unit}".strip()
+
+
+def html(comparison: Comparison, rows: Sequence[Row], provenance: Mapping[str, Any], title: str) -> str:
+    """The page.
+
+    Args:
+        comparison: what to report.
+        rows: its picture rows, from :func:`rows_of`.
+        provenance: how the reconstruction was made; nested values are shown as JSON.
+        title: heading.
+
+    Returns:
+        The whole HTML document.
+    """
+    volumes = rows[: len(rows) - len(comparison.reprojections)]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="notice"><strong>{escape(picture.NOTICE)}</strong><br>{_CAUTION}</p>',
+        *(f'<p class="warning">{escape(text)}</p>' for text in comparison.warnings),
+        "<h2>Three planes through the middle of the body</h2>",
+        "<p>Axial seen from the feet, coronal from the front, sagittal with the face to the left. "
+        "Yellow letters: right, left, anterior, posterior, superior, inferior.</p>",
+        *(_figure_row(row) for row in volumes),
+        *_projection_section(comparison, rows[len(volumes) :]),
+        *_figures_section(comparison.scores),
+        *_provenance_section(comparison, provenance),
+    ]
+    return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(body))
+
+
+def _figure_row(row: Row) -> str:
+    figures = "".join(
+        f'<figure><img alt="{escape(f"{row.title}, {tile.caption}")}" src="data:image/png;base64,'
+        f'{base64.b64encode(picture.png_bytes(tile.rgb)).decode()}"><figcaption>{escape(tile.caption)}</figcaption></figure>'
+        for tile in row.tiles
+    )
+    return f'<h3>{escape(row.title)}</h3><p>{escape(row.note)}</p><div class="row">{figures}</div>'
+
+
+def _projection_section(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    named = zip(rows, comparison.reprojections, strict=True)
+    return [
+        "<h2>Input X-rays beside the reprojected reconstruction</h2>",
+        f"<p>{_REPROJECTION_NOTE}</p>",
+        *(_figure_row(row) + f'<p class="source">{escape(PurePath(item.source).name)}</p>' for row, item in named),
+    ]
+
+
+def _figures_section(scores: Scores | None) -> list[str]:
+    if scores is None:
+        return ["<h2>Figures</h2><p>No true CT was given: how far the volume is from the patient is not known.</p>"]
+    return [
+        "<h2>Figures</h2>",
+        "<p>Two protocols that must not be mixed. PSNR and SSIM: higher is better; errors in HU: lower is better.</p>",
+        _protocol_table(scores.honest, "Peak and range are those of the data. Judge the reconstruction by these."),
+        _protocol_table(scores.x2ct, _X2CT_NOTE),
+    ]
+
+
+def _protocol_table(figures: Metrics, note: str) -> str:
+    caption = (
+        f"Protocol <code>{escape(str(figures['protocol']))}</code>: data range {figures['data_range_hu']:.0f} HU, "
+        f"peak {figures['peak_hu']:.0f} HU. {escape(note)}"
+    )
+    return _table(((_LABELS[key][0], _figure(figures, key)) for key in figures if key in _LABELS), caption)
+
+
+def _provenance_section(comparison: Comparison, provenance: Mapping[str, Any]) -> list[str]:
+    recon = comparison.recon
+    voxels, spacing = (
+        " x ".join(f"{value:g}" for value in values) for values in (recon.hu.shape[::-1], recon.spacing_mm)
+    )
+    entries = {"grid": f"{voxels} voxels of {spacing} mm (x, y, z)"} | dict(provenance)
+    shown = ((str(key), _plain(value)) for key, value in entries.items())
+    return ["<h2>How it was made</h2>", _table(shown, "")]
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 - provenance holds any JSON value
+    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list | tuple) else str(value)
+
+
+def _table(rows: Iterable[tuple[str, str]], caption: str) -> str:
+    """Two columns; ``caption`` is HTML, the cells are plain text."""
+    cells = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
+    return f"<table>{caption and f'<caption>{caption}</caption>'}<tbody>{cells}</tbody></table>"
+
+
+_X2CT_NOTE = (
+    "As in published tables, for comparison with those only: the peak adds 4.3 dB, and a slice without error counts "
+    "100 dB."
+)
+
+_REPROJECTION_NOTE = (
+    "The reconstruction, projected as each X-ray was taken, should look like that X-ray. Agreement means that the "
+    "volume is consistent with the X-rays, not that it is right: many different volumes give the same X-rays. White is "
+    "more attenuation; grey was not measured, or its ray leaves the reconstructed cube through the top or bottom."
+)
+
+_CAUTION = (
+    "A few X-rays determine only a small part of a CT volume. Most of the detail in the reconstruction was supplied by "
+    "a statistical model of other patients. It must not be used to find, exclude or measure disease."
+)
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1d22; --paper: #fff; --line: #d5d8de; --soft: #5c6370; --alarm: #8a4b00;
+  --alarm-paper: #fff3dc; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #14161a; --line: #383c45; --soft: #a0a7b4;
+  --alarm: #ffc46b; --alarm-paper: #33270f; } }
+body { margin: 0 auto; max-width: 64rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { margin: 0 0 1rem; font-size: 1.7rem; } h2 { margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line); }
+h3 { margin: 1.4rem 0 0; font-size: 1.05rem; } h3 + p { margin: 0 0 .5rem; color: var(--soft); }
+.notice, .warning { padding: .8rem 1rem; border-left: .35rem solid var(--alarm); background: var(--alarm-paper); }
+.notice strong { color: var(--alarm); font-size: 1.2rem; }
+.row { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; }
+figure { margin: 0; } img { display: block; width: 100%; background: #0c0c0e; }
+figcaption, .source { color: var(--soft); font-size: .9rem; } .source { margin: .2rem 0 0; }
+table { width: 100%; margin: 1rem 0; border-collapse: collapse; } caption { padding: .3rem 0; text-align: left; }
+th, td { padding: .25rem .5rem; border-top: 1px solid var(--line); text-align: left; font-weight: 400; }
+td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; } th { width: 55%; }
+@media print { h3, .row { break-inside: avoid; } }
+"""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,60 @@
+"""One X-ray image with its geometry, as every reader gives it and every consumer takes it; no tensors, no torch.
+
+What becomes of it for a network is in ``xray``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clsdm.errors import InputError
+from clsdm.geometry.view import View
+
+
+@dataclass(frozen=True)
+class XRay:
+    """One X-ray image and how it was taken.
+
+    Attributes:
+        image: (rows, cols) float32, brighter where more was attenuated; arbitrary scale and offset.
+        view: its geometry, for exactly this image size.
+        valid: (rows, cols) bool, False where the image holds no measurement (collimation), or None for all valid.
+        source: file name or other origin, for messages.
+        patient_key: one-way hash that tells two patients apart without naming either, or None.
+        origins: for each geometry field where it came from: "tag", "default" or "user".
+        warnings: what the user should know about this image.
+        isocentre_mm: LPS position of the isocentre in the patient's coordinates, where the file knows it.
+    """
+
+    image: np.ndarray
+    view: View
+    valid: np.ndarray | None = None
+    source: str = "X-ray"
+    patient_key: str | None = None
+    origins: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    isocentre_mm: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.shape != (self.view.rows, self.view.cols):
+            raise InputError(
+                f"{self.source}: image has {self.image.shape} pixels (rows, columns), its geometry says "
+                f"({self.view.rows}, {self.view.cols})"
+            )
+
+
+def check_image(xray: XRay) -> None:
+    """Refuse an image without content.
+
+    Raises:
+        InputError: empty, not finite, or constant.
+    """
+    if not np.isfinite(xray.image).all():
+        raise InputError(f"{xray.source}: the image holds NaN or infinite pixels")
+    measured = xray.image if xray.valid is None else xray.image[xray.valid]
+    if measured.size < 64 * 64:
+        raise InputError(f"{xray.source}: expected at least 64x64 measured pixels, found {measured.size} in all")
+    if float(np.ptp(measured)) == 0.0:
+        raise InputError(f"{xray.source}: the image is constant (every pixel is {float(measured.flat[0]):g})")

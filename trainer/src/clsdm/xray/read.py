@@ -1,0 +1,323 @@
+"""Reading radiographs: DICOM (CR, DX, XA, RF), PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage.
+
+Whatever the file, :func:`read_xray` returns an image that is brighter where more was attenuated and lies as
+``geometry.View`` says, with a complete geometry. Each geometry field comes from the user, from the file, or from a
+preset, in that order; ``XRay.origins`` says from which. Only the pixel spacing has no default: a wrong one would scale
+the patient.
+
+Files without orientation are taken as they are hung: patient upright; at 0 and at 180 degrees the patient's left at
+image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees anterior at image right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from clsdm.errors import InputError
+from clsdm.geometry import view as machines
+from clsdm.geometry.view import GeometryPreset, View
+from clsdm.xray.dicom import is_dicom, read_dicom
+from clsdm.xray.image import XRay, check_image
+from clsdm.xray.orient import Film, Pair, angle_by_orientation, oriented
+from clsdm.xray.picture import IMAGES_WITH_SPACING, PICTURES, read_picture
+
+__all__ = [
+    "IMAGES_WITH_SPACING",
+    "PICTURES",
+    "GeometryOverrides",
+    "XRayHeader",
+    "check_same_patient",
+    "inspect_xray",
+    "read_xray",
+]
+
+
+@dataclass(frozen=True)
+class GeometryOverrides:
+    """What the user knows better than the file.
+
+    Attributes:
+        spacing_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
+        source_axis_mm: source to isocentre.
+        source_detector_mm: source to detector plane.
+        invert: True where the image as shown has bone dark, False where bright; None: by the tags.
+        flip_horizontal: mirror left and right, after everything the tags ask for.
+        rotate_quarters: turn counter-clockwise by this many quarters, before ``flip_horizontal``.
+        offset_mm: (down, right) of the final image's centre from the principal ray.
+        window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
+        isocentre_mm: LPS position of the isocentre in the patient.
+    """
+
+    spacing_mm: float | tuple[float, float] | None = None
+    source_axis_mm: float | None = None
+    source_detector_mm: float | None = None
+    invert: bool | None = None
+    flip_horizontal: bool = False
+    rotate_quarters: int = 0
+    offset_mm: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    isocentre_mm: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise InputError(f"window: expected the lower value first, got {self.window[0]:g} and {self.window[1]:g}")
+
+
+@dataclass(frozen=True)
+class XRayHeader:
+    """What is known of a radiograph before its pixels are read; None where it must be given.
+
+    Attributes:
+        rows: of the image, turned as ``geometry.View`` says where the angle is known.
+        cols: likewise.
+        angle_deg: as ``read_xray`` will take it.
+        source_axis_mm: likewise.
+        source_detector_mm: likewise.
+        pixel_mm: likewise.
+        invert: whether the image as shown has bone dark.
+        window: (low, high) in the file's values.
+        origins: for each of these where it came from, as in ``XRay.origins``.
+        likely_angle_deg: what PatientOrientation says of the angle; to suggest, not to rely on.
+        patient_key: one-way hash.
+        study_uid: StudyInstanceUID, or "".
+        warnings: what the user should know.
+    """
+
+    rows: int
+    cols: int
+    angle_deg: float | None
+    source_axis_mm: float
+    source_detector_mm: float
+    pixel_mm: Pair | None
+    invert: bool
+    window: Pair | None
+    origins: dict[str, str]
+    likely_angle_deg: float | None
+    patient_key: str | None
+    study_uid: str
+    warnings: tuple[str, ...]
+
+
+def inspect_xray(
+    path: str | os.PathLike[str],
+    angle_deg: float | None = None,
+    overrides: GeometryOverrides | None = None,
+    preset: str = "chest",
+    *,
+    default_angle_deg: float | None = None,
+) -> XRayHeader:
+    """What :func:`read_xray` would make of a file, from its header alone, in milliseconds and without torch.
+
+    Args:
+        path: image file.
+        angle_deg: as for :func:`read_xray`, and so all others.
+        overrides: likewise.
+        preset: likewise.
+        default_angle_deg: likewise.
+
+    Raises:
+        InputError: the file is no readable grey radiograph.
+    """
+    overrides = overrides or GeometryOverrides()
+    film = _read_film(Path(path), overrides, pixels=False)
+    film, angle, distances, origins = _described(film, angle_deg, default_angle_deg, overrides, preset)
+    if angle is not None:
+        film = _as_viewed(film, angle, overrides, origins)
+    known = film.known
+    origins["invert"], origins["window"] = (
+        "user" if given is not None else "default" if stated is None else "tag"
+        for given, stated in ((overrides.invert, known.invert), (overrides.window, known.window))
+    )
+    rows, cols = film.image.shape
+    return XRayHeader(
+        rows,
+        cols,
+        angle_deg=angle,
+        source_axis_mm=distances[0],
+        source_detector_mm=distances[1],
+        pixel_mm=known.pixel_mm,
+        invert=bool(known.invert if overrides.invert is None else overrides.invert),
+        window=known.window if overrides.window is None else overrides.window,
+        origins=origins,
+        likely_angle_deg=angle_by_orientation(film) if known.angle_deg is None else known.angle_deg,
+        patient_key=film.patient_key,
+        study_uid=film.study_uid,
+        warnings=film.warnings,
+    )
+
+
+def read_xray(
+    path: str | os.PathLike[str],
+    angle_deg: float | None = None,
+    overrides: GeometryOverrides | None = None,
+    preset: str = "chest",
+    *,
+    default_angle_deg: float | None = None,
+) -> XRay:
+    """Read one radiograph with its geometry.
+
+    Args:
+        path: image file.
+        angle_deg: the view's angle (0 PA, 180 AP, 90 left lateral, -90 right lateral); overrules the file.
+        overrides: further geometry that overrules the file.
+        preset: where distances come from when neither user nor file gives them.
+        default_angle_deg: the angle where the file names none.
+
+    Returns:
+        The X-ray, oriented as ``geometry.View`` documents, with ``origins`` and ``warnings`` filled in.
+
+    Raises:
+        InputError: the file is no readable grey radiograph, or spacing or angle is unknown.
+    """
+    overrides = overrides or GeometryOverrides()
+    film = _read_film(Path(path), overrides)
+    film, angle, distances, origins = _described(film, angle_deg, default_angle_deg, overrides, preset)
+    if angle is None:
+        raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
+    film = _as_viewed(film, angle, overrides, origins)
+    rows, cols = film.image.shape
+    offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
+    try:
+        view = View(angle, *distances, rows, cols, pixel_mm=film.pixel_mm, tilt_deg=tilt, offset_mm=offset)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    image = np.ascontiguousarray(film.image, dtype=np.float32)
+    valid = None if film.valid is None else np.ascontiguousarray(film.valid)
+    isocentre_mm = film.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
+    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings, isocentre_mm)
+    check_image(xray)
+    return xray
+
+
+def check_same_patient(xrays: Sequence[XRay]) -> tuple[str, ...]:
+    """Refuse X-rays of two patients, and say where their angles tell little about depth.
+
+    Args:
+        xrays: views that are to be reconstructed together.
+
+    Returns:
+        Warnings; empty where all is well.
+
+    Raises:
+        InputError: two patient keys differ.
+    """
+    keyed = [xray for xray in xrays if xray.patient_key is not None]
+    for xray in keyed[1:]:
+        if xray.patient_key != keyed[0].patient_key:
+            raise InputError(f"{keyed[0].source} and {xray.source}: two patients (the PatientIDs differ), expected one")
+    between = [
+        math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(a.view.angle_deg - b.view.angle_deg))))))
+        for a, b in itertools.combinations(xrays, 2)
+    ]
+    if between and max(between) < 60.0:
+        return (f"the views are at most {max(between):.0f} degrees apart; about 90 are needed to see depth",)
+    return ()
+
+
+def _described(
+    film: Film, angle_deg: float | None, default_angle_deg: float | None, overrides: GeometryOverrides, preset: str
+) -> tuple[Film, float | None, Pair, dict[str, str]]:
+    """The film with its spacing, its angle, (source-axis, source-detector) in mm, and from where each is known."""
+    known, machine = film.known, machines.preset(preset)
+    angle, angle_from = _first(("user", angle_deg), ("tag", known.angle_deg), ("default", default_angle_deg))
+    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
+    film = film.warned(*_angle_notes(known.angle_deg, angle_deg, default_angle_deg))
+    film, distances = _with_distances(film, overrides, machine, origins)
+    return _with_spacing(film, overrides, distances, origins), angle, distances, origins
+
+
+def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> Film:
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, expected one X-ray image file")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        dicom = is_dicom(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if dicom:
+        return read_dicom(path, overrides.invert, overrides.window, pixels=pixels)
+    return read_picture(path, bool(overrides.invert), overrides.window, pixels=pixels)
+
+
+def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:
+    """The first value that is known, and its origin."""
+    return next(((value, origin) for origin, value in choices if value is not None), (None, "default"))
+
+
+def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
+    """A warning where the file names quite another view than the caller; AP for PA is none."""
+    asked = user if user is not None else default
+    if tag is None or asked is None or abs(math.cos(math.radians(tag - asked))) > 0.7:
+        return ()
+    used = "as asked" if user is not None else "the file was followed"
+    return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)
+
+
+def _with_distances(
+    film: Film, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
+) -> tuple[Film, Pair]:
+    """(source-axis, source-detector) in mm; a missing axis keeps the preset's distance from patient to detector."""
+    known = film.known
+    found, origins["source_detector_mm"] = _first(
+        ("user", overrides.source_detector_mm), ("tag", known.source_detector_mm)
+    )
+    detector = machine.source_detector_mm if found is None else found
+    found, origins["source_axis_mm"] = _first(
+        ("user", overrides.source_axis_mm),
+        ("tag", known.source_axis_mm),
+        ("tag", detector / known.magnification if known.magnification else None),
+    )
+    gap = machine.source_detector_mm - machine.source_axis_mm
+    by_preset = (
+        detector - gap if detector > 2.0 * gap else detector * machine.source_axis_mm / machine.source_detector_mm
+    )
+    axis = by_preset if found is None else found
+    for name, value in (("source-detector", detector), ("source-axis", axis)):
+        if origins[f"{name.replace('-', '_')}_mm"] == "default":
+            film = film.warned(f"{name} distance unknown: {value:g} mm assumed")
+    return film, (axis, detector)
+
+
+def _with_spacing(film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str]) -> Film:
+    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane."""
+    origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
+    pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
+    if overrides.spacing_mm is not None:
+        given = overrides.spacing_mm
+        pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
+    elif pixel_mm is None and at_patient is not None:
+        magnification = distances[1] / distances[0]
+        pixel_mm = (at_patient[0] * magnification, at_patient[1] * magnification)
+    return replace(film, known=replace(film.known, pixel_mm=pixel_mm))
+
+
+def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:
+    """The film turned into the convention of ``geometry.View``, with the user's corrections on top."""
+    film, by_tag = oriented(film, angle_deg, film.known.tilt_deg or 0.0)
+    corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0
+    origins["orientation"] = "user" if corrected else "tag" if by_tag else "default"
+    if origins["orientation"] == "default":
+        film = film.warned(_assumed_orientation(angle_deg))
+    film = film.rotated(overrides.rotate_quarters)
+    film = film.flipped(1) if overrides.flip_horizontal else film
+    origins["offset_mm"] = "default" if film.known.offset_mm is None else "tag"
+    if overrides.offset_mm is not None:
+        origins["offset_mm"] = "user"
+        film = replace(film, known=replace(film.known, offset_mm=overrides.offset_mm))
+    return film
+
+
+def _assumed_orientation(angle_deg: float) -> str:
+    across = math.sin(math.radians(angle_deg))
+    if abs(across) < 0.7:
+        return "no orientation stored: the patient's left is assumed at image right; flip it otherwise"
+    side = "left" if across > 0 else "right"
+    return f"no orientation stored: the patient is assumed to face image {side}; flip it otherwise"

@@ -1,0 +1,81 @@
+"""What a row costs on one machine: seconds and peak memory of a case, minutes of training.
+
+None of these depends on what the networks have learnt, so they are measured with the weights that these start with: of
+all rows alike and at one time, also of those that were trained elsewhere. The first case, and the first step of each kind, in
+which libraries make their plans, do not count.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from clsdm.reconstruct import choose_device
+from clsdm_bench.memory import peak_memory
+from clsdm_bench.rows import Evaluation
+from clsdm_bench.training import Trained, fabric_for, open_trained
+from clsdm_trainer.run import environment, untrained_runner
+
+CASES, STEPS = 3, 3
+"""Measured of each row, and of each kind of step."""
+
+
+@dataclass
+class Costs:
+    """Measures rows; a stage of a run once for all rows.
+
+    Attributes:
+        evaluation: the benchmark.
+    """
+
+    evaluation: Evaluation
+    _seconds: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
+
+    def measure(self, name: str) -> dict[str, Any]:
+        """Of a row: {"case_seconds", "case_peak_mib", "training_minutes": None where nothing is trained, "environment"}."""
+        table = self.evaluation.table
+        of = table.rows[name].run
+        run = self._run(of) if of else None
+        trained = [self._stage_seconds(run, stage) for stage in table.stages_for(name)] if run else []
+        return {
+            **self._case(name, run),
+            "training_minutes": sum(trained) / 60.0 if run else None,
+            "environment": environment(),
+        }
+
+    def _run(self, name: str) -> Trained:
+        return open_trained(self.evaluation.table, name, self.evaluation.budget, self.evaluation.out)
+
+    def _case(self, name: str, run: Trained | None) -> dict[str, float]:
+        """Median seconds, and the highest peak of memory in MiB."""
+        evaluation = self.evaluation
+        work = evaluation.work(name, run, evaluation.table.seeds[0], trained=False)
+        first, *patients = islice(cycle(evaluation.patients(evaluation.table.rows[name])), 1 + CASES)
+        work(first)
+        seconds, peaks = [], []
+        for patient in patients:
+            started = time.perf_counter()
+            work(patient)
+            seconds.append(time.perf_counter() - started)
+        for patient in patients:
+            with peak_memory(choose_device(evaluation.device)) as peak:
+                work(patient)
+            peaks.append(peak.mib)
+        return {"case_seconds": statistics.median(seconds), "case_peak_mib": max(peaks)}
+
+    def _stage_seconds(self, run: Trained, stage: str) -> float:
+        """Seconds of all steps of a stage, which may be another run's."""
+        if stage in run.shared:
+            return self._stage_seconds(self._run(self.evaluation.table.run(run.name).share[stage]), stage)
+        key = run.name, stage
+        if key not in self._seconds:
+            fabric = fabric_for(run, stage, self.evaluation.device)
+            with tempfile.TemporaryDirectory() as folder:
+                runner = untrained_runner(run.config, stage, self.evaluation.store, Path(folder), fabric)
+                self._seconds[key] = runner.forecast(STEPS)
+        return self._seconds[key]

@@ -1,0 +1,177 @@
+"""A request as JSON, and the files that are written for it: all of them, or none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the usual name
+from small_bundle import PIXELS
+
+from clsdm.app.request import Request, ViewRequest, companions, read_request, read_views, recorded, run
+from clsdm.errors import InputError
+from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.model.bundle import Bundle
+from clsdm.reconstruct import Options
+from clsdm.volume.ct import read_ct
+from clsdm.xray.read import GeometryOverrides
+
+pytest_plugins = ["small_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def request_for(films: Path, bundle: Bundle, out: Path, product: str = "mean") -> Request:
+    views = tuple(ViewRequest(str(films / f"{name}.dcm")) for name in ("frontal", "lateral"))
+    return Request(views, str(out), str(bundle.path), options=Options(product, samples=2, device="cpu"))
+
+
+def written(path: Path, request: object) -> Path:
+    path.write_text(json.dumps(request), encoding="utf-8")
+    return path
+
+
+def test_a_request_is_read_back_as_it_was_written(tmp_path):
+    geometry = GeometryOverrides(spacing_mm=(0.5, 0.6), invert=True, flip_horizontal=True, offset_mm=(1.0, 2.0))
+    views = (ViewRequest("a.dcm"), ViewRequest("b.png", 90.0, None, geometry), ViewRequest("c.png", None, 45.0))
+    request = Request(views, "r.nii.gz", "b", "c-arm", Options("ensemble", 4, 16, 3, "cpu"))
+    assert read_request(written(tmp_path / "q.json", to_plain(request))) == request
+
+
+def test_the_smallest_request_takes_every_default(tmp_path):
+    request = read_request(written(tmp_path / "q.json", {"views": [{"file": "a.dcm"}], "out": "r.nii"}))
+    assert request == Request((ViewRequest("a.dcm"),), "r.nii")
+    assert request.options == Options()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"colour": 1}, ".colour: unknown field"),
+        ({"views": [{"file": "a.dcm", "angel_deg": 3}]}, ".views[0].angel_deg: unknown field"),
+        ({"views": [{"file": "a.dcm", "geometry": {"spacing": 3}}]}, ".views[0].geometry.spacing: unknown field"),
+        ({"options": {"sead": 3}}, ".options.sead: unknown field"),
+        ({"options": {"steps": 0}}, ".options: steps: expected 1 to 1000, got 0"),
+        ({"options": {"product": "median"}}, ".options.product: expected one of"),
+        ({"options": {"seed": 1.5}}, ".options.seed: expected int"),
+        ({"views": [{"angle_deg": 3.0}]}, ".views[0].file: missing"),
+        ({"views": [{"file": "a.dcm", "angle_deg": "PA"}]}, ".views[0].angle_deg: expected float"),
+        ({"views": []}, "no X-ray given"),
+        ({"views": "a.dcm"}, ".views: expected a list"),
+        ({"out": 3}, ".out: expected str"),
+        ({"schema": 2}, "schema version 2 is unknown"),
+        ({"preset": "mri"}, "request.preset: expected one of"),
+        ({"ground_truth": "ct.nii.gz"}, ".ground_truth: unknown field"),
+    ],
+)
+def test_a_field_that_does_not_belong_or_fit_is_named_with_the_file(changes, named, tmp_path):
+    path = written(tmp_path / "q.json", {"views": [{"file": "a.dcm"}], "out": "r.nii.gz"} | changes)
+    with pytest.raises(InputError) as caught:
+        read_request(path)
+    assert str(caught.value).startswith(str(path))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"3", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(content, tmp_path):
+    (tmp_path / "q.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"q\.json: (not JSON|expected an object)"):
+        read_request(tmp_path / "q.json")
+    with pytest.raises(InputError, match=r"nowhere\.json: cannot be read"):
+        read_request(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_every_format_holds_the_same_volume_and_its_companions(suffix, films, small_model, tmp_path):
+    out = tmp_path / "new" / f"r{suffix}"
+    result, files = run(request_for(films, small_model, out, "ensemble"))
+    assert files == {
+        "volume": str(out),
+        "coverage": str(tmp_path / "new" / f"r_coverage{suffix}"),
+        "spread": str(tmp_path / "new" / f"r_spread{suffix}"),
+        "record": str(tmp_path / "new" / "r.json"),
+    }
+    assert sorted(map(str, (tmp_path / "new").iterdir())) == sorted(files.values())
+    for role, volume in (("volume", result.volume), ("coverage", result.coverage), ("spread", result.spread)):
+        image = sitk.ReadImage(files[role])
+        np.testing.assert_allclose(sitk.GetArrayFromImage(image), volume.hu, atol=0.501)
+        assert image.GetOrigin() == pytest.approx(volume.origin_mm)
+    np.testing.assert_allclose(read_ct(out).hu, result.volume.hu, atol=0.501)
+
+
+def test_names_that_keep_no_affine_are_refused():
+    for name in ("r.png", "r", ".nii.gz", "r.dcm", "r.mhd"):
+        with pytest.raises(InputError, match=r"expected a name ending in"):
+            companions(Path(name))
+
+
+def test_the_record_leads_back_to_the_x_rays_from_anywhere(films, small_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(films)
+    views = (ViewRequest("frontal.dcm", geometry=GeometryOverrides(spacing_mm=(6.0, 6.5))), ViewRequest("lateral.dcm"))
+    request = Request(views, str(tmp_path / "r.nii.gz"), str(small_model.path), options=Options(device="cpu"))
+    result, files = run(request)
+    monkeypatch.chdir(tmp_path)
+    record = recorded(tmp_path / "r.nii.gz")
+    assert record == json.loads(Path(files["record"]).read_text(encoding="utf-8"))
+    assert record["provenance"] == json.loads(json.dumps(result.provenance))
+    again = read_views(from_plain(Request, record["request"], "record"))
+    assert again[0].view.pixel_mm == (6.0, 6.5)
+    for one, other in zip(again, read_views(request_for(films, small_model, tmp_path)), strict=True):
+        assert np.array_equal(one.image, other.image)
+
+
+def test_the_record_holds_nothing_that_identifies_a_patient(films, small_model, tmp_path):
+    from pydicom import dcmread
+
+    result, files = run(request_for(films, small_model, tmp_path / "r.nii.gz"))
+    text = Path(files["record"]).read_text(encoding="utf-8")
+    tags = dcmread(films / "frontal.dcm")
+    for secret in (str(tags.PatientID), str(tags.StudyInstanceUID), str(tags.PatientName)):
+        assert secret not in text
+    assert all(xray["rows"] == PIXELS for xray in result.provenance["views"])
+
+
+def test_a_volume_without_a_record_has_none_and_a_damaged_record_is_refused(tmp_path):
+    assert recorded(tmp_path / "r.nii.gz") is None
+    (tmp_path / "r.json").write_text("{}")
+    assert recorded(tmp_path / "r.nii.gz") is None
+    (tmp_path / "r.json").write_text("{")
+    with pytest.raises(InputError, match="not a readable record"):
+        recorded(tmp_path / "r.nii.gz")
+
+
+def test_the_spread_of_an_earlier_ensemble_does_not_stay_beside_a_new_volume(films, small_model, tmp_path):
+    _, files = run(request_for(films, small_model, tmp_path / "r.nii.gz", "ensemble"))
+    assert Path(files["spread"]).exists()
+    run(request_for(films, small_model, tmp_path / "r.nii.gz", "mean"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "r.nii.gz", "r_coverage.nii.gz"]
+
+
+def test_a_failure_leaves_the_earlier_files_alone(films, small_model, tmp_path):
+    _, files = run(request_for(films, small_model, tmp_path / "r.nii.gz", "ensemble"))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    Path(files["record"]).unlink()
+    Path(files["record"]).mkdir()
+    del before[Path(files["record"])]
+    with pytest.raises(InputError, match=r"r\.json: cannot be written \(a folder"):
+        run(request_for(films, small_model, tmp_path / "r.nii.gz", "mean"))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_the_angle_is_the_users_else_the_files_else_the_default(films, small_model, tmp_path):
+    lateral = str(films / "lateral.dcm")
+    picture = tmp_path / "p.png"
+    values = np.random.default_rng(0).integers(0, 65535, (PIXELS, PIXELS), dtype=np.uint16)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(picture))
+    spacing = GeometryOverrides(spacing_mm=6.0)
+    views = (
+        ViewRequest(lateral, 45.0),
+        ViewRequest(lateral, None, 45.0),
+        ViewRequest(str(picture), None, 45.0, spacing),
+    )
+    read = read_views(Request(views, "r.nii.gz"))
+    assert [xray.view.angle_deg for xray in read] == [45.0, 90.0, 45.0]
+    with pytest.raises(InputError, match="give its angle"):
+        read_views(Request((ViewRequest(str(picture), geometry=spacing),), "r.nii.gz"))

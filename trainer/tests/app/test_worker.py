@@ -1,0 +1,365 @@
+"""The warm worker: its answers, how it fails, and that it ends with whoever started it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_bundle import reconstruct_command
+
+from clsdm import reconstruct as core
+from clsdm.app import tasks as worker_tasks
+from clsdm.app import worker
+from clsdm.app.cli import main
+from clsdm.errors import InputError
+from clsdm.model.bundle import CARD, Bundle
+from clsdm.volume.ct import read_ct
+
+pytest_plugins = ["small_fixtures"]
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _cold() -> Iterator[None]:
+    """No test finds a model another has loaded."""
+    worker_tasks._warm.forget()
+    yield
+    worker_tasks._warm.forget()
+
+
+def ask(folder: Path, task: str, number: int = 1, **fields: Any) -> list[dict[str, Any]]:
+    """All answers to one request, in this process."""
+    said: list[dict[str, Any]] = []
+    line = json.dumps({"id": number, "task": task, **fields}).encode()
+    worker.answer(line, said.append, folder, worker_tasks.TASKS)
+    assert all(each["id"] == number for each in said)
+    assert all(("stage" in each) is (each is not said[-1]) for each in said)
+    return said
+
+
+def result(folder: Path, task: str, **fields: Any) -> dict[str, Any]:
+    last = ask(folder, task, **fields)[-1]
+    assert "result" in last, last
+    return last["result"]
+
+
+def error(folder: Path, task: str, **fields: Any) -> dict[str, str]:
+    last = ask(folder, task, **fields)[-1]
+    assert "error" in last, last
+    return last["error"]
+
+
+def views(films: Path) -> list[dict[str, str]]:
+    return [{"file": str(films / f"{name}.dcm")} for name in ("frontal", "lateral")]
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {"device": "cpu", **changes}
+
+
+@contextmanager
+def process(folder: Path, idle: float = LIMIT_S, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A real worker; ``before`` is Python that runs in it first and may add to ``TASKS``."""
+    code = f"import sys, time\nfrom clsdm.app import worker\nfrom clsdm.app.tasks import TASKS\n{before}\nworker.main()"
+    command = [sys.executable, "-c", code, "--folder", str(folder), "--idle", str(idle)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def say(child: subprocess.Popen[bytes], **request: Any) -> None:
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(request).encode() + b"\n")
+    child.stdin.flush()
+
+
+def hear(child: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert child.stdout is not None
+    return json.loads(child.stdout.readline())
+
+
+@pytest.mark.parametrize("product", ["mean", "sample", "ensemble"])
+def test_a_reconstruction_holds_the_same_numbers_as_the_command_lines_file(films, small_model, tmp_path, product):
+    more = ["--product", product, "--samples", "2", "--seed", "3"]
+    assert main(reconstruct_command(films, small_model, tmp_path / "r.nii.gz", *more, "--quiet")) == 0
+    asked = options(product=product, samples=2, seed=3)
+    answer = result(tmp_path, "reconstruct", views=views(films), bundle=str(small_model.path), options=asked)
+    for name, file in (("volume", "r"), ("coverage", "r_coverage"), ("spread", "r_spread")):
+        assert (name in answer) is (name != "spread" or product == "ensemble")
+        if name in answer:
+            ct = _volume(tmp_path / f"{file}.nii.gz")
+            placed = answer[name]
+            assert np.array_equal(np.load(placed["array"]), ct[0])
+            assert np.allclose(placed["origin_mm"], ct[1])
+            assert np.allclose(placed["spacing_mm"], ct[2])
+    made = json.loads((tmp_path / "r.json").read_text())
+    assert {key: made[key] for key in ("provenance", "warnings", "residuals")} == {
+        key: answer[key] for key in ("provenance", "warnings", "residuals")
+    }
+    assert [np.load(each["input"]).ndim for each in answer["reprojections"]] == [2, 2]
+
+
+def _volume(path: Path) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.ReadImage(str(path))
+    return sitk.GetArrayFromImage(image), image.GetOrigin(), image.GetSpacing()
+
+
+def test_the_model_is_loaded_once_for_many_reconstructions(films, small_model, tmp_path):
+    def stages() -> list[str]:
+        said = ask(tmp_path, "reconstruct", views=views(films), bundle=str(small_model.path), options=options())
+        return [each["stage"] for each in said[:-1]]
+
+    first, second = stages(), stages()
+    assert "load model" in first
+    assert second == [stage for stage in first if stage != "load model"]
+
+
+def test_the_first_progress_comes_before_anything_is_imported_or_read(tmp_path):
+    said = ask(tmp_path, "reconstruct", views=[{"file": "nowhere.dcm"}], options=options())
+    assert said[0] == {"id": 1, "stage": "read X-rays", "i": 0, "n": 1}
+
+
+def test_a_bundle_that_changed_is_verified_again_although_its_model_is_loaded(films, small_model, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(small_model.path, folder)
+    asked = {"views": views(films), "bundle": str(folder), "options": options()}
+    result(tmp_path, "reconstruct", **asked)
+    (folder / CARD).write_text("altered")
+    assert "the manifest says" in error(tmp_path, "reconstruct", **asked)["message"]
+    shutil.rmtree(folder)
+    gone = error(tmp_path, "reconstruct", **asked)
+    assert gone["kind"] == "input"
+    assert "no such bundle" in gone["message"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (InputError("x"), "input"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "memory"),
+        (MemoryError(), "memory"),
+        (RuntimeError("CUDA error: no kernel image is available for execution on the device"), "device"),
+        (OSError(28, "No space left on device"), "disk"),
+        (PermissionError(13, "Permission denied"), "disk"),
+        (urllib.error.URLError("timed out"), "network"),
+        (ModuleNotFoundError("No module named 'torch'"), "missing"),
+        (KeyError("x"), "defect"),
+    ],
+)
+def test_every_failure_has_a_kind_that_says_what_to_do_about_it(raised, kind):
+    said = worker.described(raised)
+    assert said["kind"] == kind
+    assert kind in worker.KINDS
+    assert said["message"]
+    assert "\n" not in said["message"] or kind == "input"
+
+
+def test_a_full_disk_is_one_even_where_it_hides_behind_unusable_input():
+    hidden = InputError("/tmp: cannot be written")
+    hidden.__cause__ = OSError(28, "No space left on device")
+    assert worker.kind_of(hidden) == "disk"
+
+
+def test_after_running_out_of_memory_nothing_is_held(films, small_model, tmp_path, monkeypatch):
+    asked = {"views": views(films), "bundle": str(small_model.path), "options": options()}
+    result(tmp_path, "reconstruct", **asked)
+
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(core, "reconstruct", exhausted)
+        assert error(tmp_path, "reconstruct", **asked)["kind"] == "memory"
+    assert worker_tasks._warm._model is None
+    result(tmp_path, "reconstruct", **asked)
+
+
+@pytest.mark.parametrize(
+    "line", [b"not JSON", b"[]", b"{}", b'{"id": 1}', b'{"id": 1, "task": "dance"}', b'{"id": 1, "task": "preview"}']
+)
+def test_a_request_that_makes_no_sense_is_answered_with_an_error(line, tmp_path):
+    said: list[dict[str, Any]] = []
+    worker.answer(line, said.append, tmp_path, worker_tasks.TASKS)
+    assert [list(each) for each in said] == [["id", "error"]]
+
+
+def test_it_goes_on_after_a_bad_request_and_ends_without_one(tmp_path):
+    lines: queue.Queue[bytes | None] = queue.Queue()
+    for line in (b"nonsense", b"", b'{"id": 2, "task": "hello"}', None):
+        lines.put(line)
+    said: list[dict[str, Any]] = []
+    worker.serve(lambda _: lines.get(), said.append, tmp_path, 1.0, worker_tasks.TASKS)
+    assert "error" in said[0]
+    assert said[-1]["result"]["devices"][0]["name"] == "cpu"
+
+
+def test_a_preview_is_the_image_the_network_gets(films, small_model, tmp_path):
+    answer = result(tmp_path, "preview", view=views(films)[0], bundle=str(small_model.path))
+    size = small_model.manifest.model.detector.size
+    image, mask = np.load(answer["image"]), np.load(answer["mask"])
+    assert image.shape == mask.shape == (size, size)
+    assert (image.dtype, mask.dtype) == (np.uint8, np.bool_)
+    assert np.all(image[~mask] == 42)  # -1 of -1.5 ... 1.5
+    assert image[mask].max() > 200
+
+
+def test_simulated_xrays_come_as_dicom_files_and_as_arrays(films, tmp_path):
+    answer = result(tmp_path, "simulate", ct=str(films / "ct.nii.gz"), out=str(tmp_path / "out"), angles=[0.0, 90.0])
+    assert [Path(file).name for file in answer["files"]] == ["frontal.dcm", "lateral.dcm"]
+    assert [np.load(each["image"]).shape for each in answer["images"]] == [(432, 432)] * 2
+    assert answer["images"][1]["view"]["angle_deg"] == 90.0
+    assert len(answer["images"][0]["isocentre_mm"]) == 3
+
+
+def test_a_volume_compared_with_itself_has_no_error(films, tmp_path):
+    ct = str(films / "ct.nii.gz")
+    answer = result(tmp_path, "compare", reconstruction=ct, truth=ct)
+    assert answer["protocols"]["honest"]["mae_hu"] < 1e-6
+    assert read_ct(ct).hu.shape == tuple(answer["grid"]["voxels_xyz"])
+
+
+def archive(bundle: Bundle, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for each in bundle.path.iterdir():
+            file.write(each, each.name)
+    return path
+
+
+def test_a_download_is_checked_before_it_is_offered(small_model, tmp_path, monkeypatch):
+    data = archive(small_model, tmp_path / "model.zip").read_bytes()
+
+    class Source(io.BytesIO):
+        headers = {"Content-Length": str(len(data))}  # noqa: RUF012
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Source(data))
+    answer = result(tmp_path, "fetch", url="https://example.org/model.zip")
+    assert answer["bytes"] == len(data)
+    assert len(answer["file_sha256"]) == 64
+    assert Bundle.open(answer["path"]).hash == small_model.hash
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Source(data[: len(data) // 2]))
+    assert error(tmp_path, "fetch", url="https://example.org/model.zip")["kind"] == "input"
+
+
+@pytest.mark.parametrize("url", ["http://example.org/m.zip", "file:///etc/passwd", "ftp://example.org/m.zip", "m.zip"])
+def test_only_encrypted_downloads_are_made(url, tmp_path):
+    assert "https://" in error(tmp_path, "fetch", url=url)["message"]
+
+
+@pytest.mark.parametrize("as_archive", [True, False])
+def test_a_model_is_installed_whole_or_not_at_all(small_model, tmp_path, as_archive):
+    source = archive(small_model, tmp_path / "model.zip") if as_archive else small_model.path
+    store = tmp_path / "store"
+    asked = {"bundle": str(source), "into": str(store), "name": "small"}
+    assert Bundle.open(result(tmp_path, "install", **asked)["path"]).hash == small_model.hash
+    assert "already" in error(tmp_path, "install", **asked)["message"]
+    damaged = tmp_path / "damaged"
+    shutil.copytree(small_model.path, damaged)
+    (damaged / CARD).write_text("altered")
+    assert error(tmp_path, "install", bundle=str(damaged), into=str(store), name="damaged")["kind"] == "input"
+    assert [each.name for each in store.iterdir()] == ["small.zip" if as_archive else "small"]
+
+
+def test_a_real_worker_greets_and_keeps_foreign_prints_off_the_protocol(tmp_path):
+    noisy = "import os\nTASKS['noisy'] = lambda folder, report: (print('x'), os.write(1, b'y'), {})[-1]"
+    with process(tmp_path / "w", before=noisy) as child:
+        greeting = hear(child)
+        assert greeting == {"pid": child.pid, "protocol": worker.PROTOCOL}
+        say(child, id=1, task="noisy")
+        assert hear(child) == {"id": 1, "result": {}}
+
+
+def test_it_ends_in_the_middle_of_its_work_when_standard_input_closes(tmp_path):
+    folder = tmp_path / "w"
+    with process(folder, before="TASKS['sleep'] = lambda folder, report: time.sleep(1000)") as child:
+        hear(child)
+        say(child, id=1, task="sleep")
+        while not folder.exists():
+            time.sleep(0.01)
+        began = time.monotonic()
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(LIMIT_S) == 0
+        assert time.monotonic() - began < 5.0
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a signal that nobody can catch")
+def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path):
+    folder = tmp_path / "w"
+    folder.mkdir()
+    start = f"import subprocess, sys; subprocess.Popen({[sys.executable, '-m', 'clsdm', 'serve', '--folder', str(folder)]!r}, "
+    start += "stdin=subprocess.PIPE).wait()"
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE) as parent:
+        hear(parent)
+        parent.kill()
+    end = time.monotonic() + LIMIT_S
+    while folder.exists():
+        assert time.monotonic() < end, "the worker is still there"
+        time.sleep(0.05)
+
+
+def test_it_ends_when_nobody_asks_for_a_while(tmp_path):
+    with process(tmp_path / "w", idle=0.2) as child:
+        assert child.wait(LIMIT_S) == 0
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit to make a disk that is full")
+def test_a_disk_that_fills_up_is_reported_as_that(films, small_model, tmp_path):
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))"
+    with process(tmp_path / "w", before=full) as child:
+        hear(child)
+        say(child, id=1, task="reconstruct", views=views(films), bundle=str(small_model.path), options=options())
+        while "stage" in (last := hear(child)):
+            pass
+        assert last["error"]["kind"] == "disk"
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="priorities are others there")
+@pytest.mark.parametrize("lowest", [False, True], ids=["parent", "parent of the lowest priority, as Slicer's window"])
+def test_it_runs_after_its_parent(tmp_path, lowest):
+    with process(tmp_path / "w", before="import os; os.nice(19)" if lowest else "") as child:
+        hear(child)
+        say(child, id=1, task="nothing")
+        hear(child)  # it has begun to work
+        if lowest and hasattr(os, "SCHED_IDLE"):
+            assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
+        else:
+            assert os.getpriority(os.PRIO_PROCESS, child.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_what_a_panel_needs_at_once_imports_without_torch():
+    names = ("app.worker", "app.tasks", "xray.read", "model.bundle_files", "geometry.view", "xray.image")
+    code = "import sys\n" + "\n".join(f"import clsdm.{name}" for name in names) + "\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=LIMIT_S).returncode == 0
+
+
+def test_the_command_line_serves_too(tmp_path):
+    command = [sys.executable, "-m", "clsdm", "serve", "--folder", str(tmp_path / "w"), "--idle", "0.1"]
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[0])["protocol"] == worker.PROTOCOL

@@ -1,0 +1,356 @@
+"""A bundle is verified before it is used, and whatever is wrong with it is said in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from small_bundle import CONFIG, edited, random_weights, small_bundle, small_manifest
+
+from clsdm.errors import InputError
+from clsdm.files.strict_json import to_plain
+from clsdm.model.bundle import (
+    CARD,
+    MANIFEST,
+    WEIGHTS,
+    Bundle,
+    decode_weights,
+    default_bundle_path,
+    encode_weights,
+    write_bundle,
+)
+
+pytest_plugins = ["small_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def refusal(path: Path, *, build: bool = False) -> str:
+    """The one line that says why a bundle is refused, when it is opened or, where ``build``, when it is built."""
+    if build:
+        bundle = Bundle.open(path)
+        with pytest.raises(InputError) as caught:
+            bundle.model()
+    else:
+        with pytest.raises(InputError) as caught:
+            Bundle.open(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def entry(data: bytes) -> dict[str, object]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def with_weights(bundle: Bundle, folder: Path, data: bytes) -> Path:
+    """A copy of a bundle with other weights under a hash that is right."""
+    files = {name: vars(each) for name, each in bundle.files.items()} | {WEIGHTS: entry(data)}
+    edited(bundle, folder, files=files)
+    (folder / WEIGHTS).write_bytes(data)
+    return folder
+
+
+def zipped(folder: Path, archive: Path) -> Path:
+    with zipfile.ZipFile(archive, "w") as stream:
+        for file in folder.iterdir():
+            stream.write(file, file.name)
+    return archive
+
+
+# Opening
+
+
+def test_folder_and_archive_hold_the_same_model(small_model, tmp_path):
+    archived = Bundle.open(zipped(small_model.path, tmp_path / "model.zip"))
+    assert archived.manifest == small_model.manifest
+    assert archived.hash == small_model.hash == hashlib.sha256((small_model.path / WEIGHTS).read_bytes()).hexdigest()
+    weights, written = small_model.model().state_dict(), random_weights()
+    assert weights.keys() == written.keys()
+    for name, value in archived.model().state_dict().items():
+        assert torch.equal(value, weights[name]), name
+        assert torch.equal(value, written[name]), name
+
+
+def test_a_model_comes_ready_to_run_and_not_to_train(small_model):
+    model = small_model.model()
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_manifest_figures_and_card_are_kept(small_model):
+    assert small_model.manifest == small_manifest()
+    assert small_model.figures == {"psnr_db": {"mean": 0.0}}
+    assert small_model.read(CARD) == b"# Small\n"
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CARD])
+def test_one_altered_byte_is_noticed(name, small_model, tmp_path):
+    shutil.copytree(small_model.path, tmp_path / "b")
+    data = bytearray((tmp_path / "b" / name).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "b" / name).write_bytes(data)
+    message = refusal(tmp_path / "b")
+    assert name in message
+    assert "SHA-256" in message
+
+
+def test_a_wrong_hash_or_size_in_the_manifest_is_noticed(small_model, tmp_path):
+    files = {name: dict(vars(each)) for name, each in small_model.files.items()}
+    files[CARD]["sha256"] = "0" * 64
+    assert "SHA-256" in refusal(edited(small_model, tmp_path / "hash", files=files))
+    files[CARD] = {**vars(small_model.files[CARD]), "bytes": 5}
+    assert "the manifest says 5" in refusal(edited(small_model, tmp_path / "size", files=files))
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, CARD])
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_missing_file_is_named(name, archive, small_model, tmp_path):
+    shutil.copytree(small_model.path, tmp_path / "b")
+    (tmp_path / "b" / name).unlink()
+    path = zipped(tmp_path / "b", tmp_path / "b.zip") if archive else tmp_path / "b"
+    message = refusal(path)
+    assert name in message
+    assert "incomplete" in message
+
+
+def test_weights_must_be_listed(small_model, tmp_path):
+    path = edited(small_model, tmp_path / "b", files={CARD: vars(small_model.files[CARD])})
+    assert f"files: {WEIGHTS} is missing" in refusal(path)
+
+
+@pytest.mark.parametrize("version", [2, "1", 0, None, [1]])
+def test_an_unknown_version_is_refused(version, small_model, tmp_path):
+    message = refusal(edited(small_model, tmp_path / "b", schema=version))
+    assert f"schema version {version!r}" in message
+    assert "reads 1" in message
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 100_000, b'{"schema": ' + b"1" * 5000 + b"}"]
+)
+def test_a_manifest_that_is_no_object_is_refused(content, small_model, tmp_path):
+    shutil.copytree(small_model.path, tmp_path / "b")
+    (tmp_path / "b" / MANIFEST).write_bytes(content)
+    assert MANIFEST in refusal(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "..\\secret", "C:secret", "", "."])
+def test_a_path_outside_the_bundle_is_refused(name, small_model, tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    files = {each: vars(value) for each, value in small_model.files.items()} | {name: entry(b"secret")}
+    assert "lies outside the bundle" in refusal(edited(small_model, tmp_path / "b", files=files))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_outside_is_refused_even_if_the_hash_is_right(small_model, tmp_path):
+    (tmp_path / "secret").write_bytes((small_model.path / WEIGHTS).read_bytes())
+    shutil.copytree(small_model.path, tmp_path / "b")
+    (tmp_path / "b" / WEIGHTS).unlink()
+    (tmp_path / "b" / WEIGHTS).symlink_to(tmp_path / "secret")
+    assert "link to outside" in refusal(tmp_path / "b")
+
+
+def test_an_archive_member_outside_is_refused_and_nothing_is_unpacked(small_model, tmp_path):
+    files = {each: vars(value) for each, value in small_model.files.items()} | {"../evil": entry(b"evil")}
+    archive = zipped(edited(small_model, tmp_path / "b", files=files), tmp_path / "deep.zip")
+    with zipfile.ZipFile(archive, "a") as stream:
+        stream.writestr("../evil", b"evil")
+    before = sorted(tmp_path.rglob("*"))
+    assert "'../evil' lies outside the bundle" in refusal(archive)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_no_bundle_at_all_is_refused(small_model, tmp_path):
+    (tmp_path / "text").write_text("no zip")
+    assert "not a bundle" in refusal(tmp_path / "text")
+    assert "no such bundle" in refusal(tmp_path / "nowhere")
+    assert MANIFEST in refusal(tmp_path)
+    archive = zipped(small_model.path, tmp_path / "b.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(archive[: len(archive) // 2])
+    assert "not a bundle" in refusal(tmp_path / "cut.zip")
+
+
+def test_an_archive_with_damage_inside_is_refused(small_model, tmp_path):
+    data = bytearray(zipped(small_model.path, tmp_path / "b.zip").read_bytes())
+    at = data.index((small_model.path / WEIGHTS).read_bytes()[-1000:])
+    data[at] ^= 255
+    (tmp_path / "b.zip").write_bytes(data)
+    assert WEIGHTS in refusal(tmp_path / "b.zip")
+
+
+def test_another_window_is_refused(small_model, tmp_path):
+    message = refusal(edited(small_model, tmp_path / "b", window_hu=[-500.0, 2000.0]))
+    assert "window_hu is (-500.0, 2000.0)" in message
+    assert "(-1024.0, 1476.0)" in message
+
+
+def test_an_unknown_field_is_refused_at_every_depth(small_model, tmp_path):
+    assert f"{MANIFEST}.colour: unknown field" in refusal(edited(small_model, tmp_path / "a", colour="red"))
+    plain = json.loads(json.dumps(to_plain(CONFIG)))
+    plain["condition"]["colour"] = 1
+    message = refusal(edited(small_model, tmp_path / "b", model=plain))
+    assert "model.condition.colour: unknown field" in message
+
+
+def test_a_missing_field_and_an_unknown_encoding_are_refused(small_model, tmp_path):
+    assert "licence: missing" in refusal(edited(small_model, tmp_path / "a", licence=None))
+    assert "encoding: expected one of" in refusal(edited(small_model, tmp_path / "b", encoding="pickle"))
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "named"),
+    [
+        ("grid", "size", 10**9, "model.grid.size"),
+        ("grid", "size", 0, "model.grid.size"),
+        ("grid", "size", 18, "model.autoencoder"),  # does not divide by 4: the cube would come out smaller
+        ("grid", "spacing_mm", -1.0, "model.grid.spacing_mm"),
+        ("detector", "size", 10**6, "model.detector.size"),
+        ("detector", "field_mm", 0.0, "model.detector.field_mm"),
+        ("process", "steps", 0, "model.process.steps"),
+    ],
+)
+def test_sizes_no_model_has_are_refused_before_anything_is_built(section, field, value, named, small_model, tmp_path):
+    plain = json.loads(json.dumps(to_plain(CONFIG)))
+    plain[section][field] = value
+    assert named in refusal(edited(small_model, tmp_path / "b", model=plain))
+
+
+@pytest.mark.parametrize("section", ["autoencoder", "condition"])
+def test_a_configuration_that_cannot_be_built_is_refused(section, small_model, tmp_path):
+    plain = json.loads(json.dumps(to_plain(CONFIG)))
+    plain[section]["channels"] = []
+    assert "model: cannot be built" in refusal(edited(small_model, tmp_path / "b", model=plain), build=True)
+
+
+# Weights
+
+
+def test_weights_with_a_missing_an_extra_or_a_misshapen_entry_are_refused(small_model, tmp_path):
+    weights = random_weights()
+    name, value = next((name, value) for name, value in weights.items() if value.ndim > 1)
+    for case, changed in (
+        ("missing", {each: tensor for each, tensor in weights.items() if each != name}),
+        ("extra", weights | {"intruder": torch.ones(2)}),
+        ("misshapen", weights | {name: value[:-1].contiguous()}),
+    ):
+        message = refusal(with_weights(small_model, tmp_path / case, save(changed)), build=True)
+        assert WEIGHTS in message
+        assert ("intruder" if case == "extra" else name) in message, message
+
+
+def test_weights_that_are_not_finite_are_refused(small_model, tmp_path):
+    weights = random_weights()
+    weights["latent_mean"][1] = torch.nan
+    message = refusal(with_weights(small_model, tmp_path / "b", save(weights)), build=True)
+    assert "latent_mean holds NaN" in message
+
+
+def test_truncated_weights_are_refused(small_model, tmp_path):
+    data = small_model.read(WEIGHTS)
+    for case, cut in (("tail", data[:-10]), ("header", data[:20]), ("empty", b"")):
+        assert "not safetensors" in refusal(with_weights(small_model, tmp_path / case, cut), build=True)
+
+
+def test_a_pickle_in_place_of_weights_is_refused_unopened(small_model, tmp_path):
+    marker = tmp_path / "executed"
+    attack = b"cposix\nsystem\n(S'touch " + str(marker).encode() + b"'\ntR."  # what pickle.loads would run
+    assert "not safetensors" in refusal(with_weights(small_model, tmp_path / "b", attack), build=True)
+    assert not marker.exists()
+
+
+def test_int8_scales_that_do_not_fit_are_refused(tmp_path):
+    bundle = small_bundle(tmp_path / "a", encoding="int8")
+    stored = load(bundle.read(WEIGHTS))
+    name = next(name for name in stored if name.endswith(".scale") and stored[name].numel() > 2)
+    stored[name] = torch.ones(stored[name].numel() + 1)
+    assert "scales" in refusal(with_weights(bundle, tmp_path / "b", save(stored)), build=True)
+
+
+def test_float32_keeps_every_bit_and_float16_what_it_can_hold():
+    weights = random_weights()
+    for name, value in decode_weights(encode_weights(weights, "float32")).items():
+        assert torch.equal(value, weights[name]), name
+    coarse = decode_weights(encode_weights(weights, "float16"))
+    assert coarse.keys() == weights.keys()
+    for name, value in coarse.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, weights[name].half().float()), name
+    again = decode_weights(encode_weights(coarse, "float16"))
+    assert all(torch.equal(again[name], value) for name, value in coarse.items())
+
+
+def test_int8_is_off_by_at_most_half_a_step_of_each_output_channel():
+    weights = random_weights() | {"lopsided": torch.tensor([[1000.0, -3.0], [1e-3, 2e-3], [0.0, 0.0]])}
+    stored = encode_weights(weights, "int8")
+    found = decode_weights(stored)
+    assert found.keys() == weights.keys()
+    for name, value in weights.items():
+        if value.ndim < 2:
+            assert torch.equal(found[name], value), name
+            continue
+        assert stored[name].dtype == torch.int8
+        step = value.flatten(1).abs().amax(1) / 127.0
+        error = (found[name] - value).flatten(1).abs().amax(1)
+        assert bool((error <= 0.5001 * step).all()), name
+    assert torch.equal(found["lopsided"][2], torch.zeros(2))
+
+
+def test_an_int8_bundle_is_small_and_has_every_weight(small_model, tmp_path):
+    bundle = small_bundle(tmp_path / "b", encoding="int8")
+    assert bundle.files[WEIGHTS].bytes < 0.6 * small_model.files[WEIGHTS].bytes  # the rest is names and headers
+    exact = random_weights()
+    for name, value in bundle.model().state_dict().items():
+        assert torch.allclose(value, exact[name], atol=0.005 * float(exact[name].abs().max())), name
+
+
+# Writing
+
+
+def test_writing_again_replaces_the_whole_bundle(tmp_path):
+    first = small_bundle(tmp_path / "b")
+    second = small_bundle(tmp_path / "b", weights=random_weights(seed=1))
+    assert second.hash != first.hash
+    assert Bundle.open(tmp_path / "b").hash == second.hash
+    assert sorted(file.name for file in (tmp_path / "b").iterdir()) == sorted([MANIFEST, WEIGHTS, CARD])
+
+
+def test_the_same_weights_make_the_same_files(small_model, tmp_path):
+    again = small_bundle(tmp_path / "b")
+    assert again.files == small_model.files
+    assert again.read(MANIFEST) == small_model.read(MANIFEST)
+
+
+def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_bundle(tmp_path / "file" / "b", small_manifest(), random_weights(), "card", {})
+    (tmp_path / "b" / WEIGHTS).mkdir(parents=True)
+    with pytest.raises(InputError, match=WEIGHTS):
+        write_bundle(tmp_path / "b", small_manifest(), random_weights(), "card", {})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["file", "b", WEIGHTS])
+
+
+def test_a_manifest_that_cannot_be_opened_again_is_not_left_as_a_bundle(tmp_path):
+    with pytest.raises(InputError, match="window_hu"):
+        write_bundle(tmp_path / "b", replace(small_manifest(), window_hu=(0.0, 1.0)), random_weights(), "card", {})
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_embedded_bundle_is_whole():
+    try:
+        path = default_bundle_path()
+    except InputError as error:
+        pytest.skip(str(error))
+    bundle = Bundle.open(path)
+    bundle.model()
+    assert sum(each.bytes for each in bundle.files.values()) < 20e6
+    assert "esearch only" in bundle.manifest.notice

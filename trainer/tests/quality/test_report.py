@@ -1,0 +1,192 @@
+"""Pictures and the report: orientation, colours, notice, and a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from clsdm.quality import picture, report
+from clsdm.quality.compare import Comparison, Reprojection, compare, write_comparison
+from clsdm.volume.ct import CTVolume, Grid
+
+EVIL = '<script>alert("1")</script>&'
+
+
+@pytest.fixture
+def truth() -> CTVolume:
+    """A water block in air."""
+    hu = np.full((16, 16, 16), -1000.0)
+    hu[2:14, 4:12, 3:13] = 0.0
+    return CTVolume.on_grid(hu, Grid(16, 10.0))
+
+
+@pytest.fixture
+def comparison(truth: CTVolume) -> Comparison:
+    """With truth and one view."""
+    ramp = np.linspace(-1.0, 1.0, 32 * 32).reshape(32, 32)
+    view = Reprojection(f"/data/{EVIL}.png", 0.0, 0.1, 0.99, ramp, ramp + 0.1, ramp * 0 + 0.1)
+    return replace(compare(replace(truth, hu=truth.hu + 30.0), truth), reprojections=(view,))
+
+
+def brightest(rgb: np.ndarray) -> tuple[bool, bool]:
+    """Whether the middle of the white pixels lies in the (right, upper) half."""
+    row, col = np.argwhere((rgb > 250).all(-1)).mean(0)
+    return bool(col > rgb.shape[1] / 2), bool(row < rgb.shape[0] / 2)
+
+
+@pytest.mark.parametrize(
+    ("plane", "right", "upper"), [("axial", True, True), ("coronal", True, True), ("sagittal", False, True)]
+)
+def test_planes_are_shown_in_radiological_orientation(plane: str, right: bool, upper: bool) -> None:
+    hu = np.full((16, 16, 16), -1000.0)
+    hu[10:13, 3:6, 10:13] = 1000.0  # superior, anterior, left
+    tiles = {t.caption: t for t in picture.plane_tiles(hu, (5.0, 5.0, 5.0), (11, 4, 11), picture.HU_PAINTER)}
+    assert brightest(tiles[plane].rgb) == (right, upper)
+
+
+def test_the_aspect_is_that_of_the_patient_and_not_of_the_voxels() -> None:
+    image = picture.resized(np.zeros((10, 40)), (4.0, 1.0), 2.0)
+    assert image.shape == (80, 80)
+
+
+def test_interpolation_keeps_a_linear_ramp_linear() -> None:
+    ramp = np.tile(np.arange(8.0), (3, 1))
+    wide = picture.resized(ramp, (1.0, 1.0), 4.0)[0]
+    np.testing.assert_allclose(np.diff(wide[2:-2]), 0.25)
+
+
+def test_slices_go_through_the_middle_of_the_body() -> None:
+    body = np.zeros((20, 20, 20), bool)
+    body[2:7, 10:15, 14:19] = True
+    assert picture.centre_index(body) == (4, 12, 16)
+    assert picture.centre_index(np.zeros((20, 20, 20), bool)) == (10, 10, 10)
+
+
+def test_differences_run_from_blue_through_white_to_red_and_unknown_is_grey() -> None:
+    limit = picture.DIFFERENCE_LIMIT_HU
+    colours = picture.DIFFERENCE_PAINTER(np.array([[-2 * limit, -limit, 0.0, limit, np.nan]]))[0].tolist()
+    assert colours[:4] == [[0, 0, 255], [0, 0, 255], [255, 255, 255], [255, 0, 0]]
+    assert len(set(colours[4])) > 1
+    assert max(colours[4]) < 140
+
+
+def test_the_picture_carries_the_research_notice_in_readable_letters(comparison: Comparison) -> None:
+    rgb = picture.sheet(report.rows_of(comparison), report.headline(comparison))
+    assert all(picture.text_mask(letter).any() for letter in picture.NOTICE if letter != " ")
+    dots = picture.text_mask(picture.NOTICE).repeat(3, 0).repeat(3, 1)
+    area = rgb[12 : 12 + dots.shape[0], 12 : 12 + dots.shape[1]]
+    assert (area[dots] == picture._ALARM).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"), [("64 × 8³", "64 X 8^3"), ("45°", "45 DEG"), ("é", "E"), ("ß", "SS"), ("", ""), ("#", " ")]
+)
+def test_what_has_no_letter_of_its_own_is_drawn_with_those_there_are(text: str, drawn: str) -> None:
+    np.testing.assert_array_equal(picture.text_mask(text), picture.text_mask(drawn))
+    assert picture.text_mask(text).shape == (7, 6 * len(drawn))
+    assert picture.text_mask(text).any() == bool(drawn.strip())
+    assert all(picture.text_mask(letter).any() for letter in drawn.replace(" ", ""))
+
+
+def test_the_rows_are_truth_reconstruction_difference_and_x_rays(comparison: Comparison) -> None:
+    rows = report.rows_of(comparison)
+    assert [row.title.split()[0] for row in rows] == ["Truth", "Reconstruction", "Difference:", "X-ray"]
+    assert [tile.caption for tile in rows[0].tiles] == ["axial", "coronal", "sagittal"]
+    assert [tile.caption for tile in rows[3].tiles] == ["input X-ray", "reprojected", "difference"]
+
+
+def test_the_difference_is_reconstruction_minus_truth(comparison: Comparison) -> None:
+    too_dense = replace(comparison.recon, hu=comparison.recon.hu + 400.0)
+    axial = report.rows_of(replace(comparison, recon=too_dense))[2].tiles[0].rgb
+    assert axial[200, 160].tolist()[0] == 255  # red
+    assert axial[200, 160].tolist()[2] < 100
+
+
+@pytest.mark.parametrize(("angle_deg", "edges"), [(0.0, "RLSI"), (90.0, "APSI"), (-90.0, "PASI"), (180.0, "LRSI")])
+def test_x_rays_are_marked_with_the_sides_of_the_patient(angle_deg: float, edges: str) -> None:
+    assert report._projection_edges(angle_deg) == edges
+
+
+@pytest.mark.parametrize(("correlation", "words"), [(0.99, "closely"), (0.9, "roughly"), (0.2, "do not trust")])
+def test_the_residual_is_put_in_words(comparison: Comparison, correlation: float, words: str) -> None:
+    assert words in report.residual_in_words(replace(comparison.reprojections[0], correlation=correlation))
+
+
+class Page(HTMLParser):
+    """Collects the tags, the attributes and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def page(comparison: Comparison, tmp_path: Path) -> Page:
+    """A whole report with hostile strings everywhere."""
+    warned = replace(comparison, warnings=(EVIL,))
+    provenance = {EVIL: EVIL, "bundle": {"id": EVIL}, "steps": 4}
+    return Page(write_comparison(warned, tmp_path, provenance, title=EVIL)[2].read_text())
+
+
+def test_the_report_refers_to_nothing_outside_itself(page: Page) -> None:
+    links = [value for name, value in page.attributes if name in ("src", "href", "srcset", "action")]
+    assert len(links) == 12
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert not re.search(r"url\(|@import|https?:", page.text)
+
+
+def test_the_pictures_in_the_report_are_real(page: Page, tmp_path: Path) -> None:
+    link = next(value for name, value in page.attributes if name == "src")
+    (tmp_path / "one.png").write_bytes(base64.b64decode(link.split(",")[1]))
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "one.png")))
+    assert image.shape == (picture.TILE_PIXELS, picture.TILE_PIXELS, 3)
+    assert image.std() > 10
+
+
+def test_strings_from_outside_are_text_and_never_markup(page: Page) -> None:
+    assert "script" not in page.tags
+    assert page.text.count("alert") >= 5  # title, heading, warning, X-ray, provenance
+
+
+def test_the_report_names_protocols_ranges_and_provenance(page: Page) -> None:
+    for words in (picture.NOTICE, "honest: data range 2500 HU, peak 2500 HU", "x2ct: data range 2500 HU, peak 4095 HU"):
+        assert words in page.text
+    assert re.search(r"Mean absolute error, inside the body\s*30.0 HU", page.text)
+    assert re.search(r"steps\s*4", page.text)
+
+
+def test_every_figure_of_both_protocols_has_a_label(comparison: Comparison) -> None:
+    figures = set(comparison.scores.honest) | set(comparison.scores.x2ct)
+    assert figures - set(report._LABELS) == {"protocol", "data_range_hu", "peak_hu", "ssim_data_range"}
+
+
+def test_an_undefined_figure_says_why(truth: CTVolume, tmp_path: Path) -> None:
+    text = Page(write_comparison(compare(truth, truth), tmp_path)[2].read_text()).text
+    assert re.search(r"PSNR, whole cube\s*infinite", text)
+    assert re.search(r"bone \(above 300 HU\)\s*not defined", text)
+
+
+def test_without_truth_there_is_a_report_without_figures(comparison: Comparison, tmp_path: Path) -> None:
+    paths = write_comparison(replace(comparison, scores=None), tmp_path)
+    text = Page(paths[2].read_text()).text
+    assert "No true CT was given" in text
+    assert "The images agree closely" in text
+    assert "Protocol" not in text
+    assert paths[1].stat().st_size > 1000

@@ -1,0 +1,215 @@
+"""Preparation: the right cube, the same bytes every time, and a bad scan that stops nobody else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from clsdm.errors import InputError
+from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, write_ct
+from clsdm.volume.hu import WINDOW_HU
+from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
+from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
+from clsdm_trainer.data.source import SourceConfig
+from clsdm_trainer.data.store import MANIFEST, Store
+
+BALL_MM = (55.0, -35.0, 70.0)  # (x, y, z) of the bright ball in the phantom: left, anterior, superior
+
+
+@pytest.fixture
+def scans(tmp_path: Path, asymmetric_phantom: CTVolume) -> Path:
+    """Two scans of the phantom, the second one moved, and denser in one voxel: the same volume must not be on two sides."""
+    folder = tmp_path / "scans"
+    p = asymmetric_phantom
+    hu = p.hu.copy()
+    hu[32, 32, 32] += 80.0
+    moved = CTVolume(hu, p.spacing_mm, tuple(value + 40.0 for value in p.origin_mm))
+    write_ct(p, folder / "a.nii.gz")
+    write_ct(moved, folder / "b.nii.gz")
+    (folder / "splits.json").write_text(json.dumps({"train": ["a"], "test": ["b"]}))
+    return folder
+
+
+def config(folder: Path, out: Path, **changes: object) -> PrepareConfig:
+    settings = {"size": 24, "spacing_mm": 12.0, "margin": 2, "workers": 1} | changes
+    return PrepareConfig(sources=(SourceConfig(kind="folder", root=folder),), out=out, **settings)
+
+
+def all_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def voxel_of(position_mm: tuple[float, ...], centre_mm: tuple[float, ...], grid: Grid) -> tuple[int, ...]:
+    """(z, y, x) index of a position in a cube around a centre."""
+    index = (np.array(position_mm) - np.array(centre_mm)) / grid.spacing_mm + (grid.size - 1) / 2
+    return tuple(np.rint(index[::-1]).astype(int))
+
+
+def test_the_cube_is_centred_on_the_body_and_keeps_the_patient_the_right_way_round(scans: Path, tmp_path: Path):
+    prepare(config(scans, tmp_path / "out"))
+    store = Store.open(tmp_path / "out")
+    first, moved = store.all_cases
+    assert np.allclose(first.centre_mm, 0.0, atol=3.1)
+    assert np.allclose(np.array(moved.centre_mm) - first.centre_mm, 40.0)
+    volume = store.volume(first)
+    assert volume[voxel_of(BALL_MM, first.centre_mm, store.padded)] > 500
+    for flip in ((-1, 1, 1), (1, -1, 1), (1, 1, -1)):
+        mirrored = tuple(a * b for a, b in zip(BALL_MM, flip, strict=True))
+        assert volume[voxel_of(mirrored, first.centre_mm, store.padded)] < 100
+    different = np.argwhere(volume != store.volume(moved))
+    assert len(different) == 1
+    assert np.abs(volume - store.volume(moved)).max() <= 10
+
+
+def test_left_anterior_superior_stays_there_from_x2ct_file_to_store(tmp_path: Path):
+    axis_mm = (np.arange(64) - 31.5) * 5.0
+    z, y, x = np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij")
+    hu = np.where((x - 60) ** 2 + (y + 40) ** 2 + (z - 80) ** 2 < 25**2, 900, -1024)
+    case = tmp_path / "in" / "LIDC-IDRI-0001.1.1.1"
+    case.mkdir(parents=True)
+    with h5py.File(case / "ct_xray_data.h5", "w") as file:
+        file["ct"] = (hu[::-1] + 1024).astype(np.int16)  # z runs to inferior in the archive
+    source = SourceConfig(kind="x2ct-hdf5", root=tmp_path / "in", split="test")
+    prepare(
+        PrepareConfig(sources=(source,), out=tmp_path, size=32, spacing_mm=10, margin=0, placement="x2ct", workers=1)
+    )
+    store = Store.open(tmp_path)
+    (only,) = store.all_cases
+    assert np.allclose(only.centre_mm, 0.0)
+    assert only.fov_fraction == 1.0
+    middle = np.argwhere(store.volume(only) > 400).mean(0)
+    assert np.allclose(middle, np.array([80, -40, 60]) / 10 + 15.5, atol=0.3)
+
+
+def test_the_same_scans_give_the_same_bytes(scans: Path, tmp_path: Path):
+    prepare(config(scans, tmp_path / "one"))
+    prepare(config(scans, tmp_path / "two"))
+    assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_several_processes_give_the_bytes_of_one(scans: Path, tmp_path: Path):
+    prepare(config(scans, tmp_path / "one"))
+    prepare(config(scans, tmp_path / "two", workers=2))
+    assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
+
+
+def test_a_second_run_keeps_what_is_right_and_makes_again_what_is_not(scans: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    first = prepare(config(scans, out))
+    assert (first.made, first.kept) == (2, 0)
+    before = all_bytes(out)
+    (out / "volumes" / "a.npy").write_bytes(b"damaged")
+    second = prepare(config(scans, out))
+    assert (second.made, second.kept) == (1, 1)
+    assert all_bytes(out) == before
+    third = prepare(config(scans, out, margin=3))
+    assert (third.made, third.kept) == (2, 0)
+    write_ct(
+        CTVolume(np.where(np.eye(64) > 0, 500.0, -1000.0)[None].repeat(64, 0), (6,) * 3, (0,) * 3), scans / "b.nii.gz"
+    )
+    fourth = prepare(config(scans, out, margin=3))
+    assert (fourth.made, fourth.kept) == (1, 1)
+
+
+def test_a_bad_scan_is_listed_with_its_reason_and_the_others_are_prepared(scans: Path, tmp_path: Path):
+    (scans / "bad.nii.gz").write_bytes(b"this is no volume")
+    (scans / "splits.json").write_text(json.dumps({"train": ["a", "bad"], "test": ["b"]}))
+    report = prepare(config(scans, tmp_path / "out"))
+    assert report.exit_code == 2
+    assert "1 rejected" in report.summary()
+    (listed,) = json.loads((tmp_path / "out" / REJECTED).read_text())
+    assert listed["id"] == "bad"
+    assert "cannot be read as a CT volume" in listed["reason"]
+    assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["a", "b"]
+
+
+def test_strict_stops_at_a_bad_scan_and_leaves_no_manifest(scans: Path, tmp_path: Path):
+    (scans / "bad.nii.gz").write_bytes(b"this is no volume")
+    (scans / "splits.json").write_text(json.dumps({"train": ["a", "bad"], "test": ["b"]}))
+    with pytest.raises(InputError, match=r"bad\.nii\.gz: cannot be read"):
+        prepare(config(scans, tmp_path / "out", strict=True))
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_a_good_run_exits_with_zero_and_lists_nothing(scans: Path, tmp_path: Path):
+    assert prepare(config(scans, tmp_path / "out")).exit_code == 0
+    assert json.loads((tmp_path / "out" / REJECTED).read_text()) == []
+
+
+def test_one_patient_in_two_sources_on_two_sides_is_refused(scans: Path, tmp_path: Path, asymmetric_phantom: CTVolume):
+    write_ct(asymmetric_phantom, tmp_path / "more" / "b.nii.gz")
+    two = (
+        SourceConfig(kind="folder", root=scans),
+        SourceConfig(kind="folder", root=tmp_path / "more", split="auxiliary"),
+    )
+    with pytest.raises(InputError, match="'b' occurs twice"):
+        prepare(PrepareConfig(sources=two, out=tmp_path / "out", workers=1))
+    (tmp_path / "more" / "b.nii.gz").rename(tmp_path / "more" / "b_again.nii.gz")
+    two = (two[0], two[1].model_copy(update={"patient_pattern": "^[a-z]"}))
+    with pytest.raises(InputError, match="patient 'b' is in two splits, test and train"):
+        prepare(PrepareConfig(sources=two, out=tmp_path / "out", workers=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_cannot_be_written_stops_the_run(scans: Path, tmp_path: Path):
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="cannot be"):
+        prepare(config(scans, tmp_path / "out"))
+
+
+def test_an_unknown_setting_is_refused(scans: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="spacing"):
+        config(scans, tmp_path, spacing=6.0)
+
+
+def test_the_x2ct_crop_takes_the_most_superior_part_and_centres_a_short_scan():
+    tall = CTVolume(np.zeros((200, 4, 4), np.float32), (1.0, 1.0, 2.0), (10.0, 20.0, 30.0))  # z: 29 ... 429 mm
+    assert x2ct_centre_mm(tall, 320.0) == pytest.approx((11.5, 21.5, 429.0 - 160.0))
+    upside_down = CTVolume(tall.hu, tall.spacing_mm, (10.0, 20.0, 428.0), np.diag([1.0, -1.0, -1.0]))
+    assert x2ct_centre_mm(upside_down, 320.0)[2] == pytest.approx(429.0 - 160.0)
+    short = CTVolume(np.zeros((50, 4, 4), np.float32), (1.0, 1.0, 2.0), (10.0, 20.0, 30.0))
+    assert x2ct_centre_mm(short, 320.0) == pytest.approx(short.centre_mm)
+
+
+def test_padding_below_the_window_becomes_air_and_does_not_darken_its_neighbours():
+    hu = np.full((32, 32, 32), 0.0, dtype=np.float32)
+    hu[:, :, ::2] = -30000.0
+    ct = CTVolume(hu, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    cube, _ = canonical_cube(ct, Grid(8, 2.0), 0, placement="x2ct")
+    assert np.allclose(cube.hu, WINDOW_HU[0] / 2, atol=1)
+
+
+def test_a_couch_is_removed_only_on_request(asymmetric_phantom: CTVolume):
+    hu = asymmetric_phantom.hu.copy()
+    hu[:, 55:58, 10:54] = 300.0  # behind the patient
+    ct = CTVolume(hu, asymmetric_phantom.spacing_mm, asymmetric_phantom.origin_mm)
+    kept, _ = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct")
+    gone, _ = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct", background="air")
+    assert kept.hu[32, 56, 32] == 300.0
+    assert gone.hu[32, 56, 32] == WINDOW_HU[0]
+    assert np.array_equal(kept.hu[20:44, 24:40, 20:44], gone.hu[20:44, 24:40, 20:44])
+    assert np.allclose(body_centre_mm(ct), 0.0, atol=3.1)
+
+
+def test_the_share_inside_the_scan_is_that_of_the_boxes():
+    grid = Grid(10, 4.0)
+    cube = CTVolume.on_grid(np.zeros((10, 10, 10)), grid)
+    half = CTVolume(np.zeros((20, 40, 40), np.float32), (1.0, 1.0, 1.0), (-19.5, -19.5, 0.5))
+    assert fov_fraction(half, cube) == pytest.approx(0.5)
+    turned = CTVolume(half.hu, half.spacing_mm, (19.5, 19.5, 0.5), np.diag([-1.0, -1.0, 1.0]))
+    assert fov_fraction(turned, cube) == pytest.approx(0.5)
+
+
+def test_real_scans_are_prepared_as_announced(shared_data: Path, tmp_path: Path):
+    chest = SourceConfig(kind="folder", root=shared_data / "ct" / "chest", split="auxiliary", limit=1)
+    planned = SourceConfig(kind="folder", root=shared_data / "ct" / "openkbp", limit=1)
+    report = prepare(PrepareConfig(sources=(planned, chest), out=tmp_path, workers=1))
+    assert report.exit_code == 0
+    stack = Store.open(tmp_path).stack()
+    assert stack.shape == (2, 80, 80, 80)
+    assert all(volume.min() < -900 and volume.max() > 300 for volume in stack)

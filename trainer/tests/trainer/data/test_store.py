@@ -1,0 +1,179 @@
+"""The store: what it refuses to open, and that it gives back what was written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsdm.errors import InputError
+from clsdm.volume.ct import Grid
+from clsdm_trainer.data.store import MANIFEST, Case, Store, sha256_of, write_manifest
+
+GRID, MARGIN = Grid(4, 6.0), 1
+SPLIT_OF = {"a": "train", "b": "auxiliary", "c": "val", "d": "test"}
+
+
+def write_case(folder: Path, name: str, split: str, patient: str | None = None) -> Case:
+    hu = np.full((6, 6, 6), ord(name[0]), dtype=np.int16)
+    path = folder / "volumes" / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, hu)
+    return Case(
+        id=name,
+        patient=patient or f"patient-{name}",
+        split=split,
+        file=f"volumes/{name}.npy",
+        sha256=sha256_of(path),
+        source=f"{name}.nii.gz",
+        source_sha256=name[0] * 64,
+        centre_mm=(1.0, 2.0, 3.0),
+        fov_fraction=0.5,
+    )
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    return [write_case(tmp_path, name, split) for name, split in SPLIT_OF.items()]
+
+
+@pytest.fixture
+def store(tmp_path: Path, cases: list[Case]) -> Store:
+    write_manifest(tmp_path, GRID, MARGIN, cases)
+    return Store.open(tmp_path)
+
+
+def edit_manifest(folder: Path, **changes: object) -> None:
+    table = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(table | changes))
+
+
+def test_a_store_gives_back_the_cases_grid_and_margin_it_was_written_with(store: Store, cases: list[Case]):
+    assert list(store.all_cases) == cases
+    assert (store.grid, store.margin, store.padded) == (GRID, MARGIN, Grid(6, 6.0))
+
+
+def test_training_includes_the_auxiliary_cases_and_nothing_of_val_or_test(store: Store):
+    assert [case.id for case in store.cases("train")] == ["a", "b"]
+    assert [case.id for case in store.cases("val")] == ["c"]
+    assert [case.id for case in store.cases("test")] == ["d"]
+    assert [case.id for case in store.cases("auxiliary")] == ["b"]
+    assert len(store.cases()) == 4
+
+
+def test_a_stack_holds_the_volumes_of_a_split_in_the_order_of_its_cases(store: Store):
+    stack = store.stack("train")
+    assert stack.dtype == torch.int16
+    assert stack.shape == (2, 6, 6, 6)
+    assert stack[:, 0, 0, 0].tolist() == [ord("a"), ord("b")]
+
+
+def test_a_volume_is_memory_mapped_and_cannot_be_written_to(store: Store):
+    volume = store.volume(store.all_cases[0])
+    assert isinstance(volume, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        volume[0, 0, 0] = 1
+
+
+def test_the_manifest_does_not_depend_on_the_order_of_the_cases(tmp_path: Path, cases: list[Case]):
+    write_manifest(tmp_path, GRID, MARGIN, cases)
+    first = (tmp_path / MANIFEST).read_bytes()
+    write_manifest(tmp_path, GRID, MARGIN, reversed(cases))
+    assert (tmp_path / MANIFEST).read_bytes() == first
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("training", ["train", "auxiliary"])
+def test_a_patient_on_two_sides_is_refused_when_writing(tmp_path: Path, training: str, split: str):
+    two = [write_case(tmp_path, "a", training, "p"), write_case(tmp_path, "b", split, "p")]
+    with pytest.raises(InputError, match=f"patient 'p' is in two splits, train and {split}"):
+        write_manifest(tmp_path, GRID, MARGIN, two)
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_a_patient_on_two_sides_is_refused_when_opening(tmp_path: Path, store: Store):
+    table = json.loads((tmp_path / MANIFEST).read_text())
+    table["cases"][3]["patient"] = table["cases"][0]["patient"]
+    edit_manifest(tmp_path, cases=table["cases"])
+    with pytest.raises(InputError, match="is in two splits, train and test"):
+        Store.open(tmp_path)
+
+
+def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
+    two = [write_case(tmp_path, "a", "train", "p"), write_case(tmp_path, "b", "auxiliary", "p")]
+    write_manifest(tmp_path, GRID, MARGIN, two)
+    assert len(Store.open(tmp_path).cases("train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "schema is 2"),
+        ({"window_hu": [-500.0, 2000.0]}, r"window_hu is \[-500.0, 2000.0\]"),
+        ({"grid": {"size": 4, "margin": 1}}, "spacing_mm"),
+        ({"grid": {"size": 0, "spacing_mm": 6.0, "margin": 1}}, "impossible grid"),
+        ({"cases": [{"id": "a"}]}, "patient"),
+    ],
+)
+def test_a_manifest_of_another_schema_window_or_shape_is_refused(
+    tmp_path: Path, store: Store, changes: dict[str, object], message: str
+):
+    edit_manifest(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        Store.open(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["../a.npy", "/tmp/a.npy", "C:/a.npy", "volumes\\a.npy"])
+def test_a_volume_outside_the_store_is_refused(tmp_path: Path, cases: list[Case], file: str):
+    with pytest.raises(InputError, match="points outside the store"):
+        write_manifest(tmp_path, GRID, MARGIN, [replace(cases[0], file=file)])
+
+
+def test_two_cases_of_one_id_are_refused(tmp_path: Path, cases: list[Case]):
+    with pytest.raises(InputError, match="'a' occurs twice"):
+        write_manifest(tmp_path, GRID, MARGIN, [cases[0], cases[0]])
+
+
+def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        Store.open(tmp_path)
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        Store.open(tmp_path)
+
+
+def test_a_missing_volume_is_noticed_when_opening(tmp_path: Path, store: Store):
+    store.path(store.all_cases[1]).unlink()
+    with pytest.raises(InputError, match=r"b\.npy: the manifest lists this volume"):
+        Store.open(tmp_path)
+
+
+def test_a_volume_that_changed_fails_verification(store: Store):
+    store.verify()
+    np.save(store.path(store.all_cases[2]), np.zeros((6, 6, 6), dtype=np.int16))
+    with pytest.raises(InputError, match=r"c\.npy: sha256 is"):
+        store.verify()
+
+
+def test_a_volume_of_another_size_or_type_is_refused(store: Store):
+    case = store.all_cases[0]
+    np.save(store.path(case), np.zeros((6, 6, 5), dtype=np.int16))
+    with pytest.raises(InputError, match=r"expected int16 \(6, 6, 6\), found int16 \(6, 6, 5\)"):
+        store.volume(case)
+    np.save(store.path(case), np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="cannot be read as a volume"):
+        store.volume(case)
+
+
+def test_one_scan_under_two_names_on_two_sides_is_refused(tmp_path: Path):
+    """The same file by its hash, or the same volume made from two files."""
+    first, second = write_case(tmp_path, "a", "train"), write_case(tmp_path, "b", "test")
+    with pytest.raises(InputError, match="scan of 'a' and 'b' is the same and is in two splits, train and test"):
+        write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, source_sha256=first.source_sha256)])
+    with pytest.raises(InputError, match="volume of 'a' and 'b' is the same and is in two splits, train and test"):
+        write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, sha256=first.sha256)])
+    write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, sha256=first.sha256, split="auxiliary")])

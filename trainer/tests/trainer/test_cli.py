@@ -1,0 +1,120 @@
+"""The trainer's command line from scans to a bundle that reconstructs: every command once, on the smallest recipe."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny import MARGIN, one_thread, phantom_hu, tiny_config, tiny_store
+
+from clsdm.app.cli import main as clsdm
+from clsdm.model.bundle import Bundle
+from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm_bench.evaluate import EXPOSURES
+from clsdm_trainer.cli import main as train
+from clsdm_trainer.config import save_config
+
+__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ABOUT = {"licence": "none", "anatomy": "ellipsoids", "data": "made by a test", "recipe": "this test", "remarks": "-"}
+
+
+def written_recipe(folder: Path, **changes: object) -> str:
+    """A file with the tiny recipe."""
+    save_config(tiny_config(**changes), folder / "recipe.yaml")
+    (folder / "about.yaml").write_text(yaml.safe_dump(ABOUT), encoding="utf-8")
+    return str(folder / "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, and a run of all stages cut once on the way."""
+    folder = tmp_path_factory.mktemp("trained")
+    tiny_store(folder / "store")
+    command = ["all", "--preset", written_recipe(folder, steps=3), "--store", str(folder / "store")]
+    command += ["--run", str(folder / "run"), "--about", str(folder / "about.yaml"), "--device", "cpu"]
+    assert train([*command, "--minutes", "0"]) == 3, "with no time at all the run stops and says so"
+    assert train(command) == 0
+    return folder
+
+
+def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(trained: Path) -> None:
+    bundle = Bundle.open(trained / "run" / "bundle")
+    results = json.loads((trained / "run" / "results" / "results.json").read_text(encoding="utf-8"))
+    assert results["about"]["model_sha256"] == bundle.hash
+    mean = results["methods"]["mean"]["honest.psnr_3d_db"]["mean"]
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert f"{mean:.2f} [" in card
+    assert "Research only" in card
+    assert bundle.figures["methods"]["mean"]["honest.psnr_3d_db"]["mean"] == mean
+
+
+def test_every_table_has_the_sanity_rows_and_every_case_a_line(trained: Path) -> None:
+    page = (trained / "run" / "results" / "results.md").read_text(encoding="utf-8")
+    for row in ("mean", "sample", "ensemble", "round trip", "shuffled", "population mean", "nearest training patient"):
+        assert row in page
+    lines = (trained / "run" / "results" / "cases.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 9 + len(EXPOSURES), "one test patient: three seeds of sample, six other rows, exposures"
+    methods = {row["method"] for row in csv.DictReader(lines)}
+    assert {"mean", "mean, frontal alone", "mean, lateral alone", "mean, c-arm"} <= methods
+
+
+def test_the_bundle_reconstructs_from_the_x_rays_of_a_file(trained: Path) -> None:
+    hu = phantom_hu(np.random.default_rng(5), Grid(40, 9.6)).astype(np.float32)
+    write_ct(CTVolume.on_grid(hu, Grid(40, 9.6), (10.0, 20.0, 30.0)), trained / "ct.nii.gz")
+    assert clsdm(["project", str(trained / "ct.nii.gz"), "--out", str(trained / "x"), "--quiet"]) == 0
+    films = ["--frontal", str(trained / "x" / "frontal.dcm"), "--lateral", str(trained / "x" / "lateral.dcm")]
+    bundle = ["--bundle", str(trained / "run" / "bundle"), "--out", str(trained / "r.nii.gz")]
+    assert clsdm(["reconstruct", *films, *bundle, "--product", "sample", "--quiet"]) == 0
+    record = json.loads((trained / "r.json").read_text(encoding="utf-8"))
+    assert record["provenance"]["model"] == "tiny"
+    assert len(record["residuals"]) == 2
+
+
+def test_a_model_is_not_judged_on_patients_it_was_selected_on(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--bundle", str(trained / "run" / "bundle"), "--store", str(trained / "store")]
+    assert train([*command, "--out", str(trained / "val"), "--split", "val"]) == 2
+    assert "never seen" in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_the_recipe_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_store(tmp_path / "store")
+    command = ["alignment", "--preset", written_recipe(tmp_path), "--store", str(tmp_path / "store")]
+    assert train([*command, "--run", str(tmp_path / "run"), "--dry-run"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["name"] == "tiny"
+    assert not (tmp_path / "run").exists()
+
+
+def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(3)
+    for name in ("p1", "p2", "p3"):
+        hu = phantom_hu(random, Grid(32, 12.0)).astype(np.float32)
+        write_ct(CTVolume.on_grid(hu, Grid(32, 12.0)), tmp_path / "scans" / f"{name}.nii.gz")
+    splits = {"train": ["p1"], "val": ["p2"], "test": ["p3"]}
+    (tmp_path / "scans" / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    recipe = written_recipe(tmp_path)
+    command = ["prepare", "--preset", recipe, "--source", f"folder:{tmp_path / 'scans'}", "--workers", "1"]
+    assert train([*command, "--out", str(tmp_path / "store")]) == 0
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["grid"] == {"size": 16, "spacing_mm": 24.0, "margin": MARGIN}
+    assert (
+        train(["autoencoder", "--preset", recipe, "--store", str(tmp_path / "store"), "--run", "x", "--dry-run"]) == 0
+    )
+
+
+def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(["diffusion", "--store", str(tmp_path), "--run", str(tmp_path / "run")]) == 2
+    assert train(["diffusion", "--preset", "nothing", "--store", str(tmp_path), "--run", "run"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "manifest.json" in lines[0]
+    assert "openkbp64" in lines[1]

@@ -1,0 +1,151 @@
+"""Preprocessing of X-rays: nothing but the patient and the geometry may reach the network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from clsdm.errors import InputError
+from clsdm.geometry.view import PRESETS, Detector, View
+from clsdm.simulate import simulate_xray
+from clsdm.xray.preprocess import XRay, cameras_for, check_image, normalise, panel_mask, preprocess
+
+DETECTOR = Detector(64, 384.0)
+
+
+def panel(rows: int = 100, cols: int = 120, pixel_mm: tuple[float, float] = (3.0, 3.0), **more: object) -> View:
+    return View(0.0, 1000.0, 1500.0, rows, cols, pixel_mm, **more)
+
+
+def smooth_image(view: View) -> np.ndarray:
+    """Two wide Gaussians in detector mm around the principal ray: a pattern that does not depend on the panel."""
+    down = (np.arange(view.rows) - (view.rows - 1) / 2) * view.pixel_mm[0] + view.offset_mm[0]
+    right = (np.arange(view.cols) - (view.cols - 1) / 2) * view.pixel_mm[1] + view.offset_mm[1]
+    down, right = down[:, None], right[None, :]
+    blob = np.exp(-((down + 60) ** 2 + (right - 40) ** 2) / 5000) + 0.5 * np.exp(-((down - 50) ** 2 + right**2) / 9000)
+    return blob.astype(np.float32)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1000.0, 0.0), (0.01, 5.0), (37.0, -400.0)])
+def test_a_change_of_scale_and_offset_reaches_no_network(scale, offset):
+    image = smooth_image(panel())
+    expected, _ = preprocess(XRay(image, panel()), DETECTOR)
+    found, _ = preprocess(XRay(scale * image + offset, panel()), DETECTOR)
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0.0)
+    assert expected[0].max() > 0.9
+
+
+def test_an_inverted_image_is_another_input():
+    image = smooth_image(panel())
+    assert not torch.allclose(*(preprocess(XRay(sign * image, panel()), DETECTOR)[0][0] for sign in (1, -1)), atol=0.5)
+
+
+@pytest.mark.parametrize("pixel_mm", [(0.75, 0.75), (3.0, 3.0), (2.0, 5.0), (9.5, 9.5)])
+def test_the_pitch_of_the_panel_does_not_matter(pixel_mm):
+    rows, cols = (round(700.0 / pitch) for pitch in pixel_mm)
+    view = panel(rows, cols, pixel_mm)
+    whole = DETECTOR.view(view)
+    expected, _ = preprocess(XRay(smooth_image(whole), whole), DETECTOR)
+    found, _ = preprocess(XRay(smooth_image(view), view), DETECTOR)
+    torch.testing.assert_close(found[0], expected[0], atol=0.03, rtol=0.0)
+    assert bool((found[1] == 1).all())
+
+
+def test_resampling_a_fine_panel_agrees_with_projecting_onto_the_virtual_detector(asymmetric_phantom):
+    view = replace(PRESETS["c-arm"].view(20.0, 500), rows=800, cols=800)  # 640 mm of 0.8 mm pixels: the field of view
+    direct = simulate_xray(asymmetric_phantom, DETECTOR.view(view), (0.0, 0.0, 0.0))
+    fine = simulate_xray(asymmetric_phantom, view, (0.0, 0.0, 0.0))
+    expected, _ = preprocess(direct, DETECTOR)
+    found, _ = preprocess(fine, DETECTOR)
+    assert float((found[0] - expected[0]).abs().mean()) < 0.02
+
+
+@pytest.mark.parametrize("offset_mm", [(30.0, 0.0), (0.0, -45.0), (12.0, 18.0)])
+def test_a_shifted_panel_shows_the_same_patient(offset_mm):
+    view = panel(240, 240, offset_mm=offset_mm)
+    centred = panel(240, 240)
+    expected, seen = preprocess(XRay(smooth_image(centred), centred), DETECTOR)
+    found, virtual = preprocess(XRay(smooth_image(view), view), DETECTOR)
+    assert virtual == seen
+    both = (expected[1] > 0) & (found[1] > 0)
+    assert int(both.sum()) > 3000
+    torch.testing.assert_close(found[0][both], expected[0][both], atol=0.03, rtol=0.0)
+
+
+@pytest.mark.parametrize("offset_mm", [(0.0, 0.0), (40.0, -60.0)])
+def test_the_mask_marks_the_panel_and_nothing_else(offset_mm):
+    view = panel(70, 100, offset_mm=offset_mm)
+    tensor, _ = preprocess(XRay(smooth_image(view), view), DETECTOR)
+    pixel = DETECTOR.view(view).pixel_mm[0]
+    where = (torch.arange(64) - 31.5) * pixel
+    inside = ((where - offset_mm[0]).abs() <= 105.0)[:, None] & ((where - offset_mm[1]).abs() <= 150.0)[None, :]
+    assert float((tensor[1] - inside.float()).abs().mean()) < 0.03  # at most a border of one pixel here and there
+    assert bool((tensor[0][tensor[1] == 0] == -1.0).all())
+    torch.testing.assert_close(panel_mask([[view]], DETECTOR)[0, 0], inside.float())
+
+
+def test_what_lies_under_the_collimator_has_no_influence():
+    view = panel()
+    valid = np.ones((100, 120), dtype=bool)
+    valid[:, :50] = False
+    image = smooth_image(view)
+    spoilt = np.where(valid, image, 1e4).astype(np.float32)
+    expected, _ = preprocess(XRay(image, view, valid), DETECTOR)
+    found, _ = preprocess(XRay(spoilt, view, valid), DETECTOR)
+    torch.testing.assert_close(found, expected)
+    assert 0.15 < float(found[1].mean()) < float(preprocess(XRay(image, view), DETECTOR)[0][1].mean())
+
+
+def test_the_quantiles_of_the_measured_pixels_become_minus_one_and_one():
+    image = torch.linspace(3.0, 8.0, 10_001).reshape(1, -1)
+    valid = torch.ones_like(image)
+    unit = normalise(image, valid)
+    torch.testing.assert_close(torch.quantile(unit, torch.tensor([0.01, 0.99])), torch.tensor([-1.0, 1.0]))
+    torch.testing.assert_close(normalise(image * 7 - 100, valid), unit, atol=1e-4, rtol=0.0)
+    assert bool((normalise(image, torch.zeros_like(image)) == -1.0).all())
+
+
+def test_the_virtual_detector_keeps_the_exposure_and_has_its_own_pixels():
+    view = panel(offset_mm=(3.0, 4.0), tilt_deg=5.0)
+    _, virtual = preprocess(XRay(smooth_image(view), view), DETECTOR)
+    pitch = 384.0 / 64 * 1.5
+    assert virtual == replace(view, rows=64, cols=64, pixel_mm=(pitch, pitch), offset_mm=(0.0, 0.0))
+    assert cameras_for([[view]], DETECTOR).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda image: image * 0 + 4, "constant"),
+        (lambda image: np.where(image == image.max(), np.nan, image), "NaN"),
+        (lambda image: np.where(image == image.max(), np.inf, image), "NaN or infinite"),
+    ],
+)
+def test_an_image_without_content_is_refused(spoil, says):
+    with pytest.raises(InputError, match=f"my film: .*{says}"):
+        preprocess(XRay(spoil(smooth_image(panel())).astype(np.float32), panel(), source="my film"), DETECTOR)
+
+
+def test_a_tiny_image_is_refused():
+    with pytest.raises(InputError, match="64x64"):
+        check_image(XRay(smooth_image(panel(20, 20)), panel(20, 20)))
+
+
+def test_an_image_off_the_field_of_view_is_refused():
+    view = panel(offset_mm=(2000.0, 0.0))
+    with pytest.raises(InputError, match="none of the image"):
+        preprocess(XRay(np.random.default_rng(0).random((100, 120), np.float32), view), DETECTOR)
+
+
+def test_a_panel_smaller_than_one_virtual_pixel_is_refused_and_not_a_crash():
+    view = panel(70, 70, (0.01, 0.01))
+    with pytest.raises(InputError, match="none of the image"):
+        preprocess(XRay(np.random.default_rng(0).random((70, 70), np.float32), view), DETECTOR)
+
+
+def test_an_image_that_does_not_fit_its_geometry_is_refused():
+    with pytest.raises(InputError, match="its geometry says"):
+        XRay(np.zeros((10, 10), np.float32), panel())

@@ -1,0 +1,291 @@
+"""Reading radiographs: every format and every wrong file that ``clsdm.xray.read`` knows about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the usual name
+from pydicom.data import get_testdata_file
+from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom, write_picture
+
+from clsdm.errors import InputError
+from clsdm.geometry.view import View
+from clsdm.xray.preprocess import XRay
+from clsdm.xray.read import GeometryOverrides, check_same_patient, read_xray
+from clsdm.xray.write_dx import write_dx
+
+SPACING = GeometryOverrides(spacing_mm=2.0)
+
+
+@pytest.mark.parametrize(
+    ("angle_deg", "tilt_deg", "offset_mm"),
+    [
+        (0.0, 0.0, (0.0, 0.0)),
+        (90.0, 0.0, (12.5, -7.25)),
+        (180.0, 5.0, (0.0, 3.1)),
+        (-90.0, 0.0, (1.0, 2.0)),
+        (37.3, -12.7, (-3.3, 4.4)),
+        (-141.0, 20.0, (0.0, 0.0)),
+    ],
+)
+def test_a_dx_file_gives_back_the_view_it_was_written_with(tmp_path, angle_deg, tilt_deg, offset_mm):
+    view = View(angle_deg, 541.0, 949.0, ROWS, COLS, (1.5625, 0.1 + 1 / 3), tilt_deg, offset_mm)
+    image = np.random.default_rng(0).normal(3.0, 1.0, (ROWS, COLS)).astype(np.float32)
+    write_dx(XRay(image, view, patient_key="a" * 32), tmp_path / "x.dcm")
+    found = read_xray(tmp_path / "x.dcm")
+    assert found.view.offset_mm == pytest.approx(offset_mm, abs=1e-4)
+    assert replace(found.view, offset_mm=(0.0, 0.0), pixel_mm=(1.0, 1.0)) == replace(
+        view, offset_mm=(0.0, 0.0), pixel_mm=(1.0, 1.0)
+    )
+    assert found.view.pixel_mm == pytest.approx(view.pixel_mm, rel=1e-12)
+    np.testing.assert_allclose(found.image, image, atol=np.ptp(image) / 65534)
+    assert (found.patient_key, found.warnings, set(found.origins.values())) == ("a" * 32, (), {"tag"})
+
+
+def test_pixels_without_measurement_survive_writing_and_reading(tmp_path):
+    valid = np.ones((ROWS, COLS), dtype=bool)
+    valid[:, :30] = False
+    view = View(0.0, 1600.0, 1800.0, ROWS, COLS, (2.0, 2.0))
+    write_dx(XRay(film_pixels().astype(np.float32), view, valid), tmp_path / "x.dcm")
+    np.testing.assert_array_equal(read_xray(tmp_path / "x.dcm").valid, valid)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_a_grey_picture_is_read_with_the_users_spacing(tmp_path, suffix):
+    path = write_picture(tmp_path / f"x{suffix}", film_pixels(np.uint8))
+    xray = read_xray(path, 0.0, SPACING)
+    np.testing.assert_array_equal(xray.image, film_pixels())
+    assert xray.view == View(0.0, 1600.0, 1800.0, ROWS, COLS, (2.0, 2.0))
+    assert xray.origins == dict.fromkeys(("angle_deg", "pixel_mm"), "user") | dict.fromkeys(
+        ("tilt_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "orientation"), "default"
+    )
+    assert "8-bit" in " ".join(xray.warnings)
+    inverted = read_xray(path, 0.0, replace(SPACING, invert=True))
+    np.testing.assert_array_equal(inverted.image, -film_pixels().astype(np.float32))
+
+
+def test_a_pictures_own_resolution_is_not_trusted(tmp_path):
+    image = sitk.GetImageFromArray(film_pixels())
+    image.SetSpacing((0.17, 0.17))
+    sitk.WriteImage(image, str(tmp_path / "x.png"))
+    with pytest.raises(InputError, match="--spacing"):
+        read_xray(tmp_path / "x.png", 0.0)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_two_dimensional_research_image_keeps_its_spacing_and_decimals(tmp_path, suffix):
+    integrals = film_pixels().astype(np.float32) / 37.0
+    image = sitk.GetImageFromArray(integrals)
+    image.SetSpacing((0.5, 0.75))  # x, y
+    sitk.WriteImage(image, str(tmp_path / f"x{suffix}"))
+    xray = read_xray(tmp_path / f"x{suffix}", 90.0)
+    np.testing.assert_array_equal(xray.image, integrals)
+    assert xray.view.pixel_mm == pytest.approx((0.75, 0.5))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_equal_colour_channels_are_grey_and_said_to_be(tmp_path, channels):
+    pixels = np.repeat(film_pixels(np.uint8)[..., None], channels, -1)
+    pixels[..., 3:] = 255
+    xray = read_xray(write_picture(tmp_path / "x.png", pixels, vector=True), 0.0, SPACING)
+    np.testing.assert_array_equal(xray.image, film_pixels())
+    assert xray.valid is None
+    assert f"{channels} channels" in xray.warnings[0]
+
+
+def test_a_small_coloured_mark_on_a_grey_film_is_left_out(tmp_path):
+    pixels = np.repeat(film_pixels(np.uint8)[..., None], 3, -1)
+    pixels[2:8, 3:9] = (250, 0, 0)
+    valid = read_xray(write_picture(tmp_path / "x.png", pixels, vector=True), 0.0, SPACING).valid
+    assert not valid[2:8, 3:9].any()
+    assert int((~valid).sum()) == 36
+
+
+def test_a_jpeg_is_read_and_its_compression_reported(tmp_path):
+    path = write_picture(tmp_path / "x.jpg", film_pixels(np.uint8))
+    xray = read_xray(path, 90.0, SPACING)
+    assert np.abs(xray.image - film_pixels()).mean() < 3.0
+    assert "lossy compression" in xray.warnings
+
+
+def test_compressed_dicom_that_pydicom_cannot_decode_is_decoded_by_itk(tmp_path):
+    dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
+    dataset.Modality = "CR"
+    dataset.save_as(tmp_path / "x.dcm")
+    expected = pydicom.dcmread(get_testdata_file("MR_small.dcm")).pixel_array
+    assert_same_up_to_scale(read_xray(tmp_path / "x.dcm", 0.0, SPACING).image, expected)
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "absent.dcm"
+
+
+def _folder(folder: Path) -> Path:
+    return folder
+
+
+def _text_as(name: str):
+    def write(folder: Path) -> Path:
+        (folder / name).write_text("dear reader, I am no image\n" * 20)
+        return folder / name
+
+    return write
+
+
+def _truncated(folder: Path) -> Path:
+    path = write_dicom(folder / "x.dcm")
+    path.write_bytes(path.read_bytes()[:-3000])
+    return path
+
+
+def _cut_in_the_header(folder: Path) -> Path:
+    path = write_dicom(folder / "x.dcm")
+    path.write_bytes(path.read_bytes()[:420])
+    return path
+
+
+def _cut_png(folder: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 255, (ROWS, COLS), dtype=np.uint8)
+    path = write_picture(folder / "x.png", noise)
+    path.write_bytes(path.read_bytes()[:60])
+    return path
+
+
+def _undecodable(folder: Path) -> Path:
+    dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
+    dataset.Modality = "CR"
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+    dataset.save_as(folder / "x.dcm")
+    return folder / "x.dcm"
+
+
+def _colour_picture(folder: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (ROWS, COLS, 3), dtype=np.uint8)
+    return write_picture(folder / "x.png", pixels, vector=True)
+
+
+def _colour_dicom(folder: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (ROWS, COLS, 3), dtype=np.uint8)
+    return write_dicom(
+        folder / "x.dcm", pixels, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0
+    )
+
+
+def _ybr_dicom(folder: Path) -> Path:
+    return write_dicom(folder / "x.dcm", PhotometricInterpretation="YBR_FULL")
+
+
+def _volume(folder: Path) -> Path:
+    return write_picture(folder / "ct.nii.gz", np.zeros((5, 6, 7), np.int16))
+
+
+def _ct_slice(folder: Path) -> Path:
+    return write_dicom(folder / "x.dcm", Modality="CT")
+
+
+def _frames(folder: Path) -> Path:
+    return write_dicom(folder / "x.dcm", np.tile(film_pixels(), (2, 1)), Rows=ROWS, NumberOfFrames=2)
+
+
+def _no_pixels(folder: Path) -> Path:
+    dataset = pydicom.dcmread(write_dicom(folder / "x.dcm"))
+    del dataset.PixelData
+    dataset.save_as(folder / "x.dcm")
+    return folder / "x.dcm"
+
+
+def _not_finite(folder: Path) -> Path:
+    pixels = film_pixels(np.float32)
+    pixels[3, 3] = np.nan
+    return write_picture(folder / "x.mha", pixels)
+
+
+def _constant(folder: Path) -> Path:
+    return write_dicom(folder / "x.dcm", np.full((ROWS, COLS), 9, np.uint16))
+
+
+def _tiny(folder: Path) -> Path:
+    return write_dicom(folder / "x.dcm", film_pixels()[:10, :10].copy())
+
+
+def _bad_number(folder: Path) -> Path:
+    path = write_dicom(folder / "x.dcm")
+    path.write_bytes(path.read_bytes().replace(b"1500", b"far.", 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_missing, "no such file"),
+        (_folder, "a folder"),
+        (_text_as("x.png"), "not an image"),
+        (_text_as("x.dcm"), "not a DICOM file"),
+        (_text_as("x.nii.gz"), "not an image"),
+        (_truncated, "truncated"),
+        (_cut_in_the_header, "no PixelData|truncated"),
+        (_cut_png, "damaged"),
+        (_undecodable, r"MPEG2 .*1\.2\.840\.10008\.1\.2\.4\.100"),
+        (_colour_picture, "colour image"),
+        (_colour_dicom, "colour image"),
+        (_ybr_dicom, "YBR_FULL, a colour image"),
+        (_volume, "7x6x5 voxels, a CT in place of an X-ray"),
+        (_ct_slice, "Modality is CT, a CT in place of an X-ray"),
+        (_frames, "NumberOfFrames is 2"),
+        (_no_pixels, "no PixelData"),
+        (_not_finite, "NaN"),
+        (_constant, "constant"),
+        (_tiny, "64x64"),
+        (_bad_number, "DistanceSourceToDetector is not a number"),
+    ],
+)
+def test_an_unusable_file_is_refused_in_one_line_that_names_it(tmp_path, capfd, make, says):
+    path = make(tmp_path)
+    with pytest.raises(InputError, match=says) as caught:
+        read_xray(path, 0.0, SPACING)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    assert "SECRET" not in message
+    assert "Doe" not in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_two_patients_are_refused_without_being_named(tmp_path):
+    one = read_xray(write_dicom(tmp_path / "a.dcm"))
+    other = read_xray(write_dicom(tmp_path / "b.dcm", PatientID="SECRET-4712", ViewPosition="LL"), 90.0)
+    with pytest.raises(InputError, match=r"a\.dcm and .*b\.dcm: two patients") as caught:
+        check_same_patient([one, other])
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_patient_key_is_one_way_and_depends_on_the_issuer(tmp_path):
+    keys = [
+        read_xray(write_dicom(tmp_path / "a.dcm", IssuerOfPatientID=issuer)).patient_key for issuer in ("A", "A", "B")
+    ]
+    assert keys[0] == keys[1] != keys[2]
+    assert "4711" not in keys[0]
+    assert read_xray(write_dicom(tmp_path / "n.dcm", PatientID="")).patient_key is None
+
+
+def test_views_from_one_direction_are_reported(tmp_path):
+    frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
+    lateral = read_xray(write_dicom(tmp_path / "b.dcm", ViewPosition="LL", PatientOrientation=["P", "F"]))
+    from_front = read_xray(write_dicom(tmp_path / "c.dcm", ViewPosition="AP"))
+    assert check_same_patient([frontal, lateral]) == ()
+    assert check_same_patient([frontal]) == ()
+    assert "at most 0 degrees apart" in check_same_patient([frontal, from_front])[0]
+
+
+def test_real_radiographs_are_read(shared_data):
+    files = sorted((shared_data / "xray").glob("p*_frontal.*"))
+    assert len(files) == 6
+    for file in files:
+        xray = read_xray(file, 0.0, GeometryOverrides(spacing_mm=0.4))
+        height, width = xray.image.shape
+        spine = np.median(xray.image[height // 2 :, int(0.45 * width) : int(0.55 * width)])
+        assert spine > np.median(xray.image), f"{file.name}: the spine must be brighter than the rest"
