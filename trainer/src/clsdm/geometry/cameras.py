@@ -94,8 +94,16 @@ class Cameras:
 
     def of(self, sample: int) -> Cameras:
         """Those of one sample, B = 1."""
-        parts = (part[sample : sample + 1] for part in (self.source, self.centre, self.right, self.down, self.pixel_mm))
-        return Cameras(*parts, self.rows, self.cols)
+        one = slice(sample, sample + 1)
+        return Cameras(
+            self.source[one],
+            self.centre[one],
+            self.right[one],
+            self.down[one],
+            self.pixel_mm[one],
+            self.rows,
+            self.cols,
+        )
 
     def mapped(self, matrix: Tensor, shift_mm: Tensor) -> Cameras:
         """The same rays in other coordinates, ``matrix @ position + shift_mm``.

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,8 +280,7 @@ def _read(job: _Job) -> Prepared:
 
 def _write(job: _Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     for path, ct in ((job.volume, prepared.cube), (job.whole, prepared.scan)):
-        hu = ct.hu.astype(np.int16)
-        write_atomically(path, lambda name, hu=hu: np.save(name, hu, allow_pickle=False))
+        write_atomically(path, partial(np.save, arr=ct.hu.astype(np.int16), allow_pickle=False))
     centre = prepared.cube.centre_mm
     record = {
         **recipe,
@@ -299,10 +299,10 @@ MEASURED = ("sha256", "source_sha256", "centre_mm", "fov_fraction", "scan_sha256
 
 
 def _case(job: _Job, record: dict[str, Any]) -> Case:
-    measured = {key: record[key] for key in MEASURED}
-    scan = job.scan
-    files = {"file": f"volumes/{job.volume.name}", "scan": f"scans/{job.whole.name}"}
-    return Case(scan.id, scan.patient, job.split, source=scan.source, repeats=job.repeats, **files, **measured)
+    values = {key: record[key] for key in MEASURED}
+    values |= {"id": job.scan.id, "patient": job.scan.patient, "source": job.scan.source}
+    values |= {"split": job.split, "repeats": job.repeats}
+    return Case(file=f"volumes/{job.volume.name}", scan=f"scans/{job.whole.name}", **values)
 
 
 def _matching_record(job: _Job, recipe: dict[str, Any]) -> dict[str, Any] | None:
