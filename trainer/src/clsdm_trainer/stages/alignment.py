@@ -14,7 +14,7 @@ from clsdm.model.condition import FOLD
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import StageConfig
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.losses import local_and_global_contrast, projection_consistency, published_contrast
+from clsdm_trainer.losses import known_mean, local_and_global_contrast, projection_consistency, published_contrast
 from clsdm_trainer.stages.base import Moved, Stage, Terms, freeze
 
 
@@ -78,16 +78,19 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
         model, config = self.model, self.config
         with torch.no_grad():
             latents = model.encode(batch.unit).float()
-        estimate, features = self.condition(*batch.xrays)
-        terms = {"voxel": self._voxel(estimate - batch.unit), "contrast": self._contrast(features, latents, batch)}
+        images, cameras = batch.xrays
+        estimate, features = self.condition(images, cameras)
+        terms = {"voxel": self._voxel(estimate, batch), "contrast": self._contrast(features, latents, batch)}
         loss = config.voxel_weight * terms["voxel"] + config.contrast_weight * terms["contrast"]
         if self.extended(step):
-            terms["consistency"] = projection_consistency(estimate, *batch.xrays, model.config.grid.spacing_mm)
+            measured, spacing_mm = images[:, :, 1].float(), model.config.grid.spacing_mm
+            terms["consistency"] = projection_consistency(estimate, batch.unit, measured, cameras, spacing_mm)
             loss = loss + config.consistency_weight * terms["consistency"]
         return {"loss": loss, **terms}
 
-    def _voxel(self, error: Tensor) -> Tensor:
-        return error.abs().mean() if self.config.voxel_loss == "l1" else error.square().mean()
+    def _voxel(self, estimate: Tensor, batch: Batch) -> Tensor:
+        error = estimate - batch.unit
+        return known_mean(error.abs() if self.config.voxel_loss == "l1" else error.square(), batch.known)
 
     def _contrast(self, features: Tensor, latents: Tensor, batch: Batch) -> Tensor:
         positions = torch.from_numpy(batch.random[0].permutation(latents[0, 0].numel())[: self.config.positions])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from clsdm.model.blocks import space_to_depth
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.volume.hu import hu_to_unit
-from clsdm_trainer.augment import Pose, blur, place
+from clsdm_trainer.augment import blur
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import StageConfig
 from clsdm_trainer.data.store import Store
@@ -107,8 +106,7 @@ class AutoencoderStage(Stage[AutoencoderStageConfig]):
         channels = self.model.latent_shape[0]
         sums = torch.zeros(3, channels, dtype=torch.float64)
         for case in store.cases("train"):
-            hu = torch.from_numpy(np.array(store.volume(case)))[None].to(self.model.latent_mean.device)
-            unit = place(hu, [Pose(np.eye(3), np.zeros(3), interpolated=False)], self.model.config.grid)
+            unit = hu_to_unit(torch.from_numpy(store.truth(case)))[None, None].to(self.model.latent_mean.device)
             latents = self.autoencoder.encode(unit).mean[0].flatten(1).double().cpu()
             count = torch.full((channels,), latents.shape[1])
             sums += torch.stack((latents.sum(1), latents.square().sum(1), count))
@@ -135,10 +133,8 @@ def block_statistics(store: Store, factor: int, limit: int = 128) -> tuple[Tenso
     count, total = 0, torch.zeros(voxels, dtype=torch.float64)
     products = torch.zeros(voxels, voxels, dtype=torch.float64)
     for case in store.cases("train")[:limit]:
-        unit = hu_to_unit(torch.from_numpy(np.array(store.volume(case))).double())[None, None]
-        inside = slice(store.margin, store.margin + store.grid.size)
-        inner = unit[:, :, inside, inside, inside]
-        blocks = space_to_depth(inner, factor)[0].flatten(1)  # (factor³, blocks)
+        unit = hu_to_unit(torch.from_numpy(store.truth(case)).double())[None, None]
+        blocks = space_to_depth(unit, factor)[0].flatten(1)  # (factor³, blocks)
         count, total, products = count + blocks.shape[1], total + blocks.sum(1), products + blocks @ blocks.T
     mean = total / count
     return mean, products / count - mean[:, None] * mean[None, :]

@@ -97,7 +97,7 @@ class Stage(ABC, Generic[Section]):
         tiles: list[Tensor] = []
         for index, batch in enumerate(batches):
             for name, unit in self.estimate(batch).items():
-                scores.setdefault(f"psnr_{name}_db", []).append(psnr_db(unit, batch.unit))
+                scores.setdefault(f"psnr_{name}_db", []).append(psnr_db(unit, batch.unit, batch.known))
                 if not index:
                     tiles = [*(tiles or [middle_planes(batch.unit)]), middle_planes(unit)]
         picture = ((torch.cat(tiles) + 1.0) * 127.5).round().byte()[..., None].expand(-1, -1, 3)
