@@ -144,6 +144,7 @@ def _add_serve(commands: Any) -> None:  # noqa: ANN401
 def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.simulate import project_to_folder
 
+    notes: list[str] = []
     files = project_to_folder(
         options.ct,
         options.preset,
@@ -153,9 +154,12 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         photons=options.photons,
         seed=options.seed,
         on_view=lambda done, total: report("project", done, total),
+        on_note=notes.append,
     )
+    for note in notes:
+        _note(options, note)
     _say(options, "\n".join(str(file) for file in files))
-    return {"files": [str(file) for file in files]}
+    return {"files": [str(file) for file in files], "notes": notes}
 
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     result, files = request.run(wanted, report)
     for warning in result.warnings:
-        _say(options, f"note: {warning}", stream=sys.stderr)
+        _note(options, warning)
     _say(options, f"{files['volume']}\n{NOTICE}")
     return {"files": files} | request.record(wanted, result)
 
@@ -227,24 +231,27 @@ def _file_and_angle(text: str) -> tuple[str, str, float]:
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.app.request import Request, read_views, recorded
+    from clsdm.app.record import read_record
+    from clsdm.app.request import Request, read_views
     from clsdm.files.atomic import written_together
     from clsdm.files.strict_json import from_plain
     from clsdm.quality.compare import as_json, compare, write_comparison
-    from clsdm.volume.ct import read_ct
+    from clsdm.volume.read import read_ct
 
     volume = Path(options.reconstruction)
     reconstruction = read_ct(volume)
     truth = read_ct(options.ct) if options.ct else None
-    made = recorded(volume) or {}
-    xrays = read_views(from_plain(Request, made["request"], f"record of {volume}: request")) if made else []
+    made = read_record(volume) or {}
+    where = made.get("request")
+    xrays = read_views(from_plain(Request, where, f"record of {volume}: request")) if where is not None else []
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
     comparison = compare(reconstruction, truth, xrays)
+    for warning in comparison.warnings:
+        _note(options, warning)
     report("compare", 1, 1)
-    provenance = made.get("provenance")
-    provenance = provenance if isinstance(provenance, dict) else {}
+    provenance = made.get("provenance", {})
     with written_together(Path(options.out)) as scratch:
         written = write_comparison(comparison, scratch, provenance)
     files = [str(Path(options.out) / file.name) for file in written]
@@ -262,6 +269,10 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if options.action == "info":
         _say(options, json.dumps(table, indent=1))
     return table
+
+
+def _note(options: argparse.Namespace, text: str) -> None:
+    _say(options, f"note: {text}", stream=sys.stderr)
 
 
 def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401

@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
-from clsdm.volume.nifti import check_nifti
+from clsdm.volume.containers import check_container
+from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.xray.orient import Film, Known, Pair, blank, grey, header_quietly, read_quietly
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -44,7 +45,9 @@ def _read(path: Path, suffix: str, invert: bool, window: Pair | None) -> Film:
     if image is None:
         raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
     pixels = _plane(image, path)
-    check_nifti(path)
+    check_container(path)
+    if suffix in NIFTI_SUFFIXES and read_header(path).rows_run_up:
+        pixels = pixels[::-1]
     values, valid, notes = grey(pixels, str(path))
     if window is not None:
         values = np.clip(values, *window)
