@@ -52,6 +52,7 @@ class Known:
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
         window: (low, high) in the file's values, between which a reader looks.
+        tags: what the file calls a field, like "ImagerPixelSpacing".
     """
 
     angle_deg: float | None = None
@@ -65,6 +66,7 @@ class Known:
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None
     window: Pair | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,11 @@ class Film:
         known: the geometry the file states.
         orientation: patient directions of increasing column and row as in PatientOrientation, like ("L", "F"), or None.
         shown_like_pa: without ``orientation``, an AP film is stored as it is hung: the patient's left at image right.
+        bone_dark_assumed: whether bone was taken to be dark in the image as shown, where nobody said; None: somebody did.
+        marked: letters may be burnt in.
         patient_key: one-way hash of the patient's identifiers.
         study_uid: StudyInstanceUID, or "".
+        unreadable: tags that do not hold what they should.
         warnings: what the user should know.
     """
 
@@ -90,8 +95,11 @@ class Film:
     known: Known = field(default_factory=Known)
     orientation: tuple[str, str] | None = None
     shown_like_pa: bool = True
+    bone_dark_assumed: bool | None = None
+    marked: bool = True
     patient_key: str | None = None
     study_uid: str = ""
+    unreadable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

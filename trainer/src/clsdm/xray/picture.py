@@ -1,34 +1,63 @@
-"""Radiographs without DICOM: PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
+"""Radiographs without DICOM: PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing.
+
+Pillow reads the pictures, since it minds what decides how they are meant: EXIF and TIFF orientation, MinIsWhite, a missing
+end. SimpleITK reads what Pillow cuts down to eight bits (colours of 16 bits) or does not know (decimals of 64 bits), and
+the images with a spacing.
+"""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, reading
+from clsdm.limits import check_image_size
 from clsdm.volume.nifti import check_nifti
 from clsdm.xray.orient import Film, Known, Pair, blank, grey, header_quietly, read_quietly
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
+_GREY = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGBA", "PA": "RGBA", "I;16": "I;16", "I;16B": "I;16B",
+         "I;16L": "I;16L", "I": "I", "F": "F", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB"}  # fmt: skip
+"""Modes of Pillow and what they are converted to; any other is a colour image."""
+_DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
+_ORIENTATION, _PHOTOMETRIC, _BITS = 274, 262, 258  # tags of EXIF and TIFF
+_TURNS = {2: (1, 0), 3: (0, 2), 4: (1, 2), 5: (1, 1), 6: (0, 3), 7: (1, 3), 8: (0, 1)}
+"""EXIF orientation: mirrored left to right or not, then turned counter-clockwise by so many quarters."""
 
-def read_picture(path: Path, invert: bool = False, window: Pair | None = None, *, pixels: bool = True) -> Film:
+
+def read_picture(
+    path: Path, invert: bool = False, window: Pair | None = None, frame: int | None = None, *, pixels: bool = True
+) -> Film:
     """Read one image file.
 
     Args:
         path: file.
         invert: whether bone is dark in the image.
         window: (low, high) in the file's values, beyond which nothing is told apart; None: all of them count.
-        pixels: False reads the header only, which takes milliseconds; the image is ``film.blank`` then.
+        frame: page of a TIFF with several, from 1.
+        pixels: False reads the header only, which takes milliseconds; the image is ``orient.blank`` then.
 
     Raises:
-        InputError: no image, a colour image or a volume.
+        InputError: no image, a colour image or a volume, or one that its decoder cannot read to the end.
     """
     suffix = _suffix(path)
-    return _read(path, suffix, invert, window) if pixels else _header(path, suffix)
+    with reading(path, f"{suffix} file"):
+        if suffix in PICTURES:
+            film = _read_with_pillow(path, suffix, frame, pixels)
+        elif frame not in (None, 1):
+            raise InputError(f"{path}: --frame is {frame}; the file holds one image")
+        else:
+            film = _read_with_itk(path, suffix) if pixels else _header(path, suffix)
+    return _shown(film, invert, window) if pixels else film
 
 
 def _suffix(path: Path) -> str:
@@ -39,53 +68,8 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _read(path: Path, suffix: str, invert: bool, window: Pair | None) -> Film:
-    image = read_quietly(path)
-    if image is None:
-        raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
-    pixels = _plane(image, path)
-    check_nifti(path)
-    values, valid, notes = grey(pixels, str(path))
-    if window is not None:
-        values = np.clip(values, *window)
-    known, more = _facts(image.GetSpacing(), suffix, pixels.dtype == np.uint8)
-    return Film(-values if invert else values, str(path), valid, known, warnings=(*notes, *more))
+def _shown(film: Film, invert: bool, window: Pair | None) -> Film:
+    from dataclasses import replace
 
-
-def _header(path: Path, suffix: str) -> Film:
-    header = header_quietly(path)
-    if header is None:
-        raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
-    size = header.GetSize()
-    _refuse_volume(size, path)
-    eight_bits = header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8)
-    known, notes = _facts(header.GetSpacing(), suffix, eight_bits)
-    return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)
-
-
-def _facts(spacing: tuple[float, ...], suffix: str, eight_bits: bool) -> tuple[Known, tuple[str, ...]]:
-    known = Known(pixel_mm=(spacing[1], spacing[0])) if suffix in IMAGES_WITH_SPACING else Known()
-    notes: tuple[str, ...] = ("8-bit image: fine contrast is lost",) if eight_bits else ()
-    if suffix in (".jpg", ".jpeg"):
-        notes += ("lossy compression",)
-    if known.pixel_mm == (1.0, 1.0):
-        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
-    return known, notes
-
-
-def _plane(image: sitk.Image, path: Path) -> np.ndarray:
-    """(rows, cols) or (rows, cols, channels) of a 2-D image, or of a volume of one slice."""
-    size = image.GetSize()
-    _refuse_volume(size, path)
-    pixels = sitk.GetArrayFromImage(image)
-    return (
-        pixels.reshape(size[1], size[0], -1)
-        if image.GetNumberOfComponentsPerPixel() > 1
-        else pixels.reshape(size[1::-1])
-    )
-
-
-def _refuse_volume(size: tuple[int, ...], path: Path) -> None:
-    if any(count > 1 for count in size[2:]):
-        found = "x".join(map(str, size))
-        raise InputError(f"{path}: a volume of {found} voxels, a CT in place of an X-ray; expected a 2-D image")
+    image = film.image if window is None else np.clip(film.image, *window)
+    return replace(film, image=-image if invert else image)
