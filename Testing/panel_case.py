@@ -13,10 +13,11 @@ import slicer
 from real_worker import TESTS, waitFor
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.install.Dependencies import Status
 from CLSDMReconstructionLib.panel.Widget import ReconstructionPanel
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Attributes, Volumes
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 
@@ -225,9 +226,9 @@ class PanelCase(unittest.TestCase):
         cube = np.linspace(-1000, 1000, 20**3, dtype=np.float32).reshape(20, 20, 20)
         nodes = {}
         for role in ("coverage", *(["spread"] if spread else []), "volume"):
-            nodes[role] = MrmlBridge.makeVolume(cube, geometry, f"CLS-DM mean {role} (research only)")
-            MrmlBridge.describe(nodes[role], {"role": role, "warnings": list(warnings), "residuals": RESIDUALS})
-        MrmlBridge.addToScene(nodes.values())
+            nodes[role] = Volumes.makeVolume(cube, geometry, f"CLS-DM mean {role} (research only)")
+            Attributes.setAttributes(nodes[role], {"role": role, "warnings": list(warnings), "residuals": RESIDUALS})
+        Nodes.addToScene(nodes.values())
         for role in ("coverage", "spread"):
             if role in nodes:
                 nodes["volume"].SetNodeReferenceID(f"CLSDM.{role}", nodes[role].GetID())

@@ -30,7 +30,6 @@ from CLSDMReconstructionLib.compare.ComparisonLayout import (
     ComparisonLayout,
     viewTag,
 )
-from CLSDMReconstructionLib.scene import MrmlBridge
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Sampling import alongLine, asArray, centre, corners, ijkToWorld
 
@@ -488,7 +487,7 @@ class ReportTest(SceneTest):
         self.assertTrue(np.isnan(values[-1]))
 
     def test_a_plot_shows_two_curves_and_leaves_nothing_behind(self) -> None:
-        MrmlBridge.subjectHierarchy()  # makes the node that every scene has
+        Nodes.subjectHierarchy()  # makes the node that every scene has
         before = slicer.mrmlScene.GetNumberOfNodes()
         plot = LineProfile.ProfilePlot()
         plot.show(np.zeros((5, 3)))

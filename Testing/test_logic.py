@@ -13,9 +13,9 @@ from fake_channel import FakeChannel
 from real_worker import OwnTemporaries, attributesOf, films, leftovers, scene, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.worker.Results import COVERAGE_ROLE, SPREAD_ROLE
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 CENTRE_LPS_MM = (12.0, -30.0, 250.0)  # of trainer/tests/small_bundle.py
@@ -61,14 +61,14 @@ class RealTest(OwnTemporaries):
 class ReconstructTest(RealTest):
     def test_two_files_become_a_volume_in_hu_around_the_isocentre(self) -> None:
         result = self.reconstruct().result
-        geometry = MrmlBridge.geometryOf(result.volumeNode)
-        array = MrmlBridge.voxels(result.volumeNode)
+        geometry = Volumes.geometryOf(result.volumeNode)
+        array = Volumes.voxels(result.volumeNode)
         middle = np.array(geometry["origin_mm"]) + (np.array(array.shape) - 1) / 2 * geometry["spacing_mm"]
         self.assertTrue(np.allclose(middle, CENTRE_LPS_MM, atol=1e-3), middle)
         self.assertTrue(np.allclose(geometry["direction"], np.eye(3)))
         self.assertEqual(result.volumeNode.GetVoxelValueUnits().GetCodeMeaning(), "Hounsfield unit")
         self.assertEqual(result.volumeNode.GetDisplayNode().GetAutoWindowLevel(), 0)
-        self.assertEqual(MrmlBridge.voxels(result.coverageNode).max(), 2)
+        self.assertEqual(Volumes.voxels(result.coverageNode).max(), 2)
         self.assertIsNone(result.spreadNode)
         self.assertEqual([each["angle_deg"] for each in result.residuals], [0.0, 90.0])
         self.assertEqual([each["input"].shape for each in result.reprojections], [(32, 32)] * 2)
@@ -82,18 +82,18 @@ class ReconstructTest(RealTest):
         self.assertEqual((noted["product"], noted["seed"], noted["model"]), ("sample", 5, "small"))
         self.assertEqual(len(noted["model_sha256"]), 64)
         self.assertEqual(noted["steps"], 2)
-        self.assertEqual(MrmlBridge.residualsOf(result.volumeNode), result.residuals)
+        self.assertEqual(Attributes.residualsOf(result.volumeNode), result.residuals)
         self.assertIs(result.volumeNode.GetNodeReference(COVERAGE_ROLE), result.coverageNode)
 
     def test_an_ensemble_comes_with_its_spread(self) -> None:
         result = self.reconstruct(product="ensemble", samples=3).result
-        self.assertGreater(MrmlBridge.voxels(result.spreadNode).max(), 0)
+        self.assertGreater(Volumes.voxels(result.spreadNode).max(), 0)
         self.assertIs(result.volumeNode.GetNodeReference(SPREAD_ROLE), result.spreadNode)
         self.assertEqual(result.provenance["samples"], 3)
 
     def test_same_input_same_bits(self) -> None:
         first, second = (self.reconstruct(product="sample", seed=3).result for _ in range(2))
-        self.assertTrue(np.array_equal(*(MrmlBridge.voxels(each.volumeNode) for each in (first, second))))
+        self.assertTrue(np.array_equal(*(Volumes.voxels(each.volumeNode) for each in (first, second))))
 
     def test_one_view_is_enough_and_warned_of(self) -> None:
         result = self.logic.reconstruct(
@@ -180,13 +180,13 @@ class OtherTasksTest(RealTest):
         by_file = self.reconstruct(*map(Path, made.files)).result
         by_node = self.reconstruct(*made.nodes).result
         for node in made.nodes:
-            node.RemoveAttribute(MrmlBridge.FILE_ATTRIBUTE)
+            node.RemoveAttribute(XRayNodes.FILE_ATTRIBUTE)
         without = self.reconstruct(*made.nodes).result
-        truth = MrmlBridge.voxels(by_file.volumeNode)
+        truth = Volumes.voxels(by_file.volumeNode)
         for other in (by_node, without):
-            self.assertLessEqual(np.abs(MrmlBridge.voxels(other.volumeNode).astype(int) - truth).max(), 1)
-            for name, value in MrmlBridge.geometryOf(by_file.volumeNode).items():
-                self.assertTrue(np.allclose(MrmlBridge.geometryOf(other.volumeNode)[name], value, atol=1e-3))
+            self.assertLessEqual(np.abs(Volumes.voxels(other.volumeNode).astype(int) - truth).max(), 1)
+            for name, value in Volumes.geometryOf(by_file.volumeNode).items():
+                self.assertTrue(np.allclose(Volumes.geometryOf(other.volumeNode)[name], value, atol=1e-3))
 
     def test_a_failed_simulation_leaves_nothing(self) -> None:
         ct, before = self.ct(), scene()

@@ -19,8 +19,9 @@ from volumes import add_volume, turned, wait_until
 
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.scene.Attributes import provenanceOf
 from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
-from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, provenanceOf, toSitk, writeDicom, writeVolume
+from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, toSitk, writeDicom, writeVolume
 
 PROVENANCE = {
     "CLSDM.role": "volume",

@@ -17,8 +17,9 @@ from panel_case import PanelCase, answers, saveAndReopen
 from volumes import add_volume
 
 import CLSDMReconstruction
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Steps import atOnce
-from CLSDMReconstructionLib.scene import MrmlBridge, SessionFiles
+from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
@@ -408,11 +409,11 @@ class SceneTest(PanelCase):
         film = self.film("made.dcm")
         view = {"angle_deg": 0.0, "tilt_deg": 0.0, "source_axis_mm": 1600.0, "source_detector_mm": 1800.0}
         view |= {"rows": 70, "cols": 90, "pixel_mm": [4.0, 4.0], "offset_mm": [0.0, 0.0]}
-        node = MrmlBridge.makeXRay(np.zeros((70, 90), np.float32), view, None, "made", str(film))
-        MrmlBridge.addToScene([node])
+        node = XRayNodes.makeXRay(np.zeros((70, 90), np.float32), view, None, "made", str(film))
+        Nodes.addToScene([node])
         said = [node.GetAttribute(name) for name in node.GetAttributeNames()]
         self.assertNotIn("made.dcm", " ".join(said))
-        self.assertEqual(MrmlBridge.xrayFile(node), film)
+        self.assertEqual(XRayNodes.xrayFile(node), film)
 
     def test_a_reconstruction_of_a_saved_scene_still_says_how_it_was_made(self) -> None:
         self.fillSlots()

@@ -13,8 +13,9 @@ from real_worker import films
 from vtk.util.numpy_support import vtk_to_numpy
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.panel.ResultSection import showInSlices
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.xrays.SampleMenu import phantom
 
@@ -28,8 +29,8 @@ def addPhantom() -> object:
     array, spacing = phantom()
     origin = [-(count - 1) / 2 * spacing for count in reversed(array.shape)]
     geometry = {"spacing_mm": [spacing] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
-    node = MrmlBridge.makeVolume(array, geometry, "phantom", hounsfield=True)
-    MrmlBridge.addToScene([node])
+    node = Volumes.makeVolume(array, geometry, "phantom", hounsfield=True)
+    Nodes.addToScene([node])
     return node
 
 

@@ -11,9 +11,10 @@ import SimpleITK as sitk
 import slicer
 from real_worker import workersPython
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.xrays.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair
 
 ensureCore()
@@ -145,8 +146,8 @@ class InputsTest(unittest.TestCase):
 
     def test_a_node_with_the_spacing_that_stands_for_none_is_refused(self) -> None:
         geometry = {"spacing_mm": [1.0, 1.0, 1.0], "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
-        node = MrmlBridge.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
-        MrmlBridge.addToScene([node])
+        node = Volumes.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
+        Nodes.addToScene([node])
         self.assertEqual(inspect(XRayInput.of(node, "frontal")).missing, "spacingMm")
 
     def test_a_node_that_is_gone_is_a_problem(self) -> None:

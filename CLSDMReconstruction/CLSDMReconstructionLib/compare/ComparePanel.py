@@ -16,10 +16,9 @@ from CLSDMReconstructionLib.compare import ComparisonReport as Report
 from CLSDMReconstructionLib.compare.Comparison import WINDOWS, Overlay, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.compare.ComparisonScreen import ComparisonScreen
 from CLSDMReconstructionLib.compare.LineProfile import LineProfile
+from CLSDMReconstructionLib.scene.Attributes import provenanceOf, residualsOf
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
-from CLSDMReconstructionLib.scene.MrmlBridge import residualsOf
 from CLSDMReconstructionLib.scene.Sampling import centre
-from CLSDMReconstructionLib.scene.VolumeExport import provenanceOf
 
 OWN_WINDOW = "As in the views"
 

@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.scene.MrmlBridge import ROLE_ATTRIBUTE
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 

@@ -27,7 +27,6 @@ class ModelSection:
         self.timing = Timing()
         self._wanted, self._updating, self._parameters = "", False, None
         self._devices = [{"name": "auto", "label": ""}, {"name": "cpu", "label": ""}]
-        self._askedForDevices = False
         self._buildMenu()
         ui.modelSelector.connect("currentIndexChanged(int)", self._onModel)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._onDevice)

@@ -3,4 +3,13 @@
 Neighbours may use every module of it.
 """
 
-__all__ = ["ExposureScene", "HeldViews", "MrmlBridge", "Sampling", "SessionFiles", "VolumeExport"]
+__all__ = [
+    "Attributes",
+    "ExposureScene",
+    "HeldViews",
+    "Sampling",
+    "SessionFiles",
+    "VolumeExport",
+    "Volumes",
+    "XRayNodes",
+]

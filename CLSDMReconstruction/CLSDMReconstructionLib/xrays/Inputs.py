@@ -15,7 +15,7 @@ from typing import Any
 import slicer
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
-from CLSDMReconstructionLib.scene import MrmlBridge, SessionFiles
+from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
 FIELDS = {
     "angleDeg": "angle_deg",
@@ -132,7 +132,7 @@ class XRayInput:
             raise ValueError("its file is not part of a saved scene; choose it again")
         if self.node is None:
             raise ValueError("it is no longer in the scene; choose it again")
-        with MrmlBridge.xrayAsFile(self.node) as path:
+        with XRayNodes.xrayAsFile(self.node) as path:
             yield path
 
     def toViewRequest(self, file: Path) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class XRayInput:
         node = self.node
         if node is None or _isDicom(file):
             return {}
-        noted = MrmlBridge.viewOf(node)
+        noted = XRayNodes.viewOf(node)
         if noted:
             names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
             known = {name: noted[name] for name in names if noted[name] is not None}

