@@ -1,37 +1,22 @@
-"""Radiographs without DICOM: PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing.
-
-Pillow reads the pictures, since it minds what decides how they are meant: EXIF and TIFF orientation, MinIsWhite, a missing
-end. SimpleITK reads what Pillow cuts down to eight bits (colours of 16 bits) or does not know (decimals of 64 bits), and
-the images with a spacing.
-"""
+"""Radiographs without DICOM: PNG, JPEG, TIFF and BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError, reading
 from clsdm.limits import check_image_size
-from clsdm.volume.nifti import check_nifti
+from clsdm.volume.containers import check_container
+from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.xray.orient import Film, Known, Pair, blank, grey, header_quietly, read_quietly
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from clsdm.xray.picture_pillow import read_with_pillow
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-
-_GREY = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGBA", "PA": "RGBA", "I;16": "I;16", "I;16B": "I;16B",
-         "I;16L": "I;16L", "I": "I", "F": "F", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB"}  # fmt: skip
-"""Modes of Pillow and what they are converted to; any other is a colour image."""
-_DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
-_ORIENTATION, _PHOTOMETRIC, _BITS = 274, 262, 258  # tags of EXIF and TIFF
-_TURNS = {2: (1, 0), 3: (0, 2), 4: (1, 2), 5: (1, 1), 6: (0, 3), 7: (1, 3), 8: (0, 1)}
-"""EXIF orientation: mirrored left to right or not, then turned counter-clockwise by so many quarters."""
 
 
 def read_picture(
@@ -52,12 +37,15 @@ def read_picture(
     suffix = _suffix(path)
     with reading(path, f"{suffix} file"):
         if suffix in PICTURES:
-            film = _read_with_pillow(path, suffix, frame, pixels)
+            film = read_with_pillow(path, frame, pixels)
         elif frame not in (None, 1):
             raise InputError(f"{path}: --frame is {frame}; the file holds one image")
         else:
-            film = _read_with_itk(path, suffix) if pixels else _header(path, suffix)
-    return _shown(film, invert, window) if pixels else film
+            film = _read(path, suffix) if pixels else _header(path, suffix)
+    if not pixels:
+        return film
+    image = film.image if window is None else np.clip(film.image, *window)
+    return replace(film, image=-image if invert else image)
 
 
 def _suffix(path: Path) -> str:
@@ -68,8 +56,60 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _shown(film: Film, invert: bool, window: Pair | None) -> Film:
-    from dataclasses import replace
+def _read(path: Path, suffix: str) -> Film:
+    header = _header(path, suffix)
+    check_container(path)
+    image = read_quietly(path)
+    if image is None:
+        raise _damaged(path, suffix)
+    pixels = _plane(image, path)
+    values, valid, notes = grey(pixels[::-1] if _rows_run_up(image, path, suffix) else pixels, str(path))
+    return replace(header, image=values, valid=valid, warnings=(*notes, *header.warnings))
 
-    image = film.image if window is None else np.clip(film.image, *window)
-    return replace(film, image=-image if invert else image)
+
+def _header(path: Path, suffix: str) -> Film:
+    header = header_quietly(path)
+    if header is None:
+        raise _damaged(path, suffix)
+    size = header.GetSize()
+    _refuse_volume(size, path)
+    check_image_size(size[1], size[0], path, bits=64, samples=header.GetNumberOfComponents())
+    spacing = header.GetSpacing()
+    notes: tuple[str, ...] = ()
+    if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
+        notes += ("8-bit image: fine contrast is lost",)
+    if tuple(spacing[:2]) == (1.0, 1.0):
+        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
+    return Film(blank(size[1], size[0]), str(path), known=Known(pixel_mm=(spacing[1], spacing[0])), warnings=notes)
+
+
+def _damaged(path: Path, suffix: str) -> InputError:
+    return InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
+
+
+def _rows_run_up(image: sitk.Image, path: Path, suffix: str) -> bool:
+    """Whether the first row stored is the lowest, by the direction of the second axis: anterior or superior."""
+    if suffix in NIFTI_SUFFIXES:
+        return read_header(path).rows_run_up
+    count = image.GetDimension()
+    down = np.array(image.GetDirection()).reshape(count, count)[:, 1]
+    along = int(np.abs(down).argmax())
+    return bool(down[along] < 0.0) if along == 1 else bool(down[along] > 0.0 and along == 2)
+
+
+def _plane(image: sitk.Image, path: Path) -> np.ndarray:
+    """(rows, cols) or (rows, cols, channels) of a 2-D image, or of a volume of one slice."""
+    size = image.GetSize()
+    _refuse_volume(size, path)
+    pixels = sitk.GetArrayFromImage(image)
+    return (
+        pixels.reshape(size[1], size[0], -1)
+        if image.GetNumberOfComponentsPerPixel() > 1
+        else pixels.reshape(size[1::-1])
+    )
+
+
+def _refuse_volume(size: tuple[int, ...], path: Path) -> None:
+    if any(count > 1 for count in size[2:]):
+        found = "x".join(map(str, size))
+        raise InputError(f"{path}: a volume of {found} voxels, a CT in place of an X-ray; expected a 2-D image")
