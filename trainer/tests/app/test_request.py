@@ -15,7 +15,7 @@ from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain, to_plain
 from clsdm.model.bundle import Bundle
 from clsdm.reconstruct import Options
-from clsdm.volume.ct import read_ct
+from clsdm.volume.read import read_ct
 from clsdm.xray.read import GeometryOverrides
 
 pytest_plugins = ["small_fixtures"]

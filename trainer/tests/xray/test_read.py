@@ -289,3 +289,15 @@ def test_real_radiographs_are_read(shared_data):
         height, width = xray.image.shape
         spine = np.median(xray.image[height // 2 :, int(0.45 * width) : int(0.55 * width)])
         assert spine > np.median(xray.image), f"{file.name}: the spine must be brighter than the rest"
+
+
+def test_the_rows_of_a_nifti_film_run_as_its_second_axis_says(tmp_path: Path):
+    """dcm2niix stores the lowest row first and says so in the affine; ITK stores the highest first."""
+    nibabel = pytest.importorskip("nibabel")
+    pixels = film_pixels()
+    for name, rows, affine in (
+        ("itk", pixels, np.diag([-2.0, -2, 2, 1])),
+        ("dcm2niix", pixels[::-1], np.diag([2.0] * 4)),
+    ):
+        nibabel.save(nibabel.Nifti1Image(rows.T[:, :, None].astype(np.int16), affine), tmp_path / f"{name}.nii.gz")
+        assert_same_up_to_scale(read_xray(tmp_path / f"{name}.nii.gz", 0.0).image, pixels)

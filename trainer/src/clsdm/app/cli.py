@@ -144,6 +144,7 @@ def _add_serve(commands: Any) -> None:  # noqa: ANN401
 def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.simulate import project_to_folder
 
+    notes: list[str] = []
     files = project_to_folder(
         options.ct,
         options.preset,
@@ -153,9 +154,12 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         photons=options.photons,
         seed=options.seed,
         on_view=lambda done, total: report("project", done, total),
+        on_note=notes.append,
     )
+    for note in notes:
+        _note(options, note)
     _say(options, "\n".join(str(file) for file in files))
-    return {"files": [str(file) for file in files]}
+    return {"files": [str(file) for file in files], "notes": notes}
 
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     result, files = request.run(wanted, report)
     for warning in result.warnings:
-        _say(options, f"note: {warning}", stream=sys.stderr)
+        _note(options, warning)
     _say(options, f"{files['volume']}\n{NOTICE}")
     return {"files": files} | request.record(wanted, result)
 
@@ -231,7 +235,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.files.atomic import written_together
     from clsdm.files.strict_json import from_plain
     from clsdm.quality.compare import as_json, compare, write_comparison
-    from clsdm.volume.ct import read_ct
+    from clsdm.volume.read import read_ct
 
     volume = Path(options.reconstruction)
     reconstruction = read_ct(volume)
@@ -242,6 +246,8 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
     comparison = compare(reconstruction, truth, xrays)
+    for warning in comparison.warnings:
+        _note(options, warning)
     report("compare", 1, 1)
     provenance = made.get("provenance")
     provenance = provenance if isinstance(provenance, dict) else {}
@@ -262,6 +268,10 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if options.action == "info":
         _say(options, json.dumps(table, indent=1))
     return table
+
+
+def _note(options: argparse.Namespace, text: str) -> None:
+    _say(options, f"note: {text}", stream=sys.stderr)
 
 
 def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401

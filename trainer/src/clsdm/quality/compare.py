@@ -128,9 +128,10 @@ def compare(recon: CTVolume, truth: CTVolume | None = None, xrays: Sequence[XRay
         raise InputError(
             f"{recon.source}: expected at least {_SMALLEST_VOXELS} voxels along each axis, found {recon.hu.shape[::-1]}"
         )
+    warnings = [f"{each.source}: {note}" for each in (recon, truth) if each is not None for note in each.notes]
     recon = _along_lps(recon)
     scores = None if truth is None else score(recon, truth)
-    warnings = [] if scores is None else _warnings(scores)
+    warnings += [] if scores is None else _warnings(scores)
     return Comparison(recon, scores, tuple(reprojection(recon, xrays)) if xrays else (), tuple(warnings))
 
 

@@ -19,7 +19,6 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
 from clsdm.volume.hu import WINDOW_HU
-from clsdm.volume.nifti import check_nifti
 
 BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
@@ -55,6 +54,7 @@ class CTVolume:
         origin_mm: (x, y, z) LPS position of the first voxel's centre.
         direction: 3x3 matrix whose columns are the LPS directions of the x, y and z index axes.
         source: the file it came from, or what made it; used in messages only.
+        notes: what the user should know of how it was read.
     """
 
     hu: np.ndarray
@@ -62,6 +62,7 @@ class CTVolume:
     origin_mm: tuple[float, float, float]
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     source: str = "volume"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def on_grid(cls, hu: np.ndarray, grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> CTVolume:
@@ -69,6 +70,10 @@ class CTVolume:
         first = (grid.size - 1) / 2 * grid.spacing_mm
         origin = point(np.array(centre_mm) - first)
         return cls(np.asarray(hu, dtype=np.float32), (grid.spacing_mm,) * 3, origin)
+
+    def noted(self, *notes: str) -> CTVolume:
+        """The same volume with further notes."""
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
     @property
     def centre_mm(self) -> tuple[float, float, float]:
@@ -112,38 +117,6 @@ def point(values: np.ndarray) -> Point:
     """Three coordinates as plain floats."""
     x, y, z = (float(value) for value in values)
     return x, y, z
-
-
-def read_ct(path: str | os.PathLike[str]) -> CTVolume:
-    """Read a CT from NIfTI, NRRD, MetaImage, or a folder with one DICOM series.
-
-    Raises:
-        InputError: missing, unreadable, several series in the folder, or not a plausible CT in HU.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    try:
-        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
-    check_nifti(path)
-    ct = CTVolume.from_sitk(image, str(path))
-    low, high = float(ct.hu.min()), float(ct.hu.max())
-    if min(ct.hu.shape) < 4:
-        raise InputError(f"{path}: expected a CT volume, found only {ct.hu.shape[::-1]} voxels (x, y, z)")
-    if high - low < 200.0 or low > -150.0:
-        raise InputError(f"{path}: values {low:g} ... {high:g} are not HU (expected air near -1000 and tissue near 0)")
-    return ct
-
-
-def _read_series(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise InputError(f"{folder}: expected one DICOM series, found {len(series)}")
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
 
 
 def _reason(error: Exception) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +38,7 @@ class NiftiHeader:
         slope: stored values are multiplied by this, ...
         intercept: ... and this is added.
         affine: (4, 4) index (i, j, k) -> LPS in mm.
+        colours: what a voxel holds where it is no single number.
         notes: what the user should know of the affine.
     """
 
@@ -46,6 +49,7 @@ class NiftiHeader:
     slope: float
     intercept: float
     affine: np.ndarray
+    colours: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -84,8 +88,12 @@ class _Layout2:
     units, codes, quaternion, rows = (500, "i"), (344, "2i"), (352, "6d"), (400, "12d")
 
 
-def _header(data: bytes, order: str, layout: type[_Layout1] | type[_Layout2], path: Path) -> NiftiHeader:
-    def get(field: tuple[int, str]) -> tuple[float, ...]:
+_Layout = type[_Layout1] | type[_Layout2]
+_Get = Callable[[tuple[int, str]], tuple[Any, ...]]
+
+
+def _header(data: bytes, order: str, layout: _Layout, path: Path) -> NiftiHeader:
+    def get(field: tuple[int, str]) -> tuple[Any, ...]:
         return struct.unpack_from(order + field[1], data, field[0])
 
     dim = [int(value) for value in get(layout.dim)]
@@ -112,15 +120,19 @@ def _header(data: bytes, order: str, layout: type[_Layout1] | type[_Layout2], pa
         slope if scaled else 1.0,
         intercept if scaled else 0.0,
         affine,
+        COLOURS.get(kind, ""),
         notes,
     )
 
 
-def _affine(get, layout: type[_Layout1] | type[_Layout2], shape: list[int]) -> tuple[np.ndarray, tuple[str, ...]]:  # noqa: ANN001
+def _affine(get: _Get, layout: _Layout, shape: list[int]) -> tuple[np.ndarray, tuple[str, ...]]:
     """(4, 4) index -> LPS mm by the rule of the module, and notes."""
     qcode, scode = get(layout.codes)
     pixdim = get(layout.pixdim)
-    qform, sform = _qform(get(layout.quaternion), pixdim), np.vstack((np.reshape(get(layout.rows), (3, 4)), (0, 0, 0, 1)))
+    qform, sform = (
+        _qform(get(layout.quaternion), pixdim),
+        np.vstack((np.reshape(get(layout.rows), (3, 4)), (0, 0, 0, 1))),
+    )
     unit = np.diag([MM_PER_UNIT.get(int(get(layout.units)[0]) & 7, 1.0)] * 3 + [1.0])
     if scode > 0:
         return _TO_LPS @ unit @ sform, _conflict(unit @ sform, unit @ qform, shape) if qcode > 0 else ()
@@ -128,7 +140,9 @@ def _affine(get, layout: type[_Layout1] | type[_Layout2], shape: list[int]) -> t
         return _TO_LPS @ unit @ qform, ()
     if np.linalg.matrix_rank(sform[:3, :3]) == 3:  # dcm2niix fills it without a code for images without a position
         return _TO_LPS @ unit @ sform, (_UNKNOWN.format("its uncoded sform was used"),)
-    return unit @ np.diag([*np.abs(pixdim[1:4]), 1.0]), (_UNKNOWN.format("x is taken to the patient's left, y to the back"),)
+    return unit @ np.diag([*np.abs(pixdim[1:4]), 1.0]), (
+        _UNKNOWN.format("x is taken to the patient's left, y to the back"),
+    )
 
 
 _UNKNOWN = "the NIfTI file says no orientation (qform and sform codes are 0): {}"
@@ -169,7 +183,7 @@ def voxels(path: Path, header: NiftiHeader) -> np.ndarray:
         EOFError, OSError, ValueError, zlib.error: truncated or damaged.
     """
     if header.dtype is None:
-        raise InputError(f"{path}: expected a 3-D scalar volume, found colours or complex numbers ({header.bits} bits)")
+        raise InputError(f"{path}: expected a 3-D scalar volume, found {header.colours}")
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         file.seek(header.start)
         data = file.read()

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, read_ct
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.read import read_ct
 from clsdm_trainer.data import dicom
 from clsdm_trainer.data.scan import Scan, safe_id
 from clsdm_trainer.data.splits import lidc_patient

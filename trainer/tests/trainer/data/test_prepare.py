@@ -124,14 +124,14 @@ def test_a_bad_scan_is_listed_with_its_reason_and_the_others_are_prepared(scans:
     assert "1 rejected" in report.summary()
     (listed,) = json.loads((tmp_path / "out" / REJECTED).read_text())
     assert listed["id"] == "bad"
-    assert "cannot be read as a CT volume" in listed["reason"]
+    assert "damaged volume file" in listed["reason"]
     assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["a", "b"]
 
 
 def test_strict_stops_at_a_bad_scan_and_leaves_no_manifest(scans: Path, tmp_path: Path):
     (scans / "bad.nii.gz").write_bytes(b"this is no volume")
     (scans / "splits.json").write_text(json.dumps({"train": ["a", "bad"], "test": ["b"]}))
-    with pytest.raises(InputError, match=r"bad\.nii\.gz: cannot be read"):
+    with pytest.raises(InputError, match=r"bad\.nii\.gz: truncated or damaged"):
         prepare(config(scans, tmp_path / "out", strict=True))
     assert not (tmp_path / "out" / MANIFEST).exists()
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from clsdm import limits
 from clsdm.errors import InputError, reading
-from clsdm.nifti import NIFTI_SUFFIXES, NiftiHeader, read_header
+from clsdm.volume.nifti import NIFTI_SUFFIXES, NiftiHeader, read_header
 
 CHUNK_BYTES = 16 * 2**20  # a multiple of every voxel's size
 
@@ -31,7 +31,9 @@ NRRD_BITS = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 8),
     **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 16),
     **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 16),
-    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"), 32),
+    **dict.fromkeys(
+        ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"), 32
+    ),
     **dict.fromkeys(("long long", "long long int", "signed long long", "int64", "int64_t", "double"), 64),
     **dict.fromkeys(("ulonglong", "longlong", "unsigned long long", "uint64", "uint64_t"), 64),
 }
@@ -172,15 +174,17 @@ def _meta_image(path: Path) -> Container:
     data = path if local else _beside(path, fields["ElementDataFile"])
     skip = int(fields.get("HeaderSize", "0"))
     start = end if local else None if skip < 0 else skip
-    msb = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower().startswith("t")
-    return Container(data, start, shape, bits, packed, floats=_floats(kind in ("FLOAT", "DOUBLE"), bits, big=msb))
+    big = "true" in (fields.get(f"{key}ByteOrderMSB", "").lower() for key in ("BinaryData", "Element"))
+    return Container(data, start, shape, bits, packed, floats=_floats(kind in ("FLOAT", "DOUBLE"), bits, big=big))
 
 
 def _nrrd(path: Path) -> Container:
     text, end = _text_header(path, re.compile(rb"\r?\n\r?\n"), needed=False)
     if not text.startswith("NRRD"):
         raise InputError(f"{path}: not an NRRD file; expected its first line to be NRRD000N")
-    fields = {key.lower().strip(): value.strip() for key, value in re.findall(r"^([^#:\n]+):[ ]?([^=\n].*?)\r?$", text, re.M)}
+    fields = {
+        key.lower().strip(): value.strip() for key, value in re.findall(r"^([^#:\n]+):[ ]?([^=\n].*?)\r?$", text, re.M)
+    }
     kind, encoding = fields["type"], fields["encoding"].lower()
     if encoding not in NRRD_PACKED:
         raise InputError(f"{path}: NRRD encoding {encoding!r}; expected one of {', '.join(NRRD_PACKED)}")
