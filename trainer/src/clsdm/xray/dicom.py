@@ -59,7 +59,8 @@ PROJECTION_CLASSES = {
 STANDARD_CLASSES = "1.2.840.10008."
 TRUNK = ("CHEST", "THORAX", "LUNG", "ABDOMEN", "RIB", "STERNUM", "SPINE", "TSPINE", "LSPINE", "CSPINE", "SHOULDER",
          "CLAVICLE", "HEART", "NECK", "PELVIS", "WHOLEBODY", "TRUNK", "BODY", "MEDIASTINUM", "PORT", "UNKNOWN")  # fmt: skip
-_SHOWN = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+_ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 _SALT = "clsdm patient key 1|"
 _HEAD_BYTES = 132
@@ -161,8 +162,12 @@ def _refuse_other_kinds(tags: Tags, pixels: bool) -> None:
     shown = tags.text("PhotometricInterpretation")
     if not shown:
         raise InputError(f"{tags.path}: PhotometricInterpretation is missing; expected MONOCHROME1 or MONOCHROME2")
-    if shown not in _SHOWN:
-        raise InputError(f"{tags.path}: PhotometricInterpretation is {shown}; expected one of {', '.join(_SHOWN)}")
+    samples = tags.count("SamplesPerPixel", 1)
+    if shown not in (_ONE_SAMPLE if samples == 1 else _THREE_SAMPLES):
+        raise InputError(
+            f"{tags.path}: PhotometricInterpretation is {shown}, a colour image, with {samples} samples per pixel; "
+            "expected MONOCHROME1 or 2"
+        )
 
 
 def _frame(tags: Tags, asked: int | None) -> int:

@@ -118,10 +118,7 @@ def _angles(tags: Tags, frame: int, facts: dict[str, Any]) -> list[str]:
 def _view_position(tags: Tags) -> tuple[str, list[str]]:
     """PA, AP, LL, RL or what else the file says; the tag goes before the code, which has to agree."""
     position = tags.text("ViewPosition")
-    codes = [
-        VIEW_CODES.get(item.text("CodeValue")) or _by_meaning(item)
-        for item in tags.items("ViewCodeSequence")
-    ]
+    codes = [VIEW_CODES.get(item.text("CodeValue")) or _by_meaning(item) for item in tags.items("ViewCodeSequence")]
     coded = next((code for code in codes if code), "")
     if not position or position not in VIEW_ANGLES_DEG:
         return coded or position, []

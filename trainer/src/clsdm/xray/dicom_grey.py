@@ -5,8 +5,9 @@ Two ways lead to *brighter means more attenuation*:
 - By physics, where PixelIntensityRelationshipSign is given and the image is not FOR PRESENTATION. The sign speaks of the
   STORED values (PS3.3 C.8.11.3.1.2), so a falling rescale or modality LUT turns it round. LIN data become line integrals
   by -log; so do XA data that are LOG with a modality LUT, which by C.8.7.1.1.2 leads back to the beam's intensity.
-- As a reader sees it, everywhere else: modality LUT, then VOI LUT Sequence or window (LINEAR, LINEAR_EXACT, SIGMOID), then
-  MONOCHROME1 or an INVERSE presentation LUT. Bone is bright in what is shown, dark in fluoroscopy (XA, RF).
+- As a reader sees it, everywhere else: modality LUT, then VOI LUT Sequence or, FOR PRESENTATION, window (LINEAR,
+  LINEAR_EXACT, SIGMOID), then MONOCHROME1 or an INVERSE presentation LUT. Elsewhere a window is a suggestion to look at a
+  part of the values, and nothing is clipped. Bone is bright in what is shown, dark in fluoroscopy (XA, RF).
 """
 
 from __future__ import annotations
@@ -65,9 +66,7 @@ def voi_window(tags: Tags) -> Pair | None:
     centre, width = tags.number("WindowCenter"), tags.number("WindowWidth")
     if centre is None or width is None or width < 1.0:
         return None
-    if tags.text("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID"):
-        return centre - width / 2, centre + width / 2
-    return centre - width / 2, centre + width / 2 - 1.0  # PS3.3 C.11.2.1.2.1
+    return centre - width / 2, centre + width / 2
 
 
 def attenuation(
@@ -166,13 +165,16 @@ def _presented(tags: Tags, values: np.ndarray) -> tuple[np.ndarray, tuple[str, .
             return shown, ()
         return values, ("the VOI LUT leaves the image constant; not used",)
     window = voi_window(tags)
-    if window is None:
+    if window is None or tags.text("PresentationIntentType") != "FOR PRESENTATION":
         return values, ()
+    function = tags.text("VOILUTFunction")
+    if function not in ("LINEAR_EXACT", "SIGMOID"):
+        window = window[0], max(window[1] - 1.0, window[0] + 0.5)  # PS3.3 C.11.2.1.2.1
     clipped = float(((values < window[0]) | (values > window[1])).mean())
     if clipped > MOST_CLIPPED:
         note = f"the window {window[0]:g} to {window[1]:g} leaves {clipped:.0%} of the image without contrast; not used"
         return values, (note,)
-    if tags.text("VOILUTFunction") == "SIGMOID":
+    if function == "SIGMOID":
         middle, width = (window[0] + window[1]) / 2, window[1] - window[0]
         return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - middle) / width, -60.0, 60.0))), ()  # PS3.3 C.11.2.1.3.1
     return np.clip(values, *window), ()

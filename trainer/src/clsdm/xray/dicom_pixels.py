@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,26 @@ from clsdm.errors import InputError
 from clsdm.files.dicom import new_dicom
 from clsdm.limits import check_expansion, check_image_size
 from clsdm.xray.dicom_tags import Tags
+from clsdm.xray.jpeg_stream import is_whole, size_of
 from clsdm.xray.orient import read_quietly
 
 _COPIED = (
     "SamplesPerPixel", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "NumberOfFrames",
 )  # fmt: skip
-_JPEG_FAMILY = "1.2.840.10008.1.2.4."
+_JPEG_FAMILY, _ENDING_IN_A_MARKER = "1.2.840.10008.1.2.4.", (*range(50, 94), 201, 202, 203)
+"""JPEG, JPEG-LS, JPEG 2000 and HTJ2K; the same family holds MPEG."""
 _OLD = int(pydicom.__version__.split(".")[0]) < 3
-_NO_DECODER = (AttributeError, ImportError, IndexError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError)
+_NO_DECODER = (
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def check_pixel_header(tags: Tags) -> None:
@@ -86,7 +98,7 @@ def stored_values(tags: Tags, frame: int = 1) -> tuple[np.ndarray, tuple[str, ..
     """
     syntax = tags.dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
-        _check_encapsulated(tags)
+        _check_encapsulated(tags, frame)
     else:
         _check_length(tags)
     for decode in (_by_pydicom, _by_itk):
@@ -136,18 +148,35 @@ def _check_length(tags: Tags) -> None:
         )
 
 
-def _check_encapsulated(tags: Tags) -> None:
-    """Against the sizes in the header; and a JPEG stream has to have its end, which decoders make up where it is missing."""
+def _check_encapsulated(tags: Tags, frame: int) -> None:
+    """Against the sizes in the header, and whether a JPEG stream has its end."""
     dataset = tags.dataset
     pixels = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * frames_of(tags)
     check_expansion(len(dataset.PixelData), pixels * dataset.BitsAllocated // 8, tags.path)
-    if not str(dataset.file_meta.TransferSyntaxUID).startswith(_JPEG_FAMILY):
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if not syntax.startswith(_JPEG_FAMILY) or int(syntax.rpartition(".")[2]) not in _ENDING_IN_A_MARKER:
         return
-    data = dataset.PixelData
-    if data.endswith(b"\xfe\xff\xdd\xe0\0\0\0\0"):  # the sequence's delimiter
-        data = data[:-8]
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+    stream = _frame_stream(dataset, frame)
+    if not is_whole(stream):
         raise InputError(f"{tags.path}: PixelData is truncated: the compressed image has no end")
+    size = size_of(stream)
+    if size not in (None, (dataset.Rows, dataset.Columns)):
+        raise InputError(
+            f"{tags.path}: the compressed image has {size[0]}x{size[1]} pixels, its header says "  # type: ignore[index]
+            f"{dataset.Rows}x{dataset.Columns}"
+        )
+
+
+def _frame_stream(dataset: Dataset, frame: int) -> bytes:
+    if _OLD:
+        from pydicom.encaps import generate_pixel_data_frame
+
+        frames = generate_pixel_data_frame(dataset.PixelData, frames_of(Tags(dataset, Path())))
+    else:
+        from pydicom.encaps import generate_frames
+
+        frames = generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    return next(islice(frames, frame - 1, None))
 
 
 def _by_pydicom(dataset: Dataset, frame: int) -> np.ndarray | None:
@@ -206,17 +235,30 @@ def _checked(tags: Tags, pixels: np.ndarray) -> np.ndarray:
             f"{dataset.Rows}x{dataset.Columns}"
         )
     bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
-    if any(element.keyword == "OverlayBitPosition" and element.value for element in _overlays(dataset)) and not signed:
-        pixels = pixels & (2**bits - 1)
+    if _has_overlay(dataset) and not signed:
+        return pixels & (2**bits - 1)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    found = int(pixels.min()), int(pixels.max())
-    if pixels.ndim == 2 and (found[0] < low or found[1] > high):
-        raise InputError(
-            f"{tags.path}: the pixels hold {found[0]} to {found[1]}, which exceeds BitsStored {bits} ({low} to {high})"
-        )
-    return pixels
+    whole = _unmasked(dataset, pixels)
+    found = int(whole.min()), int(whole.max())
+    lossy = (high - low) // 8 if dataset.file_meta.TransferSyntaxUID.is_encapsulated else 0  # those overshoot
+    if low - lossy <= found[0] and found[1] <= high + lossy:
+        return np.clip(pixels, low, high) if lossy else pixels
+    raise InputError(
+        f"{tags.path}: the pixels hold {found[0]} to {found[1]}; expected {low} to {high}, by BitsStored {bits}"
+    )
 
 
-def _overlays(dataset: Dataset) -> list[pydicom.DataElement]:
+def _unmasked(dataset: Dataset, pixels: np.ndarray) -> np.ndarray:
+    """Uncompressed grey pixels with all their bits, which pydicom cuts to BitsStored; any other as they are."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated or pixels.ndim != 2 or dataset.BitsStored == dataset.BitsAllocated:
+        return pixels
+    kind = f"{'<' if syntax.is_little_endian else '>'}{'i' if dataset.PixelRepresentation else 'u'}"
+    width = dataset.BitsAllocated // 8
+    return np.frombuffer(dataset.PixelData, f"{kind}{width}", count=len(dataset.PixelData) // width)
+
+
+def _has_overlay(dataset: Dataset) -> bool:
+    """Whether bits above BitsStored hold an overlay, as they did until 2004."""
     groups = range(0x6000, 0x6020, 2)
-    return [dataset[group, 0x0102] for group in groups if (group, 0x0102) in dataset]
+    return any((group, 0x0102) in dataset and dataset[group, 0x0102].value for group in groups)

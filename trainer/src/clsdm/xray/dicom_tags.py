@@ -35,8 +35,10 @@ class Tags:
         try:
             value = self.dataset.get(keyword)
         except _UNREADABLE:
-            return self._unread(keyword)
-        return None if value is None or (isinstance(value, (str, bytes, list, MultiValue)) and not len(value)) else value
+            self._note(keyword)
+            return None
+        empty = isinstance(value, (str, bytes, list, MultiValue)) and not len(value)
+        return None if empty else value
 
     def text(self, keyword: str) -> str:
         """A code string in capitals, the first of several; "" where missing."""
@@ -59,8 +61,11 @@ class Tags:
         try:
             values = [float(one) for one in (value if isinstance(value, (list, MultiValue)) else [value])]
         except _UNREADABLE:
-            return self._unread(keyword) or []
-        return values if all(map(math.isfinite, values)) else self._unread(keyword) or []
+            values = [math.nan]
+        if all(map(math.isfinite, values)):
+            return values
+        self._note(keyword)
+        return []
 
     def number(self, keyword: str) -> float | None:
         """The first number of a tag, or None."""
@@ -82,6 +87,6 @@ class Tags:
                 found.append(tags)
         return found
 
-    def _unread(self, keyword: str) -> None:
+    def _note(self, keyword: str) -> None:
         if keyword not in self.unreadable:
             self.unreadable.append(keyword)

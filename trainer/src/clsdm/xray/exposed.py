@@ -17,10 +17,11 @@ FLAT = 0.01
 """Of the range: an unexposed border varies less."""
 STEP = 0.25
 """Of the range: by so much the image falls from a border or a letter to what lies beside it."""
-LEAST_BORDER = 0.01
+LEAST_BORDER, LEAST_FIELD = 0.01, 0.1
 """Of the image."""
 CONVEX = 0.97
-"""Of its convex hull an exposed field fills at least this; a patient before air does not."""
+"""Of its convex hull an exposed field fills at least this, and it holds as much of what is not border; a patient before air
+does neither."""
 LARGEST_MARK, LEAST_MARK_PIXELS = 0.02, 12
 """Of the image, and pixels: how large a letter is."""
 AIR, DENSE = 0.1, 0.9
@@ -40,6 +41,28 @@ def without_border_and_marks(film: Film) -> Film:
         valid &= ~marks
         notes.append(f"{marks.mean():.1%} of the image are burnt-in letters or marks and were left out")
     return replace(film, valid=valid).warned(*notes) if notes else film
+
+
+def right_way_up(film: Film, invert: bool | None) -> Film:
+    """The film with bone bright where only its pixels can tell, and a note where its rim is denser than the body.
+
+    Args:
+        film: as read, with what was assumed.
+        invert: what the user says of it, which then holds.
+    """
+    if invert is not None:
+        return film
+    valid = np.ones(film.image.shape, dtype=bool) if film.valid is None else film.valid
+    denser = border_is_denser(film.image, valid)
+    inverted = bool(denser) and unexposed_border(np.asarray(film.image, dtype=np.float32), valid) is None
+    if film.bone_dark_assumed is None:
+        note = "the rim of the image is denser than the body: it may be inverted; --invert or --no-invert says which"
+        return film.warned(note) if inverted else film
+    dark = film.bone_dark_assumed != inverted
+    film = replace(film, image=-film.image) if inverted else film
+    found, way_out = ("dark", "--no-invert") if dark else ("bright", "--invert")
+    why = "assumed" if denser is None else "found in the pixels"
+    return film.warned(f"the file does not say whether bone is dark or bright: {found} was {why}; else give {way_out}")
 
 
 def border_is_denser(image: np.ndarray, valid: np.ndarray | None = None) -> bool | None:
@@ -96,7 +119,8 @@ def unexposed_border(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
         return None
     hull = convex_hull(field)
     inside = hull & ~flat
-    if (~hull).mean() < LEAST_BORDER or inside.sum() < CONVEX * hull.sum():
+    whole = inside.sum() > CONVEX * max(hull.sum(), (~flat).sum())
+    if (~hull).mean() < LEAST_BORDER or hull.mean() < LEAST_FIELD or not whole:
         return None
     just_inside = hull & ~_eroded(hull, 2)
     falls = float((image[just_inside] < level - STEP * span).mean())

@@ -226,7 +226,7 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
         source: file name for messages.
 
     Returns:
-        (rows, cols) float32; a mask that leaves out coloured marks and transparent pixels, or None; warnings.
+        (rows, cols) float32; a mask that leaves out coloured marks and empty transparent pixels, or None; warnings.
 
     Raises:
         InputError: a colour image.
@@ -243,12 +243,13 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
         raise InputError(f"{source}: a colour image ({channels} channels that differ), expected one grey channel")
     warnings: tuple[str, ...] = (f"{channels} channels holding one grey image; the grey value was taken",)
     valid = ~coloured
+    image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
     if coloured.any():
         warnings += (f"{coloured.mean():.1%} of the pixels are coloured marks and were left out",)
     if channels in (2, 4):
-        alpha = pixels[..., -1]
-        valid &= alpha >= 0.5 * float(alpha.max())
-    image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
+        seen = pixels[..., -1] >= 0.5 * float(pixels[..., -1].max())
+        if not seen.all() and float(np.ptp(image[~seen])) == 0.0:  # else the image goes on under what hides it
+            valid &= seen
     return image, None if valid.all() else valid, warnings
 
 

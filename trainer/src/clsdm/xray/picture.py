@@ -74,13 +74,20 @@ def _header(path: Path, suffix: str) -> Film:
     size = header.GetSize()
     _refuse_volume(size, path)
     check_image_size(size[1], size[0], path, bits=64, samples=header.GetNumberOfComponents())
-    spacing = header.GetSpacing()
+    spacing = _nifti_spacing(path) if suffix in NIFTI_SUFFIXES else header.GetSpacing()
+    known = Known(pixel_mm=(spacing[1], spacing[0])) if min(spacing[:2]) > 0.0 else Known()
     notes: tuple[str, ...] = ()
     if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
         notes += ("8-bit image: fine contrast is lost",)
     if tuple(spacing[:2]) == (1.0, 1.0):
         notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
-    return Film(blank(size[1], size[0]), str(path), known=Known(pixel_mm=(spacing[1], spacing[0])), warnings=notes)
+    return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)
+
+
+def _nifti_spacing(path: Path) -> tuple[float, ...]:
+    """(column, row) spacing in mm by the header's own affine; ITK makes 1 mm of what cannot be."""
+    lengths = np.linalg.norm(read_header(path).affine[:3, :2], axis=0)
+    return tuple(float(each) for each in lengths)
 
 
 def _damaged(path: Path, suffix: str) -> InputError:

@@ -53,14 +53,15 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
         check_image_size(rows, cols, path, samples=4)
         if picture.mode not in PLAIN:
             raise InputError(f"{path}: a colour image (mode {picture.mode}), expected one grey channel")
-        deep_colour = _is_deep_colour(picture)
+        if pixels:
+            _check_whole(picture, path)
+        deep_colour = _is_deep_colour(picture, path)
         notes = _notes(picture, deep_colour)
         turned = _orientation(picture)
         if not pixels:
             rows, cols = (cols, rows) if _TURNS.get(turned, (False, 0))[1] % 2 else (rows, cols)
             return Film(blank(rows, cols), str(path), warnings=notes)
-        _check_whole(picture, path)
-        values = _by_itk(path) if deep_colour else np.array(picture.convert(PLAIN[picture.mode]))
+        values = _by_itk(path) if deep_colour else _decoded(picture, path)
         white_is_zero = _white_is_zero(picture)
     plain, valid, more = grey(values, str(path))
     plain = -plain if white_is_zero else plain
@@ -83,6 +84,7 @@ def _opened(path: Path) -> Image:
                 f"{path}: not an image, or damaged; expected the content of a {path.suffix} file"
             ) from None
     if picture.format not in FORMATS:
+        picture.close()
         raise InputError(f"{path}: a {picture.format} file named {path.suffix}; expected PNG, JPEG, TIFF or BMP")
     return picture
 
@@ -112,15 +114,12 @@ def _white_is_zero(picture: Image) -> bool:
     return _tags(picture).get(_PHOTOMETRIC) == 0 and picture.mode not in ("1", "L")
 
 
-def _is_deep_colour(picture: Image) -> bool:
+def _is_deep_colour(picture: Image, path: Path) -> bool:
     """Whether Pillow would cut colours of 16 bits down to eight."""
     if picture.mode not in ("RGB", "RGBA", "LA"):
         return False
     if picture.format == "PNG":
-        from PIL import Image
-
-        del Image
-        return _png_depth(Path(str(picture.filename))) == 16  # type: ignore[attr-defined]
+        return _png_depth(path) == 16
     bits = _tags(picture).get(_BITS, (8,))
     return max(bits if isinstance(bits, tuple) else (bits,)) > 8
 
@@ -128,6 +127,13 @@ def _is_deep_colour(picture: Image) -> bool:
 def _png_depth(path: Path) -> int:
     with path.open("rb") as stream:
         return stream.read(25)[24]
+
+
+def _decoded(picture: Image, path: Path) -> np.ndarray:
+    try:
+        return np.array(picture.convert(PLAIN[picture.mode]))
+    except OSError as error:
+        raise InputError(f"{path}: truncated or damaged {picture.format} ({error})") from None
 
 
 def _by_itk(path: Path) -> np.ndarray:
@@ -185,7 +191,9 @@ def _check_strips(picture: Image, path: Path) -> None:
             data, left = stream.read(length), min(per_strip, rows - number * per_strip)
             unpacked = _lzw_length(data) if tags.get(_COMPRESSION) == 5 else _deflate_length(data, left * row_bytes)
             if unpacked != left * row_bytes:
-                raise InputError(f"{path}: damaged TIFF: a strip unpacks to {unpacked} bytes, expected {left * row_bytes}")
+                raise InputError(
+                    f"{path}: damaged TIFF: a strip unpacks to {unpacked} bytes, expected {left * row_bytes}"
+                )
 
 
 def _several(value: Any) -> tuple[int, ...]:  # noqa: ANN401 - of Pillow's directory

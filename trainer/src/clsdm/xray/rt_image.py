@@ -44,7 +44,11 @@ def rt_geometry(
     if gantry is None:
         return known, orientation, notes
     if position not in ("", "HFS"):
-        return known, orientation, (*notes, f"PatientPosition is {position}, GantryAngle understood for HFS only; not used")
+        return (
+            known,
+            orientation,
+            (*notes, f"PatientPosition is {position}, GantryAngle understood for HFS only; not used"),
+        )
     angle = math.remainder(180.0 + gantry, 360.0)
     turn = math.radians(gantry)
     across = np.array([math.cos(turn), math.sin(turn), 0.0])  # columns, towards the patient's left at gantry 0
