@@ -15,6 +15,7 @@ from clsdm.geometry.view import GeometryPreset
 from clsdm.plausible import check_plausible
 from clsdm.xray.image import check_pixels
 from clsdm.xray.orient import Film, Pair, angle_by_orientation
+from clsdm.xray.pair import same_side
 
 NEEDED_TAGS = {
     "DistanceSourceToDetector": ("source_detector_mm", "--source-detector"),
@@ -96,7 +97,7 @@ def _angle_of_orientation(film: Film, default_angle_deg: float | None) -> float 
     angle = angle_by_orientation(film)
     if angle is None or default_angle_deg is None:
         return None
-    return angle if abs(math.cos(math.radians(angle - default_angle_deg))) < 0.7 else None
+    return None if same_side(angle, default_angle_deg) else angle
 
 
 def _without_unreadable(film: Film, overrides: GeometryOverrides) -> Film:
@@ -142,7 +143,7 @@ def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:
 def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
     """A warning where the file names quite another view than the caller; AP for PA is none."""
     asked = user if user is not None else default
-    if tag is None or asked is None or abs(math.cos(math.radians(tag - asked))) > 0.7:
+    if tag is None or asked is None or same_side(tag, asked):
         return ()
     used = "as asked" if user is not None else "the file was followed"
     return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)

@@ -11,10 +11,8 @@ image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +32,6 @@ __all__ = [
     "PICTURES",
     "GeometryOverrides",
     "XRayHeader",
-    "check_same_patient",
     "inspect_xray",
     "read_xray",
 ]
@@ -161,31 +158,6 @@ def read_xray(
     xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings, isocentre_mm)
     check_image(xray)
     return xray
-
-
-def check_same_patient(xrays: Sequence[XRay]) -> tuple[str, ...]:
-    """Refuse X-rays of two patients, and say where their angles tell little about depth.
-
-    Args:
-        xrays: views that are to be reconstructed together.
-
-    Returns:
-        Warnings; empty where all is well.
-
-    Raises:
-        InputError: two patient keys differ.
-    """
-    keyed = [xray for xray in xrays if xray.patient_key is not None]
-    for xray in keyed[1:]:
-        if xray.patient_key != keyed[0].patient_key:
-            raise InputError(f"{keyed[0].source} and {xray.source}: two patients (the PatientIDs differ), expected one")
-    between = [
-        math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(a.view.angle_deg - b.view.angle_deg))))))
-        for a, b in itertools.combinations(xrays, 2)
-    ]
-    if between and max(between) < 60.0:
-        return (f"the views are at most {max(between):.0f} degrees apart; about 90 are needed to see depth",)
-    return ()
 
 
 def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> Film:
