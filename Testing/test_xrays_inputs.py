@@ -15,7 +15,7 @@ from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.scene import Volumes
-from CLSDMReconstructionLib.xrays.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair
+from CLSDMReconstructionLib.xrays.Inputs import FIELDS, Field, XRayInput, checkTogether, inspect, suggestPair
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
@@ -80,7 +80,7 @@ class InputsTest(unittest.TestCase):
         self.assertEqual(facts.fields["sourceAxisMm"], Field(1500.0, "tag"))
         self.assertEqual(facts.fields["angleDeg"], Field(0.0, "tag"))
         self.assertEqual(facts.fields["flip"], Field(False, "default"))
-        self.assertEqual((facts.rows, facts.cols, facts.problem), (64, 80, ""))
+        self.assertEqual((facts.header.rows, facts.header.cols, facts.problem), (64, 80, ""))
 
     def test_what_was_entered_wins_and_can_be_taken_back(self) -> None:
         xray = XRayInput(path=str(dicom(self.folder / "pa.dcm")))
@@ -165,9 +165,9 @@ class InputsTest(unittest.TestCase):
     def test_two_patients_are_refused_and_views_too_close_are_warned_of(self) -> None:
         pa = XRayInput(path=str(dicom(self.folder / "pa.dcm")))
         other = XRayInput(path=str(dicom(self.folder / "o.dcm", PatientID="2", ViewPosition="LL")), role="lateral")
-        self.assertIn("two patients", pairProblem(pa, other)[0])
+        self.assertIn("two patients", checkTogether([inspect(pa), inspect(other)])[0])
         oblique = dicom(self.folder / "ob.dcm", PositionerPrimaryAngle=30, PositionerType="CARM", ViewPosition=None)
-        problem, warnings = pairProblem(pa, XRayInput(path=str(oblique), role="lateral"))
+        problem, warnings = checkTogether([inspect(pa), inspect(XRayInput(path=str(oblique), role="lateral"))])
         self.assertEqual(problem, "")
         self.assertIn("30 degrees apart", warnings[0])
 

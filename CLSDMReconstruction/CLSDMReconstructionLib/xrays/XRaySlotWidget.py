@@ -186,9 +186,10 @@ class XRaySlotWidget:
     def _sourceText(self) -> str:
         if self.xray is None:
             return ""
-        size = f"{self.facts.cols} × {self.facts.rows}" if self.facts and self.facts.rows else ""
+        header = None if self.facts is None else self.facts.header
+        size = "" if header is None else f"{header.cols} × {header.rows}"
         name = elided(Path(self.xray.path).name) if self.xray.path else ""
-        view = "" if self.facts is None else viewName(self.facts.likelyAngleDeg)
+        view = "" if header is None else viewName(header.likely_angle_deg)
         return " · ".join(part for part in (name, view, size) if part)
 
     def setPreview(self, pixels, text: str = "") -> None:

@@ -75,8 +75,14 @@ class AugmentConfig(Frozen):
         rotation_deg: largest rotation about each axis.
         scale: largest relative change of size.
         shift_mm: largest shift along each axis.
+        stretch: largest relative change of size along each axis by itself.
+        axial_shift_mm: largest further shift along z: long scans give many crops.
         flip_probability: of mirroring left and right.
-        exact_probability: of leaving the voxels as they are (no interpolation; whole-voxel shift).
+        exact_probability: of neither turning nor scaling, and of shifting by whole voxels.
+        extend_probability: of repeating the end slices of a scan until the patient leaves the cube, as patients do.
+        warp_probability: of deforming the anatomy.
+        warp_mm: standard deviation of the displacements of the deformation's control points.
+        warp_controls: control points of the cubic B-spline along each axis.
         presets: weight of each geometry preset.
         angle_jitter_deg: largest error of each view's angle (the network is told the true one).
         tilt_jitter_deg: largest cranio-caudal angulation.
@@ -88,13 +94,25 @@ class AugmentConfig(Frozen):
         noise: largest standard deviation of noise, relative to the image's range.
         scatter: largest share of blurred background added.
         collimation: largest share of the field hidden at each border.
+        hardening: largest share by which the densest pixel is lowered by beam hardening.
+        tone: largest strength of an S-shaped curve.
+        local_contrast: largest strength of a change of local contrast.
+        sharpness: largest strength of sharpening and blurring.
+        patches: largest number of letters, markers and labels.
+        effect_probability: of each of these in a sample that gets any.
     """
 
     rotation_deg: float = 8.0
     scale: float = 0.1
     shift_mm: float = 15.0
+    stretch: float = 0.0
+    axial_shift_mm: float = 0.0
     flip_probability: float = 0.5
     exact_probability: float = 0.3
+    extend_probability: float = 0.0
+    warp_probability: float = 0.5
+    warp_mm: float = 0.0
+    warp_controls: int = Field(default=7, ge=4)
     presets: dict[str, float] = Field(default={"chest": 0.55, "x2ct": 0.15, "c-arm": 0.15, "linac-kv": 0.15})
     angle_jitter_deg: float = 5.0
     tilt_jitter_deg: float = 2.0
@@ -106,6 +124,12 @@ class AugmentConfig(Frozen):
     noise: float = 0.02
     scatter: float = 0.15
     collimation: float = 0.15
+    hardening: float = 0.0
+    tone: float = 0.0
+    local_contrast: float = 0.0
+    sharpness: float = 0.0
+    patches: int = Field(default=0, ge=0, le=4)
+    effect_probability: float = 1.0
     radiograph_probability: float = 0.35
     """Of a sample getting the intensity changes (gamma, noise, scatter, collimation) of a real radiograph."""
 

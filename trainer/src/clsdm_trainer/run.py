@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -28,7 +27,6 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import FOLD
 from clsdm.volume.hu import hu_to_unit
 from clsdm_bench.systems.stages import ALL_STAGES
-from clsdm_trainer.augment import Pose, place
 from clsdm_trainer.batches import Batch, TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_state, save_state
 from clsdm_trainer.config import RunConfig, load_config, save_config
@@ -188,8 +186,7 @@ def measure_latents(model: CLSDM, store: Store, folder: Path, device: torch.devi
     """Mean and standard deviation of each latent channel over all training volumes, saved with the run."""
     sums = torch.zeros(3, model.latent_shape[0], dtype=torch.float64)
     for case in store.cases("train"):
-        hu = torch.from_numpy(np.array(store.volume(case)))[None].to(device)
-        unit = place(hu, [Pose(np.eye(3), np.zeros(3), interpolated=False)], model.config.grid)
+        unit = hu_to_unit(torch.from_numpy(store.truth(case)))[None, None].to(device)
         latents = model.autoencoder.encode(unit).mean[0].flatten(1).double().cpu()
         sums += torch.stack((latents.sum(1), latents.square().sum(1), torch.full_like(latents[:, 0], latents.shape[1])))
     mean = sums[0] / sums[2]
@@ -223,10 +220,8 @@ def block_statistics(store: Store, factor: int, limit: int = 128) -> tuple[Tenso
     count, total = 0, torch.zeros(voxels, dtype=torch.float64)
     products = torch.zeros(voxels, voxels, dtype=torch.float64)
     for case in store.cases("train")[:limit]:
-        unit = hu_to_unit(torch.from_numpy(np.array(store.volume(case))).double())[None, None]
-        inside = slice(store.margin, store.margin + store.grid.size)
-        inner = unit[:, :, inside, inside, inside]
-        blocks = space_to_depth(inner, factor)[0].flatten(1)  # (factor³, blocks)
+        unit = hu_to_unit(torch.from_numpy(store.truth(case)).double())[None, None]
+        blocks = space_to_depth(unit, factor)[0].flatten(1)  # (factor³, blocks)
         count, total, products = count + blocks.shape[1], total + blocks.sum(1), products + blocks @ blocks.T
     mean = total / count
     return mean, products / count - mean[:, None] * mean[None, :]

@@ -26,7 +26,13 @@ from clsdm_trainer.config import (
     RunConfig,
     StageConfig,
 )
-from clsdm_trainer.losses import local_and_global_contrast, projection_consistency, psnr_db, published_contrast
+from clsdm_trainer.losses import (
+    known_mean,
+    local_and_global_contrast,
+    projection_consistency,
+    psnr_db,
+    published_contrast,
+)
 from clsdm_trainer.precision import usable
 
 Terms = dict[str, Tensor]
@@ -73,7 +79,7 @@ class Stage(ABC):
         tiles: list[Tensor] = []
         for index, batch in enumerate(batches):
             for name, unit in self.estimate(batch).items():
-                scores.setdefault(f"psnr_{name}_db", []).append(psnr_db(unit, batch.unit))
+                scores.setdefault(f"psnr_{name}_db", []).append(psnr_db(unit, batch.unit, batch.known))
                 if not index:
                     tiles = [*(tiles or [middle_planes(batch.unit)]), middle_planes(unit)]
         picture = ((torch.cat(tiles) + 1.0) * 127.5).round().byte()[..., None].expand(-1, -1, 3)
@@ -180,19 +186,22 @@ class AlignmentPlayer(nn.Module):
         model, config = self.model[0], self.config
         with torch.no_grad():
             latents = model.encode(batch.unit).float()
-        estimate, features = self.condition(*batch.xrays)
+        images, cameras = batch.xrays
+        estimate, features = self.condition(images, cameras)
         positions = torch.from_numpy(batch.random[0].permutation(latents[0, 0].numel())[: config.positions])
         projected = self.project_xray(features), self.project_ct(latents)
         error = estimate - batch.unit
         terms = {
-            "voxel": error.abs().mean() if config.voxel_loss == "l1" else error.square().mean(),
+            "voxel": known_mean(error.abs() if config.voxel_loss == "l1" else error.square(), batch.known),
             "contrast": published_contrast(*projected, config.temperature)
             if config.contrast == "published"
             else local_and_global_contrast(*projected, positions.to(latents.device), config.temperature),
         }
         if self.projecting:
             spacing_mm = model.config.grid.spacing_mm
-            terms["consistency"] = projection_consistency(estimate, *batch.xrays, spacing_mm)
+            terms["consistency"] = projection_consistency(
+                estimate, batch.unit, images[:, :, 1].float(), cameras, spacing_mm
+            )
         loss = sum((getattr(config, f"{name}_weight") * term for name, term in terms.items()), torch.zeros(()))
         return {"loss": loss, **terms}
 

@@ -184,7 +184,7 @@ def blobs(count: int) -> Batch:
     unit = torch.nn.functional.interpolate(coarse, size=(16, 16, 16), mode="trilinear") * 2.0 - 1.0
     views = [[preset("chest").view(angle) for angle in (0.0, 90.0)]] * count
     images, cameras = expose(unit + 1.0, GRID.spacing_mm, views, Detector(32, GRID.cube_mm))
-    return Batch(unit, images, cameras, [np.random.default_rng(index) for index in range(count)])
+    return Batch(unit, torch.ones_like(unit), images, cameras, [np.random.default_rng(index) for index in range(count)])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_d
 from clsdm.errors import InputError
 from clsdm.geometry.view import View
 from clsdm.xray.preprocess import XRay
-from clsdm.xray.read import GeometryOverrides, check_same_patient, read_xray
+from clsdm.xray.read import GeometryOverrides, read_xray
 from clsdm.xray.write_dx import write_dx
 
 SPACING = GeometryOverrides(spacing_mm=2.0)
@@ -255,14 +255,6 @@ def test_an_unusable_file_is_refused_in_one_line_that_names_it(tmp_path, capfd, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_two_patients_are_refused_without_being_named(tmp_path):
-    one = read_xray(write_dicom(tmp_path / "a.dcm"))
-    other = read_xray(write_dicom(tmp_path / "b.dcm", PatientID="SECRET-4712", ViewPosition="LL"), 90.0)
-    with pytest.raises(InputError, match=r"a\.dcm and .*b\.dcm: two patients") as caught:
-        check_same_patient([one, other])
-    assert "SECRET" not in str(caught.value)
-
-
 def test_the_patient_key_is_one_way_and_depends_on_the_issuer(tmp_path):
     keys = [
         read_xray(write_dicom(tmp_path / "a.dcm", IssuerOfPatientID=issuer)).patient_key for issuer in ("A", "A", "B")
@@ -270,15 +262,6 @@ def test_the_patient_key_is_one_way_and_depends_on_the_issuer(tmp_path):
     assert keys[0] == keys[1] != keys[2]
     assert "4711" not in keys[0]
     assert read_xray(write_dicom(tmp_path / "n.dcm", PatientID="")).patient_key is None
-
-
-def test_views_from_one_direction_are_reported(tmp_path):
-    frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
-    lateral = read_xray(write_dicom(tmp_path / "b.dcm", ViewPosition="LL", PatientOrientation=["P", "F"]))
-    from_front = read_xray(write_dicom(tmp_path / "c.dcm", ViewPosition="AP"))
-    assert check_same_patient([frontal, lateral]) == ()
-    assert check_same_patient([frontal]) == ()
-    assert "at most 0 degrees apart" in check_same_patient([frontal, from_front])[0]
 
 
 def test_real_radiographs_are_read(shared_data):

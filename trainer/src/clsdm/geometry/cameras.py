@@ -92,6 +92,39 @@ class Cameras:
         """(B, V)."""
         return self.source.shape[0], self.source.shape[1]
 
+    def of(self, sample: int) -> Cameras:
+        """Those of one sample, B = 1."""
+        one = slice(sample, sample + 1)
+        return Cameras(
+            self.source[one],
+            self.centre[one],
+            self.right[one],
+            self.down[one],
+            self.pixel_mm[one],
+            self.rows,
+            self.cols,
+        )
+
+    def mapped(self, matrix: Tensor, shift_mm: Tensor) -> Cameras:
+        """The same rays in other coordinates, ``matrix @ position + shift_mm``.
+
+        Args:
+            matrix: (B, 3, 3), any affine map; where it does not keep lengths, line integrals change as
+                :meth:`ray_lengths_mm` do.
+            shift_mm: (B, 3).
+        """
+        at, centre = (
+            torch.einsum("bij,bvj->bvi", matrix, part) + shift_mm[:, None] for part in (self.source, self.centre)
+        )
+        right, down = (torch.einsum("bij,bvj->bvi", matrix, part) for part in (self.right, self.down))
+        longer = torch.stack((down.norm(dim=-1), right.norm(dim=-1)), -1)
+        right, down = right / longer[..., 1:], down / longer[..., :1]
+        return Cameras(at, centre, right, down, self.pixel_mm * longer, self.rows, self.cols)
+
+    def ray_lengths_mm(self) -> Tensor:
+        """(B, V, rows, cols) distance from the source to each pixel's centre."""
+        return (self.pixel_centres() - self.source[:, :, None, None]).norm(dim=-1)
+
     def pixel_centres(self) -> Tensor:
         """(B, V, rows, cols, 3) positions of the pixel centres on the detector plane."""
         row = torch.arange(self.rows, device=self.source.device) - (self.rows - 1) / 2

@@ -11,10 +11,8 @@ image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from clsdm.geometry.view import GeometryPreset, View
 from clsdm.xray.dicom import is_dicom, read_dicom
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, oriented
+from clsdm.xray.pair import same_side
 from clsdm.xray.picture import IMAGES_WITH_SPACING, PICTURES, read_picture
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "PICTURES",
     "GeometryOverrides",
     "XRayHeader",
-    "check_same_patient",
     "inspect_xray",
     "read_xray",
 ]
@@ -196,31 +194,6 @@ def read_xray(
     return xray
 
 
-def check_same_patient(xrays: Sequence[XRay]) -> tuple[str, ...]:
-    """Refuse X-rays of two patients, and say where their angles tell little about depth.
-
-    Args:
-        xrays: views that are to be reconstructed together.
-
-    Returns:
-        Warnings; empty where all is well.
-
-    Raises:
-        InputError: two patient keys differ.
-    """
-    keyed = [xray for xray in xrays if xray.patient_key is not None]
-    for xray in keyed[1:]:
-        if xray.patient_key != keyed[0].patient_key:
-            raise InputError(f"{keyed[0].source} and {xray.source}: two patients (the PatientIDs differ), expected one")
-    between = [
-        math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(a.view.angle_deg - b.view.angle_deg))))))
-        for a, b in itertools.combinations(xrays, 2)
-    ]
-    if between and max(between) < 60.0:
-        return (f"the views are at most {max(between):.0f} degrees apart; about 90 are needed to see depth",)
-    return ()
-
-
 def _described(
     film: Film, angle_deg: float | None, default_angle_deg: float | None, overrides: GeometryOverrides, preset: str
 ) -> tuple[Film, float | None, Pair, dict[str, str]]:
@@ -255,7 +228,7 @@ def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:
 def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
     """A warning where the file names quite another view than the caller; AP for PA is none."""
     asked = user if user is not None else default
-    if tag is None or asked is None or abs(math.cos(math.radians(tag - asked))) > 0.7:
+    if tag is None or asked is None or same_side(tag, asked):
         return ()
     used = "as asked" if user is not None else "the file was followed"
     return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)

@@ -42,6 +42,7 @@ class SourceConfig(BaseModel):
         salt_file: ``dicom`` only: secret with which patient ids are hashed one way; made if it is not there. Keep it,
             and keep it out of the store: with it the same patient gets the same id again.
         limit: use only the first so many scans (to try things out).
+        repeats: how often training draws each scan in an epoch; more than 1 for a region that matters but has few.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,7 @@ class SourceConfig(BaseModel):
     public_ids: bool = False
     salt_file: Path | None = None
     limit: int | None = Field(default=None, ge=1)
+    repeats: int = Field(default=1, ge=1, le=1000)
 
     @field_validator("fractions")
     @classmethod

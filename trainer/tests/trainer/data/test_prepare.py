@@ -180,7 +180,7 @@ def test_padding_below_the_window_becomes_air_and_does_not_darken_its_neighbours
     hu = np.full((32, 32, 32), 0.0, dtype=np.float32)
     hu[:, :, ::2] = -30000.0
     ct = CTVolume(hu, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    cube, _ = canonical_cube(ct, Grid(8, 2.0), 0, placement="x2ct")
+    cube = canonical_cube(ct, Grid(8, 2.0), 0, placement="x2ct").cube
     assert np.allclose(cube.hu, WINDOW_HU[0] / 2, atol=1)
 
 
@@ -188,8 +188,8 @@ def test_a_couch_is_removed_only_on_request(asymmetric_phantom: CTVolume):
     hu = asymmetric_phantom.hu.copy()
     hu[:, 55:58, 10:54] = 300.0  # behind the patient
     ct = CTVolume(hu, asymmetric_phantom.spacing_mm, asymmetric_phantom.origin_mm)
-    kept, _ = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct")
-    gone, _ = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct", background="air")
+    kept = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct").cube
+    gone = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct", background="air").cube
     assert kept.hu[32, 56, 32] == 300.0
     assert gone.hu[32, 56, 32] == WINDOW_HU[0]
     assert np.array_equal(kept.hu[20:44, 24:40, 20:44], gone.hu[20:44, 24:40, 20:44])
