@@ -16,11 +16,11 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from clsdm import limits
 from clsdm.errors import InputError, reading
+from clsdm.files.dicom_pixels import check_pixel_header, stored_values
+from clsdm.files.dicom_tags import Tags
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.slices import MIN_SLICES, Slice, Stack, functional, header_of, is_slice, slices_of, stacks, text
 from clsdm.volume.stack import in_order, placed
-from clsdm.xray.dicom_pixels import check_pixel_header, stored_values
-from clsdm.xray.dicom_tags import Tags
 
 HU_TYPES = ("", "HU", "US", "HU_MOD")
 """RescaleType of HU; US (unspecified) is written by some scanners."""

@@ -103,7 +103,7 @@ def header_of(path: Path, tags: list[str] | None = None) -> Dataset | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom comments on odd values, and such values may name the patient
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags or _TAGS, force=True)
-    except Exception as error:  # noqa: BLE001 - damaged files fail in more ways than a list could hold
+    except Exception as error:
         if begins:
             raise InputError(f"{path}: truncated or damaged DICOM ({type(error).__name__} while reading)") from error
         return None
