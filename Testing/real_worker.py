@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import json
 import shutil
 import subprocess
 import tempfile
@@ -117,16 +116,3 @@ def scene() -> set[str]:
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)  # makes the one that every scene has
     nodes = slicer.mrmlScene.GetNodes()
     return {nodes.GetItemAsObject(at).GetID() for at in range(nodes.GetNumberOfItems())}
-
-
-def attributesOf(node) -> dict[str, object]:
-    """The ``CLSDM.`` attributes of a node, read back from JSON where they are JSON."""
-    found = {}
-    for name in node.GetAttributeNames():
-        if name.startswith("CLSDM."):
-            text = node.GetAttribute(name)
-            try:
-                found[name[6:]] = json.loads(text)
-            except ValueError:
-                found[name[6:]] = text
-    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, attributesOf, films, leftovers, scene, waitFor
+from real_worker import OwnTemporaries, films, leftovers, scene, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
@@ -76,13 +76,14 @@ class ReconstructTest(RealTest):
 
     def test_the_nodes_say_how_they_were_made_and_that_they_are_for_research(self) -> None:
         result = self.reconstruct(product="sample", seed=5).result
-        noted = attributesOf(result.volumeNode)
+        noted = Attributes.provenanceOf(result.volumeNode)
         self.assertIn("research only", result.volumeNode.GetName())
         self.assertIn("Research only", noted["notice"])
         self.assertEqual((noted["product"], noted["seed"], noted["model"]), ("sample", 5, "small"))
         self.assertEqual(len(noted["model_sha256"]), 64)
         self.assertEqual(noted["steps"], 2)
-        self.assertEqual(Attributes.residualsOf(result.volumeNode), result.residuals)
+        self.assertEqual(noted, {name: value for name, value in result.provenance.items() if value is not None})
+        self.assertEqual(Attributes.attributeOf(result.volumeNode, "residuals"), result.residuals)
         self.assertIs(result.volumeNode.GetNodeReference(COVERAGE_ROLE), result.coverageNode)
 
     def test_an_ensemble_comes_with_its_spread(self) -> None:

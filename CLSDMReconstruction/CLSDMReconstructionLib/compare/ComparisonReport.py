@@ -41,7 +41,7 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
 
     Args:
         figures: the worker's answer.
-        residuals: how well the reconstruction explains its X-rays, see ``Attributes.residualsOf``.
+        residuals: how well the reconstruction explains its X-rays, the node's attribute "residuals".
     """
     rows = []
     honest, x2ct = (figures.get("protocols", {}).get(name) for name in ("honest", "x2ct"))

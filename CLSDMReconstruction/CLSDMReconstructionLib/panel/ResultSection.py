@@ -15,7 +15,6 @@ from CLSDMReconstructionLib.scene.Attributes import (
     SPREAD_ROLE,
     attributeOf,
     provenanceOf,
-    residualsOf,
 )
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene, pairPicture, residualInWords
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
@@ -176,7 +175,7 @@ def resultOf(node) -> ReconstructionResult:
         volumeNode=node,
         coverageNode=node.GetNodeReference(COVERAGE_ROLE),
         spreadNode=node.GetNodeReference(SPREAD_ROLE),
-        residuals=residualsOf(node),
+        residuals=attributeOf(node, "residuals", []),
         warnings=attributeOf(node, "warnings", []),
         provenance=provenanceOf(node),
         reprojections=[],

@@ -11,25 +11,34 @@ COVERAGE_ROLE, SPREAD_ROLE = PREFIX + "coverage", PREFIX + "spread"
 """References from a reconstruction to the nodes that belong to it."""
 
 
+_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids")
+
+
 def setAttributes(node, values: dict[str, Any]) -> None:
-    """Write plain JSON types as attributes ``CLSDM.<name>``; None is left out."""
+    """Write plain JSON types as attributes ``CLSDM.<name>``; None is left out. Text is written without quotes."""
     for name, value in values.items():
         if value is not None:
-            node.SetAttribute(PREFIX + name, value if isinstance(value, str) else json.dumps(value))
+            node.SetAttribute(PREFIX + name, value if _isPlainText(value) else json.dumps(value))
 
 
 def attributeOf(node, name: str, default: Any = None) -> Any:
-    """The attribute ``CLSDM.<name>`` that holds JSON, or the default where the node has none."""
+    """The attribute ``CLSDM.<name>`` in JSON types, or the default where the node has none."""
     text = node.GetAttribute(PREFIX + name)
-    return json.loads(text) if text else default
+    return default if text is None else _read(text)
 
 
-def provenanceOf(node) -> dict[str, str]:
-    """Every attribute of ours, as text: how a reconstruction was made."""
-    names = [name for name in node.GetAttributeNames() if name.startswith(PREFIX)]
-    return {name.removeprefix(PREFIX): node.GetAttribute(name) for name in names}
+def provenanceOf(node) -> dict[str, Any]:
+    """How a reconstruction was made, as in ``clsdm.reconstruct.Reconstruction.provenance``."""
+    names = [name.removeprefix(PREFIX) for name in node.GetAttributeNames() if name.startswith(PREFIX)]
+    return {name: attributeOf(node, name) for name in names if name not in _NOT_PROVENANCE}
 
 
-def residualsOf(node) -> list[dict[str, Any]]:
-    """The residuals of a reconstruction, also of one whose scene was saved and opened again."""
-    return attributeOf(node, "residuals", [])
+def _isPlainText(value: Any) -> bool:
+    return isinstance(value, str) and _read(value) is value
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -3,7 +3,6 @@
 Everything is written by the core (``clsdm.volume.write_dicom``, ``clsdm.files.atomic``): whole or not at all.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import slicer
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene import Volumes, XRayNodes
-from CLSDMReconstructionLib.scene.Attributes import provenanceOf
+from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
 
 SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 DICOM = "DICOM CT series"
@@ -32,7 +31,7 @@ def xrayFiles(node, inputs=()) -> list[Path]:
     ]
     database = getattr(slicer, "dicomDatabase", None)
     if not any(files) and database is not None:
-        uids = provenanceOf(node).get("source_instance_uids", "").split()
+        uids = attributeOf(node, "source_instance_uids", "").split()
         files = [Path(database.fileForInstance(uid)) for uid in uids if database.fileForInstance(uid)]
     return [file for file in files if file is not None and file.is_file()]
 
@@ -56,6 +55,7 @@ def writeVolume(node, path: Path) -> Iterator[float]:
         InputError: it cannot be written there.
     """
     ensureCore()
+    from clsdm.app.record import companions, make_record, record_text
     from clsdm.files.atomic import written_together
     from clsdm.quality.picture import NOTICE
     from clsdm.volume.write import Placed, volume_in_steps
@@ -65,11 +65,11 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     if suffix is None:
         raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
     hu, placed = Volumes.voxels(node), Placed(**Volumes.geometryOf(node))
-    record = path.with_name(path.name[: -len(suffix)] + ".json")
-    text = json.dumps({"notice": NOTICE, "provenance": provenanceOf(node)}, indent=1)
+    record = companions(path)["record"]
+    known = make_record(provenanceOf(node), attributeOf(node, "residuals", []), attributeOf(node, "warnings", []))
     with written_together(path.parent) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
-        (scratch / record.name).write_text(text + "\n", encoding="utf-8")
+        (scratch / record.name).write_text(record_text(known), encoding="utf-8")
     return [path, record]
 
 

@@ -234,7 +234,8 @@ def _file_and_angle(text: str) -> tuple[str, str, float]:
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.app.request import Request, read_views, recorded
+    from clsdm.app.record import read_record
+    from clsdm.app.request import Request, read_views
     from clsdm.files.atomic import written_together
     from clsdm.files.strict_json import from_plain
     from clsdm.quality.compare import as_json, compare, write_comparison
@@ -243,8 +244,9 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     volume = Path(options.reconstruction)
     reconstruction = read_ct(volume)
     truth = read_ct(options.ct, options.series) if options.ct else None
-    made = recorded(volume) or {}
-    xrays = read_views(from_plain(Request, made["request"], f"record of {volume}: request")) if made else []
+    made = read_record(volume) or {}
+    where = made.get("request")
+    xrays = read_views(from_plain(Request, where, f"record of {volume}: request")) if where is not None else []
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
@@ -252,8 +254,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     for warning in comparison.warnings:
         _note(options, warning)
     report("compare", 1, 1)
-    provenance = made.get("provenance")
-    provenance = provenance if isinstance(provenance, dict) else {}
+    provenance = made.get("provenance", {})
     with written_together(Path(options.out)) as scratch:
         written = write_comparison(comparison, scratch, provenance)
     files = [str(Path(options.out) / file.name) for file in written]
