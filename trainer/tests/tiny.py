@@ -16,11 +16,12 @@ import torch
 from lightning_fabric import Fabric
 
 from clsdm.volume.ct import Grid
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_trainer.anatomy import Anatomy
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
 from clsdm_trainer.loop import CHECKPOINT, Runner
+from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import build_runner, train_stage
 
 GRID, MARGIN = Grid(16, 24.0), 2
@@ -122,7 +123,7 @@ def one_thread() -> Iterator[None]:
 
 def cpu_fabric(config: RunConfig, name: str, devices: int = 1) -> Fabric:
     """The engine for a stage, on the CPU."""
-    precision = getattr(config, name).precision
+    precision = config.section(ALL_STAGES[name]).precision
     strategy = "ddp" if devices > 1 else "auto"
     fabric = Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=precision)
     fabric.launch()
@@ -131,14 +132,14 @@ def cpu_fabric(config: RunConfig, name: str, devices: int = 1) -> Fabric:
 
 def tiny_runner(config: RunConfig, name: str, store: Store, folder: Path) -> Runner:
     """A stage of the run in ``folder``, continued where it stands there."""
-    return build_runner(config, name, store, folder, cpu_fabric(config, name), lambda record: None)
+    return build_runner(config, ALL_STAGES[name], store, folder, cpu_fabric(config, name), lambda record: None)
 
 
 def train(config: RunConfig, store: Store, folder: Path, *names: str) -> bool:
     """Train stages one after the other; whether the last was finished (and not stopped by a signal)."""
     finished = True
     for name in names:
-        finished = train_stage(config, name, store, folder, cpu_fabric(config, name), lambda record: None)
+        finished = train_stage(config, ALL_STAGES[name], store, folder, cpu_fabric(config, name), lambda record: None)
     return finished
 
 

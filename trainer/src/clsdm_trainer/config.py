@@ -1,71 +1,21 @@
-"""What a run is made of: one frozen, validated object, from a named preset or a YAML file.
+"""Sections that recipes of every kind have: frozen, validated, and an unknown key is an error.
 
-An unknown key is an error, and the resolved configuration is saved with the run. Network sizes are the dataclasses of
-the core, so a bundle and a recipe speak of the same thing.
+A stage's own section stands in the stage's file; ``recipe`` puts them together.
 """
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from clsdm.errors import InputError
-from clsdm.model.clsdm import ModelConfig
-from clsdm.volume.ct import write_atomically
+from clsdm_trainer.precision import Precision
 
 
 class Frozen(BaseModel):
     """Base of all configuration: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class X2CTConfig(Frozen):
-    """Sizes of the X2CT generator; the defaults are the published ones, for 128³ voxels (``baselines.x2ct``).
-
-    Attributes:
-        kind: tells it from the other networks.
-        stem: channels of the first convolution.
-        growth: channels that each layer of a dense block adds.
-        layers: of each dense block; each block halves the resolution of the image once.
-        link: channels that enter the linear layer from image to volume; None for all of them.
-        decoder: widths of the volume, coarsest (4³) first; one for each doubling of the resolution.
-        norm: "group" is the published instance normalisation.
-    """
-
-    kind: Literal["x2ct"] = "x2ct"
-    stem: int = 64
-    growth: int = 32
-    layers: tuple[int, ...] = (6, 12, 24, 16, 6)
-    link: int | None = None
-    decoder: tuple[int, ...] = (256, 128, 64, 32, 16, 16)
-    norm: Literal["group", "voxel"] = "group"
-
-
-class INRRConfig(Frozen):
-    """Sizes of INRR3CT; the defaults are the published ones (``baselines.inrr``).
-
-    Attributes:
-        kind: tells it from the other networks.
-        image_channels: widths of the 2-D U-Net, finest first.
-        features: channels of its output, at full resolution.
-        width: of the sine layers.
-        omega: frequency of the sine activations.
-        points: voxels of each volume at which the loss is taken.
-        norm: of the 2-D U-Net.
-    """
-
-    kind: Literal["inrr3ct"] = "inrr3ct"
-    image_channels: tuple[int, ...] = (64, 128, 256, 512)
-    features: int = 128
-    width: int = 128
-    omega: float = 50.0
-    points: int = 16384
-    norm: Literal["group", "voxel"] = "group"
 
 
 class AugmentConfig(Frozen):
@@ -148,9 +98,6 @@ class OptimiserConfig(Frozen):
     decay: Literal["cosine", "constant", "linear"] = "cosine"
 
 
-Precision = Literal["32-true", "bf16-mixed"]
-
-
 class StageConfig(Frozen):
     """What every stage has.
 
@@ -176,170 +123,9 @@ class StageConfig(Frozen):
     precision: Precision = "bf16-mixed"
 
 
-class AutoencoderStageConfig(StageConfig):
-    """Stage 1.
-
-    Attributes:
-        kl_weight: of the KL divergence, which sums over a volume's latents as published.
-        mse_weight: of the squared error beside the published L1.
-        blur_probability: of a blurred input, so that the decoder can also draw posterior means.
-        adversarial_start: step at which the patch discriminator joins; None for never.
-        adversarial_weight: its weight relative to the reconstruction's gradient.
-    """
-
-    kl_weight: float = 1e-6
-    mse_weight: float = 5.0
-    blur_probability: float = 0.25
-    adversarial_start: int | None = None
-    adversarial_weight: float = 0.5
-
-
-class AlignmentStageConfig(StageConfig):
-    """Stage 2.
-
-    Attributes:
-        voxel_weight: of the squared error of the CT estimate (the autoregressive constraint).
-        contrast_weight: of the contrastive alignment.
-        temperature: of the contrast.
-        positions: latent voxels contrasted in each volume.
-        consistency_weight: of the squared error of the re-projected estimate.
-        project_every: steps from one re-projection to the next; it and its gradient cost as much as the network's.
-        voxel_loss: "l2", or "l1" as published.
-        contrast: "local-global" (ours), or "published": the saturating one (METHOD.md 2.6), kept for comparison.
-    """
-
-    voxel_weight: float = Field(default=20.0, ge=0.0)
-    contrast_weight: float = Field(default=0.02, ge=0.0)
-    temperature: float = Field(default=0.1, gt=0.0)
-    positions: int = Field(default=256, ge=1)
-    consistency_weight: float = Field(default=0.5, ge=0.0)
-    project_every: int = Field(default=8, ge=1)
-    voxel_loss: Literal["l1", "l2"] = "l2"
-    contrast: Literal["local-global", "published"] = "local-global"
-
-
-class DiffusionStageConfig(StageConfig):
-    """Stage 3.
-
-    Attributes:
-        loss: on the network's output.
-        frozen_precision: of the earlier stages' networks, which this one only uses; ``precision`` if None.
-    """
-
-    loss: Literal["l1", "l2"] = "l2"
-    frozen_precision: Precision | None = None
-
-
-class BaselineStageConfig(StageConfig):
-    """A baseline that maps X-rays to voxels, trained in one stage (``baselines``).
-
-    Attributes:
-        network: its architecture.
-        mse_weight: of the squared error.
-        projection_weight: of the L1 error of the three mean projections (X2CT-GAN).
-        adversarial_weight: of the least-squares adversarial term (X2CT-GAN); 0 for none.
-        judge_channels: width of the patch discriminator.
-        judge_layers: how often it halves the resolution.
-    """
-
-    network: X2CTConfig | INRRConfig = Field(discriminator="kind")
-    mse_weight: float = 1.0
-    projection_weight: float = 0.0
-    adversarial_weight: float = 0.0
-    judge_channels: int = 64
-    judge_layers: int = 3
-
-
 class PlacementConfig(Frozen):
     """How scans become canonical cubes."""
 
     placement: Literal["body", "x2ct"] = "body"
     background: Literal["keep", "air"] = "keep"
     margin: int = 8
-
-
-class RunConfig(Frozen):
-    """A whole recipe.
-
-    ``joint`` replaces alignment and diffusion in the baseline LDM, ``baseline`` replaces all three stages in the others.
-    """
-
-    name: str
-    seed: int = 0
-    model: ModelConfig
-    data: PlacementConfig = PlacementConfig()
-    augment: AugmentConfig = AugmentConfig()
-    autoencoder: AutoencoderStageConfig
-    alignment: AlignmentStageConfig
-    diffusion: DiffusionStageConfig
-    joint: DiffusionStageConfig | None = None
-    baseline: BaselineStageConfig | None = None
-
-
-def preset_names() -> list[str]:
-    """The shipped recipes."""
-    folder = resources.files("clsdm_trainer") / "presets"
-    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def load_config(name_or_file: str) -> RunConfig:
-    """A preset by name, or a YAML file.
-
-    Raises:
-        InputError: no such preset or file, or a field that does not belong or does not fit.
-    """
-    if name_or_file in preset_names():
-        text = (resources.files("clsdm_trainer") / "presets" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
-    else:
-        path = Path(name_or_file)
-        if not path.is_file():
-            raise InputError(f"configuration {name_or_file!r}: no such file, nor one of {', '.join(preset_names())}")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"configuration {name_or_file}: cannot be read as text ({error})") from None
-    try:
-        return RunConfig.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise InputError(f"configuration {name_or_file}: not YAML ({str(error).splitlines()[0]})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"configuration {name_or_file}: {field}: {first['msg']} (got {first['input']!r})") from None
-
-
-def changed(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
-    """The recipe with some of its fields replaced, as deep as the nested ``changes`` go.
-
-    Raises:
-        InputError: a change that does not belong or does not fit.
-    """
-    try:
-        return RunConfig.model_validate(merged(config.model_dump(mode="json"), changes))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"change of {config.name}: {field}: {first['msg']} (got {first['input']!r})") from None
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``changes``; tables are merged, everything else is replaced."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in _REPLACED
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
-_REPLACED = ("presets", "view_counts")
-"""Tables of weights, which are one value each."""
-
-
-def save_config(config: RunConfig, path: Path) -> None:
-    """Write the resolved configuration as YAML that :func:`load_config` reads back."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-    def write(name: Path) -> None:
-        name.write_bytes(text.encode())
-
-    write_atomically(path, write)  # several processes may open one run at once

@@ -16,9 +16,9 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_bench.evaluate import markdown
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT
+from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import ENVIRONMENT, load_stage
 from clsdm_trainer.stages import STAGES
 
@@ -34,8 +34,8 @@ def trained_model(config: RunConfig, run: Path) -> CLSDM:
     """
     torch.manual_seed(config.seed)
     model = CLSDM(config.model)
-    for name in STAGES:
-        load_stage(model, run, name)
+    for stage in STAGES.values():
+        load_stage(model, run, stage)
     return model.eval()
 
 
@@ -168,13 +168,13 @@ def model_card(
 
 def _training_table(run: Path, config: RunConfig) -> str:
     lines = ["| stage | steps | samples | minutes | selected at step | validation |", "|---|---|---|---|---|---|"]
-    for name in STAGES:
-        stage = getattr(config, name)
+    for name, stage in STAGES.items():
+        section = config.section(stage)
         progress = load_state(run / name / CHECKPOINT)["progress"]
         best = load_state(run / name / BEST)
         score = ", ".join(f"{key} {value:.2f}" for key, value in best.items() if key.startswith("psnr_"))
         lines.append(
-            f"| {name} | {progress['step']} | {progress['step'] * stage.batch * stage.accumulate} "
+            f"| {name} | {progress['step']} | {progress['step'] * section.batch * section.accumulate} "
             f"| {progress['seconds'] / 60:.0f} | {best['step']} | {score} |"
         )
     return "\n".join(lines) + "\n"

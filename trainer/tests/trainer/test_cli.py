@@ -16,7 +16,7 @@ from clsdm.model.bundle import Bundle
 from clsdm.volume.ct import CTVolume, Grid, write_ct
 from clsdm_bench.evaluate import EXPOSURES
 from clsdm_trainer.cli import main as train
-from clsdm_trainer.config import save_config
+from clsdm_trainer.recipe import save_config
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from clsdm.model.blocks import VoxelNorm
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.volume.hu import WINDOW_HU
 from clsdm.xray.preprocess import cameras_for
-from clsdm_trainer.config import RunConfig, load_config, preset_names
+from clsdm_trainer.recipe import RunConfig, load_config, preset_names
 
 MILLION = 1e6
 
