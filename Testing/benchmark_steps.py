@@ -1,4 +1,4 @@
-"""What a user does in the panel, each as a function that returns when it is done; for ``benchmark_module.py``."""
+"""The steps of a user in the panel, each a function that returns when it is done; for ``benchmark_module.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import slicer
 
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import XRayNodes
 
 LIMIT_S = 300.0
 
@@ -69,7 +69,7 @@ def ofXRays(panel) -> dict[str, Step]:
         wait(lambda: panel.run is None)
 
     def drop() -> None:
-        files = [str(MrmlBridge.xrayFile(each.xray.node)) for each in panel.xrays.slots[:2] if each.xray.node]
+        files = [str(XRayNodes.xrayFile(each.xray.node)) for each in panel.xrays.slots[:2] if each.xray.node]
         slot._drops.onDrop(files)
         wait(lambda: not panel.xrays.isLooking and all(each.hasPreview() for each in panel.xrays.slots[:2]))
         makeSample(panel)
@@ -88,7 +88,7 @@ def ofXRays(panel) -> dict[str, Step]:
 
 
 def ofLongWork(panel) -> dict[str, Step]:
-    """What takes long by its nature."""
+    """Steps that take long by their nature."""
     slot = panel.xrays.slots[0]
 
     def case() -> None:

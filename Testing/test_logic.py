@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, attributesOf, films, leftovers, scene, waitFor
+from fakes import FakeChannel
+from real_worker import OwnTemporaries, leftovers, scene, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.worker.Results import COVERAGE_ROLE, SPREAD_ROLE
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 CENTRE_LPS_MM = (12.0, -30.0, 250.0)  # of trainer/tests/small_bundle.py
@@ -27,7 +27,7 @@ class RealTest(OwnTemporaries):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.warm, cls.films = InferenceProcess(), films()
+        cls.warm, cls.case = InferenceProcess(), smallCase()
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -53,22 +53,22 @@ class RealTest(OwnTemporaries):
         logic.cleanup()
 
     def reconstruct(self, frontal="frontal.dcm", lateral="lateral.dcm", **options):
-        options = {"bundle": self.films / "bundle", "device": "cpu", "wait": True, **options}
-        pair = [str(self.films / each) if isinstance(each, str) else each for each in (frontal, lateral)]
+        options = {"bundle": self.case / "bundle", "device": "cpu", "wait": True, **options}
+        pair = [str(self.case / each) if isinstance(each, str) else each for each in (frontal, lateral)]
         return self.logic.reconstruct(*pair, **options)
 
 
 class ReconstructTest(RealTest):
     def test_two_files_become_a_volume_in_hu_around_the_isocentre(self) -> None:
         result = self.reconstruct().result
-        geometry = MrmlBridge.geometryOf(result.volumeNode)
-        array = MrmlBridge.voxels(result.volumeNode)
+        geometry = Volumes.geometryOf(result.volumeNode)
+        array = Volumes.voxels(result.volumeNode)
         middle = np.array(geometry["origin_mm"]) + (np.array(array.shape) - 1) / 2 * geometry["spacing_mm"]
         self.assertTrue(np.allclose(middle, CENTRE_LPS_MM, atol=1e-3), middle)
         self.assertTrue(np.allclose(geometry["direction"], np.eye(3)))
         self.assertEqual(result.volumeNode.GetVoxelValueUnits().GetCodeMeaning(), "Hounsfield unit")
         self.assertEqual(result.volumeNode.GetDisplayNode().GetAutoWindowLevel(), 0)
-        self.assertEqual(MrmlBridge.voxels(result.coverageNode).max(), 2)
+        self.assertEqual(Volumes.voxels(result.coverageNode).max(), 2)
         self.assertIsNone(result.spreadNode)
         self.assertEqual([each["angle_deg"] for each in result.residuals], [0.0, 90.0])
         self.assertEqual([each["input"].shape for each in result.reprojections], [(32, 32)] * 2)
@@ -76,28 +76,29 @@ class ReconstructTest(RealTest):
 
     def test_the_nodes_say_how_they_were_made_and_that_they_are_for_research(self) -> None:
         result = self.reconstruct(product="sample", seed=5).result
-        noted = attributesOf(result.volumeNode)
+        noted = Attributes.provenanceOf(result.volumeNode)
         self.assertIn("research only", result.volumeNode.GetName())
         self.assertIn("Research only", noted["notice"])
         self.assertEqual((noted["product"], noted["seed"], noted["model"]), ("sample", 5, "small"))
         self.assertEqual(len(noted["model_sha256"]), 64)
         self.assertEqual(noted["steps"], 2)
-        self.assertEqual(MrmlBridge.residualsOf(result.volumeNode), result.residuals)
+        self.assertEqual(noted, {name: value for name, value in result.provenance.items() if value is not None})
+        self.assertEqual(Attributes.attributeOf(result.volumeNode, "residuals"), result.residuals)
         self.assertIs(result.volumeNode.GetNodeReference(COVERAGE_ROLE), result.coverageNode)
 
     def test_an_ensemble_comes_with_its_spread(self) -> None:
         result = self.reconstruct(product="ensemble", samples=3).result
-        self.assertGreater(MrmlBridge.voxels(result.spreadNode).max(), 0)
+        self.assertGreater(Volumes.voxels(result.spreadNode).max(), 0)
         self.assertIs(result.volumeNode.GetNodeReference(SPREAD_ROLE), result.spreadNode)
         self.assertEqual(result.provenance["samples"], 3)
 
     def test_same_input_same_bits(self) -> None:
         first, second = (self.reconstruct(product="sample", seed=3).result for _ in range(2))
-        self.assertTrue(np.array_equal(*(MrmlBridge.voxels(each.volumeNode) for each in (first, second))))
+        self.assertTrue(np.array_equal(*(Volumes.voxels(each.volumeNode) for each in (first, second))))
 
     def test_one_view_is_enough_and_warned_of(self) -> None:
         result = self.logic.reconstruct(
-            str(self.films / "frontal.dcm"), bundle=self.films / "bundle", device="cpu", wait=True
+            str(self.case / "frontal.dcm"), bundle=self.case / "bundle", device="cpu", wait=True
         ).result
         self.assertTrue(any("one view" in text for text in result.warnings), result.warnings)
 
@@ -105,7 +106,7 @@ class ReconstructTest(RealTest):
         with self.assertRaisesRegex(ReconstructionError, "spacing"):
             self.reconstruct("frontal.png", "lateral.png")
         pair = [
-            XRayInput(path=str(self.films / f"{role}.png"), role=role, entered={"spacingMm": (6.75, 6.75)})
+            XRayInput(path=str(self.case / f"{role}.png"), role=role, entered={"spacingMm": (6.75, 6.75)})
             for role in ("frontal", "lateral")
         ]
         result = self.reconstruct(*pair).result
@@ -169,7 +170,7 @@ class ReconstructTest(RealTest):
 
 class OtherTasksTest(RealTest):
     def ct(self):
-        node = slicer.util.loadVolume(str(self.films / "ct.nii.gz"))
+        node = slicer.util.loadVolume(str(self.case / "ct.nii.gz"))
         node.SetName("truth")
         return node
 
@@ -180,13 +181,13 @@ class OtherTasksTest(RealTest):
         by_file = self.reconstruct(*map(Path, made.files)).result
         by_node = self.reconstruct(*made.nodes).result
         for node in made.nodes:
-            node.RemoveAttribute(MrmlBridge.FILE_ATTRIBUTE)
+            node.RemoveAttribute(XRayNodes.FILE_ATTRIBUTE)
         without = self.reconstruct(*made.nodes).result
-        truth = MrmlBridge.voxels(by_file.volumeNode)
+        truth = Volumes.voxels(by_file.volumeNode)
         for other in (by_node, without):
-            self.assertLessEqual(np.abs(MrmlBridge.voxels(other.volumeNode).astype(int) - truth).max(), 1)
-            for name, value in MrmlBridge.geometryOf(by_file.volumeNode).items():
-                self.assertTrue(np.allclose(MrmlBridge.geometryOf(other.volumeNode)[name], value, atol=1e-3))
+            self.assertLessEqual(np.abs(Volumes.voxels(other.volumeNode).astype(int) - truth).max(), 1)
+            for name, value in Volumes.geometryOf(by_file.volumeNode).items():
+                self.assertTrue(np.allclose(Volumes.geometryOf(other.volumeNode)[name], value, atol=1e-3))
 
     def test_a_failed_simulation_leaves_nothing(self) -> None:
         ct, before = self.ct(), scene()
@@ -206,7 +207,7 @@ class OtherTasksTest(RealTest):
 
     def test_a_preview_is_what_the_network_sees(self) -> None:
         seen = self.logic.preview(
-            XRayInput(path=str(self.films / "frontal.dcm")), bundle=self.films / "bundle", wait=True
+            XRayInput(path=str(self.case / "frontal.dcm")), bundle=self.case / "bundle", wait=True
         ).result
         self.assertEqual((seen.image.shape, seen.image.dtype, seen.mask.dtype), ((32, 32), np.uint8, np.bool_))
 
@@ -214,12 +215,12 @@ class OtherTasksTest(RealTest):
         self.assertEqual(self.logic.hello(wait=True).result["devices"][0]["name"], "cpu")
 
     def test_a_model_can_be_loaded_in_advance(self) -> None:
-        self.logic.warm(self.films / "bundle", "cpu", wait=True)
+        self.logic.warm(self.case / "bundle", "cpu", wait=True)
         self.assertNotIn("Loading the model", self.reconstruct().log)
 
 
-class PlayedTest(unittest.TestCase):
-    """With a worker that the test plays."""
+class FakeWorkerTest(unittest.TestCase):
+    """With a fake worker."""
 
     def setUp(self) -> None:
         FakeChannel.made = []
@@ -229,14 +230,14 @@ class PlayedTest(unittest.TestCase):
         self.ends: list[tuple[str, str]] = []
 
     def preview(self, role: str, name: str):
-        xray = XRayInput(path=str(films() / f"{role}.dcm"), role=role)
+        xray = XRayInput(path=str(smallCase() / f"{role}.dcm"), role=role)
         heard = {each: lambda run, each=each: self.ends.append((name, each)) for each in ("onFinished", "onError")}
         run = self.logic.preview(xray, **heard)
         waitFor(lambda: run.job is not None or not run.isRunning)
         return run
 
-    def told(self) -> list[str]:
-        return [Path(each["view"]["file"]).name for channel in FakeChannel.made for each in channel.told]
+    def requestedFiles(self) -> list[str]:
+        return [Path(each["view"]["file"]).name for channel in FakeChannel.made for each in channel.requests]
 
     def test_a_newer_preview_takes_the_place_of_one_that_waits(self) -> None:
         first, second, third = (self.preview("frontal", name) for name in "abc")

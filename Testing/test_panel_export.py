@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import subprocess
 import tempfile
@@ -17,10 +16,15 @@ import SimpleITK as sitk
 import slicer
 from volumes import add_volume, turned, wait_until
 
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.scene.Attributes import provenanceOf, setAttributes
 from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
-from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, provenanceOf, toSitk, writeDicom, writeVolume
+from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, toSitk, writeDicom, writeVolume
+
+ensureCore()
+from clsdm.app.record import read_record  # noqa: E402
 
 PROVENANCE = {
     "CLSDM.role": "volume",
@@ -72,10 +76,18 @@ class WritingTest(ExportTest):
                 written = atOnce(writeVolume(self.node, self.folder / name))
                 self.assertSamePlace(sitk.ReadImage(str(written[0])))
 
-    def test_beside_the_file_stands_how_it_was_made_and_what_it_must_not_be_used_for(self) -> None:
-        record = json.loads(atOnce(writeVolume(self.node, self.folder / "R.nii.gz"))[1].read_text(encoding="utf-8"))
+    def test_beside_the_file_is_the_record_that_the_core_reads(self) -> None:
+        """As the command line writes it: see trainer/tests/app/test_record.py."""
+        residuals = [{"angle_deg": 0.0, "rmse": 0.1, "correlation": 0.9}]
+        setAttributes(
+            self.node, {"residuals": residuals, "warnings": ["only one view"], "seed": 5, "model_version": "1.0"}
+        )
+        volume, _ = atOnce(writeVolume(self.node, self.folder / "R.nii.gz"))
+        record = read_record(volume)
+        self.assertIn("Research only", record["notice"])
+        self.assertEqual((record["residuals"], record["warnings"]), (residuals, ["only one view"]))
         self.assertEqual(record["provenance"]["model"], "openkbp64")
-        self.assertIn("RESEARCH ONLY", record["notice"])
+        self.assertEqual((record["provenance"]["seed"], record["provenance"]["model_version"]), (5, "1.0"))
 
     def test_a_name_that_is_no_volume_format_is_refused(self) -> None:
         with self.assertRaisesRegex(ValueError, "nrrd"):
@@ -89,7 +101,7 @@ class WritingTest(ExportTest):
         self.assertSamePlace(reader.Execute())
 
     def test_a_dicom_series_points_to_its_x_rays_and_names_model_and_purpose(self) -> None:
-        for _ in writeDicom(self.node, self.folder / "series", [self.xray(), str(self.folder / "film.png")]):
+        for _ in writeDicom(self.node, self.folder / "series", [self.xray(), str(self.folder / "picture.png")]):
             pass
         tags = pydicom.dcmread(next((self.folder / "series").iterdir()))
         self.assertEqual([item.ReferencedSOPInstanceUID for item in tags.SourceImageSequence], ["1.2.3.7"])
@@ -118,7 +130,7 @@ class WritingTest(ExportTest):
 
     def test_provenance_is_what_the_nodes_attributes_say(self) -> None:
         self.node.SetAttribute("Other.key", "x")
-        self.assertEqual(set(provenanceOf(self.node)), {"role", "model", "product", "model_sha256"})
+        self.assertEqual(set(provenanceOf(self.node)), {"model", "product", "model_sha256"})
 
 
 class PanelTest(ExportTest):

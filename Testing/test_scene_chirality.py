@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import slicer
-from panel_case import PlayedDependencies
-from real_worker import films
+from fakes import FakeDependencies
+from real_worker import smallCase
 from vtk.util.numpy_support import vtk_to_numpy
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.panel.ResultSection import showInSlices
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.xrays.SampleMenu import phantom
 
@@ -28,13 +29,13 @@ def addPhantom() -> object:
     array, spacing = phantom()
     origin = [-(count - 1) / 2 * spacing for count in reversed(array.shape)]
     geometry = {"spacing_mm": [spacing] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
-    node = MrmlBridge.makeVolume(array, geometry, "phantom", hounsfield=True)
-    MrmlBridge.addToScene([node])
+    node = Volumes.makeVolume(array, geometry, "phantom", hounsfield=True)
+    Nodes.addToScene([node])
     return node
 
 
 def displayed(node, at=HEART_RAS) -> dict[str, np.ndarray]:
-    """What the three slice views show of a volume at a point: HU by view, the first row at the top of the screen."""
+    """The planes of the three slice views through a point: HU by view, the first row at the top of the screen."""
     showInSlices(node, HeldViews())
     slicer.app.processEvents()
     shown = {}
@@ -71,8 +72,8 @@ class ChiralityTest(unittest.TestCase):
         self.assertGreater(row, 50, "behind is below")
 
     def test_the_reconstruction_is_shown_as_the_ct_is_and_not_as_any_mirror_of_it(self) -> None:
-        films()  # skips where there is no torch
-        logic = CLSDMReconstructionLogic(dependencies=PlayedDependencies())
+        smallCase()  # skips where there is no torch
+        logic = CLSDMReconstructionLogic(dependencies=FakeDependencies())
         self.addCleanup(logic.cleanup)
         truth = addPhantom()
         files = logic.simulate(truth, wait=True).result.files

@@ -1,4 +1,4 @@
-"""The exposures in 3-D stand where they stood, and their pictures hang the right way round."""
+"""The exposures in 3-D lie where they were taken, and their pictures the right way round."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vtk.util.numpy_support import vtk_to_numpy
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.scene.ExposureScene import (
     ExposureScene,
+    frustumOf,
     measuredPart,
     pairPicture,
-    place,
     residualInWords,
     texture,
 )
@@ -40,28 +40,28 @@ def result(*angles: float, isocentre=(0.0, 0.0, 0.0)) -> types.SimpleNamespace:
     return types.SimpleNamespace(provenance={"isocentre_lps_mm": list(isocentre)}, reprojections=items)
 
 
-class PlacementTest(unittest.TestCase):
+class FrustumTest(unittest.TestCase):
     def test_a_pa_exposure_comes_from_behind_onto_a_panel_in_front(self) -> None:
-        placement = place(view(0.0))
-        np.testing.assert_allclose(placement.source, (0, -1600, 0), atol=1e-9)  # RAS: behind is -A
-        np.testing.assert_allclose(placement.corners.mean(0), (0, 200, 0), atol=1e-9)
+        frustum = frustumOf(view(0.0))
+        np.testing.assert_allclose(frustum.source, (0, -1600, 0), atol=1e-9)  # RAS: behind is -A
+        np.testing.assert_allclose(frustum.corners.mean(0), (0, 200, 0), atol=1e-9)
 
     def test_a_left_lateral_comes_from_the_right_onto_a_panel_at_the_left(self) -> None:
-        placement = place(view(90.0))
-        np.testing.assert_allclose(placement.source, (1600, 0, 0), atol=1e-9)  # RAS: right is +R
-        np.testing.assert_allclose(placement.corners.mean(0), (-200, 0, 0), atol=1e-9)
+        frustum = frustumOf(view(90.0))
+        np.testing.assert_allclose(frustum.source, (1600, 0, 0), atol=1e-9)  # RAS: right is +R
+        np.testing.assert_allclose(frustum.corners.mean(0), (-200, 0, 0), atol=1e-9)
 
     def test_a_pa_film_has_the_patients_left_at_its_right_and_the_head_on_top(self) -> None:
-        top_left, top_right, bottom_right, _ = place(view(0.0)).corners
+        top_left, top_right, bottom_right, _ = frustumOf(view(0.0)).corners
         np.testing.assert_allclose(top_right - top_left, (-360, 0, 0), atol=1e-9)  # 60 columns of 6 mm
         np.testing.assert_allclose(bottom_right - top_right, (0, 0, -360), atol=1e-9)  # 40 rows of 9 mm
 
     def test_a_left_lateral_film_faces_left(self) -> None:
-        top_left, top_right, _, _ = place(view(90.0)).corners
+        top_left, top_right, _, _ = frustumOf(view(90.0)).corners
         np.testing.assert_allclose(top_right - top_left, (0, -360, 0), atol=1e-9)  # columns run to posterior
 
     def test_everything_turns_around_the_isocentre(self) -> None:
-        moved, there = place(view(30.0), (10.0, 20.0, 30.0)), place(view(30.0))
+        moved, there = frustumOf(view(30.0), (10.0, 20.0, 30.0)), frustumOf(view(30.0))
         np.testing.assert_allclose(moved.source - there.source, (-10, -20, 30), atol=1e-9)  # LPS to RAS
         np.testing.assert_allclose(moved.corners - there.corners, np.tile((-10, -20, 30), (4, 1)), atol=1e-9)
 
@@ -70,7 +70,7 @@ class PlacementTest(unittest.TestCase):
         image[10:20, 30:60] = 1.0
         part, pixels = measuredPart(view(90.0, offset_mm=(4.0, -2.0)), image)
         self.assertEqual(pixels.shape, (10, 30))
-        whole, shown = place(view(90.0, offset_mm=(4.0, -2.0))).corners, place(part).corners
+        whole, shown = frustumOf(view(90.0, offset_mm=(4.0, -2.0))).corners, frustumOf(part).corners
         down, right = (whole[3] - whole[0]) / 40, (whole[1] - whole[0]) / 60
         np.testing.assert_allclose(shown[0], whole[0] + 10 * down + 30 * right, atol=1e-9)
         np.testing.assert_allclose(shown[2], whole[0] + 20 * down + 60 * right, atol=1e-9)
@@ -83,12 +83,12 @@ class PlacementTest(unittest.TestCase):
         to_ras = np.array([-1.0, -1.0, 1.0])
         for angle, tilt in ((0, 0), (90, 0), (30, 10), (-90, -5), (180, 0)):
             exposure = View(angle, 700.0, 1100.0, 50, 60, (2.0, 3.0), tilt, (7.0, -11.0))
-            cameras, placement = Cameras.from_views([[exposure]]), place(vars(exposure))
+            cameras, frustum = Cameras.from_views([[exposure]]), frustumOf(vars(exposure))
             half = cameras.right[0, 0] * 1.5 + cameras.down[0, 0] * 1.0  # from a pixel's centre to its corner
             centres = cameras.pixel_centres()[0, 0]
-            np.testing.assert_allclose(placement.source, cameras.source[0, 0].numpy() * to_ras, atol=1e-3)
-            np.testing.assert_allclose(placement.corners[0], (centres[0, 0] - half).numpy() * to_ras, atol=1e-3)
-            np.testing.assert_allclose(placement.corners[2], (centres[-1, -1] + half).numpy() * to_ras, atol=1e-3)
+            np.testing.assert_allclose(frustum.source, cameras.source[0, 0].numpy() * to_ras, atol=1e-3)
+            np.testing.assert_allclose(frustum.corners[0], (centres[0, 0] - half).numpy() * to_ras, atol=1e-3)
+            np.testing.assert_allclose(frustum.corners[2], (centres[-1, -1] + half).numpy() * to_ras, atol=1e-3)
 
     @unittest.skipUnless(HAS_TORCH, "needs torch, which the projector uses")
     def test_the_line_from_the_source_to_a_shadow_passes_through_what_cast_it(self) -> None:
@@ -104,13 +104,13 @@ class PlacementTest(unittest.TestCase):
             exposure = View(angle, 700.0, 1100.0, 100, 120, (3.0, 3.0), 5.0, (10.0, -20.0))
             image = simulate_xray(ct, exposure, (0.0, 0.0, 0.0)).image
             row, col = np.argwhere(image > 0.5 * image.max()).mean(0)
-            placement = place(vars(exposure))
-            top_left, top_right, _, bottom_left = placement.corners
+            frustum = frustumOf(vars(exposure))
+            top_left, top_right, _, bottom_left = frustum.corners
             shadow = (
                 top_left + (col + 0.5) / 120 * (top_right - top_left) + (row + 0.5) / 100 * (bottom_left - top_left)
             )
-            along = (shadow - placement.source) / np.linalg.norm(shadow - placement.source)
-            offset = ball * (-1, -1, 1) - placement.source
+            along = (shadow - frustum.source) / np.linalg.norm(shadow - frustum.source)
+            offset = ball * (-1, -1, 1) - frustum.source
             self.assertLess(np.linalg.norm(np.cross(offset, along)), 4.0)
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import qt
-from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, films, leftovers, waitFor
+from fakes import FakeChannel
+from real_worker import OwnTemporaries, leftovers, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
@@ -96,7 +96,7 @@ class AddTest(OwnTemporaries):
     """With the real worker."""
 
     def setUp(self) -> None:
-        self.bundle = films() / "bundle"
+        self.bundle = smallCase() / "bundle"
         self.before = leftovers()
         temporary = tempfile.TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
@@ -141,7 +141,7 @@ class AddTest(OwnTemporaries):
 
 
 class FetchTest(OwnTemporaries):
-    """With a worker that the test plays."""
+    """With a fake worker."""
 
     def fetched(self):
         """A logic and the model it has just downloaded, out of the worker's folder."""
@@ -150,8 +150,8 @@ class FetchTest(OwnTemporaries):
         run = logic.inspectModel("https://example.org/model.zip")
         waitFor(lambda: FakeChannel.made)
         (channel,) = FakeChannel.made
-        self.assertEqual(channel.told[0]["task"], "fetch")
-        folder = Path(channel.folder) / str(channel.told[0]["id"])
+        self.assertEqual(channel.requests[0]["task"], "fetch")
+        folder = Path(channel.folder) / str(channel.requests[0]["id"])
         folder.mkdir()
         with zipfile.ZipFile(folder / "download.zip", "w") as file:
             file.write(ModelStore().embedded().path / "bundle.json", "bundle.json")
@@ -172,8 +172,8 @@ class FetchTest(OwnTemporaries):
         logic, model = self.fetched()
         run = logic.addModel(model)
         (channel,) = FakeChannel.made
-        waitFor(lambda: channel.told[-1]["task"] == "install")
-        self.assertEqual(channel.told[-1]["bundle"], str(model.path))
+        waitFor(lambda: channel.requests[-1]["task"] == "install")
+        self.assertEqual(channel.requests[-1]["bundle"], str(model.path))
         channel.answer(result={"path": str(ModelStore().embedded().path)})
         waitFor(lambda: not run.isRunning)
         self.assertEqual(run.state, "finished")

@@ -1,4 +1,4 @@
-"""What the panel is told about an X-ray before it is read."""
+"""The facts about an X-ray before its pixels are read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import SimpleITK as sitk
 import slicer
 from real_worker import workersPython
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
-from CLSDMReconstructionLib.scene import MrmlBridge
-from CLSDMReconstructionLib.xrays.Inputs import FIELDS, Field, XRayInput, inspect, pairProblem, suggestPair
+from CLSDMReconstructionLib.scene import Volumes
+from CLSDMReconstructionLib.xrays.Inputs import FIELDS, Field, XRayInput, checkTogether, inspect, suggestPair
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
@@ -79,7 +80,7 @@ class InputsTest(unittest.TestCase):
         self.assertEqual(facts.fields["sourceAxisMm"], Field(1500.0, "tag"))
         self.assertEqual(facts.fields["angleDeg"], Field(0.0, "tag"))
         self.assertEqual(facts.fields["flip"], Field(False, "default"))
-        self.assertEqual((facts.rows, facts.cols, facts.problem), (64, 80, ""))
+        self.assertEqual((facts.header.rows, facts.header.cols, facts.problem), (64, 80, ""))
 
     def test_what_was_entered_wins_and_can_be_taken_back(self) -> None:
         xray = XRayInput(path=str(dicom(self.folder / "pa.dcm")))
@@ -145,8 +146,8 @@ class InputsTest(unittest.TestCase):
 
     def test_a_node_with_the_spacing_that_stands_for_none_is_refused(self) -> None:
         geometry = {"spacing_mm": [1.0, 1.0, 1.0], "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
-        node = MrmlBridge.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
-        MrmlBridge.addToScene([node])
+        node = Volumes.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
+        Nodes.addToScene([node])
         self.assertEqual(inspect(XRayInput.of(node, "frontal")).missing, "spacingMm")
 
     def test_a_node_that_is_gone_is_a_problem(self) -> None:
@@ -164,9 +165,9 @@ class InputsTest(unittest.TestCase):
     def test_two_patients_are_refused_and_views_too_close_are_warned_of(self) -> None:
         pa = XRayInput(path=str(dicom(self.folder / "pa.dcm")))
         other = XRayInput(path=str(dicom(self.folder / "o.dcm", PatientID="2", ViewPosition="LL")), role="lateral")
-        self.assertIn("two patients", pairProblem(pa, other)[0])
+        self.assertIn("two patients", checkTogether([inspect(pa), inspect(other)])[0])
         oblique = dicom(self.folder / "ob.dcm", PositionerPrimaryAngle=30, PositionerType="CARM", ViewPosition=None)
-        problem, warnings = pairProblem(pa, XRayInput(path=str(oblique), role="lateral"))
+        problem, warnings = checkTogether([inspect(pa), inspect(XRayInput(path=str(oblique), role="lateral"))])
         self.assertEqual(problem, "")
         self.assertIn("30 degrees apart", warnings[0])
 

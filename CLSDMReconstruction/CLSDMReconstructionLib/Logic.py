@@ -1,4 +1,4 @@
-"""What the module can do, without a GUI: reconstruct, simulate X-rays, compare, preview; blocking or with callbacks.
+"""The module without a GUI: reconstruct, simulate X-rays, compare, preview; blocking or with callbacks.
 
 Work is done by the worker (``InferenceProcess``); nodes are made only when everything they need is there, so a run that
 fails, is cancelled or is outlived by its scene leaves the scene as it was. Closing the scene ends every run.
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.worker import Results
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, describe
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
-from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect, pairProblemOf
+from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, checkTogether, inspect
 
 __all__ = [
     "Model",
@@ -116,7 +116,7 @@ class ReconstructionLogic:
                 "bundle": _path(run, bundle),
                 "preset": preset,
             }
-            studyUid = next((each.studyUid for each in facts if each.studyUid), "")
+            studyUid = next((each.header.study_uid for each in facts if each.header.study_uid), "")
             for xray, each in zip(inputs, facts, strict=True):
                 run.say(_summary(xray, each))
 
@@ -247,9 +247,9 @@ class ReconstructionLogic:
         if xray.path is not None:
             file = Path(xray.path)
         else:
-            file = MrmlBridge.xrayFile(xray.node) or written
+            file = XRayNodes.xrayFile(xray.node) or written
             if file is written:
-                MrmlBridge.writeXRay(xray.node, written)
+                XRayNodes.writeXRay(xray.node, written)
         for text in (str(file), file.as_posix(), file.name):
             run.hide(text, xray.label)
         run.hide(str(file.parent), "its folder")
@@ -279,10 +279,9 @@ def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
             label = "" if xray.label.lower() in each.problem.lower() else f"{xray.label[:1].upper()}{xray.label[1:]}: "
             advice = "" if each.missing else "Choose another file, or correct what was entered."
             raise ReconstructionError("input", label + each.problem, advice)
-    for each in facts[1:]:
-        problem = pairProblemOf(facts[0], each)[0]
-        if problem:
-            raise ReconstructionError("input", problem)
+    problem = checkTogether(facts)[0]
+    if problem:
+        raise ReconstructionError("input", problem)
     return facts
 
 
@@ -290,7 +289,7 @@ def _summary(xray: XRayInput, facts: XRayFacts) -> str:
     """A line for the log: what is used and where it is from."""
     named = ("angleDeg", "spacingMm", "sourceDetectorMm", "sourceAxisMm")
     parts = [f"{name} {facts.fields[name].value} ({facts.fields[name].origin})" for name in named]
-    return f"{xray.label}: {facts.rows} x {facts.cols} pixels, {', '.join(parts)}"
+    return f"{xray.label}: {facts.header.rows} x {facts.header.cols} pixels, {', '.join(parts)}"
 
 
 def _path(run: Run, bundle) -> str | None:

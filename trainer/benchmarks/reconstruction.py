@@ -34,8 +34,8 @@ from models import biplanar_xrays, nameless_bundle, random_model, tiny
 
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.reconstruct import Options, Product, reconstruct
-from clsdm_trainer.config import load_config
 from clsdm_trainer.precision import has_fast_bfloat16
+from clsdm_trainer.recipe import load_config
 
 BARS = {"sample": 20.0, "mean": 40.0}
 MEMORY_BAR = 0.5

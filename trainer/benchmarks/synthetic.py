@@ -27,12 +27,15 @@ def synthetic_store(folder: Path, grid: Grid, data: PlacementConfig, count: int)
     """``count`` patients to train on, written and opened."""
     random = np.random.default_rng(0)
     cases = []
+    first_mm = -(padded_grid(grid, data.margin).size - 1) / 2 * grid.spacing_mm
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         name = f"case{index}"
         path = folder / f"{name}.npy"
         np.save(path, phantom_hu(random, padded_grid(grid, data.margin).size))
         sha256 = sha256_of(path)
-        cases.append(Case(name, name, "train", path.name, sha256, name, sha256, (0.0, 0.0, 0.0), 1.0))
-    write_manifest(folder, grid, data.margin, cases, {"placement": data.placement, "background": data.background})
+        scan = {"scan": path.name, "scan_sha256": sha256, "scan_origin_mm": (first_mm,) * 3}
+        cases.append(Case(name, name, "train", path.name, sha256, name, sha256, (0.0, 0.0, 0.0), 1.0, **scan))
+    settings = {"placement": data.placement, "background": data.background}
+    write_manifest(folder, grid, data.margin, grid.spacing_mm, cases, settings)
     return Store.open(folder)

@@ -23,10 +23,10 @@ from measuring import MIB, Ratio, finish, parser, seconds_of, start
 from models import tiny
 from synthetic import synthetic_store
 
-from clsdm_trainer.config import RunConfig, load_config
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.precision import has_fast_bfloat16
+from clsdm_trainer.recipe import RunConfig, load_config
 from clsdm_trainer.run import untrained_runner
 from clsdm_trainer.stages import STAGES
 
@@ -120,14 +120,16 @@ def configured(preset: str, arguments: argparse.Namespace, device: torch.device)
     changes: dict[str, Any] = {"accumulate": 1} if cpu else {}
     if arguments.batch or cpu:
         changes["batch"] = arguments.batch or CPU_BATCH
-    too_small = cpu and arguments.smoke  # for torch's bfloat16 on a CPU, see recipe.check_precision
+    too_small = cpu and arguments.smoke  # for torch's bfloat16 on a CPU, see run.check_precision
     if arguments.precision or too_small or not has_fast_bfloat16(device):
         changes["precision"] = arguments.precision or "32-true"
-    stages = {name: getattr(config, name).model_copy(update=changes) for name in STAGES}
+    sections: dict[str, Any] = {
+        stage.name: config.section(stage).model_copy(update=changes) for stage in STAGES.values()
+    }
     if arguments.smoke:
-        stages["alignment"] = stages["alignment"].model_copy(update={"positions": 8})
-        stages["model"] = tiny(config.model)
-    return config.model_copy(update=stages)
+        sections["alignment"] = sections["alignment"].model_copy(update={"positions": 8})
+        sections["model"] = tiny(config.model)
+    return config.model_copy(update=sections)
 
 
 def make_steps(config: RunConfig, folder: Path, device: torch.device) -> list[TimedStep]:
@@ -138,8 +140,8 @@ def make_steps(config: RunConfig, folder: Path, device: torch.device) -> list[Ti
 
 def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device: torch.device) -> Runner:
     """The loop of a stage, on untrained networks."""
-    fabric = Fabric(accelerator=device.type, devices=1, precision=getattr(config, name).precision)
-    return untrained_runner(config, name, store, folder, fabric)
+    fabric = Fabric(accelerator=device.type, devices=1, precision=config.section(STAGES[name]).precision)
+    return untrained_runner(config, STAGES[name], store, folder, fabric)
 
 
 def kinds_of_step(runner: Runner) -> list[TimedStep]:

@@ -16,10 +16,12 @@ import torch
 from lightning_fabric import Fabric
 
 from clsdm.volume.ct import Grid
+from clsdm_bench.systems.stages import ALL_STAGES
+from clsdm_trainer.anatomy import Anatomy
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
 from clsdm_trainer.loop import CHECKPOINT, Runner
+from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import build_runner, train_stage
 
 GRID, MARGIN = Grid(16, 24.0), 2
@@ -82,6 +84,19 @@ def phantom_hu(random: np.random.Generator, grid: Grid = PADDED) -> np.ndarray:
     return hu.astype(np.int16)
 
 
+def tiny_case(name: str, split: str, file: str, sha256: str) -> Case:
+    """A patient of whom nothing was scanned but the cube with its margin."""
+    first = -(PADDED.size - 1) / 2 * PADDED.spacing_mm
+    known = {"source": f"{name}.nii", "source_sha256": sha256, "centre_mm": (0.0, 0.0, 0.0), "fov_fraction": 1.0}
+    scan = {"scan": file, "scan_sha256": sha256, "scan_origin_mm": (first,) * 3}
+    return Case(name, f"patient-{name}", split, file, sha256, **known, **scan)
+
+
+def padded_anatomy(hu: torch.Tensor) -> Anatomy:
+    """A cube of the store, (M, M, M) HU with its margin, as all that was scanned of a patient."""
+    return Anatomy(hu, GRID.spacing_mm, np.full(3, -(len(hu) - 1) / 2 * GRID.spacing_mm))
+
+
 def tiny_store(folder: Path, split_of: dict[str, str] | None = None, seed: int = 1) -> Store:
     """Five patients, written and opened: three to train on, one to validate, one to test."""
     split_of = SPLIT_OF if split_of is None else split_of
@@ -92,10 +107,8 @@ def tiny_store(folder: Path, split_of: dict[str, str] | None = None, seed: int =
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, phantom_hu(random))
         sha256 = sha256_of(path)
-        cases.append(
-            Case(name, f"patient-{name}", split, f"volumes/{name}.npy", sha256, f"{name}.nii", sha256, (0, 0, 0), 1.0)
-        )
-    write_manifest(folder, GRID, MARGIN, cases, {"placement": "body", "background": "keep"})
+        cases.append(tiny_case(name, split, f"volumes/{name}.npy", sha256))
+    write_manifest(folder, GRID, MARGIN, GRID.spacing_mm, cases, {"placement": "body", "background": "keep"})
     return Store.open(folder)
 
 
@@ -110,7 +123,7 @@ def one_thread() -> Iterator[None]:
 
 def cpu_fabric(config: RunConfig, name: str, devices: int = 1) -> Fabric:
     """The engine for a stage, on the CPU."""
-    precision = getattr(config, name).precision
+    precision = config.section(ALL_STAGES[name]).precision
     strategy = "ddp" if devices > 1 else "auto"
     fabric = Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=precision)
     fabric.launch()
@@ -119,14 +132,14 @@ def cpu_fabric(config: RunConfig, name: str, devices: int = 1) -> Fabric:
 
 def tiny_runner(config: RunConfig, name: str, store: Store, folder: Path) -> Runner:
     """A stage of the run in ``folder``, continued where it stands there."""
-    return build_runner(config, name, store, folder, cpu_fabric(config, name), lambda record: None)
+    return build_runner(config, ALL_STAGES[name], store, folder, cpu_fabric(config, name), lambda record: None)
 
 
 def train(config: RunConfig, store: Store, folder: Path, *names: str) -> bool:
     """Train stages one after the other; whether the last was finished (and not stopped by a signal)."""
     finished = True
     for name in names:
-        finished = train_stage(config, name, store, folder, cpu_fabric(config, name), lambda record: None)
+        finished = train_stage(config, ALL_STAGES[name], store, folder, cpu_fabric(config, name), lambda record: None)
     return finished
 
 

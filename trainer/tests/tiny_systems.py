@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from clsdm_trainer.config import INRRConfig, X2CTConfig
+from tiny import tiny_config
+
+from clsdm_bench.systems.recipe import BenchmarkConfig, INRRConfig, X2CTConfig
 
 SMALL = X2CTConfig(stem=8, growth=4, layers=(1, 2, 1), link=4, decoder=(16, 12, 8), norm="voxel")
 SMALL_INRR = INRRConfig(image_channels=(8, 12), features=8, width=24, omega=10.0, points=512, norm="voxel")
@@ -11,3 +13,8 @@ EXACT = {
     "presets": {"chest": 1.0}, "angle_jitter_deg": 0.0, "tilt_jitter_deg": 0.0, "distance_jitter": 0.0,
     "view_counts": {2: 1.0}, "opposite_probability": 0.0, "drop_probability": 0.0, "radiograph_probability": 0.0,
 }  # fmt: skip
+
+
+def benchmark_config() -> BenchmarkConfig:
+    """The tiny recipe with room for baselines."""
+    return BenchmarkConfig.model_validate(tiny_config().model_dump(mode="json"))

@@ -16,10 +16,9 @@ from CLSDMReconstructionLib.compare import ComparisonReport as Report
 from CLSDMReconstructionLib.compare.Comparison import WINDOWS, Overlay, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.compare.ComparisonScreen import ComparisonScreen
 from CLSDMReconstructionLib.compare.LineProfile import LineProfile
+from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
-from CLSDMReconstructionLib.scene.MrmlBridge import residualsOf
 from CLSDMReconstructionLib.scene.Sampling import centre
-from CLSDMReconstructionLib.scene.VolumeExport import provenanceOf
 
 OWN_WINDOW = "As in the views"
 
@@ -329,7 +328,7 @@ class ComparePanel(Panel):
         return self.screen.layout.position() if self.screen.layout.isShown else centre(self._pair[1])
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return Report.tableRows(self.figures, residualsOf(self._pair[1]))
+        return Report.tableRows(self.figures, attributeOf(self._pair[1], "residuals", []))
 
     def _saveAs(self, title: str, name: str, pattern: str, write) -> None:
         path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)

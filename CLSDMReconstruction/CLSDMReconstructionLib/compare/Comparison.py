@@ -11,7 +11,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.Sampling import Sampler, asArray, asMatrix, corners, extentOf, ijkToWorld
 
 OUTSIDE = -32768
@@ -88,13 +89,13 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
     node.UnRegister(None)
     node.SetName(f"{reconstruction.GetName()} - difference to CT")
-    node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "difference")
+    node.SetAttribute(ROLE_ATTRIBUTE, "difference")
     node.SetAttribute("CLSDM.outside", str(OUTSIDE))
     grid = grid.copy()
     grid[:3, 3] += grid[:3, :3] @ np.array(extent[0::2], dtype=float)
     node.SetIJKToRASMatrix(asMatrix(grid))
     node.SetAndObserveImageData(image)
-    MrmlBridge.addToScene([node], MrmlBridge.studyItem([reconstruction]), window=WINDOWS["Whole range"])
+    Nodes.addToScene([node], Nodes.studyItem([reconstruction]), window=WINDOWS["Whole range"])
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(divergingColours().GetID())
     _hideOutside(display)
@@ -283,7 +284,7 @@ def _hiddenCopy(volume, values: np.ndarray):
     node.SetName(f"{volume.GetName()} - pattern")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
-    node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "pattern")
+    node.SetAttribute(ROLE_ATTRIBUTE, "pattern")
     node.CopyOrientation(volume)
     node.SetAndObserveImageData(image)
     node.SetAndObserveDisplayNodeID(display.GetID())

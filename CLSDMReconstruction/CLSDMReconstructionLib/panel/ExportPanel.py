@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.scene.MrmlBridge import ROLE_ATTRIBUTE
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
@@ -58,8 +58,7 @@ class ExportPanel(Panel):
             steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
         else:
             steps = writeVolume(node, Path(path))
-        place = Path(path)
-        self._steps = Steps(steps, lambda _files: self._onFinished(place), self._onError, self._onProgress)
+        self._steps = Steps(steps, lambda _files: self._onFinished(path), self._onError, self._onProgress)
         self._update()
 
     def cancel(self) -> None:
@@ -88,9 +87,9 @@ class ExportPanel(Panel):
     def _onProgress(self, fraction: float) -> None:
         self.ui.progressBar.setValue(int(1000 * fraction))
 
-    def _onFinished(self, place: Path) -> None:
+    def _onFinished(self, path: str) -> None:
         self._steps = None
-        self._say(_("Written: {path}").format(path=place))
+        self._say(_("Written: {path}").format(path=path))
         self._update()
 
     def _onError(self, error: Exception) -> None:

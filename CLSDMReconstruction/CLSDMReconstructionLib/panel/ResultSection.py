@@ -1,6 +1,5 @@
 """The section "Result": the volume, how well it explains its X-rays, and what to be careful about."""
 
-import json
 from collections.abc import Iterator
 
 import qt
@@ -10,11 +9,16 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import setTone
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.scene.Attributes import (
+    COVERAGE_ROLE,
+    ROLE_ATTRIBUTE,
+    SPREAD_ROLE,
+    attributeOf,
+    provenanceOf,
+)
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene, pairPicture, residualInWords
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
-from CLSDMReconstructionLib.scene.MrmlBridge import ATTRIBUTE_PREFIX, ROLE_ATTRIBUTE, residualsOf
-from CLSDMReconstructionLib.scene.VolumeExport import provenanceOf
-from CLSDMReconstructionLib.worker.Results import COVERAGE_ROLE, SPREAD_ROLE, ReconstructionResult
+from CLSDMReconstructionLib.worker.Results import ReconstructionResult
 from CLSDMReconstructionLib.xrays.Inputs import sentence
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
@@ -22,7 +26,7 @@ OVERLAY_OPACITY = 0.5
 
 
 class ResultSection:
-    """What came out.
+    """The panel's section of the latest reconstruction.
 
     Args:
         ui: the panel's named widgets.
@@ -166,14 +170,13 @@ class ResultSection:
 
 
 def resultOf(node) -> ReconstructionResult:
-    """What is left of a result in the nodes of a scene: everything save the reprojections."""
-    noted = node.GetAttribute(f"{ATTRIBUTE_PREFIX}warnings")
+    """The result of a reconstruction in the scene, as far as its nodes hold it: everything save the reprojections."""
     return ReconstructionResult(
         volumeNode=node,
         coverageNode=node.GetNodeReference(COVERAGE_ROLE),
         spreadNode=node.GetNodeReference(SPREAD_ROLE),
-        residuals=residualsOf(node),
-        warnings=json.loads(noted) if noted else [],
+        residuals=attributeOf(node, "residuals", []),
+        warnings=attributeOf(node, "warnings", []),
         provenance=provenanceOf(node),
         reprojections=[],
         views=[],
@@ -183,7 +186,7 @@ def resultOf(node) -> ReconstructionResult:
 
 
 def provenanceText(result) -> str:
-    """Where the volume is from, in one line."""
+    """Model, product, device, seed and time in one line."""
     made = result.provenance
     parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
     if made.get("seed") is not None:

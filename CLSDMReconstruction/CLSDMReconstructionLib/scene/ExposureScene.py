@@ -1,8 +1,6 @@
 """The exposures in 3-D: each X-ray as a picture on its detector plane, the source as a ball, the beam's edges as lines.
 
-Geometry is that of ``clsdm.geometry.cameras``: LPS mm around the isocentre, a view's columns along ``right`` and its rows along
-``down``. It becomes RAS here, at one place (:func:`place`). The pictures are the X-rays as the network saw them, bone
-bright; what was not measured is transparent.
+The pictures are the X-rays as the network saw them, bone bright; what was not measured is transparent.
 """
 
 from collections.abc import Iterator
@@ -15,17 +13,19 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
+from CLSDMReconstructionLib.scene.Sampling import asArray
+from CLSDMReconstructionLib.scene.Volumes import ijkToRas
+from CLSDMReconstructionLib.scene.XRayNodes import detectorGeometry
 
-LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 COLOURS = ((0.95, 0.72, 0.2), (0.3, 0.75, 0.95), (0.6, 0.85, 0.4), (0.85, 0.5, 0.9))
 SOURCE_RADIUS_MM = 12.0
 GOOD, FAIR = 0.05, 0.12  # parts of the X-ray's contrast
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where an exposure stood, in RAS mm.
+class Frustum:
+    """The pyramid that an exposure's rays fill, in RAS mm.
 
     Attributes:
         source: focal spot.
@@ -36,21 +36,16 @@ class Placement:
     corners: np.ndarray
 
 
-def place(view: dict, isocentreLps=(0.0, 0.0, 0.0)) -> Placement:
+def frustumOf(view: dict, isocentreLps=(0.0, 0.0, 0.0)) -> Frustum:
     """Source and image corners of a view (a ``clsdm.geometry.view.View`` as a dict)."""
-    ensureCore()
-    from clsdm.xray.orient import image_axes
-
-    right, down = image_axes(view["angle_deg"], view["tilt_deg"])
-    toSource = np.cross(right, down)
-    middle = -(view["source_detector_mm"] - view["source_axis_mm"]) * toSource
-    middle = middle + view["offset_mm"][0] * down + view["offset_mm"][1] * right
-    halfDown = down * view["rows"] * view["pixel_mm"][0] / 2
-    halfRight = right * view["cols"] * view["pixel_mm"][1] / 2
-    corners = [middle + y * halfDown + x * halfRight for y, x in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
-    isocentre = np.asarray(isocentreLps, dtype=float)
-    source = view["source_axis_mm"] * toSource + isocentre
-    return Placement(source * LPS_TO_RAS, (np.array(corners) + isocentre) * LPS_TO_RAS)
+    rows, cols, offset, pixelMm = view["rows"], view["cols"], view["offset_mm"], view["pixel_mm"]
+    toRas = asArray(ijkToRas(detectorGeometry(view, isocentreLps)))
+    foot = [(cols - 1) / 2 - offset[1] / pixelMm[1], (rows - 1) / 2 - offset[0] / pixelMm[0]]  # of the principal ray
+    corners = [
+        (col, row, 0.0) for row, col in ((-0.5, -0.5), (-0.5, cols - 0.5), (rows - 0.5, cols - 0.5), (rows - 0.5, -0.5))
+    ]
+    source, *corners = np.c_[[(*foot, view["source_detector_mm"]), *corners], np.ones(5)] @ toRas[:3].T
+    return Frustum(source, np.array(corners))
 
 
 def measuredPart(view: dict, image: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -79,20 +74,20 @@ class ExposureScene:
     def show(self, result) -> Iterator[float]:
         """Show the exposures of a ``ReconstructionResult`` in place of those that were shown, a node in each step."""
         yield from self.clear()
-        tree = MrmlBridge.subjectHierarchy()
+        tree = Nodes.subjectHierarchy()
         if tree is not None:
             self._folder = tree.CreateFolderItem(tree.GetSceneItemID(), "X-ray exposures")
         isocentre = result.provenance.get("isocentre_lps_mm", (0.0, 0.0, 0.0))
         for number, item in enumerate(result.reprojections):
             view, image = measuredPart(item["view"], item["input"])
-            placement = place(view, isocentre)
+            frustum = frustumOf(view, isocentre)
             colour = COLOURS[number % len(COLOURS)]
             name = f"X-ray at {item['angle_deg']:g} deg"
-            self._addDetector(name, placement, image)
+            self._addDetector(name, frustum, image)
             yield (3 * number + 1) / (3 * len(result.reprojections))
-            self._add(f"{name} - source", _ball(placement.source), colour)
+            self._add(f"{name} - source", _ball(frustum.source), colour)
             yield (3 * number + 2) / (3 * len(result.reprojections))
-            self._add(f"{name} - beam", _beam(placement), colour)
+            self._add(f"{name} - beam", _beam(frustum), colour)
             yield (3 * number + 3) / (3 * len(result.reprojections))
 
     def setVisible(self, visible: bool) -> None:
@@ -107,7 +102,7 @@ class ExposureScene:
 
     def clear(self) -> Iterator[float]:
         """Remove all of it, a node in each step; begun anew, it goes on where it was."""
-        tree = MrmlBridge.subjectHierarchy()
+        tree = Nodes.subjectHierarchy()
         if tree is not None:
             _removeItems(tree, [*(tree.GetItemByDataNode(node) for node in self._nodes), self._folder])
         self._folder, self._images, count = 0, [], len(self._nodes)
@@ -115,8 +110,8 @@ class ExposureScene:
             Nodes.remove(self._nodes.pop())
             yield 1.0 - len(self._nodes) / count
 
-    def _addDetector(self, name: str, placement: Placement, image: np.ndarray) -> None:
-        node = self._add(name, _plane(placement), (1.0, 1.0, 1.0))
+    def _addDetector(self, name: str, frustum: Frustum, image: np.ndarray) -> None:
+        node = self._add(name, _plane(frustum), (1.0, 1.0, 1.0))
         producer = vtk.vtkTrivialProducer()
         producer.SetOutput(texture(image))
         self._images.append(producer)
@@ -136,11 +131,11 @@ class ExposureScene:
         slicer.mrmlScene.AddNode(display)
         node = slicer.vtkMRMLModelNode()
         node.SetName(name)
-        node.SetAttribute(MrmlBridge.ROLE_ATTRIBUTE, "exposure")
+        node.SetAttribute(ROLE_ATTRIBUTE, "exposure")
         node.SetSaveWithScene(False)
         node.SetAndObservePolyData(polyData)
         node.SetAndObserveDisplayNodeID(display.GetID())
-        MrmlBridge.addToScene([node], self._folder)
+        Nodes.addToScene([node], self._folder)
         self._nodes.append(node)
         return node
 
@@ -155,9 +150,9 @@ def _removeItems(tree, items: list[int]) -> None:
             tree.RemoveItem(item, False, False)
 
 
-def _plane(placement: Placement):
+def _plane(frustum: Frustum):
     """A rectangle whose texture's first row lies at the image's bottom, as VTK wants it."""
-    topLeft, _, bottomRight, bottomLeft = placement.corners
+    topLeft, _, bottomRight, bottomLeft = frustum.corners
     source = vtk.vtkPlaneSource()
     source.SetOrigin(*bottomLeft)
     source.SetPoint1(*bottomRight)
@@ -176,10 +171,10 @@ def _ball(centre: np.ndarray):
     return source.GetOutput()
 
 
-def _beam(placement: Placement):
+def _beam(frustum: Frustum):
     """Lines from the source to the image's corners, and the image's frame."""
     points, lines = vtk.vtkPoints(), vtk.vtkCellArray()
-    for at in (placement.source, *placement.corners):
+    for at in (frustum.source, *frustum.corners):
         points.InsertNextPoint(*at)
     for pair in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)):
         lines.InsertNextCell(2)

@@ -3,7 +3,6 @@
 Everything is written by the core (``clsdm.volume.write_dicom``, ``clsdm.files.atomic``): whole or not at all.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +11,12 @@ import SimpleITK as sitk
 import slicer
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
 
 SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 DICOM = "DICOM CT series"
 FORMATS = (*SUFFIXES, DICOM)
-
-
-def provenanceOf(node) -> dict[str, str]:
-    """How a reconstruction was made, from the attributes of its node."""
-    prefix = MrmlBridge.ATTRIBUTE_PREFIX
-    names = [name for name in node.GetAttributeNames() if name.startswith(prefix)]
-    return {name[len(prefix) :]: node.GetAttribute(name) for name in names}
 
 
 def xrayFiles(node, inputs=()) -> list[Path]:
@@ -34,19 +27,19 @@ def xrayFiles(node, inputs=()) -> list[Path]:
         inputs: the ``XRayInput`` it was made from, where they are known.
     """
     files = [
-        Path(each.path) if each.path else MrmlBridge.xrayFile(each.node) for each in inputs if each.path or each.node
+        Path(each.path) if each.path else XRayNodes.xrayFile(each.node) for each in inputs if each.path or each.node
     ]
     database = getattr(slicer, "dicomDatabase", None)
     if not any(files) and database is not None:
-        uids = (node.GetAttribute(f"{MrmlBridge.ATTRIBUTE_PREFIX}source_instance_uids") or "").split()
+        uids = attributeOf(node, "source_instance_uids", "").split()
         files = [Path(database.fileForInstance(uid)) for uid in uids if database.fileForInstance(uid)]
     return [file for file in files if file is not None and file.is_file()]
 
 
 def toSitk(node) -> sitk.Image:
-    """The volume in LPS, with whole HU; a linear parent transform is part of its place."""
-    geometry = MrmlBridge.geometryOf(node)
-    image = sitk.GetImageFromArray(np.rint(MrmlBridge.voxels(node)).astype(np.int16))
+    """The volume in LPS, with whole HU; a linear parent transform is part of its position."""
+    geometry = Volumes.geometryOf(node)
+    image = sitk.GetImageFromArray(np.rint(Volumes.voxels(node)).astype(np.int16))
     image.SetSpacing(geometry["spacing_mm"])
     image.SetOrigin(geometry["origin_mm"])
     image.SetDirection(np.ravel(geometry["direction"]).tolist())
@@ -62,6 +55,7 @@ def writeVolume(node, path: Path) -> Iterator[float]:
         InputError: it cannot be written there.
     """
     ensureCore()
+    from clsdm.app.record import companions, make_record, record_text
     from clsdm.files.atomic import written_together
     from clsdm.quality.picture import NOTICE
     from clsdm.volume.write import Placed, volume_in_steps
@@ -70,12 +64,12 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     suffix = next((suffix for suffix in SUFFIXES.values() if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
-    hu, placed = MrmlBridge.voxels(node), Placed(**MrmlBridge.geometryOf(node))
-    record = path.with_name(path.name[: -len(suffix)] + ".json")
-    text = json.dumps({"notice": NOTICE, "provenance": provenanceOf(node)}, indent=1)
+    hu, placed = Volumes.voxels(node), Placed(**Volumes.geometryOf(node))
+    record = companions(path)["record"]
+    known = make_record(provenanceOf(node), attributeOf(node, "residuals", []), attributeOf(node, "warnings", []))
     with written_together(path.parent) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
-        (scratch / record.name).write_text(text + "\n", encoding="utf-8")
+        (scratch / record.name).write_text(record_text(known), encoding="utf-8")
     return [path, record]
 
 

@@ -1,6 +1,15 @@
-"""The MRML scene: volumes between nodes, arrays and files (the one place where LPS becomes RAS), views, and exposures in 3-D.
+"""The MRML scene: volumes between nodes, arrays and files (``Volumes`` alone turns LPS into RAS), views, and exposures in 3-D.
 
 Neighbours may use every module of it.
 """
 
-__all__ = ["ExposureScene", "HeldViews", "MrmlBridge", "Sampling", "SessionFiles", "VolumeExport"]
+__all__ = [
+    "Attributes",
+    "ExposureScene",
+    "HeldViews",
+    "Sampling",
+    "SessionFiles",
+    "VolumeExport",
+    "Volumes",
+    "XRayNodes",
+]

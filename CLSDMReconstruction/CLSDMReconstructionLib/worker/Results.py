@@ -1,19 +1,19 @@
-"""What the worker answered, as nodes and arrays. Nothing touches the scene before everything has been read."""
+"""Results: the worker's answers as nodes and arrays. Nothing touches the scene before everything has been read."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.scene import Volumes, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, setAttributes
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
-
-COVERAGE_ROLE, SPREAD_ROLE = "CLSDM.coverage", "CLSDM.spread"
 
 
 @dataclass(frozen=True)
 class ReconstructionResult:
-    """What ``reconstruct`` made.
+    """The result of ``reconstruct``.
 
     Attributes:
         volumeNode: HU.
@@ -91,10 +91,10 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
     sources = [xray.node for xray in inputs if xray.node is not None]
     for node, role in ((volume, "volume"), (coverage, "coverage"), (spread, "spread")):
         if node is not None:
-            MrmlBridge.describe(node, {**made, "role": role, "source_instance_uids": _instances(sources)})
+            setAttributes(node, {**made, "role": role, "source_instance_uids": _instances(sources)})
     nodes = [node for node in (coverage, spread, volume) if node is not None]
-    MrmlBridge.addToScene(nodes, MrmlBridge.studyItem(sources, studyUid))
-    MrmlBridge.showHounsfield(volume)
+    Nodes.addToScene(nodes, Nodes.studyItem(sources, studyUid))
+    Volumes.showHounsfield(volume)
     volume.SetNodeReferenceID(COVERAGE_ROLE, coverage.GetID())
     if spread is not None:
         volume.SetNodeReferenceID(SPREAD_ROLE, spread.GetID())
@@ -112,12 +112,12 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
     )
 
 
-def _volume(placed: dict[str, Any], name: str, *, hounsfield: bool = True):
-    return MrmlBridge.makeVolume(np.load(placed["array"]), placed, name, hounsfield=hounsfield)
+def _volume(volume: dict[str, Any], name: str, *, hounsfield: bool = True):
+    return Volumes.makeVolume(np.load(volume["array"]), volume, name, hounsfield=hounsfield)
 
 
 def _instances(nodes) -> str | None:
-    uids = [node.GetAttribute(MrmlBridge.INSTANCES_ATTRIBUTE) for node in nodes]
+    uids = [node.GetAttribute(XRayNodes.INSTANCES_ATTRIBUTE) for node in nodes]
     return " ".join(uid for uid in uids if uid) or None
 
 
@@ -140,6 +140,6 @@ def simulationFrom(answer: dict[str, Any]) -> SimulationResult:
     nodes = []
     for file, made in zip(answer["files"], answer["images"], strict=True):
         name = f"Simulated X-ray {made['view']['angle_deg']:g}°"
-        nodes.append(MrmlBridge.makeXRay(np.load(made["image"]), made["view"], made["isocentre_mm"], name, file))
-    MrmlBridge.addToScene(nodes)
+        nodes.append(XRayNodes.makeXRay(np.load(made["image"]), made["view"], made["isocentre_mm"], name, file))
+    Nodes.addToScene(nodes)
     return SimulationResult(answer["files"], nodes, [made["view"]["angle_deg"] for made in answer["images"]])

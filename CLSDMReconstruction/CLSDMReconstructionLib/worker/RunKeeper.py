@@ -14,7 +14,7 @@ from typing import Any
 import slicer
 
 from CLSDMReconstructionLib.base.Steps import Steps, later
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.worker import Faults
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess, Job, newFolder
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
@@ -188,7 +188,7 @@ class RunKeeper:
 
 def _written(pairs: list[tuple[Any, Path]]) -> Iterator[float]:
     for number, (node, path) in enumerate(pairs):
-        for fraction in MrmlBridge.writeVolume(node, path):
+        for fraction in Volumes.writeVolume(node, path):
             yield (number + fraction) / len(pairs)
 
 

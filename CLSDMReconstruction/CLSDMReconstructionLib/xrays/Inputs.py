@@ -5,8 +5,6 @@ panel may ask at once. An :class:`XRayInput` holds only what the user chose and 
 """
 
 import contextlib
-import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import slicer
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
-from CLSDMReconstructionLib.scene import MrmlBridge, SessionFiles
+from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
 FIELDS = {
     "angleDeg": "angle_deg",
@@ -27,7 +25,7 @@ FIELDS = {
     "invert": "invert",
     "window": "window",
 }
-"""What can be entered about an X-ray, and the core's name for it.
+"""The properties of an X-ray that can be entered, and the core's names for them.
 
 angleDeg: float, 0 PA, 180 AP, 90 left lateral, -90 right lateral. spacingMm: (row, column) on the detector.
 sourceDetectorMm, sourceAxisMm: float. rotateQuarters: int, counter-clockwise. flip: bool, left and right exchanged, after
@@ -90,7 +88,7 @@ class XRayInput:
 
     @property
     def label(self) -> str:
-        """What messages call it; never a file's name, which may be the patient's."""
+        """Its name in messages; never a file's name, which may be the patient's."""
         return _LABELS[self.role]
 
     @property
@@ -107,7 +105,7 @@ class XRayInput:
             self.entered[name] = value
 
     def toPlain(self) -> dict[str, Any]:
-        """JSON types, for a parameter node, without the file's place: see ``SessionFiles``."""
+        """JSON types, for a parameter node, without the file's path: see ``SessionFiles``."""
         plain = asdict(self)
         path = plain.pop("path")
         return plain | {"file": None if path is None else SessionFiles.keyOf(path)}
@@ -132,7 +130,7 @@ class XRayInput:
             raise ValueError("its file is not part of a saved scene; choose it again")
         if self.node is None:
             raise ValueError("it is no longer in the scene; choose it again")
-        with MrmlBridge.xrayAsFile(self.node) as path:
+        with XRayNodes.xrayAsFile(self.node) as path:
             yield path
 
     def toViewRequest(self, file: Path) -> dict[str, Any]:
@@ -147,11 +145,11 @@ class XRayInput:
         }
 
     def _notedByNode(self, file: Path) -> dict[str, Any]:
-        """What a node knows and its file does not: of an exposure that this module made, or a spacing set in Slicer."""
+        """The geometry that a node has and its file lacks: of an exposure that this module made, or a spacing set in Slicer."""
         node = self.node
         if node is None or _isDicom(file):
             return {}
-        noted = MrmlBridge.viewOf(node)
+        noted = XRayNodes.viewOf(node)
         if noted:
             names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
             known = {name: noted[name] for name in names if noted[name] is not None}
@@ -162,33 +160,25 @@ class XRayInput:
 
 @dataclass(frozen=True)
 class XRayFacts:
-    """What is known about an X-ray before it is read.
+    """The facts about an X-ray before its pixels are read.
 
     Attributes:
         fields: a :class:`Field` for each of :data:`FIELDS`.
-        rows: of the image after turning; 0 where it cannot be read.
-        cols: likewise.
+        header: ``clsdm.xray.read.XRayHeader`` (size after turning, patient, study, likely angle); None where it cannot be read.
         problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
         warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
-        patientKey: one-way hash, equal for two X-rays of one patient; None where unknown.
-        studyUid: StudyInstanceUID or "".
-        likelyAngleDeg: the angle by tags or, to suggest only, by PatientOrientation; None where neither says.
     """
 
     fields: dict[str, Field] = field(default_factory=dict)
-    rows: int = 0
-    cols: int = 0
+    header: Any = None
     problem: str = ""
     missing: str = ""
     warnings: tuple[str, ...] = ()
-    patientKey: str | None = None
-    studyUid: str = ""
-    likelyAngleDeg: float | None = None
 
 
 def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
-    """What file, preset and user say about an X-ray; reads the header only, in milliseconds, and never raises for a file."""
+    """Gather what file, preset and user say about an X-ray, from the header alone, in milliseconds; no file makes it raise."""
     ensureCore()
     from clsdm.errors import InputError
 
@@ -217,14 +207,10 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     missing = next((name for name in _UNKNOWN if fields[name].value is None), "")
     return XRayFacts(
         fields,
-        header.rows,
-        header.cols,
+        header,
         _UNKNOWN[missing] if missing else _geometryProblem(fields, header.rows, header.cols),
         missing,
         tuple(withoutPath(text, file, xray.label) for text in header.warnings),
-        header.patient_key,
-        header.study_uid,
-        header.likely_angle_deg,
     )
 
 
@@ -270,57 +256,38 @@ def _isDicom(file: Path) -> bool:
     return is_dicom(file)
 
 
-def pairProblem(frontal: XRayInput, lateral: XRayInput, preset: str = "chest") -> tuple[str, tuple[str, ...]]:
-    """(why the two cannot be used together or "", warnings): two patients, or angles far from 90 degrees apart."""
-    return pairProblemOf(inspect(frontal, preset), inspect(lateral, preset))
+def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
+    """(why X-rays that have been inspected cannot be used together or "", warnings), by ``clsdm.xray.pair``."""
+    ensureCore()
+    from clsdm.xray.pair import depth_warning, two_patients
 
-
-def pairProblemOf(frontal: XRayFacts, lateral: XRayFacts) -> tuple[str, tuple[str, ...]]:
-    """The same, where both have been inspected."""
-    if frontal.patientKey and lateral.patientKey and frontal.patientKey != lateral.patientKey:
-        return "The two X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
-    apart = _apart(frontal, lateral)
-    if apart is None or apart > 60.0:
-        return "", ()
-    return "", (f"The views are {apart:.0f} degrees apart; about 90 are needed to see depth.",)
-
-
-def _apart(a: XRayFacts, b: XRayFacts) -> float | None:
-    """Degrees between the lines of sight, 0 to 90."""
-    angles = [facts.fields["angleDeg"].value if facts.fields else None for facts in (a, b)]
-    if None in angles:
-        return None
-    return math.degrees(math.asin(min(1.0, abs(math.sin(math.radians(angles[0] - angles[1]))))))
+    headers = [each.header for each in facts if each.header is not None]
+    if two_patients([header.patient_key for header in headers]) is not None:
+        return "The X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
+    warning = depth_warning([header.angle_deg for header in headers if header.angle_deg is not None])
+    return "", (sentence(warning),) if warning else ()
 
 
 def suggestPair(candidates) -> Iterator[float]:
-    """Find (frontal, lateral) among files or nodes: of one study, by ViewPosition, PatientOrientation or angle.
+    """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.pair``.
 
-    A generator of the fraction done, one step for each candidate. It returns the pair whose angles are nearest to 90
-    degrees apart; None for a slot nothing fits.
+    A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
         candidates: paths or volume nodes; what is no radiograph, or does not say from where it was taken, is passed over.
     """
-    known = []
+    ensureCore()
+    from clsdm.xray.pair import frontal_and_lateral
+
+    sources, headers = [], []
     for number, source in enumerate(candidates):
-        facts = inspect(XRayInput.of(source, "view"))
+        header = inspect(XRayInput.of(source, "view")).header
         yield number / len(candidates)
-        if facts.likelyAngleDeg is not None:
-            known.append((source, facts, math.radians(facts.likelyAngleDeg)))
-    frontal = [each for each in known if abs(math.cos(each[2])) > 0.7]
-    lateral = [each for each in known if abs(math.cos(each[2])) <= 0.7]
-    pairs = [
-        (a, b)
-        for a, b in itertools.product(frontal, lateral)
-        if a[1].studyUid == b[1].studyUid and a[1].patientKey == b[1].patientKey
-    ]
-    if pairs:
-        a, b = max(pairs, key=lambda pair: round(abs(math.sin(pair[0][2] - pair[1][2])), 3))
-        return XRayInput.of(a[0], "frontal"), XRayInput.of(b[0], "lateral")
-    if frontal:
-        return XRayInput.of(frontal[0][0], "frontal"), None
-    return None, XRayInput.of(lateral[0][0], "lateral") if lateral else None
+        if header is not None:
+            sources.append(source)
+            headers.append(header)
+    found = zip(frontal_and_lateral(headers), ("frontal", "lateral"), strict=True)
+    return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
 
 
 def withoutPath(text: str, file: Path, label: str) -> str:

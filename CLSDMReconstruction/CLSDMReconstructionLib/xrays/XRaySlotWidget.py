@@ -141,7 +141,7 @@ class XRaySlotWidget:
     # --- what the panel does ---
 
     def setXRay(self, xray: XRayInput | None) -> None:
-        """Show an X-ray; nobody is told."""
+        """Show an X-ray, without a callback."""
         self.xray = xray
         self._pixmap = None
         self.refresh()
@@ -186,9 +186,10 @@ class XRaySlotWidget:
     def _sourceText(self) -> str:
         if self.xray is None:
             return ""
-        size = f"{self.facts.cols} × {self.facts.rows}" if self.facts and self.facts.rows else ""
+        header = None if self.facts is None else self.facts.header
+        size = "" if header is None else f"{header.cols} × {header.rows}"
         name = elided(Path(self.xray.path).name) if self.xray.path else ""
-        view = "" if self.facts is None else viewName(self.facts.likelyAngleDeg)
+        view = "" if header is None else viewName(header.likely_angle_deg)
         return " · ".join(part for part in (name, view, size) if part)
 
     def setPreview(self, pixels, text: str = "") -> None:
@@ -216,7 +217,7 @@ class XRaySlotWidget:
 
 
 def viewName(angleDeg: float | None) -> str:
-    """What a radiographer calls a view."""
+    """A view's name in radiography, or its angle."""
     names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
     if angleDeg is None:
         return ""

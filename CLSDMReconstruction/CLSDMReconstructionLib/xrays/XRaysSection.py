@@ -11,7 +11,7 @@ from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import setTone
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
-from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS, pairProblemOf, suggestPair
+from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS, checkTogether, suggestPair
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES, XRaySlotWidget
 
 PREVIEW_DELAY_MS = 150
@@ -187,7 +187,7 @@ class XRaysSection:
         return [slot.xray for slot in self.slots]
 
     def setXRays(self, xrays: list) -> None:
-        """Show X-rays as the scene has them; nobody is told."""
+        """Show X-rays as the scene has them, without a callback."""
         self._stopLooking()
         for slot in self.slots[2:]:
             self._dropSlot(slot)
@@ -222,21 +222,16 @@ class XRaysSection:
         for slot in filled:
             if slot.problem():
                 return f"{self._title(slot)}: {slot.problem()}"
-        first, second = (slot.facts for slot in self.slots[:2])
-        return pairProblemOf(first, second)[0] if first is not None and second is not None else ""
+        return checkTogether([slot.facts for slot in filled])[0]
 
     def _title(self, slot: XRaySlotWidget) -> str:
         return slot.title or _("View {number}").format(number=self.slots.index(slot) + 1)
 
     def _pairMessage(self) -> tuple[str, str]:
-        first, second = (slot.facts for slot in self.slots[:2])
-        if first is None or second is None:
-            alone = (first is None) != (second is None) and not any(self.xrays()[2:])
-            text = (
-                _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.") if alone else ""
-            )
-            return text, "muted"
-        problem, warnings = pairProblemOf(first, second)
+        facts = [slot.facts for slot in self.slots if slot.facts is not None]
+        if len(facts) == 1:
+            return _("With one view, depth along its rays is a guess. A second one, at 90°, helps most."), "muted"
+        problem, warnings = checkTogether(facts)
         return (problem, "error") if problem else ("\n".join(warnings), "caution")
 
     def _say(self, text: str, tone: str) -> None:

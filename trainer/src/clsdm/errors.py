@@ -49,7 +49,7 @@ def reading(path: object, kind: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise InputError(f"{path}: reading this {kind} takes more memory than there is") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # the system's; a decoder's has no number
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         raise InputError(f"{path}: truncated or damaged {kind} ({type(error).__name__} while reading)") from error

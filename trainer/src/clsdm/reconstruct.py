@@ -31,8 +31,8 @@ from clsdm.progress import Report, silent
 from clsdm.quality.compare import Reprojection, reprojection
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
+from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
-from clsdm.xray.read import check_same_patient
 
 Product = Literal["mean", "sample", "ensemble"]
 PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
@@ -147,7 +147,7 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
                 f"{known[0][0]} and {source}: their isocentres differ ({known[0][1]} and {isocentre_mm} mm LPS); "
                 "expected exposures around one isocentre"
             )
-    warnings = [*check_same_patient(xrays), *(f"{x.source}: {text}" for x in xrays for text in x.warnings)]
+    warnings = [*check_together(xrays), *(f"{x.source}: {text}" for x in xrays for text in x.warnings)]
     if len(xrays) == 1:
         warnings.append("only one view: depth along its rays is a guess from other patients")
     if bundle.manifest.trained_anatomy:

@@ -25,8 +25,9 @@ from clsdm.geometry import cameras as geometry
 from clsdm.geometry import projector
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import View
-from clsdm.volume.ct import CTVolume, body_centre_mm, read_ct
+from clsdm.volume.ct import CTVolume, body_centre_mm
 from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
+from clsdm.volume.read import read_ct
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.write_dx import write_dx, write_preview
 
@@ -117,7 +118,9 @@ def project_to_folder(
     isocentre_mm: Point | None = None,
     photons: float | None = None,
     seed: int = 0,
+    series: str | None = None,
     on_view: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """X-rays of a CT file as DICOM DX with a PNG preview each; all of them or, on failure, none.
 
@@ -129,7 +132,9 @@ def project_to_folder(
         isocentre_mm: LPS; the middle of the body where None.
         photons: adds noise, see :func:`add_noise`; none where None.
         seed: of the noise.
+        series: of a DICOM folder with several, which to take.
         on_view: called with (views done, views in all).
+        on_note: called with each note on how the CT was read.
 
     Returns:
         The DICOM files, in the order of ``angles``.
@@ -141,7 +146,10 @@ def project_to_folder(
     names = [_name(angle) for angle in angles]
     if not names or len(set(names)) < len(names) or len(names) > geometry.MAX_VIEWS:
         raise InputError(f"angles: expected 1 to {geometry.MAX_VIEWS} different angles, got {list(angles)}")
-    ct = read_ct(ct_path)
+    ct = read_ct(ct_path, series)
+    if on_note is not None:
+        for note in ct.notes:
+            on_note(note)
     xrays = simulate_xrays(ct, [machine.view(angle) for angle in angles], isocentre_mm, on_view)
     if photons is not None:
         xrays = [add_noise(xray, photons, seed + at) for at, xray in enumerate(xrays)]

@@ -23,11 +23,12 @@ from clsdm_bench.records import RECORDS, RowResult, copy_record, record_path, wr
 from clsdm_bench.report import LATENTS, TRUTH, results_page
 from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes, recipe_of, samples_of
 from clsdm_bench.rows import Evaluation
+from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.systems.reconstructors import load_latent
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import RowSpec, TableSpec
 from clsdm_bench.training import Trained, open_trained, train_missing
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import load_config
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig
@@ -198,7 +199,7 @@ def plan(request: Request) -> str:
     for name, wanted in request.table.runs_for(request.rows).items():
         run = open_trained(request.table, name, budget, request.out)
         stages = (
-            f"{stage} {getattr(run.config, stage).steps} steps, {samples_of(run.config, stage)} samples"
+            f"{stage} {run.config.section(ALL_STAGES[stage]).steps} steps, {samples_of(run.config, stage)} samples"
             + (f" (of {request.table.run(name).share[stage]})" if stage in run.shared else "")
             for stage in wanted
         )
@@ -292,9 +293,9 @@ def _measured(run: Trained, evaluation: Evaluation) -> dict[str, dict[str, float
 def alignment_stage(run: Trained, device: torch.device) -> AlignmentStage:
     """The trained alignment of a run, with the projections of its contrast."""
     model = load_latent(run.config, run.folder, ALIGNED, device)
-    stage = AlignmentStage(model, run.config)
-    stage.player.load_state_dict(load_state(run.folder / "alignment" / BEST)["weights"])
-    stage.player.to(device).eval()
+    stage = AlignmentStage(model, run.config.alignment)
+    stage.modules["alignment"].load_state_dict(load_state(run.folder / "alignment" / BEST)["weights"])
+    stage.modules["alignment"].to(device).eval()
     return stage
 
 
@@ -306,7 +307,7 @@ def prepare_store(table: TableSpec, root: Path, store: Path, say: Say) -> None:
     """
     if (store / MANIFEST).is_file():
         return
-    config = load_config(table.preset)
+    config = BenchmarkConfig.load(table.preset)
     source = fitting_source(table.sources, root)
     say(f"prepare {store} from {source.kind}:{source.root}")
     grid, data = config.model.grid, config.data
@@ -332,7 +333,7 @@ def fitting_source(templates: Sequence[str], root: Path) -> SourceConfig:
     """
     for template in templates:
         source = SourceConfig.parse(template.format(root=root))
-        if root.is_dir() and READERS[source.kind].find(source.root):
+        if root.is_dir() and READERS[source.kind].find(source.root).scans:
             return source
     kinds = ", ".join(template.partition(":")[0] for template in templates) or "nothing"
     raise InputError(f"--data {root}: expected the public layout of {kinds}, found no scan")

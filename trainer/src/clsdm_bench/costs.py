@@ -18,6 +18,7 @@ from typing import Any
 from clsdm.reconstruct import choose_device
 from clsdm_bench.memory import peak_memory
 from clsdm_bench.rows import Evaluation
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.training import Trained, fabric_for, open_trained
 from clsdm_trainer.run import environment, untrained_runner
 
@@ -76,6 +77,6 @@ class Costs:
         if key not in self._seconds:
             fabric = fabric_for(run, stage, self.evaluation.device)
             with tempfile.TemporaryDirectory() as folder:
-                runner = untrained_runner(run.config, stage, self.evaluation.store, Path(folder), fabric)
+                runner = untrained_runner(run.config, ALL_STAGES[stage], self.evaluation.store, Path(folder), fabric)
                 self._seconds[key] = runner.forecast(STEPS)
         return self._seconds[key]

@@ -30,7 +30,7 @@ from clsdm.quality.metrics import honest, summarise, x2ct
 from clsdm.reconstruct import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.ct import CTVolume, write_atomically
-from clsdm.volume.hu import hu_clamped, hu_to_unit, unit_to_hu
+from clsdm.volume.hu import hu_to_unit, unit_to_hu
 from clsdm.xray.preprocess import XRay, preprocess
 from clsdm_trainer.data.store import Case, Store
 
@@ -87,7 +87,7 @@ def load_patients(
     report: Report = silent,
     held_out_deg: Sequence[float] = (),
 ) -> list[Patient]:
-    """The cases of a split with X-rays projected from their canonical cubes; input views are never held out."""
+    """The cases of a split with X-rays projected from the scans; input views are never held out."""
     cases = store.cases(split)
     machine = preset(geometry)
     held_out_deg = [angle for angle in held_out_deg if angle not in angles_deg]
@@ -95,7 +95,7 @@ def load_patients(
     for done, case in enumerate(cases, 1):
         truth = canonical(store, case)
         views = [machine.view(angle) for angle in (*angles_deg, *held_out_deg)]
-        xrays = tuple(simulate_xrays(truth, views, (0.0, 0.0, 0.0)))
+        xrays = tuple(simulate_xrays(store.scanned(case), views, (0.0, 0.0, 0.0)))
         patients.append(Patient(case, truth, xrays[: len(angles_deg)], xrays[len(angles_deg) :]))
         report("project", done, len(cases))
     return patients
@@ -103,9 +103,7 @@ def load_patients(
 
 def canonical(store: Store, case: Case) -> CTVolume:
     """A case's volume on the network's cube, within the HU window."""
-    inside = slice(store.margin, store.margin + store.grid.size)
-    hu = np.asarray(store.volume(case)[inside, inside, inside], dtype=np.float32)
-    return CTVolume.on_grid(hu_clamped(hu), store.grid)
+    return CTVolume.on_grid(store.truth(case), store.grid)
 
 
 def check_unseen(bundle: Bundle, store: Store, split: str) -> None:

@@ -175,16 +175,16 @@ class Alignment:
 @torch.inference_mode()
 def measure(stage: AlignmentStage, patients: Sequence[Patient], device: torch.device) -> Alignment:
     """Both agreements of a trained alignment on patients it has never seen."""
-    model, player = stage.model, stage.player
+    model = stage.model
     means, latents, features = [], [], []
     for patient in patients:
         condition = model.align(*prepare(patient.xrays, model, device))
         unit = hu_to_unit(torch.from_numpy(patient.truth.hu))[None, None].to(device)
         means.append(condition.mean)
-        features.append(player.project_xray(condition.features))
+        features.append(stage.project_xray(condition.features))
         latents.append(model.encode(unit).float())
     mean, ct, xray = (torch.cat(parts).cpu() for parts in (means, latents, features))
-    ct_projected = torch.cat([player.project_ct(each) for each in latents]).cpu()
+    ct_projected = torch.cat([stage.project_ct(each) for each in latents]).cpu()
     return Alignment(
         agreement(mean, ct), agreement(xray, ct_projected), vectors(xray).numpy(), vectors(ct_projected).numpy()
     )

@@ -11,8 +11,12 @@ from typing import Any
 
 from clsdm.errors import InputError
 from clsdm_bench.records import read_row
+from clsdm_bench.systems.recipe import BenchmarkConfig
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import OURS_IN_THREE, TableSpec
-from clsdm_trainer.config import AutoencoderStageConfig, RunConfig, StageConfig, changed, load_config
+from clsdm_trainer.config import StageConfig
+from clsdm_trainer.recipe import RunConfig, changed
+from clsdm_trainer.stages.autoencoder import AutoencoderStageConfig
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ class Budget:
 
 def samples_of(config: RunConfig, stage: str) -> int:
     """Training samples that a stage of a recipe sees."""
-    section = getattr(config, stage)
+    section = config.section(ALL_STAGES[stage])
     return section.steps * section.batch * section.accumulate
 
 
 def budget_of(table: TableSpec, samples: int | None) -> Budget:
     """The same samples for every method: as asked for, as the table says, or those of its own recipe."""
-    own = load_config(table.preset)
+    own = BenchmarkConfig.load(table.preset)
     return Budget(samples or table.budget or sum(samples_of(own, stage) for stage in OURS_IN_THREE))
 
 
@@ -80,7 +84,7 @@ def budget_of_minutes(table: TableSpec, minutes: float, records: Path) -> Budget
     return Budget(0, minutes, speeds)
 
 
-def config_of(table: TableSpec, name: str, budget: Budget) -> RunConfig:
+def config_of(table: TableSpec, name: str, budget: Budget) -> BenchmarkConfig:
     """The resolved recipe of a run: its stages together see its budget of samples, in the proportions of its recipe.
 
     A run that trains only some of the three stages sees the samples that those have in the whole. A run that takes a
@@ -91,12 +95,9 @@ def config_of(table: TableSpec, name: str, budget: Budget) -> RunConfig:
             by what it takes from another.
     """
     spec, stages = table.run(name), table.stages(name)
-    config = changed(load_config(spec.preset or table.preset), spec.changes)
-    for stage in stages:
-        if getattr(config, stage) is None:
-            raise InputError(f"run {name!r}: stage {stage!r} has no section in its recipe")
+    config = changed(BenchmarkConfig.load(spec.preset or table.preset), spec.changes)
     taken = {stage: config_of(table, other, budget) for stage, other in spec.share.items()}
-    lengths = {stage: getattr(other, stage).model_dump(mode="json") for stage, other in taken.items()}
+    lengths = {stage: other.section(ALL_STAGES[stage]).model_dump(mode="json") for stage, other in taken.items()}
     left = budget.of(table, name) - sum(samples_of(other, stage) for stage, other in taken.items())
     whole = (*stages, *(stage for stage in _rest(stages) if stage not in stages))
     if left <= 0:
@@ -110,7 +111,7 @@ def config_of(table: TableSpec, name: str, budget: Budget) -> RunConfig:
         if stage in spec.steps:
             changes[stage] = {"steps": spec.steps[stage]}
         elif stage not in taken:
-            changes[stage] = _scaled(getattr(config, stage), left / total)
+            changes[stage] = _scaled(config.section(ALL_STAGES[stage]), left / total)
     return changed(config, changes)
 
 

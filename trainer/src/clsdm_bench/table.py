@@ -16,11 +16,13 @@ from pydantic import Field, ValidationError, model_validator
 from clsdm.errors import InputError
 from clsdm_bench.systems.classical import METHODS
 from clsdm_bench.systems.stages import ALL_STAGES
-from clsdm_trainer.config import Frozen, merged
+from clsdm_trainer.config import Frozen
+from clsdm_trainer.recipe import merged
+from clsdm_trainer.stages import STAGES
 
 Group = Literal["ours", "published", "baseline", "classical", "sanity", "ablation"]
 SANITY = ("population-mean", "nearest-patient", "round-trip", "shuffled")
-OURS_IN_THREE = ("autoencoder", "alignment", "diffusion")
+OURS_IN_THREE = tuple(STAGES)
 
 
 class RunSpec(Frozen):

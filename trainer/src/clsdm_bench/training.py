@@ -16,15 +16,15 @@ from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
 from clsdm.reconstruct import choose_device
 from clsdm_bench.resolve import Budget, config_of, samples_of
-from clsdm_bench.systems.stages import make_network
+from clsdm_bench.systems.recipe import BenchmarkConfig
+from clsdm_bench.systems.stages import ALL_STAGES, make_network
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
-from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store, sha256_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable
 from clsdm_trainer.reporting import training_report
-from clsdm_trainer.run import ENVIRONMENT, LEFT_BEHIND, open_run, seen_patients, train_stage, trained_patients
+from clsdm_trainer.run import ENVIRONMENT, open_run, seen_patients, train_stage, trained_patients
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Trained:
     """
 
     name: str
-    config: RunConfig
+    config: BenchmarkConfig
     folder: Path
     stages: tuple[str, ...]
     shared: tuple[str, ...]
@@ -48,10 +48,10 @@ class Trained:
     def finished(self, stage: str) -> bool:
         """Whether a stage has done all its steps, and left what later ones need."""
         path = self.folder / stage / CHECKPOINT
-        measured = self.folder / LEFT_BEHIND.get(stage, stage)
+        measured = self.folder / (ALL_STAGES[stage].product or stage)
         if not path.exists() or not measured.exists():
             return False
-        return load_part(path, "progress")["step"] >= getattr(self.config, stage).steps
+        return load_part(path, "progress")["step"] >= self.config.section(ALL_STAGES[stage]).steps
 
     def fingerprint(self, stages: Sequence[str]) -> str:
         """Hash of the weights of these stages."""
@@ -129,12 +129,14 @@ def train_missing(
 
 def _train(run: Trained, stage: str, store: Store, device: str, minutes: float | None, as_json: bool) -> bool:
     with training_report(run.folder / stage, as_json=as_json) as sink:
-        return train_stage(run.config, stage, store, run.folder, fabric_for(run, stage, device), sink, minutes)
+        return train_stage(
+            run.config, ALL_STAGES[stage], store, run.folder, fabric_for(run, stage, device), sink, minutes
+        )
 
 
 def fabric_for(run: Trained, stage: str, device: str) -> Fabric:
     """The engine for a stage, in the precision that the device can do."""
-    precision = usable(getattr(run.config, stage).precision, choose_device(device))
+    precision = usable(run.config.section(ALL_STAGES[stage]).precision, choose_device(device))
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()
     return fabric
@@ -148,12 +150,13 @@ def take_stage(source: Trained, run: Trained, stage: str) -> None:
     """
     if not source.finished(stage):
         raise InputError(f"{source.folder / stage}: run {run.name!r} takes this stage, but it is not finished")
-    if getattr(source.config, stage) != getattr(run.config, stage):
+    kind = ALL_STAGES[stage]
+    if source.config.section(kind) != run.config.section(kind):
         raise InputError(f"run {run.name!r} takes stage {stage!r} of {source.name!r} with other settings")
     if stage == "autoencoder" and source.config.model.autoencoder != run.config.model.autoencoder:
         raise InputError(f"run {run.name!r} takes the autoencoder of {source.name!r}, but has other sizes")
-    if stage in LEFT_BEHIND:
-        shutil.copyfile(source.folder / LEFT_BEHIND[stage], run.folder / LEFT_BEHIND[stage])
+    if kind.product is not None:
+        shutil.copyfile(source.folder / kind.product, run.folder / kind.product)
     (run.folder / stage).mkdir(exist_ok=True)
     for name in (BEST, CHECKPOINT):  # the checkpoint last: it says that the stage is finished
         shutil.copyfile(source.folder / stage / name, run.folder / stage / name)

@@ -16,33 +16,43 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from clsdm.geometry.cameras import Cameras
-from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector, View, preset
 from clsdm.volume.ct import Grid
-from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
 from clsdm.xray.preprocess import cameras_for, normalise, panel_mask
+from clsdm_trainer.anatomy import Pose
 from clsdm_trainer.config import AugmentConfig
 
 
 @dataclass(frozen=True)
-class Pose:
-    """How the patient lies: ``matrix`` (3, 3) and ``shift_mm`` map canonical positions to the stored volume's."""
-
-    matrix: np.ndarray
-    shift_mm: np.ndarray
-    interpolated: bool
-
-
-@dataclass(frozen=True)
 class Exposure:
-    """How one view is taken and what spoils it; ``borders`` are the hidden shares (top, bottom, left, right)."""
+    """How one view is taken and what spoils it.
+
+    Attributes:
+        view: geometry.
+        kept: False for a view that was lost.
+        gamma: log of the exponent of the intensity curve.
+        noise: standard deviation, relative to the largest line integral.
+        scatter: share of blurred background added.
+        hardening: share by which the largest line integral is lowered, smaller ones by less (beam hardening).
+        tone: strength of an S-shaped curve; negative flattens.
+        local_contrast: strength of what a viewer's local contrast does; negative flattens.
+        sharpness: strength of an unsharp mask; -1 is a box blur.
+        borders: hidden shares (top, bottom, left, right).
+        patches: (top, left, height, width) in shares of the image, and the intensity in [-1, 1.5], of each rectangle
+            that covers the patient: letters, a lead marker, a label.
+    """
 
     view: View
     kept: bool = True
     gamma: float = 0.0
     noise: float = 0.0
     scatter: float = 0.0
+    hardening: float = 0.0
+    tone: float = 0.0
+    local_contrast: float = 0.0
+    sharpness: float = 0.0
     borders: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    patches: tuple[tuple[float, float, float, float, float], ...] = ()
 
 
 def numpy_generator(*key: int) -> np.random.Generator:
@@ -54,12 +64,16 @@ def draw_pose(config: AugmentConfig, grid: Grid, random: np.random.Generator) ->
     """A random pose of the patient."""
     exact = random.random() < config.exact_probability
     angles = np.deg2rad(random.uniform(-1, 1, 3) * config.rotation_deg)
-    scale = math.exp(random.uniform(-1, 1) * config.scale)
-    shift = random.uniform(-1, 1, 3) * config.shift_mm
+    scale = np.exp(random.uniform(-1, 1) * config.scale + random.uniform(-1, 1, 3) * config.stretch)
+    shift = random.uniform(-1, 1, 3) * (config.shift_mm, config.shift_mm, config.shift_mm + config.axial_shift_mm)
     flip = np.diag([-1.0 if random.random() < config.flip_probability else 1.0, 1.0, 1.0])
+    extended = random.random() < config.extend_probability
+    warp = None
+    if config.warp_mm and random.random() < config.warp_probability:
+        warp = random.standard_normal((3, *[config.warp_controls] * 3)) * config.warp_mm
     if exact:
-        return Pose(flip, np.round(shift / grid.spacing_mm) * grid.spacing_mm, interpolated=False)
-    return Pose(_rotation(angles) @ flip * scale, shift, interpolated=True)
+        return Pose(flip, np.round(shift / grid.spacing_mm) * grid.spacing_mm, warp, extended)
+    return Pose(_rotation(angles) @ flip @ np.diag(scale), shift, warp, extended)
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
@@ -99,75 +113,96 @@ def draw_exposures(config: AugmentConfig, count: int, random: np.random.Generato
 
 
 def _spoil(exposure: Exposure, config: AugmentConfig, random: np.random.Generator) -> Exposure:
-    values = [float(value) for value in random.uniform(size=7)]
+    values = random.uniform(size=11)
+    used = random.uniform(size=8) < config.effect_probability
+    patches = random.uniform(size=(4, 5))
     if random.random() >= config.radiograph_probability:
         return exposure
-    top, bottom, left, right = (value * config.collimation for value in values[3:])
+    signed = 2 * values - 1
+    top, bottom, left, right = (float(value * config.collimation * used[3]) for value in values[3:7])
+    count = round(float(values[10]) * config.patches) if used[7] else 0
     return replace(
         exposure,
-        gamma=(2 * values[0] - 1) * config.gamma,
-        noise=values[1] * config.noise,
-        scatter=values[2] * config.scatter,
+        gamma=float(signed[0] * config.gamma * used[0]),
+        noise=float(values[1] * config.noise * used[1]),
+        scatter=float(values[2] * config.scatter * used[2]),
+        hardening=float(values[7] * config.hardening * used[4]),
+        tone=float(signed[7] * config.tone * used[4]),
+        local_contrast=float(signed[8] * config.local_contrast * used[5]),
+        sharpness=float(signed[9] * config.sharpness * used[6]),
         borders=(top, bottom, left, right),
+        patches=tuple(_patch(row) for row in patches[:count]),
     )
 
 
-def place(hu: Tensor, poses: Sequence[Pose], grid: Grid) -> Tensor:
-    """Stored volumes in their poses, on the network's cube.
+def _patch(values: np.ndarray) -> tuple[float, float, float, float, float]:
+    top, left, height, width, intensity = (float(value) for value in values)
+    return 0.95 * top, 0.95 * left, 0.02 + 0.08 * height, 0.02 + 0.14 * width, 2.5 * intensity - 1.0
+
+
+def radiographs(
+    integrals: Tensor, exposures: Sequence[Sequence[Exposure]], detector: Detector, noise: Tensor
+) -> Tensor:
+    """Line integrals as the networks see them, spoiled as the exposures say.
 
     Args:
-        hu: (B, M, M, M) int16 stored volumes with margin.
-        poses: one for each.
-        grid: the network's cube.
-
-    Returns:
-        (B, 1, n, n, n) float32 in the unit range; air outside the stored volume.
-    """
-    stored = hu_to_unit(hu.float())[:, None] + 1.0  # air is 0, which is what grid_sample pads with
-    theta = torch.stack([_theta(pose, grid, hu.shape[-1]) for pose in poses]).to(hu.device)
-    size = [len(hu), 1, grid.size, grid.size, grid.size]
-    return F.grid_sample(stored, F.affine_grid(theta, size, align_corners=False), align_corners=False) - 1.0
-
-
-def _theta(pose: Pose, grid: Grid, stored: int) -> Tensor:
-    """Affine map in ``affine_grid``'s coordinates, in which each cube spans [-1, 1]."""
-    gain = grid.size / stored
-    shift = pose.shift_mm * 2.0 / (stored * grid.spacing_mm)
-    return torch.from_numpy(np.concatenate((pose.matrix * gain, shift[:, None]), axis=1)).float()
-
-
-def take_xrays(
-    unit: Tensor, exposures: Sequence[Sequence[Exposure]], grid: Grid, detector: Detector, noise: Tensor
-) -> tuple[Tensor, Cameras]:
-    """Spoiled X-rays of cubes, as the networks see them; without spoiling it is ``xray.expose``.
-
-    Args:
-        unit: (B, 1, n, n, n) in the unit range.
+        integrals: (B, V, size, size) of :func:`virtual_cameras`.
         exposures: V for each sample.
-        grid: the cube.
         detector: the virtual detector.
         noise: (B, V, size, size) unit Gaussian.
 
     Returns:
-        (B, V, 2, size, size) intensity and mask, and the cameras.
+        (B, V, 2, size, size) intensity and mask.
     """
     views = [[exposure.view for exposure in sample] for sample in exposures]
-    cameras = cameras_for(views, detector, unit.device)
-    images = project(unit_to_attenuation(unit), grid.spacing_mm, cameras)
-    field = _parameters(exposures, lambda e: e.scatter, unit)
-    images = images + field * F.avg_pool2d(images, 31, stride=1, padding=15)
-    images = images + _parameters(exposures, lambda e: e.noise, unit) * images.amax((-2, -1), keepdim=True) * noise
-    mask = panel_mask(views, detector, unit.device) * _collimation(exposures, detector, unit.device)
+
+    def each(read: Callable[[Exposure], float]) -> Tensor:
+        return _parameters(exposures, read, integrals)
+
+    largest = integrals.amax((-2, -1), keepdim=True)
+    images = integrals * (1.0 - each(lambda e: e.hardening) * integrals / largest.clamp_min(1e-6))
+    images = images + each(lambda e: e.scatter) * _local_mean(images, 31)
+    images = images + each(lambda e: e.noise) * largest * noise
+    mask = panel_mask(views, detector, integrals.device) * _collimation(exposures, detector, integrals.device)
     image = normalise(images, mask)
-    curve = (
-        2.0
-        * ((image.clamp(-1.0, 1.5) + 1.0) / 2.0).clamp_min(1e-4)
-        ** _parameters(exposures, lambda e: math.exp(e.gamma), unit)
-        - 1.0
-    )
-    kept = _parameters(exposures, lambda e: float(e.kept), unit)
-    spoiled = torch.where(_parameters(exposures, lambda e: e.gamma, unit) != 0.0, curve, image)
-    return torch.stack((torch.where(mask * kept > 0.5, spoiled, -1.0), mask * kept), dim=2), cameras
+    displayed = normalise(_displayed(image, exposures, each), mask)
+    image = torch.where(each(lambda e: float(_is_displayed(e))) > 0.5, displayed, image)
+    kept = each(lambda e: float(e.kept))
+    return torch.stack((torch.where(mask * kept > 0.5, image, -1.0), mask * kept), dim=2)
+
+
+def _is_displayed(exposure: Exposure) -> bool:
+    """Whether something changed the image after it was measured."""
+    changes = (exposure.gamma, exposure.tone, exposure.local_contrast, exposure.sharpness)
+    return any(changes) or bool(exposure.patches)
+
+
+def _displayed(
+    image: Tensor, exposures: Sequence[Sequence[Exposure]], each: Callable[[Callable[[Exposure], float]], Tensor]
+) -> Tensor:
+    """What a machine or a viewer makes of a measured image (B, V, size, size) in [-1, 1.5]."""
+    unit = ((image.clamp(-1.0, 1.5) + 1.0) / 2.0).clamp_min(1e-4) ** each(lambda e: math.exp(e.gamma))
+    inside = unit.clamp(0.0, 1.0)
+    unit = unit + each(lambda e: e.tone) * (3.0 * inside**2 - 2.0 * inside**3 - inside)
+    for size, strength in ((31, each(lambda e: e.local_contrast)), (3, each(lambda e: e.sharpness))):
+        unit = unit + strength * (unit - _local_mean(unit, size))
+    image = 2.0 * unit - 1.0
+    side = image.shape[-1]
+    for b, sample in enumerate(exposures):
+        for v, exposure in enumerate(sample):
+            for top, left, height, width, value in exposure.patches:
+                rows, cols = (slice(round(a * side), round((a + n) * side)) for a, n in ((top, height), (left, width)))
+                image[b, v, rows, cols] = value
+    return image
+
+
+def _local_mean(images: Tensor, size: int) -> Tensor:
+    return F.avg_pool2d(images, size, stride=1, padding=size // 2, count_include_pad=False)
+
+
+def virtual_cameras(exposures: Sequence[Sequence[Exposure]], detector: Detector, device: torch.device) -> Cameras:
+    """The cameras of the exposures on the virtual detector."""
+    return cameras_for([[exposure.view for exposure in sample] for sample in exposures], detector, device)
 
 
 def _parameters(exposures: Sequence[Sequence[Exposure]], read: Callable[[Exposure], float], like: Tensor) -> Tensor:

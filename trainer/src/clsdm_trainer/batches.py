@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,11 +11,11 @@ from torch import Tensor
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import preset
 from clsdm.model.clsdm import ModelConfig
-from clsdm.volume.hu import unit_to_attenuation
-from clsdm.xray.preprocess import expose
-from clsdm_trainer.augment import Pose, draw_exposures, draw_pose, numpy_generator, place, take_xrays
+from clsdm.volume.hu import hu_to_unit
+from clsdm_trainer.anatomy import Anatomy, Pose, line_integrals, place, posed
+from clsdm_trainer.augment import Exposure, draw_exposures, draw_pose, numpy_generator, radiographs, virtual_cameras
 from clsdm_trainer.config import AugmentConfig
-from clsdm_trainer.data.store import Store
+from clsdm_trainer.data.store import Case, Store
 
 _VIEW_COUNT_STREAM, _SAMPLE_STREAM, _ORDER_STREAM = 1, 2, 3
 
@@ -23,15 +25,21 @@ class Batch:
 
     Attributes:
         unit: (B, 1, n, n, n) CT in the unit range.
+        known: (B, 1, n, n, n) 1 where the patient was scanned, 0 where the truth is not known.
         images: (B, V, 2, size, size) X-rays on the virtual detector, or None where a stage needs none.
         cameras: their cameras, or None.
         random: one generator per sample, for whatever else the stage draws.
     """
 
     def __init__(
-        self, unit: Tensor, images: Tensor | None, cameras: Cameras | None, random: list[np.random.Generator]
+        self,
+        unit: Tensor,
+        known: Tensor,
+        images: Tensor | None,
+        cameras: Cameras | None,
+        random: list[np.random.Generator],
     ) -> None:
-        self.unit, self.images, self.cameras, self.random = unit, images, cameras, random
+        self.unit, self.known, self.images, self.cameras, self.random = unit, known, images, cameras, random
 
     @property
     def xrays(self) -> tuple[Tensor, Cameras]:
@@ -58,33 +66,37 @@ def _normal(random: np.random.Generator, *shape: int) -> Tensor:
 
 
 class TrainingData:
-    """The training volumes on the device, and batches of them by number."""
+    """The training patients, and batches of them by number."""
 
     def __init__(
         self, store: Store, model: ModelConfig, augment: AugmentConfig, seed: int, device: torch.device
     ) -> None:
-        self.hu = store.stack("train").to(device)
-        self.model, self.augment, self.seed = model, augment, seed
+        self.anatomies = [anatomy_of(store, case, device) for case in store.cases("train")]
+        self.drawn = [index for index, case in enumerate(store.cases("train")) for _ in range(case.repeats)]
+        self.model, self.augment, self.seed, self.device = model, augment, seed, device
 
     def batch(self, micro: int, size: int, *, xrays: bool) -> Batch:
         """Micro-batch number ``micro`` of ``size`` samples."""
         numbers = range(micro * size, (micro + 1) * size)
         random = [numpy_generator(self.seed, _SAMPLE_STREAM, number) for number in numbers]
-        hu = self.hu[[self.volume_index(number) for number in numbers]]
-        unit = place(hu, [draw_pose(self.augment, self.model.grid, each) for each in random], self.model.grid)
+        grid, detector = self.model.grid, self.model.detector
+        poses = [draw_pose(self.augment, grid, each) for each in random]
+        chosen = [self.anatomies[self.volume_index(number)] for number in numbers]
+        anatomies = [posed(anatomy, pose, grid) for anatomy, pose in zip(chosen, poses, strict=True)]
+        unit, known = place(anatomies, poses, grid)
         if not xrays:
-            return Batch(unit, None, None, random)
+            return Batch(unit, known, None, None, random)
         count = self.view_count(micro)
         exposures = [draw_exposures(self.augment, count, each) for each in random]
-        detector = self.model.detector
-        noise = torch.stack([_normal(each, count, detector.size, detector.size) for each in random]).to(unit.device)
-        images, cameras = take_xrays(unit, exposures, self.model.grid, detector, noise)
-        return Batch(unit, images, cameras, random)
+        noise = torch.stack([_normal(each, count, detector.size, detector.size) for each in random]).to(self.device)
+        cameras = virtual_cameras(exposures, detector, self.device)
+        images = radiographs(line_integrals(anatomies, poses, cameras), exposures, detector, noise)
+        return Batch(unit, known, images, cameras, random)
 
     def volume_index(self, number: int) -> int:
-        """Each epoch visits every volume once, in its own order."""
-        epoch, position = divmod(number, len(self.hu))
-        return int(numpy_generator(self.seed, _ORDER_STREAM, epoch).permutation(len(self.hu))[position])
+        """Each epoch visits every volume as often as the store says, in its own order."""
+        epoch, position = divmod(number, len(self.drawn))
+        return self.drawn[int(numpy_generator(self.seed, _ORDER_STREAM, epoch).permutation(len(self.drawn))[position])]
 
     def view_count(self, micro: int) -> int:
         """How many views the samples of a micro-batch have."""
@@ -93,17 +105,29 @@ class TrainingData:
         return int(numpy_generator(self.seed, _VIEW_COUNT_STREAM, micro).choice(counts, p=weights / weights.sum()))
 
 
+def anatomy_of(store: Store, case: Case, device: torch.device) -> Anatomy:
+    """A case's scan, memory-mapped where the networks are on the CPU."""
+    hu = store.scan(case)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor is it ever written to
+        return Anatomy(torch.from_numpy(hu).to(device), store.scan_spacing_mm, np.array(case.scan_origin_mm))
+
+
 def fixed_batches(
     store: Store, model: ModelConfig, split: str, size: int, device: torch.device, geometry: str = "chest"
 ) -> list[Batch]:
-    """The volumes of a split as they are, frontal and lateral, for validation."""
-    volumes = store.stack(split)
+    """The volumes of a split as they are, with frontal and lateral projections of the scans, for validation."""
+    cases = store.cases(split)
     batches = []
-    for first in range(0, len(volumes), size):
-        hu = volumes[first : first + size].to(device)
-        unit = place(hu, [Pose(np.eye(3), np.zeros(3), interpolated=False)] * len(hu), model.grid)
-        views = [[preset(geometry).view(angle) for angle in (0.0, 90.0)]] * len(hu)
-        images, cameras = expose(unit_to_attenuation(unit), model.grid.spacing_mm, views, model.detector)
-        random = [numpy_generator(0, _SAMPLE_STREAM, first + index) for index in range(len(hu))]
-        batches.append(Batch(unit, images, cameras, random))
+    for first in range(0, len(cases), size):
+        part = cases[first : first + size]
+        unit = hu_to_unit(torch.from_numpy(np.stack([store.truth(case) for case in part])))[:, None].to(device)
+        anatomies = [anatomy_of(store, case, device) for case in part]
+        poses = [Pose(np.eye(3), np.zeros(3))] * len(part)
+        exposures = [[Exposure(preset(geometry).view(angle)) for angle in (0.0, 90.0)]] * len(part)
+        cameras = virtual_cameras(exposures, model.detector, device)
+        integrals = line_integrals(anatomies, poses, cameras)
+        images = radiographs(integrals, exposures, model.detector, torch.zeros_like(integrals))
+        random = [numpy_generator(0, _SAMPLE_STREAM, first + index) for index in range(len(part))]
+        batches.append(Batch(unit, place(anatomies, poses, model.grid)[1], images, cameras, random))
     return batches

@@ -17,9 +17,9 @@ from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import NOTICE, Bundle
 from clsdm.progress import json_lines, terminal
+from clsdm_trainer.stages import STAGES
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
-STAGE_NAMES = ("autoencoder", "alignment", "diffusion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clsdm-train", description=f"Train, judge and export CLS-DM models. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands)
-    for name in (*STAGE_NAMES, "all"):
+    for name in (*STAGES, "all"):
         text = "All stages, then export and evaluation." if name == "all" else f"Train stage {name}, or go on with it."
         _add_training(commands.add_parser(name, help=text, description=text), name)
     _add_evaluate(commands)
@@ -70,6 +70,9 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--preset", default="openkbp64", help="shipped recipe or YAML file (default: %(default)s)")
     parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare")
     parser.add_argument("--run", type=Path, required=True, dest="folder", help="folder of the run")
+    parser.add_argument("--init", type=Path, metavar="BUNDLE", dest="initial",
+                        help="start from a bundle of the same grid and networks (fine-tuning); stages that are not "
+                        "trained in this run stay as they are in it")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="GPUs or processes on each node (default: %(default)s)")
@@ -79,7 +82,7 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     if name == "all":
         parser.add_argument("--bundle", type=Path, help="bundle to write (default: RUN/bundle)")
         parser.add_argument("--about", type=Path, help="YAML for the model card, see export")
-    parser.set_defaults(run=_train, stages=STAGE_NAMES if name == "all" else (name,))
+    parser.set_defaults(run=_train, stages=tuple(STAGES) if name == "all" else (name,))
 
 
 def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
@@ -139,9 +142,9 @@ def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from clsdm_trainer.config import load_config
     from clsdm_trainer.data.prepare import PrepareConfig, prepare
     from clsdm_trainer.data.source import SourceConfig
+    from clsdm_trainer.recipe import load_config
 
     config = load_config(options.preset)
     grid = config.model.grid
@@ -173,10 +176,11 @@ def _train(options: argparse.Namespace) -> int:
     from lightning_fabric import Fabric
 
     from clsdm.reconstruct import choose_device
-    from clsdm_trainer.config import load_config
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
+    from clsdm_trainer.initial import check_initial
     from clsdm_trainer.precision import usable
+    from clsdm_trainer.recipe import load_config
     from clsdm_trainer.reporting import training_report
     from clsdm_trainer.run import check_store, open_run, train_stage
 
@@ -184,11 +188,14 @@ def _train(options: argparse.Namespace) -> int:
     check_store(store, config)
     if len(options.stages) > 1:
         read_about(options.about, config.name)  # find out before the training, not after it
+    initial = None if options.initial is None else Bundle.open(options.initial)
+    if initial is not None:
+        check_initial(initial, config, store)
     if options.dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
     started = time.monotonic()
-    open_run(options.folder, config, store)
+    open_run(options.folder, config, store, initial)
     for name in options.stages:
         left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
         fabric = Fabric(
@@ -196,11 +203,11 @@ def _train(options: argparse.Namespace) -> int:
             devices=options.devices,
             num_nodes=options.nodes,
             strategy="ddp" if options.devices * options.nodes > 1 else "auto",
-            precision=usable(getattr(config, name).precision, choose_device(options.device)),
+            precision=usable(config.section(STAGES[name]).precision, choose_device(options.device)),
         )
         fabric.launch()
         with training_report(options.folder / name, as_json=options.json) as sink:
-            if not train_stage(config, name, store, options.folder, fabric, sink, left):
+            if not train_stage(config, STAGES[name], store, options.folder, fabric, sink, left):
                 print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
                 return EXIT_UNFINISHED
     return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
@@ -296,9 +303,9 @@ def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
 
 
 def _export(options: argparse.Namespace) -> int:
-    from clsdm_trainer.config import load_config
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import export_bundle, read_about, read_results
+    from clsdm_trainer.recipe import load_config
     from clsdm_trainer.run import CONFIG
 
     config = load_config(str(options.folder / CONFIG))

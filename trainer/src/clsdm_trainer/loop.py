@@ -30,12 +30,15 @@ from clsdm.quality.picture import write_png
 from clsdm.volume.ct import write_atomically
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_checkpoint, save_checkpoint, save_state
-from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.ema import Ema
-from clsdm_trainer.optim import Muon
+from clsdm_trainer.optim import learning_rate, make_optimiser
 from clsdm_trainer.stages import Stage
 
 CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.safetensors", "best.safetensors", "log.jsonl", "validation.png"
+MODULES = "players"
+"""Key of the modules' weights in a checkpoint."""
+FORMER_NAMES = {"discriminator": "judge"}
+"""Of modules, in checkpoints of earlier versions."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -65,7 +68,7 @@ class Runner:
     """
 
     fabric: Fabric
-    stage: Stage
+    stage: Stage[Any]
     data: TrainingData
     validation: list[Batch]
     folder: Path
@@ -79,11 +82,11 @@ class Runner:
                 f"{self.stage.name}.accumulate is {self.config.accumulate}: must be a multiple of the "
                 f"{self.fabric.world_size} processes"
             )
-        self.players, self.optimisers = {}, {}
-        for name, player in self.stage.players.items():
-            optimiser = make_optimiser(player, self.config.optimiser)
-            self.players[name], self.optimisers[name] = self.fabric.setup(player, optimiser)
-        self.kept = next(iter(self.stage.players.values()))
+        self.modules, self.optimisers = {}, {}
+        for name, module in self.stage.modules.items():
+            optimiser = make_optimiser(module, self.config.optimiser)
+            self.modules[name], self.optimisers[name] = self.fabric.setup(module, optimiser)
+        self.kept = next(iter(self.stage.modules.values()))
         self.ema = Ema(self.kept, self.config.ema)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._load()
@@ -135,42 +138,45 @@ class Runner:
         return bool(self.fabric.all_reduce(flag, reduce_op="max"))
 
     def _step(self, step: int) -> dict[str, Tensor]:
-        """One optimiser step of every active player."""
+        """One optimiser step of every module that moves at this step."""
         local = self.config.accumulate // self.fabric.world_size
         terms: dict[str, Tensor] = {}
         rate = learning_rate(self.config.optimiser, step, self.config.steps)
-        active = self.stage.active(step)
+        moving = self.stage.moving(step)
         for index in range(local):
             micro = step * self.config.accumulate + index * self.fabric.world_size + self.fabric.global_rank
-            batch = self.data.batch(micro, self.config.batch, xrays=self.stage.needs_xrays)
-            for name in active:
-                unsynced = self.fabric.no_backward_sync(self.players[name], enabled=index + 1 < local)
+            batch = self.data.batch(micro, self.config.batch, xrays=self.stage.uses_xrays)
+            for name in moving:
+                unsynced = self.fabric.no_backward_sync(self.modules[name], enabled=index + 1 < local)
                 with unsynced, self._alone(name):
-                    losses = self.players[name](batch)
+                    losses = self.modules[name](batch, step)
                     self._check("loss", losses["loss"], batch, name)
                     self.fabric.backward(losses["loss"] / local)
                 for key, value in losses.items():
                     terms[f"{name}/{key}"] = terms.get(f"{name}/{key}", 0.0) + value.detach() / local
-        for name in active:
+        for name in moving:
             self._move(name, rate, batch)
         self.ema.update(step)
         return terms
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
-        """Only this player's parameters take gradients: those of others in its loss (the judge) stay out."""
-        others = [p for other, player in self.stage.players.items() if other != name for p in player.parameters()]
-        for parameter in others:
+        """Only this module's parameters take gradients: those of others in its loss (the discriminator) stay out."""
+        others = [p for other, module in self.stage.modules.items() if other != name for p in module.parameters()]
+        trained = [parameter for parameter in others if parameter.requires_grad]
+        for parameter in trained:
             parameter.requires_grad_(False)
-        yield
-        for parameter in others:
-            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
 
     def _move(self, name: str, rate: float, batch: Batch) -> None:
-        player, optimiser = self.players[name], self.optimisers[name]
+        module, optimiser = self.modules[name], self.optimisers[name]
         for group in optimiser.param_groups:
             group["lr"] = rate
-        norm = self.fabric.clip_gradients(player, optimiser, max_norm=self.config.clip, error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(module, optimiser, max_norm=self.config.clip, error_if_nonfinite=False)
         if norm is not None:
             self._check("norm of the gradients", norm, batch, name)
         optimiser.step()
@@ -183,7 +189,7 @@ class Runner:
         step = self.progress.step
         culprit = self.folder / f"non_finite_step{step}_rank{self.fabric.global_rank}.safetensors"
         images = {} if batch.images is None else {"images": batch.images}
-        save_state(culprit, {"step": step, "player": name, "unit": batch.unit, **images})
+        save_state(culprit, {"step": step, "module": name, "unit": batch.unit, **images})
         raise NonFiniteLossError(
             f"{self.stage.name}: the {what} of {name} is {float(value.detach())} at step {step}; "
             f"the batch is in {culprit}"
@@ -205,7 +211,7 @@ class Runner:
         self.report(head | logged | ({} if picture is None else {"picture": picture}))
 
     def _validate(self) -> tuple[dict[str, float], np.ndarray | None]:
-        """Judge the averaged weights on the validation patients, keep the best, and leave a picture."""
+        """Score the averaged weights on the validation patients, keep the best, and leave a picture."""
         if not self.fabric.is_global_zero:
             return {}, None
         with self.ema.applied(), self.fabric.autocast():
@@ -224,7 +230,7 @@ class Runner:
             return
         state = {
             "progress": dict(vars(self.progress)),
-            "players": {name: player.state_dict() for name, player in self.stage.players.items()},
+            MODULES: {name: module.state_dict() for name, module in self.stage.modules.items()},
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "ema": self.ema.average,
         }
@@ -238,9 +244,11 @@ class Runner:
         if state is None:
             return
         self.progress = Progress(**state["progress"])
-        for name, player in self.stage.players.items():
-            player.load_state_dict(state["players"][name])
-            self.optimisers[name].load_state_dict(state["optimisers"][name])
+        for name, module in self.stage.modules.items():
+            former = name if name in state[MODULES] else FORMER_NAMES[name]
+            weights = {key.replace(f"{former}.", f"{name}.", 1): value for key, value in state[MODULES][former].items()}
+            module.load_state_dict(weights)
+            self.optimisers[name].load_state_dict(state["optimisers"][former])
         self.ema.load(state["ema"])
 
 
@@ -266,23 +274,6 @@ def _logged_by(line: bytes, step: int) -> bool:
         return line.endswith(b"\n") and json.loads(line)["step"] <= step
     except (ValueError, LookupError, TypeError):
         return False
-
-
-def make_optimiser(module: torch.nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """The configured optimiser over everything in the player that is not frozen."""
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    kind = Muon if config.kind == "muon" else torch.optim.AdamW
-    return kind(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-
-
-def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
-    """Linear warm-up, then a half cosine to zero at ``steps`` (or constant, or linear to zero in the second half)."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    if config.decay == "constant":
-        return config.lr * warm
-    if config.decay == "linear":
-        return config.lr * warm * min(1.0, 2.0 * (1.0 - step / steps))
-    return config.lr * warm * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
 @contextmanager

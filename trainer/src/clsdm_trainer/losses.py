@@ -65,22 +65,31 @@ def published_contrast(xray: Tensor, ct: Tensor, temperature: float) -> Tensor:
         return entropy + 0.5 * F.mse_loss(a, b)
 
 
-def projection_consistency(unit: Tensor, images: Tensor, cameras: Cameras, spacing_mm: float) -> Tensor:
-    """Mean squared difference between the X-rays and the estimate's projections, where measured.
+def projection_consistency(unit: Tensor, truth: Tensor, mask: Tensor, cameras: Cameras, spacing_mm: float) -> Tensor:
+    """Mean squared difference between the projections of the estimate and of the truth, where measured.
+
+    The X-rays themselves also hold what lies outside the cube, which the estimate cannot have.
 
     Args:
         unit: (B, 1, n, n, n) estimate in the unit range.
-        images: (B, V, 2, size, size) X-rays and masks.
+        truth: (B, 1, n, n, n).
+        mask: (B, V, size, size) 1 where measured.
         cameras: of the X-rays.
         spacing_mm: voxel edge.
     """
     with torch.autocast(unit.device.type, enabled=False):
-        image, mask = images.float().unbind(2)
-        projected = normalise(project(unit_to_attenuation(unit.float()), spacing_mm, cameras), mask)
-        return ((projected - image).square() * mask).sum() / mask.sum().clamp_min(1.0)
+        projected, wanted = (
+            normalise(project(unit_to_attenuation(each.float()), spacing_mm, cameras), mask) for each in (unit, truth)
+        )
+        return ((projected - wanted).square() * mask).sum() / mask.sum().clamp_min(1.0)
 
 
-def psnr_db(estimate: Tensor, truth: Tensor) -> Tensor:
-    """(B,) PSNR of cubes in the unit range, whose data range is 2 (= 2500 HU)."""
-    error = (estimate.clamp(-1.0, 1.0) - truth).square().flatten(1).mean(1)
-    return 10.0 * torch.log10(4.0 / error)
+def known_mean(values: Tensor, known: Tensor) -> Tensor:
+    """Mean over the voxels whose truth is known; both (B, 1, n, n, n)."""
+    return (values * known).sum() / known.sum().clamp_min(1.0)
+
+
+def psnr_db(estimate: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """(B,) PSNR over the known voxels of cubes in the unit range, whose data range is 2 (= 2500 HU)."""
+    error = (estimate.clamp(-1.0, 1.0) - truth).square() * known
+    return 10.0 * torch.log10(4.0 * known.flatten(1).sum(1) / error.flatten(1).sum(1))

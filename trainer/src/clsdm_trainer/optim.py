@@ -1,4 +1,6 @@
-"""Muon for convolutions: the weights of a layer move as one matrix, along the nearest orthogonal one to their momentum.
+"""The optimisers of a recipe: AdamW, or Muon for convolutions, and their rate over the steps.
+
+Muon: the weights of a layer move as one matrix, along the nearest orthogonal one to their momentum.
 
 K. Jordan et al. 2024, with the scale of Liu et al. 2025 ("Muon is scalable for LLM training"), so that it takes AdamW's
 learning rate and weight decay. ``torch.optim.Muon`` takes two-dimensional weights only. Biases and norms stay with AdamW.
@@ -7,11 +9,14 @@ What it is for: short trainings, which learn more from each sample; a step costs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from clsdm_trainer.config import OptimiserConfig
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
@@ -91,3 +96,20 @@ def _factor(square: Tensor) -> Tensor:
     factor = torch.addmm(square, square, square, beta=b, alpha=c)
     factor.diagonal().add_(a)
     return factor
+
+
+def make_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """The configured optimiser over everything in the module that is not frozen."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    kind = Muon if config.kind == "muon" else torch.optim.AdamW
+    return kind(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
+    """Linear warm-up, then a half cosine to zero at ``steps`` (or constant, or linear to zero in the second half)."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.decay == "constant":
+        return config.lr * warm
+    if config.decay == "linear":
+        return config.lr * warm * min(1.0, 2.0 * (1.0 - step / steps))
+    return config.lr * warm * 0.5 * (1.0 + math.cos(math.pi * step / steps))

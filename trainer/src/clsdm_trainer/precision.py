@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
-from clsdm_trainer.config import Precision
+Precision = Literal["32-true", "bf16-mixed"]
+"""Lightning Fabric's names."""
 
 
 def usable(precision: Precision, device: torch.device) -> Precision:

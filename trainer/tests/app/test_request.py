@@ -10,12 +10,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from small_bundle import PIXELS
 
-from clsdm.app.request import Request, ViewRequest, companions, read_request, read_views, recorded, run
+from clsdm.app.record import read_record
+from clsdm.app.request import Request, ViewRequest, read_request, read_views, run
 from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain, to_plain
 from clsdm.model.bundle import Bundle
 from clsdm.reconstruct import Options
-from clsdm.volume.ct import read_ct
+from clsdm.volume.read import read_ct
 from clsdm.xray.read import GeometryOverrides
 
 pytest_plugins = ["small_fixtures"]
@@ -101,19 +102,13 @@ def test_every_format_holds_the_same_volume_and_its_companions(suffix, films, sm
     np.testing.assert_allclose(read_ct(out).hu, result.volume.hu, atol=0.501)
 
 
-def test_names_that_keep_no_affine_are_refused():
-    for name in ("r.png", "r", ".nii.gz", "r.dcm", "r.mhd"):
-        with pytest.raises(InputError, match=r"expected a name ending in"):
-            companions(Path(name))
-
-
 def test_the_record_leads_back_to_the_x_rays_from_anywhere(films, small_model, tmp_path, monkeypatch):
     monkeypatch.chdir(films)
     views = (ViewRequest("frontal.dcm", geometry=GeometryOverrides(spacing_mm=(6.0, 6.5))), ViewRequest("lateral.dcm"))
     request = Request(views, str(tmp_path / "r.nii.gz"), str(small_model.path), options=Options(device="cpu"))
     result, files = run(request)
     monkeypatch.chdir(tmp_path)
-    record = recorded(tmp_path / "r.nii.gz")
+    record = read_record(tmp_path / "r.nii.gz")
     assert record == json.loads(Path(files["record"]).read_text(encoding="utf-8"))
     assert record["provenance"] == json.loads(json.dumps(result.provenance))
     again = read_views(from_plain(Request, record["request"], "record"))
@@ -131,15 +126,6 @@ def test_the_record_holds_nothing_that_identifies_a_patient(films, small_model, 
     for secret in (str(tags.PatientID), str(tags.StudyInstanceUID), str(tags.PatientName)):
         assert secret not in text
     assert all(xray["rows"] == PIXELS for xray in result.provenance["views"])
-
-
-def test_a_volume_without_a_record_has_none_and_a_damaged_record_is_refused(tmp_path):
-    assert recorded(tmp_path / "r.nii.gz") is None
-    (tmp_path / "r.json").write_text("{}")
-    assert recorded(tmp_path / "r.nii.gz") is None
-    (tmp_path / "r.json").write_text("{")
-    with pytest.raises(InputError, match="not a readable record"):
-        recorded(tmp_path / "r.nii.gz")
 
 
 def test_the_spread_of_an_earlier_ensemble_does_not_stay_beside_a_new_volume(films, small_model, tmp_path):

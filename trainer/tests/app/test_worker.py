@@ -30,7 +30,7 @@ from clsdm.app import worker
 from clsdm.app.cli import main
 from clsdm.errors import InputError
 from clsdm.model.bundle import CARD, Bundle
-from clsdm.volume.ct import read_ct
+from clsdm.volume.read import read_ct
 
 pytest_plugins = ["small_fixtures"]
 

@@ -36,10 +36,10 @@ from clsdm_bench.systems.reconstructors import Latent, load_latent
 from clsdm_bench.table import Claim, load_table
 from clsdm_bench.training import open_trained
 from clsdm_trainer.cli import main
-from clsdm_trainer.config import save_config
 from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
+from clsdm_trainer.recipe import save_config
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")

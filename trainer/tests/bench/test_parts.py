@@ -16,8 +16,9 @@ from clsdm_bench.memory import peak_memory
 from clsdm_bench.pictures import spread
 from clsdm_bench.resolve import Budget, budget_of, config_of, samples_of
 from clsdm_bench.statistics import holm, paired
+from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.table import OURS_IN_THREE, TableSpec, load_table, table_names
-from clsdm_trainer.config import changed, load_config
+from clsdm_trainer.recipe import changed, load_config
 
 # Differences ----------------------------------------------------------------------------------------------------------
 
@@ -201,7 +202,7 @@ def test_the_shipped_tables_are_the_three_protocols() -> None:
 
 def test_without_a_change_of_budget_ours_is_the_shipped_recipe_to_the_letter() -> None:
     table = load_table("openkbp64")
-    assert config_of(table, "ours", budget_of(table, None)) == load_config("openkbp64")
+    assert config_of(table, "ours", budget_of(table, None)) == BenchmarkConfig.load("openkbp64")
 
 
 def test_the_tables_have_every_row_that_the_method_asks_for() -> None:

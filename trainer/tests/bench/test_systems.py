@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import GRID, checkpoint, differences, one_thread, run_to, tiny_config, tiny_runner, tiny_store, train
-from tiny_systems import EXACT, SMALL, SMALL_INRR
+from tiny_systems import EXACT, SMALL, SMALL_INRR, benchmark_config
 
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras
@@ -18,12 +18,14 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.xray.preprocess import cameras_for, expose
 from clsdm_bench.systems.biplanar import biplanar, replicated
 from clsdm_bench.systems.inrr import INRR3CT, Sine
-from clsdm_bench.systems.stages import BaselineStage, condition_without_mean
-from clsdm_bench.systems.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTJudge, mean_projections
+from clsdm_bench.systems.recipe import BenchmarkConfig, INRRConfig, X2CTConfig
+from clsdm_bench.systems.stages import BaselineStage, JointStage, condition_without_mean
+from clsdm_bench.systems.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTDiscriminator, mean_projections
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.config import INRRConfig, RunConfig, StageConfig, X2CTConfig, changed
-from clsdm_trainer.loop import learning_rate
+from clsdm_trainer.config import StageConfig
 from clsdm_trainer.losses import published_contrast
+from clsdm_trainer.optim import learning_rate
+from clsdm_trainer.recipe import changed
 from clsdm_trainer.run import load_stage
 
 __all__ = ["one_thread"]
@@ -34,7 +36,7 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def recipe(network: X2CTConfig | INRRConfig, *, adversarial: float = 0.0, **fields: object) -> RunConfig:
+def recipe(network: X2CTConfig | INRRConfig, *, adversarial: float = 0.0, **fields: object) -> BenchmarkConfig:
     """The tiny recipe with a baseline."""
     stage = tiny_config(**fields).diffusion.model_dump(include=set(StageConfig.model_fields))
     weights = {
@@ -44,7 +46,7 @@ def recipe(network: X2CTConfig | INRRConfig, *, adversarial: float = 0.0, **fiel
         "judge_layers": 1,
     }
     baseline = {**stage, "network": network.model_dump(mode="json"), **weights}
-    return changed(tiny_config(), {"baseline": baseline, "augment": EXACT})
+    return changed(benchmark_config(), {"baseline": baseline, "augment": EXACT})
 
 
 # What the X-rays look like to them ------------------------------------------------------------------------------------
@@ -166,10 +168,10 @@ def test_inrr3ct_has_the_parameters_that_its_description_gives() -> None:
     assert [layer.omega for layer in network.per_view.modules() if isinstance(layer, Sine)] == [50.0] * 7
 
 
-def test_the_judge_sees_the_volume_and_both_x_rays() -> None:
+def test_the_discriminator_sees_the_volume_and_both_x_rays() -> None:
     with torch.device("meta"):
-        judge = X2CTJudge(64)
-    first = next(judge.parameters())
+        discriminator = X2CTDiscriminator(64)
+    first = next(discriminator.parameters())
     assert first.shape == (64, 3, 4, 4, 4)
 
 
@@ -184,7 +186,7 @@ def blobs(count: int) -> Batch:
     unit = torch.nn.functional.interpolate(coarse, size=(16, 16, 16), mode="trilinear") * 2.0 - 1.0
     views = [[preset("chest").view(angle) for angle in (0.0, 90.0)]] * count
     images, cameras = expose(unit + 1.0, GRID.spacing_mm, views, Detector(32, GRID.cube_mm))
-    return Batch(unit, images, cameras, [np.random.default_rng(index) for index in range(count)])
+    return Batch(unit, torch.ones_like(unit), images, cameras, [np.random.default_rng(index) for index in range(count)])
 
 
 @pytest.mark.parametrize(
@@ -214,11 +216,7 @@ def test_a_baseline_can_learn_two_volumes_by_heart(make, rate, steps, reached) -
 def test_the_order_of_the_views_does_not_matter(make) -> None:
     network, batch = make().eval(), blobs(1)
     images, cameras = batch.xrays
-    swapped = Cameras(
-        *(part.flip(1) for part in (cameras.source, cameras.centre, cameras.right, cameras.down, cameras.pixel_mm)),
-        cameras.rows,
-        cameras.cols,
-    )
+    swapped = cameras.each(lambda part: part.flip(1))
     with torch.no_grad():
         assert torch.equal(network(images, cameras), network(images.flip(1), swapped))
 
@@ -275,7 +273,7 @@ def test_inrr3ct_trains_in_the_loop(tmp_path: Path) -> None:
 
 def test_the_joint_model_trains_its_own_encoder_and_never_the_autoencoder(tmp_path: Path) -> None:
     store = tiny_store(tmp_path / "store")
-    config = tiny_config()
+    config = benchmark_config()
     config = changed(config, {"joint": config.diffusion.model_dump(mode="json"), "augment": EXACT})
     train(config, store, tmp_path / "run", "autoencoder")
     runner = tiny_runner(config, "joint", store, tmp_path / "run")
@@ -285,7 +283,7 @@ def test_the_joint_model_trains_its_own_encoder_and_never_the_autoencoder(tmp_pa
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"condition", "denoiser"}
     fresh = CLSDM(config.model)
-    load_stage(fresh, tmp_path / "run", "joint")
+    load_stage(fresh, tmp_path / "run", JointStage)
     kept = runner.ema.average
     assert torch.equal(fresh.condition.state_dict()["to_features.2.weight"], kept["condition.to_features.2.weight"])
 
@@ -303,4 +301,4 @@ def test_the_joint_model_is_told_nothing_of_the_latents() -> None:
 
 def test_a_stage_without_its_section_is_refused() -> None:
     with pytest.raises(InputError, match="no section 'baseline'"):
-        BaselineStage(CLSDM(tiny_config().model), tiny_config())
+        benchmark_config().section(BaselineStage)

@@ -9,49 +9,57 @@ import pytest
 import torch
 from tiny import (
     GRID,
-    MARGIN,
     one_thread,  # noqa: F401 - a fixture
+    padded_anatomy,
     phantom_hu,
 )
+from torch import Tensor
 
 from clsdm.geometry.view import Detector, View, preset
-from clsdm.volume.ct import Grid
-from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
-from clsdm.xray.preprocess import expose
+from clsdm_trainer.anatomy import Anatomy, Pose, line_integrals, place
 from clsdm_trainer.augment import (
     Exposure,
-    Pose,
-    _rotation,
     blur,
     draw_exposures,
     draw_pose,
     numpy_generator,
-    place,
-    take_xrays,
+    radiographs,
+    virtual_cameras,
 )
 from clsdm_trainer.config import AugmentConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 DETECTOR = Detector(48, 480.0)
-IDENTITY = Pose(np.eye(3), np.zeros(3), interpolated=False)
-MIRRORED = Pose(np.diag([-1.0, 1.0, 1.0]), np.zeros(3), interpolated=False)
+IDENTITY = Pose(np.eye(3), np.zeros(3))
+MIRRORED = Pose(np.diag([-1.0, 1.0, 1.0]), np.zeros(3))
 
 
 @pytest.fixture
-def stored() -> torch.Tensor:
-    """(1, M, M, M) int16 asymmetric phantom with its margin."""
-    return torch.from_numpy(phantom_hu(np.random.default_rng(0)))[None]
+def stored() -> Anatomy:
+    """An asymmetric phantom, (M, M, M) int16 with its margin."""
+    return padded_anatomy(torch.from_numpy(phantom_hu(np.random.default_rng(0))))
 
 
 def chest(angle_deg: float) -> View:
     return preset("chest").view(angle_deg)
 
 
-def xrays(unit: torch.Tensor, *exposures: Exposure, spacing_mm: float = GRID.spacing_mm) -> torch.Tensor:
-    """(V, 2, size, size) of one cube, without noise."""
+def cube_of(anatomy: Anatomy, pose: Pose) -> torch.Tensor:
+    """(1, n, n, n) in the unit range."""
+    return place([anatomy], [pose], GRID)[0][0]
+
+
+def taken(anatomies: list[Anatomy], poses: list[Pose], exposures: list[list[Exposure]], noise: torch.Tensor) -> Tensor:
+    """(B, V, 2, size, size)."""
+    integrals = line_integrals(anatomies, poses, virtual_cameras(exposures, DETECTOR, torch.device("cpu")))
+    return radiographs(integrals, exposures, DETECTOR, noise)
+
+
+def xrays(anatomy: Anatomy, pose: Pose, *exposures: Exposure) -> torch.Tensor:
+    """(V, 2, size, size) of one patient, without noise."""
     noise = torch.zeros(1, len(exposures), DETECTOR.size, DETECTOR.size)
-    return take_xrays(unit, [list(exposures)], Grid(unit.shape[-1], spacing_mm), DETECTOR, noise)[0][0]
+    return taken([anatomy], [pose], [list(exposures)], noise)[0]
 
 
 def test_the_same_key_draws_the_same_sample_and_another_key_another():
@@ -80,90 +88,59 @@ def test_an_exact_pose_shifts_by_whole_voxels_and_does_not_rotate():
     config = AugmentConfig(exact_probability=1.0, shift_mm=100.0)
     for number in range(50):
         pose = draw_pose(config, GRID, numpy_generator(1, number))
-        assert not pose.interpolated
         assert np.array_equal(np.abs(pose.matrix), np.eye(3))
         assert np.array_equal(pose.matrix[1:, 1:], np.eye(2))  # only left and right are ever mirrored
         assert np.allclose(pose.shift_mm / GRID.spacing_mm, np.round(pose.shift_mm / GRID.spacing_mm))
 
 
-def test_the_identity_pose_is_the_central_crop(stored):
-    inner = slice(MARGIN, MARGIN + GRID.size)
-    unit = place(stored, [IDENTITY], GRID)
-    assert unit.shape == (1, 1, *[GRID.size] * 3)
-    torch.testing.assert_close(unit[0, 0], hu_to_unit(stored[0].float())[inner, inner, inner], rtol=0, atol=2e-5)
+def test_warps_and_extensions_are_drawn_as_often_as_the_recipe_says():
+    config = AugmentConfig(warp_mm=5.0, warp_probability=0.3, extend_probability=0.6, axial_shift_mm=50.0)
+    poses = [draw_pose(config, GRID, numpy_generator(2, number)) for number in range(400)]
+    warps = [pose.warp_mm for pose in poses if pose.warp_mm is not None]
+    assert len(warps) / 400 == pytest.approx(0.3, abs=0.08)
+    assert np.std(warps) == pytest.approx(5.0, rel=0.05)
+    assert np.mean([pose.extended for pose in poses]) == pytest.approx(0.6, abs=0.08)
+    reach = np.abs([pose.shift_mm for pose in poses]).max(0)
+    assert reach[:2].max() <= 15.0 + GRID.spacing_mm / 2
+    assert 55.0 < reach[2] <= 65.0 + GRID.spacing_mm / 2  # exact poses shift by whole voxels
+    assert all(draw_pose(AugmentConfig(), GRID, numpy_generator(2, n)).warp_mm is None for n in range(20))
 
 
-@pytest.mark.parametrize(("axis", "name"), [(0, "x"), (1, "y"), (2, "z")])
-def test_a_shift_of_one_voxel_moves_the_crop_by_one_voxel_along_that_axis(axis, name, stored):
-    shift = np.zeros(3)
-    shift[axis] = GRID.spacing_mm
-    unit = place(stored, [Pose(np.eye(3), shift, interpolated=False)], GRID)
-    crop = [slice(MARGIN, MARGIN + GRID.size)] * 3
-    crop[2 - axis] = slice(MARGIN + 1, MARGIN + 1 + GRID.size)  # arrays are (z, y, x)
-    torch.testing.assert_close(unit[0, 0], hu_to_unit(stored[0].float())[tuple(crop)], rtol=0, atol=2e-5)
-
-
-def test_what_lies_outside_the_stored_volume_is_air(stored):
-    unit = place(stored, [Pose(np.eye(3), np.array([0.0, 0.0, 30 * GRID.spacing_mm]), interpolated=False)], GRID)
-    assert torch.equal(unit, torch.full_like(unit, -1.0))
-
-
-def test_a_flip_mirrors_left_and_right_only(stored):
-    plain, mirrored = place(stored, [IDENTITY], GRID), place(stored, [MIRRORED], GRID)
-    torch.testing.assert_close(mirrored, plain.flip(-1), rtol=0, atol=2e-5)
-    assert (plain - plain.flip(-1)).abs().max() > 0.1
-
-
-def test_the_frontal_x_ray_of_a_mirrored_patient_is_mirrored(stored):
-    images = [xrays(place(stored, [pose], GRID), Exposure(chest(0.0)))[0, 0] for pose in (IDENTITY, MIRRORED)]
-    torch.testing.assert_close(images[1], images[0].flip(-1), rtol=0, atol=1e-3)
-    assert (images[0] - images[0].flip(-1)).abs().max() > 0.2
-
-
-def test_turning_the_patient_is_turning_the_machine_the_other_way():
-    """``matrix`` maps canonical to stored positions: turned by +10 degrees, the patient lies at -10."""
-    axis = (torch.arange(48) - 23.5) * 8.0
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    blobs = ((60.0, -20.0, 40.0, 900.0), (-70.0, 30.0, -30.0, 600.0), (10.0, 60.0, -60.0, 400.0))
-    hu = -1000.0 + 1000.0 * torch.exp(-(((x / 130) ** 2 + (y / 90) ** 2 + (z / 150) ** 2) ** 2))
-    for bx, by, bz, height in blobs:
-        hu = hu + height * torch.exp(-((x - bx) ** 2 + (y - by) ** 2 + (z - bz) ** 2) / (2 * 30.0**2))
-    volume, grid = hu.round().short()[None], Grid(48, 8.0)
-    turned = Pose(_rotation(np.deg2rad([0.0, 0.0, 10.0])), np.zeros(3), interpolated=True)
-    patient = xrays(place(volume, [turned], grid), Exposure(chest(0.0)), spacing_mm=8.0)[0, 0]
-    plain = place(volume, [IDENTITY], grid)
-    same, opposite, still = (xrays(plain, Exposure(chest(angle)), spacing_mm=8.0)[0, 0] for angle in (10.0, -10.0, 0.0))
-    inner = slice(8, 40)
-    errors = [float((patient - image)[inner, inner].abs().mean()) for image in (same, opposite, still)]
-    assert errors[0] < 0.02
-    assert min(errors[1:]) > 4 * errors[0]
-
-
-def test_x_rays_that_nothing_spoils_are_the_plain_exposure(stored):
-    unit = place(stored, [IDENTITY], GRID)
-    views = [chest(0.0), chest(90.0)]
-    noise = torch.randn(1, 2, DETECTOR.size, DETECTOR.size)  # of strength zero
-    spoiled, cameras = take_xrays(unit, [[Exposure(view) for view in views]], GRID, DETECTOR, noise)
-    plain, plain_cameras = expose(unit_to_attenuation(unit), GRID.spacing_mm, [views], DETECTOR)
-    assert torch.equal(spoiled, plain)
-    assert torch.equal(cameras.source, plain_cameras.source)
-
-
-@pytest.mark.parametrize("spoiler", [{"gamma": 0.3}, {"noise": 0.05}, {"scatter": 0.3}])
+@pytest.mark.parametrize(
+    "spoiler",
+    [
+        {"gamma": 0.3},
+        {"noise": 0.05},
+        {"scatter": 0.3},
+        {"hardening": 0.3},
+        {"tone": 0.5},
+        {"local_contrast": 0.8},
+        {"sharpness": 0.8},
+        {"sharpness": -1.0},
+        {"patches": ((0.4, 0.4, 0.1, 0.1, 1.2),)},
+    ],
+    ids=lambda spoiler: "{}={}".format(*next(iter(spoiler.items()))),
+)
 def test_each_spoiler_changes_the_intensities_and_not_the_mask(spoiler, stored):
-    unit = place(stored, [IDENTITY], GRID)
     noise = torch.randn(1, 1, DETECTOR.size, DETECTOR.size)
     plain, changed = (
-        take_xrays(unit, [[Exposure(chest(0.0), **values)]], GRID, DETECTOR, noise)[0][0, 0] for values in ({}, spoiler)
+        taken([stored], [IDENTITY], [[Exposure(chest(0.0), **values)]], noise)[0, 0] for values in ({}, spoiler)
     )
     assert (plain[0] - changed[0]).abs().max() > 0.02
     assert torch.equal(plain[1], changed[1])
     assert changed.isfinite().all()
 
 
+def test_hardening_lowers_dense_pixels_more_than_thin_ones(stored):
+    cameras = virtual_cameras([[Exposure(chest(0.0))]], DETECTOR, torch.device("cpu"))
+    integrals = line_integrals([stored], [IDENTITY], cameras)[0, 0]
+    plain, hardened = (xrays(stored, IDENTITY, Exposure(chest(0.0), hardening=h))[0, 0] for h in (0.0, 0.3))
+    middle = (integrals > 0.3 * integrals.max()) & (integrals < 0.6 * integrals.max())
+    assert (hardened - plain)[middle].mean() > 0.05  # both span [-1, 1]: what lies between moves up
+
+
 def test_a_dropped_view_is_masked_out_and_holds_nothing_of_the_patient(stored):
-    unit = place(stored, [IDENTITY], GRID)
-    images = xrays(unit, Exposure(chest(0.0)), Exposure(chest(90.0), kept=False))
+    images = xrays(stored, IDENTITY, Exposure(chest(0.0)), Exposure(chest(90.0), kept=False))
     assert images[0, 1].sum() > 0
     assert torch.equal(images[1, 1], torch.zeros_like(images[1, 1]))
     assert torch.equal(images[1, 0], torch.full_like(images[1, 0], -1.0))
@@ -182,9 +159,8 @@ def test_a_dropped_view_is_masked_out_and_holds_nothing_of_the_patient(stored):
 def test_collimation_hides_its_share_at_its_border(position, hidden, stored):
     borders = [0.0] * 4
     borders[position] = 0.25
-    unit = place(stored, [IDENTITY], GRID)
-    plain = xrays(unit, Exposure(chest(0.0)))[0]
-    image, mask = xrays(unit, Exposure(chest(0.0), borders=tuple(borders)))[0]
+    plain = xrays(stored, IDENTITY, Exposure(chest(0.0)))[0]
+    image, mask = xrays(stored, IDENTITY, Exposure(chest(0.0), borders=tuple(borders)))[0]
     expected = plain[1].clone()
     expected[hidden] = 0.0
     assert torch.equal(mask, expected)
@@ -225,15 +201,27 @@ def test_jitter_stays_inside_its_ranges_and_never_drops_the_only_view():
 
 
 def test_the_same_patient_is_seen_whatever_lies_beside_him_in_the_batch(stored):
-    other = torch.from_numpy(phantom_hu(np.random.default_rng(8)))[None]
+    other = padded_anatomy(torch.from_numpy(phantom_hu(np.random.default_rng(8))))
     exposure = Exposure(chest(5.0), scatter=0.2, noise=0.01)
     noise = torch.randn(2, 1, DETECTOR.size, DETECTOR.size)
-    both = place(torch.cat((other, stored)), [IDENTITY, MIRRORED], GRID)
-    alone = place(stored, [MIRRORED], GRID)
-    assert torch.equal(both[1:], alone)
+    both = place([other, stored], [IDENTITY, MIRRORED], GRID)[0]
+    assert torch.equal(both[1], cube_of(stored, MIRRORED))
     views = [[replace(exposure, gamma=0.1)], [exposure]]
-    together = take_xrays(both, views, GRID, DETECTOR, noise)[0]
-    assert torch.equal(together[1:], take_xrays(alone, views[1:], GRID, DETECTOR, noise[1:])[0])
+    together = taken([other, stored], [IDENTITY, MIRRORED], views, noise)
+    assert torch.equal(together[1:], taken([stored], [MIRRORED], views[1:], noise[1:]))
+
+
+def test_effects_are_drawn_one_by_one_and_within_their_ranges():
+    ranges = {"gamma": 0.3, "noise": 0.02, "scatter": 0.1, "hardening": 0.2, "tone": 0.5, "local_contrast": 0.7}
+    config = AugmentConfig(
+        radiograph_probability=1.0, effect_probability=0.4, sharpness=0.9, patches=3, drop_probability=0.0, **ranges
+    )
+    drawn = [draw_exposures(config, 1, numpy_generator(4, number))[0] for number in range(400)]
+    for name, largest in {**ranges, "sharpness": 0.9}.items():
+        values = np.array([getattr(exposure, name) for exposure in drawn])
+        assert np.mean(values != 0.0) == pytest.approx(0.4, abs=0.08)
+        assert 0.85 * largest < np.abs(values).max() <= largest
+    assert max(len(exposure.patches) for exposure in drawn) == 3
 
 
 def test_blur_by_zero_is_the_identity_and_keeps_the_mass_otherwise():

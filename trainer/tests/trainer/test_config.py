@@ -15,7 +15,7 @@ from tiny import tiny_config
 from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import FOLD
-from clsdm_trainer.config import RunConfig, load_config, preset_names, save_config
+from clsdm_trainer.recipe import RunConfig, load_config, preset_names, save_config
 
 SECTIONS = [
     (),
@@ -109,6 +109,12 @@ def test_a_binary_file_is_refused(tmp_path):
 def test_a_name_that_is_neither_preset_nor_file_is_refused_with_the_presets():
     with pytest.raises(InputError, match=r"'nonesuch': no such file, nor one of .*openkbp64"):
         load_config("nonesuch")
+
+
+def test_a_recipe_that_names_empty_sections_of_the_benchmark_is_read_as_one_without(tmp_path):
+    table = {**tiny_config().model_dump(mode="json"), "joint": None, "baseline": None}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
+    assert load_config(str(tmp_path / "config.yaml")) == tiny_config()
 
 
 def test_a_configuration_cannot_be_changed():

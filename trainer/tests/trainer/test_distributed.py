@@ -27,10 +27,11 @@ from tiny import (
 
 from clsdm.errors import InputError
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import RunConfig
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST
-from clsdm_trainer.run import LATENTS, build_runner, train_stage
+from clsdm_trainer.recipe import RunConfig
+from clsdm_trainer.run import build_runner, train_stage
+from clsdm_trainer.stages import STAGES, AutoencoderStage
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,12 +52,12 @@ def worker(store: Store, run: Path) -> None:
     torch.set_num_threads(1)
     config = shared_config()
     for name in STAGE_NAMES:
-        train_stage(config, name, store, run, cpu_fabric(config, name, 2), lambda record: None)
+        train_stage(config, STAGES[name], store, run, cpu_fabric(config, name, 2), lambda record: None)
     fabric = cpu_fabric(config, "autoencoder", 2)
-    runner = build_runner(tiny_config(steps=50, accumulate=2), "autoencoder", store, run / STOPPED, fabric, list)
+    runner = build_runner(tiny_config(steps=50, accumulate=2), AutoencoderStage, store, run / STOPPED, fabric, list)
     runner.run(lambda: fabric.global_rank == 1 and runner.progress.step == 2)
     try:
-        build_runner(tiny_config(accumulate=3), "autoencoder", store, run / "odd", fabric, list)
+        build_runner(tiny_config(accumulate=3), AutoencoderStage, store, run / "odd", fabric, list)
     except InputError as error:
         (run / f"{fabric.global_rank}{REFUSED}").write_text(str(error))
 
@@ -107,7 +108,7 @@ def test_two_processes_select_the_same_best_weights(name, runs):
 
 
 def test_two_processes_measure_the_same_latents(runs):
-    one, two = (load_state(run / LATENTS) for run in runs)
+    one, two = (load_state(run / AutoencoderStage.product) for run in runs)
     assert largest_difference(one, two) <= 1e-5
 
 

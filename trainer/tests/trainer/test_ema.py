@@ -79,7 +79,7 @@ def test_the_module_has_the_average_inside_and_its_own_weights_afterwards():
 
 def judged(runner: Runner) -> float:
     """The selecting score of the weights that the stage has now."""
-    scores = [psnr_db(next(iter(runner.stage.estimate(b).values())), b.unit) for b in runner.validation]
+    scores = [psnr_db(next(iter(runner.stage.estimate(b).values())), b.unit, b.known) for b in runner.validation]
     return float(torch.cat(scores).mean())
 
 

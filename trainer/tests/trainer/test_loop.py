@@ -29,11 +29,14 @@ from tiny import (
 
 from clsdm.errors import InputError
 from clsdm_trainer import loop
-from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import OptimiserConfig, changed
+from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.loop import BEST, CHECKPOINT, LOG, NonFiniteLossError, learning_rate
+from clsdm_trainer.loop import BEST, CHECKPOINT, LOG, NonFiniteLossError
+from clsdm_trainer.optim import learning_rate
+from clsdm_trainer.recipe import changed
 from clsdm_trainer.run import build_runner, untrained_runner
+from clsdm_trainer.stages import STAGES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,23 +99,50 @@ def test_the_comparison_of_checkpoints_sees_another_seed(store, tmp_path):
 
 def test_the_adversary_moves_only_from_its_step_on_and_without_the_generators_gradient(store, tmp_path):
     runner = tiny_runner(tiny_config(adversarial_start=2), "autoencoder", store, tmp_path)
-    judge = runner.stage.players["judge"]
-    first = [p.detach().clone() for p in judge.parameters()]
+    discriminator = runner.stage.modules["discriminator"]
+    first = [p.detach().clone() for p in discriminator.parameters()]
     run_to(runner, 2)
-    assert all(torch.equal(a, b) for a, b in zip(first, judge.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, discriminator.parameters(), strict=True))
     run_to(runner, 3)
-    assert not any(torch.equal(a, b) for a, b in zip(first, judge.parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, discriminator.parameters(), strict=True))
 
 
-def test_while_one_player_moves_the_others_collect_no_gradient(store, tmp_path):
+def test_while_one_module_moves_the_others_collect_no_gradient(store, tmp_path):
     runner = tiny_runner(tiny_config(adversarial_start=0), "autoencoder", store, tmp_path)
-    runner.stage.active(0)
     batch = runner.data.batch(0, 2, xrays=False)
-    judge = runner.stage.players["judge"]
+    discriminator = runner.stage.modules["discriminator"]
     with runner._alone("autoencoder"):
-        runner.fabric.backward(runner.players["autoencoder"](batch)["loss"])
-    assert all(p.grad is None for p in judge.parameters())
-    assert all(p.requires_grad for p in judge.parameters())
+        runner.fabric.backward(runner.modules["autoencoder"](batch, 0)["loss"])
+    assert all(p.grad is None for p in discriminator.parameters())
+    assert all(p.requires_grad for p in discriminator.parameters())
+
+
+def test_a_checkpoint_with_the_former_names_of_modules_goes_on_to_the_same_bits(store, tmp_path):
+    config = tiny_config(steps=4, adversarial_start=1)
+    run_to(tiny_runner(config, "autoencoder", store, tmp_path / "new"), 2)
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    path = tmp_path / "old" / "autoencoder" / CHECKPOINT
+    state = load_state(path)
+    weights = state["players"].pop("discriminator")
+    state["players"]["judge"] = {name.replace("discriminator.", "judge.", 1): value for name, value in weights.items()}
+    state["optimisers"]["judge"] = state["optimisers"].pop("discriminator")
+    save_state(path, state)
+    for folder in ("new", "old"):
+        assert tiny_runner(config, "autoencoder", store, tmp_path / folder).run()
+    assert not differences(*(checkpoint(tmp_path / folder, "autoencoder") for folder in ("new", "old")))
+
+
+def test_a_failing_module_leaves_the_gradients_of_the_others_on(store, tmp_path):
+    runner = tiny_runner(tiny_config(adversarial_start=0), "autoencoder", store, tmp_path)
+    parameters = list(runner.stage.modules["discriminator"].parameters())
+
+    def fail() -> None:
+        assert not any(parameter.requires_grad for parameter in parameters)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"), runner._alone("autoencoder"):
+        fail()
+    assert all(parameter.requires_grad for parameter in parameters)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_checkpoint_before(store, tmp_path):
@@ -139,7 +169,7 @@ def test_the_saved_culprit_holds_the_x_rays_where_a_stage_has_them(store, earlie
         runner.run()
     state = load_state(folder / "alignment" / "non_finite_step0_rank0.safetensors")
     assert torch.equal(state["images"], runner.data.batch(0, 2, xrays=True).images)
-    assert state["player"] == "alignment"
+    assert state["module"] == "alignment"
 
 
 def test_a_non_finite_gradient_of_a_finite_loss_stops_the_run_too(store, tmp_path):
@@ -160,12 +190,11 @@ def test_a_non_finite_gradient_of_a_finite_loss_stops_the_run_too(store, tmp_pat
 )
 def test_a_forecast_counts_each_kind_of_step_with_its_own_time(name, changes, extended, store, tmp_path, monkeypatch):
     config = changed(tiny_config(steps=10), {name: changes})
-    runner = untrained_runner(config, name, store, tmp_path, cpu_fabric(config, name))
+    runner = untrained_runner(config, STAGES[name], store, tmp_path, cpu_fabric(config, name))
     now, seen = [0.0], []
 
     def step(number: int) -> None:
         """The first of each kind takes long, then 5 and 1 s with one disturbed step."""
-        runner.stage.active(number)
         of_kind = [other for other in seen if runner.stage.extended(other) == runner.stage.extended(number)]
         usual = 5.0 if runner.stage.extended(number) else 1.0
         now[0] += {0: 100.0, 2: 3.0 * usual}.get(len(of_kind), usual)
@@ -181,13 +210,13 @@ def test_a_forecast_counts_each_kind_of_step_with_its_own_time(name, changes, ex
 @pytest.mark.parametrize(
     ("name", "changes", "more"),
     [
-        ("autoencoder", {"adversarial_start": 2}, "judge/loss"),
+        ("autoencoder", {"adversarial_start": 2}, "discriminator/loss"),
         ("alignment", {"project_every": 2}, "alignment/consistency"),
     ],
 )
 def test_the_steps_that_take_longer_are_those_that_do_more(name, changes, more, store, tmp_path):
     config = changed(tiny_config(), {name: changes})
-    runner = untrained_runner(config, name, store, tmp_path, cpu_fabric(config, name))
+    runner = untrained_runner(config, STAGES[name], store, tmp_path, cpu_fabric(config, name))
     extended = [runner.stage.extended(step) for step in range(4)]
     assert sorted(extended) == [False, False, True, True]
     assert [more in runner._step(step) for step in range(4)] == extended
@@ -197,7 +226,7 @@ def test_the_log_has_losses_and_validation_scores_by_step(store, tmp_path):
     seen = []
     config = tiny_config(steps=10, validate_every=4)
     fabric = cpu_fabric(config, "autoencoder")
-    runner = build_runner(config, "autoencoder", store, tmp_path, fabric, seen.append)
+    runner = build_runner(config, STAGES["autoencoder"], store, tmp_path, fabric, seen.append)
     assert runner.run()
     records = [json.loads(line) for line in (tmp_path / "autoencoder" / LOG).read_text().splitlines()]
     assert [record["step"] for record in records] == [4, 8, 10]

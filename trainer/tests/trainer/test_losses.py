@@ -18,7 +18,7 @@ from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import Detector, preset
 from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
 from clsdm.xray.preprocess import expose
-from clsdm_trainer.losses import info_nce, local_and_global_contrast, projection_consistency, psnr_db
+from clsdm_trainer.losses import info_nce, known_mean, local_and_global_contrast, projection_consistency, psnr_db
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,12 +101,12 @@ def test_losses_are_computed_in_float32_under_bfloat16_autocast():
         unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
     )
     shifted = unit.roll(1, -1)
-    consistency = projection_consistency(shifted, images, cameras, GRID.spacing_mm)
+    consistency = projection_consistency(shifted, unit, images[:, :, 1], cameras, GRID.spacing_mm)
     with torch.autocast("cpu", torch.bfloat16):
         assert (a @ b.T).dtype == torch.bfloat16  # autocast is on
         mixed, mixed_consistency = (
             info_nce(a, b, TEMPERATURE),
-            projection_consistency(shifted, images, cameras, GRID.spacing_mm),
+            projection_consistency(shifted, unit, images[:, :, 1], cameras, GRID.spacing_mm),
         )
     assert mixed.dtype == mixed_consistency.dtype == torch.float32
     assert torch.equal(mixed, plain)
@@ -127,9 +127,9 @@ def exposed(unit: torch.Tensor, *angles_deg: float) -> tuple[torch.Tensor, Camer
 def test_projection_consistency_is_zero_for_the_truth_and_positive_otherwise():
     unit = cube()
     images, cameras = exposed(unit, 0.0, 90.0)
-    assert float(projection_consistency(unit, images, cameras, GRID.spacing_mm)) < 1e-12
+    assert float(projection_consistency(unit, unit, images[:, :, 1], cameras, GRID.spacing_mm)) < 1e-12
     for wrong in (unit.flip(-1), unit.roll(1, 2), unit.transpose(2, 3)):
-        assert float(projection_consistency(wrong, images, cameras, GRID.spacing_mm)) > 1e-3
+        assert float(projection_consistency(wrong, unit, images[:, :, 1], cameras, GRID.spacing_mm)) > 1e-3
 
 
 def test_projection_consistency_counts_measured_pixels_only():
@@ -137,12 +137,14 @@ def test_projection_consistency_counts_measured_pixels_only():
     images, cameras = expose(
         unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
     )
-    nothing = images.clone()
-    nothing[:, :, 1] = 0.0
-    assert float(projection_consistency(unit.flip(-1), nothing, cameras, GRID.spacing_mm)) == 0.0
-    spoiled = images.clone()
-    spoiled[:, :, 0][images[:, :, 1] < 0.5] = 100.0
-    assert float(projection_consistency(unit, spoiled, cameras, GRID.spacing_mm)) < 1e-12
+    nowhere, half = torch.zeros_like(images[:, :, 1]), images[:, :, 1].clone()
+    half[..., :16] = 0.0
+    assert float(projection_consistency(unit.flip(-1), unit, nowhere, cameras, GRID.spacing_mm)) == 0.0
+    wrong = unit.clone()
+    wrong[..., 10:] = -1.0  # to the patient's left: the right half of the image
+    left_half = images[:, :, 1] - half
+    errors = [float(projection_consistency(wrong, unit, mask, cameras, GRID.spacing_mm)) for mask in (half, left_half)]
+    assert errors[0] > 10 * errors[1]
 
 
 def test_projection_consistency_pulls_the_estimate_towards_the_truth():
@@ -151,10 +153,10 @@ def test_projection_consistency_pulls_the_estimate_towards_the_truth():
         unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
     )
     estimate = (unit + 0.1 * torch.randn_like(unit)).requires_grad_()
-    loss = projection_consistency(estimate, images, cameras, GRID.spacing_mm)
+    loss = projection_consistency(estimate, unit, images[:, :, 1], cameras, GRID.spacing_mm)
     loss.backward()
     step = estimate.detach() - 1e-2 * estimate.grad / estimate.grad.norm()
-    assert float(projection_consistency(step, images, cameras, GRID.spacing_mm)) < float(loss.detach())
+    assert float(projection_consistency(step, unit, images[:, :, 1], cameras, GRID.spacing_mm)) < float(loss.detach())
 
 
 def test_psnr_has_a_data_range_of_two_which_is_2500_hu():
@@ -162,4 +164,15 @@ def test_psnr_has_a_data_range_of_two_which_is_2500_hu():
     estimate = truth.clone()
     estimate[0] += 2.0 * 25.0 / 2500.0  # 25 HU everywhere
     estimate[1] += 5.0  # clamped to 1
-    assert psnr_db(estimate, truth).tolist() == pytest.approx([40.0, 10.0 * math.log10(4.0)], rel=1e-5)
+    known = torch.ones_like(truth)
+    assert psnr_db(estimate, truth, known).tolist() == pytest.approx([40.0, 10.0 * math.log10(4.0)], rel=1e-5)
+
+
+def test_voxels_that_were_never_scanned_count_in_no_figure():
+    truth, known = torch.zeros(1, 1, 4, 4, 4), torch.ones(1, 1, 4, 4, 4)
+    estimate = truth + 0.02
+    known[:, :, 3] = 0.0
+    estimate[:, :, 3] = 1.0
+    assert float(psnr_db(estimate, truth, known)) == pytest.approx(40.0)
+    assert float(known_mean(estimate - truth, known)) == pytest.approx(0.02)
+    assert float(known_mean(estimate, torch.zeros_like(known))) == 0.0

@@ -12,7 +12,7 @@ from clsdm.model.blocks import VoxelNorm
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.volume.hu import WINDOW_HU
 from clsdm.xray.preprocess import cameras_for
-from clsdm_trainer.config import RunConfig, load_config, preset_names
+from clsdm_trainer.recipe import RunConfig, load_config, preset_names
 
 MILLION = 1e6
 
@@ -29,8 +29,8 @@ def millions(model: CLSDM) -> dict[str, float]:
     return {name: sum(p.numel() for p in part.parameters()) / MILLION for name, part in parts.items()}
 
 
-def test_the_three_recipes_are_shipped():
-    assert preset_names() == ["openkbp64", "reference", "x2ct128"]
+def test_the_recipes_are_shipped():
+    assert preset_names() == ["body128", "openkbp64", "reference", "x2ct128"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -64,7 +64,7 @@ def test_every_recipe_can_be_trained(name):
     assert start is None or start < config.autoencoder.steps
 
 
-@pytest.mark.parametrize("name", ["openkbp64", "x2ct128"])
+@pytest.mark.parametrize("name", ["body128", "openkbp64", "x2ct128"])
 def test_our_denoisers_see_the_time_at_every_resolution(name):
     """A GroupNorm over single channels would take the time embedding out again, as it does in the published shape."""
     model = built(load_config(name).model)
@@ -110,9 +110,17 @@ def test_x2ct128_is_ours_at_the_published_grid():
     assert 4 <= ours.model.process.steps <= 6
 
 
-def test_no_convolution_of_x2ct128_runs_at_full_resolution():
+def test_body128_holds_a_wide_patient_and_never_mirrors_the_heart():
+    config = load_config("body128")
+    assert (config.model.grid.size, config.model.grid.spacing_mm, config.model.grid.cube_mm) == (128, 3.0, 384.0)
+    assert config.augment.flip_probability == 0.0
+    assert max(config.augment.presets, key=config.augment.presets.get) == "chest"
+
+
+@pytest.mark.parametrize("name", ["body128", "x2ct128"])
+def test_no_convolution_of_a_128_runs_at_full_resolution(name):
     """What its speed rests on."""
-    model, sizes = built(load_config("x2ct128").model), []
+    model, sizes = built(load_config(name).model), []
     for module in model.autoencoder.decoder.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.register_forward_hook(lambda *call: sizes.append(call[2].shape[-1]))

@@ -28,24 +28,23 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.batches import fixed_batches
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import PlacementConfig, load_config
+from clsdm_trainer.config import PlacementConfig
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG
 from clsdm_trainer.precision import usable
+from clsdm_trainer.recipe import load_config
 from clsdm_trainer.run import (
     CONFIG,
     ENVIRONMENT,
-    LATENTS,
-    RESIDUALS,
-    block_statistics,
     check_precision,
     check_store,
     load_stage,
-    measure_latents,
     open_run,
     train_stage,
     trained_patients,
 )
+from clsdm_trainer.stages import STAGES, AlignmentStage, AutoencoderStage
+from clsdm_trainer.stages.autoencoder import block_statistics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,14 +65,14 @@ def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_leaves_its_checkpoint_best_weights_and_log(run):
     for name in STAGE_NAMES:
         assert {CHECKPOINT, BEST, LOG} <= {entry.name for entry in (run / name).iterdir()}
-    assert (run / LATENTS).exists()
+    assert (run / AutoencoderStage.product).exists()
 
 
 def test_a_later_stage_starts_from_the_best_weights_of_the_earlier_ones(run, store):
     runner = tiny_runner(tiny_config(steps=2), "diffusion", store, run)
     for name, part in (("autoencoder", "autoencoder"), ("alignment", "condition")):
         best = load_state(run / name / BEST)["weights"]
-        own = getattr(runner.stage.model, part).state_dict()
+        own = runner.stage.model.get_submodule(part).state_dict()
         assert own
         assert all(torch.equal(best[f"{part}.{key}"], value) for key, value in own.items())
 
@@ -109,9 +108,9 @@ def test_a_stage_without_the_one_before_it_is_refused(name, store, tmp_path):
 def test_time_that_is_up_cuts_a_stage_without_finishing_it(store, tmp_path):
     config = tiny_config()
     fabric = cpu_fabric(config, "autoencoder")
-    assert not train_stage(config, "autoencoder", store, tmp_path, fabric, lambda record: None, minutes=0.0)
+    assert not train_stage(config, AutoencoderStage, store, tmp_path, fabric, lambda record: None, minutes=0.0)
     assert load_state(tmp_path / "autoencoder" / CHECKPOINT)["progress"]["step"] == 0
-    assert not (tmp_path / LATENTS).exists()
+    assert not (tmp_path / AutoencoderStage.product).exists()
 
 
 def test_initial_weights_follow_from_the_seed(store, tmp_path):
@@ -126,12 +125,11 @@ def test_initial_weights_follow_from_the_seed(store, tmp_path):
 
 def test_latents_are_measured_per_channel_over_all_training_voxels(store, tmp_path):
     model = CLSDM(tiny_config().model)
-    measure_latents(model, store, tmp_path, torch.device("cpu"))
+    measured = AutoencoderStage(model, tiny_config().autoencoder).measure(store, [])
     inner = slice(MARGIN, MARGIN + GRID.size)
     units = hu_to_unit(store.stack("train").float())[:, None, inner, inner, inner]
     with torch.no_grad():
         latents = model.autoencoder.encode(units).mean.double()
-    measured = load_state(tmp_path / LATENTS)
     torch.testing.assert_close(measured["mean"], latents.mean((0, 2, 3, 4)).float(), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(measured["std"], latents.std((0, 2, 3, 4), correction=0).float(), rtol=1e-3, atol=1e-4)
 
@@ -139,18 +137,20 @@ def test_latents_are_measured_per_channel_over_all_training_voxels(store, tmp_pa
 def test_residuals_are_measured_per_channel_on_the_validation_patients(run, store):
     model = CLSDM(tiny_config().model)
     for name in ("autoencoder", "alignment"):
-        load_stage(model, run, name)
+        load_stage(model, run, STAGES[name])
     with torch.no_grad():
         (batch,) = fixed_batches(store, model.config, "val", 2, torch.device("cpu"))
         residual = model.encode(batch.unit) - model.align(*batch.xrays).mean
-    torch.testing.assert_close(load_state(run / RESIDUALS)["std"], residual.square().mean((0, 2, 3, 4)).sqrt())
-    assert torch.equal(model.residual_std, load_state(run / RESIDUALS)["std"])
+    torch.testing.assert_close(
+        load_state(run / AlignmentStage.product)["std"], residual.square().mean((0, 2, 3, 4)).sqrt()
+    )
+    assert torch.equal(model.residual_std, load_state(run / AlignmentStage.product)["std"])
 
 
 def test_loading_a_stage_gives_the_model_its_latent_statistics(run):
     model = CLSDM(tiny_config().model)
-    load_stage(model, run, "autoencoder")
-    measured = load_state(run / LATENTS)
+    load_stage(model, run, AutoencoderStage)
+    measured = load_state(run / AutoencoderStage.product)
     assert torch.equal(model.latent_mean, measured["mean"])
     assert torch.equal(model.latent_std, measured["std"])
     assert not torch.equal(model.latent_std, torch.ones_like(model.latent_std))
@@ -158,7 +158,7 @@ def test_loading_a_stage_gives_the_model_its_latent_statistics(run):
 
 def test_normalised_training_latents_have_zero_mean_and_unit_spread(run, store):
     model = CLSDM(tiny_config().model)
-    load_stage(model, run, "autoencoder")
+    load_stage(model, run, AutoencoderStage)
     inner = slice(MARGIN, MARGIN + GRID.size)
     with torch.no_grad():
         latents = model.encode(hu_to_unit(store.stack("train").float())[:, None, inner, inner, inner])
@@ -216,13 +216,13 @@ def test_levels_whose_gradients_torch_gets_wrong_are_refused(name, accepted, mon
     monkeypatch.setattr("clsdm_trainer.precision.has_fast_bfloat16", lambda device: True)
     config = load_config("reference")
     if accepted:
-        check_precision(config, name, torch.device("cpu"))
+        check_precision(config, STAGES[name], torch.device("cpu"))
         return
     with pytest.raises(InputError, match=r"diffusion\.precision: bf16-mixed on a CPU .* goes down to 2³"):
-        check_precision(config, name, torch.device("cpu"))
-    check_precision(config, name, torch.device("cuda"))
+        check_precision(config, STAGES[name], torch.device("cpu"))
+    check_precision(config, STAGES[name], torch.device("cuda"))
     single = config.diffusion.model_copy(update={"precision": "32-true"})
-    check_precision(config.model_copy(update={"diffusion": single}), name, torch.device("cpu"))
+    check_precision(config.model_copy(update={"diffusion": single}), STAGES[name], torch.device("cpu"))
 
 
 def test_where_the_processor_would_imitate_bfloat16_training_runs_in_float32(monkeypatch):
@@ -237,7 +237,7 @@ def test_where_the_processor_would_imitate_bfloat16_training_runs_in_float32(mon
         assert usable("bf16-mixed", cpu) == expected
         assert (usable("bf16-mixed", gpu), usable("32-true", cpu)) == ("bf16-mixed", "32-true")
     monkeypatch.setattr("clsdm_trainer.precision.has_fast_bfloat16", lambda device: False)
-    check_precision(load_config("reference"), "diffusion", cpu)
+    check_precision(load_config("reference"), STAGES["diffusion"], cpu)
 
 
 def test_the_autoencoder_starts_as_principal_components_of_blocks(store):
@@ -257,7 +257,7 @@ def test_the_estimate_is_projected_only_at_every_so_many_steps(store, run, tmp_p
     config = tiny_config(steps=2)
     config = config.model_copy(update={"alignment": config.alignment.model_copy(update={"project_every": 2})})
     (tmp_path / "run").mkdir()
-    for name in ("autoencoder", LATENTS):
+    for name in ("autoencoder", AutoencoderStage.product):
         source = run / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / "run" / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, read_ct, to_cube, write_atomically, write_ct
+from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, to_cube, write_atomically, write_ct
+from clsdm.volume.read import read_ct
 
 OBLIQUE = Rotation.from_euler("xyz", [12, -25, 40], degrees=True).as_matrix()
 DIRECTIONS = {
@@ -32,7 +34,7 @@ DIRECTIONS = {
 def oblique_ct() -> CTVolume:
     """Random HU, nothing symmetric about the affine."""
     hu = np.random.default_rng(1).integers(-1000, 1500, (7, 6, 5)).astype(np.float32)
-    return CTVolume(hu, (0.7, 1.3, 2.5), (-31.5, 12.25, 140.0), OBLIQUE)
+    return CTVolume(hu, (5.7, 6.3, 7.5), (-31.5, 12.25, 140.0), OBLIQUE)
 
 
 def ball_at(position_mm: tuple[float, float, float], direction: np.ndarray) -> CTVolume:
@@ -67,7 +69,7 @@ def test_a_volume_comes_back_from_a_file_with_its_affine(tmp_path, oblique_ct, s
 def test_hu_are_rounded_to_whole_numbers_unless_decimals_are_asked_for(tmp_path):
     hu = np.full((4, 4, 4), -1000.0, dtype=np.float32)
     hu[0, 0, :3] = [-0.6, 10.4, 10.6]
-    ct = CTVolume.on_grid(hu, Grid(4, 2.0))
+    ct = CTVolume.on_grid(hu, Grid(4, 6.0))
     write_ct(ct, tmp_path / "whole.nii.gz")
     write_ct(ct, tmp_path / "exact.nii.gz", decimals=True)
     assert read_ct(tmp_path / "whole.nii.gz").hu[0, 0, :3].tolist() == [-1.0, 10.0, 11.0]
@@ -175,7 +177,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_text_file_is_not_a_volume_even_if_it_is_called_one(tmp_path):
     for name in ("notes.txt", "notes.nii.gz", "notes.mha"):
         (tmp_path / name).write_text("not an image")
-        assert "cannot be read as a CT volume" in refused(tmp_path / name)
+        assert re.search("cannot be read|damaged|not a NIfTI|not a volume", refused(tmp_path / name))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
@@ -192,7 +194,8 @@ def test_a_nan_is_refused_and_counted_in_every_format(tmp_path, suffix, kind):
 def test_colour_and_flat_images_are_refused(tmp_path):
     rgb = np.zeros((8, 8, 8, 3), np.uint8)
     assert "3 components" in refused(write_raw(rgb, tmp_path / "rgb.nii.gz", vector=True))
-    assert "found 2-D" in refused(write_raw(np.zeros((64, 64), np.uint8), tmp_path / "film.png"))
+    assert "expected .nii, .nii.gz" in refused(write_raw(np.zeros((64, 64), np.uint8), tmp_path / "film.png"))
+    assert "found 2-D" in refused(write_raw(np.zeros((64, 64), np.uint8), tmp_path / "film.nrrd"))
     assert "only (8, 8, 2) voxels" in refused(write_raw(some_hu((2, 8, 8)), tmp_path / "thin.nrrd"))
 
 
@@ -219,7 +222,7 @@ def test_a_sheared_orientation_is_refused(tmp_path, suffix):
 
 
 def write_series(folder: Path, slices: int = 5) -> None:
-    """A tiny axial CT series, 3 mm apart."""
+    """A tiny axial CT series, 6 mm apart."""
     folder.mkdir(exist_ok=True)
     series, study, frame = generate_uid(), generate_uid(), generate_uid()
     for index in range(slices):
@@ -233,8 +236,8 @@ def write_series(folder: Path, slices: int = 5) -> None:
         data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = 8, 6, 1, "MONOCHROME2"
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
         data.RescaleSlope, data.RescaleIntercept = 1, -1024
-        data.PixelSpacing, data.SliceThickness = [2.0, 1.5], 3.0
-        data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-4.0, 5.0, 10.0 + 3.0 * index]
+        data.PixelSpacing, data.SliceThickness = [4.0, 3.5], 6.0
+        data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-4.0, 5.0, 10.0 + 6.0 * index]
         data.PixelData = np.full((8, 6), 24 + 300 * index, np.int16).tobytes()
         pydicom.dcmwrite(folder / f"{generate_uid()}.dcm", data, enforce_file_format=True)
 
@@ -244,7 +247,7 @@ def test_a_folder_with_one_series_is_read_in_order_of_position_with_its_affine(t
     ct = read_ct(tmp_path / "ct")
     assert ct.hu[:, 0, 0].tolist() == [-1000.0, -700.0, -400.0, -100.0, 200.0]
     assert ct.hu.shape == (5, 8, 6)
-    assert ct.spacing_mm == pytest.approx((1.5, 2.0, 3.0))
+    assert ct.spacing_mm == pytest.approx((3.5, 4.0, 6.0))
     assert ct.origin_mm == pytest.approx((-4.0, 5.0, 10.0))
 
 

@@ -16,7 +16,8 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from xray_files import write_dicom
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, read_ct
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.read import read_ct
 from clsdm.volume.write_dicom import Source, ct_series_in_steps, derivation, read_source, write_ct_series
 
 PROVENANCE = {
@@ -174,6 +175,7 @@ def test_a_volume_that_is_no_ct_is_refused(volume: sitk.Image, tmp_path: Path):
 
 def test_hu_beyond_what_dicom_holds_are_clamped_not_wrapped(tmp_path: Path):
     image = sitk.GetImageFromArray(np.linspace(-1e6, 1e6, 512, dtype=np.float32).reshape(8, 8, 8))
+    image.SetSpacing((5.0, 5.0, 5.0))
     write_ct_series(image, tmp_path / "series")
     hu = read_ct(tmp_path / "series").hu
     assert (hu.min(), hu.max()) == (-32768, 32767)

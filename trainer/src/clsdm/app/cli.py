@@ -106,7 +106,8 @@ def _command(commands: Any, name: str, run: Callable[..., Any], text: str, examp
 def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     text = "Make X-rays of a CT: DICOM DX with full geometry, PNG previews."
     parser = _command(commands, "project", _project, text, cli_help.PROJECT)
-    parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or folder with one DICOM series")
+    parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or DICOM folder")
+    parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
     parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], metavar="DEG",
                         help="0 is PA, 90 a left lateral (default: 0 90)")  # fmt: skip
@@ -149,6 +150,7 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401
     parser = _command(commands, "compare", _compare, text, cli_help.COMPARE)
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
     parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
+    parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
 
@@ -168,6 +170,7 @@ def _add_serve(commands: Any) -> None:  # noqa: ANN401
 def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.simulate import project_to_folder
 
+    notes: list[str] = []
     files = project_to_folder(
         options.ct,
         options.preset,
@@ -176,10 +179,14 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         isocentre_mm=tuple(options.isocentre) if options.isocentre else None,
         photons=options.photons,
         seed=options.seed,
+        series=options.series,
         on_view=lambda done, total: report("project", done, total),
+        on_note=notes.append,
     )
+    for note in notes:
+        _note(options, note)
     _say(options, "\n".join(str(file) for file in files))
-    return {"files": [str(file) for file in files]}
+    return {"files": [str(file) for file in files], "notes": notes}
 
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -189,7 +196,7 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     result, files = request.run(wanted, report)
     for warning in result.warnings:
-        _say(options, f"note: {warning}", stream=sys.stderr)
+        _note(options, warning)
     _say(options, f"{files['volume']}\n{NOTICE}")
     return {"files": files} | request.record(wanted, result)
 
@@ -251,24 +258,27 @@ def _file_and_angle(text: str) -> tuple[str, str, float]:
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.app.request import Request, read_views, recorded
+    from clsdm.app.record import read_record
+    from clsdm.app.request import Request, read_views
     from clsdm.files.atomic import written_together
     from clsdm.files.strict_json import from_plain
     from clsdm.quality.compare import as_json, compare, write_comparison
-    from clsdm.volume.ct import read_ct
+    from clsdm.volume.read import read_ct
 
     volume = Path(options.reconstruction)
     reconstruction = read_ct(volume)
-    truth = read_ct(options.ct) if options.ct else None
-    made = recorded(volume) or {}
-    xrays = read_views(from_plain(Request, made["request"], f"record of {volume}: request")) if made else []
+    truth = read_ct(options.ct, options.series) if options.ct else None
+    made = read_record(volume) or {}
+    where = made.get("request")
+    xrays = read_views(from_plain(Request, where, f"record of {volume}: request")) if where is not None else []
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
     comparison = compare(reconstruction, truth, xrays)
+    for warning in comparison.warnings:
+        _note(options, warning)
     report("compare", 1, 1)
-    provenance = made.get("provenance")
-    provenance = provenance if isinstance(provenance, dict) else {}
+    provenance = made.get("provenance", {})
     with written_together(Path(options.out)) as scratch:
         written = write_comparison(comparison, scratch, provenance)
     files = [str(Path(options.out) / file.name) for file in written]
@@ -286,6 +296,10 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if options.action == "info":
         _say(options, json.dumps(table, indent=1))
     return table
+
+
+def _note(options: argparse.Namespace, text: str) -> None:
+    _say(options, f"note: {text}", stream=sys.stderr)
 
 
 def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clsdm.app.record import companions, make_record, record_text
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import from_plain, to_plain
@@ -125,60 +126,24 @@ def run(request: Request, report: Report = silent) -> tuple[Reconstruction, dict
 
 
 def record(request: Request, result: Reconstruction) -> dict[str, Any]:
-    """What stands in ``R.json``: how the volume was made and how well it explains its X-rays."""
-    return {
-        "schema": SCHEMA,
-        "provenance": result.provenance,
-        "warnings": list(result.warnings),
-        "residuals": [
-            {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation}
-            for item in result.residuals
-        ],
-        "request": to_plain(replace(request, views=tuple(_absolute(view) for view in request.views))),
-    }
+    """The content of ``R.json``."""
+    residuals = [
+        {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation} for item in result.residuals
+    ]
+    found = to_plain(replace(request, views=tuple(_absolute(view) for view in request.views)))
+    return make_record(result.provenance, residuals, result.warnings, found)
 
 
 def _absolute(view: ViewRequest) -> ViewRequest:
     return replace(view, file=str(Path(view.file).resolve()))
 
 
-def recorded(volume: Path) -> dict[str, Any] | None:
-    """The record beside a volume, or None where there is none."""
-    path = companions(volume)["record"]
-    if not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a readable record ({error})") from None
-    return data if isinstance(data, dict) and "request" in data else None
-
-
-def companions(volume: Path) -> dict[str, Path]:
-    """The files of a reconstruction by role.
-
-    Raises:
-        InputError: not a volume format that keeps the affine.
-    """
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
-        if volume.name.lower().endswith(suffix) and len(volume.name) > len(suffix):
-            stem, end = volume.name[: -len(suffix)], volume.name[-len(suffix) :]
-            return {
-                "volume": volume,
-                "coverage": volume.with_name(f"{stem}_coverage{end}"),
-                "spread": volume.with_name(f"{stem}_spread{end}"),
-                "record": volume.with_name(f"{stem}.json"),
-            }
-    raise InputError(f"{volume}: expected a name ending in .nii.gz, .nii, .nrrd or .mha")
-
-
 def _write_together(files: dict[str, Path], volumes: dict[str, CTVolume], text: dict[str, Any]) -> None:
     """All of the files or none, and no ``spread`` of an earlier ensemble, which would belong to another volume."""
-    content = json.dumps(text, indent=1, allow_nan=False) + "\n"
     with written_together(files["volume"].parent) as scratch:
         for role, volume in volumes.items():
             write_ct(volume, scratch / files[role].name)
-        (scratch / files["record"].name).write_text(content, encoding="utf-8")
+        (scratch / files["record"].name).write_text(record_text(text), encoding="utf-8")
     if "spread" in volumes:
         return
     try:

@@ -206,7 +206,7 @@ def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> An
     report("read", 0, 2)
     from clsdm.quality.compare import as_json
     from clsdm.quality.compare import compare as core
-    from clsdm.volume.ct import read_ct
+    from clsdm.volume.read import read_ct
 
     made, true = read_ct(reconstruction), read_ct(truth)
     report("compare", 0, 1)

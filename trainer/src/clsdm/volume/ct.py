@@ -19,7 +19,6 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
 from clsdm.volume.hu import WINDOW_HU
-from clsdm.volume.nifti import check_nifti
 
 BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
@@ -55,6 +54,7 @@ class CTVolume:
         origin_mm: (x, y, z) LPS position of the first voxel's centre.
         direction: 3x3 matrix whose columns are the LPS directions of the x, y and z index axes.
         source: the file it came from, or what made it; used in messages only.
+        notes: what the user should know of how it was read.
     """
 
     hu: np.ndarray
@@ -62,6 +62,7 @@ class CTVolume:
     origin_mm: tuple[float, float, float]
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     source: str = "volume"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def on_grid(cls, hu: np.ndarray, grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> CTVolume:
@@ -69,6 +70,10 @@ class CTVolume:
         first = (grid.size - 1) / 2 * grid.spacing_mm
         origin = point(np.array(centre_mm) - first)
         return cls(np.asarray(hu, dtype=np.float32), (grid.spacing_mm,) * 3, origin)
+
+    def noted(self, *notes: str) -> CTVolume:
+        """The same volume with further notes."""
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
     @property
     def centre_mm(self) -> tuple[float, float, float]:
@@ -112,38 +117,6 @@ def point(values: np.ndarray) -> Point:
     """Three coordinates as plain floats."""
     x, y, z = (float(value) for value in values)
     return x, y, z
-
-
-def read_ct(path: str | os.PathLike[str]) -> CTVolume:
-    """Read a CT from NIfTI, NRRD, MetaImage, or a folder with one DICOM series.
-
-    Raises:
-        InputError: missing, unreadable, several series in the folder, or not a plausible CT in HU.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    try:
-        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
-    check_nifti(path)
-    ct = CTVolume.from_sitk(image, str(path))
-    low, high = float(ct.hu.min()), float(ct.hu.max())
-    if min(ct.hu.shape) < 4:
-        raise InputError(f"{path}: expected a CT volume, found only {ct.hu.shape[::-1]} voxels (x, y, z)")
-    if high - low < 200.0 or low > -150.0:
-        raise InputError(f"{path}: values {low:g} ... {high:g} are not HU (expected air near -1000 and tissue near 0)")
-    return ct
-
-
-def _read_series(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise InputError(f"{folder}: expected one DICOM series, found {len(series)}")
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
 
 
 def _reason(error: Exception) -> str:
@@ -238,13 +211,26 @@ def to_cube(ct: CTVolume, grid: Grid, centre_mm: tuple[float, float, float]) -> 
     outside the scan is air, and so is what a scanner pads its round field of view with (-2000, -3024): nothing is less
     dense than air.
     """
+    lowest = np.array(centre_mm) - grid.cube_mm / 2
+    return CTVolume.on_grid(to_box(ct, (grid.size,) * 3, grid.spacing_mm, lowest).hu, grid, centre_mm)
+
+
+def scan_box(ct: CTVolume, spacing_mm: float) -> CTVolume:
+    """The whole scan on cubic voxels of ``spacing_mm`` with axes along LPS, averaged as in :func:`to_cube`."""
+    half = np.abs(ct.direction) @ (np.array(ct.hu.shape[::-1]) * np.array(ct.spacing_mm)) / 2
+    size = np.maximum(1, np.round(2 * half / spacing_mm)).astype(int)
+    return to_box(ct, tuple(size.tolist()), spacing_mm, np.array(ct.centre_mm) - size * spacing_mm / 2)
+
+
+def to_box(ct: CTVolume, size: tuple[int, ...], spacing_mm: float, lowest_mm: np.ndarray) -> CTVolume:
+    """``size`` (x, y, z) cubic voxels with axes along LPS from the corner ``lowest_mm`` on; see :func:`to_cube`."""
     along = np.abs(ct.direction) @ np.array(ct.spacing_mm)  # source spacing along x, y, z of LPS
-    fine = [max(1, math.ceil(grid.spacing_mm / value - 0.1)) for value in along]
-    spacing = [grid.spacing_mm / k for k in fine]
-    origin = [c - grid.cube_mm / 2 + s / 2 for c, s in zip(centre_mm, spacing, strict=True)]
-    size = [grid.size * k for k in fine]
+    fine = [max(1, math.ceil(spacing_mm / value - 0.1)) for value in along]
+    spacing = [spacing_mm / k for k in fine]
+    origin = [c + s / 2 for c, s in zip(lowest_mm.tolist(), spacing, strict=True)]
+    count = [n * k for n, k in zip(size, fine, strict=True)]
     scan = replace(ct, hu=np.maximum(ct.hu, WINDOW_HU[0])).to_sitk()
     axes = np.eye(3).ravel().tolist()
-    image = sitk.Resample(scan, size, sitk.Transform(), sitk.sitkLinear, origin, spacing, axes, WINDOW_HU[0])
+    image = sitk.Resample(scan, count, sitk.Transform(), sitk.sitkLinear, origin, spacing, axes, WINDOW_HU[0])
     hu = sitk.GetArrayFromImage(sitk.BinShrink(image, fine) if max(fine) > 1 else image)
-    return CTVolume.on_grid(hu, grid, centre_mm)
+    return CTVolume(hu, (spacing_mm,) * 3, point(lowest_mm + spacing_mm / 2), source=ct.source)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.model.blocks import channels_last, conv, norm
 from clsdm_bench.systems.biplanar import biplanar
+from clsdm_bench.systems.recipe import INRRConfig
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.config import INRRConfig
 
 RESIDUAL_BLOCKS, SINE_LAYERS = 3, 4
 POINTS_AT_ONCE = 65536

@@ -18,11 +18,12 @@ from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.preprocess import XRay
 from clsdm_bench.systems.inrr import INRR3CT
-from clsdm_bench.systems.stages import condition_without_mean, make_network, required
+from clsdm_bench.systems.recipe import BenchmarkConfig
+from clsdm_bench.systems.stages import ALL_STAGES, BaselineStage, condition_without_mean, make_network
 from clsdm_bench.systems.x2ct import X2CT
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.config import RunConfig
 from clsdm_trainer.loop import BEST
+from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import load_stage
 
 
@@ -100,18 +101,18 @@ def load_latent(config: RunConfig, folder: Path, stages: Sequence[str], device: 
     torch.manual_seed(config.seed)
     model = CLSDM(config.model)
     for name in stages:
-        load_stage(model, folder, name)
+        load_stage(model, folder, ALL_STAGES[name])
     return model.eval().to(device)
 
 
-def load_voxels(config: RunConfig, folder: Path | None, device: torch.device) -> Voxels:
+def load_voxels(config: BenchmarkConfig, folder: Path | None, device: torch.device) -> Voxels:
     """A baseline with its best weights; without a folder, with those that it starts with.
 
     Raises:
         InputError: it has not been trained.
     """
     torch.manual_seed(config.seed)
-    network = make_network(required(config.baseline, "baseline", config).network, config.model)
+    network = make_network(config.section(BaselineStage).network, config.model)
     if folder is not None:
         weights = load_state(folder / "baseline" / BEST)["weights"]
         network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from clsdm.geometry.cameras import Cameras
 from clsdm.model.blocks import channels_last, conv, norm
 from clsdm_bench.systems.biplanar import biplanar, replicated
+from clsdm_bench.systems.recipe import X2CTConfig
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.config import X2CTConfig
 
 TO_VOLUME = ((0, 1, 3, 2, 4), (0, 1, 3, 4, 2))
 """Permutation of (B, C, depth, row, column) to (B, C, z, y, x) for the frontal and the lateral frame."""
@@ -172,7 +172,7 @@ def mean_in_volume_frame(volumes: list[Tensor]) -> Tensor:
     return 0.5 * (frontal + lateral)
 
 
-class X2CTJudge(nn.Module):
+class X2CTDiscriminator(nn.Module):
     """The patch discriminator of X2CT-GAN, conditioned on the X-rays repeated along their rays."""
 
     def __init__(self, channels: int, layers: int = 3) -> None:

@@ -6,24 +6,48 @@ Two placements: ``body`` centres the cube on the box around the patient, ``x2ct`
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, to_cube
+from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, scan_box, to_cube
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_trainer.data.store import padded_grid
 
 Placement = Literal["body", "x2ct"]
 Background = Literal["keep", "air"]
 
+SCAN_SPACING_MM = 2.0
+"""Voxel edge at which scans are kept: finer than any grid that is trained on here."""
+
 HIGHEST_HU = float(np.iinfo(np.int16).max)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the store keeps of a scan.
+
+    Attributes:
+        cube: on the network's grid with margin, whole HU in float32, (z, y, x) along LPS.
+        scan: all that was scanned, on cubic voxels, whole HU, in the same coordinates.
+        fov_fraction: share of the cube that lies inside the scan.
+    """
+
+    cube: CTVolume
+    scan: CTVolume
+    fov_fraction: float
+
+
 def canonical_cube(
-    ct: CTVolume, grid: Grid, margin: int, placement: Placement = "body", background: Background = "keep"
-) -> tuple[CTVolume, float]:
-    """The cube that the store keeps of a scan.
+    ct: CTVolume,
+    grid: Grid,
+    margin: int,
+    placement: Placement = "body",
+    background: Background = "keep",
+    scan_spacing_mm: float = SCAN_SPACING_MM,
+) -> Prepared:
+    """The cube that the store keeps of a scan, and the scan itself.
 
     HU below the window (padding outside a scanner's circle) become air before resampling, so that they cannot leak into
     the voxels beside them.
@@ -34,9 +58,7 @@ def canonical_cube(
         margin: voxels added on each side.
         placement: see the module.
         background: ``air`` sets all outside the body (couch, clothing) to air, as the X2CT protocol does.
-
-    Returns:
-        The cube with margin, whole HU in float32, (z, y, x) along LPS; and the share of it that lies inside the scan.
+        scan_spacing_mm: voxel edge of the scan that is kept.
     """
     hu = np.maximum(ct.hu, np.float32(WINDOW_HU[0]))
     if background == "air":
@@ -44,8 +66,13 @@ def canonical_cube(
     ct = CTVolume(hu, ct.spacing_mm, ct.origin_mm, ct.direction, ct.source)
     centre = body_centre_mm(ct) if placement == "body" else x2ct_centre_mm(ct, grid.cube_mm)
     cube = to_cube(ct, padded_grid(grid, margin), centre)
-    whole = np.clip(np.rint(cube.hu), WINDOW_HU[0], HIGHEST_HU)
-    return CTVolume.on_grid(whole, padded_grid(grid, margin), centre), fov_fraction(ct, cube)
+    scan = scan_box(ct, scan_spacing_mm)
+    return Prepared(whole_hu(cube), whole_hu(scan), fov_fraction(ct, cube))
+
+
+def whole_hu(ct: CTVolume) -> CTVolume:
+    """The volume in whole HU that fit int16, none below the window."""
+    return replace(ct, hu=np.clip(np.rint(ct.hu), WINDOW_HU[0], HIGHEST_HU))
 
 
 def x2ct_centre_mm(ct: CTVolume, cube_mm: float) -> tuple[float, float, float]:

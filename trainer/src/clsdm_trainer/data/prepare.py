@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,16 @@ from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, write_atomically
-from clsdm_trainer.data.cube import Background, Placement, canonical_cube
+from clsdm.volume.ct import Grid, write_atomically
+from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.readers import READERS
-from clsdm_trainer.data.scan import Scan
-from clsdm_trainer.data.source import Rejected, SourceConfig, scans_of
+from clsdm_trainer.data.scan import Rejected, Scan
+from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, side_of, write_json, write_manifest
 
 REJECTED = "rejected.json"
-RECIPE = 1
+RECIPE = 2
 """Raised when the same settings come to mean other volumes, so that volumes made before are made again."""
 
 
@@ -46,6 +47,7 @@ class PrepareConfig(BaseModel):
         size: edge of the network's cube in voxels.
         spacing_mm: voxel edge.
         margin: voxels added on each side for augmentation.
+        scan_spacing_mm: voxel edge at which the whole scan is kept, of which X-rays are made.
         placement: what the cube is centred on: the box around the ``body``, or the crop of the ``x2ct`` protocol.
         background: ``keep`` couch and clothing, or set all outside the body to ``air`` (the ``x2ct`` protocol does).
         workers: processes; 1 works in this process.
@@ -59,6 +61,7 @@ class PrepareConfig(BaseModel):
     size: int = Field(default=64, ge=8, le=512)
     spacing_mm: float = Field(default=6.0, gt=0.0, le=50.0)
     margin: int = Field(default=8, ge=0, le=128)
+    scan_spacing_mm: float = Field(default=SCAN_SPACING_MM, ge=0.5, le=50.0)
     placement: Placement = "body"
     background: Background = "keep"
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1)
@@ -106,11 +109,16 @@ class _Job:
     scan: Scan
     kind: str
     split: str
+    repeats: int
     config: PrepareConfig
 
     @property
     def volume(self) -> Path:
         return self.config.out / "volumes" / f"{self.scan.id}.npy"
+
+    @property
+    def whole(self) -> Path:
+        return self.config.out / "scans" / f"{self.scan.id}.npy"
 
     @property
     def record(self) -> Path:
@@ -149,7 +157,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     if not done:
         raise InputError(f"{config.out}: no scan could be used (first reason: {rejected[0].reason})")
     settings: dict[str, Any] = {"placement": config.placement, "background": config.background}
-    write_manifest(config.out, config.grid, config.margin, (item.case for item in done), settings)
+    cases = (item.case for item in done)
+    write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings)
     kept = sum(item.kept for item in done)
     return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected))
 
@@ -173,7 +182,7 @@ def _list_jobs(config: PrepareConfig) -> tuple[list[_Job], list[Rejected]]:
             key = scan.id.casefold()  # some file systems do not tell case apart
             if key in jobs:
                 raise InputError(f"{source.root}: case id {scan.id!r} occurs twice; set 'prefix' on one of the sources")
-            jobs[key] = _Job(scan, source.kind, split, config)
+            jobs[key] = _Job(scan, source.kind, split, source.repeats, config)
     _check_patients(jobs.values())
     _check_copies(list(jobs.values()))
     if not jobs:
@@ -213,6 +222,29 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
 
 
 def _run_parallel(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
+    """In many processes; a scan whose process dies twice is rejected, and the others go on."""
+    left = {job.scan.id: job for job in jobs}
+    try:
+        for result in _in_pool(jobs, workers):
+            del left[_id_of(result)]
+            yield result
+        return
+    except BrokenProcessPool:
+        suspects = list(left.values())
+    for job in suspects:
+        try:
+            yield from _in_pool([job], 1)
+        except BrokenProcessPool:
+            yield Rejected(
+                job.scan.id, job.scan.source, f"{job.scan.source}: the process reading it died; out of memory?"
+            )
+
+
+def _id_of(result: _Done | Rejected) -> str:
+    return result.case.id if isinstance(result, _Done) else result.id
+
+
+def _in_pool(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
     context = multiprocessing.get_context("spawn")  # the only one that Windows has, and safe beside threads
     with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_use_one_thread) as pool:
         waiting: set[Future[_Done | Rejected]] = {pool.submit(_attempt, job) for job in jobs}
@@ -220,8 +252,6 @@ def _run_parallel(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
             while waiting:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)
-        except BrokenProcessPool:
-            raise InputError("prepare: a worker process died (out of memory?); try again with fewer workers") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -239,12 +269,12 @@ def _attempt(job: _Job) -> _Done | Rejected:
     try:
         recipe = _recipe(job)
         record = _matching_record(job, recipe)
-        cube = None if record is not None else _read_cube(job)
+        prepared = None if record is not None else _read(job)
     except InputError as error:
         return Rejected(job.scan.id, job.scan.source, _without_private_paths(str(error), job))
-    if cube is not None:
-        record = _write(job, recipe, *cube)
-    return _Done(_case(job, record or {}), kept=cube is None)
+    if prepared is not None:
+        record = _write(job, recipe, prepared)
+    return _Done(_case(job, record or {}), kept=prepared is None)
 
 
 def _without_private_paths(reason: str, job: _Job) -> str:
@@ -257,32 +287,43 @@ def _without_private_paths(reason: str, job: _Job) -> str:
 
 def _recipe(job: _Job) -> dict[str, Any]:
     """All that decides the bytes of a volume."""
-    chosen = job.config.model_dump(include={"size", "spacing_mm", "margin", "placement", "background"})
+    chosen = job.config.model_dump(
+        include={"size", "spacing_mm", "margin", "scan_spacing_mm", "placement", "background"}
+    )
     return {"recipe": RECIPE, "kind": job.kind, **chosen, "source_sha256": sha256_of(*job.scan.files)}
 
 
-def _read_cube(job: _Job) -> tuple[CTVolume, float]:
+def _read(job: _Job) -> Prepared:
     config = job.config
     ct = READERS[job.kind].read(job.scan)
-    return canonical_cube(ct, config.grid, config.margin, config.placement, config.background)
+    return canonical_cube(ct, config.grid, config.margin, config.placement, config.background, config.scan_spacing_mm)
 
 
-def _write(job: _Job, recipe: dict[str, Any], cube: CTVolume, fov_fraction: float) -> dict[str, Any]:
-    write_atomically(job.volume, lambda name: np.save(name, cube.hu.astype(np.int16), allow_pickle=False))
+def _write(job: _Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    for path, ct in ((job.volume, prepared.cube), (job.whole, prepared.scan)):
+        write_atomically(path, partial(np.save, arr=ct.hu.astype(np.int16), allow_pickle=False))
+    centre = prepared.cube.centre_mm
     record = {
         **recipe,
         "sha256": sha256_of(job.volume),
-        "centre_mm": [round(value, 3) for value in cube.centre_mm],
-        "fov_fraction": round(fov_fraction, 4),
+        "scan_sha256": sha256_of(job.whole),
+        "centre_mm": [round(value, 3) for value in centre],
+        "scan_origin_mm": [round(a - b, 3) for a, b in zip(prepared.scan.origin_mm, centre, strict=True)],
+        "fov_fraction": round(prepared.fov_fraction, 4),
     }
     write_json(job.record, record)
     return record
 
 
+MEASURED = ("sha256", "source_sha256", "centre_mm", "fov_fraction", "scan_sha256", "scan_origin_mm")
+"""What a record tells of a case, beside the settings."""
+
+
 def _case(job: _Job, record: dict[str, Any]) -> Case:
-    measured = {key: record[key] for key in ("sha256", "source_sha256", "centre_mm", "fov_fraction")}
-    scan = job.scan
-    return Case(scan.id, scan.patient, job.split, f"volumes/{job.volume.name}", source=scan.source, **measured)
+    values = {key: record[key] for key in MEASURED}
+    values |= {"id": job.scan.id, "patient": job.scan.patient, "source": job.scan.source}
+    values |= {"split": job.split, "repeats": job.repeats}
+    return Case(file=f"volumes/{job.volume.name}", scan=f"scans/{job.whole.name}", **values)
 
 
 def _matching_record(job: _Job, recipe: dict[str, Any]) -> dict[str, Any] | None:
@@ -291,8 +332,9 @@ def _matching_record(job: _Job, recipe: dict[str, Any]) -> dict[str, Any] | None
         record = json.loads(job.record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(record, dict) or not {"sha256", "centre_mm", "fov_fraction"} <= set(record):
+    if not isinstance(record, dict) or not set(MEASURED) <= set(record):
         return None
-    if any(record.get(key) != value for key, value in recipe.items()) or not job.volume.is_file():
+    if any(record.get(key) != value for key, value in recipe.items()):
         return None
-    return record if sha256_of(job.volume) == record["sha256"] else None
+    files = ((job.volume, record["sha256"]), (job.whole, record["scan_sha256"]))
+    return record if all(path.is_file() and sha256_of(path) == expected for path, expected in files) else None

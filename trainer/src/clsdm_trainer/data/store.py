@@ -1,8 +1,10 @@
 """The canonical store: CT cubes ready for training, with the patient, split and hash of each.
 
-A folder with ``manifest.json`` and one int16 ``.npy`` per volume: HU, indexed (z, y, x) along LPS (superior, posterior,
-left), a cube of ``grid.size + 2 * margin`` voxels. The margin is scan beyond the network's cube, so that augmentation
-can shift and rotate without inventing air. A memory-mapped ``.npy`` reads in a fraction of a millisecond.
+A folder with ``manifest.json`` and two int16 ``.npy`` per case, HU, indexed (z, y, x) along LPS (superior, posterior,
+left). The *volume* is a cube of ``grid.size + 2 * margin`` voxels on the network's grid, each the mean over its extent:
+the truth that a reconstruction is compared with. The *scan* is all of the patient that was scanned, on cubic voxels finer
+than the grid: X-rays are projections of it, because a real beam also crosses what lies outside the cube. A memory-mapped
+``.npy`` reads in a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import Grid, write_atomically
-from clsdm.volume.hu import WINDOW_HU
+from clsdm.volume.ct import CTVolume, Grid, write_atomically
+from clsdm.volume.hu import WINDOW_HU, hu_clamped
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 SPLITS = ("train", "auxiliary", "val", "test")
 """``auxiliary`` is trained on like ``train``; the name keeps it apart from a benchmark's own training set."""
@@ -41,6 +43,10 @@ class Case:
         source_sha256: of the scan's file (of all its files in order, for a DICOM series).
         centre_mm: (x, y, z) LPS position in the scan of the cube's centre.
         fov_fraction: share of the cube's voxels, margin included, that lie inside the scan; the rest is air.
+        scan: the scan's file, relative to the store.
+        scan_sha256: of that file.
+        scan_origin_mm: (x, y, z) LPS position of the scan's first voxel's centre, from the cube's centre.
+        repeats: how often training draws the case in each epoch.
     """
 
     id: str
@@ -52,6 +58,10 @@ class Case:
     source_sha256: str
     centre_mm: tuple[float, float, float]
     fov_fraction: float
+    scan: str
+    scan_sha256: str
+    scan_origin_mm: tuple[float, float, float]
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Store:
         folder: where it is.
         grid: the network's cube, without margin.
         margin: voxels added on each side.
+        scan_spacing_mm: voxel edge of the scans.
         all_cases: every volume, ordered by id.
         settings: how the volumes were made (placement, background).
     """
@@ -69,6 +80,7 @@ class Store:
     folder: Path
     grid: Grid
     margin: int
+    scan_spacing_mm: float
     all_cases: tuple[Case, ...]
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -88,16 +100,17 @@ class Store:
         try:
             grid = Grid(int(table["grid"]["size"]), float(table["grid"]["spacing_mm"]))
             margin = int(table["grid"]["margin"])
+            scan_spacing_mm = float(table["grid"]["scan_spacing_mm"])
             cases = tuple(_case(row) for row in table["cases"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged manifest, field {error} is missing or of the wrong type") from None
-        if grid.size < 1 or not grid.spacing_mm > 0 or margin < 0:
+        if grid.size < 1 or not grid.spacing_mm > 0 or margin < 0 or not scan_spacing_mm > 0:
             raise InputError(f"{path}: impossible grid {table['grid']}")
         check_cases(cases, str(path))
-        store = cls(folder, grid, margin, cases, dict(table.get("settings", {})))
-        for case in cases:
-            if not store.path(case).is_file():
-                raise InputError(f"{store.path(case)}: the manifest lists this volume, but there is no such file")
+        store = cls(folder, grid, margin, scan_spacing_mm, cases, dict(table.get("settings", {})))
+        for path in (folder / file for case in cases for file in (case.file, case.scan)):
+            if not path.is_file():
+                raise InputError(f"{path}: the manifest lists this volume, but there is no such file")
         return store
 
     @property
@@ -126,15 +139,33 @@ class Store:
         Raises:
             InputError: unreadable, or not an int16 cube of the store's size.
         """
-        path = self.path(case)
-        try:
-            hu = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read as a volume ({error})") from None
-        expected = (self.padded.size,) * 3
+        path, expected = self.path(case), (self.padded.size,) * 3
+        hu = _mapped(path)
         if hu.dtype != np.int16 or hu.shape != expected:
             raise InputError(f"{path}: expected int16 {expected}, found {hu.dtype} {hu.shape}")
         return hu
+
+    def truth(self, case: Case) -> np.ndarray:
+        """(z, y, x) float32 HU on the network's cube, within the HU window."""
+        inner = slice(self.margin, self.margin + self.grid.size)
+        return hu_clamped(np.asarray(self.volume(case)[inner, inner, inner], dtype=np.float32))
+
+    def scan(self, case: Case) -> np.ndarray:
+        """(z, y, x) int16 HU of all that was scanned, on voxels of ``scan_spacing_mm``; memory-mapped and read-only.
+
+        Raises:
+            InputError: unreadable, or not an int16 volume.
+        """
+        path = self.folder / case.scan
+        hu = _mapped(path)
+        if hu.dtype != np.int16 or hu.ndim != 3:
+            raise InputError(f"{path}: expected an int16 volume, found {hu.dtype} {hu.shape}")
+        return hu
+
+    def scanned(self, case: Case) -> CTVolume:
+        """The scan as a CT whose origin is the centre of the case's cube (LPS)."""
+        hu = np.asarray(self.scan(case), dtype=np.float32)
+        return CTVolume(hu, (self.scan_spacing_mm,) * 3, case.scan_origin_mm, source=case.id)
 
     def stack(self, split: str | None = None) -> torch.Tensor:
         """(N, z, y, x) int16 HU of all cases of a split, in the order of ``cases(split)``.
@@ -156,9 +187,18 @@ class Store:
         """
         for case in self.all_cases:
             self.volume(case)
-            found = sha256_of(self.path(case))
-            if found != case.sha256:
-                raise InputError(f"{self.path(case)}: sha256 is {found}, the manifest says {case.sha256}")
+            self.scan(case)
+            for path, expected in ((self.path(case), case.sha256), (self.folder / case.scan, case.scan_sha256)):
+                found = sha256_of(path)
+                if found != expected:
+                    raise InputError(f"{path}: sha256 is {found}, the manifest says {expected}")
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a volume ({error})") from None
 
 
 def padded_grid(grid: Grid, margin: int) -> Grid:
@@ -167,7 +207,12 @@ def padded_grid(grid: Grid, margin: int) -> Grid:
 
 
 def write_manifest(
-    folder: Path, grid: Grid, margin: int, cases: Iterable[Case], settings: dict[str, Any] | None = None
+    folder: Path,
+    grid: Grid,
+    margin: int,
+    scan_spacing_mm: float,
+    cases: Iterable[Case],
+    settings: dict[str, Any] | None = None,
 ) -> None:
     """Write ``manifest.json``: same cases, same bytes, whatever their order.
 
@@ -178,7 +223,12 @@ def write_manifest(
     check_cases(cases, str(folder))
     table = {
         "schema": SCHEMA,
-        "grid": {"size": grid.size, "spacing_mm": grid.spacing_mm, "margin": margin},
+        "grid": {
+            "size": grid.size,
+            "spacing_mm": grid.spacing_mm,
+            "margin": margin,
+            "scan_spacing_mm": scan_spacing_mm,
+        },
         "window_hu": list(WINDOW_HU),
         "settings": settings or {},
         "cases": [asdict(case) for case in cases],
@@ -217,13 +267,14 @@ def check_cases(cases: Iterable[Case], where: str) -> None:
     seen: set[str] = set()
     seen_on: dict[tuple[str, str], Case] = {}
     for case in cases:
-        file = PurePosixPath(case.file)
         if case.id in seen:
             raise InputError(f"{where}: case id {case.id!r} occurs twice")
         if case.split not in SPLITS:
             raise InputError(f"{where}: case {case.id!r} has split {case.split!r}, expected one of {', '.join(SPLITS)}")
-        if file.is_absolute() or ".." in file.parts or "\\" in case.file or ":" in case.file:
-            raise InputError(f"{where}: case {case.id!r} points outside the store: {case.file!r}")
+        for name in (case.file, case.scan):
+            file = PurePosixPath(name)
+            if file.is_absolute() or ".." in file.parts or "\\" in name or ":" in name:
+                raise InputError(f"{where}: case {case.id!r} points outside the store: {name!r}")
         seen.add(case.id)
         for what, value in (("patient", case.patient), ("scan", case.source_sha256), ("volume", case.sha256)):
             first = seen_on.setdefault((what, value), case)
@@ -264,14 +315,18 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != SCHEMA:
-        raise InputError(f"{path}: schema is {schema!r}, this version reads {SCHEMA}")
+        raise InputError(
+            f"{path}: schema is {schema!r}, this version reads {SCHEMA}; make the store again with 'clsdm-train prepare'"
+        )
     return table
 
 
 def _case(row: dict[str, Any]) -> Case:
     values = {item.name: row[item.name] for item in fields(Case)}
-    for name in ("id", "patient", "split", "file", "sha256", "source", "source_sha256"):
+    for name in ("id", "patient", "split", "file", "sha256", "source", "source_sha256", "scan", "scan_sha256"):
         if not isinstance(values[name], str):
             raise TypeError(name)
-    x, y, z = (float(value) for value in values["centre_mm"])
-    return Case(**{**values, "centre_mm": (x, y, z), "fov_fraction": float(values["fov_fraction"])})
+    for name in ("centre_mm", "scan_origin_mm"):
+        x, y, z = (float(value) for value in values[name])
+        values[name] = (x, y, z)
+    return Case(**{**values, "fov_fraction": float(values["fov_fraction"]), "repeats": int(values["repeats"])})

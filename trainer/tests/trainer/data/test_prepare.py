@@ -124,14 +124,14 @@ def test_a_bad_scan_is_listed_with_its_reason_and_the_others_are_prepared(scans:
     assert "1 rejected" in report.summary()
     (listed,) = json.loads((tmp_path / "out" / REJECTED).read_text())
     assert listed["id"] == "bad"
-    assert "cannot be read as a CT volume" in listed["reason"]
+    assert "damaged volume file" in listed["reason"]
     assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["a", "b"]
 
 
 def test_strict_stops_at_a_bad_scan_and_leaves_no_manifest(scans: Path, tmp_path: Path):
     (scans / "bad.nii.gz").write_bytes(b"this is no volume")
     (scans / "splits.json").write_text(json.dumps({"train": ["a", "bad"], "test": ["b"]}))
-    with pytest.raises(InputError, match=r"bad\.nii\.gz: cannot be read"):
+    with pytest.raises(InputError, match=r"bad\.nii\.gz: truncated or damaged"):
         prepare(config(scans, tmp_path / "out", strict=True))
     assert not (tmp_path / "out" / MANIFEST).exists()
 
@@ -180,7 +180,7 @@ def test_padding_below_the_window_becomes_air_and_does_not_darken_its_neighbours
     hu = np.full((32, 32, 32), 0.0, dtype=np.float32)
     hu[:, :, ::2] = -30000.0
     ct = CTVolume(hu, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    cube, _ = canonical_cube(ct, Grid(8, 2.0), 0, placement="x2ct")
+    cube = canonical_cube(ct, Grid(8, 2.0), 0, placement="x2ct").cube
     assert np.allclose(cube.hu, WINDOW_HU[0] / 2, atol=1)
 
 
@@ -188,8 +188,8 @@ def test_a_couch_is_removed_only_on_request(asymmetric_phantom: CTVolume):
     hu = asymmetric_phantom.hu.copy()
     hu[:, 55:58, 10:54] = 300.0  # behind the patient
     ct = CTVolume(hu, asymmetric_phantom.spacing_mm, asymmetric_phantom.origin_mm)
-    kept, _ = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct")
-    gone, _ = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct", background="air")
+    kept = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct").cube
+    gone = canonical_cube(ct, Grid(64, 6.0), 0, placement="x2ct", background="air").cube
     assert kept.hu[32, 56, 32] == 300.0
     assert gone.hu[32, 56, 32] == WINDOW_HU[0]
     assert np.array_equal(kept.hu[20:44, 24:40, 20:44], gone.hu[20:44, 24:40, 20:44])

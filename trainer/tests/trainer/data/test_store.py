@@ -14,7 +14,7 @@ from clsdm.errors import InputError
 from clsdm.volume.ct import Grid
 from clsdm_trainer.data.store import MANIFEST, Case, Store, sha256_of, write_manifest
 
-GRID, MARGIN = Grid(4, 6.0), 1
+GRID, MARGIN, SCAN_MM = Grid(4, 6.0), 1, 2.0
 SPLIT_OF = {"a": "train", "b": "auxiliary", "c": "val", "d": "test"}
 
 
@@ -23,6 +23,9 @@ def write_case(folder: Path, name: str, split: str, patient: str | None = None) 
     path = folder / "volumes" / f"{name}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, hu)
+    whole = folder / "scans" / f"{name}.npy"
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    np.save(whole, np.full((9, 7, 8), -ord(name[0]), dtype=np.int16))
     return Case(
         id=name,
         patient=patient or f"patient-{name}",
@@ -33,6 +36,9 @@ def write_case(folder: Path, name: str, split: str, patient: str | None = None) 
         source_sha256=name[0] * 64,
         centre_mm=(1.0, 2.0, 3.0),
         fov_fraction=0.5,
+        scan=f"scans/{name}.npy",
+        scan_sha256=sha256_of(whole),
+        scan_origin_mm=(-7.0, -6.0, -8.0),
     )
 
 
@@ -43,7 +49,7 @@ def cases(tmp_path: Path) -> list[Case]:
 
 @pytest.fixture
 def store(tmp_path: Path, cases: list[Case]) -> Store:
-    write_manifest(tmp_path, GRID, MARGIN, cases)
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, cases)
     return Store.open(tmp_path)
 
 
@@ -79,10 +85,29 @@ def test_a_volume_is_memory_mapped_and_cannot_be_written_to(store: Store):
         volume[0, 0, 0] = 1
 
 
+def test_the_scan_lies_where_the_cube_is_centred(store: Store):
+    scanned = store.scanned(store.all_cases[0])
+    assert scanned.hu.shape == (9, 7, 8)
+    assert scanned.spacing_mm == (SCAN_MM,) * 3
+    assert scanned.centre_mm == (0.0, 0.0, 0.0)
+    assert scanned.hu[0, 0, 0] == -ord("a")
+
+
+@pytest.mark.parametrize("folder", ["volumes", "scans"])
+def test_a_changed_file_is_found(store: Store, folder: str):
+    store.verify()
+    path = store.folder / folder / "c.npy"
+    hu = np.load(path)
+    hu[0, 0, 0] += 1
+    np.save(path, hu)
+    with pytest.raises(InputError, match=f"{folder}/c.npy: sha256 is"):
+        store.verify()
+
+
 def test_the_manifest_does_not_depend_on_the_order_of_the_cases(tmp_path: Path, cases: list[Case]):
-    write_manifest(tmp_path, GRID, MARGIN, cases)
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, cases)
     first = (tmp_path / MANIFEST).read_bytes()
-    write_manifest(tmp_path, GRID, MARGIN, reversed(cases))
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, reversed(cases))
     assert (tmp_path / MANIFEST).read_bytes() == first
 
 
@@ -91,7 +116,7 @@ def test_the_manifest_does_not_depend_on_the_order_of_the_cases(tmp_path: Path, 
 def test_a_patient_on_two_sides_is_refused_when_writing(tmp_path: Path, training: str, split: str):
     two = [write_case(tmp_path, "a", training, "p"), write_case(tmp_path, "b", split, "p")]
     with pytest.raises(InputError, match=f"patient 'p' is in two splits, train and {split}"):
-        write_manifest(tmp_path, GRID, MARGIN, two)
+        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, two)
     assert not (tmp_path / MANIFEST).exists()
 
 
@@ -105,17 +130,17 @@ def test_a_patient_on_two_sides_is_refused_when_opening(tmp_path: Path, store: S
 
 def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
     two = [write_case(tmp_path, "a", "train", "p"), write_case(tmp_path, "b", "auxiliary", "p")]
-    write_manifest(tmp_path, GRID, MARGIN, two)
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, two)
     assert len(Store.open(tmp_path).cases("train")) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema is 2"),
+        ({"schema": 1}, "schema is 1.*make the store again"),
         ({"window_hu": [-500.0, 2000.0]}, r"window_hu is \[-500.0, 2000.0\]"),
         ({"grid": {"size": 4, "margin": 1}}, "spacing_mm"),
-        ({"grid": {"size": 0, "spacing_mm": 6.0, "margin": 1}}, "impossible grid"),
+        ({"grid": {"size": 0, "spacing_mm": 6.0, "margin": 1, "scan_spacing_mm": 2.0}}, "impossible grid"),
         ({"cases": [{"id": "a"}]}, "patient"),
     ],
 )
@@ -130,12 +155,12 @@ def test_a_manifest_of_another_schema_window_or_shape_is_refused(
 @pytest.mark.parametrize("file", ["../a.npy", "/tmp/a.npy", "C:/a.npy", "volumes\\a.npy"])
 def test_a_volume_outside_the_store_is_refused(tmp_path: Path, cases: list[Case], file: str):
     with pytest.raises(InputError, match="points outside the store"):
-        write_manifest(tmp_path, GRID, MARGIN, [replace(cases[0], file=file)])
+        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [replace(cases[0], file=file)])
 
 
 def test_two_cases_of_one_id_are_refused(tmp_path: Path, cases: list[Case]):
     with pytest.raises(InputError, match="'a' occurs twice"):
-        write_manifest(tmp_path, GRID, MARGIN, [cases[0], cases[0]])
+        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [cases[0], cases[0]])
 
 
 def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path):
@@ -173,7 +198,7 @@ def test_one_scan_under_two_names_on_two_sides_is_refused(tmp_path: Path):
     """The same file by its hash, or the same volume made from two files."""
     first, second = write_case(tmp_path, "a", "train"), write_case(tmp_path, "b", "test")
     with pytest.raises(InputError, match="scan of 'a' and 'b' is the same and is in two splits, train and test"):
-        write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, source_sha256=first.source_sha256)])
+        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [first, replace(second, source_sha256=first.source_sha256)])
     with pytest.raises(InputError, match="volume of 'a' and 'b' is the same and is in two splits, train and test"):
-        write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, sha256=first.sha256)])
-    write_manifest(tmp_path, GRID, MARGIN, [first, replace(second, sha256=first.sha256, split="auxiliary")])
+        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [first, replace(second, sha256=first.sha256)])
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [first, replace(second, sha256=first.sha256, split="auxiliary")])

@@ -1,0 +1,82 @@
+"""Which X-rays go together: of one patient, from directions far enough apart to see depth; and the best pair of many.
+
+Angles are those of ``geometry.view.View``. A view from behind sees what one from the front does: what counts is the angle
+between two lines of sight, 0 to 90 degrees. No torch and no pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from clsdm.errors import InputError
+
+if TYPE_CHECKING:
+    from clsdm.xray.image import XRay
+    from clsdm.xray.read import XRayHeader
+
+ENOUGH_DEG = 60.0
+"""Between the two views that are furthest apart; with less, depth is hardly seen."""
+
+
+def degrees_apart(one_deg: float, other_deg: float) -> float:
+    """Between two lines of sight, 0 to 90."""
+    apart = (one_deg - other_deg) % 180.0
+    return min(apart, 180.0 - apart)
+
+
+def same_side(one_deg: float, other_deg: float) -> bool:
+    """Whether two views are of one kind: both frontal, or both lateral."""
+    return degrees_apart(one_deg, other_deg) <= 45.0
+
+
+def depth_warning(angles_deg: Sequence[float]) -> str:
+    """A warning where the angles of two views or more say little about depth, else ""."""
+    between = [degrees_apart(*pair) for pair in itertools.combinations(angles_deg, 2)]
+    if not between or max(between) >= ENOUGH_DEG:
+        return ""
+    return f"the views are at most {max(between):.0f} degrees apart; about 90 are needed to see depth"
+
+
+def two_patients(patient_keys: Sequence[str | None]) -> tuple[int, int] | None:
+    """The indices of the first two X-rays whose patients differ, or None; an unknown patient (None) differs from nobody."""
+    known = [(number, key) for number, key in enumerate(patient_keys) if key is not None]
+    return next(((known[0][0], number) for number, key in known if key != known[0][1]), None)
+
+
+def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
+    """Refuse X-rays of two patients, and say where their angles tell little about depth.
+
+    Returns:
+        Warnings; empty where all is well.
+
+    Raises:
+        InputError: two patient keys differ.
+    """
+    two = two_patients([xray.patient_key for xray in xrays])
+    if two is not None:
+        first, second = (xrays[number].source for number in two)
+        raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+    warning = depth_warning([xray.view.angle_deg for xray in xrays])
+    return (warning,) if warning else ()
+
+
+def frontal_and_lateral(headers: Sequence[XRayHeader]) -> tuple[int | None, int | None]:
+    """The indices of a frontal and a lateral X-ray: of one study and patient, their angles nearest to 90 degrees apart.
+
+    Args:
+        headers: those that do not say from where they were taken are passed over.
+
+    Returns:
+        Both, or the one of them that there is where no two fit; (None, None) where there is neither.
+    """
+    angles = {number: header.likely_angle_deg for number, header in enumerate(headers)}
+    known = {number: angle for number, angle in angles.items() if angle is not None}
+    frontal = [number for number, angle in known.items() if same_side(angle, 0.0)]
+    lateral = [number for number in known if number not in frontal]
+    owners = [(header.study_uid, header.patient_key) for header in headers]
+    pairs = [(one, other) for one, other in itertools.product(frontal, lateral) if owners[one] == owners[other]]
+    if pairs:
+        return max(pairs, key=lambda pair: degrees_apart(known[pair[0]], known[pair[1]]))
+    return (frontal[0], None) if frontal else (None, lateral[0] if lateral else None)

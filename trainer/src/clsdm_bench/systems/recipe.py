@@ -1,0 +1,85 @@
+"""Recipes of the benchmark: those of the trainer, with the sections of the systems that ours is compared with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from clsdm_trainer.config import Frozen, StageConfig
+from clsdm_trainer.recipe import RunConfig
+from clsdm_trainer.stages.diffusion import DiffusionStageConfig
+
+
+class X2CTConfig(Frozen):
+    """Sizes of the X2CT generator; the defaults are the published ones, for 128³ voxels (``x2ct``).
+
+    Attributes:
+        kind: tells it from the other networks.
+        stem: channels of the first convolution.
+        growth: channels that each layer of a dense block adds.
+        layers: of each dense block; each block halves the resolution of the image once.
+        link: channels that enter the linear layer from image to volume; None for all of them.
+        decoder: widths of the volume, coarsest (4³) first; one for each doubling of the resolution.
+        norm: "group" is the published instance normalisation.
+    """
+
+    kind: Literal["x2ct"] = "x2ct"
+    stem: int = 64
+    growth: int = 32
+    layers: tuple[int, ...] = (6, 12, 24, 16, 6)
+    link: int | None = None
+    decoder: tuple[int, ...] = (256, 128, 64, 32, 16, 16)
+    norm: Literal["group", "voxel"] = "group"
+
+
+class INRRConfig(Frozen):
+    """Sizes of INRR3CT; the defaults are the published ones (``inrr``).
+
+    Attributes:
+        kind: tells it from the other networks.
+        image_channels: widths of the 2-D U-Net, finest first.
+        features: channels of its output, at full resolution.
+        width: of the sine layers.
+        omega: frequency of the sine activations.
+        points: voxels of each volume at which the loss is taken.
+        norm: of the 2-D U-Net.
+    """
+
+    kind: Literal["inrr3ct"] = "inrr3ct"
+    image_channels: tuple[int, ...] = (64, 128, 256, 512)
+    features: int = 128
+    width: int = 128
+    omega: float = 50.0
+    points: int = 16384
+    norm: Literal["group", "voxel"] = "group"
+
+
+class BaselineStageConfig(StageConfig):
+    """A baseline that maps X-rays to voxels, trained in one stage.
+
+    Attributes:
+        network: its architecture.
+        mse_weight: of the squared error.
+        projection_weight: of the L1 error of the three mean projections (X2CT-GAN).
+        adversarial_weight: of the least-squares adversarial term (X2CT-GAN); 0 for none.
+        judge_channels: width of the patch discriminator.
+        judge_layers: how often it halves the resolution.
+    """
+
+    network: X2CTConfig | INRRConfig = Field(discriminator="kind")
+    mse_weight: float = 1.0
+    projection_weight: float = 0.0
+    adversarial_weight: float = 0.0
+    judge_channels: int = 64
+    judge_layers: int = 3
+
+
+class BenchmarkConfig(RunConfig):
+    """A recipe of the benchmark.
+
+    ``joint`` replaces alignment and diffusion in the baseline LDM, ``baseline`` replaces all three stages in the others.
+    """
+
+    joint: DiffusionStageConfig | None = None
+    baseline: BaselineStageConfig | None = None

@@ -1,0 +1,119 @@
+"""Stage 2: X-ray features aligned with the CT's latents, and an estimate that must regress the CT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.condition import FOLD
+from clsdm_trainer.batches import Batch
+from clsdm_trainer.config import StageConfig
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.losses import known_mean, local_and_global_contrast, projection_consistency, published_contrast
+from clsdm_trainer.stages.base import Moved, Stage, Terms, freeze
+
+
+class AlignmentStageConfig(StageConfig):
+    """The recipe's section.
+
+    Attributes:
+        batch: at least 2, or the contrast has no negatives.
+        voxel_weight: of the squared error of the CT estimate (the autoregressive constraint).
+        contrast_weight: of the contrastive alignment.
+        temperature: of the contrast.
+        positions: latent voxels contrasted in each volume.
+        consistency_weight: of the squared error of the re-projected estimate.
+        project_every: steps from one re-projection to the next; it and its gradient cost as much as the network's.
+        voxel_loss: "l2", or "l1" as published.
+        contrast: "local-global" (ours), or "published": the saturating one, kept for comparison (docs/method.md).
+    """
+
+    batch: int = Field(ge=2)
+    voxel_weight: float = Field(default=20.0, ge=0.0)
+    contrast_weight: float = Field(default=0.02, ge=0.0)
+    temperature: float = Field(default=0.1, gt=0.0)
+    positions: int = Field(default=256, ge=1)
+    consistency_weight: float = Field(default=0.5, ge=0.0)
+    project_every: int = Field(default=8, ge=1)
+    voxel_loss: Literal["l1", "l2"] = "l2"
+    contrast: Literal["local-global", "published"] = "local-global"
+
+
+class AlignmentStage(Stage[AlignmentStageConfig]):
+    """The condition network, with the two projections into the space of the contrast."""
+
+    name = "alignment"
+    Config = AlignmentStageConfig
+    needs: ClassVar[tuple[str, ...]] = ("autoencoder",)
+    networks: ClassVar[tuple[str, ...]] = ("condition",)
+    product = "residuals.safetensors"
+
+    def __init__(self, model: CLSDM, config: AlignmentStageConfig) -> None:
+        super().__init__(model, config)
+        freeze(model.autoencoder)
+        self.condition = model.condition
+        width = model.config.condition.contrast_channels
+        self.project_xray = nn.Conv3d(model.config.condition.condition_channels, width, 1)
+        self.project_ct = nn.Conv3d(model.config.autoencoder.latent_channels, width, 1)
+        self.modules = {
+            "alignment": Moved(
+                self.loss, condition=self.condition, project_xray=self.project_xray, project_ct=self.project_ct
+            )
+        }
+
+    @classmethod
+    def coarsest(cls, model: ModelConfig) -> int:
+        return (model.grid.size // FOLD) >> (len(model.condition.channels) - 1)
+
+    def extended(self, step: int) -> bool:
+        return step % self.config.project_every == 0
+
+    def loss(self, batch: Batch, step: int) -> Terms:
+        """Voxels, contrast and, every few steps, projections."""
+        model, config = self.model, self.config
+        with torch.no_grad():
+            latents = model.encode(batch.unit).float()
+        images, cameras = batch.xrays
+        estimate, features = self.condition(images, cameras)
+        terms = {"voxel": self._voxel(estimate, batch), "contrast": self._contrast(features, latents, batch)}
+        loss = config.voxel_weight * terms["voxel"] + config.contrast_weight * terms["contrast"]
+        if self.extended(step):
+            measured, spacing_mm = images[:, :, 1].float(), model.config.grid.spacing_mm
+            terms["consistency"] = projection_consistency(estimate, batch.unit, measured, cameras, spacing_mm)
+            loss = loss + config.consistency_weight * terms["consistency"]
+        return {"loss": loss, **terms}
+
+    def _voxel(self, estimate: Tensor, batch: Batch) -> Tensor:
+        error = estimate - batch.unit
+        return known_mean(error.abs() if self.config.voxel_loss == "l1" else error.square(), batch.known)
+
+    def _contrast(self, features: Tensor, latents: Tensor, batch: Batch) -> Tensor:
+        positions = torch.from_numpy(batch.random[0].permutation(latents[0, 0].numel())[: self.config.positions])
+        projected = self.project_xray(features), self.project_ct(latents)
+        if self.config.contrast == "published":
+            return published_contrast(*projected, self.config.temperature)
+        return local_and_global_contrast(*projected, positions.to(latents.device), self.config.temperature)
+
+    def estimate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"mean": self.condition(*batch.xrays)[0]}
+
+    @torch.no_grad()
+    def measure(self, store: Store, validation: list[Batch]) -> dict[str, Tensor]:
+        """How far each latent channel lies from the aligned mean, as a standard deviation.
+
+        On the validation patients: on its own the network is closer than it will be.
+        """
+        squares = [
+            (self.model.encode(batch.unit).float() - self.model.align(*batch.xrays).mean).square().mean((2, 3, 4))
+            for batch in validation
+        ]
+        return {"std": torch.cat(squares).mean(0).sqrt()}
+
+    @classmethod
+    def restore(cls, model: CLSDM, measured: Mapping[str, Tensor]) -> None:
+        model.residual_std.copy_(measured["std"])

@@ -1,0 +1,49 @@
+"""Which X-rays go together, and which two of many."""
+
+import pytest
+from xray_files import write_dicom
+
+from clsdm.errors import InputError
+from clsdm.xray.pair import check_together, depth_warning, frontal_and_lateral
+from clsdm.xray.read import inspect_xray, read_xray
+
+
+def test_two_patients_are_refused_without_being_named(tmp_path):
+    one = read_xray(write_dicom(tmp_path / "a.dcm"))
+    other = read_xray(write_dicom(tmp_path / "b.dcm", PatientID="SECRET-4712", ViewPosition="LL"), 90.0)
+    with pytest.raises(InputError, match=r"a\.dcm and .*b\.dcm: two patients") as caught:
+        check_together([one, other])
+    assert "SECRET" not in str(caught.value)
+
+
+def test_views_from_one_direction_are_reported(tmp_path):
+    frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
+    lateral = read_xray(write_dicom(tmp_path / "b.dcm", ViewPosition="LL", PatientOrientation=["P", "F"]))
+    from_front = read_xray(write_dicom(tmp_path / "c.dcm", ViewPosition="AP"))
+    assert check_together([frontal, lateral]) == ()
+    assert check_together([frontal]) == ()
+    assert "at most 0 degrees apart" in check_together([frontal, from_front])[0]
+
+
+def test_the_two_views_furthest_apart_decide_whether_depth_is_seen():
+    assert depth_warning([0.0]) == depth_warning([0.0, 180.0, 90.0]) == depth_warning([0.0, 60.0]) == ""
+    assert "at most 30 degrees" in depth_warning([0.0, 180.0, 210.0])
+
+
+def test_a_pair_is_of_one_study_and_nearest_to_a_right_angle(tmp_path):
+    tags = (
+        {"ViewPosition": "PA"},
+        {"ViewPosition": "LL", "StudyInstanceUID": "9.9"},
+        {"ViewPosition": None, "PositionerPrimaryAngle": 60, "PositionerType": "CARM"},
+        {"ViewPosition": "LL"},
+        {"ViewPosition": None},
+    )
+    headers = [
+        inspect_xray(write_dicom(tmp_path / f"{at}.dcm", **({"PatientOrientation": None} | each)))
+        for at, each in enumerate(tags)
+    ]
+    assert frontal_and_lateral(headers) == (0, 3)
+    assert frontal_and_lateral(headers[:3]) == (0, 2)
+    assert frontal_and_lateral(headers[:2]) == (0, None)
+    assert frontal_and_lateral(headers[1:2]) == (None, 0)
+    assert frontal_and_lateral(headers[4:]) == (None, None)
