@@ -17,7 +17,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, to_cube, write_atomically, write_ct
+from clsdm.files.atomic import write_atomically
+from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, to_cube, write_ct
 from clsdm.volume.read import read_ct
 
 OBLIQUE = Rotation.from_euler("xyz", [12, -25, 40], degrees=True).as_matrix()

@@ -24,12 +24,13 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector
 from clsdm.quality import picture, report
 from clsdm.quality.metrics import Metrics, honest, x2ct
-from clsdm.volume.ct import CTVolume, Grid, body_mask, to_cube, write_atomically
+from clsdm.volume.ct import CTVolume, Grid, body_mask, to_cube
 from clsdm.volume.hu import WINDOW_HU, hu_to_attenuation
 from clsdm.xray.preprocess import XRay, cameras_for, normalise, panel_mask, preprocess
 

@@ -6,11 +6,9 @@ order of the file. The canonical cube has its axes along LPS, so that array orde
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import math
 import os
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.volume.hu import WINDOW_HU
 
 BODY_HU = -400.0
@@ -119,34 +118,6 @@ def point(values: np.ndarray) -> Point:
     return x, y, z
 
 
-def _reason(error: Exception) -> str:
-    """The last telling line of an ITK message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split("): ")[-1] if lines else type(error).__name__
-
-
-def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a temporary name beside ``path`` and rename the result, so that no half file is ever seen.
-
-    Raises:
-        InputError: the file cannot be written (no such folder, no permission, disk full).
-    """
-    path = Path(path)
-    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
-    missing = [above for above in path.parents if not above.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=path.parent) as folder:
-            temporary = Path(folder) / f"part{suffix}"
-            write(temporary)
-            temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            for above in missing:
-                above.rmdir()
-        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
-
-
 def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = False) -> None:
     """Write to NIfTI, NRRD or MetaImage; HU rounded to int16 unless ``decimals``.
 
@@ -158,7 +129,8 @@ def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = Fal
             f"{path}: a volume can be written as {', '.join(WRITABLE_SUFFIXES)}; expected such a file name"
         )
     image = ct.to_sitk() if decimals else rounded(ct)
-    write_atomically(path, lambda name: _write_and_check(image, name))
+    size = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    write_atomically(path, lambda name: _write_and_check(image, name), size)
 
 
 def rounded(ct: CTVolume) -> sitk.Image:
@@ -175,7 +147,7 @@ def _write_and_check(image: sitk.Image, path: Path) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
     written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(path)), image))
     if not np.array_equal(written, wanted):
-        raise OSError("the file is incomplete; is the disk full?")
+        raise OSError(errno.ENOSPC, "the file is incomplete; is the disk full?")
 
 
 def body_mask(hu: np.ndarray) -> np.ndarray:
