@@ -82,7 +82,8 @@ def _command(commands: Any, name: str, run: Callable[..., Any], text: str, examp
 def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     text = "Make X-rays of a CT: DICOM DX with full geometry, PNG previews."
     parser = _command(commands, "project", _project, text, cli_help.PROJECT)
-    parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or folder with one DICOM series")
+    parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or DICOM folder")
+    parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
     parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], metavar="DEG",
                         help="0 is PA, 90 a left lateral (default: 0 90)")  # fmt: skip
@@ -125,6 +126,7 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401
     parser = _command(commands, "compare", _compare, text, cli_help.COMPARE)
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
     parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
+    parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
 
@@ -153,6 +155,7 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         isocentre_mm=tuple(options.isocentre) if options.isocentre else None,
         photons=options.photons,
         seed=options.seed,
+        series=options.series,
         on_view=lambda done, total: report("project", done, total),
         on_note=notes.append,
     )
@@ -241,7 +244,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
     volume = Path(options.reconstruction)
     reconstruction = read_ct(volume)
-    truth = read_ct(options.ct) if options.ct else None
+    truth = read_ct(options.ct, options.series) if options.ct else None
     made = read_record(volume) or {}
     where = made.get("request")
     xrays = read_views(from_plain(Request, where, f"record of {volume}: request")) if where is not None else []

@@ -101,7 +101,7 @@ def _crossing(edge_mm: float, cameras: Cameras) -> torch.Tensor:
 
     ``edge_mm`` is the distance of the outermost voxels' centres: beyond them the projector lets the volume fade.
     """
-    source = cameras.source[0, :, None, None]
+    source = cameras.sources()[0]
     direction = cameras.pixel_centres()[0] - source
     walls = torch.stack(((-edge_mm / 2 - source) / direction, (edge_mm / 2 - source) / direction))[..., :2]
     enter, leave = walls.amin(0).amax(-1), walls.amax(0).amin(-1)  # in lengths of ``direction``
