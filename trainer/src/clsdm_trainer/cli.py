@@ -184,6 +184,8 @@ def _train(options: argparse.Namespace) -> int:
     check_store(store, config)
     if len(options.stages) > 1:
         read_about(options.about, config.name)  # find out before the training, not after it
+    with terminal(enabled=not options.json) as report:
+        store.verify("train", "val", report=report)
     if options.dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
@@ -226,6 +228,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
     with _progress(options.json) as report:
+        store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
         outcomes = evaluate(
             bundle,
             store,
