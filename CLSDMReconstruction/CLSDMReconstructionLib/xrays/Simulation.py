@@ -6,7 +6,7 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 
 
 def presets() -> dict[str, str]:
-    """Name and label, with the distance from source to detector, of each machine that the core knows."""
+    """Name and label, with the distance from source to detector, of each machine with a cone beam that the core knows."""
     ensureCore()
     from clsdm.geometry.view import PRESETS
 
@@ -19,6 +19,7 @@ def presets() -> dict[str, str]:
     return {
         name: labels.get(name, f"{name} ({{cm}} cm)").format(cm=f"{machine.source_detector_mm / 10:.0f}")
         for name, machine in PRESETS.items()
+        if machine.beam == "cone"  # the exposure in the scene is drawn as a cone
     }
 
 

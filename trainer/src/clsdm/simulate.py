@@ -118,6 +118,7 @@ def project_to_folder(
     isocentre_mm: Point | None = None,
     photons: float | None = None,
     seed: int = 0,
+    series: str | None = None,
     on_view: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -131,6 +132,7 @@ def project_to_folder(
         isocentre_mm: LPS; the middle of the body where None.
         photons: adds noise, see :func:`add_noise`; none where None.
         seed: of the noise.
+        series: of a DICOM folder with several, which to take.
         on_view: called with (views done, views in all).
         on_note: called with each note on how the CT was read.
 
@@ -144,7 +146,7 @@ def project_to_folder(
     names = [_name(angle) for angle in angles]
     if not names or len(set(names)) < len(names) or len(names) > geometry.MAX_VIEWS:
         raise InputError(f"angles: expected 1 to {geometry.MAX_VIEWS} different angles, got {list(angles)}")
-    ct = read_ct(ct_path)
+    ct = read_ct(ct_path, series)
     if on_note is not None:
         for note in ct.notes:
             on_note(note)

@@ -216,11 +216,7 @@ def test_a_baseline_can_learn_two_volumes_by_heart(make, rate, steps, reached) -
 def test_the_order_of_the_views_does_not_matter(make) -> None:
     network, batch = make().eval(), blobs(1)
     images, cameras = batch.xrays
-    swapped = Cameras(
-        *(part.flip(1) for part in (cameras.source, cameras.centre, cameras.right, cameras.down, cameras.pixel_mm)),
-        cameras.rows,
-        cameras.cols,
-    )
+    swapped = cameras.each(lambda part: part.flip(1))
     with torch.no_grad():
         assert torch.equal(network(images, cameras), network(images.flip(1), swapped))
 

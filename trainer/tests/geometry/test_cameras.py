@@ -99,10 +99,10 @@ def test_voxel_centres_are_indexed_z_y_x_and_hold_x_y_z():
 def test_the_virtual_detector_keeps_its_field_at_the_isocentre_for_every_machine():
     detector = Detector(96, 480.0)
     for machine in PRESETS.values():
-        original = replace(machine.view(30.0), offset_mm=(9.0, 4.0), tilt_deg=3.0)
+        original = replace(machine.view(30.0), offset_mm=(9.0, 4.0), tilt_deg=0.0 if machine.beam == "fan" else 3.0)
         view = detector.view(original)
         assert view.cols * view.pixel_mm[1] / view.magnification == pytest.approx(480.0)
-        assert view.rows * view.pixel_mm[0] / view.magnification == pytest.approx(480.0)
+        assert view.rows * view.pixel_mm[0] / view.magnifications[0] == pytest.approx(480.0)
         kept = ("angle_deg", "tilt_deg", "source_axis_mm", "source_detector_mm")
         assert [getattr(view, name) for name in kept] == [getattr(original, name) for name in kept]
         assert view.offset_mm == (0.0, 0.0)
@@ -152,3 +152,69 @@ def test_an_unknown_preset_is_refused_and_the_known_are_named():
 def test_cameras_need_equally_many_views_of_one_size(views):
     with pytest.raises(ValueError, match="equally many views of one image size"):
         Cameras.from_views(views)
+
+
+SCOUT = View(0.0, 570.0, 1040.0, 65, 49, (2.0, 9.0), offset_mm=(30.0, 0.0), beam="fan")
+
+
+@pytest.mark.parametrize("height_mm", [-100.0, -30.0, 0.0, 90.0])
+def test_a_fan_beam_magnifies_across_and_not_along(height_mm):
+    for depth in (-80.0, 0.0, 120.0):
+        right, down = image_mm(SCOUT, 25.0, depth, height_mm)
+        assert float(right) == pytest.approx(25.0 * 1040.0 / (570.0 - depth), rel=1e-5)
+        assert float(down) == pytest.approx(-height_mm - 30.0, abs=1e-3)
+
+
+def test_the_rays_of_a_fan_run_level_and_start_where_the_source_is_by_then():
+    cameras = Cameras.from_views([[SCOUT]])
+    sources, pixels = cameras.sources()[0, 0], cameras.pixel_centres()[0, 0]
+    assert torch.equal(sources[:, 0, 2], pixels[:, 0, 2])
+    torch.testing.assert_close(sources[:, 0, 1], torch.full((65,), 570.0))
+    torch.testing.assert_close(sources[32, 0], torch.tensor([0.0, 570.0, -30.0]))
+    where, ray = cameras.project(pixels.view(-1, 3))
+    where = where.view(65, 49, 2)
+    torch.testing.assert_close(where[..., 0], torch.linspace(-1, 1, 49).expand(65, 49), atol=1e-4, rtol=0)
+    torch.testing.assert_close(where[..., 1], torch.linspace(-1, 1, 65)[:, None].expand(65, 49), atol=1e-4, rtol=0)
+    assert float(ray[..., 2].abs().max()) < 1e-4
+
+
+def test_cone_and_fan_stand_side_by_side_and_each_keeps_its_own_rays():
+    cone = replace(SCOUT, beam="cone")
+    both, alone = Cameras.from_views([[SCOUT, cone]]), [Cameras.from_views([[view]]) for view in (SCOUT, cone)]
+    points = torch.tensor([[20.0, -50.0, 70.0], [-60.0, 30.0, -10.0]])
+    for index, cameras in enumerate(alone):
+        torch.testing.assert_close(both.project(points)[0][:, index], cameras.project(points)[0][:, 0])
+        torch.testing.assert_close(both.sources()[:, index], cameras.sources()[:, 0])
+
+
+def test_mapped_rays_of_a_fan_meet_the_mapped_points():
+    cameras = Cameras.from_views([[SCOUT]])
+    turn = torch.tensor([[[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]]])
+    shift = torch.tensor([[10.0, -5.0, 40.0]])
+    moved = cameras.mapped(turn, shift)
+    torch.testing.assert_close(moved.sources(), cameras.sources() @ turn[0].T + shift[0], atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(
+        moved.pixel_centres(), cameras.pixel_centres() @ turn[0].T + shift[0], atol=1e-3, rtol=1e-5
+    )
+
+
+def test_the_virtual_detector_of_a_fan_spans_its_field_in_both_directions():
+    view = Detector(96, 480.0).view(SCOUT)
+    assert (view.rows * view.pixel_mm[0], view.cols * view.pixel_mm[1]) == (480.0, pytest.approx(480.0 * 1040 / 570))
+    assert (view.beam, view.offset_mm) == ("fan", (0.0, 0.0))
+
+
+def test_the_presets_of_slot_scanners_have_square_pixels_at_the_isocentre():
+    for name in ("localizer", "eos"):
+        view = preset(name).view(0.0)
+        down, right = (p / m for p, m in zip(view.pixel_mm, view.magnifications, strict=True))
+        assert down == pytest.approx(right)
+    assert preset("localizer").view(0.0).pixel_mm[0] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"tilt_deg": 5.0}, "a fan beam has no tilt"), ({"beam": "disc"}, "cone or fan")]
+)
+def test_an_impossible_fan_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(SCOUT, **change)

@@ -21,14 +21,18 @@ VIEWS = {
     "oblique": View(37.0, 700.0, 1100.0, 40, 48, (8.0, 7.0)),
     "tilted from the right": View(-100.0, 700.0, 1100.0, 48, 40, (7.0, 8.0), tilt_deg=20.0),
     "offset panel from the front": View(180.0, 1000.0, 1536.0, 48, 48, (7.0, 7.0), offset_mm=(30.0, -45.0)),
+    "frontal localizer": View(180.0, 570.0, 1040.0, 64, 52, (5.0, 11.0), beam="fan"),
+    "lateral localizer, off the middle": View(
+        90.0, 541.0, 949.0, 100, 48, (4.0, 10.0), offset_mm=(25.0, -20.0), beam="fan"
+    ),
 }
 VIEW_CASES = pytest.mark.parametrize("view", list(VIEWS.values()), ids=list(VIEWS))
 
 
 def rays(view: View) -> tuple[Tensor, Tensor]:
-    """Source (3,) and unit directions (rows, cols, 3), in double precision."""
+    """Source (rows, 1, 3) and unit directions (rows, cols, 3), in double precision."""
     cameras = Cameras.from_views([[view]])
-    source = cameras.source[0, 0].double()
+    source = cameras.sources()[0, 0].double()
     towards = cameras.pixel_centres()[0, 0].double() - source
     return source, towards / towards.norm(dim=-1, keepdim=True)
 
@@ -37,7 +41,7 @@ def gaussian_integrals(view: View, centre: Tensor, sigma: Tensor) -> Tensor:
     """Line integrals of exp(-|(x - centre) / sigma|² / 2), by completing the square along each ray."""
     source, direction = rays(view)
     p, d = (source - centre) / sigma, direction / sigma
-    a, b, c = d.square().sum(-1), (p * d).sum(-1), p.square().sum()
+    a, b, c = d.square().sum(-1), (p * d).sum(-1), p.square().sum(-1)
     return (2 * torch.pi / a).sqrt() * (-0.5 * (c - b.square() / a)).exp()
 
 
@@ -45,7 +49,7 @@ def ellipsoid_chords(view: View, centre: Tensor, semi_axes: Tensor) -> Tensor:
     """Length of each ray inside an ellipsoid."""
     source, direction = rays(view)
     p, d = (source - centre) / semi_axes, direction / semi_axes
-    a, b, c = d.square().sum(-1), (p * d).sum(-1), p.square().sum() - 1.0
+    a, b, c = d.square().sum(-1), (p * d).sum(-1), p.square().sum(-1) - 1.0
     return 2.0 * (b.square() - a * c).clamp_min(0.0).sqrt() / a
 
 

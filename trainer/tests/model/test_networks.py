@@ -446,9 +446,11 @@ def test_a_lift_voxel_knows_how_frontal_its_ray_is_and_its_depth():
 
 
 @pytest.mark.parametrize("tilt_deg", [0.0, 7.0])
-def test_the_rays_of_a_cube_are_those_of_its_points(tilt_deg):
-    """Sums over axes against ``Cameras.project``, point by point."""
+@pytest.mark.parametrize("scout_deg", [None, 180.0, 90.0])
+def test_the_rays_of_a_cube_are_those_of_its_points(tilt_deg, scout_deg):
+    """Sums over axes against ``Cameras.project``, point by point; cone and fan beams side by side."""
     views = [replace(preset("x2ct").view(angle), tilt_deg=tilt_deg) for angle in (0.0, 37.0, 90.0)]
+    views += [] if scout_deg is None else [preset("localizer").view(scout_deg)]
     cameras, axis_mm = cameras_for([views, views[::-1]], DETECTOR), voxel_axis(5, 60.0)
     rays = lift_rays(cameras, axis_mm)
     where, ray = cameras.project(voxel_centres(5, 60.0).view(-1, 3))

@@ -149,3 +149,18 @@ def test_a_panel_smaller_than_one_virtual_pixel_is_refused_and_not_a_crash():
 def test_an_image_that_does_not_fit_its_geometry_is_refused():
     with pytest.raises(InputError, match="its geometry says"):
         XRay(np.zeros((10, 10), np.float32), panel())
+
+
+def test_resampling_a_localizer_agrees_with_projecting_onto_the_virtual_detector(asymmetric_phantom):
+    """Its pixels are magnified across and not along, and its image need not be centred on the isocentre."""
+    view = View(180.0, 570.0, 1040.0, 500, 300, (1.0, 2.5), offset_mm=(20.0, -15.0), beam="fan")
+    direct = simulate_xray(asymmetric_phantom, DETECTOR.view(view), (0.0, 0.0, 0.0))
+    fine = simulate_xray(asymmetric_phantom, view, (0.0, 0.0, 0.0))
+    expected, found = preprocess(direct, DETECTOR)[0], preprocess(fine, DETECTOR)[0]
+    assert bool(found[1].all())
+    torch.testing.assert_close(found[0], expected[0], atol=0.12, rtol=0.0)
+    assert float((found[0] - expected[0]).abs().mean()) < 0.012
+    narrow = replace(view, rows=200)
+    mask = preprocess(simulate_xray(asymmetric_phantom, narrow, (0.0, 0.0, 0.0)), DETECTOR)[0][1]
+    assert torch.equal(mask, panel_mask([[narrow]], DETECTOR)[0, 0])
+    assert 30 < int(mask[:, 32].sum()) < 37  # 200 mm of 384 mm, in 64 pixels

@@ -45,3 +45,5 @@ examples:
   clsdm bundle info                                            the embedded model
   clsdm bundle verify my_model.zip
 """
+
+SERIES = "SeriesNumber or SeriesInstanceUID to take from a DICOM folder with several series"

@@ -11,7 +11,7 @@ the feet; at 90 deg columns run to posterior.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,11 +36,12 @@ class Cameras:
     """Views as tensors, for B samples of V views each that share one image size.
 
     Attributes:
-        source: (B, V, 3) source position.
+        source: (B, V, 3) source position; of a fan beam, where it is for the row through the image's centre.
         centre: (B, V, 3) centre of the image on the detector plane.
         right: (B, V, 3) unit vector along which columns increase.
         down: (B, V, 3) unit vector along which rows increase.
         pixel_mm: (B, V, 2) row and column spacing.
+        fan: (B, V) 1 where the source travels with the rows, 0 where it stands still.
         rows: image height.
         cols: image width.
     """
@@ -50,6 +51,7 @@ class Cameras:
     right: Tensor
     down: Tensor
     pixel_mm: Tensor
+    fan: Tensor
     rows: int
     cols: int
 
@@ -83,9 +85,10 @@ class Cameras:
             + offset_down[..., None] * down
             + offset_right[..., None] * right
         )
-        parts = (source_axis[..., None] * to_source, centre, right, down, table[..., 6:8])
-        at, centre, right, down, pixel_mm = (part.float().to(device) for part in parts)
-        return cls(at, centre, right, down, pixel_mm, rows, cols)
+        fan = torch.tensor([[float(v.beam == "fan") for v in sample] for sample in views], dtype=torch.float64)
+        source = source_axis[..., None] * to_source + (fan * offset_down)[..., None] * down
+        exact = cls(source, centre, right, down, table[..., 6:8], fan, rows, cols)
+        return exact.each(lambda part: part.float().to(device))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,13 +97,17 @@ class Cameras:
 
     def of(self, sample: int) -> Cameras:
         """Those of one sample, B = 1."""
-        one = slice(sample, sample + 1)
+        return self.each(lambda part: part[sample : sample + 1])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Cameras:
+        """Every tensor (B, V, ...) changed alike: some samples or views of them, in another order, elsewhere."""
         return Cameras(
-            self.source[one],
-            self.centre[one],
-            self.right[one],
-            self.down[one],
-            self.pixel_mm[one],
+            change(self.source),
+            change(self.centre),
+            change(self.right),
+            change(self.down),
+            change(self.pixel_mm),
+            change(self.fan),
             self.rows,
             self.cols,
         )
@@ -119,11 +126,17 @@ class Cameras:
         right, down = (torch.einsum("bij,bvj->bvi", matrix, part) for part in (self.right, self.down))
         longer = torch.stack((down.norm(dim=-1), right.norm(dim=-1)), -1)
         right, down = right / longer[..., 1:], down / longer[..., :1]
-        return Cameras(at, centre, right, down, self.pixel_mm * longer, self.rows, self.cols)
+        return Cameras(at, centre, right, down, self.pixel_mm * longer, self.fan, self.rows, self.cols)
 
     def ray_lengths_mm(self) -> Tensor:
         """(B, V, rows, cols) distance from the source to each pixel's centre."""
-        return (self.pixel_centres() - self.source[:, :, None, None]).norm(dim=-1)
+        return (self.pixel_centres() - self.sources()).norm(dim=-1)
+
+    def sources(self) -> Tensor:
+        """(B, V, rows, 1, 3) where the rays to each row of pixels start."""
+        row = (torch.arange(self.rows, device=self.source.device) - (self.rows - 1) / 2) * self.pixel_mm[..., 0, None]
+        travelled = (self.fan[..., None] * row)[..., None] * self.down[:, :, None]
+        return (self.source[:, :, None] + travelled)[:, :, :, None]
 
     def pixel_centres(self) -> Tensor:
         """(B, V, rows, cols, 3) positions of the pixel centres on the detector plane."""
@@ -146,16 +159,22 @@ class Cameras:
         Returns:
             (B, V, N, 2) image coordinates as (column, row), scaled so that the image spans [-1, 1] between the centres
             of its outermost pixels (``grid_sample`` with ``align_corners=True``), and (B, V, N, 3) vectors in mm from
-            the source to the points.
+            the source to the points; of a fan beam, from where the source is for their row.
         """
         normal = torch.linalg.cross(self.right, self.down)
         ray = points - self.source[:, :, None]  # (B, V, N, 3)
         to_plane = ((self.centre - self.source) * normal).sum(-1)[..., None]
-        hit = ray * (to_plane / (ray * normal[:, :, None]).sum(-1))[..., None]
-        on_panel = hit + (self.source - self.centre)[:, :, None]
-        col = (on_panel * self.right[:, :, None]).sum(-1) / self.pixel_mm[..., 1, None] * (2 / (self.cols - 1))
-        row = (on_panel * self.down[:, :, None]).sum(-1) / self.pixel_mm[..., 0, None] * (2 / (self.rows - 1))
-        return torch.stack((col, row), -1), ray
+        stretch = to_plane / (ray * normal[:, :, None]).sum(-1)
+        down, right = ((ray * edge[:, :, None]).sum(-1) for edge in (self.down, self.right))
+        fan = self.fan[..., None]
+        beside = self.source - self.centre
+        row = down * (fan + (1.0 - fan) * stretch) + (beside * self.down).sum(-1)[..., None]
+        col = right * stretch + (beside * self.right).sum(-1)[..., None]
+        where = (
+            col / self.pixel_mm[..., 1, None] * (2 / (self.cols - 1)),
+            row / self.pixel_mm[..., 0, None] * (2 / (self.rows - 1)),
+        )
+        return torch.stack(where, -1), ray - (fan * down)[..., None] * self.down[:, :, None]
 
 
 def voxel_axis(size: int, spacing_mm: float, device: torch.device | str = "cpu") -> Tensor:

@@ -1,4 +1,4 @@
-"""Cone-beam forward projection by Joseph's method: line integrals of attenuation.
+"""Cone- and fan-beam forward projection by Joseph's method: line integrals of attenuation.
 
 Joseph (IEEE TMI 1, 1982): walk along the axis to which the ray is closest to parallel, and at each voxel plane
 interpolate bilinearly. Each plane is one image of a single ``grid_sample``, so the back-projection that autograd derives
@@ -40,14 +40,15 @@ def project(volume: Tensor, spacing_mm: float, cameras: Cameras) -> Tensor:
     if volume.ndim != 5 or volume.shape[:2] != (batch, 1):
         raise ValueError(f"project: expected a volume of shape ({batch}, 1, z, y, x), got {tuple(volume.shape)}")
     pixels = cameras.pixel_centres()
-    direction = pixels - cameras.source[:, :, None, None]
+    sources = cameras.sources()
+    direction = pixels - sources
     axis = (cameras.centre - cameras.source).abs().argmax(-1)
     if bool((axis == 2).any()):
         raise ValueError(
             "project: a view looks along the patient's long axis; only tilts below 45 degrees are possible"
         )
     images = [
-        _project_one(volume[b, 0], spacing_mm, cameras.source[b, v], direction[b, v], int(axis[b, v]))
+        _project_one(volume[b, 0], spacing_mm, sources[b, v], direction[b, v], int(axis[b, v]))
         for b in range(batch)
         for v in range(views)
     ]
@@ -55,7 +56,7 @@ def project(volume: Tensor, spacing_mm: float, cameras: Cameras) -> Tensor:
 
 
 def _project_one(volume: Tensor, spacing_mm: float, source: Tensor, direction: Tensor, axis: int) -> Tensor:
-    """One view of one volume; ``axis`` (0: x, 1: y) is the one to march along."""
+    """One view of one volume, rays from (rows, 1, 3) ``source``; ``axis`` (0: x, 1: y) is the one to march along."""
     other = 1 - axis
     # (plane, z, other), with neighbours along ``other`` side by side in memory: as they lie, look-ups took three times longer.
     planes = (volume.transpose(1, 2).contiguous() if axis == 0 else volume).permute(1, 0, 2)
@@ -66,7 +67,7 @@ def _project_one(volume: Tensor, spacing_mm: float, source: Tensor, direction: T
     # In-plane position is linear in the plane's coordinate: source + (at - source_axis) * d_other / d_axis.
     gain = torch.stack((direction[..., other] * slope, direction[..., 2] * slope), -1)
     scale = torch.tensor([2.0 / ((width - 1) * spacing_mm), 2.0 / ((height - 1) * spacing_mm)], device=volume.device)
-    start = (torch.stack((source[other], source[2])) - source[axis] * gain) * scale
+    start = (torch.stack((source[..., other], source[..., 2]), -1) - source[..., axis, None] * gain) * scale
     gain = gain * scale
     total = torch.zeros_like(step_mm)
     chunk = max(1, _AT_ONCE.get(volume.device.type, _AT_ONCE_ELSEWHERE) // step_mm.numel())

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from clsdm.errors import InputError
 
 MAX_VIEWS = 8
+
+Beam = Literal["cone", "fan"]
+"""``cone``: all rays start at one point. ``fan``: a slot beam that travels along the patient's long axis with the rows of
+the image, as in CT localizers (scouts, topograms) and EOS films: rays fan out across and are parallel along z, so that
+rows are not magnified."""
+BEAMS: tuple[Beam, ...] = ("cone", "fan")
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,9 @@ class View:
         rows: image height in pixels.
         cols: image width in pixels.
         pixel_mm: (row spacing, column spacing) on the detector plane.
-        tilt_deg: rotation of the source towards superior (cranial angulation).
+        tilt_deg: rotation of the source towards superior (cranial angulation); 0 with a fan beam.
         offset_mm: (down, right) shift of the image centre from the principal ray, on the detector plane.
+        beam: how the rays run.
     """
 
     angle_deg: float
@@ -37,6 +45,7 @@ class View:
     pixel_mm: tuple[float, float]
     tilt_deg: float = 0.0
     offset_mm: tuple[float, float] = (0.0, 0.0)
+    beam: Beam = "cone"
 
     def __post_init__(self) -> None:
         numbers = (self.angle_deg, self.source_axis_mm, self.source_detector_mm, self.tilt_deg)
@@ -53,11 +62,20 @@ class View:
             raise InputError(f"view geometry: image must have at least 2x2 pixels, got {self.rows}x{self.cols}")
         if abs(self.tilt_deg) > 40.0:
             raise InputError(f"view geometry: tilt must be within 40 degrees, got {self.tilt_deg:g}")
+        if self.beam not in BEAMS:
+            raise InputError(f"view geometry: expected a beam of {' or '.join(BEAMS)}, got {self.beam!r}")
+        if self.beam == "fan" and self.tilt_deg != 0.0:
+            raise InputError(f"view geometry: a fan beam has no tilt, got {self.tilt_deg:g} degrees")
 
     @property
     def magnification(self) -> float:
-        """Size on the detector over size at the isocentre."""
+        """Size on the detector over size at the isocentre, across the patient."""
         return self.source_detector_mm / self.source_axis_mm
+
+    @property
+    def magnifications(self) -> tuple[float, float]:
+        """The same along (rows' direction, columns' direction): (down, right)."""
+        return 1.0 if self.beam == "fan" else self.magnification, self.magnification
 
 
 @dataclass(frozen=True)
@@ -69,12 +87,16 @@ class GeometryPreset:
     source_detector_mm: float
     panel_mm: float
     pixels: int
+    beam: Beam = "cone"
 
     def view(self, angle_deg: float, pixels: int | None = None) -> View:
         """An exposure at ``angle_deg``, optionally with another number of pixels on the same panel."""
         pixels = self.pixels if pixels is None else pixels
-        spacing = self.panel_mm / pixels
-        return View(angle_deg, self.source_axis_mm, self.source_detector_mm, pixels, pixels, (spacing, spacing))
+        across = self.panel_mm / pixels
+        along = across * self.source_axis_mm / self.source_detector_mm if self.beam == "fan" else across
+        return View(
+            angle_deg, self.source_axis_mm, self.source_detector_mm, pixels, pixels, (along, across), beam=self.beam
+        )
 
 
 PRESETS: dict[str, GeometryPreset] = {
@@ -84,9 +106,12 @@ PRESETS: dict[str, GeometryPreset] = {
         GeometryPreset("chest", 1600.0, 1800.0, 432.0, 432),
         GeometryPreset("c-arm", 700.0, 1100.0, 400.0, 400),
         GeometryPreset("linac-kv", 1000.0, 1536.0, 400.0, 400),
+        GeometryPreset("localizer", 570.0, 1040.0, 934.0, 512, "fan"),
+        GeometryPreset("eos", 987.0, 1300.0, 450.0, 512, "fan"),
     )
 }
-"""``x2ct``: the published protocol. ``chest``: 17 inch panel, patient's mid-plane 200 mm before it."""
+"""``x2ct``: the published protocol. ``chest``: 17 inch panel, patient's mid-plane 200 mm before it. ``localizer``: a CT
+scanner's, square pixels of 1 mm at the isocentre. ``eos``: biplanar slot scanner, frontal tube."""
 
 
 def preset(name: str) -> GeometryPreset:
@@ -113,5 +138,5 @@ class Detector:
 
     def view(self, view: View) -> View:
         """``view`` with its panel replaced by this detector, centred on the principal ray."""
-        pixel = self.field_mm / self.size * view.magnification
-        return replace(view, rows=self.size, cols=self.size, pixel_mm=(pixel, pixel), offset_mm=(0.0, 0.0))
+        down, right = (self.field_mm / self.size * magnification for magnification in view.magnifications)
+        return replace(view, rows=self.size, cols=self.size, pixel_mm=(down, right), offset_mm=(0.0, 0.0))

@@ -1,6 +1,6 @@
 """Stage 2's network: X-rays -> CT estimate (the posterior mean) and condition features on the latent grid.
 
-``lift="geometry"`` is ours: every voxel of the lift grid is projected into every view with its real cone-beam geometry,
+``lift="geometry"`` is ours: every voxel of the lift grid is projected into every view with its real cone- or fan-beam geometry,
 and that view's 2-D features are sampled there, with the depth along the ray and whether the panel covered it; the raw
 intensities are sampled at every CT voxel too, so that no detail has to pass through features. Views are fused by two
 averages, weighted by how much each ray runs along y (frontal) and along x (lateral): whatever their number (1 to 8) and
@@ -245,7 +245,7 @@ def lift_rays(cameras: Cameras, axis_mm: Tensor) -> Rays:
     """
     x, y, z = (axis_mm - cameras.source[..., None]).square().unbind(2)
     x, y = x[..., None, None, :], y[..., None, :, None]
-    squared = x + (y + z[..., :, None, None])
+    squared = x + (y + ((1.0 - cameras.fan[..., None]) * z)[..., :, None, None])  # the rays of a fan run level
     inverse = squared.reciprocal()
     depth = squared.sqrt() / scalar(cameras.source.norm(dim=-1)) - 1.0
     return Rays(lift_positions(cameras, axis_mm), torch.stack((y * inverse, x * inverse), 1), depth)
@@ -262,10 +262,14 @@ def lift_positions(cameras: Cameras, axis_mm: Tensor) -> Tensor:
     normal = torch.linalg.cross(cameras.right, cameras.down)
     stretch = scalar(((cameras.centre - cameras.source) * normal).sum(-1)) / along(normal)  # voxel -> detector plane
     where = []
-    for edge, count, pixel_mm in ((cameras.right, cameras.cols, 1), (cameras.down, cameras.rows, 0)):
+    straight = stretch.lerp(torch.ones_like(stretch), scalar(cameras.fan))  # rows of a fan are not magnified
+    for edge, count, pixel_mm, stretched in (
+        (cameras.right, cameras.cols, 1, stretch),
+        (cameras.down, cameras.rows, 0, straight),
+    ):
         to_centre = ((cameras.source - cameras.centre) * edge).sum(-1)
         scale = 2.0 / ((count - 1) * cameras.pixel_mm[..., pixel_mm])
-        where.append(torch.addcmul(scalar(to_centre * scale), stretch, along(edge * scale[..., None])))
+        where.append(torch.addcmul(scalar(to_centre * scale), stretched, along(edge * scale[..., None])))
     return torch.stack(where, -1)
 
 

@@ -17,6 +17,8 @@ from clsdm.plausible import check_plausible
 from clsdm.volume.containers import check_container
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header, voxels
+from clsdm.volume.read_dicom import read_dicom_ct
+from clsdm.volume.slices import header_of
 
 FORMATS = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 AIR_BELOW_HU = -500.0
@@ -28,8 +30,12 @@ UNCLIPPED_HU = 2900.0
 _NEAR_HU, _FEWEST, _SPIKE = 50.0, 8, 50.0
 
 
-def read_ct(path: str | os.PathLike[str]) -> CTVolume:
-    """Read a CT from NIfTI, NRRD, MetaImage, or a folder with one DICOM series.
+def read_ct(path: str | os.PathLike[str], series: str | None = None) -> CTVolume:
+    """Read a CT from NIfTI, NRRD, MetaImage, a folder of DICOM slices, or an enhanced DICOM file.
+
+    Args:
+        path: file or folder.
+        series: of a folder that holds several, the SeriesNumber or SeriesInstanceUID to take.
 
     Raises:
         InputError: missing, unreadable, damaged, several series in the folder, or not a plausible CT in HU.
@@ -38,14 +44,16 @@ def read_ct(path: str | os.PathLike[str]) -> CTVolume:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     with reading(path, "CT volume"):
-        ct = _read(path)
+        ct = _read(path, series)
         return checked(ct)
 
 
-def _read(path: Path) -> CTVolume:
+def _read(path: Path, series: str | None) -> CTVolume:
     name = path.name.lower()
-    if path.is_dir():
-        return _read_series(path)
+    if path.is_dir() or (not name.endswith(FORMATS) and header_of(path) is not None):
+        return read_dicom_ct(path, series)
+    if series is not None:
+        raise InputError(f"{path}: --series {series} was given, but the file holds one volume")
     if not name.endswith(FORMATS):
         raise InputError(f"{path}: cannot be read as a CT volume; expected {', '.join(FORMATS)} or a DICOM folder")
     check_container(path)
@@ -71,15 +79,6 @@ def _read_nifti(path: Path) -> CTVolume:
     return CTVolume(
         voxels(path, header), point(spacing), point(header.affine[:3, 3]), matrix / spacing, str(path), header.notes
     )
-
-
-def _read_series(folder: Path) -> CTVolume:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise InputError(f"{folder}: expected one DICOM series, found {len(series)}")
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return CTVolume.from_sitk(reader.Execute(), str(folder))
 
 
 def checked(ct: CTVolume) -> CTVolume:

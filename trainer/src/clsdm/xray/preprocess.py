@@ -55,14 +55,10 @@ def preprocess(xray: XRay, detector: Detector) -> tuple[Tensor, View]:
     view = detector.view(xray.view)
     image = torch.from_numpy(np.ascontiguousarray(xray.image, dtype=np.float32))
     valid = torch.ones_like(image) if xray.valid is None else torch.from_numpy(xray.valid.astype(np.float32))
-    pixel = view.pixel_mm[0]
-    shrink = [max(1, round(pixel / spacing)) for spacing in xray.view.pixel_mm]
+    shrink = [max(1, round(pixel / spacing)) for pixel, spacing in zip(view.pixel_mm, xray.view.pixel_mm, strict=True)]
     pair = torch.stack((image * valid, valid))[None]
-    rows, cols = (torch.arange(count, dtype=torch.float32) for count in (detector.size, detector.size))
-    position = [
-        (axis - (detector.size - 1) / 2) * pixel - offset
-        for axis, offset in zip((rows, cols), xray.view.offset_mm, strict=True)
-    ]
+    centred = torch.arange(detector.size, dtype=torch.float32) - (detector.size - 1) / 2
+    position = [centred * pixel - offset for pixel, offset in zip(view.pixel_mm, xray.view.offset_mm, strict=True)]
     # Box-average over about one target pixel first, so that fine panels do not alias, then interpolate.
     smooth = F.avg_pool2d(F.pad(pair, (0, -image.shape[1] % shrink[1], 0, -image.shape[0] % shrink[0])), shrink)
     scaled = [
@@ -84,11 +80,12 @@ def panel_mask(views: list[list[View]], detector: Detector, device: torch.device
     masks = []
     for sample in views:
         for view in sample:
-            pixel = detector.view(view).pixel_mm[0]
-            position = (torch.arange(detector.size, device=device) - (detector.size - 1) / 2) * pixel
+            centred = torch.arange(detector.size, device=device) - (detector.size - 1) / 2
+            panel = zip(
+                (view.rows, view.cols), view.pixel_mm, view.offset_mm, detector.view(view).pixel_mm, strict=True
+            )
             inside = [
-                (position - offset).abs() <= count * spacing / 2
-                for count, spacing, offset in zip((view.rows, view.cols), view.pixel_mm, view.offset_mm, strict=True)
+                (centred * pixel - offset).abs() <= count * spacing / 2 for count, spacing, offset, pixel in panel
             ]
             masks.append(inside[0][:, None] & inside[1][None, :])
     return torch.stack(masks).view(len(views), len(views[0]), detector.size, detector.size).float()

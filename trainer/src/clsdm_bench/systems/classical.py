@@ -82,15 +82,8 @@ class System:
 
     def single_views(self) -> list[System]:
         """One system for each view."""
-        parts = ("source", "centre", "right", "down", "pixel_mm")
-        return [
-            System(
-                self.grid,
-                replace(self.cameras, **{name: getattr(self.cameras, name)[:, v : v + 1] for name in parts}),
-                self.lines[:, v : v + 1],
-            )
-            for v in range(self.lines.shape[1])
-        ]
+        every = range(self.lines.shape[1])
+        return [System(self.grid, self.cameras.each(_only(v)), self.lines[:, v : v + 1]) for v in every]
 
     def hull(self) -> Tensor:
         """(1, 1, n, n, n) 1 where every view that sees a voxel sees something along its ray, 0 elsewhere."""
@@ -104,6 +97,10 @@ class System:
     def rays(self) -> Rays:
         """How the voxels are seen."""
         return lift_rays(self.cameras, voxel_axis(self.grid.size, self.grid.spacing_mm))
+
+
+def _only(view: int) -> Callable[[Tensor], Tensor]:
+    return lambda part: part[:, view : view + 1]
 
 
 def _coarse(xray: XRay, spacing_mm: float) -> tuple[Tensor, View]:
@@ -122,7 +119,8 @@ def fdk(system: System) -> Tensor:
     cameras = system.cameras
     source_axis = cameras.source.norm(dim=-1)  # (1, V)
     magnification = (cameras.centre - cameras.source).norm(dim=-1) / source_axis
-    pixel_mm = cameras.pixel_mm / magnification[..., None]  # at the isocentre
+    down = cameras.fan + (1.0 - cameras.fan) * magnification
+    pixel_mm = cameras.pixel_mm / torch.stack((down, magnification), -1)  # at the isocentre
     row, col = (
         (torch.arange(count) - (count - 1) / 2) * pixel_mm[..., axis, None]
         for axis, count in enumerate((cameras.rows, cameras.cols))

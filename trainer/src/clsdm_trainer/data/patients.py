@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 NUMBERED = re.compile(r"(.*?\d)(?=\D)(.+)")
@@ -47,18 +48,16 @@ def _enumerated(ends: Sequence[str], of_all: int) -> bool:
 
 
 def possible_copies(scans: Iterable[tuple[Path, ...]]) -> list[list[int]]:
-    """Indices of scans that may be the same: as many files of the same sizes with the same ends.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
+    """Indices of scans that may be the same: as many files of the same sizes with the same ends; unreadable ones are none."""
     by_size: dict[tuple[int, ...], list[tuple[int, tuple[Path, ...]]]] = defaultdict(list)
     for index, files in enumerate(scans):
-        by_size[tuple(path.stat().st_size for path in files)].append((index, files))
+        with suppress(OSError):
+            by_size[tuple(path.stat().st_size for path in files)].append((index, files))
     by_end: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for size, group in by_size.items():
         for index, files in group if len(group) > 1 else []:
-            by_end[size, _end_of(files)].append(index)
+            with suppress(OSError):
+                by_end[size, _end_of(files)].append(index)
     return [group for group in by_end.values() if len(group) > 1]
 
 

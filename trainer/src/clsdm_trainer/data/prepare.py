@@ -29,8 +29,8 @@ from clsdm.volume.ct import Grid, write_atomically
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.readers import READERS
-from clsdm_trainer.data.scan import Scan
-from clsdm_trainer.data.source import Rejected, SourceConfig, scans_of
+from clsdm_trainer.data.scan import Rejected, Scan
+from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, side_of, write_json, write_manifest
 
 REJECTED = "rejected.json"
@@ -222,6 +222,29 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
 
 
 def _run_parallel(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
+    """In many processes; a scan whose process dies twice is rejected, and the others go on."""
+    left = {job.scan.id: job for job in jobs}
+    try:
+        for result in _in_pool(jobs, workers):
+            del left[_id_of(result)]
+            yield result
+        return
+    except BrokenProcessPool:
+        suspects = list(left.values())
+    for job in suspects:
+        try:
+            yield from _in_pool([job], 1)
+        except BrokenProcessPool:
+            yield Rejected(
+                job.scan.id, job.scan.source, f"{job.scan.source}: the process reading it died; out of memory?"
+            )
+
+
+def _id_of(result: _Done | Rejected) -> str:
+    return result.case.id if isinstance(result, _Done) else result.id
+
+
+def _in_pool(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
     context = multiprocessing.get_context("spawn")  # the only one that Windows has, and safe beside threads
     with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_use_one_thread) as pool:
         waiting: set[Future[_Done | Rejected]] = {pool.submit(_attempt, job) for job in jobs}
@@ -229,8 +252,6 @@ def _run_parallel(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
             while waiting:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)
-        except BrokenProcessPool:
-            raise InputError("prepare: a worker process died (out of memory?); try again with fewer workers") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

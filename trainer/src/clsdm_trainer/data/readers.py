@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, reading
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
 from clsdm_trainer.data import dicom
-from clsdm_trainer.data.scan import Scan, safe_id
+from clsdm_trainer.data.scan import Listing, Scan, safe_id
 from clsdm_trainer.data.splits import lidc_patient
 
 Kind = Literal["folder", "dicom", "x2ct-hdf5", "ctspine1k"]
@@ -35,18 +35,18 @@ CTSPINE1K_SERIES = re.compile(r"HN_P\d+|volume-covid19-A-\d+")
 """Names that may carry a series number after the patient, such as ``volume-covid19-A-0202_0_ct``."""
 
 
-def find_folder(root: Path) -> list[Scan]:
+def find_folder(root: Path) -> Listing:
     """NIfTI, NRRD and MetaImage files at any depth; a file is a case and, by its name, a patient.
 
     Name a regular expression (``patient_pattern``) where one patient has several files.
     """
-    return [Scan(_id(f, root), _id(f, root), _relative(f, root), _with_data(f)) for f in _volume_files(root)]
+    return Listing([Scan(_id(f, root), _id(f, root), _relative(f, root), _with_data(f)) for f in _volume_files(root)])
 
 
-def find_x2ct(root: Path) -> list[Scan]:
+def find_x2ct(root: Path) -> Listing:
     """``<case>/ct_xray_data.h5`` as in the public X2CT archive; the patient is the case up to its first dot."""
     files = sorted(root.glob(f"*/{X2CT_FILE}"))
-    return [Scan(safe_id(f.parent.name), lidc_patient(f.parent.name), _relative(f, root), (f,)) for f in files]
+    return Listing([Scan(safe_id(f.parent.name), lidc_patient(f.parent.name), _relative(f, root), (f,)) for f in files])
 
 
 def read_x2ct(scan: Scan) -> CTVolume:
@@ -78,7 +78,7 @@ def read_x2ct(scan: Scan) -> CTVolume:
     return CTVolume(hu, (spacing,) * 3, (first,) * 3, source=str(path))
 
 
-def find_ctspine1k(root: Path) -> list[Scan]:
+def find_ctspine1k(root: Path) -> Listing:
     """The CT volumes of CTSpine1K: NIfTI, one folder per subset; a case is its file name, as in ``data_split.txt``.
 
     The data itself was not at hand. Relied upon: the published ``data_split.txt`` of ``MIRACLE-Center/CTSpine1K`` for
@@ -90,7 +90,7 @@ def find_ctspine1k(root: Path) -> list[Scan]:
     """
     volumes = next((root / name for name in CTSPINE1K_VOLUMES if (root / name).is_dir()), root)
     files = [path for path in _volume_files(volumes) if not _stem(path).endswith("_seg")]
-    return [Scan(safe_id(_stem(f)), _ctspine1k_patient(_stem(f)), _relative(f, root), (f,)) for f in files]
+    return Listing([Scan(safe_id(_stem(f)), _ctspine1k_patient(_stem(f)), _relative(f, root), (f,)) for f in files])
 
 
 def _ctspine1k_patient(name: str) -> str:
@@ -107,8 +107,17 @@ def read_file(scan: Scan) -> CTVolume:
 class Reader:
     """How to find and how to read the scans of a layout."""
 
-    find: Callable[[Path], list[Scan]]
-    read: Callable[[Scan], CTVolume]
+    find: Callable[[Path], Listing]
+    open: Callable[[Scan], CTVolume]
+
+    def read(self, scan: Scan) -> CTVolume:
+        """The volume of a scan.
+
+        Raises:
+            InputError: whatever is wrong with it.
+        """
+        with reading(scan.source, "scan"):
+            return self.open(scan)
 
 
 READERS: dict[str, Reader] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -22,6 +22,30 @@ class Scan:
     patient: str
     source: str
     files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A scan that is not in the store, and why."""
+
+    id: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below the root of a data set.
+
+    Attributes:
+        scans: the CTs, one or more of each patient.
+        rejected: what cannot be read.
+        radiographs: the files of CR, DX and other X-rays of each patient, by patient id.
+    """
+
+    scans: list[Scan]
+    rejected: list[Rejected] = field(default_factory=list)
+    radiographs: dict[str, list[Path]] = field(default_factory=dict)
 
 
 def safe_id(name: str) -> str:

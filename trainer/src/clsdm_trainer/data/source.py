@@ -6,7 +6,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,20 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from clsdm.errors import InputError
 from clsdm_trainer.data.patients import several_scans
 from clsdm_trainer.data.readers import READERS, Kind
-from clsdm_trainer.data.scan import Scan
+from clsdm_trainer.data.scan import Rejected, Scan
 from clsdm_trainer.data.splits import Splits, lidc_patient, read_id_list, split_by_hash, splits_from_file, x2ct_splits
 from clsdm_trainer.data.store import write_text
 
 SPLIT_FILE = "splits.json"
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A scan that is not in the store, and why."""
-
-    id: str
-    source: str
-    reason: str
 
 
 class SourceConfig(BaseModel):
@@ -138,16 +129,19 @@ def scans_of(source: SourceConfig) -> tuple[list[tuple[Scan, str]], list[Rejecte
     """
     if not source.root.is_dir():
         raise InputError(f"{source.root}: no such folder")
-    scans = READERS[source.kind].find(source.root)
+    listing = READERS[source.kind].find(source.root)
+    scans, rejected = listing.scans, listing.rejected
     if source.salt_file is not None:
         salt = _salt(source.salt_file)
         scans = sorted((_anonymous(scan, salt) for scan in scans), key=lambda scan: scan.id)
+        rejected = [
+            Rejected(f"damaged{at}", "a file", "truncated or damaged DICOM file") for at in range(len(rejected))
+        ]
     scans = [_named(scan, source) for scan in scans]
     if not scans:
         raise InputError(f"{source.root}: no scan of kind {source.kind!r} found")
     splits = _splits(source)
     placed: list[tuple[Scan, str]] = []
-    rejected: list[Rejected] = []
     for scan in scans:
         split = _split_of(scan, source, splits)
         if split is not None:
