@@ -168,8 +168,8 @@ def test_a_spacing_given_for_the_picture_without_one_is_enough(capfd, films, sma
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--spacing", "-1"], "pixel spacing must be positive"),
-        (["--spacing", "nan"], "must be finite"),
+        (["--spacing", "-1"], "--spacing is -1 mm; expected 0.01 to 12 mm; in mm?"),
+        (["--spacing", "nan"], "--spacing is nan mm; expected 0.01 to 12 mm"),
         (["--spacing", "1", "2", "3"], "--spacing: expected one or two"),
         (["--source-axis", "3000"], "source-axis < source-detector"),
         (["--steps", "0"], "steps: expected 1 to 1000"),

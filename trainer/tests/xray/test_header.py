@@ -36,7 +36,7 @@ def test_a_header_says_what_reading_gives(tmp_path, tags, overrides):
     assert (header.source_axis_mm, header.source_detector_mm) == (view.source_axis_mm, view.source_detector_mm)
     assert header.pixel_mm == view.pixel_mm
     assert header.patient_key == xray.patient_key
-    assert header.warnings == xray.warnings
+    assert set(header.warnings) <= set(xray.warnings)  # the pixels may add what they show
     assert {name: header.origins[name] for name in xray.origins} == xray.origins
 
 
@@ -51,7 +51,7 @@ def test_pixels_are_not_read(tmp_path):
     path = write_dicom(tmp_path / "x.dcm")
     path.write_bytes(path.read_bytes()[:-100])
     assert inspect_xray(path).rows == ROWS
-    with pytest.raises(InputError, match="truncated or damaged"):
+    with pytest.raises(InputError, match="truncated"):
         read_xray(path)
 
 

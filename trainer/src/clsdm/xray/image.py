@@ -45,6 +45,16 @@ class XRay:
             )
 
 
+def check_pixels(count: int, source: str) -> None:
+    """Refuse an image of too few measured pixels.
+
+    Raises:
+        InputError: fewer than 64x64.
+    """
+    if count < 64 * 64:
+        raise InputError(f"{source}: expected at least 64x64 measured pixels, found {count} in all")
+
+
 def check_image(xray: XRay) -> None:
     """Refuse an image without content.
 
@@ -54,7 +64,6 @@ def check_image(xray: XRay) -> None:
     if not np.isfinite(xray.image).all():
         raise InputError(f"{xray.source}: the image holds NaN or infinite pixels")
     measured = xray.image if xray.valid is None else xray.image[xray.valid]
-    if measured.size < 64 * 64:
-        raise InputError(f"{xray.source}: expected at least 64x64 measured pixels, found {measured.size} in all")
+    check_pixels(measured.size, xray.source)
     if float(np.ptp(measured)) == 0.0:
         raise InputError(f"{xray.source}: the image is constant (every pixel is {float(measured.flat[0]):g})")

@@ -52,6 +52,7 @@ class Known:
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
         window: (low, high) in the file's values, between which a reader looks.
+        tags: what the file calls a field, like "ImagerPixelSpacing".
     """
 
     angle_deg: float | None = None
@@ -65,6 +66,7 @@ class Known:
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None
     window: Pair | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,11 @@ class Film:
         known: the geometry the file states.
         orientation: patient directions of increasing column and row as in PatientOrientation, like ("L", "F"), or None.
         shown_like_pa: without ``orientation``, an AP film is stored as it is hung: the patient's left at image right.
+        bone_dark_assumed: whether bone was taken to be dark in the image as shown, where nobody said; None: somebody did.
+        marked: letters may be burnt in.
         patient_key: one-way hash of the patient's identifiers.
         study_uid: StudyInstanceUID, or "".
+        unreadable: tags that do not hold what they should.
         warnings: what the user should know.
     """
 
@@ -90,8 +95,11 @@ class Film:
     known: Known = field(default_factory=Known)
     orientation: tuple[str, str] | None = None
     shown_like_pa: bool = True
+    bone_dark_assumed: bool | None = None
+    marked: bool = True
     patient_key: str | None = None
     study_uid: str = ""
+    unreadable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -218,7 +226,7 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
         source: file name for messages.
 
     Returns:
-        (rows, cols) float32; a mask that leaves out coloured marks and transparent pixels, or None; warnings.
+        (rows, cols) float32; a mask that leaves out coloured marks and empty transparent pixels, or None; warnings.
 
     Raises:
         InputError: a colour image.
@@ -235,12 +243,13 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
         raise InputError(f"{source}: a colour image ({channels} channels that differ), expected one grey channel")
     warnings: tuple[str, ...] = (f"{channels} channels holding one grey image; the grey value was taken",)
     valid = ~coloured
+    image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
     if coloured.any():
         warnings += (f"{coloured.mean():.1%} of the pixels are coloured marks and were left out",)
     if channels in (2, 4):
-        alpha = pixels[..., -1]
-        valid &= alpha >= 0.5 * float(alpha.max())
-    image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
+        seen = pixels[..., -1] >= 0.5 * float(pixels[..., -1].max())
+        if not seen.all() and float(np.ptp(image[~seen])) == 0.0:  # else the image goes on under what hides it
+            valid &= seen
     return image, None if valid.all() else valid, warnings
 
 

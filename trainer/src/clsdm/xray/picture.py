@@ -1,35 +1,51 @@
-"""Radiographs without DICOM: PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
+"""Radiographs without DICOM: PNG, JPEG, TIFF and BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, reading
+from clsdm.limits import check_image_size
 from clsdm.volume.containers import check_container
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.xray.orient import Film, Known, Pair, blank, grey, header_quietly, read_quietly
+from clsdm.xray.picture_pillow import read_with_pillow
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def read_picture(path: Path, invert: bool = False, window: Pair | None = None, *, pixels: bool = True) -> Film:
+def read_picture(
+    path: Path, invert: bool = False, window: Pair | None = None, frame: int | None = None, *, pixels: bool = True
+) -> Film:
     """Read one image file.
 
     Args:
         path: file.
         invert: whether bone is dark in the image.
         window: (low, high) in the file's values, beyond which nothing is told apart; None: all of them count.
-        pixels: False reads the header only, which takes milliseconds; the image is ``film.blank`` then.
+        frame: page of a TIFF with several, from 1.
+        pixels: False reads the header only, which takes milliseconds; the image is ``orient.blank`` then.
 
     Raises:
-        InputError: no image, a colour image or a volume.
+        InputError: no image, a colour image or a volume, or one that its decoder cannot read to the end.
     """
     suffix = _suffix(path)
-    return _read(path, suffix, invert, window) if pixels else _header(path, suffix)
+    with reading(path, f"{suffix} file"):
+        if suffix in PICTURES:
+            film = read_with_pillow(path, frame, pixels)
+        elif frame not in (None, 1):
+            raise InputError(f"{path}: --frame is {frame}; the file holds one image")
+        else:
+            film = _read(path, suffix) if pixels else _header(path, suffix)
+    if not pixels:
+        return film
+    image = film.image if window is None else np.clip(film.image, *window)
+    return replace(film, image=-image if invert else image)
 
 
 def _suffix(path: Path) -> str:
@@ -40,40 +56,52 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _read(path: Path, suffix: str, invert: bool, window: Pair | None) -> Film:
+def _read(path: Path, suffix: str) -> Film:
+    header = _header(path, suffix)
+    check_container(path)
     image = read_quietly(path)
     if image is None:
-        raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
+        raise _damaged(path, suffix)
     pixels = _plane(image, path)
-    check_container(path)
-    if suffix in NIFTI_SUFFIXES and read_header(path).rows_run_up:
-        pixels = pixels[::-1]
-    values, valid, notes = grey(pixels, str(path))
-    if window is not None:
-        values = np.clip(values, *window)
-    known, more = _facts(image.GetSpacing(), suffix, pixels.dtype == np.uint8)
-    return Film(-values if invert else values, str(path), valid, known, warnings=(*notes, *more))
+    values, valid, notes = grey(pixels[::-1] if _rows_run_up(image, path, suffix) else pixels, str(path))
+    return replace(header, image=values, valid=valid, warnings=(*notes, *header.warnings))
 
 
 def _header(path: Path, suffix: str) -> Film:
     header = header_quietly(path)
     if header is None:
-        raise InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
+        raise _damaged(path, suffix)
     size = header.GetSize()
     _refuse_volume(size, path)
-    eight_bits = header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8)
-    known, notes = _facts(header.GetSpacing(), suffix, eight_bits)
+    check_image_size(size[1], size[0], path, bits=64, samples=header.GetNumberOfComponents())
+    spacing = _nifti_spacing(path) if suffix in NIFTI_SUFFIXES else header.GetSpacing()
+    known = Known(pixel_mm=(spacing[1], spacing[0])) if min(spacing[:2]) > 0.0 else Known()
+    notes: tuple[str, ...] = ()
+    if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
+        notes += ("8-bit image: fine contrast is lost",)
+    if tuple(spacing[:2]) == (1.0, 1.0):
+        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
     return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)
 
 
-def _facts(spacing: tuple[float, ...], suffix: str, eight_bits: bool) -> tuple[Known, tuple[str, ...]]:
-    known = Known(pixel_mm=(spacing[1], spacing[0])) if suffix in IMAGES_WITH_SPACING else Known()
-    notes: tuple[str, ...] = ("8-bit image: fine contrast is lost",) if eight_bits else ()
-    if suffix in (".jpg", ".jpeg"):
-        notes += ("lossy compression",)
-    if known.pixel_mm == (1.0, 1.0):
-        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
-    return known, notes
+def _nifti_spacing(path: Path) -> tuple[float, ...]:
+    """(column, row) spacing in mm by the header's own affine; ITK makes 1 mm of what cannot be."""
+    lengths = np.linalg.norm(read_header(path).affine[:3, :2], axis=0)
+    return tuple(float(each) for each in lengths)
+
+
+def _damaged(path: Path, suffix: str) -> InputError:
+    return InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
+
+
+def _rows_run_up(image: sitk.Image, path: Path, suffix: str) -> bool:
+    """Whether the first row stored is the lowest, by the direction of the second axis: anterior or superior."""
+    if suffix in NIFTI_SUFFIXES:
+        return read_header(path).rows_run_up
+    count = image.GetDimension()
+    down = np.array(image.GetDirection()).reshape(count, count)[:, 1]
+    along = int(np.abs(down).argmax())
+    return bool(down[along] < 0.0) if along == 1 else bool(down[along] > 0.0 and along == 2)
 
 
 def _plane(image: sitk.Image, path: Path) -> np.ndarray:

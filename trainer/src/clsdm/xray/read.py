@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from clsdm.errors import InputError
-from clsdm.geometry import view as machines
-from clsdm.geometry.view import GeometryPreset, View
+from clsdm.errors import InputError, reading
+from clsdm.geometry.view import View
 from clsdm.xray.dicom import is_dicom, read_dicom
+from clsdm.xray.exposed import right_way_up, without_border_and_marks
+from clsdm.xray.exposure import GeometryOverrides, described
 from clsdm.xray.image import XRay, check_image
-from clsdm.xray.orient import Film, Pair, angle_by_orientation, oriented
-from clsdm.xray.pair import same_side
+from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
 from clsdm.xray.picture import IMAGES_WITH_SPACING, PICTURES, read_picture
 
 __all__ = [
@@ -38,37 +38,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class GeometryOverrides:
-    """What the user knows better than the file.
-
-    Attributes:
-        spacing_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
-        source_axis_mm: source to isocentre.
-        source_detector_mm: source to detector plane.
-        invert: True where the image as shown has bone dark, False where bright; None: by the tags.
-        flip_horizontal: mirror left and right, after everything the tags ask for.
-        rotate_quarters: turn counter-clockwise by this many quarters, before ``flip_horizontal``.
-        offset_mm: (down, right) of the final image's centre from the principal ray.
-        window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
-        isocentre_mm: LPS position of the isocentre in the patient.
-    """
-
-    spacing_mm: float | tuple[float, float] | None = None
-    source_axis_mm: float | None = None
-    source_detector_mm: float | None = None
-    invert: bool | None = None
-    flip_horizontal: bool = False
-    rotate_quarters: int = 0
-    offset_mm: tuple[float, float] | None = None
-    window: tuple[float, float] | None = None
-    isocentre_mm: tuple[float, float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.window is not None and not self.window[0] < self.window[1]:
-            raise InputError(f"window: expected the lower value first, got {self.window[0]:g} and {self.window[1]:g}")
-
-
-@dataclass(frozen=True)
 class XRayHeader:
     """What is known of a radiograph before its pixels are read; None where it must be given.
 
@@ -79,7 +48,7 @@ class XRayHeader:
         source_axis_mm: likewise.
         source_detector_mm: likewise.
         pixel_mm: likewise.
-        invert: whether the image as shown has bone dark.
+        invert: whether the image as shown has bone dark; where nobody says, what is assumed until the pixels are seen.
         window: (low, high) in the file's values.
         origins: for each of these where it came from, as in ``XRay.origins``.
         likely_angle_deg: what PatientOrientation says of the angle; to suggest, not to rely on.
@@ -125,7 +94,7 @@ def inspect_xray(
     """
     overrides = overrides or GeometryOverrides()
     film = _read_film(Path(path), overrides, pixels=False)
-    film, angle, distances, origins = _described(film, angle_deg, default_angle_deg, overrides, preset)
+    film, angle, distances, origins = described(film, angle_deg, default_angle_deg, overrides, preset)
     if angle is not None:
         film = _as_viewed(film, angle, overrides, origins)
     known = film.known
@@ -134,6 +103,7 @@ def inspect_xray(
         for given, stated in ((overrides.invert, known.invert), (overrides.window, known.window))
     )
     rows, cols = film.image.shape
+    stated = known.invert if overrides.invert is None else overrides.invert
     return XRayHeader(
         rows,
         cols,
@@ -141,7 +111,7 @@ def inspect_xray(
         source_axis_mm=distances[0],
         source_detector_mm=distances[1],
         pixel_mm=known.pixel_mm,
-        invert=bool(known.invert if overrides.invert is None else overrides.invert),
+        invert=bool(film.bone_dark_assumed if stated is None else stated),
         window=known.window if overrides.window is None else overrides.window,
         origins=origins,
         likely_angle_deg=angle_by_orientation(film) if known.angle_deg is None else known.angle_deg,
@@ -176,16 +146,12 @@ def read_xray(
     """
     overrides = overrides or GeometryOverrides()
     film = _read_film(Path(path), overrides)
-    film, angle, distances, origins = _described(film, angle_deg, default_angle_deg, overrides, preset)
+    film, angle, distances, origins = described(film, angle_deg, default_angle_deg, overrides, preset)
     if angle is None:
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
+    view = _view(film, angle, distances, overrides, origins)
+    film = without_border_and_marks(right_way_up(film, overrides.invert))
     film = _as_viewed(film, angle, overrides, origins)
-    rows, cols = film.image.shape
-    offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
-    try:
-        view = View(angle, *distances, rows, cols, pixel_mm=film.pixel_mm, tilt_deg=tilt, offset_mm=offset)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     image = np.ascontiguousarray(film.image, dtype=np.float32)
     valid = None if film.valid is None else np.ascontiguousarray(film.valid)
     isocentre_mm = film.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
@@ -194,82 +160,27 @@ def read_xray(
     return xray
 
 
-def _described(
-    film: Film, angle_deg: float | None, default_angle_deg: float | None, overrides: GeometryOverrides, preset: str
-) -> tuple[Film, float | None, Pair, dict[str, str]]:
-    """The film with its spacing, its angle, (source-axis, source-detector) in mm, and from where each is known."""
-    known, machine = film.known, machines.preset(preset)
-    angle, angle_from = _first(("user", angle_deg), ("tag", known.angle_deg), ("default", default_angle_deg))
-    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
-    film = film.warned(*_angle_notes(known.angle_deg, angle_deg, default_angle_deg))
-    film, distances = _with_distances(film, overrides, machine, origins)
-    return _with_spacing(film, overrides, distances, origins), angle, distances, origins
-
-
 def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> Film:
     if path.is_dir():
         raise InputError(f"{path}: a folder, expected one X-ray image file")
     if not path.exists():
         raise InputError(f"{path}: no such file")
-    try:
+    with reading(path, "file"):
         dicom = is_dicom(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if dicom:
-        return read_dicom(path, overrides.invert, overrides.window, pixels=pixels)
-    return read_picture(path, bool(overrides.invert), overrides.window, pixels=pixels)
+        return read_dicom(path, overrides.invert, overrides.window, overrides.frame, pixels=pixels)
+    return read_picture(path, bool(overrides.invert), overrides.window, overrides.frame, pixels=pixels)
 
 
-def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:
-    """The first value that is known, and its origin."""
-    return next(((value, origin) for origin, value in choices if value is not None), (None, "default"))
-
-
-def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
-    """A warning where the file names quite another view than the caller; AP for PA is none."""
-    asked = user if user is not None else default
-    if tag is None or asked is None or same_side(tag, asked):
-        return ()
-    used = "as asked" if user is not None else "the file was followed"
-    return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)
-
-
-def _with_distances(
-    film: Film, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
-) -> tuple[Film, Pair]:
-    """(source-axis, source-detector) in mm; a missing axis keeps the preset's distance from patient to detector."""
-    known = film.known
-    found, origins["source_detector_mm"] = _first(
-        ("user", overrides.source_detector_mm), ("tag", known.source_detector_mm)
-    )
-    detector = machine.source_detector_mm if found is None else found
-    found, origins["source_axis_mm"] = _first(
-        ("user", overrides.source_axis_mm),
-        ("tag", known.source_axis_mm),
-        ("tag", detector / known.magnification if known.magnification else None),
-    )
-    gap = machine.source_detector_mm - machine.source_axis_mm
-    by_preset = (
-        detector - gap if detector > 2.0 * gap else detector * machine.source_axis_mm / machine.source_detector_mm
-    )
-    axis = by_preset if found is None else found
-    for name, value in (("source-detector", detector), ("source-axis", axis)):
-        if origins[f"{name.replace('-', '_')}_mm"] == "default":
-            film = film.warned(f"{name} distance unknown: {value:g} mm assumed")
-    return film, (axis, detector)
-
-
-def _with_spacing(film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str]) -> Film:
-    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane."""
-    origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
-    pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
-    if overrides.spacing_mm is not None:
-        given = overrides.spacing_mm
-        pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
-    elif pixel_mm is None and at_patient is not None:
-        magnification = distances[1] / distances[0]
-        pixel_mm = (at_patient[0] * magnification, at_patient[1] * magnification)
-    return replace(film, known=replace(film.known, pixel_mm=pixel_mm))
+def _view(film: Film, angle_deg: float, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]) -> View:
+    """The geometry of the film as it will lie; made before anything is done with its pixels."""
+    film = _as_viewed(replace(film, image=blank(*film.image.shape), valid=None), angle_deg, overrides, dict(origins))
+    pixel_mm, (rows, cols) = film.pixel_mm, film.image.shape
+    offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
+    try:
+        return View(angle_deg, *distances, rows, cols, pixel_mm=pixel_mm, tilt_deg=tilt, offset_mm=offset)
+    except InputError as error:
+        raise InputError(f"{film.source}: {error}") from None
 
 
 def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:

@@ -1,0 +1,217 @@
+"""What of an image is no tissue: the border that blades left unexposed, and letters and bars that were burnt in.
+
+Both are denser than any patient and would set the grey scale. Found in the pixels, since most files do not say. Images
+are (rows, cols), brighter where more was attenuated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the usual name
+
+from clsdm.xray.orient import Film
+
+FLAT = 0.01
+"""Of the range: an unexposed border varies less."""
+STEP = 0.25
+"""Of the range: by so much the image falls from a border or a letter to what lies beside it."""
+LEAST_BORDER, LEAST_FIELD = 0.01, 0.1
+"""Of the image."""
+CONVEX = 0.97
+"""Of its convex hull an exposed field fills at least this, and it holds as much of what is not border; a patient before air
+does neither."""
+LARGEST_MARK, LEAST_MARK_PIXELS = 0.02, 12
+"""Of the image, and pixels: how large a letter is."""
+AIR, DENSE = 0.1, 0.9
+"""Of the range: darker is air, brighter is denser than most of a patient."""
+
+
+def without_border_and_marks(film: Film) -> Film:
+    """The film with an unexposed border and burnt-in letters left out, and with notes that say so."""
+    image, notes = np.asarray(film.image, dtype=np.float32), []
+    valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
+    border = unexposed_border(image, valid)
+    if border is not None:
+        valid &= ~border
+        notes.append(f"{border.mean():.0%} of the image is an unexposed border and was left out")
+    marks = burnt_in(image, valid) if film.marked else None
+    if marks is not None:
+        valid &= ~marks
+        notes.append(f"{marks.mean():.1%} of the image are burnt-in letters or marks and were left out")
+    return replace(film, valid=valid).warned(*notes) if notes else film
+
+
+def right_way_up(film: Film, invert: bool | None) -> Film:
+    """The film with bone bright where only its pixels can tell, and a note where its rim is denser than the body.
+
+    Args:
+        film: as read, with what was assumed.
+        invert: what the user says of it, which then holds.
+    """
+    if invert is not None:
+        return film
+    valid = np.ones(film.image.shape, dtype=bool) if film.valid is None else film.valid
+    denser = border_is_denser(film.image, valid)
+    inverted = bool(denser) and unexposed_border(np.asarray(film.image, dtype=np.float32), valid) is None
+    if film.bone_dark_assumed is None:
+        note = "the rim of the image is denser than the body: it may be inverted; --invert or --no-invert says which"
+        return film.warned(note) if inverted else film
+    dark = film.bone_dark_assumed != inverted
+    film = replace(film, image=-film.image) if inverted else film
+    found, way_out = ("dark", "--no-invert") if dark else ("bright", "--invert")
+    why = "assumed" if denser is None else "found in the pixels"
+    return film.warned(f"the file does not say whether bone is dark or bright: {found} was {why}; else give {way_out}")
+
+
+def border_is_denser(image: np.ndarray, valid: np.ndarray | None = None) -> bool | None:
+    """Whether the rim of an image is denser than the body: then it is shown inverted, or its border is unexposed.
+
+    Args:
+        image: (rows, cols).
+        valid: (rows, cols) bool, or None.
+
+    Returns:
+        None where the rim is neither mostly air nor mostly dense.
+    """
+    measured = np.ones(image.shape, dtype=bool) if valid is None else valid
+    if not measured.any():
+        return None
+    low, high = np.quantile(image[measured], (0.01, 0.99))
+    if not high > low:
+        return None
+    unit = (image - low) / (high - low)
+    rim = unit[_rim(measured)]
+    dense, air = float((rim > DENSE).mean()), float((rim < AIR).mean())
+    if dense > 0.3 and dense > 2.5 * air:
+        return True
+    return False if air > 0.15 and air > 2.0 * dense else None
+
+
+def _rim(measured: np.ndarray) -> np.ndarray:
+    """The outermost 3 % of the box around the measured pixels."""
+    rows, cols = np.flatnonzero(measured.any(1)), np.flatnonzero(measured.any(0))
+    box = np.zeros(measured.shape, dtype=bool)
+    box[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = True
+    thick = [max(1, round(0.03 * len(each))) for each in (rows, cols)]
+    box[rows[0] + thick[0] : rows[-1] + 1 - thick[0], cols[0] + thick[1] : cols[-1] + 1 - thick[1]] = False
+    return box & measured
+
+
+def unexposed_border(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
+    """Mask of the border that no beam reached: flat, at the densest level, around a convex field with a sharp edge.
+
+    Args:
+        image: (rows, cols).
+        valid: (rows, cols) bool, what is known to be measured.
+
+    Returns:
+        (rows, cols) bool, or None where there is none.
+    """
+    span = float(np.ptp(image[valid])) if valid.any() else 0.0
+    level = _densest_at_the_edge(image)
+    if span == 0.0 or float((image > level + FLAT * span).mean()) > 0.02:
+        return None
+    flat = _touching_the_edge(image >= level - FLAT * span)
+    field = _largest(~flat)
+    if flat.mean() < LEAST_BORDER or not field.any():
+        return None
+    hull = convex_hull(field)
+    inside = hull & ~flat
+    whole = inside.sum() > CONVEX * max(hull.sum(), (~flat).sum())
+    if (~hull).mean() < LEAST_BORDER or hull.mean() < LEAST_FIELD or not whole:
+        return None
+    just_inside = hull & ~_eroded(hull, 2)
+    falls = float((image[just_inside] < level - STEP * span).mean())
+    return ~hull if falls > 0.5 else None
+
+
+def _densest_at_the_edge(image: np.ndarray) -> float:
+    edge = np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
+    return float(np.quantile(edge, 0.98))
+
+
+def _touching_the_edge(mask: np.ndarray) -> np.ndarray:
+    """The connected parts of a mask that reach the edge of the image."""
+    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
+    edge = np.unique(np.concatenate((labels[0], labels[-1], labels[:, 0], labels[:, -1])))
+    touching: np.ndarray = np.isin(labels, edge[edge > 0])
+    return touching
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    opened = sitk.BinaryMorphologicalOpening(sitk.GetImageFromArray(mask.astype(np.uint8)), (1, 1))
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened))) == 1
+
+
+def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.BinaryErode(image, (pixels, pixels))).astype(bool)
+
+
+def convex_hull(mask: np.ndarray) -> np.ndarray:
+    """(rows, cols) bool: the pixels whose centres lie in the convex hull of those of the mask."""
+    rows = np.flatnonzero(mask.any(1))
+    first, last = mask[rows].argmax(1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(1)
+    left = _chain(rows, first, 1.0)
+    right = _chain(rows, last, -1.0)
+    filled = np.zeros(mask.shape, dtype=bool)
+    inside = np.arange(rows[0], rows[-1] + 1)
+    cols = np.arange(mask.shape[1])[None]
+    start, end = (np.interp(inside, *chain)[:, None] for chain in (left, right))
+    filled[inside] = (cols >= start - 1e-6) & (cols <= end + 1e-6)
+    return filled
+
+
+def _chain(rows: np.ndarray, cols: np.ndarray, sign: float) -> tuple[np.ndarray, np.ndarray]:
+    """One side of a hull, by Andrew's monotone chain: sign 1 for the left side, -1 for the right one."""
+    kept: list[tuple[int, int]] = []
+    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+        while len(kept) > 1 and sign * _turn(kept[-2], kept[-1], (row, col)) <= 0:
+            kept.pop()
+        kept.append((row, col))
+    points = np.array(kept, dtype=float)
+    return points[:, 0], points[:, 1]
+
+
+def _turn(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> int:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+def burnt_in(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
+    """Mask of letters and marks: small spots of the very densest value with a sharp edge all around.
+
+    Args:
+        image: (rows, cols).
+        valid: (rows, cols) bool.
+
+    Returns:
+        (rows, cols) bool with a margin of two pixels, or None where there are none.
+    """
+    if not valid.any():
+        return None
+    low, high = float(image[valid].min()), float(image[valid].max())
+    spots = valid & (image >= high - 0.002 * (high - low))
+    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(spots.astype(np.uint8)), True)
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(labels)
+    most = LARGEST_MARK * image.size
+    small = [each for each in shapes.GetLabels() if LEAST_MARK_PIXELS <= shapes.GetNumberOfPixels(each) <= most]
+    if not small or len(small) > 2000:
+        return None
+    marks = np.zeros(image.shape, dtype=bool)
+    array = sitk.GetArrayFromImage(labels)
+    for label in small:
+        left, top, width, height = shapes.GetBoundingBox(label)
+        box = (slice(max(0, top - 3), top + height + 3), slice(max(0, left - 3), left + width + 3))
+        spot = array[box] == label
+        around = _dilated(spot, 3) & ~_dilated(spot, 2) & valid[box]
+        if around.any() and float(np.quantile(image[box][around], 0.75)) < high - STEP * (high - low):
+            marks[box] |= _dilated(spot, 2)
+    return marks & valid if marks.any() else None
+
+
+def _dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.BinaryDilate(image, (pixels, pixels))).astype(bool)

@@ -1,0 +1,187 @@
+"""How a film was exposed: what its file states, completed by the user and by a preset, and checked.
+
+Each value comes from the user, from the file, or from the preset, in that order, and ``origins`` says from which. Only
+the pixel spacing has no default: a wrong one would scale the patient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from clsdm.errors import InputError
+from clsdm.geometry import view as machines
+from clsdm.geometry.view import GeometryPreset
+from clsdm.plausible import check_plausible
+from clsdm.xray.image import check_pixels
+from clsdm.xray.orient import Film, Pair, angle_by_orientation
+from clsdm.xray.pair import same_side
+
+NEEDED_TAGS = {
+    "DistanceSourceToDetector": ("source_detector_mm", "--source-detector"),
+    "DistanceSourceToPatient": ("source_axis_mm", "--source-axis"),
+    "DistanceSourceToIsocenter": ("source_axis_mm", "--source-axis"),
+    "ImagerPixelSpacing": ("spacing_mm", "--spacing"),
+    "RTImageSID": ("source_detector_mm", "--source-detector"),
+    "RadiationMachineSAD": ("source_axis_mm", "--source-axis"),
+    "ImagePlanePixelSpacing": ("spacing_mm", "--spacing"),
+}
+"""Tags that must be readable, unless the user gives the value: its field and its option."""
+
+
+@dataclass(frozen=True)
+class GeometryOverrides:
+    """What the user knows better than the file.
+
+    Attributes:
+        spacing_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
+        source_axis_mm: source to isocentre.
+        source_detector_mm: source to detector plane.
+        invert: True where the image as shown has bone dark, False where bright; None: by the tags.
+        flip_horizontal: mirror left and right, after everything the tags ask for.
+        rotate_quarters: turn counter-clockwise by this many quarters, before ``flip_horizontal``.
+        offset_mm: (down, right) of the final image's centre from the principal ray.
+        window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
+        isocentre_mm: LPS position of the isocentre in the patient.
+        frame: which one of a cine run or of a TIFF with several pages, from 1.
+    """
+
+    spacing_mm: float | tuple[float, float] | None = None
+    source_axis_mm: float | None = None
+    source_detector_mm: float | None = None
+    invert: bool | None = None
+    flip_horizontal: bool = False
+    rotate_quarters: int = 0
+    offset_mm: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    isocentre_mm: tuple[float, float, float] | None = None
+    frame: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise InputError(f"window: expected the lower value first, got {self.window[0]:g} and {self.window[1]:g}")
+
+
+def described(
+    film: Film, angle_deg: float | None, default_angle_deg: float | None, overrides: GeometryOverrides, preset: str
+) -> tuple[Film, float | None, Pair, dict[str, str]]:
+    """Complete what a film states with what the user knows and what the preset assumes, in that order.
+
+    Args:
+        film: as its file has it.
+        angle_deg: the user's.
+        default_angle_deg: where neither user nor file says one.
+        overrides: the user's.
+        preset: name of a machine.
+
+    Returns:
+        The film with its spacing, its angle or None, (source-axis, source-detector) in mm, and from where each is known.
+
+    Raises:
+        InputError: a needed tag is unreadable, or a value implausible.
+    """
+    known, machine = film.known, machines.preset(preset)
+    film = _without_unreadable(film, overrides)
+    by_tag = known.angle_deg if known.angle_deg is not None else _angle_of_orientation(film, default_angle_deg)
+    angle, angle_from = _first(("user", angle_deg), ("tag", by_tag), ("default", default_angle_deg))
+    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
+    film = film.warned(*_angle_notes(by_tag, angle_deg, default_angle_deg))
+    film, distances = _with_distances(film, overrides, machine, origins)
+    film = _with_spacing(film, overrides, distances, origins)
+    _check_plausible(film, distances, overrides, origins)
+    return film, angle, distances, origins
+
+
+def _angle_of_orientation(film: Film, default_angle_deg: float | None) -> float | None:
+    """PatientOrientation tells a frontal view from a lateral one, where it contradicts the default; else it says less."""
+    angle = angle_by_orientation(film)
+    if angle is None or default_angle_deg is None:
+        return None
+    return None if same_side(angle, default_angle_deg) else angle
+
+
+def _without_unreadable(film: Film, overrides: GeometryOverrides) -> Film:
+    """The film with a note of each unreadable tag.
+
+    Raises:
+        InputError: one is needed, since the user did not give the value.
+    """
+    for tag in film.unreadable:
+        field, option = NEEDED_TAGS.get(tag, ("", ""))
+        if field and getattr(overrides, field) is None:
+            raise InputError(f"{film.source}: {tag} is not a number; correct it or give {option}")
+    return film.warned(*(f"{tag} is unreadable; not used" for tag in film.unreadable))
+
+
+def _check_plausible(film: Film, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]) -> None:
+    """Every number of the geometry against the one table, under the name it has in the file or in the call."""
+    options = {"pixel_mm": "--spacing", "source_axis_mm": "--source-axis", "source_detector_mm": "--source-detector"}
+
+    def check(field: str, value: float) -> None:
+        name = options.get(field, field) if origins.get(field) == "user" else film.known.tags.get(field, field)
+        check_plausible(field, value, film.source, name)
+
+    check_pixels(math.prod(film.image.shape), film.source)
+    check("source_detector_mm", distances[1])
+    check("source_axis_mm", distances[0])
+    if distances[1] > distances[0]:
+        check("axis_detector_mm", distances[1] - distances[0])
+    for spacing, count in zip(film.known.pixel_mm or (), film.image.shape, strict=False):
+        check("pixel_mm", spacing)
+        check("panel_mm", spacing * count)
+    for value in (*(overrides.isocentre_mm or ()), *(film.known.isocentre_mm or ())):
+        check("isocentre_mm", value)
+    for value in (*(overrides.offset_mm or ()), *(film.known.offset_mm or ())):
+        check("offset_mm", value)
+
+
+def _first(*choices: tuple[str, float | None]) -> tuple[float | None, str]:
+    """The first value that is known, and its origin."""
+    return next(((value, origin) for origin, value in choices if value is not None), (None, "default"))
+
+
+def _angle_notes(tag: float | None, user: float | None, default: float | None) -> tuple[str, ...]:
+    """A warning where the file names quite another view than the caller; AP for PA is none."""
+    asked = user if user is not None else default
+    if tag is None or asked is None or same_side(tag, asked):
+        return ()
+    used = "as asked" if user is not None else "the file was followed"
+    return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)
+
+
+def _with_distances(
+    film: Film, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
+) -> tuple[Film, Pair]:
+    """(source-axis, source-detector) in mm; a missing axis keeps the preset's distance from patient to detector."""
+    known = film.known
+    found, origins["source_detector_mm"] = _first(
+        ("user", overrides.source_detector_mm), ("tag", known.source_detector_mm)
+    )
+    detector = machine.source_detector_mm if found is None else found
+    found, origins["source_axis_mm"] = _first(
+        ("user", overrides.source_axis_mm),
+        ("tag", known.source_axis_mm),
+        ("tag", detector / known.magnification if known.magnification else None),
+    )
+    gap = machine.source_detector_mm - machine.source_axis_mm
+    by_preset = (
+        detector - gap if detector > 2.0 * gap else detector * machine.source_axis_mm / machine.source_detector_mm
+    )
+    axis = by_preset if found is None else found
+    for name, value in (("source-detector", detector), ("source-axis", axis)):
+        if origins[f"{name.replace('-', '_')}_mm"] == "default":
+            film = film.warned(f"{name} distance unknown: {value:g} mm assumed")
+    return film, (axis, detector)
+
+
+def _with_spacing(film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str]) -> Film:
+    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane."""
+    origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
+    pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
+    if overrides.spacing_mm is not None:
+        given = overrides.spacing_mm
+        pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
+    elif pixel_mm is None and at_patient is not None:
+        magnification = distances[1] / distances[0]
+        pixel_mm = (at_patient[0] * magnification, at_patient[1] * magnification)
+    return replace(film, known=replace(film.known, pixel_mm=pixel_mm))

@@ -1,0 +1,172 @@
+"""Films that are cut off, changed or lie about themselves: one line that says so, and nothing allocated for them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless
+from torso import PICTURE_FILES, SYNTAXES, dicom, picture, tiff, torso
+
+from clsdm.errors import InputError
+from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
+
+SPACING = GeometryOverrides(spacing_mm=2.0)
+
+
+def cut(write: Callable[[Path], Path], keep: float):
+    """A file of which only the first part is left."""
+
+    def damaged(folder: Path) -> Path:
+        path = write(folder)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * keep)])
+        return path
+
+    return damaged
+
+
+def with_bytes(write: Callable[[Path], Path], at: float, values: bytes):
+    """A file with other bytes at a part of its length."""
+
+    def damaged(folder: Path) -> Path:
+        path = write(folder)
+        data = bytearray(path.read_bytes())
+        start = int(len(data) * at)
+        data[start : start + len(values)] = values
+        path.write_bytes(bytes(data))
+        return path
+
+    return damaged
+
+
+def retagged(write: Callable[[Path], Path], **tags: object):
+    """A DICOM file whose header says something else of the same pixels."""
+
+    def damaged(folder: Path) -> Path:
+        path = write(folder)
+        dataset = pydicom.dcmread(path)
+        for keyword, value in tags.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+        return path
+
+    return damaged
+
+
+def without_its_end(syntax: str):
+    """A compressed image in a whole DICOM file, without the image's last quarter."""
+
+    def damaged(folder: Path) -> Path:
+        path = SYNTAXES[syntax]()(folder)
+        dataset = pydicom.dcmread(path)
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([frame[: len(frame) * 3 // 4]])
+        dataset.save_as(path)
+        return path
+
+    return damaged
+
+
+def _huge(folder: Path) -> Path:
+    dataset = pydicom.dcmread(dicom()(folder))
+    dataset.compress(RLELossless)
+    dataset.Rows = dataset.Columns = 65535
+    dataset.save_as(folder / "x.dcm")
+    return folder / "x.dcm"
+
+
+def _bomb(folder: Path) -> Path:
+    path = SYNTAXES["deflated"]()(folder)
+    data = path.read_bytes()
+    start = 144 + struct.unpack_from("<I", data, 140)[0]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    path.write_bytes(data[:start] + b"".join(packer.compress(bytes(2**20)) for _ in range(700)) + packer.flush())
+    return path
+
+
+CASES = {
+    "JPEG cut in half": (cut(PICTURE_FILES["JPEG"], 0.5), "truncated or damaged JPEG"),
+    "JPEG without its end": (cut(PICTURE_FILES["JPEG"], 0.999), "truncated or damaged JPEG"),
+    "PNG cut": (cut(PICTURE_FILES["PNG 16 bits"], 0.7), "truncated or damaged PNG"),
+    "PNG without its end": (cut(PICTURE_FILES["PNG 8 bits"], 0.9999), "truncated PNG"),
+    "PNG with a bit changed": (
+        with_bytes(PICTURE_FILES["PNG 16 bits"], 0.6, b"\xa5"),
+        "the checksum of its part 'IDAT'",
+    ),
+    "TIFF cut": (cut(PICTURE_FILES["TIFF 16 bits"], 0.7), "truncated"),
+    "TIFF deflated, changed": (with_bytes(PICTURE_FILES["TIFF deflated"], 0.6, b"\xa5\x5a"), "damaged TIFF"),
+    "TIFF LZW, changed": (with_bytes(PICTURE_FILES["TIFF LZW"], 0.5, bytes(range(20))), "damaged TIFF"),
+    "BMP cut": (cut(PICTURE_FILES["BMP"], 0.7), "truncated or damaged BMP"),
+    "MetaImage cut": (cut(PICTURE_FILES["MetaImage"], 0.7), "truncated"),
+    "NIfTI changed": (with_bytes(PICTURE_FILES["NIfTI"], 0.7, b"\xa5\x5a"), "damaged"),
+    "DICOM cut": (cut(dicom(), 0.7), "truncated"),
+    "DICOM deflated, cut": (cut(SYNTAXES["deflated"](), 0.7), "deflated data do not end"),
+    "DICOM deflated bomb": (_bomb, "unpacked data"),
+    "JPEG lossless in DICOM, cut": (without_its_end("JPEG lossless 14 SV1"), "the compressed image has no end"),
+    "JPEG 2000 in DICOM, cut": (without_its_end("JPEG 2000"), "the compressed image has no end"),
+    "RLE in DICOM, cut": (without_its_end("RLE"), "damaged or cannot be decoded"),
+    "a column too few": (retagged(dicom(), Columns=199), "longer than its header says"),
+    "a row too many": (retagged(dicom(), Rows=201), "PixelData is truncated"),
+    "fewer bits than values": (retagged(dicom(), BitsStored=7), "expected 0 to 127, by BitsStored 7"),
+    "more bits than there are": (retagged(dicom(), BitsStored=17), "BitsStored is 17; expected 1 to 16"),
+    "another size than the stream": (
+        retagged(SYNTAXES["JPEG-LS lossless"](), Rows=100, Columns=400),
+        "has 200x200 pixels, its header says 100x400",
+    ),
+    "a size of gigabytes": (_huge, "65535 x 65535 pixels; expected an image of at most"),
+    "no photometric interpretation": (dicom(PhotometricInterpretation=None), "PhotometricInterpretation is missing"),
+    "a photograph's colours": (
+        picture("x.jpg", lambda: np.random.default_rng(0).integers(0, 255, (200, 200, 3), "u1")),
+        "a colour image",
+    ),
+    "inks": (picture("x.tif", lambda: np.zeros((200, 200), "u1"), "CMYK"), "a colour image"),
+    "pages": (tiff("x.tif", lambda: np.stack((torso(), torso())), photometric="minisblack"), "2 pages; choose one"),
+    "a GIF in disguise": (picture("x.png", lambda: np.zeros((200, 200), "u1"), format="GIF"), "a GIF file named .png"),
+    "a source in cm": (dicom(DistanceSourceToDetector=180.0), "DistanceSourceToDetector is 180 mm; expected .* in mm"),
+    "a source in a galaxy": (dicom(DistanceSourceToDetector=1e9), "DistanceSourceToDetector is 1e"),
+    "a spacing in m": (dicom(ImagerPixelSpacing=[0.0002, 0.0002]), "ImagerPixelSpacing is 0.0002 mm"),
+    "an isocentre far away": (dicom(IsocenterPosition=[1e30, 0, 0]), "isocentre_mm is 1e"),
+    "a panel of a stamp": (dicom(ImagerPixelSpacing=[0.02, 0.02]), "panel_mm is 4 mm"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_film_that_is_not_whole_or_cannot_be_is_refused_in_one_line(tmp_path, case, recwarn):
+    make, says = CASES[case]
+    path = make(tmp_path)
+    overrides = None if path.suffix == ".dcm" else SPACING
+    with pytest.raises(InputError, match=says) as caught:
+        read_xray(path, 0.0, overrides)
+    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).count(str(path)) == 1
+    assert "\n" not in str(caught.value)
+    assert [str(each.message) for each in recwarn.list] == []
+
+
+def test_a_page_of_a_tiff_is_chosen(tmp_path):
+    path = tiff("x.tif", lambda: np.stack((torso()[::-1], torso())), photometric="minisblack")(tmp_path)
+    options = GeometryOverrides(spacing_mm=2.0, frame=2)
+    np.testing.assert_array_equal(read_xray(path, 0.0, options).image, torso())
+    assert inspect_xray(path, 0.0, options).rows == 200
+
+
+def test_a_missing_spacing_names_the_file_once(tmp_path):
+    path = PICTURE_FILES["PNG 8 bits"](tmp_path)
+    with pytest.raises(InputError) as caught:
+        read_xray(path, 0.0)
+    assert str(caught.value) == f"{path}: the pixel spacing is unknown; give it with --spacing (mm on the detector)"
+
+
+@pytest.mark.parametrize("field", ["source_detector_mm", "source_axis_mm", "spacing_mm"])
+@pytest.mark.parametrize("value", [1e9, 1e-9, -1.0])
+def test_an_implausible_option_is_refused_by_its_name(tmp_path, field, value):
+    option = {"source_detector_mm": "--source-detector", "source_axis_mm": "--source-axis", "spacing_mm": "--spacing"}
+    with pytest.raises(InputError, match=f"{option[field]} is .*; expected .* mm; in mm"):
+        read_xray(dicom()(tmp_path), 0.0, GeometryOverrides(**{field: value}))
