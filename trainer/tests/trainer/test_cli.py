@@ -103,7 +103,7 @@ def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: p
     command = ["prepare", "--preset", recipe, "--source", f"folder:{tmp_path / 'scans'}", "--workers", "1"]
     assert train([*command, "--out", str(tmp_path / "store")]) == 0
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["grid"] == {"size": 16, "spacing_mm": 24.0, "margin": MARGIN}
+    assert manifest["grid"] == {"size": 16, "spacing_mm": 24.0, "margin": MARGIN, "scan_spacing_mm": 2.0}
     assert (
         train(["autoencoder", "--preset", recipe, "--store", str(tmp_path / "store"), "--run", "x", "--dry-run"]) == 0
     )
