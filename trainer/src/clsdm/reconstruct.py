@@ -23,10 +23,11 @@ from torch import Tensor
 from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
+from clsdm.geometry.lift import coverage, lift_positions
 from clsdm.geometry.view import MAX_VIEWS, View
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
-from clsdm.model.condition import Condition, coverage, lift_positions
+from clsdm.model.condition import Condition
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.volume.ct import CTVolume
