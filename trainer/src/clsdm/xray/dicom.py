@@ -1,6 +1,6 @@
 """DICOM radiographs (CR, DX, XA, RF, RT images, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
 
-What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``dicom_pixels``. Whether a
+What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``files.dicom_pixels``. Whether a
 file is a radiograph is decided by its SOP class and what it holds, not by the label in Modality.
 
 The patient's identifiers leave this module only as a salted one-way hash.
@@ -23,11 +23,11 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from clsdm.errors import InputError, reading
+from clsdm.files.dicom_pixels import check_pixel_header, frames_of, stored_values, through_palette
+from clsdm.files.dicom_tags import Tags
 from clsdm.limits import IMAGE_BYTES, check_bytes
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
-from clsdm.xray.dicom_pixels import check_pixel_header, frames_of, stored_values, through_palette
-from clsdm.xray.dicom_tags import Tags
 from clsdm.xray.orient import Film, Pair, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
