@@ -165,7 +165,10 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     result, files = request.run(wanted, report)
     for warning in result.warnings:
         _note(options, warning)
-    _say(options, f"{files['volume']}\n{NOTICE}")
+    verdicts = [
+        f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
+    ]
+    _say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
     return {"files": files} | request.record(wanted, result)
 
 
