@@ -125,13 +125,13 @@ def registerSampleData() -> None:
 
 
 def loadPublicCase(source=None) -> list:
-    """What the first tile does."""
+    """Load the first tile."""
     _samples().loadPublicCase()
     return []
 
 
 def loadPhantom(source=None) -> list:
-    """What the second tile does."""
+    """Load the second tile."""
     _samples().loadPhantom()
     return []
 

@@ -15,7 +15,7 @@ for the disk: how many pages of memory the process had to read from there meanwh
 machine that pages out what lies idle, as virtual ones do, makes first uses wait for that, and not for the module.
 
 The sample CT is the public one where the sample menu has put it into the cache, else noise of the same size. The DICOM
-database is a played one of 600 studies, which takes a millisecond for each question, as SQLite does on a slow disk.
+database is a fake one of 600 studies, which takes a millisecond for each question, as SQLite does on a slow disk.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if not IN_SLICER:
 import benchmark_steps as user  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
-from benchmark_played import agreeing, playedDatabase, sampleCase  # noqa: E402
+from benchmark_case import agreeing, largeDatabase, sampleCase  # noqa: E402
 
 BEAT_MS = 5
 MODULE = str(TESTING.parent / "CLSDMReconstruction")
@@ -110,7 +110,7 @@ def pagesFromDisk() -> int:
 
 
 class Bars:
-    """What was measured against what was promised."""
+    """Measured values against their bars."""
 
     def __init__(self) -> None:
         self.failed = 0
@@ -140,7 +140,7 @@ def main() -> int:
     if not IN_SLICER:
         slicer.app.layoutManager().renderAll()  # Slicer's views have drawn before a user finds the module
     panel = openPanel(bars)
-    with sampleCase(), playedDatabase(), agreeing(), tempfile.TemporaryDirectory() as name:
+    with sampleCase(), largeDatabase(), agreeing(), tempfile.TemporaryDirectory() as name:
         folder, models = Path(name), panel.logic.models.folder
         panel.logic.models.folder = folder / "models"
         measure(bars, user.ofXRays(panel), repeat)
@@ -156,7 +156,7 @@ def main() -> int:
 
 
 def measureReconstruction(bars: Bars, panel, repeat: int) -> None:
-    """What the panel adds to the core's own time, once the worker is warm: the one that was cancelled is not."""
+    """The time that the panel adds to the core's own, once the worker is warm: the one that was cancelled is not."""
     user.reconstruct(panel)
     runs = [user.reconstruct(panel) for _ in range(repeat)]
     bars.check("click to first progress, warm", max(run[0] for run in runs), 1.0, "s")

@@ -1,4 +1,4 @@
-"""What a user does in the panel, each as a function that returns when it is done; for ``benchmark_module.py``."""
+"""The steps of a user in the panel, each a function that returns when it is done; for ``benchmark_module.py``."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def ofXRays(panel) -> dict[str, Step]:
 
 
 def ofLongWork(panel) -> dict[str, Step]:
-    """What takes long by its nature."""
+    """Steps that take long by their nature."""
     slot = panel.xrays.slots[0]
 
     def case() -> None:

@@ -1,4 +1,4 @@
-"""What tests of the panel need: a panel of its own, a logic that a test answers for, and a user's hands."""
+"""The base class of the panel's tests: a panel over an empty scene, a fake logic, and a user's hands."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import qt
 import slicer
+from fakes import FakeLogic
 from real_worker import TESTS, waitFor
 
-from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
-from CLSDMReconstructionLib.install.Dependencies import Status
 from CLSDMReconstructionLib.panel.Widget import ReconstructionPanel
 from CLSDMReconstructionLib.scene import Attributes, Volumes
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult
-from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 
 ensureCore()
 if str(TESTS) not in sys.path:
@@ -27,70 +25,6 @@ if str(TESTS) not in sys.path:
 from xray_files import film_pixels, write_dicom, write_picture  # noqa: E402
 
 RESIDUALS = [{"angle_deg": angle, "rmse": 0.05, "correlation": 0.99} for angle in (0.0, 90.0)]
-
-
-class PlayedDependencies:
-    """Says that everything is there, or what a test wants to be missing."""
-
-    def __init__(self) -> None:
-        self.missing: tuple[str, ...] = ()
-        self.asked: list[str] = []
-
-    def status(self) -> Status:
-        return Status(self.missing, True, "PyTorch is missing." if self.missing else "", "python -m pip install …")
-
-    def install(self, onFinished, onLog=print) -> None:
-        self.asked.append("install")
-        self.onFinished, self.onLog = onFinished, onLog
-
-    def installFromFolder(self, folder, onFinished, onLog=print) -> None:
-        self.asked.append(folder)
-        self.onFinished, self.onLog = onFinished, onLog
-
-    def cancel(self) -> None:
-        self.asked.append("cancel")
-
-
-class PlayedLogic(CLSDMReconstructionLogic):
-    """The module's logic, with a test in the worker's place: ``asked`` keeps the runs, with their arguments."""
-
-    def __init__(self) -> None:
-        super().__init__(dependencies=PlayedDependencies())
-        self.asked: list[Run] = []
-        self.previews: list[Run] = []
-
-    def _ask(self, task: str, **arguments) -> Run:
-        callbacks = {name: arguments.pop(name) for name in list(arguments) if name.startswith("on")}
-        run = Run(task, arguments.get("product", task), **callbacks)
-        run.arguments = arguments
-        run.stop = lambda: run.fail(ReconstructionError("cancelled", "Cancelled."))
-        self._keeper._runs.append(run)
-        self.asked.append(run)
-        return run
-
-    def reconstruct(self, frontal=None, lateral=None, **arguments) -> Run:
-        return self._ask("reconstruct", frontal=frontal, lateral=lateral, **arguments)
-
-    def simulate(self, ctNode, *rest, **arguments) -> Run:
-        return self._ask("simulate", ct=ctNode, **arguments)
-
-    def preview(self, xrayInput, **arguments) -> Run:
-        run = self._ask("preview", xray=xrayInput, **arguments)
-        self.asked.remove(run)
-        self.previews.append(run)
-        return run
-
-    def hello(self, **arguments) -> Run:
-        return self._ask("hello", **arguments)
-
-    def warm(self, *rest, **arguments) -> Run:
-        return Run("hello")
-
-    def inspectModel(self, source, **arguments) -> Run:
-        return self._ask("bundle", source=source, **arguments)
-
-    def addModel(self, model, **arguments) -> Run:
-        return self._ask("install", model=model, **arguments)
 
 
 class PanelCase(unittest.TestCase):
@@ -104,8 +38,8 @@ class PanelCase(unittest.TestCase):
     """
 
     def makeLogic(self):
-        """A played one; overridden where the real worker is wanted."""
-        return PlayedLogic()
+        """A fake one; overridden where the real worker is wanted."""
+        return FakeLogic()
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear(0)
@@ -206,19 +140,19 @@ class PanelCase(unittest.TestCase):
 
     # --- things to work with ---
 
-    def png(self, name: str = "film.png") -> Path:
+    def png(self, name: str = "picture.png") -> Path:
         """A picture without any geometry."""
         return write_picture(self.folder / name, film_pixels(np.uint8))
 
-    def film(self, name: str, view: str = "PA", **tags: object) -> Path:
+    def xrayFile(self, name: str, view: str = "PA", **tags: object) -> Path:
         """A DICOM radiograph with its whole geometry: "PA" or "LL" (left lateral)."""
         stated = {"ViewPosition": view, "PatientOrientation": {"PA": ["L", "F"], "LL": ["P", "F"]}[view]}
         return write_dicom(self.folder / name, **(stated | {"StudyInstanceUID": "1.2.3"} | tags))
 
     def fillSlots(self) -> None:
         """Two radiographs of one patient, as a user chooses them."""
-        self.drop(self.frontal.widget, self.film("pa.dcm"))
-        self.drop(self.lateral.widget, self.film("lateral.dcm", "LL"))
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.drop(self.lateral.widget, self.xrayFile("lateral.dcm", "LL"))
 
     def result(self, *, spread: bool = False, warnings=()) -> ReconstructionResult:
         """A reconstruction as the logic would make it, in the scene."""
@@ -263,17 +197,6 @@ class PanelCase(unittest.TestCase):
     @staticmethod
     def nodes(kind: str = "vtkMRMLScalarVolumeNode") -> list:
         return list(slicer.util.getNodesByClass(kind))
-
-
-def answers(value):
-    """In place of a question box: always this answer; ``asked`` keeps the texts."""
-
-    def ask(text: str, *_rest, **_more):
-        ask.asked.append(text)
-        return value
-
-    ask.asked = []
-    return ask
 
 
 def saveAndReopen(folder: Path) -> None:

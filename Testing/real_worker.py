@@ -1,6 +1,6 @@
-"""What tests need of a real worker: an interpreter with torch, and a tiny model with its X-rays, made by that interpreter.
+"""A real worker for tests: an interpreter with torch, and a tiny model with its X-rays, made by that interpreter.
 
-``Films`` skips a test, with the reason, where the worker's Python has no torch.
+``smallCase`` skips a test, with the reason, where the worker's Python has no torch.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def workersPython(code: str, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 @functools.cache
-def films() -> Path:
+def smallCase() -> Path:
     """A folder with ``bundle`` (16³ voxels of 24 mm, random weights), ct.nii.gz, frontal and lateral as .dcm and .png, and
     other_patient.dcm; made once, not to be changed.
 
     Raises:
         unittest.SkipTest: the worker's Python cannot make them.
     """
-    folder = Path(tempfile.mkdtemp(prefix="films-"))
+    folder = Path(tempfile.mkdtemp(prefix="case-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     done = workersPython(_MAKE, str(corePath()), str(TESTS), str(folder))
     if done.returncode != 0:
@@ -86,7 +86,7 @@ class OwnTemporaries(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        films()
+        smallCase()
         before, folder = tempfile.tempdir, tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         tempfile.tempdir = folder.name
 

@@ -13,7 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from volumes import LPS, LogicThatIsAsked, add_volume, linear_hu, turned, wait_until
+from fakes import FakeLogic
+from volumes import LPS, add_volume, linear_hu, turned, wait_until
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Steps import atOnce
@@ -32,6 +33,7 @@ from CLSDMReconstructionLib.compare.ComparisonLayout import (
 )
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Sampling import alongLine, asArray, centre, corners, ijkToWorld
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 FIGURES = {
     "protocols": {
@@ -540,7 +542,7 @@ class PanelTest(SceneTest):
         super().setUp()
         self.truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
         self.reconstruction = add_volume("R", lambda at: linear_hu(at) + 5.0, size=(16, 16, 16))
-        self.logic = LogicThatIsAsked()
+        self.logic = FakeLogic()
         self.panel = ComparePanel(self.logic, HeldViews())
         self.panel.setMRMLScene(slicer.mrmlScene)
         self.ui = self.panel.ui
@@ -552,7 +554,7 @@ class PanelTest(SceneTest):
         self.panel.setTruth(self.truth)
         self.panel.setReconstruction(self.reconstruction)
         self.ui.compareButton.click()
-        self.logic.answer(FIGURES)
+        self.logic.runs[-1].finish(FIGURES)
         self.waitUntilShown()
 
     def waitUntilShown(self) -> None:
@@ -581,7 +583,7 @@ class PanelTest(SceneTest):
 
     def test_a_click_gives_difference_figures_and_layout(self) -> None:
         self.compared()
-        self.assertIs(self.logic.asked[0].nodes[0], self.reconstruction)
+        self.assertIs(self.logic.runs[0].arguments["reconstruction"], self.reconstruction)
         values = slicer.util.arrayFromVolume(self.panel.difference)
         self.assertEqual(np.median(values[values != OUTSIDE]), 5)
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
@@ -597,7 +599,7 @@ class PanelTest(SceneTest):
         self.ui.compareButton.click()
         self.assertEqual(self.ui.compareButton.text, "Cancel")
         self.ui.compareButton.click()
-        self.assertTrue(self.logic.asked[0].cancelled)
+        self.assertEqual(self.logic.runs[0].state, "cancelled")
         slicer.app.processEvents()
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
         self.assertEqual(self.ui.compareButton.text, "Compare")
@@ -644,7 +646,7 @@ class PanelTest(SceneTest):
         self.panel.setReconstruction(self.reconstruction)
         self.ui.compareButton.click()
         self.panel.exit()
-        self.logic.answer(FIGURES)
+        self.logic.runs[-1].finish(FIGURES)
         wait_until(lambda: not self.panel.isRunning)
         self.assertNotEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.panel.enter()
@@ -656,7 +658,7 @@ class PanelTest(SceneTest):
         self.panel.setTruth(self.truth)
         self.panel.setReconstruction(self.reconstruction)
         self.ui.compareButton.click()
-        self.logic.fail("PyTorch is not installed.", "Install it.")
+        self.logic.runs[-1].fail(ReconstructionError("input", "PyTorch is not installed.", "Install it."))
         wait_until(lambda: not self.panel.isRunning)
         self.assertIsNotNone(self.panel.difference)
         self.assertIn("PyTorch is not installed. Install it.", self.ui.statusLabel.text)
@@ -669,7 +671,7 @@ class PanelTest(SceneTest):
         self.ui.compareButton.click()
         wait_until(lambda: not self.panel.isRunning)
         self.assertIn("do not overlap", self.ui.statusLabel.text)
-        self.assertTrue(self.logic.asked[0].cancelled)
+        self.assertEqual(self.logic.runs[0].state, "cancelled")
 
     def test_deleting_a_compared_volume_ends_the_comparison(self) -> None:
         self.compared()

@@ -1,4 +1,4 @@
-"""What must be installed is found without importing it, and installed only on request."""
+"""Missing packages are found without importing it, and installed only on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from CLSDMReconstructionLib.install.InstallProcess import INSTALLER, InstallProc
 
 
 class FakePip:
-    """pip, played by the test."""
+    """pip, a child process that a test ends."""
 
     made: list[FakePip] = []
 
@@ -82,7 +82,7 @@ class DependenciesTest(unittest.TestCase):
             ' "torch>=2.4" safetensors',
         )
 
-    def test_without_the_extension_pytorch_the_way_to_it_is_told(self) -> None:
+    def test_without_the_extension_pytorch_the_way_to_it_is_named(self) -> None:
         self.there.discard("PyTorchUtils")
         status = self.all.status()
         self.assertFalse(status.canInstallTorch)
@@ -120,7 +120,7 @@ class DependenciesTest(unittest.TestCase):
             self.said, [(False, "Still missing: torch. ERROR: No matching distribution found for torch>=2.4")]
         )
 
-    def test_after_a_failure_nothing_more_is_installed_and_the_manual_command_is_told(self) -> None:
+    def test_after_a_failure_nothing_more_is_installed_and_the_manual_command_is_shown(self) -> None:
         self.all.install(self.finished, self.lines.append)
         FakePip.made[0].onErrors(b"ERROR: no route to host\n")
         FakePip.made[0].onFinished(1, False)
@@ -257,11 +257,11 @@ class PyTorchUtilsLogic(ScriptedLoadableModuleLogic):
 
     def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
         assert not askConfirmation
-        slicer.util._executePythonModule("clsdm_told", ["torch" + torchVersionRequirement])
+        slicer.util._executePythonModule("clsdm_echo", ["torch" + torchVersionRequirement])
 """
-TOLD = """
+ECHO = """
 import json, os, sys
-print("told", json.dumps({"arguments": sys.argv[1:], "process": os.getpid(), "input": sys.stdin.read()}))
+print("echo", json.dumps({"arguments": sys.argv[1:], "process": os.getpid(), "input": sys.stdin.read()}))
 sys.exit(os.environ.get("CLSDM_FAILS"))
 """
 
@@ -277,7 +277,7 @@ class InstallerTest(unittest.TestCase):
         self.constraints.write_text("clsdm-there-is-no-such-package==7.0\n")
         for name, source in {
             "PyTorchUtils": PYTORCH_UTILS,
-            "clsdm_told": TOLD,
+            "clsdm_echo": ECHO,
             "slicer/__init__": "",
             "slicer/util": "",
             "slicer/ScriptedLoadableModule": "import ctk, qt\nclass ScriptedLoadableModuleLogic: pass",
@@ -304,15 +304,15 @@ class InstallerTest(unittest.TestCase):
     def test_pytorch_utils_installs_torch_without_slicers_window_and_in_the_one_process(self) -> None:
         process, said, errors = self.run_("torch", str(self.folder), ">=2.4")
         self.assertEqual(process.returncode, 0, errors)
-        told = json.loads(said.partition("told ")[2])
-        self.assertEqual((told["arguments"], told["input"]), (["torch>=2.4"], ""))
+        echo = json.loads(said.partition("echo ")[2])
+        self.assertEqual((echo["arguments"], echo["input"]), (["torch>=2.4"], ""))
         if not PYTHON_SLICER:
-            self.assertEqual(told["process"], process.pid)
+            self.assertEqual(echo["process"], process.pid)
 
     def test_a_failure_is_an_exit_code_and_a_last_line(self) -> None:
         process, _, errors = self.run_("torch", str(self.folder), ">=2.4", CLSDM_FAILS="no route to host")
         self.assertNotEqual(process.returncode, 0)
-        self.assertIn("clsdm_told", errors.strip().splitlines()[-1])
+        self.assertIn("clsdm_echo", errors.strip().splitlines()[-1])
 
     def test_pip_keeps_to_the_constraints_whatever_their_path(self) -> None:
         theirs = self.folder / "theirs.txt"
@@ -329,10 +329,10 @@ class InstallerTest(unittest.TestCase):
 
     @unittest.skipIf(PYTHON_SLICER, "its own pip_ensure comes first")
     def test_what_is_to_be_ensured_goes_to_slicers_pip_ensure(self) -> None:
-        (self.folder / "slicer" / "packaging.py").write_text("def pip_ensure(what): print('told', what)")
+        (self.folder / "slicer" / "packaging.py").write_text("def pip_ensure(what): print('echo', what)")
         process, said, errors = self.run_("ensure", "pip", "clsdm>1")
         self.assertEqual(process.returncode, 0, errors)
-        self.assertIn("told ['pip', 'clsdm>1']", said)
+        self.assertIn("echo ['pip', 'clsdm>1']", said)
 
 
 if __name__ == "__main__":

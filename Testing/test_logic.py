@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, films, leftovers, scene, waitFor
+from fakes import FakeChannel
+from real_worker import OwnTemporaries, leftovers, scene, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
@@ -27,7 +27,7 @@ class RealTest(OwnTemporaries):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.warm, cls.films = InferenceProcess(), films()
+        cls.warm, cls.case = InferenceProcess(), smallCase()
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -53,8 +53,8 @@ class RealTest(OwnTemporaries):
         logic.cleanup()
 
     def reconstruct(self, frontal="frontal.dcm", lateral="lateral.dcm", **options):
-        options = {"bundle": self.films / "bundle", "device": "cpu", "wait": True, **options}
-        pair = [str(self.films / each) if isinstance(each, str) else each for each in (frontal, lateral)]
+        options = {"bundle": self.case / "bundle", "device": "cpu", "wait": True, **options}
+        pair = [str(self.case / each) if isinstance(each, str) else each for each in (frontal, lateral)]
         return self.logic.reconstruct(*pair, **options)
 
 
@@ -98,7 +98,7 @@ class ReconstructTest(RealTest):
 
     def test_one_view_is_enough_and_warned_of(self) -> None:
         result = self.logic.reconstruct(
-            str(self.films / "frontal.dcm"), bundle=self.films / "bundle", device="cpu", wait=True
+            str(self.case / "frontal.dcm"), bundle=self.case / "bundle", device="cpu", wait=True
         ).result
         self.assertTrue(any("one view" in text for text in result.warnings), result.warnings)
 
@@ -106,7 +106,7 @@ class ReconstructTest(RealTest):
         with self.assertRaisesRegex(ReconstructionError, "spacing"):
             self.reconstruct("frontal.png", "lateral.png")
         pair = [
-            XRayInput(path=str(self.films / f"{role}.png"), role=role, entered={"spacingMm": (6.75, 6.75)})
+            XRayInput(path=str(self.case / f"{role}.png"), role=role, entered={"spacingMm": (6.75, 6.75)})
             for role in ("frontal", "lateral")
         ]
         result = self.reconstruct(*pair).result
@@ -170,7 +170,7 @@ class ReconstructTest(RealTest):
 
 class OtherTasksTest(RealTest):
     def ct(self):
-        node = slicer.util.loadVolume(str(self.films / "ct.nii.gz"))
+        node = slicer.util.loadVolume(str(self.case / "ct.nii.gz"))
         node.SetName("truth")
         return node
 
@@ -207,7 +207,7 @@ class OtherTasksTest(RealTest):
 
     def test_a_preview_is_what_the_network_sees(self) -> None:
         seen = self.logic.preview(
-            XRayInput(path=str(self.films / "frontal.dcm")), bundle=self.films / "bundle", wait=True
+            XRayInput(path=str(self.case / "frontal.dcm")), bundle=self.case / "bundle", wait=True
         ).result
         self.assertEqual((seen.image.shape, seen.image.dtype, seen.mask.dtype), ((32, 32), np.uint8, np.bool_))
 
@@ -215,12 +215,12 @@ class OtherTasksTest(RealTest):
         self.assertEqual(self.logic.hello(wait=True).result["devices"][0]["name"], "cpu")
 
     def test_a_model_can_be_loaded_in_advance(self) -> None:
-        self.logic.warm(self.films / "bundle", "cpu", wait=True)
+        self.logic.warm(self.case / "bundle", "cpu", wait=True)
         self.assertNotIn("Loading the model", self.reconstruct().log)
 
 
-class PlayedTest(unittest.TestCase):
-    """With a worker that the test plays."""
+class FakeWorkerTest(unittest.TestCase):
+    """With a fake worker."""
 
     def setUp(self) -> None:
         FakeChannel.made = []
@@ -230,14 +230,14 @@ class PlayedTest(unittest.TestCase):
         self.ends: list[tuple[str, str]] = []
 
     def preview(self, role: str, name: str):
-        xray = XRayInput(path=str(films() / f"{role}.dcm"), role=role)
+        xray = XRayInput(path=str(smallCase() / f"{role}.dcm"), role=role)
         heard = {each: lambda run, each=each: self.ends.append((name, each)) for each in ("onFinished", "onError")}
         run = self.logic.preview(xray, **heard)
         waitFor(lambda: run.job is not None or not run.isRunning)
         return run
 
-    def told(self) -> list[str]:
-        return [Path(each["view"]["file"]).name for channel in FakeChannel.made for each in channel.told]
+    def requestedFiles(self) -> list[str]:
+        return [Path(each["view"]["file"]).name for channel in FakeChannel.made for each in channel.requests]
 
     def test_a_newer_preview_takes_the_place_of_one_that_waits(self) -> None:
         first, second, third = (self.preview("frontal", name) for name in "abc")

@@ -1,4 +1,4 @@
-"""What a user installs holds everything it needs, and what the Extensions Index reads is what it accepts."""
+"""The installed archive holds everything it needs, and the entry for the Extensions Index is one that it accepts."""
 
 from __future__ import annotations
 

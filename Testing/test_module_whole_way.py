@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import slicer
-from real_worker import LIMIT_S, films, waitFor
+from real_worker import LIMIT_S, smallCase, waitFor
 
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
@@ -23,11 +23,11 @@ from CLSDMReconstructionLib.xrays.SimulatePanel import SimulatePanel
 
 class WholeWayTest(unittest.TestCase):
     def setUp(self) -> None:
-        self.films = films()  # skips without torch
+        self.case = smallCase()  # skips without torch
         slicer.mrmlScene.Clear(0)
         self.logic = ReconstructionLogic()
         self.addCleanup(self.logic.cleanup)
-        self.ct = slicer.util.loadVolume(str(self.films / "ct.nii.gz"))
+        self.ct = slicer.util.loadVolume(str(self.case / "ct.nii.gz"))
 
     def panel(self, kind, *arguments):
         panel = kind(self.logic, *arguments)
@@ -37,7 +37,7 @@ class WholeWayTest(unittest.TestCase):
 
     def test_the_x_rays_of_a_ct_give_a_reconstruction_that_is_compared_shown_and_exported(self) -> None:
         xrays = self.simulated()
-        result = self.logic.reconstruct(*xrays.nodes, bundle=self.films / "bundle", wait=True).result
+        result = self.logic.reconstruct(*xrays.nodes, bundle=self.case / "bundle", wait=True).result
         self.compared(result)
         self.shown(result, xrays)
         self.exported(result, xrays)
@@ -45,7 +45,7 @@ class WholeWayTest(unittest.TestCase):
     def test_the_example_in_the_readme_does_what_it_says(self) -> None:
         text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
         code = text.split("<!-- slicer-example:begin -->")[1].split("```python\n")[1].split("```")[0]
-        code = code.replace("slicer.util.exit()\n", "").replace("ct.nii.gz", (self.films / "ct.nii.gz").as_posix())
+        code = code.replace("slicer.util.exit()\n", "").replace("ct.nii.gz", (self.case / "ct.nii.gz").as_posix())
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "reconstruction.nii.gz"
             space = {"__name__": "example"}
@@ -80,9 +80,9 @@ class WholeWayTest(unittest.TestCase):
         self.addCleanup(lambda: atOnce(exposures.clear()))
         atOnce(exposures.show(result))
         self.assertEqual(len(exposures.nodes), 6)
-        for plane, film in zip(exposures.nodes[0::3], xrays.nodes, strict=True):
+        for plane, xray in zip(exposures.nodes[0::3], xrays.nodes, strict=True):
             bounds, there = np.zeros(6), np.zeros(6)
-            film.GetRASBounds(bounds)
+            xray.GetRASBounds(bounds)
             plane.GetRASBounds(there)
             middle, expected = bounds.reshape(3, 2).mean(1), there.reshape(3, 2).mean(1)
             np.testing.assert_allclose(middle, expected, atol=30.0)  # the network's pixels are coarse

@@ -101,7 +101,7 @@ class WritingTest(ExportTest):
         self.assertSamePlace(reader.Execute())
 
     def test_a_dicom_series_points_to_its_x_rays_and_names_model_and_purpose(self) -> None:
-        for _ in writeDicom(self.node, self.folder / "series", [self.xray(), str(self.folder / "film.png")]):
+        for _ in writeDicom(self.node, self.folder / "series", [self.xray(), str(self.folder / "picture.png")]):
             pass
         tags = pydicom.dcmread(next((self.folder / "series").iterdir()))
         self.assertEqual([item.ReferencedSOPInstanceUID for item in tags.SourceImageSequence], ["1.2.3.7"])

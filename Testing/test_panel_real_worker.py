@@ -6,23 +6,24 @@ import sys
 from unittest import mock
 
 import slicer
-from panel_case import PanelCase, PlayedDependencies
-from real_worker import OwnTemporaries, alive, films, leftovers, scene
+from fakes import FakeDependencies
+from panel_case import PanelCase
+from real_worker import OwnTemporaries, alive, leftovers, scene, smallCase
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
 
 
 class RealWorkerTest(OwnTemporaries, PanelCase):
-    """One worker for all of a test; what a run needs is in ``films``, the model is the embedded one."""
+    """One worker for all of a test; what a run needs is in ``case``, the model is the embedded one."""
 
     def makeLogic(self):
-        self.films = films()
-        return CLSDMReconstructionLogic(dependencies=PlayedDependencies())
+        self.case = smallCase()
+        return CLSDMReconstructionLogic(dependencies=FakeDependencies())
 
     def setUp(self) -> None:
         self.before = leftovers()
         super().setUp()
-        self.drop(self.frontal.widget, self.films / "lateral.dcm", self.films / "frontal.dcm")
+        self.drop(self.frontal.widget, self.case / "lateral.dcm", self.case / "frontal.dcm")
 
     def reconstruct(self) -> None:
         self.ui.reconstructButton.click()
@@ -40,7 +41,7 @@ class RealWorkerTest(OwnTemporaries, PanelCase):
         self.assertEqual(node.GetImageData().GetDimensions(), (64, 64, 64))
         self.assertIn("projected like it", self.ui.residualLabel.text)
         self.assertIn("Reading the X-rays", self.ui.logText.plainText)
-        self.assertNotIn(str(self.films), self.ui.logText.plainText)
+        self.assertNotIn(str(self.case), self.ui.logText.plainText)
         self.assertRegex(self.ui.productDetails.text, "as before on this computer")
 
     def test_cancel_in_the_middle_of_sampling_leaves_no_process_no_file_and_no_node(self) -> None:
@@ -90,12 +91,12 @@ class ModuleTest(PanelCase):
             slicer.util.selectModule("CLSDMReconstruction")
             first = slicer.util.getModuleWidget("CLSDMReconstruction")
             self.assertTrue(first.panel.ui.noticeLabel.visible)
-            film = self.film("pa.dcm")
-            self.drop(first.panel.xrays.slots[0].widget, film)
+            file = self.xrayFile("pa.dcm")
+            self.drop(first.panel.xrays.slots[0].widget, file)
             slicer.util.reloadScriptedModule("CLSDMReconstruction")
         second = slicer.util.getModuleWidget("CLSDMReconstruction")
         self.assertIsNot(second, first)
-        self.assertEqual(second.panel.xrays.slots[0].xray.path, str(film))
+        self.assertEqual(second.panel.xrays.slots[0].xray.path, str(file))
         self.assertIsNone(first.panel.parameters)
         self.assertIsNotNone(second.panel.parameters)
         self.assertFalse(first.logic.worker.isRunning)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import slicer
-from panel_case import PlayedDependencies
-from real_worker import films
+from fakes import FakeDependencies
+from real_worker import smallCase
 from vtk.util.numpy_support import vtk_to_numpy
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
@@ -35,7 +35,7 @@ def addPhantom() -> object:
 
 
 def displayed(node, at=HEART_RAS) -> dict[str, np.ndarray]:
-    """What the three slice views show of a volume at a point: HU by view, the first row at the top of the screen."""
+    """The planes of the three slice views through a point: HU by view, the first row at the top of the screen."""
     showInSlices(node, HeldViews())
     slicer.app.processEvents()
     shown = {}
@@ -72,8 +72,8 @@ class ChiralityTest(unittest.TestCase):
         self.assertGreater(row, 50, "behind is below")
 
     def test_the_reconstruction_is_shown_as_the_ct_is_and_not_as_any_mirror_of_it(self) -> None:
-        films()  # skips where there is no torch
-        logic = CLSDMReconstructionLogic(dependencies=PlayedDependencies())
+        smallCase()  # skips where there is no torch
+        logic = CLSDMReconstructionLogic(dependencies=FakeDependencies())
         self.addCleanup(logic.cleanup)
         truth = addPhantom()
         files = logic.simulate(truth, wait=True).result.files

@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 
 import slicer
-from fake_channel import FakeChannel
+from fakes import FakeChannel
 from real_worker import scene, waitFor
 from test_logic import RealTest
 
@@ -58,7 +58,7 @@ class ExplainedTest(unittest.TestCase):
         self.assertIn("Dependencies", error.advice)
 
 
-class PlayedFaultsTest(unittest.TestCase):
+class FakeWorkerTest(unittest.TestCase):
     """Faults that a test can only play."""
 
     def setUp(self) -> None:
@@ -68,10 +68,10 @@ class PlayedFaultsTest(unittest.TestCase):
         self.addCleanup(self.logic.cleanup)
 
     def test_out_of_gpu_memory_reaches_the_caller_with_its_offers(self) -> None:
-        from real_worker import films
+        from real_worker import smallCase
 
         before = scene()
-        run = self.logic.reconstruct(str(films() / "frontal.dcm"), product="ensemble", device="cuda")
+        run = self.logic.reconstruct(str(smallCase() / "frontal.dcm"), product="ensemble", device="cuda")
         waitFor(lambda: FakeChannel.made)
         FakeChannel.made[0].answer(
             error={"kind": "memory", "message": "OutOfMemoryError: CUDA out of memory", "details": "Traceback ..."}
@@ -136,7 +136,7 @@ class RealFaultsTest(RealTest):
 
     def test_a_bundle_that_is_deleted_meanwhile(self) -> None:
         bundle = self.folder / "bundle"
-        shutil.copytree(self.films / "bundle", bundle)
+        shutil.copytree(self.case / "bundle", bundle)
         self.reconstruct(bundle=bundle)
         shutil.rmtree(bundle)
         error = self.fails(bundle=bundle)
@@ -155,7 +155,7 @@ class RealFaultsTest(RealTest):
         self.assertIn("room", error.advice)
 
     def test_a_damaged_dicom_file(self) -> None:
-        whole = (self.films / "frontal.dcm").read_bytes()
+        whole = (self.case / "frontal.dcm").read_bytes()
         for cut in (100, 400, len(whole) // 2):
             with self.subTest(cut=cut):
                 damaged = self.folder / "DOE_JANE.dcm"
@@ -171,7 +171,7 @@ class RealFaultsTest(RealTest):
         self.assertIn("two patients", error.message)
 
     def test_an_x_ray_node_that_is_deleted_while_it_is_read(self) -> None:
-        made = self.logic.simulate(slicer.util.loadVolume(str(self.films / "ct.nii.gz")), wait=True).result
+        made = self.logic.simulate(slicer.util.loadVolume(str(self.case / "ct.nii.gz")), wait=True).result
         run = self.reconstruct(*made.nodes, wait=False, product="sample")
         waitFor(lambda: run.stage != "")
         Nodes.removeFromScene(made.nodes[1])
@@ -180,7 +180,7 @@ class RealFaultsTest(RealTest):
         self.assertTrue(any("removed from the scene" in text for text in run.result.warnings), run.result.warnings)
 
     def test_a_node_that_was_deleted_before(self) -> None:
-        node = slicer.util.loadVolume(str(self.films / "ct.nii.gz"))
+        node = slicer.util.loadVolume(str(self.case / "ct.nii.gz"))
         Nodes.removeFromScene(node)
         error = self.fails(frontal=node)
         self.assertEqual(error.kind, "input")
@@ -190,7 +190,7 @@ class RealFaultsTest(RealTest):
         try:
             runs = [
                 logic.reconstruct(
-                    str(self.films / "frontal.dcm"), bundle=self.films / "bundle", device="cpu", product="sample"
+                    str(self.case / "frontal.dcm"), bundle=self.case / "bundle", device="cpu", product="sample"
                 )
                 for logic in (self.logic, other)
             ]
@@ -203,7 +203,7 @@ class RealFaultsTest(RealTest):
         folder = self.folder / "DOE^JANE 1970"
         folder.mkdir()
         for name in ("frontal", "lateral"):
-            shutil.copy(self.films / f"{name}.dcm", folder / f"DOE_JANE_{name}.dcm")
+            shutil.copy(self.case / f"{name}.dcm", folder / f"DOE_JANE_{name}.dcm")
         seen: set[str] = set()
 
         def look(run) -> None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import qt
-from fake_channel import FakeChannel
-from real_worker import OwnTemporaries, films, leftovers, waitFor
+from fakes import FakeChannel
+from real_worker import OwnTemporaries, leftovers, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
@@ -60,12 +60,17 @@ class StoreTest(unittest.TestCase):
             self.store.delete(embedded)
         with self.assertRaises(ValueError):
             self.store.delete(replace(own, path=path.parent.parent / "elsewhere"))
+        (path / "notes.txt").write_text("the user's")
         self.store.delete(own)
+        self.assertEqual([each.name for each in path.iterdir()], ["notes.txt"])
+        (path / "notes.txt").unlink()
+        path.rmdir()
         self.assertFalse(path.exists())
 
     def test_a_manifest_that_lacks_something_is_no_model(self) -> None:
         path = self.put("a")
-        table = json.loads((path / "bundle.json").read_text())
+        table = json.loads((path / "bundle.json").read_text()) | {"schema": 1}  # of before manifests had a hash
+        del table["manifest_sha256"]
         for name in ("id", "model", "licence"):
             with self.subTest(name=name):
                 (path / "bundle.json").write_text(json.dumps({key: table[key] for key in table if key != name}))
@@ -91,7 +96,7 @@ class AddTest(OwnTemporaries):
     """With the real worker."""
 
     def setUp(self) -> None:
-        self.bundle = films() / "bundle"
+        self.bundle = smallCase() / "bundle"
         self.before = leftovers()
         temporary = tempfile.TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
@@ -136,7 +141,7 @@ class AddTest(OwnTemporaries):
 
 
 class FetchTest(OwnTemporaries):
-    """With a worker that the test plays."""
+    """With a fake worker."""
 
     def fetched(self):
         """A logic and the model it has just downloaded, out of the worker's folder."""
@@ -145,15 +150,15 @@ class FetchTest(OwnTemporaries):
         run = logic.inspectModel("https://example.org/model.zip")
         waitFor(lambda: FakeChannel.made)
         (channel,) = FakeChannel.made
-        self.assertEqual(channel.told[0]["task"], "fetch")
-        folder = Path(channel.folder) / str(channel.told[0]["id"])
+        self.assertEqual(channel.requests[0]["task"], "fetch")
+        folder = Path(channel.folder) / str(channel.requests[0]["id"])
         folder.mkdir()
         with zipfile.ZipFile(folder / "download.zip", "w") as file:
             file.write(ModelStore().embedded().path / "bundle.json", "bundle.json")
         channel.answer(result={"path": str(folder / "download.zip"), "bytes": 5, "file_sha256": "ab"})
         waitFor(lambda: not run.isRunning)
         self.assertTrue(run.result.path.is_file())
-        self.assertFalse(folder.exists())
+        self.assertEqual(list(folder.iterdir()), [])
         return logic, run.result
 
     def test_a_download_lives_until_the_logic_goes(self) -> None:
@@ -167,8 +172,8 @@ class FetchTest(OwnTemporaries):
         logic, model = self.fetched()
         run = logic.addModel(model)
         (channel,) = FakeChannel.made
-        waitFor(lambda: channel.told[-1]["task"] == "install")
-        self.assertEqual(channel.told[-1]["bundle"], str(model.path))
+        waitFor(lambda: channel.requests[-1]["task"] == "install")
+        self.assertEqual(channel.requests[-1]["bundle"], str(model.path))
         channel.answer(result={"path": str(ModelStore().embedded().path)})
         waitFor(lambda: not run.isRunning)
         self.assertEqual(run.state, "finished")

@@ -10,8 +10,8 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from fake_channel import FakeChannel
-from real_worker import LIMIT_S, OwnTemporaries, alive, films, leftovers, waitFor
+from fakes import FakeChannel
+from real_worker import LIMIT_S, OwnTemporaries, alive, leftovers, smallCase, waitFor
 
 from CLSDMReconstructionLib.base.QtChannel import findPython
 from CLSDMReconstructionLib.worker.InferenceProcess import GRACE_MS, InferenceProcess
@@ -32,8 +32,8 @@ class Later:
             function()
 
 
-class PlayedWorkerTest(unittest.TestCase):
-    """With a worker that the test plays."""
+class FakeWorkerTest(unittest.TestCase):
+    """With a fake worker."""
 
     def setUp(self) -> None:
         FakeChannel.made = []
@@ -60,7 +60,7 @@ class PlayedWorkerTest(unittest.TestCase):
 
     def test_a_request_is_one_line_and_its_answers_find_their_job(self) -> None:
         job = self.submit(views=[1])
-        assert self.channel.told == [{"id": job.number, "task": "reconstruct", "views": [1]}]
+        assert self.channel.requests == [{"id": job.number, "task": "reconstruct", "views": [1]}]
         self.channel.answer(stage="sample", i=1, n=4)
         self.channel.answer(log="a line")
         self.channel.answer(result={"x": 1})
@@ -79,7 +79,7 @@ class PlayedWorkerTest(unittest.TestCase):
     def test_jobs_wait_for_each_other_and_share_a_worker(self) -> None:
         first, second = self.submit(), self.submit("preview")
         assert (first.state, second.state) == ("running", "waiting")
-        assert len(self.channel.told) == 1
+        assert len(self.channel.requests) == 1
         self.channel.answer(result={})
         assert second.state == "running"
         assert len(FakeChannel.made) == 1
@@ -200,8 +200,8 @@ class RealWorkerTest(OwnTemporaries):
         return job
 
     def reconstruct(self):
-        views = [{"file": str(films() / f"{name}.dcm")} for name in ("frontal", "lateral")]
-        return {"views": views, "bundle": str(films() / "bundle"), "options": {"device": "cpu"}}
+        views = [{"file": str(smallCase() / f"{name}.dcm")} for name in ("frontal", "lateral")]
+        return {"views": views, "bundle": str(smallCase() / "bundle"), "options": {"device": "cpu"}}
 
     def pid(self) -> int:
         return self.process.processId
@@ -240,7 +240,7 @@ class RealWorkerTest(OwnTemporaries):
         assert self.done("hello").state == "finished"
 
     def test_an_interpreter_that_is_not_there_is_reported(self) -> None:
-        process = InferenceProcess(python=str(films() / "no_python_here"))
+        process = InferenceProcess(python=str(smallCase() / "no_python_here"))
         job = process.submit("hello", {})
         waitFor(lambda: job.state == "failed")
         assert job.failure["kind"] == "crash"

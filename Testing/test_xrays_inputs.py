@@ -1,4 +1,4 @@
-"""What the panel is told about an X-ray before it is read."""
+"""The facts about an X-ray before its pixels are read."""
 
 from __future__ import annotations
 

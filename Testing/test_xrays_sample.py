@@ -60,7 +60,7 @@ class SampleCaseTest(unittest.TestCase):
         with mock.patch.object(SampleCase, "PIECE_BYTES", 256):
             self.assertGreater(len(list(SampleCase.read(path))), 10)
 
-    def test_a_damaged_file_is_told(self) -> None:
+    def test_a_damaged_file_is_named(self) -> None:
         path = nifti(self.folder / "ct.nii.gz")
         whole = gzip.decompress(path.read_bytes())
         for content in (whole[:1000], b"nonsense", whole[:40] + bytes(30) + whole[70:]):
@@ -100,7 +100,7 @@ class SampleMenuTest(PanelCase):
         self.assertEqual(self.nodes(), [])
         self.assertIn("Reading", self.ui.stageLabel.text)
         self.wait(lambda: not self.panel.samples.isLoading)
-        ct = self.logic.asked[-1].arguments["ct"]
+        ct = self.logic.runs[-1].arguments["ct"]
         self.assertEqual(ct.GetName(), SampleCase.NAME)
         self.assertEqual((ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetAutoWindowLevel()), (1500.0, 0))
 
@@ -109,7 +109,7 @@ class SampleMenuTest(PanelCase):
         self.panel.samples.loadPublicCase()
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
-        self.assertEqual((self.nodes(), self.logic.asked), ([], []))
+        self.assertEqual((self.nodes(), self.logic.runs), ([], []))
 
     def test_a_damaged_file_in_the_cache_goes_and_the_phantom_is_offered(self) -> None:
         (self.folder / SampleCase.FILE).write_bytes(gzip.compress(b"nonsense"))

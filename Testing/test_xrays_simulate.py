@@ -6,8 +6,10 @@ import types
 import unittest
 
 import slicer
-from volumes import LogicThatIsAsked, add_volume
+from fakes import FakeLogic
+from volumes import add_volume
 
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 from CLSDMReconstructionLib.xrays.SimulatePanel import SimulatePanel
 from CLSDMReconstructionLib.xrays.Simulation import parseAngles, presets
 
@@ -31,7 +33,7 @@ class PanelTest(unittest.TestCase):
     def setUp(self) -> None:
         slicer.mrmlScene.Clear(0)
         self.ct = add_volume("CT")
-        self.logic, self.made = LogicThatIsAsked(), []
+        self.logic, self.made = FakeLogic(), []
         self.panel = SimulatePanel(self.logic)
         self.addCleanup(self.panel.cleanup)
         self.panel.onXRays(self.made.append)
@@ -42,10 +44,10 @@ class PanelTest(unittest.TestCase):
     def test_a_click_asks_for_the_x_rays_and_hands_them_on(self) -> None:
         self.ui.anglesLineEdit.setText("0, 90, 45")
         self.ui.simulateButton.click()
-        asked = self.logic.asked[0]
-        self.assertEqual((asked.ct, asked.preset, asked.angles), (self.ct, "chest", (0.0, 90.0, 45.0)))
+        wanted = {"ct": self.ct, "preset": "chest", "angles": (0.0, 90.0, 45.0)}
+        self.assertEqual(self.logic.runs[0].arguments, wanted)
         result = types.SimpleNamespace(files=["a", "b", "c"], nodes=[], angles=[0.0, 90.0, 45.0])
-        self.logic.answer(result)
+        self.logic.runs[-1].finish(result)
         self.assertEqual(self.made, [result])
         self.assertIs(self.panel.ct, self.ct)
         self.assertIn("3 X-rays", self.ui.statusLabel.text)
@@ -62,7 +64,7 @@ class PanelTest(unittest.TestCase):
         self.ui.simulateButton.click()
         self.assertEqual(self.ui.simulateButton.text, "Cancel")
         self.ui.simulateButton.click()
-        self.assertTrue(self.logic.asked[0].cancelled)
+        self.assertEqual(self.logic.runs[0].state, "cancelled")
         self.assertEqual(self.ui.simulateButton.text, "Make X-rays")
 
     def test_a_deleted_ct_leaves_nothing_chosen_and_not_the_volume_listed_before_it(self) -> None:
@@ -71,13 +73,13 @@ class PanelTest(unittest.TestCase):
         self.ui.simulateButton.click()
         slicer.mrmlScene.RemoveNode(other)
         self.assertIsNone(self.ui.ctSelector.currentNode())
-        self.logic.answer(types.SimpleNamespace(files=["a"], nodes=[], angles=[0.0]))
+        self.logic.runs[-1].finish(types.SimpleNamespace(files=["a"], nodes=[], angles=[0.0]))
         self.assertIsNone(self.panel.ct)  # nothing could be compared with it
         self.assertIn("Choose a CT", self.ui.simulateButton.toolTip)
 
     def test_a_failure_says_what_happened_and_what_to_do(self) -> None:
         self.ui.simulateButton.click()
-        self.logic.fail("The CT is too large.", "Crop it.")
+        self.logic.runs[-1].fail(ReconstructionError("input", "The CT is too large.", "Crop it."))
         self.assertEqual(self.ui.statusLabel.text, "The CT is too large. Crop it.")
         self.assertTrue(self.ui.simulateButton.enabled)
         self.assertEqual(self.made, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import types
 from collections.abc import Callable
 
 import numpy as np
@@ -55,38 +54,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"not within {seconds:g} s")
         slicer.app.processEvents()
-
-
-class LogicThatIsAsked:
-    """Stands for the ReconstructionLogic where a test answers in the worker's place; keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[types.SimpleNamespace] = []
-
-    def compare(self, reconstruction: object, truth: object, **callbacks: Callable) -> types.SimpleNamespace:
-        return self._run(callbacks, nodes=(reconstruction, truth))
-
-    def simulate(
-        self, ct: object, preset: str, angles: tuple[float, ...], **callbacks: Callable
-    ) -> types.SimpleNamespace:
-        return self._run(callbacks, ct=ct, preset=preset, angles=angles)
-
-    def _run(self, callbacks: dict[str, Callable], **asked: object) -> types.SimpleNamespace:
-        run = types.SimpleNamespace(
-            fraction=0.0, result=None, error=None, cancelled=False, callbacks=callbacks, **asked
-        )
-        run.cancel = lambda: setattr(run, "cancelled", True)
-        self.asked.append(run)
-        return run
-
-    def answer(self, result: object) -> None:
-        """The worker's answer to the latest question."""
-        run = self.asked[-1]
-        run.result = result
-        run.callbacks["onFinished"](run)
-
-    def fail(self, message: str, advice: str = "") -> None:
-        """The worker's failure at the latest question."""
-        run = self.asked[-1]
-        run.error = types.SimpleNamespace(message=message, advice=advice)
-        run.callbacks["onError"](run)

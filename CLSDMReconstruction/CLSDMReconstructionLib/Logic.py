@@ -1,4 +1,4 @@
-"""What the module can do, without a GUI: reconstruct, simulate X-rays, compare, preview; blocking or with callbacks.
+"""The module without a GUI: reconstruct, simulate X-rays, compare, preview; blocking or with callbacks.
 
 Work is done by the worker (``InferenceProcess``); nodes are made only when everything they need is there, so a run that
 fails, is cancelled or is outlived by its scene leaves the scene as it was. Closing the scene ends every run.

@@ -1,4 +1,4 @@
-"""What lets the module's tests run where there is no 3D Slicer: `install()` makes `slicer`, `qt` and `ctk` importable.
+"""Stand-ins for 3D Slicer, so that the module's tests run without it: `install()` makes `slicer`, `qt` and `ctk` importable.
 
 `vtk` and most of `slicer` are real (PyPI's slicer-core: the MRML scene, its nodes, logics and `slicer.util`). Qt is real
 too (PySide6), given PythonQt's manners by `python_qt`. Emulated are Slicer's application, its qMRML and CTK widgets, and

@@ -1,4 +1,4 @@
-"""Where the reconstruction core, the package ``clsdm``, lies."""
+"""The folder of the reconstruction core, the package ``clsdm``."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ def corePath() -> Path:
     """The folder that holds the package ``clsdm``: beside the module when installed, else the source tree's.
 
     Raises:
-        ImportError: in neither place.
+        ImportError: in neither folder.
     """
     module = Path(__file__).resolve().parents[2]
     for folder in (module, module.parent / "trainer" / "src"):

@@ -1,4 +1,4 @@
-"""What the panels below the result have in common: each fills a section from a .ui file of its own."""
+"""The base class of the panels below the result, each of which fills a section from a .ui file of its own."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the first click would wait for, imported before it: the core's parts that Slicer itself runs, and pydicom.
+"""Imports that the first click would wait for, made before it: the core's parts that Slicer itself runs, and pydicom.
 
 pydicom is one import of 0.2 s, which cannot be cut, and so is done aside.
 """

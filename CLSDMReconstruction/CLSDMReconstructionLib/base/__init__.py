@@ -1,4 +1,4 @@
-"""What every other room stands on and what knows no X-ray: the path of the core, work in steps, child processes, styles, nodes.
+"""The ground of every other room, without X-rays: the path of the core, work in steps, child processes, styles, nodes.
 
 Neighbours may use every module of it.
 """

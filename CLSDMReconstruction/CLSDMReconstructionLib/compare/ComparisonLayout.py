@@ -26,7 +26,7 @@ OTHERS = {
 }
 WIDE_PIXELS = 1400
 """Three planes of Slicer's need 335 pixels each, and a table as much again."""
-FROM_THE_SOURCES = np.array([0.6, -0.72, 0.35])  # RAS: a PA film is exposed from behind, a left lateral from the right
+FROM_THE_SOURCES = np.array([0.6, -0.72, 0.35])  # RAS: a PA X-ray is exposed from behind, a left lateral from the right
 
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
  <property name="orientation" action="relayout">{plane}</property>
@@ -52,9 +52,10 @@ GROWING = (
     *(tuple(group[:count]) for group in _GROUPS for count in range(1, len(group) + 1)),
     *(tuple(tag for group in _GROUPS[:count] for tag in group) for count in range(2, len(_GROUPS) + 1)),
 )
-"""What the layout shows one after the other when it is drawn for the first time. A view takes long when it is first shown,
-and then a little whenever the layout around it changes: so the user's views go, each row grows by itself, and then they come
-together."""
+"""The sets of views that the layout shows one after the other when it is drawn for the first time.
+
+A view takes long when it is first shown, and then a little whenever the layout around it changes: so the user's views go,
+each row grows by itself, and then they come together."""
 
 
 def layoutXml(wide: bool = True, shown: Collection[str] = ALL_VIEWS) -> str:

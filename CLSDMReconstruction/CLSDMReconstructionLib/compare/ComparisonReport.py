@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: a table of figures, a CSV file and a picture.
+"""The products of a comparison: a table of figures, a CSV file and a picture.
 
 The figures are the worker's (``clsdm.quality.compare.as_json``); nothing is computed twice. Neither file names a patient.
 """
@@ -32,7 +32,7 @@ def _number(value, digits: int = 1) -> str:
 
 
 def _rmse(psnrDb, peakHu):
-    """The error that a PSNR stands for."""
+    """The root mean square error of a PSNR."""
     return None if psnrDb is None else peakHu * 10 ** (-psnrDb / 20)
 
 

@@ -1,9 +1,9 @@
-"""What must be installed before the first reconstruction: torch (by the extension PyTorch) and safetensors.
+"""Packages needed before the first reconstruction: torch (by the extension PyTorch) and safetensors.
 
 Nothing is installed, downloaded or imported without a click, and whether something is there is found out without
 importing it. Slicer's own packages are never replaced: a torch that would need another numpy is refused by pip.
 
-PyTorchUtils installs torch while Slicer stands still, so it does so in a process beside it, as ``pip_ensure`` does for the
+PyTorchUtils installs torch while Slicer waits, so it does so in a process beside it, as ``pip_ensure`` does for the
 rest: see ``Installer.py``.
 """
 
@@ -27,7 +27,7 @@ TORCH_VERSION = NEEDED["torch"].removeprefix("torch")
 
 @dataclass(frozen=True)
 class Status:
-    """What is there.
+    """Which of the needed packages are installed.
 
     Attributes:
         missing: names of missing Python packages; empty when all is ready.
@@ -70,7 +70,7 @@ class Dependencies:
         return self._pip is not None
 
     def status(self) -> Status:
-        """What is missing, without importing anything; milliseconds."""
+        """Find out without importing anything, in milliseconds."""
         if os.environ.get("CLSDM_PYTHON"):  # the worker runs elsewhere, and will say itself what it lacks
             return Status((), True, "", "")
         missing = tuple(name for name in NEEDED if not self._isThere(name))
@@ -146,7 +146,7 @@ class Dependencies:
             elif problem:
                 onFinished(False, failed(problem))
             else:
-                self._finish(onFinished, pip.told)
+                self._finish(onFinished, pip.lastLine)
 
         if self._makeChannel is None:
             from CLSDMReconstructionLib.base.QtChannel import QtChannel
@@ -161,11 +161,13 @@ class Dependencies:
     def _isThere(self, name: str) -> bool:
         return self._findModule(name) is not None
 
-    def _finish(self, onFinished: OnFinished, told: str) -> None:
+    def _finish(self, onFinished: OnFinished, lastLine: str) -> None:
         """Look whether all is there: light-the-torch ends with code 0 also when it fails."""
         importlib.invalidate_caches()
         missing = ", ".join(self.status().missing)
-        onFinished(not missing, f"Still missing: {missing}. {told}".strip() if missing else "Everything is installed.")
+        onFinished(
+            not missing, f"Still missing: {missing}. {lastLine}".strip() if missing else "Everything is installed."
+        )
 
     def _rest(self) -> list[str]:
         return [NEEDED[name] for name in NEEDED if name != "torch" and not self._isThere(name)]

@@ -1,7 +1,7 @@
 """``Installer.py`` in child processes of the worker's Python, one command after the other, so that Slicer goes on.
 
 Slicer's own packages are kept as they are by constraints. A child ends when its standard input closes: where Slicer's
-launcher stands between it and us, killing what was started would leave it at work.
+launcher lies between it and us, killing what was started would leave it at work.
 """
 
 import contextlib
@@ -67,13 +67,13 @@ class InstallProcess:
         if self._stopped:
             self._end("cancelled")
         elif crashed or code != 0:
-            self._end(self.told or f"code {code}")
+            self._end(self.lastLine or f"code {code}")
         else:
             self._next()
 
     @property
-    def told(self) -> str:
-        """What it said last, of errors if there were any."""
+    def lastLine(self) -> str:
+        """The last line of output, of errors if there were any."""
         return self._error or self._last
 
     def _end(self, problem: str) -> None:

@@ -58,8 +58,7 @@ class ExportPanel(Panel):
             steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
         else:
             steps = writeVolume(node, Path(path))
-        place = Path(path)
-        self._steps = Steps(steps, lambda _files: self._onFinished(place), self._onError, self._onProgress)
+        self._steps = Steps(steps, lambda _files: self._onFinished(path), self._onError, self._onProgress)
         self._update()
 
     def cancel(self) -> None:
@@ -88,9 +87,9 @@ class ExportPanel(Panel):
     def _onProgress(self, fraction: float) -> None:
         self.ui.progressBar.setValue(int(1000 * fraction))
 
-    def _onFinished(self, place: Path) -> None:
+    def _onFinished(self, path: str) -> None:
         self._steps = None
-        self._say(_("Written: {path}").format(path=place))
+        self._say(_("Written: {path}").format(path=path))
         self._update()
 
     def _onError(self, error: Exception) -> None:

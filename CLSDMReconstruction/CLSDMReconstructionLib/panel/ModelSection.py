@@ -56,7 +56,7 @@ class ModelSection:
         return self.models[index] if 0 <= index < len(self.models) else None
 
     def bundle(self):
-        """What ``reconstruct`` takes as ``bundle``."""
+        """The argument ``bundle`` of ``reconstruct``."""
         return None if self.model is None else str(self.model.path)
 
     def refresh(self, wanted: str | None = None) -> None:
@@ -70,7 +70,7 @@ class ModelSection:
         ids = ["" if model.embedded else model.id for model in self.models]
         self.ui.modelSelector.currentIndex = ids.index(self._wanted) if self._wanted in ids else 0 if ids else -1
         self._updating = False
-        self._describe()
+        self._showDetails()
 
     def chosenId(self) -> str:
         """The model's id for the parameter node; "" for the embedded one."""
@@ -79,10 +79,10 @@ class ModelSection:
     def _onModel(self, index: int) -> None:
         if not self._updating:
             self._wanted = self.chosenId()
-            self._describe()
+            self._showDetails()
             self._onChanged()
 
-    def _describe(self) -> None:
+    def _showDetails(self) -> None:
         model = self.model
         self._deleteAction.enabled = model is not None and not model.embedded
         if model is None:
@@ -91,8 +91,8 @@ class ModelSection:
             return
         self.ui.modelDetails.text = _("Has seen: {anatomy}").format(anatomy=model.anatomy or _("unknown anatomy"))
         setTone(self.ui.modelDetails, "muted")
-        self.ui.modelDetails.toolTip = describe(model)
-        self.describeProduct()
+        self.ui.modelDetails.toolTip = factsOf(model)
+        self.showProduct()
 
     # --- adding and deleting ---
 
@@ -118,7 +118,7 @@ class ModelSection:
         self._logic.inspectModel(source, onFinished=self._onInspected, onError=self._onFailed)
 
     def _onInspected(self, run) -> None:
-        question = _("Add this model?") + "\n\n" + describe(run.result)
+        question = _("Add this model?") + "\n\n" + factsOf(run.result)
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Add a model")):
             self._onMessage(_("No model was added."), False)
             return
@@ -165,15 +165,15 @@ class ModelSection:
         self._updating = False
 
     def setDevices(self, devices: list[dict]) -> None:
-        """What the worker found, with free memory."""
+        """Offer the devices that the worker found, with their free memory."""
         self._devices = [{"name": "auto", "label": ""}, *devices]
         self._fillDevices()
-        self.describeProduct()
+        self.showProduct()
 
     def _onDevice(self, index: int) -> None:
         if not self._updating:
             qt.QSettings().setValue(DEVICE_SETTING, self.device)
-            self.describeProduct()
+            self.showProduct()
             self._onChanged()
 
     def _onAdvanced(self, collapsed: bool) -> None:
@@ -190,14 +190,14 @@ class ModelSection:
         labels = presets()
         for index, name in enumerate(PRESETS):
             self.ui.presetSelector.setItemText(index, labels[name])
-        self.describeProduct()
+        self.showProduct()
 
     def steps(self) -> int:
         """Denoising steps of a sample as they will be made."""
         chosen = self._parameters.steps if self._parameters is not None else 0
         return chosen or (self.model.steps if self.model is not None else 1)
 
-    def describeProduct(self) -> None:
+    def showProduct(self) -> None:
         """Say what will be made and how long it will take."""
         parameters = self._parameters
         if parameters is None:
@@ -221,10 +221,10 @@ class ModelSection:
         """Learn from a reconstruction how long the next will take."""
         device = result.provenance.get("device", "cpu")
         self.timing.remember(product, self.steps(), samples, device, result.seconds.get("core", 0.0))
-        self.describeProduct()
+        self.showProduct()
 
 
-def describe(model) -> str:
+def factsOf(model) -> str:
     """A model's facts for a person who has to agree to them."""
     return "\n".join(
         (

@@ -1,4 +1,4 @@
-"""What the panel keeps in the scene: the X-rays, how to reconstruct, and the volumes that belong together.
+"""The panel's state that is kept in the scene: the X-rays, how to reconstruct, and the volumes that belong together.
 
 What belongs to the machine and not to the scene (device) is in QSettings. X-rays that are nodes are held by reference,
 so that they are found again when the scene is saved, closed and opened.

@@ -26,7 +26,7 @@ OVERLAY_OPACITY = 0.5
 
 
 class ResultSection:
-    """What came out.
+    """The panel's section of the latest reconstruction.
 
     Args:
         ui: the panel's named widgets.
@@ -170,7 +170,7 @@ class ResultSection:
 
 
 def resultOf(node) -> ReconstructionResult:
-    """What is left of a result in the nodes of a scene: everything save the reprojections."""
+    """The result of a reconstruction in the scene, as far as its nodes hold it: everything save the reprojections."""
     return ReconstructionResult(
         volumeNode=node,
         coverageNode=node.GetNodeReference(COVERAGE_ROLE),
@@ -186,7 +186,7 @@ def resultOf(node) -> ReconstructionResult:
 
 
 def provenanceText(result) -> str:
-    """Where the volume is from, in one line."""
+    """Model, product, device, seed and time in one line."""
     made = result.provenance
     parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
     if made.get("seed") is not None:

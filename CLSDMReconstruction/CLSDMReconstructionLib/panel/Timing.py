@@ -1,4 +1,4 @@
-"""How long a reconstruction will take: from the last ones on this machine, else from the card of the embedded model."""
+"""The expected time of a reconstruction, from the last ones on this machine, else from the card of the embedded model."""
 
 import qt
 

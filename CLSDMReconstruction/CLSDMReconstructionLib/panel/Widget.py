@@ -164,7 +164,7 @@ class ReconstructionPanel(VTKObservationMixin):
         if parameters.model != self.model.chosenId():
             self.model.refresh(parameters.model)
         self.xrays.setContext(parameters.preset, self.model.bundle())
-        self.model.describeProduct()
+        self.model.showProduct()
         chosen = nodeOf(parameters, "reconstruction")
         if chosen is not self._chosen:
             self._chosen = chosen

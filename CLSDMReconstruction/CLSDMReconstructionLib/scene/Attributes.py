@@ -5,7 +5,7 @@ from typing import Any
 
 PREFIX = "CLSDM."
 ROLE_ATTRIBUTE = PREFIX + "role"
-"""What a node of ours is: "volume", "coverage", "spread", "difference", "pattern" or "exposure"."""
+"""The kind of a node of ours: "volume", "coverage", "spread", "difference", "pattern" or "exposure"."""
 
 COVERAGE_ROLE, SPREAD_ROLE = PREFIX + "coverage", PREFIX + "spread"
 """References from a reconstruction to the nodes that belong to it."""
@@ -28,7 +28,7 @@ def attributeOf(node, name: str, default: Any = None) -> Any:
 
 
 def provenanceOf(node) -> dict[str, Any]:
-    """How a reconstruction was made, as in ``clsdm.reconstruct.Reconstruction.provenance``."""
+    """The provenance of a reconstruction, as in ``clsdm.reconstruct.Reconstruction.provenance``."""
     names = [name.removeprefix(PREFIX) for name in node.GetAttributeNames() if name.startswith(PREFIX)]
     return {name: attributeOf(node, name) for name in names if name not in _NOT_PROVENANCE}
 

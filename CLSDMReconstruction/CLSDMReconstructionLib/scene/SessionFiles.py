@@ -1,6 +1,6 @@
-"""Where the X-rays' files lie, for as long as this Slicer runs.
+"""The paths of the X-rays' files, for as long as this Slicer runs.
 
-A scene is handed on, and a path may hold a patient's name or a user's. So a scene holds a key of this table in its place,
+A scene is handed on, and a path may hold a patient's name or a user's. So a scene holds a key of this table instead,
 which means nothing anywhere else. The module is not loaded anew when the others are, so that an open scene keeps its files.
 """
 

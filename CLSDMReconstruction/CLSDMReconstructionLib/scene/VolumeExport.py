@@ -37,7 +37,7 @@ def xrayFiles(node, inputs=()) -> list[Path]:
 
 
 def toSitk(node) -> sitk.Image:
-    """The volume in LPS, with whole HU; a linear parent transform is part of its place."""
+    """The volume in LPS, with whole HU; a linear parent transform is part of its position."""
     geometry = Volumes.geometryOf(node)
     image = sitk.GetImageFromArray(np.rint(Volumes.voxels(node)).astype(np.int16))
     image.SetSpacing(geometry["spacing_mm"])

@@ -1,4 +1,4 @@
-"""Volume nodes as the core's arrays and files. The only place where LPS becomes RAS.
+"""Volume nodes as the core's arrays and files. Only here LPS becomes RAS.
 
 Arrays are (z, y, x) as in the core; geometry is a dict with "spacing_mm", "origin_mm" (x, y, z; LPS) and "direction"
 (3x3, its columns are the axes), as the worker gives it. Nodes are made outside the scene; ``base.Nodes`` puts them in.
@@ -42,7 +42,7 @@ def ijkToRas(geometry: dict[str, Any]) -> vtk.vtkMatrix4x4:
 
 
 def geometryOf(node) -> dict[str, Any]:
-    """Where a volume node lies, in LPS, with its transforms.
+    """The geometry of a volume node in LPS, its transforms included.
 
     Raises:
         ValueError: under a transform that is not linear.

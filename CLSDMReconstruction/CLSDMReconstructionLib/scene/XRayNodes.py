@@ -86,7 +86,7 @@ def makeXRay(image: np.ndarray, view: dict[str, Any], isocentreMm, name: str, fi
 
 
 def detectorGeometry(view: dict[str, Any], isocentreMm=(0.0, 0.0, 0.0)) -> dict[str, Any]:
-    """Where the pixels of an exposure lie (see ``Volumes``): columns, rows, and from the detector towards the source.
+    """The geometry (see ``Volumes``) of the pixels of an exposure: columns, rows, and from the detector towards the source.
 
     Args:
         view: a ``clsdm.geometry.view.View`` as a dict.

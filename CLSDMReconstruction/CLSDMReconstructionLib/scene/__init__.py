@@ -1,4 +1,4 @@
-"""The MRML scene: volumes between nodes, arrays and files (the one place where LPS becomes RAS), views, and exposures in 3-D.
+"""The MRML scene: volumes between nodes, arrays and files (``Volumes`` alone turns LPS into RAS), views, and exposures in 3-D.
 
 Neighbours may use every module of it.
 """

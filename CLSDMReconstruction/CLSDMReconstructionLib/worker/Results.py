@@ -1,4 +1,4 @@
-"""What the worker answered, as nodes and arrays. Nothing touches the scene before everything has been read."""
+"""Results: the worker's answers as nodes and arrays. Nothing touches the scene before everything has been read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 @dataclass(frozen=True)
 class ReconstructionResult:
-    """What ``reconstruct`` made.
+    """The result of ``reconstruct``.
 
     Attributes:
         volumeNode: HU.
@@ -112,8 +112,8 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
     )
 
 
-def _volume(placed: dict[str, Any], name: str, *, hounsfield: bool = True):
-    return Volumes.makeVolume(np.load(placed["array"]), placed, name, hounsfield=hounsfield)
+def _volume(volume: dict[str, Any], name: str, *, hounsfield: bool = True):
+    return Volumes.makeVolume(np.load(volume["array"]), volume, name, hounsfield=hounsfield)
 
 
 def _instances(nodes) -> str | None:

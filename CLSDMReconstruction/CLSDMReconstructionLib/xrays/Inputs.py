@@ -25,7 +25,7 @@ FIELDS = {
     "invert": "invert",
     "window": "window",
 }
-"""What can be entered about an X-ray, and the core's name for it.
+"""The properties of an X-ray that can be entered, and the core's names for them.
 
 angleDeg: float, 0 PA, 180 AP, 90 left lateral, -90 right lateral. spacingMm: (row, column) on the detector.
 sourceDetectorMm, sourceAxisMm: float. rotateQuarters: int, counter-clockwise. flip: bool, left and right exchanged, after
@@ -88,7 +88,7 @@ class XRayInput:
 
     @property
     def label(self) -> str:
-        """What messages call it; never a file's name, which may be the patient's."""
+        """Its name in messages; never a file's name, which may be the patient's."""
         return _LABELS[self.role]
 
     @property
@@ -105,7 +105,7 @@ class XRayInput:
             self.entered[name] = value
 
     def toPlain(self) -> dict[str, Any]:
-        """JSON types, for a parameter node, without the file's place: see ``SessionFiles``."""
+        """JSON types, for a parameter node, without the file's path: see ``SessionFiles``."""
         plain = asdict(self)
         path = plain.pop("path")
         return plain | {"file": None if path is None else SessionFiles.keyOf(path)}
@@ -145,7 +145,7 @@ class XRayInput:
         }
 
     def _notedByNode(self, file: Path) -> dict[str, Any]:
-        """What a node knows and its file does not: of an exposure that this module made, or a spacing set in Slicer."""
+        """The geometry that a node has and its file lacks: of an exposure that this module made, or a spacing set in Slicer."""
         node = self.node
         if node is None or _isDicom(file):
             return {}
@@ -160,7 +160,7 @@ class XRayInput:
 
 @dataclass(frozen=True)
 class XRayFacts:
-    """What is known about an X-ray before it is read.
+    """The facts about an X-ray before its pixels are read.
 
     Attributes:
         fields: a :class:`Field` for each of :data:`FIELDS`.
@@ -178,7 +178,7 @@ class XRayFacts:
 
 
 def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
-    """What file, preset and user say about an X-ray; reads the header only, in milliseconds, and never raises for a file."""
+    """Gather what file, preset and user say about an X-ray, from the header alone, in milliseconds; no file makes it raise."""
     ensureCore()
     from clsdm.errors import InputError
 

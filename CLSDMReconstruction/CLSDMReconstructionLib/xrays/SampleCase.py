@@ -28,7 +28,7 @@ HEADER_BYTES = 352  # of a NIfTI-1 file without extensions
 
 
 def cachedCase() -> Path:
-    """Where the CT is kept."""
+    """The file in which the CT is kept."""
     return Path(slicer.app.cachePath) / "CLSDMReconstruction" / FILE
 
 
@@ -91,13 +91,13 @@ def _read(path: Path) -> Iterator[float]:
 
 
 def _header(data: bytes) -> tuple[tuple[int, int, int], np.int16, vtk.vtkMatrix4x4]:
-    """(size, what to add to every number, voxel indices to RAS), from the fields of NIfTI-1 by their places."""
+    """(size, what to add to every number, voxel indices to RAS), from the fields of NIfTI-1 by their offsets."""
     if len(data) < HEADER_BYTES or data[344:348] != b"n+1\0":
         raise ValueError("it is not NIfTI")
     axes, *size = struct.unpack_from("<4h", data, 40)
     (kind,), (start, slope, intercept) = struct.unpack_from("<h", data, 70), struct.unpack_from("<3f", data, 108)
-    (placed,), rows = struct.unpack_from("<h", data, 254), struct.unpack_from("<12f", data, 280)
-    if (axes, kind, start, slope) != (3, 4, HEADER_BYTES, 1.0) or intercept != int(intercept) or placed <= 0:
+    (sformCode,), rows = struct.unpack_from("<h", data, 254), struct.unpack_from("<12f", data, 280)
+    if (axes, kind, start, slope) != (3, 4, HEADER_BYTES, 1.0) or intercept != int(intercept) or sformCode <= 0:
         raise ValueError("it is another kind of NIfTI than expected")
     matrix = vtk.vtkMatrix4x4()
     for index, value in enumerate(rows):

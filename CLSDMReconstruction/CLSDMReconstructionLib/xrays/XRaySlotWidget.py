@@ -141,7 +141,7 @@ class XRaySlotWidget:
     # --- what the panel does ---
 
     def setXRay(self, xray: XRayInput | None) -> None:
-        """Show an X-ray; nobody is told."""
+        """Show an X-ray, without a callback."""
         self.xray = xray
         self._pixmap = None
         self.refresh()
@@ -217,7 +217,7 @@ class XRaySlotWidget:
 
 
 def viewName(angleDeg: float | None) -> str:
-    """What a radiographer calls a view."""
+    """A view's name in radiography, or its angle."""
     names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
     if angleDeg is None:
         return ""

@@ -187,7 +187,7 @@ class XRaysSection:
         return [slot.xray for slot in self.slots]
 
     def setXRays(self, xrays: list) -> None:
-        """Show X-rays as the scene has them; nobody is told."""
+        """Show X-rays as the scene has them, without a callback."""
         self._stopLooking()
         for slot in self.slots[2:]:
             self._dropSlot(slot)

@@ -107,18 +107,30 @@ def score(recon: CTVolume, truth: CTVolume) -> Scores:
     Raises:
         InputError: the volumes do not overlap.
     """
-    on_grid = _resampled(truth, recon)
-    water = replace(truth, hu=np.zeros_like(truth.hu))  # air from outside the scan shows as a mixture
-    seen = _resampled(water, recon).hu > -_AIR_ADMIXTURE_HU
-    if not seen.any():
-        raise InputError(
-            f"{recon.source}: does not overlap {truth.source}; their centres are at {_position(recon)} and "
-            f"{_position(truth)} mm (LPS), expected the same patient coordinates"
-        )
+    on_grid, seen = covered_truth(truth, recon)
     body = body_mask(on_grid.hu) & seen
     return Scores(
         on_grid, seen, body, honest(recon.hu, on_grid.hu, body), x2ct(recon.hu, on_grid.hu), float(seen.mean())
     )
+
+
+def covered_truth(truth: CTVolume, onto: CTVolume) -> tuple[CTVolume, np.ndarray]:
+    """The truth on the grid of a reconstruction.
+
+    Returns:
+        Its HU, air where nothing was scanned, and (z, y, x) bool, True where the scan covers the whole voxel.
+
+    Raises:
+        InputError: the volumes do not overlap.
+    """
+    water = replace(truth, hu=np.zeros_like(truth.hu))  # air from outside the scan shows as a mixture
+    covered = _resampled(water, onto).hu > -_AIR_ADMIXTURE_HU
+    if not covered.any():
+        raise InputError(
+            f"{onto.source}: does not overlap {truth.source}; their centres are at {_position(onto)} and "
+            f"{_position(truth)} mm (LPS), expected the same patient coordinates"
+        )
+    return _resampled(truth, onto), covered
 
 
 def _along_lps(ct: CTVolume) -> CTVolume:
