@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import NOTICE, Bundle
+from clsdm.model.bundle import Bundle
 from clsdm.progress import json_lines, terminal
 from clsdm_trainer.stages import STAGES
 

@@ -26,8 +26,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.quality.picture import write_png
-from clsdm.volume.ct import write_atomically
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_checkpoint, save_checkpoint, save_state
 from clsdm_trainer.ema import Ema

@@ -13,7 +13,8 @@ from tiny import MARGIN, one_thread, phantom_hu, tiny_config, tiny_store
 
 from clsdm.app.cli import main as clsdm
 from clsdm.model.bundle import Bundle
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.write import write_ct
 from clsdm_bench.evaluate import EXPOSURES
 from clsdm_trainer.cli import main as train
 from clsdm_trainer.recipe import save_config

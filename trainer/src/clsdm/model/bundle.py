@@ -19,13 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import from_plain, to_plain
 from clsdm.model.bundle_files import (
     CARD,
     MANIFEST,
-    NOTICE,
     SCHEMA,
     WEIGHTS,
     FileEntry,
@@ -41,7 +41,6 @@ from clsdm.volume.hu import WINDOW_HU
 __all__ = [
     "CARD",
     "MANIFEST",
-    "NOTICE",
     "SCHEMA",
     "WEIGHTS",
     "Bundle",

@@ -21,7 +21,6 @@ from clsdm.files.strict_json import from_plain
 SCHEMA = 1
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
 MAX_FILE_BYTES = 4 * 1024**3
-NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
 @dataclass(frozen=True)

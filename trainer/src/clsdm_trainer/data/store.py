@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, write_atomically
+from clsdm.files.atomic import write_atomically
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU, hu_clamped
 
 SCHEMA = 2

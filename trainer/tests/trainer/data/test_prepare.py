@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, write_ct
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU
+from clsdm.volume.write import write_ct
 from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
 from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
