@@ -42,8 +42,8 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     text = "Score a bundle on scan files the way a user goes: project, reconstruct, compare."
     parser = commands.add_parser("score", help=text, description=text)
     parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
-    parser.add_argument("--cases", type=Path, nargs="+", required=True, metavar="PLACE",
-                        help="volume files, or folders of them; splits.json there says which are whose")  # fmt: skip
+    parser.add_argument("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
+                        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
     parser.add_argument("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
                         help="of folders with a splits.json (default: test)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for X-rays, volumes, tables and pictures")

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -21,9 +21,6 @@ from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.figures import Pair
 from clsdm_trainer.data.store import write_json, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -150,25 +147,29 @@ def write_picture(path: Path, title: str, pairs: Mapping[Product, Pair], xrays: 
     from matplotlib.figure import Figure
 
     first = next(iter(pairs.values()))
-    rows = [("true", first.truth.hu, HU_PAINTER)]
-    for product, pair in pairs.items():
-        difference = np.where(pair.covered, pair.recon.hu - pair.truth.hu, np.nan)
-        rows += [(product, pair.recon.hu, HU_PAINTER), ("minus true, ±500 HU", difference, DIFFERENCE_PAINTER)]
-    figure = Figure(figsize=(10.0, 0.6 + 2.0 * len(rows)), layout="constrained")
+    index = centre_index(first.body)
+    figure = Figure(figsize=(12.0, 0.6 + 2.1 * (1 + len(pairs))), layout="constrained")
     figure.suptitle(f"{title}: {NOTICE}")
-    axes = figure.subplots(len(rows), 5, squeeze=False)
-    for line, (name, volume, paint) in zip(axes, rows, strict=True):
-        for place, (plane, image) in zip(line, planes(volume, centre_index(first.body)).items(), strict=False):
-            _show(place, paint(image), f"{name}, {plane}")
-        for place in line[3:]:
-            place.set_axis_off()
-    for place, preview in zip(axes[0, 3:], sorted(xrays.glob("*.png")), strict=False):
-        _show(place, sitk.GetArrayFromImage(sitk.ReadImage(str(preview))), preview.stem)
+    axes = figure.subplots(1 + len(pairs), 6, squeeze=False)
+    for place in axes.flat:
+        place.set_axis_off()
+    _show(axes[0, :3], {f"true, {name}": HU_PAINTER(image) for name, image in planes(first.truth.hu, index).items()})
+    _show(
+        axes[0, 3:],
+        {file.stem: sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in sorted(xrays.glob("*.png"))},
+    )
+    for line, (product, pair) in zip(axes[1:], pairs.items(), strict=True):
+        _show(line, {f"{product}, {name}": HU_PAINTER(image) for name, image in planes(pair.recon.hu, index).items()})
+        difference = planes(np.where(pair.covered, pair.recon.hu - pair.truth.hu, np.nan), index)
+        _show(
+            line[3:], {f"{name}, minus true ±500 HU": DIFFERENCE_PAINTER(image) for name, image in difference.items()}
+        )
     with written_together(path.parent) as scratch:
         FigureCanvasAgg(figure).print_png(scratch / path.name)
 
 
-def _show(place: Axes, image: np.ndarray, title: str) -> None:
-    place.imshow(image, cmap="gray", interpolation="nearest")
-    place.set_title(title, fontsize=7)
-    place.set_axis_off()
+def _show(line: np.ndarray, images: Mapping[str, np.ndarray]) -> None:
+    """Images under their titles, from the left; ``line`` holds axes of matplotlib."""
+    for place, (title, image) in zip(line, images.items(), strict=False):
+        place.imshow(image, cmap="gray", interpolation="nearest")
+        place.set_title(title, fontsize=8)
