@@ -192,6 +192,8 @@ def _train(options: argparse.Namespace) -> int:
     initial = None if options.initial is None else Bundle.open(options.initial)
     if initial is not None:
         check_initial(initial, config, store)
+    with terminal(enabled=not options.json) as report:
+        store.verify("train", "val", report=report)
     if options.dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
@@ -234,6 +236,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
     with _progress(options.json) as report:
+        store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
         outcomes = evaluate(
             bundle,
             store,

@@ -243,6 +243,13 @@ class Runner:
             cut_log(self.folder / LOG, 0 if state is None else state["progress"]["step"])
         if state is None:
             return
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{self.folder / CHECKPOINT}: does not belong to this recipe ({reason})") from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
         for name, module in self.stage.modules.items():
             former = name if name in state[MODULES] else FORMER_NAMES[name]

@@ -16,40 +16,64 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
-from clsdm.errors import Cancelled, InputError
+from clsdm.app.failures import in_words, kind_of
+from clsdm.errors import Cancelled, InputError, printable
+from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
+POSITIONAL = ("request", "ct", "reconstruction")
+PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder")
+"""Arguments that are one path."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    if options.run is worker.run_options:  # has its own streams and its own end
-        return worker.run_options(options)
-    as_json = options.json or getattr(options, "request", None) is not None
+    as_json = False
     try:
+        options = build_parser().parse_args(arguments)
+        _refuse_impossible_paths(options)
+        if options.run is worker.run_options:  # has its own streams and its own end
+            return worker.run_options(options)
+        as_json = options.json or getattr(options, "request", None) is not None
         with _cancellable(), _one_voice(), _progress(as_json, options.quiet) as report:
             result = options.run(options, report)
-    except InputError as error:
-        return _failed(as_json, "input", str(error), EXIT_INPUT)
     except (Cancelled, KeyboardInterrupt):
         return _failed(as_json, "cancelled", "cancelled", EXIT_CANCELLED)
+    except Exception as error:
+        kind = kind_of(error)
+        if kind == "defect":
+            raise
+        return _failed(as_json, kind, in_words(error), EXIT_INPUT)
     if as_json:
         print(json.dumps({"result": result}), flush=True)
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats what was given to it, which may hold the control characters of a file's name, in printable letters."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def _refuse_impossible_paths(options: argparse.Namespace) -> None:
+    """An empty path would be the current folder, or the default."""
+    for name in PATHS:
+        if (text := getattr(options, name, None)) is not None:
+            given_path(text, name if name in POSITIONAL else f"--{name}")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="clsdm",
         description=f"Reconstruct a CT volume from a few X-ray images. {NOTICE}",
         epilog=f"{cli_help.OVERVIEW}\n{cli_help.EXIT_CODES}",
@@ -281,13 +305,13 @@ def _note(options: argparse.Namespace, text: str) -> None:
 
 def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401
     if not (options.json or getattr(options, "request", None)):
-        print(text, file=stream or sys.stdout)
+        print(printable(text), file=stream or sys.stdout)
 
 
 def _failed(as_json: bool, kind: str, message: str, code: int) -> int:
     if as_json:
         print(json.dumps({"error": message, "kind": kind}), flush=True)
-    print(f"clsdm: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"clsdm: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code
 
 
