@@ -24,6 +24,7 @@ from clsdm_bench.score import Settings, score_bundle
 from clsdm_bench.score.cases import find_scans
 from clsdm_bench.score.exposures import as_radiographs
 from clsdm_bench.score.figures import figures_of, lung_figures, paired
+from clsdm_trainer.figures import figures_table, read_results
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,12 +80,13 @@ def test_every_case_has_a_line_for_each_product_and_each_condition_and_a_picture
     assert {row["group"] for row in rows} == {scans.name}
     assert all(np.isfinite(float(row["psnr_db"])) and float(row["lung_true_ml"]) > 500.0 for row in rows)
     page = (scored / "table.md").read_text(encoding="utf-8")
-    assert "| mean, lateral off by 5° | 2 |" in page
+    assert f"| {scans.name} (2): mean, lateral off by 5° |" in page
     mean = [float(row["psnr_db"]) for row in rows if (row["condition"], row["product"]) == ("plain", "mean")]
-    assert f"| mean | 2 | {np.mean(mean):.2f} [{min(mean):.2f}, {max(mean):.2f}]" in page
-    results = json.loads((scored / "results.json").read_text(encoding="utf-8"))
-    assert results["rows"][f"{scans.name}: mean"]["psnr_db"]["mean"] == pytest.approx(np.mean(mean))
-    assert len(results["distances"]) == 3
+    assert f"| {scans.name} (2): mean | {np.mean(mean):.2f} [{min(mean):.2f}, {max(mean):.2f}]" in page
+    results = read_results(scored / "results.json")
+    assert results["methods"][f"{scans.name} (2): mean"]["psnr_db"]["mean"] == pytest.approx(np.mean(mean))
+    assert sum("detail_hu" in row for row in results["methods"].values()) == 3, "of each product as it is"
+    assert figures_table(results) in page
 
 
 def test_conditions_differ_and_every_one_goes_through_files(scored: Path) -> None:
