@@ -3,7 +3,7 @@
 # for all systems and all Python versions. `sh trainer/lock.sh`, then run the tests and look at the difference.
 #
 #     locks/cli.txt   what `clsdm` needs, as trainer/demo.sh installs it
-#     locks/test.txt  what training and the tests need, as Testing/run.sh installs it
+#     locks/test.txt  what training, the benchmark and the tests need, as Testing/run.sh installs it
 #     locks/cuda.txt  torch itself as PyPI has it, with NVIDIA's libraries on Linux
 #     locks/uv.txt    the tool that resolves
 #
@@ -41,7 +41,7 @@ sed -n 's/^requires = \[\(.*\)\]$/\1/p' "$trainer/pyproject.toml" | tr -d '" ' |
 printf 'editables\n' >>"$scratch/build"
 
 resolve "$trainer/pyproject.toml" "$scratch/build" --extra cli | packages -v "$of_torch" >"$scratch/cli.txt"
-resolve "$trainer/pyproject.toml" "$scratch/build" --extra train --extra test |
+resolve "$trainer/pyproject.toml" "$scratch/build" --extra train --extra bench --extra test |
     packages -v "$of_torch" >"$scratch/test.txt"
 resolve "$scratch/torch" | packages '' "$of_torch" >"$scratch/cuda.txt"
 printf 'uv\n' >"$scratch/uv"

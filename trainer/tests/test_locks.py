@@ -20,7 +20,7 @@ else:
     import tomli as tomllib  # the linters bring it there
 
 TRAINER = REPOSITORY / "trainer"
-LOCKS = {"cli": ("cli",), "test": ("train", "test")}
+LOCKS = {"cli": ("cli",), "test": ("train", "bench", "test")}
 FROM_ELSEWHERE = {"torch"}
 
 

@@ -10,7 +10,6 @@ The child ends by itself when its standard input closes, so it cannot outlive Sl
 import contextlib
 import json
 import os
-import shutil
 import signal
 import tempfile
 from collections import deque
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from CLSDMReconstructionLib.base.CorePath import corePath
+from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
 
 FOLDER_PREFIX = "clsdm-"
 GRACE_MS = 2000
@@ -47,6 +46,20 @@ class Channel(Protocol):
     def wait(self, milliseconds: int) -> bool: ...
 
 
+def newFolder() -> Any:
+    """A temporary folder of this process's own (``clsdm.files.scratch``); those that a killed Slicer left are removed.
+
+    Raises:
+        OSError: none can be made.
+    """
+    ensureCore()
+    from clsdm.files.scratch import OwnFolder, remove_abandoned
+
+    temporary = Path(tempfile.gettempdir())
+    remove_abandoned(temporary, FOLDER_PREFIX)
+    return OwnFolder(temporary, FOLDER_PREFIX)
+
+
 @dataclass(eq=False)
 class Job:
     """One request to the worker and what became of it.
@@ -59,7 +72,7 @@ class Job:
         onDone: called once, when the job has ended.
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
-        result: the worker's answer, when finished. Its arrays are gone once ``onDone`` returns.
+        result: the worker's answer, when finished. Its arrays may be gone once ``onDone`` returns.
         failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.app.worker.KINDS`` and "crash".
         attempts: how often it was sent.
         heard: whether the worker has said anything about it.
@@ -79,10 +92,10 @@ class Job:
 
 
 class _Worker:
-    """A running child, its private folder, and what it said last."""
+    """A running child, the folder in which it makes its own, and what it said last."""
 
-    def __init__(self, channel: Channel, folder: Path) -> None:
-        self.channel, self.folder = channel, folder
+    def __init__(self, channel: Channel, own: Any) -> None:
+        self.channel, self.own, self.folder = channel, own, own.path
         self.ended = False
         self.pid = 0
         self.rest = b""
@@ -107,8 +120,8 @@ class _Worker:
         self.channel.kill()
 
     def tidy(self) -> None:
-        """Remove its folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove its folder, and what a killed child left in it."""
+        self.own.remove()
 
 
 class InferenceProcess:
@@ -229,7 +242,7 @@ class InferenceProcess:
             from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython
 
             self._makeChannel, self._python = self._makeChannel or QtChannel, self._python or findPython()
-        worker = self._worker = _Worker(self._makeChannel(), Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX)))
+        worker = self._worker = _Worker(self._makeChannel(), newFolder())
         worker.channel.onOutput = lambda data: self._onOutput(worker, data)
         worker.channel.onErrors = lambda data: self._onErrors(worker, data)
         worker.channel.onFinished = lambda code, crashed: self._onFinished(worker, code, crashed)
@@ -284,7 +297,6 @@ class InferenceProcess:
                 job.result = answer["result"]
                 self._end(job, "finished")
         finally:
-            shutil.rmtree(worker.folder / str(job.number), ignore_errors=True)
             self._next()
 
     def _onErrors(self, worker: _Worker, data: bytes) -> None:

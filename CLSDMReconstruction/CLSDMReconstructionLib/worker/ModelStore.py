@@ -5,7 +5,6 @@ milliseconds; checking hashes, copying and downloading is the worker's (``Logic.
 """
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +58,9 @@ def describe(path: Path, **known: Any) -> Model:
         ValueError: no bundle, or damaged.
     """
     ensureCore()
+    from clsdm import NOTICE
     from clsdm.errors import InputError
-    from clsdm.model.bundle_files import NOTICE, WEIGHTS, read_manifest, reader
+    from clsdm.model.bundle_files import WEIGHTS, read_manifest, reader
 
     try:
         table, files = read_manifest(path, reader(path))
@@ -125,15 +125,19 @@ class ModelStore:
         """Remove a model of the user's from disk.
 
         Raises:
-            ValueError: the embedded one, or one that lies elsewhere.
+            ValueError: the embedded one, one that lies elsewhere, or one that does not say which files are its own.
             OSError: it cannot be removed.
         """
         if model.embedded or model.path.parent != self.folder:
             raise ValueError(f"{model.id} came with the extension or lies elsewhere; only added models can be deleted")
-        if model.path.is_dir():
-            shutil.rmtree(model.path)
-        else:
-            model.path.unlink()
+        ensureCore()
+        from clsdm.errors import InputError
+        from clsdm.model.bundle_files import remove_bundle
+
+        try:
+            remove_bundle(model.path)
+        except InputError as error:
+            raise ValueError(str(error)) from None
 
     def openFolder(self) -> None:
         """Show the folder in the system's file manager."""

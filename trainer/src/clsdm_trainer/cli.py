@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import NOTICE, Bundle
+from clsdm.model.bundle import Bundle
 from clsdm.progress import json_lines, terminal
 from clsdm_trainer.stages import STAGES
 
@@ -70,6 +71,9 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--preset", default="openkbp64", help="shipped recipe or YAML file (default: %(default)s)")
     parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare")
     parser.add_argument("--run", type=Path, required=True, dest="folder", help="folder of the run")
+    parser.add_argument("--init", type=Path, metavar="BUNDLE", dest="initial",
+                        help="start from a bundle of the same grid and networks (fine-tuning); stages that are not "
+                        "trained in this run stay as they are in it")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="GPUs or processes on each node (default: %(default)s)")
@@ -175,6 +179,7 @@ def _train(options: argparse.Namespace) -> int:
     from clsdm.reconstruct import choose_device
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
+    from clsdm_trainer.initial import check_initial
     from clsdm_trainer.precision import usable
     from clsdm_trainer.recipe import load_config
     from clsdm_trainer.reporting import training_report
@@ -184,11 +189,16 @@ def _train(options: argparse.Namespace) -> int:
     check_store(store, config)
     if len(options.stages) > 1:
         read_about(options.about, config.name)  # find out before the training, not after it
+    initial = None if options.initial is None else Bundle.open(options.initial)
+    if initial is not None:
+        check_initial(initial, config, store)
+    with terminal(enabled=not options.json) as report:
+        store.verify("train", "val", report=report)
     if options.dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
     started = time.monotonic()
-    open_run(options.folder, config, store)
+    open_run(options.folder, config, store, initial)
     for name in options.stages:
         left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
         fabric = Fabric(
@@ -226,6 +236,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
     with _progress(options.json) as report:
+        store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
         outcomes = evaluate(
             bundle,
             store,

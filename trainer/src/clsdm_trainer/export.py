@@ -11,15 +11,16 @@ import torch
 import yaml
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import Bundle, Encoding, Manifest, patient_mark, write_bundle
+from clsdm.model.bundle import Bundle, Encoding, Manifest, write_bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_bench.evaluate import markdown
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.data.store import Store
+from clsdm_trainer.initial import load_initial, origin_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.recipe import RunConfig
-from clsdm_trainer.run import ENVIRONMENT, load_stage
+from clsdm_trainer.run import ENVIRONMENT, load_stage, trained_patients
 from clsdm_trainer.stages import STAGES
 
 VERSION = "1"
@@ -34,6 +35,7 @@ def trained_model(config: RunConfig, run: Path) -> CLSDM:
     """
     torch.manual_seed(config.seed)
     model = CLSDM(config.model)
+    load_initial(model, run)
     for stage in STAGES.values():
         load_stage(model, run, stage)
     return model.eval()
@@ -54,7 +56,7 @@ def export_bundle(
     Args:
         config: of the run.
         run: its folder.
-        store: what it was trained on; the marks of its training and validation patients go into the manifest.
+        store: what it was trained on.
         out: bundle folder.
         about: ``licence``, ``anatomy``, ``data`` (where the scans come from, with their licences), ``recipe`` (the
             commands) and ``remarks`` (what is special about this model), in words.
@@ -64,7 +66,6 @@ def export_bundle(
     Raises:
         InputError: a stage is missing, or the bundle cannot be written.
     """
-    seen = {patient_mark(case.patient) for case in store.cases() if case.split != "test"}
     manifest = Manifest(
         schema=1,
         id=config.name,
@@ -74,7 +75,7 @@ def export_bundle(
         model=config.model,
         encoding=encoding,
         trained_presets=tuple(config.augment.presets),
-        trained_patients=tuple(sorted(seen)),
+        trained_patients=tuple(trained_patients(run)),
         trained_anatomy=about["anatomy"],
     )
     card = model_card(config, run, store, about, results)
@@ -113,6 +114,19 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
+def _origin(run: Path) -> list[str]:
+    """What the card says of a run that started from a bundle."""
+    origin = origin_of(run)
+    if origin is None:
+        return []
+    trained = ", ".join(name for name in STAGES if (run / name / BEST).exists())
+    return [
+        f"Fine-tuned from {origin.id}, version {origin.version} (weights {origin.sha256}), which had seen: "
+        f"{origin.anatomy}. Trained further: {trained or 'nothing'}.",
+        "",
+    ]
+
+
 def model_card(
     config: RunConfig, run: Path, store: Store, about: dict[str, str], results: dict[str, Any] | None
 ) -> str:
@@ -140,6 +154,7 @@ def model_card(
         f"{augment.angle_jitter_deg:g}°, distances ±{augment.distance_jitter:.0%}, "
         f"one of several views missing in {augment.drop_probability:.0%} of the samples.",
         "",
+        *_origin(run),
         "## Training",
         "```",
         about["recipe"],
@@ -170,6 +185,9 @@ def _training_table(run: Path, config: RunConfig) -> str:
     lines = ["| stage | steps | samples | minutes | selected at step | validation |", "|---|---|---|---|---|---|"]
     for name, stage in STAGES.items():
         section = config.section(stage)
+        if not (run / name / BEST).exists():
+            lines.append(f"| {name} | - | - | - | - | as in the bundle it started from |")
+            continue
         progress = load_state(run / name / CHECKPOINT)["progress"]
         best = load_state(run / name / BEST)
         score = ", ".join(f"{key} {value:.2f}" for key, value in best.items() if key.startswith("psnr_"))

@@ -20,11 +20,12 @@ import torch
 from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import patient_mark
+from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.batches import TrainingData, fixed_batches
-from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.checkpoint import load_part, load_state, save_state
 from clsdm_trainer.data.store import Store, write_json
+from clsdm_trainer.initial import Origin, check_initial, load_initial, origin_of, write_initial
 from clsdm_trainer.loop import BEST, Runner
 from clsdm_trainer.precision import has_fast_bfloat16, usable
 from clsdm_trainer.recipe import RunConfig, save_config
@@ -76,23 +77,31 @@ def check_precision(config: RunConfig, stage: AnyStage, device: torch.device) ->
         )
 
 
-def open_run(folder: Path, config: RunConfig, store: Store | None = None) -> None:
+def open_run(folder: Path, config: RunConfig, store: Store | None = None, initial: Bundle | None = None) -> None:
     """Create the run's folder, or check that it holds a run of the same recipe.
 
-    A new folder gets a training manifest: the marks of the store's patients that training can see.
+    A new folder gets a training manifest: the marks of the store's patients that training can see, and of those that
+    the ``initial`` bundle was trained on.
 
     Raises:
-        InputError: the folder holds a run with another configuration.
+        InputError: the folder holds a run with another configuration or another beginning, or the bundle does not fit.
     """
     path = folder / CONFIG
     if path.exists():
         if type(config).load(str(path)) != config:
             raise InputError(f"{path}: this folder holds a run with another configuration; choose another --run folder")
+        if initial is not None and origin_of(folder) != Origin.of(initial):
+            raise InputError(f"{folder}: this run did not start from {initial.path}; choose another --run folder")
         return
+    if initial is not None and store is not None:
+        check_initial(initial, config, store)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ENVIRONMENT).write_text(json.dumps(environment(), indent=1), encoding="utf-8")
     if store is not None:
-        write_json(folder / PATIENTS, seen_patients(store))
+        earlier = () if initial is None else initial.manifest.trained_patients
+        write_json(folder / PATIENTS, sorted({*seen_patients(store), *earlier}))
+    if initial is not None:
+        write_initial(folder, initial)
     save_config(config, path)
 
 
@@ -143,18 +152,44 @@ def git_revision() -> str | None:
 def load_stage(model: CLSDM, folder: Path, stage: AnyStage) -> None:
     """Put the best weights of a trained stage into the model, and what it measured.
 
+    A run that started from a bundle keeps the bundle's weights of stages that it does not train (:func:`load_initial`).
+
     Raises:
-        InputError: that stage has not been trained in this run.
+        InputError: that stage has not been trained to its end in this run, or its files are damaged.
+    """
+    load_weights(model, folder, stage)
+    if stage.product is None:
+        return
+    path = folder / stage.product
+    if not path.exists():
+        raise InputError(f"{path}: missing; run stage {stage.name!r} to its end, which measures it")
+    try:
+        stage.restore(model, load_state(path))
+    except InputError as error:
+        raise InputError(f"{error}; move it away and run stage {stage.name!r} again, which measures it anew") from None
+
+
+def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
+    """Put the best weights of a trained stage into the model.
+
+    Raises:
+        InputError: that stage has not been trained in this run, or they are damaged.
     """
     path = folder / stage.name / BEST
+    if not path.exists() and origin_of(folder) is not None:
+        return  # not trained in this run: the weights are those that it started from
     if not path.exists():
         raise InputError(f"{path}: stage {stage.name!r} must be trained first")
-    weights = load_state(path)["weights"]
+    try:
+        weights = load_part(path, "weights")
+    except InputError as error:
+        raise InputError(f"{error}; move {path.parent} away and train stage {stage.name!r} again") from None
     for network in stage.networks:
         own = {key[len(network) + 1 :]: value for key, value in weights.items() if key.startswith(f"{network}.")}
-        model.get_submodule(network).load_state_dict(own)
-    if stage.product is not None and (folder / stage.product).exists():
-        stage.restore(model, load_state(folder / stage.product))
+        try:
+            model.get_submodule(network).load_state_dict(own)
+        except RuntimeError:
+            raise InputError(f"{path}: holds other networks than the recipe of this run describes") from None
 
 
 def build_runner(
@@ -168,11 +203,14 @@ def build_runner(
     check_store(store, config)
     check_precision(config, stage, fabric.device)
     torch.manual_seed(config.seed)  # initial weights; everything later draws from per-sample generators
-    model = CLSDM(config.model).to(fabric.device)
+    model = CLSDM(config.model)
+    fine_tuning = load_initial(model, folder)
+    model.to(fabric.device)
     for earlier in stage.needs:
         load_stage(model, folder, STAGES[earlier])
     ready = stage(model, config.section(stage))
-    ready.start(store)
+    if not fine_tuning:
+        ready.start(store)
     data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
     geometry = max(config.augment.presets, key=config.augment.presets.__getitem__)  # what it is trained for most
     validation = fixed_batches(store, config.model, "val", 2, fabric.device, geometry)
@@ -205,7 +243,7 @@ def train_stage(
     deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
     finished = runner.run(lambda: time.monotonic() >= deadline)
     if finished and stage.product is not None and fabric.is_global_zero:
-        load_stage(runner.stage.model, folder, stage)
+        load_weights(runner.stage.model, folder, stage)
         save_state(folder / stage.product, runner.stage.measure(store, runner.validation))
     fabric.barrier()
     return finished

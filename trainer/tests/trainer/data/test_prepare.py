@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from ct_series import write_series
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, write_ct
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU
+from clsdm.volume.write import write_ct
+from clsdm_trainer.data import prepare as prepare_module
 from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
 from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
+from clsdm_trainer.data.readers import READERS
+from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import SourceConfig
 from clsdm_trainer.data.store import MANIFEST, Store
 
@@ -213,3 +222,67 @@ def test_real_scans_are_prepared_as_announced(shared_data: Path, tmp_path: Path)
     stack = Store.open(tmp_path).stack()
     assert stack.shape == (2, 80, 80, 80)
     assert all(volume.min() < -900 and volume.max() > 300 for volume in stack)
+
+
+def dicom_tree(root: Path, asymmetric_phantom: CTVolume, patients: int = 3) -> list[list[Path]]:
+    """As many patients of one series each, told apart by their densities."""
+    series = []
+    for number in range(patients):
+        hu = np.where(asymmetric_phantom.hu > -500, asymmetric_phantom.hu + 10.0 * number, -1000.0)[::4, ::4, ::4]
+        ct = CTVolume(hu.astype(np.float32), (24.0, 24.0, 24.0), (-180.0, -180.0, -180.0))
+        series.append(write_series(root / f"P{number}" / "1", ct, PatientID=f"P{number}"))
+    return series
+
+
+def dicom_config(root: Path, out: Path) -> PrepareConfig:
+    source = SourceConfig(kind="dicom", root=root, public_ids=True, split="train")
+    return PrepareConfig(sources=(source,), out=out, size=8, spacing_mm=48, margin=0, workers=1)
+
+
+def test_damaged_files_and_scans_are_listed_and_the_others_prepared(tmp_path: Path, asymmetric_phantom: CTVolume):
+    """A truncated slice, a file that ends in its header, and one that only begins like DICOM."""
+    first, second, _ = dicom_tree(tmp_path / "in", asymmetric_phantom)
+    first[3].write_bytes(first[3].read_bytes()[:-100])
+    second[0].parent.joinpath("half.dcm").write_bytes(second[0].read_bytes()[:170])
+    (tmp_path / "in" / "P2" / "readme.dcm").write_text("no DICOM at all")
+    report = prepare(dicom_config(tmp_path / "in", tmp_path / "out"))
+    assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["P1", "P2"]
+    listed = {item["id"]: item["reason"] for item in json.loads((tmp_path / "out" / REJECTED).read_text())}
+    assert report.exit_code == 2
+    assert set(listed) == {"P0", "P1_1_half.dcm"}
+    assert listed["P0"].startswith("P0/1: PixelData is truncated")
+    assert "truncated or damaged DICOM" in listed["P1_1_half.dcm"]
+
+
+def test_whatever_a_reader_raises_rejects_one_scan_only(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = READERS["folder"].open
+
+    def reader(scan: Scan) -> CTVolume:
+        if scan.id == "a":
+            raise ZeroDivisionError("deep inside")
+        return real(scan)
+
+    monkeypatch.setitem(READERS, "folder", replace(READERS["folder"], open=reader))
+    report = prepare(config(scans, tmp_path / "out"))
+    (rejected,) = report.rejected
+    assert (rejected.id, report.made) == ("a", 1)
+    assert rejected.reason == "a.nii.gz: truncated or damaged scan (ZeroDivisionError while reading)"
+
+
+def test_a_scan_that_kills_its_process_is_rejected_and_the_others_go_on(
+    scans: Path, tmp_path: Path, asymmetric_phantom: CTVolume, monkeypatch: pytest.MonkeyPatch
+):
+    """The system ends a process that takes too much memory; a pool of processes does not survive that."""
+    write_ct(asymmetric_phantom, scans / "killer.nii.gz")
+    (scans / "splits.json").write_text(json.dumps({"train": ["a", "killer"], "test": ["b"]}))
+
+    def pool(jobs: list[prepare_module._Job], workers: int) -> Iterator[object]:
+        for job in jobs:
+            if job.scan.id == "killer":
+                raise BrokenProcessPool
+            yield prepare_module._attempt(job)
+
+    monkeypatch.setattr(prepare_module, "_in_pool", pool)
+    report = prepare(config(scans, tmp_path / "out", workers=2))
+    assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["a", "b"]
+    assert [(item.id, "process reading it died" in item.reason) for item in report.rejected] == [("killer", True)]

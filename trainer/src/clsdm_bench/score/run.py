@@ -1,0 +1,167 @@
+"""The order of a scoring. Files that are there already are not made again, so that a call that was cut can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsdm.app.record import read_record
+from clsdm.app.request import Request
+from clsdm.app.request import run as reconstruct_files
+from clsdm.errors import InputError
+from clsdm.model.bundle import Bundle
+from clsdm.progress import Report, silent
+from clsdm.reconstruct import Options, Product
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, point
+from clsdm.volume.read import read_ct
+from clsdm_bench.distribution import sliced_wasserstein
+from clsdm_bench.score import exposures, page
+from clsdm_bench.score.cases import ScanFile
+from clsdm_bench.score.exposures import CONDITIONS
+from clsdm_bench.score.figures import Pair, figures_of, paired
+from clsdm_bench.score.page import Scored
+from clsdm_trainer.data.store import write_json
+
+SETTINGS = "settings.json"
+ALL_PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to score.
+
+    Attributes:
+        products: of the plain condition.
+        conditions: names of ``exposures.CONDITIONS``; all but the plain one with the mean alone.
+        preset: machine that takes the X-rays.
+        spacing_mm: edge of the voxels on which volumes are compared.
+        samples: of an ensemble.
+        seed: of samples, noise and changes of X-rays.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    products: tuple[Product, ...] = ALL_PRODUCTS
+    conditions: tuple[str, ...] = tuple(CONDITIONS)
+    preset: str = "chest"
+    spacing_mm: float = 3.0
+    samples: int = 8
+    seed: int = 0
+    device: str = "auto"
+
+    def runs(self) -> Iterator[tuple[str, Product]]:
+        """Condition and product of each reconstruction of a case."""
+        for condition in self.conditions:
+            for product in self.products if condition == "plain" else ALL_PRODUCTS[:1]:
+                yield condition, product
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """One bundle, its scans, and the folder in which everything is made."""
+
+    bundle: Bundle
+    scans: Sequence[ScanFile]
+    out: Path
+    settings: Settings
+
+    def volume(self, scan: ScanFile, condition: str, product: Product) -> tuple[CTVolume, float]:
+        """The volume file of a reconstruction, made unless it is there, and its residual as a share of the contrast."""
+        path = self.out / "cases" / scan.name / f"{condition}_{product}.nii.gz"
+        record = read_record(path)
+        if record is None:
+            source = self._next(scan) if CONDITIONS[condition].of_another else scan
+            views = CONDITIONS[condition].views(self._exposures(source))
+            how = Options(product, samples=self.settings.samples, seed=self.settings.seed, device=self.settings.device)
+            reconstruct_files(Request(views, str(path), str(self.bundle.path), self.settings.preset, how))
+            record = read_record(path) or {}
+        return read_ct(path), float(np.mean([item["rmse"] for item in record["residuals"]])) / 2.0
+
+    def xrays(self, scan: ScanFile) -> Path:
+        """Folder of a scan's X-rays."""
+        return self.out / "xrays" / scan.name
+
+    def _exposures(self, scan: ScanFile) -> exposures.Request:
+        number = int(hashlib.sha256(scan.name.encode()).hexdigest()[:8], 16)  # the same whatever is scored beside it
+        return exposures.Request(scan.path, self.settings.preset, self.xrays(scan), self.settings.seed + number)
+
+    def _next(self, scan: ScanFile) -> ScanFile:
+        """The next case, of the same group where there is one."""
+        group = [other for other in self.scans if other.group == scan.group]
+        group = group if len(group) > 1 else list(self.scans)
+        return group[(group.index(scan) + 1) % len(group)]
+
+
+def score_bundle(
+    bundle: Bundle, scans: Sequence[ScanFile], out: Path, settings: Settings | None = None, report: Report = silent
+) -> list[Scored]:
+    """Score a bundle, and write ``cases.csv``, ``results.json``, ``table.md`` and pictures of each case to ``out``.
+
+    Raises:
+        InputError: a scan cannot be used, or ``out`` holds the scoring of another bundle or of other X-rays.
+    """
+    scoring = Scoring(bundle, scans, out, settings or Settings())
+    _claim(scoring)
+    found: list[Scored] = []
+    volumes: dict[tuple[str, Product], list[np.ndarray]] = {}
+    truths: dict[str, list[np.ndarray]] = {}
+    for done, scan in enumerate(scans):
+        report("score", done, len(scans))
+        pairs = {}
+        for condition, product in scoring.settings.runs():
+            scored, pair = _score(scoring, scan, condition, product)
+            found.append(scored)
+            if condition == "plain":
+                pairs[product] = pair
+                volumes.setdefault((scan.group, product), []).append(pair.recon.hu.round().astype(np.int16))
+        if pairs:
+            truths.setdefault(scan.group, []).append(next(iter(pairs.values())).truth.hu.round().astype(np.int16))
+            page.write_picture(out / "pictures" / f"{scan.name}.png", scan.name, pairs, scoring.xrays(scan) / "plain")
+    report("score", len(scans), len(scans))
+    distances = {key: sliced_wasserstein(found_hu, truths[key[0]]).whole for key, found_hu in volumes.items()}
+    page.write_tables(found, distances, out, _about(scoring))
+    return found
+
+
+def _score(scoring: Scoring, scan: ScanFile, condition: str, product: Product) -> tuple[Scored, Pair]:
+    ct = read_ct(scan.path)
+    recon, residual = scoring.volume(scan, condition, product)
+    if CONDITIONS[condition].of_another:  # around that patient's middle
+        recon = _moved(recon, body_centre_mm(ct))
+    pair = paired(recon, ct, scoring.settings.spacing_mm)
+    return Scored(scan, condition, product, {**figures_of(pair), "residual": residual}), pair
+
+
+def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
+    return replace(ct, origin_mm=point(np.array(ct.origin_mm) + np.array(centre_mm) - np.array(ct.centre_mm)))
+
+
+def _claim(scoring: Scoring) -> None:
+    """What is in the folder must be of the same bundle and X-rays; more products and conditions may come to it."""
+    settings = asdict(scoring.settings)
+    wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
+    path = scoring.out / SETTINGS
+    if not path.exists():
+        write_json(path, wanted)
+    elif json.loads(path.read_text(encoding="utf-8")) != wanted:
+        raise InputError(f"{path}: of another bundle, or of X-rays taken otherwise; expected another folder as --out")
+
+
+def _about(scoring: Scoring) -> dict[str, Any]:
+    manifest, settings = scoring.bundle.manifest, scoring.settings
+    return {
+        "model": manifest.id,
+        "model_sha256": scoring.bundle.hash,
+        "patients": len(scoring.scans),
+        "geometry": settings.preset,
+        "angles_deg": "0 90",
+        "spacing_mm": settings.spacing_mm,
+        "command": f"clsdm-bench score --bundle BUNDLE --cases CASES --out OUT --preset {settings.preset} --spacing "
+        f"{settings.spacing_mm:g} --samples {settings.samples} --seed {settings.seed}",
+    }

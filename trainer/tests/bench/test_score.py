@@ -1,0 +1,190 @@
+"""A bundle scored on scan files of any spacing, the way a user goes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ct_series import write_series
+from small_bundle import small_phantom
+
+from clsdm.errors import InputError
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import Bundle, patient_mark
+from clsdm.simulate import simulate_xrays
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.write import write_ct
+from clsdm.xray.read import read_xray
+from clsdm_bench.cli import main
+from clsdm_bench.score import Settings, score_bundle
+from clsdm_bench.score.cases import find_scans
+from clsdm_bench.score.exposures import as_radiographs
+from clsdm_bench.score.figures import figures_of, lung_figures, paired
+
+pytest_plugins = ["small_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CENTRES = {"one": (12.0, -30.0, 250.0), "two": (0.0, 5.0, -40.0)}
+
+
+def chest(centre_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float]) -> CTVolume:
+    """A body of 240 x 160 x 260 mm with two lungs, the right one larger, on any voxels."""
+    size = [round(336.0 / step) for step in spacing_mm]
+    axes = [(np.arange(count) - (count - 1) / 2) * step for count, step in zip(size, spacing_mm, strict=True)]
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    hu = np.where((x / 120) ** 2 + (y / 80) ** 2 + (z / 130) ** 2 < 1, 40.0, -1000.0)
+    for left, wide in ((-55.0, 40.0), (55.0, 30.0)):
+        hu[((x - left) / wide) ** 2 + (y / 40) ** 2 + (z / 80) ** 2 < 1] = -850.0
+    first = [centre - (count - 1) / 2 * step for centre, count, step in zip(centre_mm, size, spacing_mm, strict=True)]
+    return CTVolume(hu.astype(np.float32), spacing_mm, tuple(first))
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two chests of different spacings in a folder whose splits name both and leave a third one to training."""
+    folder = tmp_path_factory.mktemp("chests")
+    write_ct(chest(CENTRES["one"], (6.0, 6.0, 4.0)), folder / "one.nii.gz")
+    write_ct(chest(CENTRES["two"], (4.0, 8.0, 6.0)), folder / "two.nrrd")
+    write_ct(chest(CENTRES["two"], (8.0, 8.0, 8.0)), folder / "three.nii.gz")
+    table = {"test": ["one", "two"], "train": ["three"]}
+    (folder / "splits.json").write_text(json.dumps(table), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(small_model: Bundle, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished scoring."""
+    out = tmp_path_factory.mktemp("score") / "out"
+    arguments = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(out)]
+    assert main([*arguments, "--device", "cpu", "--samples", "2", "--spacing", "6"]) == 0
+    return out
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "cases.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_case_has_a_line_for_each_product_and_each_condition_and_a_picture(scored: Path, scans: Path) -> None:
+    rows = rows_of(scored)
+    wanted = {("plain", "mean"), ("plain", "sample"), ("plain", "ensemble")}
+    wanted |= {(name, "mean") for name in ("photons", "radiograph", "frontal", "wrong-angle", "shuffled")}
+    for case in ("one", "two"):
+        assert {(row["condition"], row["product"]) for row in rows if row["case"] == case} == wanted
+        assert (scored / "pictures" / f"{case}.png").stat().st_size > 10_000
+    assert {row["group"] for row in rows} == {f"{scans.name}, test"}
+    assert all(np.isfinite(float(row["psnr_db"])) and float(row["lung_true_ml"]) > 500.0 for row in rows)
+    page = (scored / "table.md").read_text(encoding="utf-8")
+    assert "| mean, lateral off by 5° | 2 |" in page
+    mean = [float(row["psnr_db"]) for row in rows if (row["condition"], row["product"]) == ("plain", "mean")]
+    assert f"| mean | 2 | {np.mean(mean):.2f} [{min(mean):.2f}, {max(mean):.2f}]" in page
+    results = json.loads((scored / "results.json").read_text(encoding="utf-8"))
+    assert results["rows"][f"{scans.name}, test: mean"]["psnr_db"]["mean"] == pytest.approx(np.mean(mean))
+    assert len(results["distances"]) == 3
+
+
+def test_conditions_differ_and_every_one_goes_through_files(scored: Path) -> None:
+    figures = {(row["case"], row["condition"]): row["psnr_db"] for row in rows_of(scored) if row["product"] == "mean"}
+    assert len(set(figures.values())) == 12, "two cases, six conditions, none like another"
+    kinds = {path.parent.name: len(list(path.parent.glob("*.dcm"))) for path in scored.glob("xrays/one/*/*.dcm")}
+    assert kinds == {"plain": 2, "photons": 2, "radiograph": 2, "wrong-angle": 1}
+    record = json.loads((scored / "cases" / "one" / "wrong-angle_mean.json").read_text(encoding="utf-8"))
+    assert [view["angle_deg"] for view in record["provenance"]["views"]] == [0.0, 90.0]
+    assert read_xray(scored / "xrays" / "one" / "wrong-angle" / "view_95.dcm").view.angle_deg == 95.0
+
+
+def test_a_second_call_makes_nothing_again_and_gives_the_same_figures(
+    scored: Path, scans: Path, small_model: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {path: path.stat().st_mtime_ns for path in scored.rglob("*") if path.suffix in (".dcm", ".gz")}
+    before = rows_of(scored)
+    base = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(scored), "--device", "cpu"]
+    assert main([*base, "--samples", "2", "--spacing", "6"]) == 0
+    assert rows_of(scored) == before
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert main([*base, "--samples", "3", "--spacing", "6"]) == 2
+    assert "expected another folder" in capsys.readouterr().err
+
+
+def test_a_perfect_volume_on_coarse_voxels_has_perfect_lungs_and_air_outside_the_scan_does_not_count() -> None:
+    scan = chest((3.0, -7.0, 11.0), (3.0, 3.0, 3.0))
+    perfect = replace(
+        scan, hu=np.pad(scan.hu, 8, constant_values=900.0), origin_mm=tuple(np.array(scan.origin_mm) - 24.0)
+    )
+    pair = paired(perfect, scan, 3.0)
+    assert pair.covered.sum() == scan.hu.size
+    assert np.abs(pair.recon.hu - pair.truth.hu)[pair.covered].max() < 1e-3
+    figures = figures_of(pair)
+    assert figures["lung_dice"] == 1.0
+    assert figures["lung_error"] == 0.0
+    ellipsoids = 4 / 3 * np.pi * 40 * 80 * (40 + 30) / 1000.0
+    assert figures["lung_true_ml"] == pytest.approx(ellipsoids, rel=0.01)
+
+
+def test_an_offset_of_100_hu_is_27_96_db_on_any_voxels() -> None:
+    scan = chest((0.0, 0.0, 0.0), (4.0, 6.0, 5.0))
+    for spacing_mm in (3.0, 6.0):
+        truth = paired(CTVolume.on_grid(np.zeros((48,) * 3), Grid(48, 6.0)), scan, spacing_mm).truth
+        figures = figures_of(paired(replace(truth, hu=truth.hu + 100.0), scan, spacing_mm))
+        assert figures["psnr_db"] == pytest.approx(20 * np.log10(25.0))
+        assert figures["psnr_body_db"] == pytest.approx(20 * np.log10(25.0))
+        assert figures["mae_hu"] == pytest.approx(100.0)
+
+
+def test_lungs_of_half_the_size_have_a_dice_of_two_thirds() -> None:
+    body = np.ones((20, 20, 20), bool)
+    truth, recon = np.zeros(body.shape), np.zeros(body.shape)
+    truth[5:15] = recon[5:10] = -800.0
+    figures = lung_figures(recon, truth, body, 6.0)
+    assert figures["lung_dice"] == pytest.approx(2 / 3)
+    assert (figures["lung_error"], figures["lung_absolute_error"]) == (pytest.approx(-0.5), pytest.approx(0.5))
+    assert lung_figures(recon, np.zeros(body.shape), body, 6.0)["lung_dice"] is None
+
+
+def test_a_case_that_the_model_has_seen_is_named(scans: Path, small_model: Bundle, tmp_path: Path) -> None:
+    found = find_scans([scans], ["test"], [patient_mark("two")])
+    assert [(scan.name, scan.seen) for scan in found] == [("one", False), ("two", True)]
+    settings = Settings(("mean",), ("plain",), spacing_mm=24.0, device="cpu")
+    score_bundle(small_model, found, tmp_path / "out", settings)
+    assert "Seen by the model in training or selection: two." in (tmp_path / "out" / "table.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_dicom_series_is_a_case_and_two_of_one_name_are_refused(scans: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "patient" / "series", small_phantom())
+    (scan,) = find_scans([tmp_path / "patient" / "series"])
+    assert scan.name == "series"
+    with pytest.raises(InputError, match="two scans are called 'one'"):
+        find_scans([scans, scans / "one.nii.gz"])
+    with pytest.raises(InputError, match=r"no case of split val"):
+        find_scans([scans], ["val"])
+    (tmp_path / "splits.json").write_text('{"test": ["gone"]}', encoding="utf-8")
+    write_ct(small_phantom(), tmp_path / "there.nii.gz")
+    with pytest.raises(InputError, match="no file of 'gone'"):
+        find_scans([tmp_path])
+    with pytest.raises(InputError, match="nothing of that name"):
+        find_scans([tmp_path / "nowhere"])
+
+
+def test_radiograph_like_changes_depend_on_the_seed_alone_and_leave_the_geometry() -> None:
+    ct = small_phantom()
+    xrays = simulate_xrays(ct, [PRESETS["chest"].view(angle) for angle in (0.0, 90.0)], (0.0, 0.0, 0.0))
+    first, again, other = (as_radiographs(xrays, "chest", seed) for seed in (1, 1, 2))
+    for a, b, c, before in zip(first, again, other, xrays, strict=True):
+        assert np.array_equal(a.image, b.image)
+        assert not np.array_equal(a.image, c.image)
+        assert a.view.angle_deg == before.view.angle_deg
+        assert a.view.cols * a.view.pixel_mm[1] == pytest.approx(before.view.cols * before.view.pixel_mm[1])
+
+
+def test_an_unknown_condition_is_refused_by_name(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", "--cases", str(scans), "--out", str(tmp_path), "--conditions", "plain", "foggy"]
+    assert main(arguments) == 2
+    assert "got 'foggy'" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""Fine-tuning: a run that starts from a bundle, and what it may not start from."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from tiny import (
+    STAGE_NAMES,
+    checkpoint,
+    differences,
+    one_thread,  # noqa: F401 - a fixture
+    tiny_config,
+    tiny_runner,
+    tiny_store,
+    train,
+)
+
+from clsdm.errors import InputError
+from clsdm.model.bundle import Bundle, patient_mark
+from clsdm_trainer.cli import main
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.export import export_bundle, trained_model
+from clsdm_trainer.initial import ORIGIN, origin_of
+from clsdm_trainer.recipe import RunConfig
+from clsdm_trainer.run import open_run, trained_patients
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ABOUT = dict.fromkeys(("licence", "anatomy", "data", "recipe", "remarks"), "phantoms")
+OWN = {"f": "train", "g": "train", "h": "val", "i": "test"}
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return tiny_config(steps=2, validate_every=1, checkpoint_every=1)
+
+
+@pytest.fixture(scope="module")
+def bundle(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Trained on patients a to d."""
+    folder = tmp_path_factory.mktemp("first")
+    store = tiny_store(folder / "store")
+    open_run(folder / "run", config, store)
+    train(config, store, folder / "run", *STAGE_NAMES)
+    return export_bundle(config, folder / "run", store, folder / "bundle", about=ABOUT, encoding="float32")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Somebody's own scans, f to i."""
+    return tiny_store(tmp_path_factory.mktemp("own"), OWN, seed=5)
+
+
+def test_a_run_starts_from_the_bundles_weights_and_trains_them_further(config, bundle, own, tmp_path):
+    open_run(tmp_path, config, own, bundle)
+    runner = tiny_runner(config, "alignment", own, tmp_path)
+    start = {name: value.clone() for name, value in runner.stage.model.state_dict().items()}
+    assert not differences(start, dict(bundle.model().state_dict()))
+    train(config, own, tmp_path, "alignment")
+    tuned, before = trained_model(config, tmp_path).state_dict(), bundle.model().state_dict()
+    changed = {name.split(".")[0] for name, value in tuned.items() if not torch.equal(value, before[name])}
+    assert changed == {"condition", "residual_std"}  # the only stage that was trained, and what it measured
+
+
+def test_it_goes_on_to_the_same_bits_without_the_bundle(config, bundle, own, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(bundle.path, moved)
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
+        open_run(folder, config, own, Bundle.open(moved))
+    shutil.rmtree(moved)
+    train(config, own, tmp_path / "whole", "alignment")
+    runner = tiny_runner(config, "alignment", own, tmp_path / "cut")
+    runner.run(lambda: runner.progress.step >= 1)
+    open_run(tmp_path / "cut", config, own)  # as the same command does
+    train(config, own, tmp_path / "cut", "alignment")
+    assert not differences(checkpoint(tmp_path / "whole", "alignment"), checkpoint(tmp_path / "cut", "alignment"))
+
+
+def test_the_tuned_bundle_names_where_it_came_from_and_everyone_it_has_seen(config, bundle, own, tmp_path):
+    open_run(tmp_path / "run", config, own, bundle)
+    train(config, own, tmp_path / "run", "alignment")
+    tuned = export_bundle(config, tmp_path / "run", own, tmp_path / "bundle", about=ABOUT)
+    marks = {patient_mark(f"patient-{name}") for name in "abcdfgh"}
+    assert set(tuned.manifest.trained_patients) == set(trained_patients(tmp_path / "run")) == marks
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"Fine-tuned from tiny, version 1 (weights {bundle.hash})" in card
+    assert "Trained further: alignment." in card
+    assert "| diffusion | - | - | - | - | as in the bundle it started from |" in card
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_patient_that_the_bundle_was_trained_on_cannot_be_kept_back(config, bundle, split, tmp_path):
+    store = tiny_store(tmp_path / "store", {"f": "train", "g": "val", "a": split})
+    with pytest.raises(InputError, match=r"trained on 1 of the \d patients .* \(a \.\.\.\)"):
+        open_run(tmp_path / "run", config, store, bundle)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_grid_is_named_with_both_sizes(config, bundle, own, tmp_path):
+    other = tiny_config(model={"detector": {"size": 32, "field_mm": 500.0}})
+    with pytest.raises(InputError, match=r"detector .*480.* and .*500"):
+        open_run(tmp_path, other, own, bundle)
+
+
+def test_a_run_of_another_beginning_is_not_gone_on_with(config, bundle, own, tmp_path):
+    open_run(tmp_path, config, own)
+    with pytest.raises(InputError, match="did not start from"):
+        open_run(tmp_path, config, own, bundle)
+    assert origin_of(tmp_path) is None
+
+
+def test_a_damaged_beginning_stops_the_run(config, bundle, own, tmp_path):
+    open_run(tmp_path, config, own, bundle)
+    (tmp_path / ORIGIN).write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=f"{ORIGIN}: cannot be read"):
+        tiny_runner(config, "alignment", own, tmp_path)
+
+
+def test_the_command_line_fine_tunes(config, bundle, own, tmp_path, capsys):
+    from clsdm_trainer.recipe import save_config
+
+    save_config(config, tmp_path / "recipe.yaml")
+    base = ["--preset", str(tmp_path / "recipe.yaml"), "--store", str(own.folder), "--run", str(tmp_path / "run")]
+    assert main(["alignment", *base, "--init", str(bundle.path), "--device", "cpu"]) == 0
+    assert origin_of(tmp_path / "run").sha256 == bundle.hash
+    shutil.rmtree(tmp_path / "run")
+    assert main(["alignment", *base, "--init", str(tmp_path / "nothing"), "--device", "cpu"]) == 2
+    assert "nothing" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
