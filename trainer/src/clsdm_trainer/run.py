@@ -235,14 +235,6 @@ def build_runner(
     return Runner(fabric, ready, data, validation, folder / stage.name, report)
 
 
-def untrained_runner(config: RunConfig, stage: AnyStage, store: Store, folder: Path, fabric: Fabric) -> Runner:
-    """A stage on networks that have learnt nothing and with nothing to validate on, to see how long its steps take."""
-    torch.manual_seed(config.seed)
-    model = CLSDM(config.model).to(fabric.device)
-    data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
-    return Runner(fabric, stage(model, config.section(stage)), data, [], folder / stage.name)
-
-
 def train_stage(
     config: RunConfig,
     stage: AnyStage,

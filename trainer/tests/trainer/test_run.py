@@ -83,7 +83,7 @@ def test_earlier_stages_stay_frozen(run, store):
     model = runner.stage.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     runner.progress.step = 2
-    runner._step(2)
+    runner.step(2)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("denoiser.") for name in moved)
@@ -312,7 +312,7 @@ def test_the_estimate_is_projected_only_at_every_so_many_steps(store, run, tmp_p
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / "run" / name)
     runner = tiny_runner(config, "alignment", store, tmp_path / "run")
-    terms = [runner._step(step) for step in range(2)]
+    terms = [runner.step(step) for step in range(2)]
     assert "alignment/consistency" in terms[0]
     assert "alignment/consistency" not in terms[1]
     assert "alignment/voxel" in terms[1]
