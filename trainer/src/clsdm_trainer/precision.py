@@ -45,4 +45,4 @@ def repeat_exactly(device: torch.device) -> None:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -15,9 +15,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from clsdm.errors import InputError, printable
+from clsdm.files.atomic import write_atomically
 from clsdm.limits import check_bytes
 from clsdm.model.clsdm import ModelConfig
-from clsdm.volume.ct import write_atomically
 from clsdm_trainer.config import AugmentConfig, Frozen, PlacementConfig, Seed
 from clsdm_trainer.stages import Stage
 from clsdm_trainer.stages.alignment import AlignmentStageConfig

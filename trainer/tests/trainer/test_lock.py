@@ -126,7 +126,7 @@ def test_memory_that_ends_in_training_is_said_in_words_with_what_to_do(error, tm
     def step(self: Runner, number: int) -> None:
         raise errors[error]
 
-    monkeypatch.setattr(Runner, "_step", step)
+    monkeypatch.setattr(Runner, "step", step)
     store = tiny_store(tmp_path / "store")
     with pytest.raises(InputError, match=r"autoencoder: the memory .* autoencoder\.batch 2 and accumulate 2") as caught:
         train_stages(tiny_config(batch=4), store, tmp_path / "run", "autoencoder")

@@ -169,6 +169,7 @@ def test_an_option_of_the_training_out_of_range_is_refused(option, store, tmp_pa
         ("evaluate", ("--seeds", "-1")),
         ("evaluate", ("--seeds", str(2**64))),
         ("evaluate", ("--samples", "1")),
+        ("score", ("--spacing", "0")),
         ("evaluate", ("--angles", "inf")),
         ("benchmark", ("--budget", "0")),
         ("benchmark", ("--minutes-each", "0")),

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.progress import Report, silent
-from clsdm.volume.ct import CTVolume, Grid, write_atomically
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU, hu_clamped
 
 SCHEMA = 2
