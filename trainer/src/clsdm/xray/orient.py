@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
+from clsdm.geometry.view import Beam
 
 LETTERS: dict[str, tuple[float, float, float]] = {
     "L": (1.0, 0.0, 0.0),
@@ -52,6 +53,7 @@ class Known:
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
         window: (low, high) in the file's values, between which a reader looks.
+        beam: how the rays run.
         tags: what the file calls a field, like "ImagerPixelSpacing".
     """
 
@@ -66,6 +68,7 @@ class Known:
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None
     window: Pair | None = None
+    beam: Beam | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
