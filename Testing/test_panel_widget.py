@@ -258,7 +258,7 @@ class RunTest(PanelCase):
         self.assertEqual(self.ui.reconstructButton.text, "Reconstruct")
         self.assertTrue(self.ui.slotArea.enabled)
         self.assertFalse(self.ui.resultSection.collapsed)
-        self.assertIn("resembles", self.ui.residualLabel.text)
+        self.assertIn("projected like it", self.ui.residualLabel.text)
         self.assertIn("Only one view", self.ui.warningsLabel.text)
         self.assertIn("Research only", self.ui.resultNotice.text)
         self.assertEqual(self.ui.reconstructionSelector.currentNode(), run.result.volumeNode)
@@ -424,7 +424,7 @@ class SceneTest(PanelCase):
         self.logic.runs[-1].finish(self.result(spread=True, warnings=["only one view"]))
         saveAndReopen(self.folder / "scene")
         self.assertIsNotNone(self.ui.reconstructionSelector.currentNode())
-        self.assertIn("resembles", self.ui.residualLabel.text)
+        self.assertIn("projected like it", self.ui.residualLabel.text)
         self.assertIn("Only one view", self.ui.warningsLabel.text)
         self.assertTrue(self.ui.coverageCheckBox.enabled and self.ui.spreadCheckBox.enabled)
 

@@ -165,7 +165,7 @@ class ComparePanel(Panel):
     def exportCsv(self, path: str) -> None:
         """Write the table of figures."""
         ensureCore()
-        from clsdm.quality.picture import NOTICE
+        from clsdm import NOTICE
 
         Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]), NOTICE)
         self._say(_("Saved the table."))

@@ -20,7 +20,6 @@ from CLSDMReconstructionLib.scene.XRayNodes import detectorGeometry
 
 COLOURS = ((0.95, 0.72, 0.2), (0.3, 0.75, 0.95), (0.6, 0.85, 0.4), (0.85, 0.5, 0.9))
 SOURCE_RADIUS_MM = 12.0
-GOOD, FAIR = 0.05, 0.12  # parts of the X-ray's contrast
 
 
 @dataclass(frozen=True)
@@ -217,11 +216,10 @@ def pairPicture(reprojection: dict) -> np.ndarray:
 
 
 def residualInWords(residual: dict) -> str:
-    """How well the reconstruction explains one of its X-rays, for a reader who does not know what an RMSE is."""
-    share = residual["rmse"] / 2.0  # the 1st and 99th percentile of an X-ray lie 2 apart
-    verdict = "closely" if share < GOOD else "roughly" if share < FAIR else "poorly"
-    advice = "" if share < FAIR else " Check spacing, distances, orientation and angle of this X-ray."
-    return (
-        f"At {residual['angle_deg']:g}°, an X-ray of the reconstruction resembles the one you gave {verdict}: "
-        f"they differ by {100 * share:.0f} % of its contrast.{advice}"
-    )
+    """How well the reconstruction explains one of its X-rays: the core's verdict, and what to do about a bad one."""
+    ensureCore()
+    from clsdm.quality.agreement import Agreement
+
+    agreement = Agreement(residual["rmse"], residual["correlation"])
+    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
+    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"

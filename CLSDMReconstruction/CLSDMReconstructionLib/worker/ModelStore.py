@@ -58,8 +58,9 @@ def describe(path: Path, **known: Any) -> Model:
         ValueError: no bundle, or damaged.
     """
     ensureCore()
+    from clsdm import NOTICE
     from clsdm.errors import InputError
-    from clsdm.model.bundle_files import NOTICE, WEIGHTS, read_manifest, reader
+    from clsdm.model.bundle_files import WEIGHTS, read_manifest, reader
 
     try:
         table, files = read_manifest(path, reader(path))

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm import __version__
+from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.view import MAX_VIEWS, View
-from clsdm.model.bundle import NOTICE, Bundle
+from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition, coverage, lift_positions
 from clsdm.progress import Report, silent
-from clsdm.quality.compare import Reprojection, reprojection
+from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.pair import check_together

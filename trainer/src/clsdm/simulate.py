@@ -25,7 +25,8 @@ from clsdm.geometry import cameras as geometry
 from clsdm.geometry import projector
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import View
-from clsdm.volume.ct import CTVolume, body_centre_mm
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
 from clsdm.volume.read import read_ct
 from clsdm.xray.preprocess import XRay

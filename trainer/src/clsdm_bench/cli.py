@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import NOTICE, Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import terminal
 
 EXIT_INPUT = 2

@@ -21,15 +21,16 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.geometry.view import Detector, preset
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
-from clsdm.quality.compare import reprojection
 from clsdm.quality.metrics import honest, summarise, x2ct
+from clsdm.quality.reprojection import reprojection
 from clsdm.reconstruct import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
-from clsdm.volume.ct import CTVolume, write_atomically
+from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_to_unit, unit_to_hu
 from clsdm.xray.preprocess import XRay, preprocess
 from clsdm_trainer.data.store import Case, Store

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import NOTICE, Bundle
+from clsdm.model.bundle import Bundle
 from clsdm.progress import json_lines, terminal
 from clsdm_trainer.stages import STAGES
 
@@ -191,6 +192,8 @@ def _train(options: argparse.Namespace) -> int:
     initial = None if options.initial is None else Bundle.open(options.initial)
     if initial is not None:
         check_initial(initial, config, store)
+    with terminal(enabled=not options.json) as report:
+        store.verify("train", "val", report=report)
     if options.dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
@@ -233,6 +236,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
     with _progress(options.json) as report:
+        store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
         outcomes = evaluate(
             bundle,
             store,

@@ -26,8 +26,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.quality.picture import write_png
-from clsdm.volume.ct import write_atomically
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_checkpoint, save_checkpoint, save_state
 from clsdm_trainer.ema import Ema
@@ -243,6 +243,13 @@ class Runner:
             cut_log(self.folder / LOG, 0 if state is None else state["progress"]["step"])
         if state is None:
             return
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{self.folder / CHECKPOINT}: does not belong to this recipe ({reason})") from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
         for name, module in self.stage.modules.items():
             former = name if name in state[MODULES] else FORMER_NAMES[name]

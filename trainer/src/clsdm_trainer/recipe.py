@@ -14,8 +14,8 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.model.clsdm import ModelConfig
-from clsdm.volume.ct import write_atomically
 from clsdm_trainer.config import AugmentConfig, Frozen, PlacementConfig
 from clsdm_trainer.stages import Stage
 from clsdm_trainer.stages.alignment import AlignmentStageConfig

@@ -23,7 +23,7 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.batches import TrainingData, fixed_batches
-from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.checkpoint import load_part, load_state, save_state
 from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.initial import Origin, check_initial, load_initial, origin_of, write_initial
 from clsdm_trainer.loop import BEST, Runner
@@ -155,19 +155,41 @@ def load_stage(model: CLSDM, folder: Path, stage: AnyStage) -> None:
     A run that started from a bundle keeps the bundle's weights of stages that it does not train (:func:`load_initial`).
 
     Raises:
-        InputError: that stage has not been trained in this run.
+        InputError: that stage has not been trained to its end in this run, or its files are damaged.
+    """
+    load_weights(model, folder, stage)
+    if stage.product is None:
+        return
+    path = folder / stage.product
+    if not path.exists():
+        raise InputError(f"{path}: missing; run stage {stage.name!r} to its end, which measures it")
+    try:
+        stage.restore(model, load_state(path))
+    except InputError as error:
+        raise InputError(f"{error}; move it away and run stage {stage.name!r} again, which measures it anew") from None
+
+
+def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
+    """Put the best weights of a trained stage into the model.
+
+    Raises:
+        InputError: that stage has not been trained in this run, or they are damaged.
     """
     path = folder / stage.name / BEST
     if not path.exists() and origin_of(folder) is not None:
         return  # not trained in this run: the weights are those that it started from
     if not path.exists():
         raise InputError(f"{path}: stage {stage.name!r} must be trained first")
-    weights = load_state(path)["weights"]
+    try:
+        weights = load_part(path, "weights")
+    except InputError as error:
+        raise InputError(f"{error}; move {path.parent} away and train stage {stage.name!r} again") from None
     for network in stage.networks:
         own = {key[len(network) + 1 :]: value for key, value in weights.items() if key.startswith(f"{network}.")}
-        model.get_submodule(network).load_state_dict(own)
-    if stage.product is not None and (folder / stage.product).exists():
-        stage.restore(model, load_state(folder / stage.product))
+        try:
+            model.get_submodule(network).load_state_dict(own)
+        except RuntimeError:
+            raise InputError(f"{path}: holds other networks than the recipe of this run describes") from None
 
 
 def build_runner(
@@ -221,7 +243,7 @@ def train_stage(
     deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
     finished = runner.run(lambda: time.monotonic() >= deadline)
     if finished and stage.product is not None and fabric.is_global_zero:
-        load_stage(runner.stage.model, folder, stage)
+        load_weights(runner.stage.model, folder, stage)
         save_state(folder / stage.product, runner.stage.measure(store, runner.validation))
     fabric.barrier()
     return finished

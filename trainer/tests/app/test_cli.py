@@ -18,7 +18,7 @@ from small_bundle import CENTRE_MM, reconstruct_command, run, small_phantom
 
 from clsdm.app.cli import build_parser, main
 from clsdm.model.bundle import Bundle
-from clsdm.volume.ct import write_ct
+from clsdm.volume.write import write_ct
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

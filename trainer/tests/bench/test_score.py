@@ -16,7 +16,8 @@ from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.simulate import simulate_xrays
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.write import write_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.cli import main
 from clsdm_bench.score import Settings, score_bundle

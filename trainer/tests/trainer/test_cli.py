@@ -13,7 +13,8 @@ from tiny import MARGIN, one_thread, phantom_hu, tiny_config, tiny_store
 
 from clsdm.app.cli import main as clsdm
 from clsdm.model.bundle import Bundle
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.write import write_ct
 from clsdm_bench.evaluate import EXPOSURES
 from clsdm_trainer.cli import main as train
 from clsdm_trainer.recipe import save_config
@@ -107,6 +108,22 @@ def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: p
     assert (
         train(["autoencoder", "--preset", recipe, "--store", str(tmp_path / "store"), "--run", "x", "--dry-run"]) == 0
     )
+
+
+@pytest.mark.parametrize("what", ["autoencoder", "evaluate"])
+def test_neither_training_nor_evaluation_begins_on_a_store_that_has_changed(
+    what: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tiny_store(tmp_path / "store")
+    file = store.path(store.cases("train" if what == "autoencoder" else "test")[0])
+    np.save(file, np.zeros_like(np.load(file)))
+    arguments = {
+        "autoencoder": ["--preset", written_recipe(tmp_path), "--run", str(tmp_path / "out"), "--device", "cpu"],
+        "evaluate": ["--bundle", str(trained / "run" / "bundle"), "--out", str(tmp_path / "out")],
+    }
+    assert train([what, "--store", str(tmp_path / "store"), *arguments[what]]) == 2
+    assert f"{file}: changed since it was prepared" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(

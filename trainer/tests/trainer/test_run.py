@@ -15,6 +15,7 @@ from tiny import (
     SPLIT_OF,
     STAGE_NAMES,
     cpu_fabric,
+    differences,
     one_thread,  # noqa: F401 - a fixture
     tiny_config,
     tiny_runner,
@@ -103,6 +104,42 @@ def test_a_finished_stage_is_not_trained_again(run, store):
 def test_a_stage_without_the_one_before_it_is_refused(name, store, tmp_path):
     with pytest.raises(InputError, match="stage 'autoencoder' must be trained first"):
         tiny_runner(tiny_config(), name, store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("later", "product"), [("diffusion", AutoencoderStage.product), ("diffusion", AlignmentStage.product)]
+)
+def test_a_stage_does_not_start_without_what_an_earlier_one_measured(later, product, store, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / product).unlink()
+    with pytest.raises(InputError, match=rf"{product}: missing; run stage '\w+' to its end, which measures it"):
+        tiny_runner(tiny_config(steps=2), later, store, tmp_path / "run")
+    name = "autoencoder" if product == AutoencoderStage.product else "alignment"
+    assert train(tiny_config(steps=2), store, tmp_path / "run", name), "the way on: nothing is trained again"
+    assert differences(load_state(run / product), load_state(tmp_path / "run" / product)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "way"),
+    [
+        (f"autoencoder/{BEST}", "move .* away and train stage 'autoencoder' again"),
+        (AutoencoderStage.product, "move it away and run stage 'autoencoder' again, which measures it anew"),
+    ],
+)
+def test_damaged_files_of_an_earlier_stage_are_named_with_the_way_on(file, way, store, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / file
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    with pytest.raises(InputError, match=rf"not a usable checkpoint \(damaged: .*\); {way}"):
+        tiny_runner(tiny_config(steps=2), "alignment", store, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(store, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    other = tiny_config(steps=2, model={"autoencoder": {"channels": [12], "latent_channels": 4}})
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors: does not belong to this recipe"):
+        tiny_runner(other, "autoencoder", store, tmp_path / "run")
 
 
 def test_time_that_is_up_cuts_a_stage_without_finishing_it(store, tmp_path):

@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clsdm import __version__
+from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
 from clsdm.app.failures import in_words, kind_of
 from clsdm.errors import Cancelled, InputError, printable
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import NOTICE, Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
@@ -266,7 +266,8 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.app.request import Request, read_views
     from clsdm.files.atomic import written_together
     from clsdm.files.strict_json import from_plain
-    from clsdm.quality.compare import as_json, compare, write_comparison
+    from clsdm.quality.compare import compare
+    from clsdm.quality.write import as_json, write_comparison
     from clsdm.volume.read import read_ct
 
     volume = Path(options.reconstruction)

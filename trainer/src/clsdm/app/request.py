@@ -21,7 +21,8 @@ from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
-from clsdm.volume.ct import CTVolume, write_ct
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.read import GeometryOverrides, read_xray
 from clsdm.xray.scouts import centred, read_localizers

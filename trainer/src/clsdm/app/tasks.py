@@ -204,8 +204,8 @@ def simulate(
 def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> Answer:
     """Score a reconstruction against the true CT, both volume files; answers with ``clsdm.quality.compare.as_json``."""
     report("read", 0, 2)
-    from clsdm.quality.compare import as_json
     from clsdm.quality.compare import compare as core
+    from clsdm.quality.write import as_json
     from clsdm.volume.read import read_ct
 
     made, true = read_ct(reconstruction), read_ct(truth)
@@ -295,7 +295,7 @@ def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> 
 
 def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
     """A volume with the same numbers as in the command line's file, but without the time that compression takes."""
-    from clsdm.volume.ct import rounded
+    from clsdm.volume.write import rounded
 
     return {
         "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from clsdm.files.atomic import written_together
+from clsdm import NOTICE
+from clsdm.files.atomic import write_atomically, written_together
 from clsdm.quality.metrics import Summary, summarise
-from clsdm.quality.picture import DIFFERENCE_PAINTER, HU_PAINTER, NOTICE, centre_index, planes
+from clsdm.quality.picture import DIFFERENCE_PAINTER, HU_PAINTER, centre_index, planes
 from clsdm.reconstruct import Product
-from clsdm.volume.ct import write_atomically
 from clsdm_bench.distribution import Distance
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS

@@ -18,7 +18,8 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Product
-from clsdm.volume.ct import CTVolume, body_centre_mm, point
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
 from clsdm_bench.distribution import sliced_wasserstein
 from clsdm_bench.score import exposures, page

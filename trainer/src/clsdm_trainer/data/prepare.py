@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import Grid, write_atomically
+from clsdm.files.atomic import write_atomically
+from clsdm.volume.ct import Grid
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.readers import READERS

@@ -14,8 +14,10 @@ import pytest
 from ct_series import write_series
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, write_ct
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU
+from clsdm.volume.write import write_ct
 from clsdm_trainer.data import prepare as prepare_module
 from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
 from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
