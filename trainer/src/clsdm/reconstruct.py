@@ -12,6 +12,7 @@ and the reprojection residual, the only check there is without a CT. Ground trut
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,10 +24,11 @@ from torch import Tensor
 from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
+from clsdm.geometry.lift import coverage, lift_positions
 from clsdm.geometry.view import MAX_VIEWS, View
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
-from clsdm.model.condition import Condition, coverage, lift_positions
+from clsdm.model.condition import Condition
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.volume.ct import CTVolume
@@ -140,6 +142,8 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
     """
     if not 1 <= len(xrays) <= MAX_VIEWS:
         raise InputError(f"X-rays: expected 1 to {MAX_VIEWS}, got {len(xrays)}")
+    for xray in xrays:
+        _check_source(xray, bundle.manifest.model.grid.cube_mm)
     known = [(xray.source, xray.isocentre_mm) for xray in xrays if xray.isocentre_mm is not None]
     for source, isocentre_mm in known[1:]:
         if not np.allclose(isocentre_mm, known[0][1], atol=1.0):
@@ -153,6 +157,20 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
     if bundle.manifest.trained_anatomy:
         warnings.append(f"the model {bundle.manifest.id} has only seen: {bundle.manifest.trained_anatomy}")
     return tuple(warnings)
+
+
+def _check_source(xray: XRay, cube_mm: float) -> None:
+    """Refuse a source that stands in the cube.
+
+    Raises:
+        InputError: names the distance.
+    """
+    reach_mm, distance_mm = cube_mm / math.sqrt(2.0), xray.view.source_axis_mm
+    if distance_mm <= reach_mm:
+        raise InputError(
+            f"{xray.source}: the X-ray source stands {distance_mm:g} mm from the patient's middle; expected more than "
+            f"{reach_mm:.0f} mm, outside the cube that is reconstructed; in mm?"
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -254,7 +272,8 @@ def _placed(
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
     }
-    return Reconstruction(volume, covered, spread, residuals, warnings, provenance)
+    doubts = tuple(f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees)
+    return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance)
 
 
 def describe(view: View) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
 from clsdm.app.failures import in_words, kind_of
+from clsdm.app.geometry_options import add_geometry_options, overrides_from
 from clsdm.errors import Cancelled, InputError, printable
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
@@ -134,16 +135,7 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    geometry = parser.add_argument_group("geometry, where the files do not say (values apply to all views)")
-    geometry.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    geometry.add_argument("--spacing", type=float, nargs="+", metavar="MM",
-                          help="pixel spacing on the detector: one value, or row and column")  # fmt: skip
-    geometry.add_argument("--source-detector", type=float, metavar="MM", help="source to detector plane")
-    geometry.add_argument("--source-axis", type=float, metavar="MM", help="source to the patient's middle")
-    geometry.add_argument("--invert", action=argparse.BooleanOptionalAction, default=None,
-                          help="bone is dark (--invert) or bright (--no-invert) in the images")  # fmt: skip
-    geometry.add_argument("--flip", choices=("frontal", "lateral"), action="append", default=[],
-                          help="mirror that view, e.g. a lateral that faces right; repeatable")  # fmt: skip
+    add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
 
 
@@ -199,7 +191,10 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     result, files = request.run(wanted, report)
     for warning in result.warnings:
         _note(options, warning)
-    _say(options, f"{files['volume']}\n{NOTICE}")
+    verdicts = [
+        f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
+    ]
+    _say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
     return {"files": files} | request.record(wanted, result)
 
 
@@ -236,19 +231,8 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
 
 def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
     from clsdm.app.request import ViewRequest
-    from clsdm.xray.read import GeometryOverrides
 
-    spacing = options.spacing
-    if spacing is not None and len(spacing) > 2:
-        raise InputError(f"--spacing: expected one or two values in mm, got {len(spacing)}")
-    geometry = GeometryOverrides(
-        spacing_mm=None if spacing is None else (spacing[0], spacing[-1]),
-        source_axis_mm=options.source_axis,
-        source_detector_mm=options.source_detector,
-        invert=options.invert,
-        flip_horizontal=role in options.flip,
-    )
-    return ViewRequest(file, angle, default, geometry)
+    return ViewRequest(file, angle, default, overrides_from(options, role))
 
 
 def _file_and_angle(text: str) -> tuple[str, str, float]:

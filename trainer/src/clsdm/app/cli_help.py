@@ -27,6 +27,7 @@ RECONSTRUCT = """\
 examples:
   clsdm reconstruct --frontal pa.dcm --lateral lat.dcm --out r.nii.gz
   clsdm reconstruct --frontal pa.png --lateral lat.png --spacing 0.4 --source-detector 1800 --out r.nii.gz
+  clsdm reconstruct --frontal pa.jpg --lateral lat.tif --frontal-spacing 0.17 --lateral-spacing 0.2 --out r.nii.gz
   clsdm reconstruct --view a.dcm:-30 --view b.dcm:60 --product ensemble --samples 16 --out r.nii.gz
   clsdm reconstruct --localizers ct_folder --out r.nii.gz      the scouts of a CT, in the CT's own coordinates
   clsdm reconstruct request.json                               the same for a calling program; JSON lines on stdout

@@ -36,6 +36,11 @@ class Agreement:
         """Whether the geometry of this X-ray should be looked at again."""
         return self.correlation is None or self.correlation < _DOUBTFUL
 
+    @property
+    def disagrees(self) -> bool:
+        """Whether the volume is not to be trusted."""
+        return self.correlation is None or self.correlation < _GRADES[-2][0]
+
     def __str__(self) -> str:
         if self.correlation is None:
             return "One of the two images is constant: they cannot be compared."

@@ -1,6 +1,6 @@
 """DICOM radiographs (CR, DX, XA, RF, RT images, CT localizers, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
 
-What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``dicom_pixels``. Whether a
+What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``files.dicom_pixels``. Whether a
 file is a radiograph is decided by its SOP class and what it holds, not by the label in Modality.
 
 The patient's identifiers leave this module only as a salted one-way hash.

@@ -29,6 +29,10 @@ NEEDED_TAGS = {
 """Tags that must be readable, unless the user gives the value: its field and its option."""
 
 
+TRUNK_MM = (180.0, 700.0)
+"""Least length of the longer side and greatest of the shorter one, of a film of a child's or an adult's trunk."""
+
+
 @dataclass(frozen=True)
 class GeometryOverrides:
     """What the user knows better than the file.
@@ -89,6 +93,7 @@ def described(
     film, distances = _with_distances(film, overrides, machine, origins)
     film = _with_spacing(film, overrides, distances, origins, film.known.beam or machine.beam)
     _check_plausible(film, distances, overrides, origins)
+    film = film.warned(*_size_notes(film, distances))
     return film, angle, distances, origins
 
 
@@ -118,6 +123,21 @@ def _without_unreadable(film: Film, overrides: GeometryOverrides) -> Film:
         if field and getattr(overrides, field) is None:
             raise InputError(f"{film.source}: {tag} is not a number; correct it or give {option}")
     return film.warned(*(f"{tag} is unreadable; not used" for tag in film.unreadable))
+
+
+def _size_notes(film: Film, distances: Pair) -> tuple[str, ...]:
+    """Whether a trunk fits on the image."""
+    if film.known.pixel_mm is None:
+        return ()
+    shrink = distances[0] / distances[1]
+    height, width = (
+        spacing * count * shrink for spacing, count in zip(film.known.pixel_mm, film.image.shape, strict=True)
+    )
+    if max(height, width) >= TRUNK_MM[0] and min(height, width) <= TRUNK_MM[1]:
+        return ()
+    return (
+        f"the image covers {width:.0f} x {height:.0f} mm of the patient, which is no trunk's size; check the spacing",
+    )
 
 
 def _check_plausible(film: Film, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]) -> None:

@@ -23,8 +23,9 @@ from pydicom.dataset import Dataset
 
 from clsdm.errors import InputError
 from clsdm.files.dicom_tags import Tags
+from clsdm.geometry.directions import letters_of
 from clsdm.geometry.view import PRESETS
-from clsdm.xray.orient import Known, letters_of
+from clsdm.xray.orient import Known
 
 GE_ACQUISITION, GE_AZIMUTH = "GEMS_ACQU_01", 0x26
 ABOVE_DEG, THREE_O_CLOCK_DEG = 0.0, 90.0

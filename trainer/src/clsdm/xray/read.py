@@ -21,7 +21,7 @@ import numpy as np
 from clsdm.errors import InputError, reading
 from clsdm.geometry.view import Beam, View
 from clsdm.xray.dicom import is_dicom, read_dicom
-from clsdm.xray.exposed import right_way_up, without_border_and_marks
+from clsdm.xray.exposed import check_content, right_way_up, without_border_and_marks
 from clsdm.xray.exposure import GeometryOverrides, described, machine_of
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
@@ -151,7 +151,9 @@ def read_xray(
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
     beam = film.known.beam or machine_of(film, preset).beam
     view = _view(film, angle, distances, overrides, origins, beam)
-    film = film if film.known.beam == "fan" else without_border_and_marks(right_way_up(film, overrides.invert))
+    if film.known.beam != "fan":  # a localizer is no film: its polarity is known, and nothing was collimated or marked
+        film = without_border_and_marks(right_way_up(film, overrides.invert))
+    film = check_content(film)
     film = _as_viewed(film, angle, overrides, origins)
     image = np.ascontiguousarray(film.image, dtype=np.float32)
     valid = None if film.valid is None else np.ascontiguousarray(film.valid)

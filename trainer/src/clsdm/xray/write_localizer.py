@@ -16,9 +16,9 @@ from pydicom.uid import CTImageStorage, generate_uid
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.geometry.directions import image_axes
 from clsdm.xray.dicom import OWN_ISSUER
 from clsdm.xray.image import XRay
-from clsdm.xray.orient import image_axes
 
 TOP_VALUE = 4095
 

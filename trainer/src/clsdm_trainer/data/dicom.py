@@ -26,7 +26,8 @@ _FOUND_BY = ["SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ScanOpti
 def find_series(root: Path) -> Listing:
     """One scan per patient: the CT series with most images; the patient is PatientID or else the first folder."""
     series: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    rejected, radiographs = [], defaultdict(list)
+    rejected: list[Rejected] = []
+    radiographs: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         try:
             header = header_of(path, _FOUND_BY)
@@ -39,13 +40,16 @@ def find_series(root: Path) -> Listing:
         if is_slice(header):
             series[patient, text(header, "SeriesInstanceUID")].append(path)
         elif text(header, "Modality") in RADIOGRAPHS:
-            radiographs[patient].append(path)
+            radiographs[patient].append((path.relative_to(root).as_posix(), path))
     largest: dict[str, list[Path]] = {}
     for (patient, _), files in sorted(series.items()):
         if len(files) > len(largest.get(patient, ())):
             largest[patient] = files
-    scans = [Scan(safe_id(name), name, _folder_of(files, root), tuple(files)) for name, files in largest.items()]
-    return Listing(scans, rejected, dict(radiographs))
+    scans = [
+        Scan(safe_id(name), name, _folder_of(files, root), tuple(files), tuple(radiographs[name]))
+        for name, files in largest.items()
+    ]
+    return Listing(scans, rejected)
 
 
 def read_series(scan: Scan) -> CTVolume:
