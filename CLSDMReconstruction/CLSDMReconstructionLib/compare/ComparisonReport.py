@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
-from CLSDMReconstructionLib.compare.Comparison import NOTHING_SHOWN_BELOW_HU
+from CLSDMReconstructionLib.compare.Difference import NOTHING_SHOWN_BELOW_HU
 from CLSDMReconstructionLib.scene.Sampling import corners, onPlane
 
 TABLE_COLUMNS = ("Figure", "Whole cube", "Body only", "Unit", "Data range (HU)", "Protocol")

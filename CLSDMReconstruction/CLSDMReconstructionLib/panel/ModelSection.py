@@ -131,7 +131,7 @@ class ModelSection:
 
     def _onFailed(self, run) -> None:
         if run.error is not None:
-            self._onMessage(f"{run.error.message} {run.error.advice}".strip(), True)
+            self._onMessage(str(run.error), True)
 
     def delete(self) -> None:
         """Ask, and remove the chosen model from disk."""

@@ -84,7 +84,8 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
     the ``initial`` bundle was trained on.
 
     Raises:
-        InputError: the folder holds a run with another configuration or another beginning, or the bundle does not fit.
+        InputError: the folder holds a run with another configuration, other patients or another beginning, or the
+            bundle does not fit.
     """
     path = folder / CONFIG
     if path.exists():
@@ -92,6 +93,8 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
             raise InputError(f"{path}: this folder holds a run with another configuration; choose another --run folder")
         if initial is not None and origin_of(folder) != Origin.of(initial):
             raise InputError(f"{folder}: this run did not start from {initial.path}; choose another --run folder")
+        if store is not None:
+            check_patients(folder, store)
         return
     if initial is not None and store is not None:
         check_initial(initial, config, store)
@@ -108,6 +111,21 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
 def seen_patients(store: Store) -> list[str]:
     """Marks of the patients that training and selection can see."""
     return sorted({patient_mark(case.patient) for case in store.cases() if case.split != "test"})
+
+
+def check_patients(folder: Path, store: Store) -> None:
+    """Refuse a store with other patients than those a run was begun with.
+
+    Raises:
+        InputError: they differ, or the run has no training manifest.
+    """
+    expected, found = set(trained_patients(folder)), set(seen_patients(store))
+    if found == expected or (origin_of(folder) is not None and found <= expected):
+        return  # a run that started from a bundle also lists the bundle's patients
+    raise InputError(
+        f"{folder}: this run was begun with other patients than those of {store.folder} ({len(found - expected)} new, "
+        f"{len(expected - found)} missing); take its own store, or choose another --run folder"
+    )
 
 
 def trained_patients(folder: Path) -> list[str]:
@@ -157,6 +175,8 @@ def load_stage(model: CLSDM, folder: Path, stage: AnyStage) -> None:
     Raises:
         InputError: that stage has not been trained to its end in this run, or its files are damaged.
     """
+    if origin_of(folder) is not None and not (folder / stage.name / BEST).exists():
+        return
     load_weights(model, folder, stage)
     if stage.product is None:
         return
@@ -176,8 +196,6 @@ def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
         InputError: that stage has not been trained in this run, or they are damaged.
     """
     path = folder / stage.name / BEST
-    if not path.exists() and origin_of(folder) is not None:
-        return  # not trained in this run: the weights are those that it started from
     if not path.exists():
         raise InputError(f"{path}: stage {stage.name!r} must be trained first")
     try:
@@ -215,14 +233,6 @@ def build_runner(
     geometry = max(config.augment.presets, key=config.augment.presets.__getitem__)  # what it is trained for most
     validation = fixed_batches(store, config.model, "val", 2, fabric.device, geometry)
     return Runner(fabric, ready, data, validation, folder / stage.name, report)
-
-
-def untrained_runner(config: RunConfig, stage: AnyStage, store: Store, folder: Path, fabric: Fabric) -> Runner:
-    """A stage on networks that have learnt nothing and with nothing to validate on, to see how long its steps take."""
-    torch.manual_seed(config.seed)
-    model = CLSDM(config.model).to(fabric.device)
-    data = TrainingData(store, config.model, config.augment, config.seed, fabric.device)
-    return Runner(fabric, stage(model, config.section(stage)), data, [], folder / stage.name)
 
 
 def train_stage(

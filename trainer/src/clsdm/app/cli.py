@@ -132,9 +132,9 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
-    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
+    parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
 
@@ -199,14 +199,15 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def _refuse_both(options: argparse.Namespace) -> None:
-    """A request file holds everything; what else was asked for would silently be dropped."""
-    given = [
-        name
-        for name in ("frontal", "lateral", "view", "localizers", "out", "bundle", "product", "steps")
-        if getattr(options, name)
-    ]
+    """A request file holds everything; what else was asked for would silently be dropped.
+
+    So no option of this command has a default in the parser: what is not None, nor an empty list, was given.
+    """
+    own = ("request", "run", "json", "quiet")
+    given = [name for name, value in vars(options).items() if name not in own and value is not None and value != []]
     if options.request and given:
-        raise InputError(f"{options.request}: a request file leaves no room for --{given[0]}; put it into the file")
+        option = given[0].replace("_", "-")
+        raise InputError(f"{options.request}: a request file leaves no room for --{option}; put it into the file")
 
 
 def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
@@ -225,8 +226,11 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
-    how = Options(product, options.steps, options.samples, options.seed, options.device)
-    return Request(tuple(views), options.out, bundle, options.preset, how, options.localizers, options.series)
+    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device")}
+    how = Options(product, **{name: value for name, value in asked.items() if value is not None})
+    machine = {} if options.preset is None else {"preset": options.preset}
+    scan = {"localizers": options.localizers, "series": options.series}
+    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
 
 
 def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401

@@ -46,10 +46,21 @@ def read_localizers(folder: Path, series: str | None = None) -> list[XRay]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder with the localizers of a CT study")
-    scouts = _scouts(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if len(files) > limits.SERIES_FILES:
+        raise InputError(f"{folder}: {len(files):,} files; expected at most {limits.SERIES_FILES:,} in a study")
+    return localizers_among(files, scan_heights(folder, series), str(folder))
+
+
+def localizers_among(files: Sequence[Path], heights: tuple[float, float] | None, label: str) -> list[XRay]:
+    """The same of some files of a study, for a scan from and to these z; ``label`` begins messages.
+
+    Raises:
+        InputError: no localizer, or one that cannot be read.
+    """
+    scouts = [scout for path in files if (scout := _scout(path)) is not None]
     if not scouts:
-        raise InputError(f"{folder}: no CT localizer (DICOM ImageType LOCALIZER) found")
-    heights = scan_heights(folder, series)
+        raise InputError(f"{label}: no CT localizer (DICOM ImageType LOCALIZER) found")
     chosen = [_best([each for each in scouts if each.frontal == frontal], heights) for frontal in (True, False)]
     return centred([read_xray(each.path, preset="localizer") for each in chosen if each is not None], heights)
 
@@ -72,13 +83,6 @@ def scan_heights(folder: Path, series: str | None = None) -> tuple[float, float]
     z = np.array([item.position[2] for item in fitting[0].slices])
     gap = (z.max() - z.min()) / max(1, len(z) - 1)
     return float(z.min() - gap / 2), float(z.max() + gap / 2)
-
-
-def _scouts(folder: Path) -> list[_Scout]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    if len(files) > limits.SERIES_FILES:
-        raise InputError(f"{folder}: {len(files):,} files; expected at most {limits.SERIES_FILES:,} in a study")
-    return [scout for path in files if (scout := _scout(path)) is not None]
 
 
 def _scout(path: Path) -> _Scout | None:

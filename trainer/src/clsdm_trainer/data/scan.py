@@ -16,6 +16,7 @@ class Scan:
         patient: patient id; all scans of a patient go to one split.
         source: name for manifests and messages: relative to the data set's root, or an alias where names are private.
         files: what to read, in order.
+        localizers: of the same study.
         radiographs: name for manifests, and file, of each X-ray image of the same patient that lies beside it.
     """
 
@@ -24,6 +25,7 @@ class Scan:
     source: str
     files: tuple[Path, ...]
     radiographs: tuple[tuple[str, Path], ...] = ()
+    localizers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
