@@ -95,7 +95,7 @@ def without_exposure(image: Tensor, mask: Tensor, background: int) -> Callable[[
         background: highest order of its cosines, 0 for a mere offset.
     """
     inside = mask.flatten(2)[0]
-    smooth = cosines(*image.shape[-2:], background).to(image)
+    smooth = cosines(image.shape[-2], image.shape[-1], background).to(image)
     bases = []
     for own, counts in zip(image.flatten(2)[0], inside, strict=True):
         functions = torch.cat((smooth, own[None])) * counts
