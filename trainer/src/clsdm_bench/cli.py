@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
-from clsdm.errors import InputError
+from clsdm.errors import InputError, printable
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import json_lines, terminal
+from clsdm_trainer.options import OneLineParser, decimal, whole
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
@@ -30,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except (InputError, NonFiniteLossError) as error:
-        print(f"clsdm-bench: {error}", file=sys.stderr)
+        print(f"clsdm-bench: {' '.join(printable(str(error)).split())}", file=sys.stderr)
         return EXIT_INPUT if isinstance(error, InputError) else EXIT_NON_FINITE
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
+    parser = OneLineParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_score(commands)
     _add_evaluate(commands)
@@ -58,10 +59,12 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     parser.add_argument("--conditions", nargs="+", metavar="NAME",
                         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
+    parser.add_argument("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
                         help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of samples and noise (default: %(default)s)")
+    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="of samples and noise (default: %(default)s)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.set_defaults(run=_score)
 
@@ -74,9 +77,11 @@ def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md, cases.csv")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
     parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)")
-    parser.add_argument("--samples", type=int, default=8, help="of the ensemble (default: %(default)s)")
+    parser.add_argument("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
+    parser.add_argument(
+        "--seeds", type=whole(0, 2**63 - 1), nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)"
+    )
+    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of the ensemble (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--products-only", action="store_true", help="leave the sanity rows out")
     parser.add_argument("--json", action="store_true", help="progress as JSON lines on standard output")
@@ -91,13 +96,15 @@ def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--data", type=Path, metavar="ROOT", help="public data set, prepared if the store is not there")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, rows and RESULTS.md")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
-    parser.add_argument("--budget", type=int, metavar="SAMPLES", help="training samples of each method")
-    parser.add_argument("--minutes-each", type=float, metavar="MINUTES",
+    parser.add_argument("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
+    parser.add_argument("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
                         help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
     parser.add_argument(
         "--speeds", type=Path, metavar="OUT", help="folder of a benchmark with --budget on this machine"
     )
-    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
+    parser.add_argument(
+        "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy RESULTS.md, its pictures and cases there")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the comparison in this file")

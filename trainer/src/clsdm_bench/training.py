@@ -21,6 +21,7 @@ from clsdm_bench.systems.stages import ALL_STAGES, make_network
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.data.store import Store, sha256_of
+from clsdm_trainer.lock import only_one
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable
 from clsdm_trainer.reporting import training_report
@@ -111,18 +112,19 @@ def train_missing(
     """
     for name, stages in wanted.items():
         run = open_trained(table, name, budget, out)
-        open_run(run.folder, run.config, store)
-        for stage in stages:
-            if run.finished(stage):
-                continue
-            if stage in run.shared:
-                take_stage(open_trained(table, table.run(name).share[stage], budget, out), run, stage)
-                continue
-            minutes = left()
-            if minutes is not None and minutes <= 0.0:
-                return False
-            if not _train(run, stage, store, device, minutes, as_json):
-                return False
+        with only_one(run.folder):
+            open_run(run.folder, run.config, store)
+            for stage in stages:
+                if run.finished(stage):
+                    continue
+                if stage in run.shared:
+                    take_stage(open_trained(table, table.run(name).share[stage], budget, out), run, stage)
+                    continue
+                minutes = left()
+                if minutes is not None and minutes <= 0.0:
+                    return False
+                if not _train(run, stage, store, device, minutes, as_json):
+                    return False
     return True
 
 
