@@ -17,6 +17,7 @@ PACKAGES = {"clsdm": (), "clsdm_trainer": ("clsdm",), "clsdm_bench": ("clsdm", "
 CORE = {
     "errors": (),
     "progress": (),
+    "failures": ("errors",),
     "limits": ("errors",),
     "plausible": ("errors",),
     "files": ("errors", "limits"),
@@ -27,7 +28,7 @@ CORE = {
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "reconstruct": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
     "simulate": ("errors", "files", "geometry", "volume", "xray"),
-    "app": ("errors", "progress", "limits", "files", "geometry", "volume", "xray", "model", "quality", "reconstruct",
+    "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality", "reconstruct",
             "simulate"),
     "__main__": ("app",),
 }  # fmt: skip
