@@ -1,6 +1,7 @@
 """The command line ``clsdm-bench``: score a bundle on scan files, evaluate it on a store, benchmark it beside other systems.
 
-``benchmark`` goes on where it was cut. Exit codes: 0 done, 2 unusable input, 3 stopped before the end (call it again), 4 the
+``localizers`` and ``real-pairs`` try it on real X-rays whose CT is known. ``benchmark`` goes on where it was cut. Exit
+codes: 0 done, 2 unusable input (also where every patient was refused), 3 stopped before the end (call it again), 4 the
 loss of a training became non-finite.
 """
 
@@ -40,6 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_score(commands)
+    _add_localizers(commands)
+    _add_pairs(commands)
     _add_evaluate(commands)
     _add_benchmark(commands)
     return parser
@@ -191,6 +194,79 @@ def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
     from contextlib import nullcontext
 
     return nullcontext(json_lines(sys.stdout)) if as_json else terminal()
+
+
+def _add_localizers(commands: Any) -> None:  # noqa: ANN401
+    text = "Volumes from the localizers of CT studies against their own scans: real X-rays with truth."
+    parser = commands.add_parser("localizers", help=text, description=text)
+    parser.add_argument("--data", type=Path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
+    _add_real(parser)
+    parser.set_defaults(run=_localizers)
+
+
+def _add_pairs(commands: Any) -> None:  # noqa: ANN401
+    text = "Volumes from radiographs against a CT of the same patient from another day, registered with it."
+    parser = commands.add_parser("real-pairs", help=text, description=text)
+    parser.add_argument("--store", type=Path, required=True, help="of clsdm-train prepare; lists the radiographs")
+    parser.add_argument("--data", type=Path, required=True, help="root of the data set that the store was made from")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="chest",
+                        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
+    _add_real(parser)
+    parser.set_defaults(run=_pairs)
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for cases.csv, results.json and table.md")
+    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), default="mean",
+                        help="(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
+                        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="use only the first so many patients")
+
+
+def _localizers(options: argparse.Namespace) -> int:
+    from clsdm_bench.real.localizers import score_localizers
+
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    with terminal() as report:
+        rows = score_localizers(bundle, options.data, _settings(options), report)
+    what = "the frontal and the lateral localizer of each CT study against its own scan."
+    return _write_real(options, bundle, rows, what, "localizers")
+
+
+def _pairs(options: argparse.Namespace) -> int:
+    from clsdm_bench.real.pairs import score_pairs
+    from clsdm_trainer.data.store import Store
+
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    with terminal() as report:
+        rows = score_pairs(bundle, Store.open(options.store), options.data, _settings(options), options.preset, report)
+    what = "radiographs against a CT of another day, registered rigidly with the volume."
+    return _write_real(options, bundle, rows, what, "real-pairs")
+
+
+def _settings(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+    from clsdm_bench.real.localizers import Settings
+
+    return Settings(options.product, options.spacing, options.seed, options.device, options.limit)
+
+
+def _write_real(options: argparse.Namespace, bundle: Bundle, rows: Any, what: str, command: str) -> int:  # noqa: ANN401
+    from clsdm_bench.real.tables import write_tables
+
+    about = {
+        "model": bundle.manifest.id,
+        "model_sha256": bundle.hash,
+        "what": what,
+        "product": options.product,
+        "spacing_mm": options.spacing,
+        "command": f"clsdm-bench {command} --product {options.product} --spacing {options.spacing:g} --seed {options.seed}",
+    }
+    print(write_tables(rows, options.out, about), end="")
+    return 0 if any(not row.refused for row in rows) else EXIT_INPUT
 
 
 def _score(options: argparse.Namespace) -> int:

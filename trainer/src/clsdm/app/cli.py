@@ -126,6 +126,8 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
     parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
     parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
+    parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
+    parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
     parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
@@ -220,14 +222,15 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         if file
     ]
     views += [_view(options, *_file_and_angle(text)) for text in options.view]
-    if not views:
-        raise InputError("no X-ray given; use --frontal, --lateral or --view FILE:ANGLE")
+    if not views and not options.localizers:
+        raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
     asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device")}
     how = Options(product, **{name: value for name, value in asked.items() if value is not None})
     machine = {} if options.preset is None else {"preset": options.preset}
-    return Request(tuple(views), options.out, bundle, options=how, **machine)
+    scan = {"localizers": options.localizers, "series": options.series}
+    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
 
 
 def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
