@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from clsdm.app.failures import kind_of
 from clsdm.errors import InputError
+from clsdm.failures import kind_of
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import FOLD, Condition

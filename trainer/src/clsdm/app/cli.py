@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
-from clsdm.app.failures import in_words, kind_of
 from clsdm.app.geometry_options import add_geometry_options, overrides_from
 from clsdm.errors import Cancelled, InputError, printable
+from clsdm.failures import in_words, kind_of
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
