@@ -177,7 +177,7 @@ def choose_device(name: str) -> torch.device:
     """The device to compute on; ``auto`` takes a CUDA GPU where there is one.
 
     Raises:
-        InputError: unknown, or not on this machine.
+        InputError: unknown, not on this machine, or computed wrongly by this version of torch.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -185,6 +185,11 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device: cuda was asked for, but torch finds no CUDA GPU; use --device cpu")
+    if name == "cuda" and torch.__version__.startswith("2.9."):  # pytorch #163539; right before and after
+        raise InputError(
+            f"device: torch {torch.__version__} computes bfloat16 convolutions of volumes wrongly on CUDA; install torch "
+            "2.10 or later, or use --device cpu"
+        )
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device(name)
 

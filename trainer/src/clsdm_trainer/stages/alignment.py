@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import FOLD
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.config import StageConfig
+from clsdm_trainer.config import Count, StageConfig, Weight
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.losses import known_mean, local_and_global_contrast, projection_consistency, published_contrast
 from clsdm_trainer.stages.base import Moved, Stage, Terms, freeze
@@ -33,13 +33,13 @@ class AlignmentStageConfig(StageConfig):
         contrast: "local-global" (ours), or "published": the saturating one, kept for comparison (docs/method.md).
     """
 
-    batch: int = Field(ge=2)
-    voxel_weight: float = Field(default=20.0, ge=0.0)
-    contrast_weight: float = Field(default=0.02, ge=0.0)
-    temperature: float = Field(default=0.1, gt=0.0)
-    positions: int = Field(default=256, ge=1)
-    consistency_weight: float = Field(default=0.5, ge=0.0)
-    project_every: int = Field(default=8, ge=1)
+    batch: int = Field(ge=2, le=4096)
+    voxel_weight: Weight = 20.0
+    contrast_weight: Weight = 0.02
+    temperature: float = Field(default=0.1, ge=1e-3, le=100.0)
+    positions: Count = 256
+    consistency_weight: Weight = 0.5
+    project_every: Count = 8
     voxel_loss: Literal["l1", "l2"] = "l2"
     contrast: Literal["local-global", "published"] = "local-global"
 
