@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from clsdm.files.atomic import write_atomically
-from clsdm.quality.compare import default_detector
 from clsdm.quality.picture import write_png
+from clsdm.quality.reprojection import default_detector
 from clsdm.reconstruct import choose_device
 from clsdm.volume.ct import CTVolume
 from clsdm_bench.distribution import SET_FIGURE, Distance, sliced_wasserstein

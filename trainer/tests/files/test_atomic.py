@@ -24,6 +24,12 @@ STEPS = {Path: ("replace", "rename", "unlink", "mkdir", "write_text", "hardlink_
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a child that is killed at a step of its own")
 
 
+def write(folder: Path, *names: str) -> None:
+    with written_together(folder, gone=["r_spread.nii"]) as scratch:
+        for name in names:
+            (scratch / name).write_text("new")
+
+
 def written_until_killed(folder: Path, steps: int) -> int:
     """Write ``NEW`` in a child that dies after so many steps; its exit code, 0 where it came to an end before."""
     if child := os.fork():
@@ -42,9 +48,7 @@ def written_until_killed(folder: Path, steps: int) -> int:
     for owner, names in STEPS.items():
         for name in names:
             setattr(owner, name, dying(getattr(owner, name)))
-    with written_together(folder, gone=["r_spread.nii"]) as scratch:
-        for name in ("r.json", "r.nii", "r_coverage.nii"):
-            (scratch / name).write_text("new")
+    write(folder, "r.json", "r.nii", "r_coverage.nii")
     os._exit(0)
 
 
@@ -129,12 +133,8 @@ def test_a_move_that_fails_is_taken_back(at, tmp_path, monkeypatch):
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", fails)
-    with (
-        pytest.raises(InputError, match=r"r: cannot be written \(Permission denied\)$"),
-        written_together(folder, gone=["r_spread.nii"]) as scratch,
-    ):
-        for name in ("a", "r.json", "r.nii", "r_coverage.nii"):
-            (scratch / name).write_text("new")
+    with pytest.raises(InputError, match=r"r: cannot be written \(Permission denied\)$"):
+        write(folder, "a", "r.json", "r.nii", "r_coverage.nii")
     assert held(folder) == OLD
     assert not list(folder.glob(".clsdm-*"))
 
@@ -181,14 +181,17 @@ def test_a_failure_behind_others_keeps_its_kind():
 def test_a_folder_in_the_way_is_named_and_nothing_moves(tmp_path):
     folder = made(tmp_path / "r", OLD)
     (folder / "z").mkdir()
-    with pytest.raises(InputError, match=r"r/z: cannot be written \(a folder"), written_together(folder) as scratch:
-        (scratch / "other").write_text("new")
-        (scratch / "z").write_text("new")
+    with pytest.raises(InputError, match=r"r/z: cannot be written \(a folder"):
+        write(folder, "other", "z")
     assert held(folder) == OLD
 
 
 def test_given_up_it_leaves_no_folder(tmp_path):
-    with pytest.raises(KeyboardInterrupt), written_together(tmp_path / "a" / "b") as scratch:
-        (scratch / "x").write_text("x")
-        raise KeyboardInterrupt
+    def given_up() -> None:
+        with written_together(tmp_path / "a" / "b") as scratch:
+            (scratch / "x").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        given_up()
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,6 @@ import hashlib
 import os
 import sys
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,8 +202,8 @@ def simulate(
 def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> Answer:
     """Score a reconstruction against the true CT, both volume files; answers with ``clsdm.quality.compare.as_json``."""
     report("read", 0, 2)
-    from clsdm.quality.compare import as_json
     from clsdm.quality.compare import compare as core
+    from clsdm.quality.write import as_json
     from clsdm.volume.read import read_ct
 
     made, true = read_ct(reconstruction), read_ct(truth)
@@ -256,17 +254,11 @@ def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
 
 
 def fetch(folder: Path, report: Report, url: str) -> Answer:
-    """Download a bundle archive; answers as :func:`check_bundle` does."""
-    if urllib.parse.urlsplit(url).scheme != "https":
-        raise InputError(f"{url}: expected an address that begins with https://")
+    """Download a bundle archive, see ``clsdm.app.download``; answers as :func:`check_bundle` does."""
+    from clsdm.app.download import download
+
     target = folder / "download.zip"
-    with urllib.request.urlopen(url, timeout=30.0) as source, target.open("wb") as file:
-        total, done = int(source.headers.get("Content-Length") or 0), 0
-        report("download", 0, total)
-        while block := source.read(BLOCK_BYTES):
-            file.write(block)
-            done += len(block)
-            report("download", done, max(total, done))
+    download(url, target, report)
     return check_bundle(folder, report, str(target))
 
 
@@ -295,7 +287,7 @@ def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> 
 
 def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
     """A volume with the same numbers as in the command line's file, but without the time that compression takes."""
-    from clsdm.volume.ct import rounded
+    from clsdm.volume.write import rounded
 
     return {
         "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),

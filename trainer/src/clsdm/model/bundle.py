@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import from_plain, to_plain
@@ -26,7 +27,6 @@ from clsdm.limits import CHANNELS, DETECTOR_SIZE, GRID_SIZE, LAYERS, STEPS, TRAI
 from clsdm.model.bundle_files import (
     CARD,
     MANIFEST,
-    NOTICE,
     SCHEMA,
     SIGNATURE,
     WEIGHTS,
@@ -44,7 +44,6 @@ from clsdm.volume.hu import WINDOW_HU
 __all__ = [
     "CARD",
     "MANIFEST",
-    "NOTICE",
     "SCHEMA",
     "SIGNATURE",
     "WEIGHTS",

@@ -26,7 +26,6 @@ UNSIGNED_SCHEMA = 1
 """Of the bundles that were made before manifests had a hash; they are read as they are."""
 SIGNATURE = "manifest_sha256"
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
-NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
 @dataclass(frozen=True)
