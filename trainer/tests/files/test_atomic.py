@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from clsdm.app.failures import kind_of
+from clsdm.failures import kind_of
 from clsdm.errors import InputError
 from clsdm.files import commit
 from clsdm.files.atomic import recover, write_atomically, written_together
@@ -153,7 +153,7 @@ def test_everything_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
 def test_a_full_disk_is_named_with_the_size_that_is_needed(tmp_path):
     code = """
 import resource, sys
-from clsdm.app.failures import kind_of
+from clsdm.failures import kind_of
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
