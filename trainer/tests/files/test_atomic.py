@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from clsdm.failures import kind_of
 from clsdm.errors import InputError
+from clsdm.failures import kind_of
 from clsdm.files import commit
 from clsdm.files.atomic import recover, write_atomically, written_together
 
