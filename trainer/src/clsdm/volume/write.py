@@ -51,12 +51,14 @@ def rounded(ct: CTVolume) -> sitk.Image:
 
 
 def _write_and_check(image: sitk.Image, path: Path) -> None:
-    """Write and read back: ITK's NIfTI writer does not notice a full disk.
+    """Write and read back: ITK's NIfTI writer does not notice a full disk, and knows no capital letters in a suffix.
 
     Raises:
         OSError: the file does not hold what was written.
     """
-    sitk.WriteImage(image, str(path), useCompression=True)
+    part = path.with_name(f"part{next(each for each in SUFFIXES if path.name.lower().endswith(each))}")
+    sitk.WriteImage(image, str(part), useCompression=True)
+    part.replace(path)
     written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(path)), image))
     if not np.array_equal(written, wanted):
         raise OSError(errno.ENOSPC, "the file is incomplete; is the disk full?")
