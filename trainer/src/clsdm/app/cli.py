@@ -134,6 +134,8 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
     parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
     parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
+    parser.add_argument("--consistency", action="store_true", default=None,
+                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
@@ -226,7 +228,7 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
-    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device")}
+    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device", "consistency")}
     how = Options(product, **{name: value for name, value in asked.items() if value is not None})
     machine = {} if options.preset is None else {"preset": options.preset}
     scan = {"localizers": options.localizers, "series": options.series}
