@@ -84,7 +84,9 @@ def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -
     disk = next(each for each in (on_disk, *on_disk.parents) if os.path.ismount(each) or each == each.parent)
     free = shutil.disk_usage(disk).free
     if getattr(error, "errno", None) in _FULL or free < _NO_ROOM_BYTES:
-        reason = f"disk full: {disk} has {_in_units(free)} left, at least {_in_units(needed_bytes)} are needed"
+        said = getattr(error, "strerror", None) or "nothing more can be written"
+        room = f"{disk} has {_in_units(free)} left, at least {_in_units(needed_bytes)} are needed"
+        reason = f"disk full: {said}; {room}"
     else:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = getattr(error, "strerror", None) or lines[-1].split("): ")[-1]
@@ -92,7 +94,7 @@ def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -
 
 
 def _in_units(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
 
 
 def _without(text: str, scratch: Path, folder: Path) -> str:

@@ -58,8 +58,8 @@ def _write_and_check(image: sitk.Image, path: Path) -> None:
     """
     part = path.with_name(f"part{next(each for each in SUFFIXES if path.name.lower().endswith(each))}")
     sitk.WriteImage(image, str(part), useCompression=True)
+    written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(part)), image))
     part.replace(path)
-    written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(path)), image))
     if not np.array_equal(written, wanted):
         raise OSError(errno.ENOSPC, "the file is incomplete; is the disk full?")
 
