@@ -165,7 +165,7 @@ except InputError as error:
     said = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     ).stdout
-    assert said.startswith(f"disk {tmp_path}/new/r.nii: cannot be written (disk full: /")
+    assert said.startswith(f"disk {tmp_path}/new/r.nii: cannot be written (disk full: File too large; /")
     assert "at least 30.0 MB are needed" in said
     assert ".clsdm-" not in said
     assert list(tmp_path.iterdir()) == []
