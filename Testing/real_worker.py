@@ -34,7 +34,7 @@ except ImportError:  # Slicer has none; the helpers only name it in annotations
 import torch
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
 from clsdm.simulate import write_dx, write_preview
-from clsdm.volume.ct import write_ct
+from clsdm.volume.write import write_ct
 folder = Path(sys.argv[3])
 small_bundle(folder / "bundle")
 ct = small_phantom(CENTRE_MM)

@@ -39,7 +39,7 @@ class RealWorkerTest(OwnTemporaries, PanelCase):
         self.assertIn("not for diagnosis", node.GetAttribute("CLSDM.notice"))
         self.assertEqual(node.GetAttribute("CLSDM.model"), "openkbp64")
         self.assertEqual(node.GetImageData().GetDimensions(), (64, 64, 64))
-        self.assertIn("resembles", self.ui.residualLabel.text)
+        self.assertIn("projected like it", self.ui.residualLabel.text)
         self.assertIn("Reading the X-rays", self.ui.logText.plainText)
         self.assertNotIn(str(self.case), self.ui.logText.plainText)
         self.assertRegex(self.ui.productDetails.text, "as before on this computer")

@@ -16,7 +16,7 @@ from real_worker import OwnTemporaries, leftovers, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.worker.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, describe
+from CLSDMReconstructionLib.worker.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, readModel
 
 
 class StoreTest(unittest.TestCase):
@@ -60,17 +60,22 @@ class StoreTest(unittest.TestCase):
             self.store.delete(embedded)
         with self.assertRaises(ValueError):
             self.store.delete(replace(own, path=path.parent.parent / "elsewhere"))
+        (path / "notes.txt").write_text("the user's")
         self.store.delete(own)
+        self.assertEqual([each.name for each in path.iterdir()], ["notes.txt"])
+        (path / "notes.txt").unlink()
+        path.rmdir()
         self.assertFalse(path.exists())
 
     def test_a_manifest_that_lacks_something_is_no_model(self) -> None:
         path = self.put("a")
-        table = json.loads((path / "bundle.json").read_text())
+        table = json.loads((path / "bundle.json").read_text()) | {"schema": 1}  # of before manifests had a hash
+        del table["manifest_sha256"]
         for name in ("id", "model", "licence"):
             with self.subTest(name=name):
                 (path / "bundle.json").write_text(json.dumps({key: table[key] for key in table if key != name}))
                 with self.assertRaisesRegex(ValueError, name):
-                    describe(path)
+                    readModel(path)
 
     def test_a_name_on_disk_holds_nothing_but_letters_and_digits(self) -> None:
         model = replace(self.store.embedded(), id="../a b", version="1/2")
@@ -153,7 +158,7 @@ class FetchTest(OwnTemporaries):
         channel.answer(result={"path": str(folder / "download.zip"), "bytes": 5, "file_sha256": "ab"})
         waitFor(lambda: not run.isRunning)
         self.assertTrue(run.result.path.is_file())
-        self.assertFalse(folder.exists())
+        self.assertEqual(list(folder.iterdir()), [])
         return logic, run.result
 
     def test_a_download_lives_until_the_logic_goes(self) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 from clsdm.app.cli import main
 from clsdm.geometry.view import PRESETS, Detector
 from clsdm.model.autoencoder import AutoencoderConfig
-from clsdm.model.bundle import MANIFEST, SCHEMA, Bundle, Encoding, Manifest, write_bundle
+from clsdm.model.bundle import MANIFEST, SCHEMA, SIGNATURE, Bundle, Encoding, Manifest, write_bundle
+from clsdm.model.bundle_files import signature_of
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import ConditionConfig
 from clsdm.model.denoiser import UNetConfig
@@ -89,10 +90,11 @@ def small_bundle(
 
 
 def edited(bundle: Bundle, folder: Path, **changes: Any) -> Path:
-    """A copy of a bundle's folder with top-level fields of its manifest replaced (left out where None)."""
+    """A copy of a bundle's folder with top-level fields of its manifest replaced (left out where None), signed again."""
     shutil.copytree(bundle.path, folder)
     table = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
     kept = {name: value for name, value in table.items() if value is not None}
+    kept[SIGNATURE] = signature_of(kept)
     (folder / MANIFEST).write_text(json.dumps(kept), encoding="utf-8")
     return folder
 

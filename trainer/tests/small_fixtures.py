@@ -11,7 +11,7 @@ from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
 
 from clsdm.model.bundle import Bundle
 from clsdm.simulate import write_dx
-from clsdm.volume.ct import write_ct
+from clsdm.volume.write import write_ct
 
 
 @pytest.fixture

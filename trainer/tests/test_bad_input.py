@@ -24,7 +24,7 @@ from xray_files import write_dicom, write_picture
 from clsdm.files.dicom import save_dicom
 from clsdm.model.bundle import MANIFEST, WEIGHTS, Bundle
 from clsdm.simulate import write_dx
-from clsdm.volume.ct import write_ct
+from clsdm.volume.write import write_ct
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

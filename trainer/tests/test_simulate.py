@@ -15,8 +15,9 @@ from clsdm import simulate
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS, View
 from clsdm.simulate import add_noise, project_to_folder, simulate_xray, write_dx, write_preview
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import MU_WATER_PER_MM
+from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.read import GeometryOverrides, read_xray
 

@@ -16,10 +16,11 @@ ROWS, COLS = 70, 90
 
 def film_pixels(dtype: type = np.uint16) -> np.ndarray:
     """(70, 90) with a bright block at the top right and a dimmer one at the bottom left: no turn leaves it as it is."""
-    pixels = np.full((ROWS, COLS), 20, dtype=dtype)
+    pixels = np.full((ROWS, COLS), 20)
     pixels[5:20, 60:80] = 200
     pixels[50:60, 10:20] = 120
-    return pixels
+    row, col = np.mgrid[:ROWS, :COLS]
+    return (pixels + (row // 2 + col // 3) % 16).astype(dtype)
 
 
 def write_dicom(path: Path, pixels: np.ndarray | None = None, **tags: object) -> Path:

@@ -12,7 +12,6 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.Sampling import asArray
 from CLSDMReconstructionLib.scene.Volumes import ijkToRas
@@ -20,7 +19,6 @@ from CLSDMReconstructionLib.scene.XRayNodes import detectorGeometry
 
 COLOURS = ((0.95, 0.72, 0.2), (0.3, 0.75, 0.95), (0.6, 0.85, 0.4), (0.85, 0.5, 0.9))
 SOURCE_RADIUS_MM = 12.0
-GOOD, FAIR = 0.05, 0.12  # parts of the X-ray's contrast
 
 
 @dataclass(frozen=True)
@@ -201,27 +199,3 @@ def _grey(image: np.ndarray) -> np.ndarray:
     measured = image[np.isfinite(image)]
     low, high = np.quantile(measured, (0.005, 0.995)) if measured.size else (0.0, 1.0)
     return np.clip((image - low) / max(high - low, 1e-6), 0.0, 1.0) * 255.0
-
-
-def pairPicture(reprojection: dict) -> np.ndarray:
-    """(rows, 3 x columns, 3) uint8: the X-ray, the reconstruction projected like it, and their difference.
-
-    Both X-rays are scaled alike; the difference runs from blue (too little in the way) over white to red (too much).
-    """
-    ensureCore()
-    from clsdm.quality.picture import Painter
-
-    first, second = reprojection["input"], reprojection["reprojected"]
-    paint = Painter(-1.0, 1.0)
-    return np.hstack([paint(first), paint(second), Painter(-1.0, 1.0, diverging=True)(second - first)])
-
-
-def residualInWords(residual: dict) -> str:
-    """How well the reconstruction explains one of its X-rays, for a reader who does not know what an RMSE is."""
-    share = residual["rmse"] / 2.0  # the 1st and 99th percentile of an X-ray lie 2 apart
-    verdict = "closely" if share < GOOD else "roughly" if share < FAIR else "poorly"
-    advice = "" if share < FAIR else " Check spacing, distances, orientation and angle of this X-ray."
-    return (
-        f"At {residual['angle_deg']:g}°, an X-ray of the reconstruction resembles the one you gave {verdict}: "
-        f"they differ by {100 * share:.0f} % of its contrast.{advice}"
-    )

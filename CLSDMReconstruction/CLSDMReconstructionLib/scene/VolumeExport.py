@@ -55,9 +55,9 @@ def writeVolume(node, path: Path) -> Iterator[float]:
         InputError: it cannot be written there.
     """
     ensureCore()
+    from clsdm import NOTICE
     from clsdm.app.record import companions, make_record, record_text
     from clsdm.files.atomic import written_together
-    from clsdm.quality.picture import NOTICE
     from clsdm.volume.write import Placed, volume_in_steps
 
     path = Path(path)

@@ -5,7 +5,6 @@ milliseconds; checking hashes, copying and downloading is the worker's (``Logic.
 """
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +51,16 @@ class Model:
     embedded: bool = False
 
 
-def describe(path: Path, **known: Any) -> Model:
+def readModel(path: Path, **known: Any) -> Model:
     """Read a bundle's manifest; ``known`` overrides fields.
 
     Raises:
         ValueError: no bundle, or damaged.
     """
     ensureCore()
+    from clsdm import NOTICE
     from clsdm.errors import InputError
-    from clsdm.model.bundle_files import NOTICE, WEIGHTS, read_manifest, reader
+    from clsdm.model.bundle_files import WEIGHTS, read_manifest, reader
 
     try:
         table, files = read_manifest(path, reader(path))
@@ -103,7 +103,7 @@ class ModelStore:
         from clsdm.model.bundle_files import default_bundle_path
 
         try:
-            return describe(default_bundle_path(), embedded=True)
+            return readModel(default_bundle_path(), embedded=True)
         except (InputError, ValueError):
             return None
 
@@ -114,7 +114,7 @@ class ModelStore:
         return [*([embedded] if embedded else []), *sorted(own, key=lambda model: (model.id, model.version))]
 
     def damaged(self) -> dict[str, str]:
-        """What else lies in the folder, and why it is no model."""
+        """Names of everything else in the folder, and why it is no model."""
         return {name: reason for name, (model, reason) in self._read().items() if model is None}
 
     def nameFor(self, model: Model) -> str:
@@ -125,15 +125,19 @@ class ModelStore:
         """Remove a model of the user's from disk.
 
         Raises:
-            ValueError: the embedded one, or one that lies elsewhere.
+            ValueError: the embedded one, one that lies elsewhere, or one that does not say which files are its own.
             OSError: it cannot be removed.
         """
         if model.embedded or model.path.parent != self.folder:
             raise ValueError(f"{model.id} came with the extension or lies elsewhere; only added models can be deleted")
-        if model.path.is_dir():
-            shutil.rmtree(model.path)
-        else:
-            model.path.unlink()
+        ensureCore()
+        from clsdm.errors import InputError
+        from clsdm.model.bundle_files import remove_bundle
+
+        try:
+            remove_bundle(model.path)
+        except InputError as error:
+            raise ValueError(str(error)) from None
 
     def openFolder(self) -> None:
         """Show the folder in the system's file manager."""
@@ -153,7 +157,7 @@ class ModelStore:
 
 def _tried(path: Path) -> tuple[Model | None, str]:
     try:
-        return describe(path), ""
+        return readModel(path), ""
     except ValueError as error:
         return None, str(error)
 

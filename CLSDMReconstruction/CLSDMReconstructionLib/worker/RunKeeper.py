@@ -5,7 +5,6 @@ caller hears of it once, and nothing of it comes later.
 """
 
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +16,8 @@ import slicer
 from CLSDMReconstructionLib.base.Steps import Steps, later
 from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.worker import Faults
-from CLSDMReconstructionLib.worker.InferenceProcess import FOLDER_PREFIX, InferenceProcess, Job
+from CLSDMReconstructionLib.worker.ChildProcess import newFolder
+from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess, Job
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 
 POLL_S = 0.002
@@ -33,7 +33,7 @@ class RunKeeper:
     def __init__(self, worker: InferenceProcess) -> None:
         self.worker = worker
         self._runs: list[Run] = []
-        self._ownFolder: tempfile.TemporaryDirectory | None = None
+        self._ownFolder: Any = None
         self._folders = 0
         self._observer: int | None = None
 
@@ -49,7 +49,7 @@ class RunKeeper:
         self._unobserve()
         folder, self._ownFolder = self._ownFolder, None
         if folder is not None:
-            folder.cleanup()
+            folder.remove()
 
     def start(self, run: Run, begin: Callable[[], None], wait: bool) -> Run:
         """Begin once the caller has the run."""
@@ -154,17 +154,17 @@ class RunKeeper:
 
     def newFolder(self, run: Run, *, keep: bool = False) -> Path:
         """A folder that goes when the run ends; with ``keep``, only when it fails, or else in ``cleanup``."""
-        if self._ownFolder is None or not Path(self._ownFolder.name).is_dir():
-            self._ownFolder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
+        if self._ownFolder is None or not self._ownFolder.path.is_dir():
+            self._ownFolder = newFolder()
         self._folders += 1
-        folder = Path(self._ownFolder.name) / str(self._folders)
+        folder = self._ownFolder.path / str(self._folders)
         folder.mkdir()
         (run.kept if keep else run.temporary).append(folder)
         return folder
 
     def discard(self, path: Path) -> None:
         """Remove a file that is no longer needed, if it lies in one of the folders."""
-        if self._ownFolder is not None and Path(self._ownFolder.name) in path.parents:
+        if self._ownFolder is not None and self._ownFolder.path in path.parents:
             path.unlink(missing_ok=True)
 
     def _observe(self) -> None:

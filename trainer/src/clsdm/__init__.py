@@ -4,3 +4,6 @@ Research only; not a medical device. Start reading at :mod:`clsdm.reconstruct`.
 """
 
 __version__ = "0.1.0"
+
+NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
+"""On everything that is made: bundles, volumes, records, pictures, reports."""

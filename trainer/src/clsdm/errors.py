@@ -6,6 +6,7 @@ file, tag or field, what was found and what was expected. The command line print
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,17 @@ class InputError(Exception):
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
     """The user cancelled a long computation."""
+
+
+def printable(text: str) -> str:
+    """Text as a terminal may be given it: control characters, which could move its cursor or rewrite what stands there,
+    and those that turn the direction of writing, are spelled out. Line ends and tabs stay."""
+    return "".join(
+        letter.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in "\n\t"
+        else letter
+        for letter in text
+    )
 
 
 @contextmanager

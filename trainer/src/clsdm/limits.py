@@ -39,6 +39,8 @@ JSON_BYTES = 16 * 2**20
 """Of a request, a record or the manifest of a bundle."""
 REQUEST_LINE_BYTES = 2**20
 """Of one line to the worker."""
+REQUESTS_WAITING = 1000
+"""Lines that the worker takes before it has answered any."""
 HEADER_BYTES = 2**20
 """Of the text header of a MetaImage or NRRD file."""
 
@@ -52,6 +54,8 @@ DETECTOR_SIZE = 2048
 """Pixels along the edge of a model's virtual detector."""
 LAYERS, CHANNELS = 64, 16_384
 """Entries of a list of layers, and channels or heads of one, in the description of a network."""
+STEPS, TRAIN_STEPS = 1000, 100_000
+"""Of sampling, and of the process that a denoiser was trained for."""
 DOWNLOAD_BYTES = 4 * 2**30
 """Of a model that is fetched."""
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
 from clsdm.quality.picture import write_png
 from clsdm.reconstruct import choose_device
-from clsdm.volume.ct import write_atomically
 from clsdm_bench import latents
 from clsdm_bench.costs import Costs
 from clsdm_bench.pictures import picture_of

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.volume.ct import body_mask
+from clsdm.volume.body import body_mask
 from clsdm.volume.hu import hu_clamped
 
 EDGE, PATCHES_PER_VOLUME, DIRECTIONS = 7, 512, 256

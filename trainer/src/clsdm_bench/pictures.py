@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clsdm.quality.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet
-from clsdm.volume.ct import body_mask
+from clsdm.volume.body import body_mask
 from clsdm_bench.evaluate import Patient
 
 

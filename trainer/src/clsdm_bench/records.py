@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import write_atomically
+from clsdm.files.atomic import write_atomically
 from clsdm_bench.evaluate import Outcome, read_cases, write_cases
 from clsdm_trainer.data.store import write_json
 

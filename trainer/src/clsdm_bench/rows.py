@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsdm.quality.compare import default_detector
+from clsdm.files.atomic import write_atomically
 from clsdm.quality.picture import write_png
+from clsdm.quality.reprojection import default_detector
 from clsdm.reconstruct import choose_device
-from clsdm.volume.ct import CTVolume, write_atomically
+from clsdm.volume.ct import CTVolume
 from clsdm_bench.distribution import SET_FIGURE, Distance, sliced_wasserstein
 from clsdm_bench.evaluate import (
     Outcome,

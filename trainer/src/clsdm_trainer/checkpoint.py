@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import write_atomically
+from clsdm.files.atomic import write_atomically
 
 _TENSOR, _HASH = "__tensor__", "sha256"
 _HEADER = ({"state"}, {"state", _HASH})

@@ -8,7 +8,8 @@ import pytest
 from clsdm.app.cli import main
 from clsdm.app.record import companions, make_record, read_record, record_text
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, write_ct
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.write import write_ct
 
 
 def test_names_that_keep_no_affine_are_refused():

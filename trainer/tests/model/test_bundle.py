@@ -20,6 +20,7 @@ from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import (
     CARD,
     MANIFEST,
+    SIGNATURE,
     WEIGHTS,
     Bundle,
     decode_weights,
@@ -127,11 +128,11 @@ def test_weights_must_be_listed(small_model, tmp_path):
     assert f"files: {WEIGHTS} is missing" in refusal(path)
 
 
-@pytest.mark.parametrize("version", [2, "1", 0, None, [1]])
+@pytest.mark.parametrize("version", [3, "2", 0, None, [1], True])
 def test_an_unknown_version_is_refused(version, small_model, tmp_path):
     message = refusal(edited(small_model, tmp_path / "b", schema=version))
     assert f"schema version {version!r}" in message
-    assert "reads 1" in message
+    assert "reads 2" in message
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,28 @@ def test_what_is_no_bundle_at_all_is_refused(small_model, tmp_path):
     assert "not a bundle" in refusal(tmp_path / "cut.zip")
 
 
+def test_a_bomb_in_an_archive_is_refused_before_it_is_unpacked(small_model, tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MANIFEST, bytes(40 * 2**20))
+    assert f"{MANIFEST}: 41,943,040 bytes of a bundle" in refusal(tmp_path / "bomb.zip")
+    with zipfile.ZipFile(tmp_path / "weights.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(small_model.path / MANIFEST, MANIFEST)
+        archive.writestr(WEIGHTS, bytes(200 * 2**20))
+    assert f"{WEIGHTS}: " in (message := refusal(tmp_path / "weights.zip"))
+    assert "that unpack to 209,715,200" in message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a FIFO")
+def test_a_fifo_in_place_of_a_bundle_or_of_a_file_in_it_is_refused_and_not_waited_for(small_model, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    assert "fifo: a FIFO, expected a bundle" in refusal(tmp_path / "fifo")
+    shutil.copytree(small_model.path, tmp_path / "b")
+    for name in (CARD, MANIFEST):
+        (tmp_path / "b" / name).unlink()
+        os.mkfifo(tmp_path / "b" / name)
+        assert f"{name}: a FIFO" in refusal(tmp_path / "b")
+
+
 def test_an_archive_with_damage_inside_is_refused(small_model, tmp_path):
     data = bytearray(zipped(small_model.path, tmp_path / "b.zip").read_bytes())
     at = data.index((small_model.path / WEIGHTS).read_bytes()[-1000:])
@@ -216,6 +239,12 @@ def test_a_missing_field_and_an_unknown_encoding_are_refused(small_model, tmp_pa
         ("detector", "size", 10**6, "model.detector.size"),
         ("detector", "field_mm", 0.0, "model.detector.field_mm"),
         ("process", "steps", 0, "model.process.steps"),
+        ("process", "steps", 10**9, "model.process.steps"),
+        ("process", "train_steps", 10**12, "model.process.train_steps"),
+        ("condition", "blocks", 10**9, "model.condition.blocks"),
+        ("autoencoder", "latent_channels", 10**9, "model.autoencoder.latent_channels"),
+        ("autoencoder", "channels", [8] * 1000, "model.autoencoder.channels"),
+        ("denoiser", "channels", [10**6, 16], "model.denoiser.channels"),
     ],
 )
 def test_sizes_no_model_has_are_refused_before_anything_is_built(section, field, value, named, small_model, tmp_path):
@@ -231,12 +260,51 @@ def test_a_configuration_that_cannot_be_built_is_refused(section, small_model, t
     assert "model: cannot be built" in refusal(edited(small_model, tmp_path / "b", model=plain), build=True)
 
 
+def test_networks_too_large_for_any_computer_are_compared_with_the_weights_and_not_built(small_model, tmp_path):
+    plain = json.loads(json.dumps(to_plain(CONFIG)))
+    plain["condition"]["channels"] = [16_384, 16_384]  # 29 GB a convolution
+    plain["condition"]["blocks"] = 8
+    before = peak_memory_bytes()
+    assert "does not fit" in refusal(edited(small_model, tmp_path / "b", model=plain), build=True)
+    assert peak_memory_bytes() - before < 500e6
+
+
+def peak_memory_bytes() -> float:
+    resource = pytest.importorskip("resource")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+# The manifest's own hash
+
+
+@pytest.mark.parametrize("field", ["window_hu", "notice", "trained_anatomy", "figures"])
+def test_a_manifest_that_was_altered_is_refused(field, small_model, tmp_path):
+    shutil.copytree(small_model.path, tmp_path / "b")
+    table = json.loads((tmp_path / "b" / MANIFEST).read_text())
+    table[field] = "altered"
+    (tmp_path / "b" / MANIFEST).write_text(json.dumps(table))
+    assert f"{MANIFEST}: was altered" in refusal(tmp_path / "b")
+    del table[SIGNATURE]
+    (tmp_path / "b" / MANIFEST).write_text(json.dumps(table))
+    assert f"{SIGNATURE} is missing" in refusal(tmp_path / "b")
+
+
+def test_a_manifest_may_be_laid_out_anew_and_one_of_before_it_had_a_hash_is_read(small_model, tmp_path):
+    table = json.loads((small_model.path / MANIFEST).read_text())
+    shutil.copytree(small_model.path, tmp_path / "b")
+    (tmp_path / "b" / MANIFEST).write_text(json.dumps(dict(reversed(table.items()))))
+    assert Bundle.open(tmp_path / "b").hash == small_model.hash
+    del table[SIGNATURE]
+    (tmp_path / "b" / MANIFEST).write_text(json.dumps(table | {"schema": 1}))
+    assert Bundle.open(tmp_path / "b").hash == small_model.hash
+
+
 # Weights
 
 
 def test_weights_with_a_missing_an_extra_or_a_misshapen_entry_are_refused(small_model, tmp_path):
     weights = random_weights()
-    name, value = next((name, value) for name, value in weights.items() if value.ndim > 1)
+    name, value = next((name, value) for name, value in weights.items() if value.ndim > 3)
     for case, changed in (
         ("missing", {each: tensor for each, tensor in weights.items() if each != name}),
         ("extra", weights | {"intruder": torch.ones(2)}),
@@ -273,6 +341,17 @@ def test_int8_scales_that_do_not_fit_are_refused(tmp_path):
     name = next(name for name in stored if name.endswith(".scale") and stored[name].numel() > 2)
     stored[name] = torch.ones(stored[name].numel() + 1)
     assert "scales" in refusal(with_weights(bundle, tmp_path / "b", save(stored)), build=True)
+
+
+def test_scales_that_would_multiply_the_weights_are_refused_before_they_do(tmp_path):
+    bundle = small_bundle(tmp_path / "a", encoding="int8")
+    stored = load(bundle.read(WEIGHTS)) | {
+        "bomb": torch.ones(1, 10**6, dtype=torch.int8),
+        "bomb.scale": torch.ones(10**6),
+    }
+    before = peak_memory_bytes()
+    assert "scales" in refusal(with_weights(bundle, tmp_path / "b", save(stored)), build=True)
+    assert peak_memory_bytes() - before < 500e6
 
 
 def test_float32_keeps_every_bit_and_float16_what_it_can_hold():

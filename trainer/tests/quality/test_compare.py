@@ -15,8 +15,11 @@ from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import preset
-from clsdm.quality.compare import as_json, compare, default_detector, reprojection, write_comparison
-from clsdm.volume.ct import CTVolume, Grid, to_cube
+from clsdm.quality.compare import compare
+from clsdm.quality.reprojection import default_detector, reprojection
+from clsdm.quality.write import as_json, write_comparison
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.cube import to_cube
 from clsdm.volume.hu import hu_to_attenuation
 from clsdm.xray.preprocess import XRay
 
@@ -127,14 +130,14 @@ def test_the_true_volume_reprojects_onto_its_own_x_rays_whatever_their_exposure(
     truth = phantom()
     for item in reprojection(truth, xrays_of(truth, gain=37.0, offset=-5.0)):
         assert item.correlation > 0.999
-        assert item.residual_fraction < 0.01
+        assert item.agreement.contrast_fraction < 0.01
 
 
 @pytest.mark.parametrize(("axis", "seen_by"), [(2, 0), (1, 1), (0, 0), (0, 1)])
 def test_a_mirrored_volume_shows_in_the_view_that_can_see_it(axis: int, seen_by: int) -> None:
     truth = phantom()
     mirrored = replace(truth, hu=np.flip(truth.hu, axis).copy())
-    assert reprojection(mirrored, xrays_of(truth))[seen_by].residual_fraction > 0.04
+    assert reprojection(mirrored, xrays_of(truth))[seen_by].agreement.contrast_fraction > 0.04
 
 
 def test_what_lies_beyond_the_reconstructed_cube_does_not_count_in_the_residual() -> None:

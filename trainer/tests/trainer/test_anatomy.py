@@ -20,8 +20,9 @@ from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector, preset
 from clsdm.simulate import simulate_xrays
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
+from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import expose, preprocess
 from clsdm_trainer.anatomy import Anatomy, Pose, extended, line_integrals, place, posed, spline_weights, warped
 from clsdm_trainer.augment import Exposure, _rotation, radiographs, virtual_cameras

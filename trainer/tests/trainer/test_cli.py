@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from tiny import MARGIN, one_thread, phantom_hu, tiny_config, tiny_store
 
 from clsdm.app.cli import main as clsdm
 from clsdm.model.bundle import Bundle
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.write import write_ct
 from clsdm_bench.evaluate import EXPOSURES
 from clsdm_trainer.cli import main as train
 from clsdm_trainer.recipe import save_config
@@ -51,6 +53,7 @@ def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(
     card = bundle.read("MODEL_CARD.md").decode()
     assert f"{mean:.2f} [" in card
     assert "Research only" in card
+    assert "--device cpu" in results["about"]["command"], "the device of all stages is that of the evaluation"
     assert bundle.figures["methods"]["mean"]["honest.psnr_3d_db"]["mean"] == mean
 
 
@@ -109,6 +112,22 @@ def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: p
     )
 
 
+@pytest.mark.parametrize("what", ["autoencoder", "evaluate"])
+def test_neither_training_nor_evaluation_begins_on_a_store_that_has_changed(
+    what: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tiny_store(tmp_path / "store")
+    file = store.path(store.cases("train" if what == "autoencoder" else "test")[0])
+    np.save(file, np.zeros_like(np.load(file)))
+    arguments = {
+        "autoencoder": ["--preset", written_recipe(tmp_path), "--run", str(tmp_path / "out"), "--device", "cpu"],
+        "evaluate": ["--bundle", str(trained / "run" / "bundle"), "--out", str(tmp_path / "out")],
+    }
+    assert train([what, "--store", str(tmp_path / "store"), *arguments[what]]) == 2
+    assert f"{file}: changed since it was prepared" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,3 +137,13 @@ def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(
     assert len(lines) == 2
     assert "manifest.json" in lines[0]
     assert "openkbp64" in lines[1]
+
+
+def test_what_measures_is_handed_over_to_the_benchmark_or_refused_where_that_is_not_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert train(["evaluate", "--bundle", str(tmp_path), "--store", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("clsdm-bench: ")
+    monkeypatch.setitem(sys.modules, "clsdm_bench.cli", None)
+    assert train(["benchmark", "--store", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "clsdm-bench, which is not installed here" in capsys.readouterr().err

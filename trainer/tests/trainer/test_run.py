@@ -15,6 +15,7 @@ from tiny import (
     SPLIT_OF,
     STAGE_NAMES,
     cpu_fabric,
+    differences,
     one_thread,  # noqa: F401 - a fixture
     tiny_config,
     tiny_runner,
@@ -82,7 +83,7 @@ def test_earlier_stages_stay_frozen(run, store):
     model = runner.stage.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     runner.progress.step = 2
-    runner._step(2)
+    runner.step(2)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("denoiser.") for name in moved)
@@ -103,6 +104,42 @@ def test_a_finished_stage_is_not_trained_again(run, store):
 def test_a_stage_without_the_one_before_it_is_refused(name, store, tmp_path):
     with pytest.raises(InputError, match="stage 'autoencoder' must be trained first"):
         tiny_runner(tiny_config(), name, store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("later", "product"), [("diffusion", AutoencoderStage.product), ("diffusion", AlignmentStage.product)]
+)
+def test_a_stage_does_not_start_without_what_an_earlier_one_measured(later, product, store, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / product).unlink()
+    with pytest.raises(InputError, match=rf"{product}: missing; run stage '\w+' to its end, which measures it"):
+        tiny_runner(tiny_config(steps=2), later, store, tmp_path / "run")
+    name = "autoencoder" if product == AutoencoderStage.product else "alignment"
+    assert train(tiny_config(steps=2), store, tmp_path / "run", name), "the way on: nothing is trained again"
+    assert differences(load_state(run / product), load_state(tmp_path / "run" / product)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "way"),
+    [
+        (f"autoencoder/{BEST}", "move .* away and train stage 'autoencoder' again"),
+        (AutoencoderStage.product, "move it away and run stage 'autoencoder' again, which measures it anew"),
+    ],
+)
+def test_damaged_files_of_an_earlier_stage_are_named_with_the_way_on(file, way, store, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / file
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    with pytest.raises(InputError, match=rf"not a usable checkpoint \(damaged: .*\); {way}"):
+        tiny_runner(tiny_config(steps=2), "alignment", store, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(store, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    other = tiny_config(steps=2, model={"autoencoder": {"channels": [12], "latent_channels": 4}})
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors: does not belong to this recipe"):
+        tiny_runner(other, "autoencoder", store, tmp_path / "run")
 
 
 def test_time_that_is_up_cuts_a_stage_without_finishing_it(store, tmp_path):
@@ -205,6 +242,19 @@ def test_a_new_run_names_the_patients_that_training_can_see_and_no_other(tmp_pat
         trained_patients(tmp_path / "bare")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"f": "train"}, {"c": "test"}, {"e": "train", "a": "test"}],
+    ids=["one more", "one less", "one exchanged"],
+)
+def test_a_run_goes_on_with_its_own_patients_only(changes, tmp_path):
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "store"))
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "again", seed=2))  # the same patients
+    other = tiny_store(tmp_path / "other", {**SPLIT_OF, **changes})
+    with pytest.raises(InputError, match="begun with other patients"):
+        open_run(tmp_path / "run", tiny_config(), other)
+
+
 def test_the_stored_volumes_are_not_written_to(run, store):
     store.verify()
     assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())
@@ -262,7 +312,7 @@ def test_the_estimate_is_projected_only_at_every_so_many_steps(store, run, tmp_p
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / "run" / name)
     runner = tiny_runner(config, "alignment", store, tmp_path / "run")
-    terms = [runner._step(step) for step in range(2)]
+    terms = [runner.step(step) for step in range(2)]
     assert "alignment/consistency" in terms[0]
     assert "alignment/consistency" not in terms[1]
     assert "alignment/voxel" in terms[1]

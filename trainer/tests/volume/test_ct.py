@@ -17,8 +17,12 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, to_cube, write_atomically, write_ct
+from clsdm.files.atomic import write_atomically
+from clsdm.volume.body import body_centre_mm, body_mask
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.cube import to_cube
 from clsdm.volume.read import read_ct
+from clsdm.volume.write import write_ct
 
 OBLIQUE = Rotation.from_euler("xyz", [12, -25, 40], degrees=True).as_matrix()
 DIRECTIONS = {
@@ -85,7 +89,7 @@ def test_a_canonical_cube_is_centred_where_it_is_told():
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".png", ".txt", ""])
 def test_a_format_that_one_file_cannot_hold_is_refused_before_anything_is_written(tmp_path, oblique_ct, suffix):
-    with pytest.raises(InputError, match=r"\.nii, \.nii\.gz, \.nrrd, \.mha"):
+    with pytest.raises(InputError, match=r"\.nii\.gz, \.nii, \.nrrd, \.mha"):
         write_ct(oblique_ct, tmp_path / "new" / f"ct{suffix}")
     assert not list(tmp_path.iterdir())
 
@@ -287,7 +291,8 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, write_ct
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.write import write_ct
 
 ct = CTVolume.on_grid(np.random.default_rng(0).integers(-1000, 1500, (24, 24, 24)), Grid(24, 3.0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))

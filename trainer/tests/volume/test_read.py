@@ -10,8 +10,9 @@ import pytest
 from small_bundle import run, small_phantom
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, write_ct
+from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
+from clsdm.volume.write import write_ct
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, RLELossless, SecondaryCaptureImageStorage
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, write_ct
+from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
+from clsdm.volume.write import write_ct
 
 SHAPE = (24, 40, 48)
 SPACING_MM = (8.0, 7.0, 9.0)

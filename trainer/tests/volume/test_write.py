@@ -26,7 +26,7 @@ def written(path: Path, hu: np.ndarray, placed: Placed) -> sitk.Image:
     return sitk.ReadImage(str(path))
 
 
-@pytest.mark.parametrize("suffix", image_write.SUFFIXES)
+@pytest.mark.parametrize("suffix", image_write.SUFFIXES_IN_STEPS)
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 def test_itk_reads_every_voxel_at_its_place(
@@ -57,7 +57,7 @@ def test_quaternion_and_matrix_of_nifti_say_the_same(tmp_path: Path, unset: int,
     np.testing.assert_allclose(image.GetOrigin(), (4, 5, 6), atol=1e-5)
 
 
-@pytest.mark.parametrize("suffix", image_write.SUFFIXES)
+@pytest.mark.parametrize("suffix", image_write.SUFFIXES_IN_STEPS)
 def test_the_note_stands_in_the_header(tmp_path: Path, suffix: str) -> None:
     image = written(tmp_path / f"volume{suffix}", np.zeros((2, 3, 4)), Placed((1, 1, 1), (0, 0, 0), np.eye(3).tolist()))
     assert image.GetMetaData("ITK_FileNotes") == "RESEARCH ONLY"
@@ -70,7 +70,7 @@ def test_values_that_are_no_short_are_cut_not_wrapped(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a disk is made full by a limit that only POSIX has")
-@pytest.mark.parametrize("suffix", image_write.SUFFIXES)
+@pytest.mark.parametrize("suffix", image_write.SUFFIXES_IN_STEPS)
 def test_a_full_disk_is_an_error(tmp_path: Path, suffix: str) -> None:
     """In a process of its own, since the limit on a file's size holds for all of it."""
     code = f"""

@@ -87,8 +87,8 @@ def test_every_slice_says_that_it_is_derived_and_for_research_only(volume: sitk.
         assert list(tags.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
         assert tags.ContentQualification == "RESEARCH"
         assert "research only" in tags.SeriesDescription
-        assert "RESEARCH ONLY" in tags.DerivationDescription
-        assert "RESEARCH ONLY" in tags.ImageComments
+        assert "Research only" in tags.DerivationDescription
+        assert "Research only" in tags.ImageComments
         assert tags.SeriesDate == "20261125"
 
 

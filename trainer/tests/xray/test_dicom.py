@@ -63,7 +63,7 @@ def test_grey_levels_that_were_processed_or_reduced_are_reported(tmp_path):
     tags = {"PresentationIntentType": "FOR PRESENTATION", "LossyImageCompression": "01"}
     warnings = " ".join(read_xray(write_dicom(tmp_path / "x.dcm", film_pixels(np.uint8), **tags)).warnings)
     assert all(part in warnings for part in ("FOR PRESENTATION", "lossy", "8-bit"))
-    assert read_xray(write_dicom(tmp_path / "y.dcm")).warnings == ()
+    assert read_xray(write_dicom(tmp_path / "y.dcm", ImagerPixelSpacing=[4.0, 4.0])).warnings == ()
 
 
 @pytest.mark.parametrize(

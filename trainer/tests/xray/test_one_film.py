@@ -26,9 +26,9 @@ from torso import (
 )
 
 from clsdm.errors import InputError
+from clsdm.files.dicom_pixels import _by_itk
+from clsdm.files.dicom_tags import Tags
 from clsdm.geometry.view import View
-from clsdm.xray.dicom_pixels import _by_itk
-from clsdm.xray.dicom_tags import Tags
 from clsdm.xray.image import XRay
 from clsdm.xray.read import GeometryOverrides, read_xray
 

@@ -34,7 +34,7 @@ SPACING = GeometryOverrides(spacing_mm=2.0)
     ],
 )
 def test_a_dx_file_gives_back_the_view_it_was_written_with(tmp_path, angle_deg, tilt_deg, offset_mm):
-    view = View(angle_deg, 541.0, 949.0, ROWS, COLS, (1.5625, 1.1 + 1 / 3), tilt_deg, offset_mm)
+    view = View(angle_deg, 541.0, 949.0, ROWS, COLS, (3.125, 4.1 + 1 / 3), tilt_deg, offset_mm)
     image = np.random.default_rng(0).normal(3.0, 1.0, (ROWS, COLS)).astype(np.float32)
     write_dx(XRay(image, view, patient_key="a" * 32), tmp_path / "x.dcm")
     found = read_xray(tmp_path / "x.dcm")

@@ -16,40 +16,65 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from clsdm import __version__
+from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
-from clsdm.errors import Cancelled, InputError
+from clsdm.app.geometry_options import add_geometry_options, overrides_from
+from clsdm.errors import Cancelled, InputError, printable
+from clsdm.failures import in_words, kind_of
+from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import NOTICE, Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
+POSITIONAL = ("request", "ct", "reconstruction")
+PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder")
+"""Arguments that are one path."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    if options.run is worker.run_options:  # has its own streams and its own end
-        return worker.run_options(options)
-    as_json = options.json or getattr(options, "request", None) is not None
+    as_json = False
     try:
+        options = build_parser().parse_args(arguments)
+        _refuse_impossible_paths(options)
+        if options.run is worker.run_options:  # has its own streams and its own end
+            return worker.run_options(options)
+        as_json = options.json or getattr(options, "request", None) is not None
         with _cancellable(), _one_voice(), _progress(as_json, options.quiet) as report:
             result = options.run(options, report)
-    except InputError as error:
-        return _failed(as_json, "input", str(error), EXIT_INPUT)
     except (Cancelled, KeyboardInterrupt):
         return _failed(as_json, "cancelled", "cancelled", EXIT_CANCELLED)
+    except Exception as error:
+        kind = kind_of(error)
+        if kind == "defect":
+            raise
+        return _failed(as_json, kind, in_words(error), EXIT_INPUT)
     if as_json:
         print(json.dumps({"result": result}), flush=True)
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats what was given to it, which may hold the control characters of a file's name, in printable letters."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def _refuse_impossible_paths(options: argparse.Namespace) -> None:
+    """An empty path would be the current folder, or the default."""
+    for name in PATHS:
+        if (text := getattr(options, name, None)) is not None:
+            given_path(text, name if name in POSITIONAL else f"--{name}")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="clsdm",
         description=f"Reconstruct a CT volume from a few X-ray images. {NOTICE}",
         epilog=f"{cli_help.OVERVIEW}\n{cli_help.EXIT_CODES}",
@@ -101,23 +126,18 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
     parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
     parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
+    parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
+    parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
     parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
-    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    geometry = parser.add_argument_group("geometry, where the files do not say (values apply to all views)")
-    geometry.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    geometry.add_argument("--spacing", type=float, nargs="+", metavar="MM",
-                          help="pixel spacing on the detector: one value, or row and column")  # fmt: skip
-    geometry.add_argument("--source-detector", type=float, metavar="MM", help="source to detector plane")
-    geometry.add_argument("--source-axis", type=float, metavar="MM", help="source to the patient's middle")
-    geometry.add_argument("--invert", action=argparse.BooleanOptionalAction, default=None,
-                          help="bone is dark (--invert) or bright (--no-invert) in the images")  # fmt: skip
-    geometry.add_argument("--flip", choices=("frontal", "lateral"), action="append", default=[],
-                          help="mirror that view, e.g. a lateral that faces right; repeatable")  # fmt: skip
+    parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
+    parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
+    parser.add_argument("--consistency", action="store_true", default=None,
+                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
+    add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
 
 
@@ -173,17 +193,23 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     result, files = request.run(wanted, report)
     for warning in result.warnings:
         _note(options, warning)
-    _say(options, f"{files['volume']}\n{NOTICE}")
+    verdicts = [
+        f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
+    ]
+    _say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
     return {"files": files} | request.record(wanted, result)
 
 
 def _refuse_both(options: argparse.Namespace) -> None:
-    """A request file holds everything; what else was asked for would silently be dropped."""
-    given = [
-        name for name in ("frontal", "lateral", "view", "out", "bundle", "product", "steps") if getattr(options, name)
-    ]
+    """A request file holds everything; what else was asked for would silently be dropped.
+
+    So no option of this command has a default in the parser: what is not None, nor an empty list, was given.
+    """
+    own = ("request", "run", "json", "quiet")
+    given = [name for name, value in vars(options).items() if name not in own and value is not None and value != []]
     if options.request and given:
-        raise InputError(f"{options.request}: a request file leaves no room for --{given[0]}; put it into the file")
+        option = given[0].replace("_", "-")
+        raise InputError(f"{options.request}: a request file leaves no room for --{option}; put it into the file")
 
 
 def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
@@ -198,29 +224,21 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         if file
     ]
     views += [_view(options, *_file_and_angle(text)) for text in options.view]
-    if not views:
-        raise InputError("no X-ray given; use --frontal, --lateral or --view FILE:ANGLE")
+    if not views and not options.localizers:
+        raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
-    how = Options(product, options.steps, options.samples, options.seed, options.device)
-    return Request(tuple(views), options.out, bundle, options.preset, how)
+    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device", "consistency")}
+    how = Options(product, **{name: value for name, value in asked.items() if value is not None})
+    machine = {} if options.preset is None else {"preset": options.preset}
+    scan = {"localizers": options.localizers, "series": options.series}
+    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
 
 
 def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
     from clsdm.app.request import ViewRequest
-    from clsdm.xray.read import GeometryOverrides
 
-    spacing = options.spacing
-    if spacing is not None and len(spacing) > 2:
-        raise InputError(f"--spacing: expected one or two values in mm, got {len(spacing)}")
-    geometry = GeometryOverrides(
-        spacing_mm=None if spacing is None else (spacing[0], spacing[-1]),
-        source_axis_mm=options.source_axis,
-        source_detector_mm=options.source_detector,
-        invert=options.invert,
-        flip_horizontal=role in options.flip,
-    )
-    return ViewRequest(file, angle, default, geometry)
+    return ViewRequest(file, angle, default, overrides_from(options, role))
 
 
 def _file_and_angle(text: str) -> tuple[str, str, float]:
@@ -238,7 +256,8 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.app.request import Request, read_views
     from clsdm.files.atomic import written_together
     from clsdm.files.strict_json import from_plain
-    from clsdm.quality.compare import as_json, compare, write_comparison
+    from clsdm.quality.compare import compare
+    from clsdm.quality.write import as_json, write_comparison
     from clsdm.volume.read import read_ct
 
     volume = Path(options.reconstruction)
@@ -280,13 +299,13 @@ def _note(options: argparse.Namespace, text: str) -> None:
 
 def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401
     if not (options.json or getattr(options, "request", None)):
-        print(text, file=stream or sys.stdout)
+        print(printable(text), file=stream or sys.stdout)
 
 
 def _failed(as_json: bool, kind: str, message: str, code: int) -> int:
     if as_json:
         print(json.dumps({"error": message, "kind": kind}), flush=True)
-    print(f"clsdm: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"clsdm: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code
 
 

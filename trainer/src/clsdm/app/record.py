@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
-from clsdm.model.bundle_files import NOTICE
+from clsdm.volume.write import SUFFIXES
 
 SCHEMA = 1
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def make_record(

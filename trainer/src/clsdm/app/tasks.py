@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +17,13 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
+from clsdm.app.worker import Answer, Task
 from clsdm.errors import InputError
+from clsdm.files.names import given_path, inside, plain_name
+from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
-    from clsdm.app.worker import Answer, Task
     from clsdm.geometry.view import View
     from clsdm.model.bundle import Bundle
     from clsdm.model.clsdm import CLSDM
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from clsdm.volume.ct import CTVolume
 
 BLOCK_BYTES = 1 << 20
+COPY_PREFIX = ".clsdm-copy-"
 PREVIEW_RANGE = 1.5
 """``xray.normalise`` limits intensities to plus and minus this."""
 
@@ -51,7 +51,7 @@ class Warm:
         """
         from clsdm.model.bundle import Bundle, default_bundle_path
 
-        where = Path(path) if path else default_bundle_path()
+        where = default_bundle_path() if path is None else given_path(path, "bundle")
         state = _state_of(where)
         if self._bundle is None or self._bundle[0] != state:
             self.forget()
@@ -202,8 +202,8 @@ def simulate(
 def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> Answer:
     """Score a reconstruction against the true CT, both volume files; answers with ``clsdm.quality.compare.as_json``."""
     report("read", 0, 2)
-    from clsdm.quality.compare import as_json
     from clsdm.quality.compare import compare as core
+    from clsdm.quality.write import as_json
     from clsdm.volume.read import read_ct
 
     made, true = read_ct(reconstruction), read_ct(truth)
@@ -244,7 +244,7 @@ def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
     from clsdm.model.bundle_files import check_files, read_manifest, reader
 
     report("verify", 0, 1)
-    path = Path(bundle)
+    path = given_path(bundle, "bundle")
     read = reader(path)
     files = read_manifest(path, read)[1]
     check_files(path, files, read)
@@ -254,42 +254,40 @@ def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
 
 
 def fetch(folder: Path, report: Report, url: str) -> Answer:
-    """Download a bundle archive; answers as :func:`check_bundle` does."""
-    if urllib.parse.urlsplit(url).scheme != "https":
-        raise InputError(f"{url}: expected an address that begins with https://")
+    """Download a bundle archive, see ``clsdm.app.download``; answers as :func:`check_bundle` does."""
+    from clsdm.app.download import download
+
     target = folder / "download.zip"
-    with urllib.request.urlopen(url, timeout=30.0) as source, target.open("wb") as file:
-        total, done = int(source.headers.get("Content-Length") or 0), 0
-        report("download", 0, total)
-        while block := source.read(BLOCK_BYTES):
-            file.write(block)
-            done += len(block)
-            report("download", done, max(total, done))
+    download(url, target, report)
     return check_bundle(folder, report, str(target))
 
 
 def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> Answer:
     """Copy a bundle (folder or archive) to ``into/name``, whole or not at all, and check it there."""
-    source, store = Path(bundle), Path(into)
-    target = store / (name if source.is_dir() else f"{name}.zip")
+    from clsdm.model.bundle_files import copy_bundle
+
+    source, store = given_path(bundle, "bundle"), given_path(into, "into")
+    target = inside(store, plain_name(name if source.is_dir() else f"{name}.zip", "name"), "name")
     if target.exists():
         raise InputError(f"{target}: is there already; delete it first")
-    store.mkdir(parents=True, exist_ok=True)
-    part = store / f".{name}-{os.getpid()}.part"
     report("copy", 0, 1)
+    store.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(store, COPY_PREFIX)
+    own = OwnFolder(store, COPY_PREFIX)
     try:
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, part)
+        part = own.path / target.name
+        copy_bundle(source, part)
         check_bundle(folder, report, str(part))
         part.rename(target)
     finally:
-        shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+        own.remove()
     report("copy", 1, 1)
     return {"path": str(target)}
 
 
 def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
     """A volume with the same numbers as in the command line's file, but without the time that compression takes."""
-    from clsdm.volume.ct import rounded
+    from clsdm.volume.write import rounded
 
     return {
         "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),

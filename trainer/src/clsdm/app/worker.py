@@ -2,202 +2,242 @@
 
 One JSON line on standard input is a request, ``{"id": 7, "task": "reconstruct", ...}``; JSON lines on standard output
 answer it: any number of ``{"id": 7, "stage": "sample", "i": 3, "n": 20}`` and ``{"id": 7, "log": "..."}``, then
-``{"id": 7, "result": {...}}`` or ``{"id": 7, "error": {"kind": ..., "message": ..., "details": ...}}``. The first line of
-all is ``{"pid": ..., "protocol": 1}``. Arrays travel as .npy files in ``folder/<id>``; what a task is given and gives is
-documented in ``worker_tasks``.
+``{"id": 7, "result": {...}}`` or ``{"id": 7, "error": {"kind": ..., "message": ..., "details": ...}}``. An id is a whole
+number; what cannot be read as a request is answered with the id null. The first line of all is ``{"pid": ...,
+"protocol": 2, "folder": ...}``: arrays travel as .npy files in that folder, which the worker makes for itself in the one
+that it is told. Those of the last ``KEPT_ANSWERS`` answers are there. What a task is given and gives is documented in
+``tasks``.
 
-Nobody has to look after it: it ends when standard input closes, whatever it is doing, so it cannot outlive its parent;
-it ends after ``idle`` seconds without a request, which frees the GPU; and it removes its folder when it goes.
+Nobody has to look after it: it ends when standard input closes, whatever it is doing, so it cannot outlive its parent; it
+ends after ``idle`` seconds without a request, which frees the GPU; and it removes its folder when it goes, told to
+terminate or not. What a worker left that was killed, the next one in the same folder removes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import json
+import math
 import os
-import queue
+import reprlib
 import shutil
 import signal
+import socket
 import sys
 import threading
-import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsdm.errors import InputError
+from clsdm.app.lines import Requests
+from clsdm.errors import InputError, printable
+from clsdm.failures import KINDS, described, kind_of
+from clsdm.files.names import given_path
+from clsdm.files.scratch import OwnFolder, remove_abandoned
+from clsdm.files.strict_json import arguments_of, parse_json
 
-PROTOCOL = 1
-KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
-"""What an error is about: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
-is not installed, or this program."""
+__all__ = ["KINDS", "PREFIX", "PROTOCOL", "ArrayFolders", "answer", "described", "kind_of", "main", "run", "serve"]
+
+PROTOCOL = 2
+PREFIX = "clsdm-worker-"
+"""How the name of a worker's folder begins."""
+KEPT_ANSWERS = 2
+"""One may still be read while the next is worked at."""
+MAX_ID = 2**53
+MAX_IDLE_S = 30 * 86_400.0
 
 NICER, NICEST = 10, 19
 BELOW_NORMAL_PRIORITY_CLASS = 0x4000
 """On Windows, from its processthreadsapi."""
-
-_DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-_NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory")
+_TERMINATION = ("SIGTERM", "SIGHUP", "SIGBREAK")  # the last is Windows'
 
 Answer = dict[str, Any]
 Emit = Callable[[Answer], None]
 Task = Callable[..., Answer]
 
 
-class Requests:
-    """Requests as they come in on standard input, read on a thread of its own so that its end is seen at once.
+class ArrayFolders:
+    """Folders for the arrays of answers, in a folder of one's own; only those of the last answers are kept."""
 
-    Attributes:
-        ended: set when no more will come.
-    """
+    def __init__(self, own: Path) -> None:
+        self._own, self._count = own, 0
+        self._kept: deque[Path] = deque()
 
-    def __init__(self, descriptor: int, on_end: Callable[[], None]) -> None:
-        self.ended = threading.Event()
-        self._waiting: queue.Queue[bytes | None] = queue.Queue()
-        self._on_end = on_end
-        threading.Thread(target=self._read, args=(descriptor,), daemon=True).start()
+    def new(self) -> Path:
+        """An empty folder; that of an old answer goes."""
+        while len(self._kept) >= KEPT_ANSWERS:
+            shutil.rmtree(self._kept.popleft(), ignore_errors=True)
+        self._count += 1
+        folder = self._own / str(self._count)
+        folder.mkdir()
+        self._kept.append(folder)
+        return folder
 
-    def next(self, idle_s: float) -> bytes | None:
-        """The next line; None when there will be none, or none came for ``idle_s`` seconds."""
-        try:
-            return self._waiting.get(timeout=idle_s)
-        except queue.Empty:
-            return None
-
-    def _read(self, descriptor: int) -> None:
-        rest = b""
-        while block := _read_block(descriptor):
-            *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                self._waiting.put(line)
-        self.ended.set()
-        self._waiting.put(None)
-        self._on_end()
-
-
-def _read_block(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""
+    def drop(self, folder: Path) -> None:
+        """Remove the folder of a request that failed."""
+        self._kept.remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve(
-    next_line: Callable[[float], bytes | None], emit: Emit, folder: Path, idle_s: float, tasks: Mapping[str, Task]
+    next_line: Callable[[float], bytes | None],
+    emit: Emit,
+    arrays: ArrayFolders,
+    idle_s: float,
+    tasks: Mapping[str, Task],
 ) -> None:
     """Answer requests until there are no more.
 
     Args:
         next_line: gives the next request, or None when it is over; takes the seconds to wait.
         emit: sends one answer.
-        folder: for arrays.
+        arrays: for arrays.
         idle_s: how long to wait for a request.
         tasks: what can be asked for.
     """
     while (line := next_line(idle_s)) is not None:
         if line.strip():
-            answer(line, emit, folder, tasks)
+            answer(line, emit, arrays, tasks)
 
 
-def answer(line: bytes, emit: Emit, folder: Path, tasks: Mapping[str, Task]) -> None:
+def answer(line: bytes, emit: Emit, arrays: ArrayFolders, tasks: Mapping[str, Task]) -> None:
     """Answer one request, with an error whatever goes wrong: one bad request must not end the worker."""
-    number: Any = None
+    number, folder = None, None
     try:
-        request = json.loads(line)
-        number, name = request.pop("id"), request.pop("task")
-        if name not in tasks:
-            raise InputError(f"task: expected one of {', '.join(tasks)}, got {name!r}")
-        own = folder / str(int(number))
-        own.mkdir(parents=True, exist_ok=True)
+        request = parse_json(line, "request")
+        number = _id_of(request)
+        task = _task_of(request, tasks)
+        arguments = arguments_of(task, request, 2, "request")
+        folder = arrays.new()
 
         def report(stage: str, done: int, total: int) -> None:
             emit({"id": number, "stage": stage, "i": done, "n": total})
 
-        emit({"id": number, "result": tasks[name](own, report, **request)})
+        emit({"id": number, "result": task(folder, report, **arguments)})
     except Exception as error:  # noqa: BLE001 - the border of the process: whatever it is, the parent must hear of it
+        if folder is not None:
+            arrays.drop(folder)
         emit({"id": number, "error": described(error)})
 
 
-def described(error: Exception) -> dict[str, str]:
-    """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
-    kind = kind_of(error)
-    message = str(error) or type(error).__name__
-    if kind in ("memory", "device", "defect"):
-        message = f"{type(error).__name__}: {message.strip().splitlines()[0]}"
-    details = "" if kind == "input" else "".join(traceback.format_exception(error))
-    return {"kind": kind, "message": message, "details": details}
+def _id_of(request: Any) -> int:  # noqa: ANN401 - untrusted JSON
+    """The id, taken out of a request."""
+    if not isinstance(request, dict):
+        raise InputError(f"request: expected an object, found {type(request).__name__}")
+    number = request.pop("id", None)
+    if type(number) is not int or not 0 <= number <= MAX_ID:
+        raise InputError(f"request.id: expected a whole number from 0 to {MAX_ID}")
+    return number
 
 
-def kind_of(error: Exception) -> str:
-    """Which of :data:`KINDS` an exception is."""
-    causes = [each for each in (error, error.__cause__, error.__context__) if each is not None]
-    text = str(error)
-    if any(isinstance(each, OSError) and each.errno in _DISK_FULL for each in causes) or "disk full" in text:
-        return "disk"
-    if isinstance(error, InputError):
-        return "input"
-    if isinstance(error, ImportError):
-        return "missing"
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(each in text for each in _NO_MEMORY)):
-        return "memory"
-    if isinstance(error, RuntimeError) and any(each in text for each in ("CUDA", "cuDNN", "CUBLAS", "NVRTC")):
-        return "device"
-    if isinstance(error, OSError):
-        return "network" if type(error).__module__.startswith(("urllib", "http", "ssl", "socket")) else "disk"
-    return "defect"
+def _task_of(request: dict[str, Any], tasks: Mapping[str, Task]) -> Task:
+    """The task, taken out of a request."""
+    name = request.pop("task", None)
+    if not isinstance(name, str) or name not in tasks:
+        raise InputError(f"request.task: expected one of {', '.join(tasks)}, found {reprlib.repr(name)}")
+    return tasks[name]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``clsdm serve``: work until standard input closes or nobody asks any more."""
     parser = argparse.ArgumentParser(prog="clsdm serve", description=__doc__.splitlines()[0])
     add_arguments(parser)
-    return run_options(parser.parse_args(arguments))
+    try:
+        return run_options(parser.parse_args(arguments))
+    except InputError as error:
+        print(f"clsdm: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - the command line
+        return 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``clsdm serve``."""
-    parser.add_argument("--folder", required=True, help="private folder for arrays; removed at the end")
+    parser.add_argument("--folder", required=True, help="existing folder in which a new one for arrays is made")
     parser.add_argument("--idle", type=float, default=600.0, metavar="S", help="end after S idle seconds (%(default)s)")
 
 
 def run_options(options: argparse.Namespace) -> int:
-    """Serve as the command line asks."""
-    run(Path(options.folder), options.idle)
+    """Serve as the command line asks.
+
+    Raises:
+        InputError: no existing folder, or no number of seconds.
+    """
+    if not (math.isfinite(options.idle) and 0.0 < options.idle <= MAX_IDLE_S):
+        raise InputError(f"--idle: expected more than 0 and at most {MAX_IDLE_S:,.0f} seconds, got {options.idle:g}")
+    parent = given_path(options.folder, "--folder")
+    if not parent.is_dir():
+        raise InputError(f"--folder: {parent} is no folder; expected an existing one, in which a new one is made")
+    try:
+        own = OwnFolder(parent.resolve(), PREFIX)
+    except OSError as error:
+        raise InputError(f"--folder: {parent} cannot be written to ({error.strerror})") from error
+    run(own, options.idle)
     return 0
 
 
-def run(folder: Path, idle_s: float) -> None:
-    """Serve on this process's standard streams, and end the process."""
+def run(own: OwnFolder, idle_s: float) -> None:
+    """Serve on this process's standard streams, and end the process.
+
+    Args:
+        own: for arrays; removed at the end.
+        idle_s: end after so many seconds without a request.
+    """
     voice = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints is a log, not an answer
     sys.stdout = sys.stderr
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the parent's to handle
-    _step_back()
     lock = threading.Lock()
 
     def leave() -> None:
         with contextlib.suppress(OSError):
-            os.chdir(folder.parent)  # Windows keeps a folder that a process stands in
-        shutil.rmtree(folder, ignore_errors=True)
+            os.chdir(own.path.parent)  # Windows keeps a folder that a process stands in
+        own.remove()
         os._exit(0)  # at once, even from inside a long convolution; there is nothing else to tidy up
 
     def emit(message: Answer) -> None:
+        text = json.dumps(message, allow_nan=False).encode("ascii") + b"\n"
         try:
             with lock:
-                voice.write(json.dumps(message, allow_nan=False).encode("ascii") + b"\n")
+                voice.write(text)
                 voice.flush()
         except OSError:  # nobody listens any more
             leave()
 
-    emit({"pid": os.getpid(), "protocol": PROTOCOL})
-    requests = Requests(0, leave)
+    def refuse(reason: str) -> None:
+        emit({"id": None, "error": described(InputError(f"request: {reason}"))})
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the parent's to handle
+        _on_termination(leave)
+    _step_back()
+    emit({"pid": os.getpid(), "protocol": PROTOCOL, "folder": str(own.path)})
+    requests = Requests(0, leave, refuse)
+    remove_abandoned(own.path.parent, PREFIX)
     from clsdm.app.tasks import TASKS  # light: each task imports what it needs
 
-    serve(requests.next, emit, folder, idle_s, TASKS)
+    serve(requests.next, emit, ArrayFolders(own.path), idle_s, TASKS)
     leave()
+
+
+def _on_termination(leave: Callable[[], None]) -> None:
+    """Have ``leave`` called at once when the process is told to terminate, whatever the main thread is doing.
+
+    Python calls a signal's handler between two of its own instructions, which a long convolution keeps from coming; the
+    byte that it sends through the wake-up descriptor comes at once.
+    """
+    ours, woken = socket.socketpair()
+    woken.setblocking(False)
+    signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+    for name in _TERMINATION:
+        which = getattr(signal, name, None)
+        if which is not None and signal.getsignal(which) is not signal.SIG_IGN:
+            signal.signal(which, lambda *_: None)
+
+    def wait(_kept: socket.socket = woken) -> None:
+        ours.recv(1)
+        leave()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _step_back() -> None:

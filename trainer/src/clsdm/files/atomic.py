@@ -1,13 +1,27 @@
-"""Several files that belong together are written together: all of them, or none."""
+"""Files are written whole or not at all: one, or several that belong together."""
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clsdm.errors import InputError
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
+    """Call ``write`` with a name in a scratch folder and move the result to ``path``.
+
+    Raises:
+        InputError: the file cannot be written (no permission, disk full, a folder of that name).
+    """
+    path = Path(path)
+    with _moved_at_the_end(path.parent, str(path)) as scratch:
+        part = scratch / path.name.lower()  # ITK knows formats by suffixes in small letters
+        write(part)
+        part.replace(scratch / path.name)
 
 
 @contextmanager
@@ -20,6 +34,13 @@ def written_together(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: the files cannot be written (no permission, disk full, a file where a folder should be).
     """
+    with _moved_at_the_end(folder, str(folder)) as scratch:
+        yield scratch
+
+
+@contextmanager
+def _moved_at_the_end(folder: Path, what: str) -> Iterator[Path]:
+    """``what`` begins the message of a failure."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     scratch = None
     try:
@@ -38,7 +59,13 @@ def written_together(folder: Path) -> Iterator[Path]:
         with suppress(OSError):
             for each in missing:
                 each.rmdir()
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = getattr(error, "strerror", None) or lines[-1]
-        text = str(error) if isinstance(error, InputError) else f"{folder}: cannot be written ({reason})"
+        text = str(error) if isinstance(error, InputError) else f"{what}: cannot be written ({_reason(error)})"
         raise InputError(text.replace(scratch, str(folder)) if scratch else text) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, or the last telling line of ITK."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split("): ")[-1] if lines else type(error).__name__

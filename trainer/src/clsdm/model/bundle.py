@@ -19,14 +19,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.limits import CHANNELS, DETECTOR_SIZE, GRID_SIZE, LAYERS, STEPS, TRAIN_STEPS, WEIGHTS_BYTES, check_bytes
 from clsdm.model.bundle_files import (
     CARD,
     MANIFEST,
-    NOTICE,
     SCHEMA,
+    SIGNATURE,
     WEIGHTS,
     FileEntry,
     as_table,
@@ -34,6 +36,7 @@ from clsdm.model.bundle_files import (
     default_bundle_path,
     read_manifest,
     reader,
+    signature_of,
 )
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.volume.hu import WINDOW_HU
@@ -41,8 +44,8 @@ from clsdm.volume.hu import WINDOW_HU
 __all__ = [
     "CARD",
     "MANIFEST",
-    "NOTICE",
     "SCHEMA",
+    "SIGNATURE",
     "WEIGHTS",
     "Bundle",
     "FileEntry",
@@ -53,8 +56,6 @@ __all__ = [
     "patient_mark",
     "write_bundle",
 ]
-
-MAX_GRID, MAX_DETECTOR = 512, 4096
 
 Encoding = Literal["float32", "float16", "int8"]
 
@@ -157,23 +158,27 @@ class Bundle:
         """
         where = f"{self.path}/{WEIGHTS}"
         try:
-            weights = decode_weights(load(self.read(WEIGHTS)))
+            weights = decode_weights(load(self.read(WEIGHTS)), where)
         except SafetensorError as error:
             raise InputError(f"{where}: not safetensors ({error})") from None
-        except RuntimeError as error:
-            raise InputError(f"{where}: the scales of its int8 weights do not fit ({_last_line(error)})") from None
         bad = next((name for name, value in weights.items() if not bool(value.isfinite().all())), None)
         if bad is not None:
             raise InputError(f"{where}: {bad} holds NaN or infinite values")
+        with torch.device("meta"):  # shapes alone: a description may be of networks that no computer holds
+            self._load({name: value.to("meta") for name, value in weights.items()}, where)
+        return self._load(weights, where).to(device).eval().requires_grad_(False)
+
+    def _load(self, weights: dict[str, Tensor], where: str) -> CLSDM:
+        """The networks on torch's current device, with these weights."""
         try:
             model = CLSDM(self.manifest.model)
-        except (ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
+        except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
             raise InputError(f"{self.path}/{MANIFEST}: model: cannot be built ({_last_line(error)})") from None
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise InputError(f"{where}: does not fit its configuration ({_last_line(error)})") from None
-        return model.to(device).eval().requires_grad_(False)
+        return model
 
 
 def _last_line(error: Exception) -> str:
@@ -182,17 +187,36 @@ def _last_line(error: Exception) -> str:
 
 def _check_sizes(model: ModelConfig, where: str) -> None:
     """Refuse sizes that no model has, before they are multiplied."""
-    for name, value, most in (("grid", model.grid.size, MAX_GRID), ("detector", model.detector.size, MAX_DETECTOR)):
+    sizes = (("grid", model.grid.size, GRID_SIZE), ("detector", model.detector.size, DETECTOR_SIZE))
+    for name, value, most in sizes:
         if not 1 < value <= most:
             raise InputError(f"{where}.{name}.size: expected 2 to {most}, found {value}")
     for name, mm in (("grid.spacing_mm", model.grid.spacing_mm), ("detector.field_mm", model.detector.field_mm)):
         if mm <= 0.0:
             raise InputError(f"{where}.{name}: expected a positive length, found {mm:g}")
+    for section in ("autoencoder", "condition", "denoiser"):
+        _check_network(vars(getattr(model, section)), f"{where}.{section}")
     factor = model.autoencoder.factor
     if factor < 1 or model.grid.size % factor:
         raise InputError(f"{where}.autoencoder: reduces by {factor:g}, which does not divide {model.grid.size} voxels")
-    if model.process.steps < 1:
-        raise InputError(f"{where}.process.steps: expected at least 1, found {model.process.steps}")
+    for name, value, most in (
+        ("steps", model.process.steps, STEPS),
+        ("train_steps", model.process.train_steps, TRAIN_STEPS),
+    ):
+        if not 1 <= value <= most:
+            raise InputError(f"{where}.process.{name}: expected 1 to {most}, found {value}")
+
+
+def _check_network(fields: dict[str, Any], where: str) -> None:
+    """Refuse a network of more layers or channels than any has."""
+    for name, value in fields.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > LAYERS:
+            raise InputError(f"{where}.{name}: expected at most {LAYERS} of them, found {len(numbers)}")
+        most = LAYERS if name.endswith("blocks") else CHANNELS
+        for each in numbers:
+            if type(each) is int and not 0 <= each <= most:
+                raise InputError(f"{where}.{name}: expected 0 to {most}, found {each}")
 
 
 def write_bundle(
@@ -206,6 +230,7 @@ def write_bundle(
     contents = {WEIGHTS: save(encode_weights(weights, manifest.encoding)), CARD: card.encode("utf-8")}
     files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
     table = to_plain(manifest) | {"files": files, "figures": figures}
+    table[SIGNATURE] = signature_of(json.loads(json.dumps(table)))  # of what will be read: lists for tuples
     contents[MANIFEST] = (json.dumps(table, indent=1) + "\n").encode("utf-8")
     with written_together(folder) as scratch:
         for name, data in contents.items():
@@ -233,12 +258,20 @@ def encode_weights(weights: dict[str, Tensor], encoding: Encoding) -> dict[str, 
     return stored
 
 
-def decode_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`encode_weights`, in float32."""
+def decode_weights(stored: dict[str, Tensor], where: str = WEIGHTS) -> dict[str, Tensor]:
+    """The inverse of :func:`encode_weights`, in float32.
+
+    Raises:
+        InputError: scales do not fit, or all are more than any model has; the message begins with ``where``.
+    """
+    check_bytes(4 * sum(value.numel() for value in stored.values()), WEIGHTS_BYTES, where, "weights in float32")
     weights = {}
     for name, value in stored.items():
         scale = stored.get(f"{name}.scale")
         if scale is not None:
+            if value.ndim < 1 or tuple(scale.shape) != (len(value),):
+                found = f"{tuple(scale.shape)} for {tuple(value.shape)}"
+                raise InputError(f"{where}: the scales of its int8 weights do not fit ({name}: {found})")
             value = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
         if not name.endswith(".scale"):
             weights[name] = value.float()

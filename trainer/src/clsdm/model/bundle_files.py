@@ -1,27 +1,31 @@
 """The files of a bundle and their hashes; no tensors, no torch. What the files mean is in ``bundle``.
 
 A bundle is a folder or a zip archive with a manifest, ``bundle.json``, that names every other file with its size and
-SHA-256. Nothing in it is ever executed, and no name in it leads outside.
+SHA-256, and its own hash. Nothing in it is ever executed, and no name in it leads outside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from clsdm.errors import InputError
-from clsdm.files.strict_json import from_plain
+from clsdm.errors import InputError, reading
+from clsdm.files.names import inside, plain_name, regular_file
+from clsdm.files.strict_json import from_plain, parse_json
+from clsdm.limits import BUNDLE_FILES, JSON_BYTES, WEIGHTS_BYTES, check_bytes, check_expansion
 
-SCHEMA = 1
+SCHEMA = 2
+UNSIGNED_SCHEMA = 1
+"""Of the bundles that were made before manifests had a hash; they are read as they are."""
+SIGNATURE = "manifest_sha256"
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
-MAX_FILE_BYTES = 4 * 1024**3
-NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,38 @@ def read_manifest(path: Path, read: Callable[[str], bytes]) -> tuple[dict[str, A
         InputError: missing, damaged, of an unknown version, or it names a file outside.
     """
     manifest_name = f"{path}/{MANIFEST}"
-    try:
-        table = json.loads(read(MANIFEST).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{manifest_name}: not JSON ({error})") from None
-    if not isinstance(table, dict) or table.get("schema") != SCHEMA:
-        found = table.get("schema") if isinstance(table, dict) else table
-        raise InputError(f"{manifest_name}: schema version {found!r} is unknown; this program reads {SCHEMA}")
+    table = parse_json(read(MANIFEST), manifest_name)
+    version = table.get("schema") if isinstance(table, dict) else table
+    if type(version) is not int or version not in (SCHEMA, UNSIGNED_SCHEMA):
+        raise InputError(f"{manifest_name}: schema version {version!r:.40} is unknown; this program reads {SCHEMA}")
+    _check_signature(table, manifest_name)
+    entries = as_table(table.pop("files", None), f"{manifest_name}: files")
+    if len(entries) > BUNDLE_FILES:
+        raise InputError(f"{manifest_name}: files: {len(entries)} of them; expected at most {BUNDLE_FILES}")
     files = {
-        _inside(name, manifest_name): from_plain(FileEntry, entry, f"{manifest_name}: files.{name}")
-        for name, entry in as_table(table.pop("files", None), f"{manifest_name}: files").items()
+        _checked(name, manifest_name): from_plain(FileEntry, entry, f"{manifest_name}: files.{name}")
+        for name, entry in entries.items()
     }
     if WEIGHTS not in files:
         raise InputError(f"{manifest_name}: files: {WEIGHTS} is missing")
     return table, files
+
+
+def signature_of(table: dict[str, Any]) -> str:
+    """SHA-256 of a manifest's content, however it is laid out, but for the signature itself."""
+    content = {name: value for name, value in table.items() if name != SIGNATURE}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def _check_signature(table: dict[str, Any], manifest_name: str) -> None:
+    """Take the manifest's own hash out of it, and compare."""
+    if SIGNATURE not in table and table["schema"] == UNSIGNED_SCHEMA:
+        return
+    if SIGNATURE not in table:
+        raise InputError(f"{manifest_name}: {SIGNATURE} is missing")
+    found, said = signature_of(table), table.pop(SIGNATURE)
+    if found != said:
+        raise InputError(f"{manifest_name}: was altered: its SHA-256 is {found}, {SIGNATURE} says {said!r:.80}")
 
 
 def check_files(path: Path, files: dict[str, FileEntry], read: Callable[[str], bytes]) -> None:
@@ -90,45 +112,90 @@ def as_table(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401 - untrus
     return value
 
 
-def _inside(name: str, where: str) -> str:
-    """A plain relative file name, or an error."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or "\\" in name or ":" in name or ".." in parts:
-        raise InputError(f"{where}: files: {name!r} lies outside the bundle")
+def _checked(name: str, where: str) -> str:
+    """A plain name, or several joined by slashes, or an error."""
+    try:
+        for part in name.split("/"):
+            plain_name(part, where)
+    except InputError:
+        raise InputError(f"{where}: files: {name!r} lies outside the bundle, or is no name of a file") from None
     return name
 
 
 def reader(path: Path) -> Callable[[str], bytes]:
-    """A function that reads one file of a folder or archive."""
+    """A function that reads one file of a folder or archive.
+
+    Raises:
+        InputError: neither is there.
+    """
     if path.is_dir():
         return lambda name: _read_from_folder(path, name)
     if not path.exists():
         raise InputError(f"{path}: no such bundle (expected a folder or zip archive with {MANIFEST})")
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(regular_file(path, "bundle")):
         raise InputError(f"{path}: not a bundle; expected a folder or zip archive with {MANIFEST}")
     return lambda name: _read_from_zip(path, name)
 
 
+def copy_bundle(source: Path, target: Path) -> None:
+    """Copy a bundle: the archive, or of a folder the files that its manifest names.
+
+    Raises:
+        InputError: damaged, or a file of it cannot be read.
+        OSError: the target cannot be written.
+    """
+    if not source.is_dir():
+        shutil.copyfile(regular_file(source, "bundle"), target)
+        return
+    read = reader(source)
+    for name in (MANIFEST, *read_manifest(source, read)[1]):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(read(name))
+
+
+def remove_bundle(path: Path) -> None:
+    """Delete a bundle: the archive, or of a folder the files that its manifest names, and the folder once it is empty.
+
+    Raises:
+        InputError: the manifest is damaged, so that it is not known which files are its own.
+        OSError: a file cannot be deleted.
+    """
+    if not path.is_dir():
+        path.unlink()
+        return
+    names = list(read_manifest(path, reader(path))[1])
+    for name in (*names, MANIFEST):
+        (path / name).unlink(missing_ok=True)
+    for folder in sorted({path / name for each in names for name in PurePosixPath(each).parents}, reverse=True):
+        with contextlib.suppress(OSError):  # what else lies in it is not the bundle's
+            folder.rmdir()
+
+
+def _most_bytes(name: str) -> int:
+    return JSON_BYTES if name == MANIFEST else WEIGHTS_BYTES
+
+
 def _read_from_folder(folder: Path, name: str) -> bytes:
-    file = folder / name
-    if folder.resolve() not in file.resolve().parents:
-        raise InputError(f"{file}: a link to outside the bundle")
+    file = inside(folder, name, f"{folder}")
+    if not file.exists():
+        raise InputError(f"{file}: no such file; the bundle is incomplete")
     try:
+        regular_file(file, "file of a bundle")
+        check_bytes(file.stat().st_size, _most_bytes(name), file, "a bundle")
         return file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); the bundle is incomplete") from None
 
 
 def _read_from_zip(path: Path, name: str) -> bytes:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-                raise InputError(f"{path}: {name} is larger than {MAX_FILE_BYTES} bytes")
-            return archive.read(name)
-    except KeyError:
-        raise InputError(f"{path}: holds no {name}; the bundle is incomplete") from None
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
-        raise InputError(f"{path}: {name} cannot be read ({error})") from None
+    with reading(f"{path}: {name}", "bundle archive"), zipfile.ZipFile(path) as archive:
+        try:
+            entry = archive.getinfo(name)
+        except KeyError:
+            raise InputError(f"{path}: holds no {name}; the bundle is incomplete") from None
+        check_bytes(entry.file_size, _most_bytes(name), f"{path}: {name}", "a bundle")
+        check_expansion(entry.compress_size, entry.file_size, f"{path}: {name}")
+        return archive.read(entry)
 
 
 def default_bundle_path() -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm.volume.ct import body_mask
+from clsdm.volume.body import body_mask
 from clsdm.volume.hu import WINDOW_HU, WINDOW_WIDTH_HU, hu_clamped
 
 X2CT_PEAK_HU = 4095.0

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-NOTICE = "RESEARCH ONLY - NOT FOR CLINICAL USE"
+from clsdm import NOTICE
+
 WINDOW_SHOWN_HU = (-950.0, 550.0)
 """Width 1500, level -200: lung and soft tissue in one picture."""
 DIFFERENCE_LIMIT_HU = 500.0
@@ -26,13 +27,13 @@ TILE_PIXELS = 320
 _MARGIN, _LINE = 12, 22
 _INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+/%(),:=^'"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+/%(),:=^';"
 _DOTS = bytes.fromhex(
     "7E1111117E 7F49494936 3E41414122 7F4141221C 7F49494941 7F09090901 3E4149497A 7F0808087F 00417F4100 2040413F01 "
     "7F08142241 7F40404040 7F020C027F 7F0408107F 3E4141413E 7F09090906 3E4151215E 7F09192946 4649494931 01017F0101 "
     "3F4040403F 1F2040201F 3F4038403F 6314081463 0708700807 6151494543 3E5149453E 00427F4000 4261514946 2141454B31 "
     "1814127F10 2745454539 3C4A494930 0171090503 3649494936 064949291E 0060600000 0808080808 08083E0808 2010080402 "
-    "2313086462 001C224100 0041221C00 0050300000 0036360000 1414141414 0402010204 0000030000"
+    "2313086462 001C224100 0041221C00 0050300000 0036360000 1414141414 0402010204 0000030000 0056360000"
 )
 """Five columns for each of ``_LETTERS``, one byte each, top dot in the lowest bit."""
 _GLYPHS = {letter: _DOTS[5 * k : 5 * k + 5] for k, letter in enumerate(_LETTERS)}
@@ -206,7 +207,7 @@ def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
     head = _MARGIN + 2 * _LINE + len(heading) * _LINE
     step = 2 * _LINE + TILE_PIXELS + 2 * _MARGIN
     picture = np.full((head + len(rows) * step, width, 3), _SHADE, np.uint8)
-    write_text(picture, NOTICE, _MARGIN, _MARGIN, colour=_ALARM, scale=3, bold=True)
+    write_text(picture, NOTICE, _MARGIN, _MARGIN, colour=_ALARM, bold=True)
     for number, line in enumerate(heading):
         write_text(picture, line, _MARGIN + (number + 2) * _LINE - 8, _MARGIN)
     for number, row in enumerate(rows):

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from clsdm import NOTICE
+from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.quality import picture
+from clsdm.quality.compare import Comparison, Scores
+from clsdm.quality.metrics import Metrics
 from clsdm.quality.picture import Row, Tile
-from clsdm.volume.ct import body_mask
-
-if TYPE_CHECKING:
-    from clsdm.quality.compare import Comparison, Reprojection, Scores
-    from clsdm.quality.metrics import Metrics
+from clsdm.quality.reprojection import Reprojection
+from clsdm.volume.body import body_mask
 
 _LABELS = {
     "psnr_3d_db": ("PSNR, whole cube", "dB", 2),
@@ -91,30 +91,16 @@ def _projection_row(number: int, item: Reprojection) -> Row:
     for name, image, paint in parts:
         rgb = picture.centred(paint(picture.resized(image[box], (1.0, 1.0), scale)), picture.TILE_PIXELS)
         made.append(Tile(name, picture.marked(rgb, edges)))
-    title = f"X-ray {number} at {item.angle_deg:.0f} deg: residual {item.residual_fraction:.1%} of contrast"
-    return Row(title, tuple(made), residual_in_words(item))
+    title = f"X-ray {number} at {item.angle_deg:.0f} deg: residual {item.agreement.contrast_fraction:.1%} of contrast"
+    return Row(title, tuple(made), str(item.agreement))
 
 
 def _projection_edges(angle_deg: float) -> str:
     """Letters for the sides of an image, whose columns run along (cos, sin) of the angle to (left, posterior)."""
-    along_left, along_posterior = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    if abs(along_left) > 0.9:
-        return ("RL" if along_left > 0 else "LR") + "SI"
-    if abs(along_posterior) > 0.9:
-        return ("AP" if along_posterior > 0 else "PA") + "SI"
-    return "  SI"
-
-
-def residual_in_words(item: Reprojection) -> str:
-    """One sentence on how well the reprojection matches its X-ray (a reading aid; the limits are not validated)."""
-    if item.correlation is None:
-        return "One of the two images is constant: they cannot be compared."
-    limits = ((0.99, "agree closely"), (0.95, "agree in the main, not in detail"), (0.85, "agree only roughly"))
-    verdict = next((words for limit, words in limits if item.correlation >= limit), "disagree: do not trust the volume")
-    return (
-        f"The images {verdict} (correlation {item.correlation:.3f}; root mean square difference "
-        f"{item.residual_fraction:.1%} of the X-ray's contrast)."
-    )
+    right, _ = image_axes(angle_deg, 0.0)
+    if np.abs(right).max() <= 0.9:
+        return "  SI"
+    return letters_of(-right)[0] + letters_of(right)[0] + "SI"
 
 
 def headline(comparison: Comparison) -> list[str]:
@@ -154,7 +140,7 @@ def html(comparison: Comparison, rows: Sequence[Row], provenance: Mapping[str, A
     volumes = rows[: len(rows) - len(comparison.reprojections)]
     body = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="notice"><strong>{escape(picture.NOTICE)}</strong><br>{_CAUTION}</p>',
+        f'<p class="notice"><strong>{escape(NOTICE)}</strong><br>{_CAUTION}</p>',
         *(f'<p class="warning">{escape(text)}</p>' for text in comparison.warnings),
         "<h2>Three planes through the middle of the body</h2>",
         "<p>Axial seen from the feet, coronal from the front, sagittal with the face to the left. "

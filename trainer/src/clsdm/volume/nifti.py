@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from clsdm.errors import InputError
+from clsdm.volume.ct import LPS_TO_RAS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOURS = {128: "3 components", 2304: "4 components", 32: "complex numbers", 1792: "complex numbers"}
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 DISAGREEMENT_MM = 1.0
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_TO_LPS = np.diag([*LPS_TO_RAS.diagonal(), 1.0])
 
 
 @dataclass(frozen=True)

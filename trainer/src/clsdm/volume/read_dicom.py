@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from clsdm import limits
 from clsdm.errors import InputError, reading
+from clsdm.files.dicom_open import open_dicom
 from clsdm.files.dicom_pixels import check_pixel_header, stored_values
 from clsdm.files.dicom_tags import Tags
 from clsdm.volume.ct import CTVolume
@@ -165,12 +165,9 @@ def volume_of(stack: Stack, label: str, *, name_files: bool = False, notes: Sequ
 
 
 def _opened(path: Path, label: str) -> Tags:
-    tags = Tags(pydicom.dcmread(path, force=True), Path(label))
+    tags = Tags(open_dicom(path), Path(label))
     if "PixelData" not in tags.dataset:
         raise InputError(f"{label}: a slice holds no PixelData")
-    if "TransferSyntaxUID" not in tags.dataset.file_meta:  # no header of part 10
-        implicit = tags.dataset.is_implicit_VR
-        tags.dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     check_pixel_header(tags)
     return tags
 

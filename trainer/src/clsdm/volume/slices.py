@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, MediaStorageDirectoryStorage
 
 from clsdm.errors import InputError
+from clsdm.files.dicom_open import open_dicom
 
 MIN_SLICES = 4
 SAME_PLACE_MM = 0.01
@@ -102,7 +102,7 @@ def header_of(path: Path, tags: list[str] | None = None) -> Dataset | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom comments on odd values, and such values may name the patient
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags or _TAGS, force=True)
+            header = open_dicom(path, pixels=False, tags=tags or _TAGS)
     except Exception as error:
         if begins:
             raise InputError(f"{path}: truncated or damaged DICOM ({type(error).__name__} while reading)") from error

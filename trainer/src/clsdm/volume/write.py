@@ -1,27 +1,63 @@
-"""Writing a volume of whole HU as NIfTI-1 or NRRD, a piece at a time, for callers that must not wait.
+"""Writing a volume as NIfTI, NRRD or MetaImage: in one call by ITK, or a piece at a time for callers that must not wait.
 
-ITK writes a volume in one call, which stops 3D Slicer's window for seconds, and does not say so when a NIfTI file did not
-fit on the disk. Axes: (z, y, x) arrays; geometry in LPS mm.
+ITK's one call stops 3D Slicer's window for seconds, and does not say so when a NIfTI file did not fit on the disk. Axes:
+(z, y, x) arrays; geometry in LPS mm.
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its usual name
 
-SUFFIXES = (".nii.gz", ".nrrd")
+from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
+from clsdm.volume.ct import LPS_TO_RAS, CTVolume
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Formats that keep a volume in one file; .mhd and .nhdr keep the voxels in a second one, which a rename would lose."""
+SUFFIXES_IN_STEPS = (".nii.gz", ".nrrd")
 PIECE_VOXELS = 1 << 17
 LEVEL = 4
 """Of compression. 6, which is usual, takes much longer for a noisy CT and gains next to nothing (``benchmarks/writing.py``)."""
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _SIGNED_SHORT, _MILLIMETRES, _SCANNER = 4, 2, 1  # codes of NIfTI-1
 _HEADER_BYTES = 352  # with the four that say that nothing comes between header and voxels
+
+
+def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = False) -> None:
+    """Write to NIfTI, NRRD or MetaImage; HU rounded to int16 unless ``decimals``.
+
+    Raises:
+        InputError: the format keeps a volume in two files or is unknown, or the file cannot be written.
+    """
+    if not Path(path).name.lower().endswith(SUFFIXES):
+        raise InputError(f"{path}: a volume can be written as {', '.join(SUFFIXES)}; expected such a file name")
+    image = ct.to_sitk() if decimals else rounded(ct)
+    write_atomically(path, lambda name: _write_and_check(image, name))
+
+
+def rounded(ct: CTVolume) -> sitk.Image:
+    """The volume in whole numbers, int16."""
+    return sitk.Cast(sitk.Round(ct.to_sitk()), sitk.sitkInt16)
+
+
+def _write_and_check(image: sitk.Image, path: Path) -> None:
+    """Write and read back: ITK's NIfTI writer does not notice a full disk.
+
+    Raises:
+        OSError: the file does not hold what was written.
+    """
+    sitk.WriteImage(image, str(path), useCompression=True)
+    written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(path)), image))
+    if not np.array_equal(written, wanted):
+        raise OSError("the file is incomplete; is the disk full?")
 
 
 @dataclass(frozen=True)
@@ -48,7 +84,7 @@ def volume_in_steps(path: Path, hu: np.ndarray, placed: Placed, note: str = "") 
     """Write a volume. Where this is closed or fails, half a file stays: see ``clsdm.files.atomic``.
 
     Args:
-        path: ends in one of ``SUFFIXES``.
+        path: ends in one of ``SUFFIXES_IN_STEPS``.
         hu: (z, y, x), rounded to whole numbers.
         placed: where it lies.
         note: ASCII, kept in the header (of NIfTI the first 79 characters).
@@ -59,7 +95,7 @@ def volume_in_steps(path: Path, hu: np.ndarray, placed: Placed, note: str = "") 
     Raises:
         OSError: it cannot be written, or not all of it.
     """
-    nifti = path.name.lower().endswith(SUFFIXES[0])
+    nifti = path.name.lower().endswith(SUFFIXES_IN_STEPS[0])
     with path.open("wb") as file:
         if not nifti:
             file.write(_nrrd_header(hu.shape, placed, note))
@@ -98,8 +134,8 @@ def _nrrd_header(shape: tuple[int, ...], placed: Placed, note: str) -> bytes:
 
 def _nifti_header(shape: tuple[int, ...], placed: Placed, note: str) -> bytes:
     header = bytearray(_HEADER_BYTES)
-    steps = _LPS_TO_RAS @ placed.steps
-    origin = _LPS_TO_RAS @ np.array(placed.origin_mm, dtype=float)
+    steps = LPS_TO_RAS @ placed.steps
+    origin = LPS_TO_RAS @ np.array(placed.origin_mm, dtype=float)
     quaternion, handed = _rotation(steps / np.array(placed.spacing_mm))
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *reversed(shape), 1, 1, 1, 1)

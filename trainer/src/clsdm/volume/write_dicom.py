@@ -23,11 +23,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, generate_uid
 
-from clsdm import __version__
+from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
-from clsdm.quality.picture import NOTICE
 
 STUDY_TAGS = (
     "SpecificCharacterSet",
@@ -150,7 +149,7 @@ def derivation(provenance: Mapping[str, Any], views: int | None = None) -> str:
     if "model" in known:
         parts.append(f"model {known['model']} {known.get('model_version', '')} sha256 {known.get('model_sha256', '?')}")
     parts.append(str(known.get("software", f"clsdm {__version__}")))
-    return _ascii(f"{'; '.join(parts)}. {NOTICE}.", 1024)
+    return _ascii(f"{'; '.join(parts)}. {NOTICE}", 1024)
 
 
 def _ascii(text: object, length: int = 64) -> str:

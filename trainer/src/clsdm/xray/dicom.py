@@ -1,6 +1,6 @@
-"""DICOM radiographs (CR, DX, XA, RF, RT images, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
+"""DICOM radiographs (CR, DX, XA, RF, RT images, CT localizers, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
 
-What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``dicom_pixels``. Whether a
+What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``files.dicom_pixels``. Whether a
 file is a radiograph is decided by its SOP class and what it holds, not by the label in Modality.
 
 The patient's identifiers leave this module only as a salted one-way hash.
@@ -9,25 +9,22 @@ The patient's identifiers leave this module only as a salted one-way hash.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import warnings
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from clsdm.errors import InputError, reading
-from clsdm.limits import IMAGE_BYTES, check_bytes
+from clsdm.files.dicom_open import open_dicom
+from clsdm.files.dicom_pixels import check_pixel_header, frames_of, stored_values, through_palette
+from clsdm.files.dicom_tags import Tags
+from clsdm.volume.slices import is_localizer
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
-from clsdm.xray.dicom_pixels import check_pixel_header, frames_of, stored_values, through_palette
-from clsdm.xray.dicom_tags import Tags
+from clsdm.xray.localizer import localizer_geometry
 from clsdm.xray.orient import Film, Pair, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
@@ -110,52 +107,20 @@ def read_dicom(
     path = Path(path)
     with warnings.catch_warnings(), reading(path, "DICOM"):
         warnings.simplefilter("ignore")  # pydicom comments on odd values, and such values may name the patient
-        tags = Tags(_opened(path, pixels), path)
+        tags = Tags(open_dicom(path, pixels=pixels), path)
         _refuse_other_kinds(tags, pixels)
         check_pixel_header(tags)
         number = _frame(tags, frame)
         return _film(tags, invert, window, number) if pixels else _header(tags, invert, number)
 
 
-def _opened(path: Path, pixels: bool) -> Dataset:
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-    try:
-        meta = read_file_meta_info(path) if head[128:] == b"DICM" else None
-        if meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            dataset = _inflated(path)
-        else:
-            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
-    except InvalidDicomError:
-        raise InputError(f"{path}: not a DICOM file") from None
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0] if hasattr(dataset, "original_encoding") else dataset.is_implicit_VR
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    return dataset
-
-
-def _inflated(path: Path) -> Dataset:
-    """A file in the deflated transfer syntax; pydicom would unpack it without a limit, and without a look at its end.
-
-    Raises:
-        InputError: it unpacks to more than any image, or its stream is damaged or does not end where the file does.
-    """
-    raw = path.read_bytes()
-    start = _META_START + int.from_bytes(raw[_META_START - 4 : _META_START], "little")  # (0002,0000) holds the length
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = unpacker.decompress(raw[start:], IMAGE_BYTES + 1)
-    check_bytes(len(data), IMAGE_BYTES, path, "unpacked data")
-    if not unpacker.eof or len(unpacker.unused_data) > 1:  # one byte makes the length even
-        raise InputError(f"{path}: truncated or damaged DICOM (the deflated data do not end where the file does)")
-    return pydicom.dcmread(io.BytesIO(data), force=True)
-
-
 def _refuse_other_kinds(tags: Tags, pixels: bool) -> None:
     modality, kind = tags.text("Modality"), tags.text("SOPClassUID")
-    if modality in NO_PROJECTIONS:
+    scout = modality == "CT" and is_localizer(tags.dataset)
+    if modality in NO_PROJECTIONS and not scout:
         named = "CT, a CT in place of an X-ray" if modality == "CT" else modality
         raise InputError(f"{tags.path}: Modality is {named}; expected a radiograph ({', '.join(PROJECTIONS)})")
-    if kind.startswith(STANDARD_CLASSES) and kind not in PROJECTION_CLASSES:
+    if kind.startswith(STANDARD_CLASSES) and kind not in PROJECTION_CLASSES and not scout:
         raise InputError(f"{tags.path}: SOPClassUID is {pydicom.uid.UID(kind).name}; expected a radiograph")
     if (pixels and "PixelData" not in tags) or "Rows" not in tags:
         raise InputError(f"{tags.path}: the DICOM file holds no image (no PixelData)")
@@ -202,6 +167,8 @@ def _header(tags: Tags, invert: bool | None, frame: int) -> Film:
     orientation = (letters[0], letters[1]) if len(letters) == 2 and all(letters) else None
     if tags.text("SOPClassUID") == RT_IMAGE:
         known, orientation, geometry_notes = rt_geometry(tags, known, orientation, geometry_notes)
+    if tags.text("Modality") == "CT":
+        known, orientation, geometry_notes = localizer_geometry(tags, shape)
     how = polarity(tags, invert)
     return Film(
         image=blank(*shape),
@@ -236,7 +203,7 @@ def _image_notes(tags: Tags) -> list[str]:
         notes.append("8-bit image: fine contrast is lost")
     if tags.text("LossyImageCompression") == "01" or tags.dataset.file_meta.TransferSyntaxUID in _LOSSY:
         notes.append("lossy compression")
-    if tags.text("Modality") not in PROJECTIONS:
+    if tags.text("Modality") not in (*PROJECTIONS, "CT"):
         notes.append("Modality is not that of a radiograph")
     part = "".join(tags.text("BodyPartExamined").split())
     if part and not any(known in part for known in TRUNK):

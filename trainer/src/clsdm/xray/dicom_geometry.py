@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from clsdm.files.dicom_tags import Tags
 from clsdm.xray.dicom_grey import FLUOROSCOPY
-from clsdm.xray.dicom_tags import Tags
 from clsdm.xray.orient import Known, Pair
 
 VIEW_ANGLES_DEG = {"PA": 0.0, "AP": 180.0, "LL": 90.0, "RL": -90.0}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.xray.dicom_tags import Tags
+from clsdm.files.dicom_tags import Tags
 from clsdm.xray.orient import Pair
 
 FLUOROSCOPY = ("XA", "RF")

@@ -22,8 +22,10 @@ LEAST_BORDER, LEAST_FIELD = 0.01, 0.1
 CONVEX = 0.97
 """Of its convex hull an exposed field fills at least this, and it holds as much of what is not border; a patient before air
 does neither."""
-LARGEST_MARK, LEAST_MARK_PIXELS = 0.02, 12
-"""Of the image, and pixels: how large a letter is."""
+LARGEST_MARK, LEAST_MARK_PIXELS, MOST_MARKED = 0.02, 12, 0.1
+"""Of the image, pixels, and of the image: how large a letter is, and all of them."""
+FEWEST_LEVELS = 24
+"""Grey levels of a radiograph; fewer are a drawing's."""
 AIR, DENSE = 0.1, 0.9
 """Of the range: darker is air, brighter is denser than most of a patient."""
 
@@ -63,6 +65,17 @@ def right_way_up(film: Film, invert: bool | None) -> Film:
     found, way_out = ("dark", "--no-invert") if dark else ("bright", "--invert")
     why = "assumed" if denser is None else "found in the pixels"
     return film.warned(f"the file does not say whether bone is dark or bright: {found} was {why}; else give {way_out}")
+
+
+def check_content(film: Film) -> Film:
+    """The film with a note where its grey values are those of a drawing or a test pattern."""
+    image = film.image if film.valid is None else np.where(film.valid, film.image, film.image[film.valid].min())
+    levels = len(np.unique(image[:: max(1, image.shape[0] // 256), :: max(1, image.shape[1] // 256)]))
+    if levels < FEWEST_LEVELS:
+        return film.warned(f"the image holds {levels} grey levels only: a drawing or a test pattern, no radiograph?")
+    if any(float(np.ptp(image, axis).max()) == 0.0 for axis in (0, 1)):
+        return film.warned("all rows or all columns of the image are alike: a test pattern, no radiograph?")
+    return film
 
 
 def border_is_denser(image: np.ndarray, valid: np.ndarray | None = None) -> bool | None:
@@ -209,7 +222,7 @@ def burnt_in(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
         around = _dilated(spot, 3) & ~_dilated(spot, 2) & valid[box]
         if around.any() and float(np.quantile(image[box][around], 0.75)) < high - STEP * (high - low):
             marks[box] |= _dilated(spot, 2)
-    return marks & valid if marks.any() else None
+    return marks & valid if 0.0 < marks.mean() < MOST_MARKED else None
 
 
 def _dilated(mask: np.ndarray, pixels: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clsdm.xray.dicom_tags import Tags
+from clsdm.files.dicom_tags import Tags
 
 LEAST_SHARE = 0.3
 """Of the image, that blades or shutters leave."""

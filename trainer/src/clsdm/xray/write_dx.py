@@ -21,11 +21,11 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DigitalXRayImageStorageForProcessing, generate_uid
 
+from clsdm.files.atomic import write_atomically
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.geometry.view import View
-from clsdm.volume.ct import write_atomically
 from clsdm.xray.dicom import OWN_ISSUER, VIEW_ANGLES_DEG
-from clsdm.xray.orient import image_axes, letters_of
 from clsdm.xray.preprocess import XRay
 
 EMPTY = (

@@ -13,7 +13,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from clsdm.quality.compare import covered_truth
 from clsdm.quality.metrics import psnr_db
-from clsdm.volume.ct import CTVolume, Grid, body_mask
+from clsdm.volume.body import body_mask
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU, WINDOW_WIDTH_HU, hu_clamped
 
 LUNG_HU = -500.0

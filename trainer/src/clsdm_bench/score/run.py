@@ -18,7 +18,8 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Product
-from clsdm.volume.ct import CTVolume, body_centre_mm, point
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
 from clsdm_bench.distribution import sliced_wasserstein
 from clsdm_bench.score import exposures, page
@@ -123,7 +124,7 @@ def score_bundle(
             truths.setdefault(scan.group, []).append(next(iter(pairs.values())).truth.hu.round().astype(np.int16))
             page.write_picture(out / "pictures" / f"{scan.name}.png", scan.name, pairs, scoring.xrays(scan) / "plain")
     report("score", len(scans), len(scans))
-    distances = {key: sliced_wasserstein(found_hu, truths[key[0]]).whole for key, found_hu in volumes.items()}
+    distances = {key: sliced_wasserstein(found_hu, truths[key[0]]) for key, found_hu in volumes.items()}
     page.write_tables(found, distances, out, _about(scoring))
     return found
 

@@ -11,7 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, body_mask, scan_box, to_cube
+from clsdm.volume.body import body_centre_mm, body_mask
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.cube import scan_box, to_cube
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_trainer.data.store import padded_grid
 

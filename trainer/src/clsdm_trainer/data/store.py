@@ -4,7 +4,8 @@ A folder with ``manifest.json`` and two int16 ``.npy`` per case, HU, indexed (z,
 left). The *volume* is a cube of ``grid.size + 2 * margin`` voxels on the network's grid, each the mean over its extent:
 the truth that a reconstruction is compared with. The *scan* is all of the patient that was scanned, on cubic voxels finer
 than the grid: X-rays are projections of it, because a real beam also crosses what lies outside the cube. A memory-mapped
-``.npy`` reads in a fraction of a millisecond.
+``.npy`` reads in a fraction of a millisecond. Every file is held against its hash in the manifest before it is used for the
+first time, so that nobody trains or judges on a damaged volume, or on another patient's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, write_atomically
+from clsdm.files.atomic import write_atomically
+from clsdm.progress import Report, silent
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU, hu_clamped
 
 SCHEMA = 2
@@ -65,6 +68,29 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Radiograph:
+    """An X-ray image that lies beside a patient's CT in the data set.
+
+    Attributes:
+        patient: as in the cases.
+        source: name relative to the root of its data set, or an alias where names are private.
+        sha256: of its file.
+        modality: CR, DX, ...
+        view: ViewPosition, or "".
+        study: one-way mark; images of one examination share it.
+        days_from_ct: when it was taken, counted from the CT; None where a date is missing.
+    """
+
+    patient: str
+    source: str
+    sha256: str
+    modality: str
+    view: str
+    study: str
+    days_from_ct: int | None
+
+
+@dataclass(frozen=True)
 class Store:
     """A prepared data set; make one with :meth:`open`.
 
@@ -75,6 +101,7 @@ class Store:
         scan_spacing_mm: voxel edge of the scans.
         all_cases: every volume, ordered by id.
         settings: how the volumes were made (placement, background).
+        right: files that have been held against their hashes.
     """
 
     folder: Path
@@ -83,10 +110,12 @@ class Store:
     scan_spacing_mm: float
     all_cases: tuple[Case, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    radiographs: tuple[Radiograph, ...] = ()
+    right: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> Store:
-        """Open a store and check everything that is cheap to check (``verify`` checks the hashes).
+        """Open a store and check everything but its volumes, which are checked when they are read (or by ``verify``).
 
         Raises:
             InputError: no manifest, another schema or HU window, a missing volume, a patient in two splits.
@@ -102,12 +131,14 @@ class Store:
             margin = int(table["grid"]["margin"])
             scan_spacing_mm = float(table["grid"]["scan_spacing_mm"])
             cases = tuple(_case(row) for row in table["cases"])
+            radiographs = tuple(Radiograph(**row) for row in table.get("radiographs", ()))
+            settings = dict(table.get("settings", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged manifest, field {error} is missing or of the wrong type") from None
         if grid.size < 1 or not grid.spacing_mm > 0 or margin < 0 or not scan_spacing_mm > 0:
             raise InputError(f"{path}: impossible grid {table['grid']}")
         check_cases(cases, str(path))
-        store = cls(folder, grid, margin, scan_spacing_mm, cases, dict(table.get("settings", {})))
+        store = cls(folder, grid, margin, scan_spacing_mm, cases, settings, radiographs=radiographs)
         for path in (folder / file for case in cases for file in (case.file, case.scan)):
             if not path.is_file():
                 raise InputError(f"{path}: the manifest lists this volume, but there is no such file")
@@ -137,12 +168,13 @@ class Store:
         """(z, y, x) int16 HU of ``padded`` size, memory-mapped and read-only.
 
         Raises:
-            InputError: unreadable, or not an int16 cube of the store's size.
+            InputError: unreadable, not an int16 cube of the store's size, or not what was prepared.
         """
         path, expected = self.path(case), (self.padded.size,) * 3
         hu = _mapped(path)
         if hu.dtype != np.int16 or hu.shape != expected:
             raise InputError(f"{path}: expected int16 {expected}, found {hu.dtype} {hu.shape}")
+        self._check(case.file, case.sha256)
         return hu
 
     def truth(self, case: Case) -> np.ndarray:
@@ -154,12 +186,13 @@ class Store:
         """(z, y, x) int16 HU of all that was scanned, on voxels of ``scan_spacing_mm``; memory-mapped and read-only.
 
         Raises:
-            InputError: unreadable, or not an int16 volume.
+            InputError: unreadable, not an int16 volume, or not what was prepared.
         """
         path = self.folder / case.scan
         hu = _mapped(path)
         if hu.dtype != np.int16 or hu.ndim != 3:
             raise InputError(f"{path}: expected an int16 volume, found {hu.dtype} {hu.shape}")
+        self._check(case.scan, case.scan_sha256)
         return hu
 
     def scanned(self, case: Case) -> CTVolume:
@@ -179,19 +212,30 @@ class Store:
             stack.numpy()[index] = self.volume(case)
         return stack
 
-    def verify(self) -> None:
-        """Check shape and hash of every volume.
+    def verify(self, *splits: str, report: Report = silent) -> None:
+        """Check shape and hash of every volume and scan of some splits, or of all: about a gigabyte a second.
 
         Raises:
-            InputError: the first volume that differs from what was prepared.
+            InputError: no such split, or the first file that differs from what was prepared.
         """
-        for case in self.all_cases:
+        cases = [case for split in splits or (None,) for case in self.cases(split)]
+        for done, case in enumerate(cases, 1):
+            self.right.difference_update((case.file, case.scan))
             self.volume(case)
             self.scan(case)
-            for path, expected in ((self.path(case), case.sha256), (self.folder / case.scan, case.scan_sha256)):
-                found = sha256_of(path)
-                if found != expected:
-                    raise InputError(f"{path}: sha256 is {found}, the manifest says {expected}")
+            report("check the store", done, len(cases))
+
+    def _check(self, name: str, expected: str) -> None:
+        """Hold a file against its hash, once for each opened store."""
+        if name in self.right:
+            return
+        found = sha256_of(self.folder / name)
+        if found != expected:
+            raise InputError(
+                f"{self.folder / name}: changed since it was prepared (its SHA-256 is {found}, the manifest says "
+                f"{expected}); make the store again with 'clsdm-train prepare'"
+            )
+        self.right.add(name)
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -213,6 +257,7 @@ def write_manifest(
     scan_spacing_mm: float,
     cases: Iterable[Case],
     settings: dict[str, Any] | None = None,
+    radiographs: Iterable[Radiograph] = (),
 ) -> None:
     """Write ``manifest.json``: same cases, same bytes, whatever their order.
 
@@ -232,6 +277,7 @@ def write_manifest(
         "window_hu": list(WINDOW_HU),
         "settings": settings or {},
         "cases": [asdict(case) for case in cases],
+        "radiographs": [asdict(each) for each in sorted(radiographs, key=lambda each: each.source)],
     }
     write_json(folder / MANIFEST, table)
 

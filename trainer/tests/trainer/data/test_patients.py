@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, write_ct
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.write import write_ct
 from clsdm_trainer.cli import main
 from clsdm_trainer.data.patients import several_scans
 from clsdm_trainer.data.prepare import PrepareConfig, prepare

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pydicom
 import pytest
+from ct_series import write_series
+from xray_files import write_dicom
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, body_centre_mm, write_ct
+from clsdm.volume.body import body_centre_mm
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU
+from clsdm.volume.write import write_ct
+from clsdm_trainer.data import prepare as prepare_module
 from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
 from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
+from clsdm_trainer.data.readers import READERS
+from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST, Store
+from clsdm_trainer.data.store import MANIFEST, Store, sha256_of
 
 BALL_MM = (55.0, -35.0, 70.0)  # (x, y, z) of the bright ball in the phantom: left, anterior, superior
 
@@ -213,3 +224,108 @@ def test_real_scans_are_prepared_as_announced(shared_data: Path, tmp_path: Path)
     stack = Store.open(tmp_path).stack()
     assert stack.shape == (2, 80, 80, 80)
     assert all(volume.min() < -900 and volume.max() > 300 for volume in stack)
+
+
+def dicom_tree(root: Path, asymmetric_phantom: CTVolume, patients: int = 3) -> list[list[Path]]:
+    """As many patients of one series each, told apart by their densities."""
+    series = []
+    for number in range(patients):
+        hu = np.where(asymmetric_phantom.hu > -500, asymmetric_phantom.hu + 10.0 * number, -1000.0)[::4, ::4, ::4]
+        ct = CTVolume(hu.astype(np.float32), (24.0, 24.0, 24.0), (-180.0, -180.0, -180.0))
+        series.append(write_series(root / f"P{number}" / "1", ct, PatientID=f"P{number}"))
+    return series
+
+
+def dicom_config(root: Path, out: Path) -> PrepareConfig:
+    source = SourceConfig(kind="dicom", root=root, public_ids=True, split="train")
+    return PrepareConfig(sources=(source,), out=out, size=8, spacing_mm=48, margin=0, workers=1)
+
+
+def test_damaged_files_and_scans_are_listed_and_the_others_prepared(tmp_path: Path, asymmetric_phantom: CTVolume):
+    """A truncated slice, a file that ends in its header, and one that only begins like DICOM."""
+    first, second, _ = dicom_tree(tmp_path / "in", asymmetric_phantom)
+    first[3].write_bytes(first[3].read_bytes()[:-100])
+    second[0].parent.joinpath("half.dcm").write_bytes(second[0].read_bytes()[:170])
+    (tmp_path / "in" / "P2" / "readme.dcm").write_text("no DICOM at all")
+    report = prepare(dicom_config(tmp_path / "in", tmp_path / "out"))
+    assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["P1", "P2"]
+    listed = {item["id"]: item["reason"] for item in json.loads((tmp_path / "out" / REJECTED).read_text())}
+    assert report.exit_code == 2
+    assert set(listed) == {"P0", "P1_1_half.dcm"}
+    assert listed["P0"].startswith("P0/1: PixelData is truncated")
+    assert "truncated or damaged DICOM" in listed["P1_1_half.dcm"]
+
+
+def test_whatever_a_reader_raises_rejects_one_scan_only(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = READERS["folder"].open
+
+    def reader(scan: Scan) -> CTVolume:
+        if scan.id == "a":
+            raise ZeroDivisionError("deep inside")
+        return real(scan)
+
+    monkeypatch.setitem(READERS, "folder", replace(READERS["folder"], open=reader))
+    report = prepare(config(scans, tmp_path / "out"))
+    (rejected,) = report.rejected
+    assert (rejected.id, report.made) == ("a", 1)
+    assert rejected.reason == "a.nii.gz: truncated or damaged scan (ZeroDivisionError while reading)"
+
+
+def test_a_scan_that_kills_its_process_is_rejected_and_the_others_go_on(
+    scans: Path, tmp_path: Path, asymmetric_phantom: CTVolume, monkeypatch: pytest.MonkeyPatch
+):
+    """The system ends a process that takes too much memory; a pool of processes does not survive that."""
+    write_ct(asymmetric_phantom, scans / "killer.nii.gz")
+    (scans / "splits.json").write_text(json.dumps({"train": ["a", "killer"], "test": ["b"]}))
+
+    def pool(jobs: list[prepare_module._Job], workers: int) -> Iterator[object]:
+        for job in jobs:
+            if job.scan.id == "killer":
+                raise BrokenProcessPool
+            yield prepare_module._attempt(job)
+
+    monkeypatch.setattr(prepare_module, "_in_pool", pool)
+    report = prepare(config(scans, tmp_path / "out", workers=2))
+    assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["a", "b"]
+    assert [(item.id, "process reading it died" in item.reason) for item in report.rejected] == [("killer", True)]
+
+
+def test_radiographs_beside_a_ct_are_listed_with_their_patient_and_view(tmp_path: Path, asymmetric_phantom: CTVolume):
+    """As in LIDC-IDRI: chest films in a study of their own, some days before the scan."""
+    root = tmp_path / "LIDC-IDRI"
+    series = dicom_tree(root, asymmetric_phantom, patients=2)
+    for path in series[0]:
+        edit(path, StudyDate="20000101")
+    for number, view in enumerate(("PA", "LL"), 1):
+        (root / "P0" / "films").mkdir(exist_ok=True)
+        film = write_dicom(root / "P0" / "films" / f"{number}.dcm", Modality="DX", ViewPosition=view, PatientID="P0")
+        edit(film, SOPInstanceUID=f"1.2.{number}", StudyInstanceUID="1.2.9", StudyDate="19991225")
+    (root / "P9").mkdir()
+    other = write_dicom(root / "P9" / "film.dcm", PatientID="P9")  # nobody's CT
+    edit(other, SOPInstanceUID="1.2.8")
+    prepare(dicom_config(root, tmp_path / "out"))
+    store = Store.open(tmp_path / "out")
+    assert [(film.patient, film.source, film.view) for film in store.radiographs] == [
+        ("P0", "P0/films/1.dcm", "PA"), ("P0", "P0/films/2.dcm", "LL"),
+    ]  # fmt: skip
+    assert {film.days_from_ct for film in store.radiographs} == {-7}
+    assert len({film.study for film in store.radiographs}) == 1
+    assert store.radiographs[0].sha256 == sha256_of(root / "P0" / "films" / "1.dcm")
+
+
+def test_radiographs_of_own_patients_are_listed_under_their_alias(tmp_path: Path, asymmetric_phantom: CTVolume):
+    dicom_tree(tmp_path / "in", asymmetric_phantom, patients=1)
+    edit(write_dicom(tmp_path / "in" / "P0" / "DOE^JANE.dcm", PatientID="P0"), SOPInstanceUID="1.2.8")
+    source = SourceConfig(kind="dicom", root=tmp_path / "in", salt_file=tmp_path / "salt", split="train")
+    prepare(PrepareConfig(sources=(source,), out=tmp_path / "out", size=8, spacing_mm=48, margin=0, workers=1))
+    (film,) = Store.open(tmp_path / "out").radiographs
+    assert film.patient == Store.open(tmp_path / "out").all_cases[0].patient
+    assert film.source == f"{film.patient}/radiograph1"
+    assert "DOE" not in (tmp_path / "out" / MANIFEST).read_text()
+
+
+def edit(path: Path, **tags: object) -> None:
+    item = pydicom.dcmread(path)
+    for tag, value in tags.items():
+        setattr(item, tag, value)
+    item.save_as(path)

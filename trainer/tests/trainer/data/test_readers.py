@@ -13,7 +13,9 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 from ct_series import write_series
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import CTVolume, Grid, to_cube, write_ct
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.cube import to_cube
+from clsdm.volume.write import write_ct
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig, scans_of

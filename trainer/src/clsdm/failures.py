@@ -1,0 +1,79 @@
+"""What a failure is about, and what its user can do: for the worker's answers and the command line's last line alike."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+from clsdm.errors import InputError
+
+KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
+"""What an error is about: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
+is not installed, or this program."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory", "bad_alloc")
+_OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
+
+
+def kind_of(error: BaseException) -> str:
+    """Which of :data:`KINDS` an exception is."""
+    causes = [each for each in (error, error.__cause__, error.__context__) if each is not None]
+    text = str(error)
+    if any(isinstance(each, OSError) and each.errno in _DISK_FULL for each in causes) or "disk full" in text:
+        return "disk"
+    if any(_no_memory(each) for each in causes):
+        return "memory"
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, ImportError):
+        return "missing"
+    if isinstance(error, RuntimeError) and any(each in text for each in _OF_GPU):
+        return "device"
+    if isinstance(error, OSError):
+        return "network" if type(error).__module__.startswith(("urllib", "http", "ssl", "socket")) else "disk"
+    return "defect"
+
+
+def described(error: Exception) -> dict[str, str]:
+    """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
+    kind = kind_of(error)
+    message = str(error) or type(error).__name__
+    if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
+        message = f"{type(error).__name__}: {first_line(error)}"
+    details = "" if kind == "input" else "".join(traceback.format_exception(error))
+    return {"kind": kind, "message": message, "details": details}
+
+
+def in_words(error: Exception) -> str:
+    """A failure in one line for somebody at a command line: what happened, and what to do."""
+    kind, text = kind_of(error), first_line(error)
+    if isinstance(error, InputError) or kind not in _TO_DO:
+        return text
+    happened, todo = _TO_DO[kind]
+    if kind == "memory" and any(each in text for each in _OF_GPU):
+        happened = "the GPU ran out of memory"
+    return f"{happened} ({text}); {todo}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _no_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _NO_MEMORY)
+
+
+_TO_DO = {
+    "memory": (
+        "the computer ran out of memory",
+        "use the CPU (--device cpu), fewer samples at once (--at-once 1) or the mean (--product mean), "
+        "or close other programs",
+    ),
+    "device": ("the GPU cannot be used", "use the CPU (--device cpu), or update the driver or PyTorch"),
+    "disk": ("the disk failed", "make room, or name another folder"),
+    "missing": ("a Python package is missing", "install it"),
+}

@@ -1,0 +1,65 @@
+"""Opening a DICOM file: with or without the preamble of part 10, and unpacked only as far as an image may be large."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from clsdm.errors import InputError
+from clsdm.limits import IMAGE_BYTES, check_bytes
+
+_HEAD_BYTES = 132
+_META_START = 144
+
+
+def open_dicom(path: Path, *, pixels: bool = True, tags: list[str] | None = None) -> Dataset:
+    """Read a DICOM file.
+
+    Args:
+        path: file.
+        pixels: False stops before them.
+        tags: only these; all where None.
+
+    Returns:
+        The dataset, whose transfer syntax is known.
+
+    Raises:
+        InputError: not DICOM, or deflated data that do not end or unpack to more than any image.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    try:
+        meta = read_file_meta_info(path) if head[128:] == b"DICM" else None
+        if meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            dataset = _inflated(path)
+        else:
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=True)
+    except InvalidDicomError:
+        raise InputError(f"{path}: not a DICOM file") from None
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0] if hasattr(dataset, "original_encoding") else dataset.is_implicit_VR
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def _inflated(path: Path) -> Dataset:
+    """A file in the deflated transfer syntax; pydicom would unpack it without a limit, and without a look at its end.
+
+    Raises:
+        InputError: it unpacks to more than any image, or its stream is damaged or does not end where the file does.
+    """
+    raw = path.read_bytes()
+    start = _META_START + int.from_bytes(raw[_META_START - 4 : _META_START], "little")  # (0002,0000) holds the length
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = unpacker.decompress(raw[start:], IMAGE_BYTES + 1)
+    check_bytes(len(data), IMAGE_BYTES, path, "unpacked data")
+    if not unpacker.eof or len(unpacker.unused_data) > 1:  # one byte makes the length even
+        raise InputError(f"{path}: truncated or damaged DICOM (the deflated data do not end where the file does)")
+    return pydicom.dcmread(io.BytesIO(data), force=True)

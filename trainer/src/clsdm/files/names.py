@@ -1,0 +1,158 @@
+"""Names are not paths, and a path that is given leads to a regular file: the checks of every name from outside.
+
+A name out of a request, a bundle, an archive or the header of an image goes through :func:`plain_name` or :func:`inside`
+before anything is opened, and every file to be read through :func:`regular_file`: a FIFO would be waited for without
+end, and a device read without end.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from clsdm.errors import InputError
+
+NAME_BYTES = 255
+_NOT_ON_WINDOWS = frozenset('<>:"/\\|?*')
+_DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
+
+
+def plain_name(name: str, where: str) -> str:
+    """``name`` if it can be that of one file in a given folder on every system.
+
+    Args:
+        name: from outside.
+        where: what named it, begins the message.
+
+    Raises:
+        InputError: empty, with a separator, ``..``, a drive, a control character, or the name of a device.
+    """
+    reason = _wrong(name)
+    if reason:
+        raise InputError(f"{where}: {name!r} {reason}; expected the plain name of a file")
+    return name
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """The path of ``name``, one or more plain names joined by ``/``, in ``folder``.
+
+    Args:
+        folder: that it must not lead out of, by a link neither.
+        name: from outside.
+        where: what named it, begins the message.
+
+    Raises:
+        InputError: it is no such name, or leads out of the folder.
+    """
+    for part in name.split("/"):
+        plain_name(part, where)
+    path = folder / name
+    if folder.resolve() not in path.resolve().parents:
+        raise InputError(f"{where}: {name!r} is a link to outside of {folder}")
+    return path
+
+
+def given_path(text: str, where: str) -> Path:
+    """A path that a user gave.
+
+    Args:
+        text: as given.
+        where: the option or field, begins the message.
+
+    Raises:
+        InputError: empty, which would be the current folder, or not possible in a path.
+    """
+    if not text:
+        raise InputError(f"{where}: is empty; expected a path")
+    try:
+        possible = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise InputError(f"{where}: {text!r} holds a character that no path can hold")
+    return Path(text)
+
+
+def regular_file(path: str | os.PathLike[str], kind: str = "file") -> Path:
+    """``path`` if it leads to a file that can be read to its end.
+
+    Args:
+        path: as given; links are followed.
+        kind: of file, for messages.
+
+    Raises:
+        InputError: missing, a folder, or a FIFO, socket or device.
+    """
+    path = given_path(os.fspath(path), kind)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path}: a folder, expected a {kind}")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: a {_SPECIAL.get(stat.S_IFMT(mode), 'special file')}, expected a {kind}")
+    return path
+
+
+def regular_files(folder: Path, most: int) -> list[Path]:
+    """The files right in a folder, by name, without FIFOs, sockets and devices.
+
+    Raises:
+        InputError: it cannot be read, or holds more than ``most``.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [Path(entry.path) for entry in entries if entry.is_file()]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
+    if len(found) > most:
+        raise InputError(f"{folder}: holds {len(found):,} files; expected at most {most:,}")
+    return sorted(found)
+
+
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """No output is an input, by another name, a link or another case of letters neither.
+
+    Args:
+        outputs: files that will be written, or folders that new files will be put into.
+        inputs: files that are read, or folders of a series.
+
+    Raises:
+        InputError: names the two.
+    """
+    known = {_identity(path): path for path in inputs if path.exists()}
+    for output in outputs:
+        if output.exists() and (found := known.get(_identity(output))) is not None:
+            raise InputError(f"{output}: would be written over {found}, which is an input; name another output")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _wrong(name: str) -> str:
+    """What keeps ``name`` from being a plain name; "" where nothing does."""
+    if name.strip(". ") == "":
+        return "names no file"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        return "holds a control character"
+    if not _NOT_ON_WINDOWS.isdisjoint(name):
+        return "leads elsewhere or holds a character that file names cannot"
+    if name[-1] in ". " or name.split(".")[0].strip().upper() in _DEVICES:
+        return "is another file, or a device, on Windows"
+    return "is too long" if len(name.encode("utf-8")) > NAME_BYTES else ""
+
+
+_SPECIAL = {
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}

@@ -1,0 +1,51 @@
+"""How well a volume explains one of its X-rays: the one verdict, in figures and in words. No tensors, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_GRADES = (
+    (0.99, "agree closely"),
+    (0.95, "agree in the main, not in detail"),
+    (0.85, "agree only roughly"),
+    (-1.0, "disagree: do not trust the volume"),
+)
+"""Least correlation, and what is said from there on: a reading aid, not validated."""
+_DOUBTFUL = 0.95
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of an X-ray with the volume's projection; both images are scaled so that the 1st and 99th percentile lie 2 apart.
+
+    Attributes:
+        rmse: root mean square of their difference in the patient's shadow.
+        correlation: Pearson's over the same pixels, or None where an image is constant.
+    """
+
+    rmse: float
+    correlation: float | None
+
+    @property
+    def contrast_fraction(self) -> float:
+        """The difference as a fraction of the X-ray's contrast."""
+        return self.rmse / 2.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the geometry of this X-ray should be looked at again."""
+        return self.correlation is None or self.correlation < _DOUBTFUL
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the volume is not to be trusted."""
+        return self.correlation is None or self.correlation < _GRADES[-2][0]
+
+    def __str__(self) -> str:
+        if self.correlation is None:
+            return "One of the two images is constant: they cannot be compared."
+        grade = next(words for least, words in _GRADES if self.correlation >= least)
+        return (
+            f"The images {grade} (correlation {self.correlation:.3f}; root mean square difference "
+            f"{self.contrast_fraction:.1%} of the X-ray's contrast)."
+        )

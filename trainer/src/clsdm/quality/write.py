@@ -1,0 +1,80 @@
+"""A comparison as files: figures as JSON, a picture and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsdm import NOTICE
+from clsdm.files.atomic import write_atomically
+from clsdm.quality import picture, report
+from clsdm.quality.compare import Comparison
+
+SCHEMA, SCHEMA_VERSION = "clsdm-comparison", 1
+
+
+def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The figures as plain JSON types, under a versioned schema."""
+    recon, scores = comparison.recon, comparison.scores
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "notice": NOTICE,
+        "grid": {
+            "voxels_xyz": list(recon.hu.shape[::-1]),
+            "spacing_mm": list(recon.spacing_mm),
+            "centre_lps_mm": list(recon.centre_mm),
+        },
+        "overlap_fraction": None if scores is None else scores.overlap_fraction,
+        "protocols": {} if scores is None else {"honest": scores.honest, "x2ct": scores.x2ct},
+        "reprojection": [
+            {key: value for key, value in asdict(item).items() if key in ("source", "angle_deg", "rmse", "correlation")}
+            | {
+                "residual_fraction": item.agreement.contrast_fraction,
+                "pixels_compared": int(np.isfinite(item.difference).sum()),
+            }
+            for item in comparison.reprojections
+        ],
+        "warnings": list(comparison.warnings),
+        "provenance": dict(provenance or {}),
+    }
+
+
+def write_comparison(
+    comparison: Comparison,
+    out_dir: str | Path,
+    provenance: Mapping[str, Any] | None = None,
+    title: str = "CT reconstructed from X-rays",
+) -> list[Path]:
+    """Write ``metrics.json``, ``comparison.png`` and ``report.html``, each of them whole or not at all.
+
+    Args:
+        comparison: what to write.
+        out_dir: made if it is not there.
+        provenance: how the reconstruction was made (bundle id and hash, seed, product, steps ...), of JSON types.
+        title: heading of the report.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    rows = report.rows_of(comparison)
+    rgb = picture.sheet(rows, report.headline(comparison))
+    text = json.dumps(as_json(comparison, provenance), indent=2, allow_nan=False, default=str) + "\n"
+    html = report.html(comparison, rows, provenance or {}, title)
+    paths = [Path(out_dir) / name for name in ("metrics.json", "comparison.png", "report.html")]
+    write_atomically(paths[0], lambda path: _write(path, text))
+    write_atomically(paths[1], lambda path: picture.write_png(rgb, path))
+    write_atomically(paths[2], lambda path: _write(path, html))
+    return paths
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,37 @@
+"""Where the patient is in a CT. Arrays are (z, y, x)."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its usual name
+
+from clsdm.volume.ct import CTVolume, point
+
+BODY_HU = -400.0
+"""Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
+
+
+def body_mask(hu: np.ndarray) -> np.ndarray:
+    """The patient: largest connected part above ``BODY_HU`` with its cavities (lungs, airways) filled slice by slice.
+
+    Args:
+        hu: (z, y, x).
+
+    Returns:
+        (z, y, x) bool; all False where nothing is above the threshold.
+    """
+    tissue = sitk.GetImageFromArray((hu > BODY_HU).astype(np.uint8))
+    opened = sitk.BinaryMorphologicalOpening(tissue, (1, 1, 0))
+    largest = sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1
+    slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(largest[:, :, z])) for z in range(hu.shape[0])]
+    return np.stack(slices).astype(bool)
+
+
+def body_centre_mm(ct: CTVolume) -> tuple[float, float, float]:
+    """LPS centre of the box around the body (the volume's centre where no body is found)."""
+    inside = np.argwhere(body_mask(ct.hu))
+    if not len(inside):
+        return ct.centre_mm
+    middle = (inside.min(0) + inside.max(0))[::-1] / 2  # x, y, z index
+    position = np.array(ct.origin_mm) + ct.direction @ (middle * np.array(ct.spacing_mm))
+    return point(position)

@@ -1,0 +1,98 @@
+"""A folder of one's own goes with its maker, or after it, and nothing else ever goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsdm.files.scratch import MARK, OwnFolder, abandoned, remove_abandoned
+
+PREFIX = "clsdm-test-"
+
+MAKE_AND = f"""
+import os, sys, time
+from pathlib import Path
+from clsdm.files.scratch import OwnFolder
+own = OwnFolder(Path(sys.argv[1]), {PREFIX!r})
+(own.path / "more").mkdir()
+(own.path / "more" / "array.npy").write_bytes(b"x")
+print(own.path, flush=True)
+"""
+
+
+def left_by_a_dead_process(parent: Path) -> Path:
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE_AND + "os._exit(1)", str(parent)], capture_output=True, check=False
+    )
+    return Path(done.stdout.decode().strip())
+
+
+def test_its_maker_removes_it(tmp_path):
+    own = OwnFolder(tmp_path, PREFIX)
+    (own.path / "x").write_text("x")
+    own.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    left = left_by_a_dead_process(tmp_path)
+    assert (left / "more" / "array.npy").exists()
+    own = OwnFolder(tmp_path, PREFIX)
+    with subprocess.Popen(
+        [sys.executable, "-c", MAKE_AND + "time.sleep(100)", str(tmp_path)], stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        living = Path(child.stdout.readline().decode().strip())
+        remove_abandoned(tmp_path, PREFIX)
+        assert sorted(tmp_path.iterdir()) == sorted([own.path, living])
+        child.kill()
+        child.wait()
+    remove_abandoned(tmp_path, PREFIX)
+    assert list(tmp_path.iterdir()) == [own.path]
+    own.remove()
+
+
+def test_what_is_not_provably_left_by_us_stays(tmp_path):
+    left = left_by_a_dead_process(tmp_path)
+    shutil.copytree(left, tmp_path / f"{PREFIX}copy")  # out of an archive, for example
+    (tmp_path / f"{PREFIX}empty").mkdir()
+    (tmp_path / f"{PREFIX}marked").mkdir()
+    (tmp_path / f"{PREFIX}marked" / MARK).write_bytes(b"")
+    (tmp_path / f"{PREFIX}file").write_bytes(b"")
+    (tmp_path / "other").mkdir()
+    shutil.move(left, tmp_path / "other")
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "other" / left.name)
+    before = sorted(tmp_path.rglob("*"))
+    remove_abandoned(tmp_path, PREFIX)
+    remove_abandoned(tmp_path / "nowhere", PREFIX)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a FIFO")
+def test_a_mark_that_would_be_waited_for_is_not_opened(tmp_path):
+    (tmp_path / f"{PREFIX}x").mkdir()
+    os.mkfifo(tmp_path / f"{PREFIX}x" / MARK)
+    assert list(abandoned(tmp_path, PREFIX)) == []
+
+
+def test_a_folder_that_stands_in_the_place_of_ours_is_left_alone(tmp_path):
+    own = OwnFolder(tmp_path, PREFIX)
+    own.path.rename(tmp_path / "moved")
+    own.path.mkdir()
+    (own.path / "theirs").write_text("x")
+    own.remove()
+    assert (own.path / "theirs").exists()
+
+
+def test_a_link_in_it_is_removed_and_not_followed(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "x").write_text("x")
+    own = OwnFolder(tmp_path, PREFIX)
+    (own.path / "link").symlink_to(tmp_path / "theirs")
+    own.remove()
+    assert [path.name for path in tmp_path.rglob("*")] == ["theirs", "x"]
