@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -170,3 +171,15 @@ def test_an_implausible_option_is_refused_by_its_name(tmp_path, field, value):
     option = {"source_detector_mm": "--source-detector", "source_axis_mm": "--source-axis", "spacing_mm": "--spacing"}
     with pytest.raises(InputError, match=f"{option[field]} is .*; expected .* mm; in mm"):
         read_xray(dicom()(tmp_path), 0.0, GeometryOverrides(**{field: value}))
+
+
+def test_a_nifti_film_whose_spacing_contradicts_itself_has_none(tmp_path):
+    image = nibabel.Nifti1Image(torso().T[..., None], np.diag([-2.0, -2.0, 1.0, 1.0]))
+    image.header["pixdim"][1:3] = (0.0, 2.0)
+    (tmp_path / "x.nii").write_bytes(image.to_bytes())
+    data = bytearray((tmp_path / "x.nii").read_bytes())
+    data[80:84] = struct.pack("<f", 0.0)  # pixdim of the first axis
+    (tmp_path / "x.nii").write_bytes(bytes(data))
+    with pytest.raises(InputError, match="the pixel spacing is unknown"):
+        read_xray(tmp_path / "x.nii", 0.0)
+    assert read_xray(tmp_path / "x.nii", 0.0, SPACING).view.pixel_mm == (2.0, 2.0)
