@@ -149,7 +149,7 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
 
     def profile() -> None:
         compare.showProfile()
-        wait(lambda: not compare.isPlotting)
+        wait(lambda: not compare.isWorking("profile"))
 
     def png() -> None:
         compare.exportPng(str(folder / "planes.png"))

@@ -200,7 +200,7 @@ class PanelTest(ExportTest):
                 self.choose(name)
                 self.panel.exportTo(str(self.folder / ("R.nrrd" if name == "NRRD" else "series")))
                 for _ in range(3):
-                    self.panel._steps._step()  # three slices of 9 x 11 are written
+                    self.panel._work["export"]._step()  # three slices of 9 x 11 are written
                 self.assertEqual(len(list(self.folder.iterdir())), 1)
                 self.ui.exportButton.click()
                 self.assertEqual(list(self.folder.iterdir()), [])

@@ -23,11 +23,11 @@ from measuring import MIB, Ratio, finish, parser, seconds_of, start
 from models import tiny
 from synthetic import synthetic_store
 
+from clsdm_bench.speed import kinds_of_steps, untrained_runner
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.precision import has_fast_bfloat16
 from clsdm_trainer.recipe import RunConfig, load_config
-from clsdm_trainer.run import untrained_runner
 from clsdm_trainer.stages import STAGES
 
 VOLUMES = 4
@@ -71,7 +71,7 @@ class TimedStep:
         runner._move, runner.ema.update = timed(MOVE, originals[1]), timed(MOVE, originals[2])
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        total = seconds_of(lambda: runner._step(step), device)
+        total = seconds_of(lambda: runner.step(step), device)
         if device.type == "cuda":
             self.peak_bytes = torch.cuda.max_memory_allocated(device)
         runner.data.batch, runner._move, runner.ema.update = originals
@@ -146,7 +146,7 @@ def make_runner(config: RunConfig, name: str, store: Store, folder: Path, device
 
 def kinds_of_step(runner: Runner) -> list[TimedStep]:
     """A stage's step, twice where some do more than others: first the plain one."""
-    name, kinds = runner.stage.name, sorted(runner.kinds().items())
+    name, kinds = runner.stage.name, sorted(kinds_of_steps(runner).items())
     return [
         TimedStep(
             f"{name}{MORE[name]} ({len(steps)} of {runner.config.steps} steps)" if extended else name, runner, steps

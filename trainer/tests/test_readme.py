@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clsdm.model.bundle import CARD, Bundle, default_bundle_path
-from clsdm_bench.evaluate import markdown
+from clsdm_trainer.figures import figures_table
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -22,7 +22,7 @@ def bundle() -> Bundle:
 def test_the_table_of_the_readme_is_the_one_measured_on_the_embedded_bundle(bundle: Bundle) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text.split(BEGIN)[1].split(END)[0].strip()
-    assert table == markdown(bundle.figures["methods"]).strip()
+    assert table == figures_table(bundle.figures).strip()
 
 
 def test_the_figures_of_the_embedded_bundle_were_measured_on_its_own_weights(bundle: Bundle) -> None:

@@ -1,17 +1,19 @@
 """The base class of the panels below the result, each of which fills a section from a .ui file of its own."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import slicer
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Steps import Steps
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 
 
 class Panel:
-    """A section with selectors, a line that says what happened, and work that can be cancelled.
+    """A section with selectors, a line of status, and work of its own that can be cancelled.
 
     Args:
         name: of the .ui file, without its ending.
@@ -29,6 +31,7 @@ class Panel:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self._chosen = Nodes.Chosen(*(getattr(self.ui, selector) for selector in selectors))
+        self._work: dict[str, Steps] = {}
 
     def setMRMLScene(self, scene) -> None:
         """Give the selectors the scene."""
@@ -56,6 +59,55 @@ class Panel:
         self._chosen.watch(None)
         self.widget.setMRMLScene(None)
 
+    def isWorking(self, name: str) -> bool:
+        """Whether work of this name is being done in the background."""
+        return name in self._work
+
+    def _begin(
+        self,
+        name: str,
+        steps: Iterator[float],
+        onFinished: Callable[[object], None],
+        onError: Callable[[Exception], None] | None = None,
+        onProgress: Callable[[float], None] = lambda fraction: None,
+    ) -> None:
+        """Do the steps in the background under this name; an error is shown, unless ``onError`` takes it."""
+
+        def finish(result: object) -> None:
+            del self._work[name]
+            onFinished(result)
+            self._update()
+
+        def fail(error: Exception) -> None:
+            del self._work[name]
+            (onError or self._sayError)(error)
+            self._update()
+
+        self._work[name] = Steps(steps, finish, fail, onProgress)
+        self._update()
+
+    def _stopWork(self) -> None:
+        work, self._work = self._work, {}
+        for steps in work.values():
+            steps.cancel()
+
+    def _onProgress(self, fraction: float) -> None:
+        self.ui.progressBar.setValue(int(1000 * fraction))
+
+    def _showButton(self, button, running: bool, text: str, tip: str, reason: str) -> None:
+        """The button that starts the panel's main work, and cancels it while it runs; disabled for a reason."""
+        reason = "" if running else reason
+        button.setText(text)
+        button.setEnabled(not reason)
+        button.setToolTip(reason or tip)
+        self.ui.progressBar.setVisible(running)
+
+    def _update(self) -> None:
+        """Enable what can be used now, and say why something cannot."""
+
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
         setTone(self.ui.statusLabel, "error" if failed else "plain")
+
+    def _sayError(self, error: Exception) -> None:
+        self._say(str(error), failed=True)

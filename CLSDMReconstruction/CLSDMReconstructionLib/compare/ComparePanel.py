@@ -13,9 +13,10 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare import ComparisonReport as Report
-from CLSDMReconstructionLib.compare.Comparison import WINDOWS, Overlay, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.compare.ComparisonScreen import ComparisonScreen
+from CLSDMReconstructionLib.compare.Difference import WINDOWS, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.compare.LineProfile import LineProfile
+from CLSDMReconstructionLib.compare.Overlay import Overlay
 from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Sampling import centre
@@ -42,10 +43,10 @@ class ComparePanel(Panel):
         super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
         self._logic = logic
         self._views, self.profile = views, LineProfile()
-        self.screen = ComparisonScreen(views, self._show, self._update, self._onNotShown)
+        self.screen = ComparisonScreen(views, self._show, self._update, self._sayError)
         self.difference = self.table = self.figures = None
         self._pair = (None, None)  # the nodes that difference and figures belong to
-        self._steps = self._run = self._writing = self._plotting = self._removal = None
+        self._run = self._removal = None
         self._leaving: list = []  # nodes that go one after the other
         self._sceneTags = []
         self._entered = True
@@ -94,7 +95,7 @@ class ComparePanel(Panel):
     @property
     def isRunning(self) -> bool:
         """Whether a comparison is being made."""
-        return self._steps is not None or self._run is not None
+        return self.isWorking("difference") or self._run is not None
 
     def compare(self) -> None:
         """Make the difference and ask the worker for the figures; both go on in the background."""
@@ -103,16 +104,17 @@ class ComparePanel(Panel):
         self._pair = (truth, reconstruction)
         self._say(_("Comparing..."))
         self._done = {}
-        self._steps = Steps(
+        self._begin(
+            "difference",
             makeDifference(truth, reconstruction),
             self._onDifference,
             self._onDifferenceError,
-            lambda fraction: self._onProgress("difference", fraction),
+            lambda fraction: self._onPartProgress("difference", fraction),
         )
         self._run = self._logic.compare(
             reconstruction,
             truth,
-            onProgress=lambda run: self._onProgress("figures", run.fraction),
+            onProgress=lambda run: self._onPartProgress("figures", run.fraction),
             onFinished=self._onFigures,
             onError=self._onFiguresError,
         )
@@ -130,12 +132,9 @@ class ComparePanel(Panel):
 
     def _forget(self) -> None:
         """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
-        run, working = self._run, (self._steps, self._writing, self._plotting)
-        self._steps = self._run = self._writing = self._plotting = None
+        run, self._run = self._run, None
         self.screen.stopOpening()
-        for steps in working:
-            if steps is not None:
-                steps.cancel()
+        self._stopWork()
         if run is not None:
             run.cancel()
         with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
@@ -172,22 +171,11 @@ class ComparePanel(Panel):
 
     def exportPng(self, path: str) -> None:
         """Write a picture of the planes that are shown, in the background."""
-        self._writing = Steps(self._pictureTo(Path(path)), self._onWritten, self._onNotWritten)
-        self._update()
+        self._begin("picture", self._pictureTo(Path(path)), lambda _result: self._say(_("Saved the picture.")))
 
     def _pictureTo(self, path: Path) -> Iterator[float]:
         rgb = yield from self.picture()
         yield from Report.writePng(path, rgb)
-
-    def _onWritten(self, _result) -> None:
-        self._writing = None
-        self._say(_("Saved the picture."))
-        self._update()
-
-    def _onNotWritten(self, error: Exception) -> None:
-        self._writing = None
-        self._say(str(error), failed=True)
-        self._update()
 
     def picture(self) -> Iterator[float]:
         """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
@@ -198,24 +186,12 @@ class ComparePanel(Panel):
 
     def showProfile(self) -> None:
         """Plot both along a line, which is put into the views where there is none yet."""
-        if self._plotting is None:
-            self._plotting = Steps(self._plot(), self._onPlotted, self._onNotPlotted)
-
-    @property
-    def isPlotting(self) -> bool:
-        """Whether a line profile is on its way."""
-        return self._plotting is not None
+        if not self.isWorking("profile"):
+            self._begin("profile", self._plot(), lambda _result: None)
 
     def _plot(self) -> Iterator[float]:
         with self._views.held():
             yield from self.profile.show(*self._pair, self._position(), self.screen.layout.plotView())
-
-    def _onPlotted(self, _result) -> None:
-        self._plotting = None
-
-    def _onNotPlotted(self, error: Exception) -> None:
-        self._plotting = None
-        self._say(str(error), failed=True)
 
     # What follows answers to signals.
 
@@ -247,12 +223,12 @@ class ComparePanel(Panel):
     def _onCompare(self) -> None:
         self.cancel() if self.isRunning else self.compare()
 
-    def _onProgress(self, part: str, fraction: float) -> None:
+    def _onPartProgress(self, part: str, fraction: float) -> None:
         self._done[part] = fraction
-        self.ui.progressBar.setValue(int(500 * sum(self._done.values())))
+        self._onProgress(sum(self._done.values()) / 2)
 
     def _onDifference(self, node) -> None:
-        self._steps, self.difference = None, node
+        self.difference = node
         setDifferenceLimit(node, self.ui.limitSlider.value)
         if self._entered:
             self.screen.open()  # also where the layout still shows the comparison before
@@ -260,7 +236,7 @@ class ComparePanel(Panel):
 
     def _onDifferenceError(self, error: Exception) -> None:
         self.reset()
-        self._say(str(error), failed=True)
+        self._sayError(error)
 
     def _onFigures(self, run) -> None:
         if run is not self._run:
@@ -276,7 +252,7 @@ class ComparePanel(Panel):
         if run is not self._run:
             return
         self._run = None
-        self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
+        self._sayError(run.error)
         self._update()
 
     def _onPartDone(self) -> None:
@@ -315,9 +291,6 @@ class ComparePanel(Panel):
         self._onOverlay()
         self._showTable()
 
-    def _onNotShown(self, error: Exception) -> None:
-        self._say(str(error), failed=True)
-
     def _showTable(self) -> None:
         view = self.screen.layout.tableView()
         if view is not None and self.table is not None:
@@ -342,16 +315,13 @@ class ComparePanel(Panel):
         ui, running, ready = self.ui, self.isRunning, self.difference is not None
         truth, reconstruction = ui.truthSelector.currentNode(), ui.reconstructionSelector.currentNode()
         reason = (
-            "" if running
-            else _("Choose a ground-truth CT.") if truth is None
+            _("Choose a ground-truth CT.") if truth is None
             else _("Choose a reconstruction.") if reconstruction is None
             else _("The CT and the reconstruction are the same volume.") if truth is reconstruction
             else ""
         )  # fmt: skip
-        ui.compareButton.setText(_("Cancel") if running else _("Compare"))
-        ui.compareButton.setEnabled(not reason)
-        ui.compareButton.setToolTip(reason or _("Difference, figures and linked views of both."))
-        ui.progressBar.setVisible(running)
+        text, tip = _("Cancel") if running else _("Compare"), _("Difference, figures and linked views of both.")
+        self._showButton(ui.compareButton, running, text, tip, reason)
         ui.layoutCheckBox.setEnabled(ready)
         ui.layoutCheckBox.setChecked(self.screen.isWanted)
         for widget in (ui.windowComboBox, ui.overlayComboBox):
@@ -359,7 +329,7 @@ class ComparePanel(Panel):
         ui.fractionSlider.setEnabled(self.screen.layout.isShown and ui.overlayComboBox.currentIndex > 0)
         ui.limitSlider.setEnabled(ready)
         ui.profileButton.setEnabled(ready)
-        ui.pngButton.setEnabled(ready and self._writing is None)
+        ui.pngButton.setEnabled(ready and not self.isWorking("picture"))
         ui.csvButton.setEnabled(self.figures is not None)
 
     def _stopWatching(self) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import vtk
 
 from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.compare.Comparison import Overlay, SharedWindow
 from CLSDMReconstructionLib.compare.ComparisonLayout import ComparisonLayout
+from CLSDMReconstructionLib.compare.Overlay import Overlay, SharedWindow
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 
 

@@ -6,7 +6,6 @@ import qt
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Panel import Panel
-from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, SUFFIXES, writeDicom, writeVolume, xrayFiles
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
@@ -22,7 +21,7 @@ class ExportPanel(Panel):
 
     def __init__(self, logic, parent=None) -> None:
         super().__init__("CLSDMExport", ("volumeSelector",), parent)
-        self._logic, self._steps = logic, None
+        self._logic = logic
         self._inputs: dict[str, tuple] = {}  # the X-rays by the reconstruction's node ID
         # A scan is not ours to label as derived.
         self.ui.volumeSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE)
@@ -42,7 +41,7 @@ class ExportPanel(Panel):
     @property
     def isRunning(self) -> bool:
         """Whether something is being written."""
-        return self._steps is not None
+        return self.isWorking("export")
 
     @property
     def format(self) -> str:
@@ -58,14 +57,13 @@ class ExportPanel(Panel):
             steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
         else:
             steps = writeVolume(node, Path(path))
-        self._steps = Steps(steps, lambda _files: self._onFinished(path), self._onError, self._onProgress)
-        self._update()
+        done = _("Written: {path}").format(path=path)
+        self._begin("export", steps, lambda _files: self._say(done), onProgress=self._onProgress)
 
     def cancel(self) -> None:
         """Stop; no file of it is left."""
-        steps, self._steps = self._steps, None
-        if steps is not None:
-            steps.cancel()
+        if self.isRunning:
+            self._stopWork()
             self._say(_("Cancelled."))
         self._update()
 
@@ -84,19 +82,6 @@ class ExportPanel(Panel):
         if path:
             self.exportTo(path)
 
-    def _onProgress(self, fraction: float) -> None:
-        self.ui.progressBar.setValue(int(1000 * fraction))
-
-    def _onFinished(self, path: str) -> None:
-        self._steps = None
-        self._say(_("Written: {path}").format(path=path))
-        self._update()
-
-    def _onError(self, error: Exception) -> None:
-        self._steps = None
-        self._say(str(error), failed=True)
-        self._update()
-
     def _reason(self) -> str:
         """Why it cannot be exported, or nothing."""
         node = self.ui.volumeSelector.currentNode()
@@ -107,9 +92,6 @@ class ExportPanel(Panel):
         return ""
 
     def _update(self) -> None:
-        button, reason = self.ui.exportButton, "" if self.isRunning else self._reason()
-        button.setText(_("Cancel") if self.isRunning else _("Export..."))
-        button.setEnabled(not reason)
-        button.setToolTip(reason or _("Write the reconstruction to disk."))
+        text, tip = _("Cancel") if self.isRunning else _("Export..."), _("Write the reconstruction to disk.")
+        self._showButton(self.ui.exportButton, self.isRunning, text, tip, self._reason())
         self.ui.patientCheckBox.setEnabled(self.format == DICOM)
-        self.ui.progressBar.setVisible(self.isRunning)

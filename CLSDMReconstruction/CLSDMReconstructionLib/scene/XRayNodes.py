@@ -93,7 +93,7 @@ def detectorGeometry(view: dict[str, Any], isocentreMm=(0.0, 0.0, 0.0)) -> dict[
         isocentreMm: LPS.
     """
     ensureCore()
-    from clsdm.xray.orient import image_axes
+    from clsdm.geometry.directions import image_axes
 
     right, down = image_axes(view["angle_deg"], view["tilt_deg"])
     toSource = np.cross(right, down)

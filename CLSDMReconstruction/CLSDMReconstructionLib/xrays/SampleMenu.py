@@ -110,7 +110,7 @@ class SampleMenu:
         self._logic.simulate(
             ct,
             onFinished=lambda run: self._onReady(run.result, ct),
-            onError=lambda run: self._onMessage(f"{run.error.message} {run.error.advice}".strip(), True),
+            onError=lambda run: self._onMessage(str(run.error), True),
         )
 
 

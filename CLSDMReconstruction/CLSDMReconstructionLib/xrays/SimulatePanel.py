@@ -60,7 +60,7 @@ class SimulatePanel(Panel):
             self._ct,
             preset,
             angles,
-            onProgress=self._onProgress,
+            onProgress=lambda run: self._onProgress(run.fraction),
             onFinished=self._onFinished,
             onError=self._onError,
         )
@@ -77,9 +77,6 @@ class SimulatePanel(Panel):
     def _onClicked(self) -> None:
         self.cancel() if self.isRunning else self.simulate()
 
-    def _onProgress(self, run) -> None:
-        self.ui.progressBar.setValue(int(1000 * run.fraction))
-
     def _onFinished(self, run) -> None:
         if run is not self._run:
             return
@@ -93,7 +90,7 @@ class SimulatePanel(Panel):
         if run is not self._run:  # cancelled here, and said so already
             return
         self._run = None
-        self._say(f"{run.error.message} {run.error.advice}".strip(), failed=True)
+        self._sayError(run.error)
         self._update()
 
     def _reason(self) -> str:
@@ -107,9 +104,8 @@ class SimulatePanel(Panel):
         return ""
 
     def _update(self) -> None:
-        reason = "" if self.isRunning else self._reason()
-        button = self.ui.simulateButton
-        button.setText(_("Cancel") if self.isRunning else _("Make X-rays"))
-        button.setEnabled(not reason)
-        button.setToolTip(reason or _("Compute what this machine would measure of the CT."))
-        self.ui.progressBar.setVisible(self.isRunning)
+        text, tip = (
+            _("Cancel") if self.isRunning else _("Make X-rays"),
+            _("Compute what this machine would measure of the CT."),
+        )
+        self._showButton(self.ui.simulateButton, self.isRunning, text, tip, self._reason())

@@ -1,40 +1,50 @@
-"""The command line ``clsdm-bench``: score a bundle on scan files.
+"""The command line ``clsdm-bench``: score a bundle on scan files, evaluate it on a store, benchmark it beside other systems.
 
-Exit codes: 0 done, 2 unusable input.
+``localizers`` and ``real-pairs`` try it on real X-rays whose CT is known. ``benchmark`` goes on where it was cut. Exit
+codes: 0 done, 2 unusable input (also where every patient was refused), 3 stopped before the end (call it again), 4 the
+loss of a training became non-finite.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
-from clsdm.errors import InputError
+from clsdm.errors import InputError, printable
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
-from clsdm.progress import terminal
+from clsdm.progress import json_lines, terminal
+from clsdm_trainer.options import OneLineParser, decimal, whole
 
-EXIT_INPUT = 2
+EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    from clsdm_trainer.loop import NonFiniteLossError
+
     try:
         return options.run(options)
-    except InputError as error:
-        print(f"clsdm-bench: {error}", file=sys.stderr)
-        return EXIT_INPUT
+    except (InputError, NonFiniteLossError) as error:
+        print(f"clsdm-bench: {' '.join(printable(str(error)).split())}", file=sys.stderr)
+        return EXIT_INPUT if isinstance(error, InputError) else EXIT_NON_FINITE
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
+    parser = OneLineParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_score(commands)
+    _add_localizers(commands)
+    _add_pairs(commands)
+    _add_evaluate(commands)
+    _add_benchmark(commands)
     return parser
 
 
@@ -42,8 +52,8 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     text = "Score a bundle on scan files the way a user goes: project, reconstruct, compare."
     parser = commands.add_parser("score", help=text, description=text)
     parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
-    parser.add_argument("--cases", type=Path, nargs="+", required=True, metavar="PLACE",
-                        help="volume files, or folders of them; splits.json there says which are whose")  # fmt: skip
+    parser.add_argument("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
+                        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
     parser.add_argument("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
                         help="of folders with a splits.json (default: test)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for X-rays, volumes, tables and pictures")
@@ -52,12 +62,211 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     parser.add_argument("--conditions", nargs="+", metavar="NAME",
                         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
+    parser.add_argument("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
                         help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of samples and noise (default: %(default)s)")
+    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="of samples and noise (default: %(default)s)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.set_defaults(run=_score)
+
+
+def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
+    text = "Judge a bundle on the test patients, beside the sanity rows."
+    parser = commands.add_parser("evaluate", help=text, description=text)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md, cases.csv")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
+    parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
+    parser.add_argument("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
+    parser.add_argument(
+        "--seeds", type=whole(0, 2**63 - 1), nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)"
+    )
+    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of the ensemble (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--products-only", action="store_true", help="leave the sanity rows out")
+    parser.add_argument("--json", action="store_true", help="progress as JSON lines on standard output")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
+    text = "Train and judge every system of a table side by side, and write the results."
+    parser = commands.add_parser("benchmark", help=text, description=text)
+    parser.add_argument("--preset", default="openkbp64", help="shipped table or YAML file (default: %(default)s)")
+    parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare; made from --data")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="public data set, prepared if the store is not there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, rows and RESULTS.md")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
+    parser.add_argument("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
+    parser.add_argument("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
+                        help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
+    parser.add_argument(
+        "--speeds", type=Path, metavar="OUT", help="folder of a benchmark with --budget on this machine"
+    )
+    parser.add_argument(
+        "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy RESULTS.md, its pictures and cases there")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the comparison in this file")
+    parser.add_argument(
+        "--costs", action="store_true", help="measure anew what a case and the training cost, of all rows"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the runs with their samples, and stop")
+    parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
+    parser.set_defaults(run=_benchmark)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from clsdm_bench.evaluate import evaluate, write_results
+    from clsdm_trainer.data.store import Store
+    from clsdm_trainer.figures import figures_table
+
+    bundle, store = Bundle.open(options.bundle), Store.open(options.store)
+    with _progress(options.json) as report:
+        store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
+        outcomes = evaluate(
+            bundle,
+            store,
+            split=options.split,
+            geometry=options.geometry,
+            angles_deg=options.angles,
+            seeds=options.seeds,
+            samples=options.samples,
+            device=options.device,
+            sanity=not options.products_only,
+            report=report,
+        )
+    angles = " ".join(f"{angle:g}" for angle in options.angles)
+    about = {
+        "model": bundle.manifest.id,
+        "model_sha256": bundle.hash,
+        "split": options.split,
+        "patients": len(store.cases(options.split)),
+        "geometry": options.geometry,
+        "angles_deg": angles,
+        "command": f"clsdm-bench evaluate --bundle BUNDLE --store STORE --split {options.split} "
+        f"--geometry {options.geometry} --angles {angles} --device {options.device} --out OUT",
+    }
+    results = write_results(outcomes, options.out, about)
+    print(json.dumps(results) if options.json else figures_table(results))
+    return 0
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from clsdm_bench.command import RESULTS, Request, plan, prepare_store, run_benchmark
+    from clsdm_bench.table import load_table
+
+    request = Request(
+        name=options.preset,
+        table=load_table(options.preset),
+        store=options.store,
+        out=options.out,
+        only=tuple(options.only),
+        samples=options.budget,
+        minutes_each=options.minutes_each,
+        speeds=options.speeds,
+        minutes=options.minutes,
+        device=options.device,
+        as_json=options.json,
+        publish=options.publish,
+        readme=options.readme,
+        costs=options.costs,
+    )
+    if options.dry_run:
+        print(plan(request), end="")
+        return 0
+
+    def say(text: str) -> None:
+        print(f"benchmark: {text}", file=sys.stderr)
+
+    if options.data is not None:
+        prepare_store(request.table, options.data, options.store, say)
+    if not run_benchmark(request, say):
+        say(f"stopped before its end, {options.out / RESULTS} holds what is there; the same command goes on")
+        return EXIT_UNFINISHED
+    return 0
+
+
+def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
+    from contextlib import nullcontext
+
+    return nullcontext(json_lines(sys.stdout)) if as_json else terminal()
+
+
+def _add_localizers(commands: Any) -> None:  # noqa: ANN401
+    text = "Volumes from the localizers of CT studies against their own scans: real X-rays with truth."
+    parser = commands.add_parser("localizers", help=text, description=text)
+    parser.add_argument("--data", type=Path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
+    _add_real(parser)
+    parser.set_defaults(run=_localizers)
+
+
+def _add_pairs(commands: Any) -> None:  # noqa: ANN401
+    text = "Volumes from radiographs against a CT of the same patient from another day, registered with it."
+    parser = commands.add_parser("real-pairs", help=text, description=text)
+    parser.add_argument("--store", type=Path, required=True, help="of clsdm-train prepare; lists the radiographs")
+    parser.add_argument("--data", type=Path, required=True, help="root of the data set that the store was made from")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="chest",
+                        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
+    _add_real(parser)
+    parser.set_defaults(run=_pairs)
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for cases.csv, results.json and table.md")
+    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), default="mean",
+                        help="(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
+                        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="use only the first so many patients")
+
+
+def _localizers(options: argparse.Namespace) -> int:
+    from clsdm_bench.real.localizers import score_localizers
+
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    with terminal() as report:
+        rows = score_localizers(bundle, options.data, _settings(options), report)
+    what = "the frontal and the lateral localizer of each CT study against its own scan."
+    return _write_real(options, bundle, rows, what, "localizers")
+
+
+def _pairs(options: argparse.Namespace) -> int:
+    from clsdm_bench.real.pairs import score_pairs
+    from clsdm_trainer.data.store import Store
+
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    with terminal() as report:
+        rows = score_pairs(bundle, Store.open(options.store), options.data, _settings(options), options.preset, report)
+    what = "radiographs against a CT of another day, registered rigidly with the volume."
+    return _write_real(options, bundle, rows, what, "real-pairs")
+
+
+def _settings(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+    from clsdm_bench.real.localizers import Settings
+
+    return Settings(options.product, options.spacing, options.seed, options.device, options.limit)
+
+
+def _write_real(options: argparse.Namespace, bundle: Bundle, rows: Any, what: str, command: str) -> int:  # noqa: ANN401
+    from clsdm_bench.real.tables import write_tables
+
+    about = {
+        "model": bundle.manifest.id,
+        "model_sha256": bundle.hash,
+        "what": what,
+        "product": options.product,
+        "spacing_mm": options.spacing,
+        "command": f"clsdm-bench {command} --product {options.product} --spacing {options.spacing:g} --seed {options.seed}",
+    }
+    print(write_tables(rows, options.out, about), end="")
+    return 0 if any(not row.refused for row in rows) else EXIT_INPUT
 
 
 def _score(options: argparse.Namespace) -> int:

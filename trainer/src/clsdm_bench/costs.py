@@ -18,9 +18,10 @@ from typing import Any
 from clsdm.reconstruct import choose_device
 from clsdm_bench.memory import peak_memory
 from clsdm_bench.rows import Evaluation
+from clsdm_bench.speed import forecast, untrained_runner
 from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.training import Trained, fabric_for, open_trained
-from clsdm_trainer.run import environment, untrained_runner
+from clsdm_trainer.run import environment
 
 CASES, STEPS = 3, 3
 """Measured of each row, and of each kind of step."""
@@ -78,5 +79,5 @@ class Costs:
             fabric = fabric_for(run, stage, self.evaluation.device)
             with tempfile.TemporaryDirectory() as folder:
                 runner = untrained_runner(run.config, ALL_STAGES[stage], self.evaluation.store, Path(folder), fabric)
-                self._seconds[key] = runner.forecast(STEPS)
+                self._seconds[key] = forecast(runner, STEPS)
         return self._seconds[key]

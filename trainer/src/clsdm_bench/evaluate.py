@@ -34,14 +34,12 @@ from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_to_unit, unit_to_hu
 from clsdm.xray.preprocess import XRay, preprocess
 from clsdm_trainer.data.store import Case, Store
+from clsdm_trainer.figures import figures_table
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 
 HELD_OUT_DEG = (45.0, 135.0)
 """Views that no method gets to see and every volume is projected in."""
-
-HEADLINE = ("psnr_3d_db", "psnr_body_db", "ssim_3d", "mae_hu", "mae_body_hu")
-
 
 EXPOSURES: dict[str, tuple[str, tuple[float, ...]]] = {
     "frontal alone": ("chest", (0.0,)),
@@ -285,23 +283,6 @@ def table(outcomes: Sequence[Outcome], keys: Sequence[str]) -> dict[str, dict[st
     return rows
 
 
-def markdown(rows: dict[str, dict[str, Any]]) -> str:
-    """The table as Markdown: honest protocol, mean [95 % interval]."""
-    heads = ("method", "PSNR dB", "PSNR body dB", "SSIM", "MAE HU", "MAE body HU", "reprojection RMSE", "s / case")
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for method, row in rows.items():
-        cells = [_cell(row.get(f"honest.{key}"), 3 if "ssim" in key else 2 if "db" in key else 1) for key in HEADLINE]
-        cells += [_cell(row.get("reprojection_rmse"), 3), f"{row['seconds']:.2f}"]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(summary: dict[str, Any] | None, digits: int) -> str:
-    if summary is None:
-        return "-"
-    return f"{summary['mean']:.{digits}f} [{summary['low']:.{digits}f}, {summary['high']:.{digits}f}]"
-
-
 def write_results(outcomes: Sequence[Outcome], folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Write ``results.json``, ``results.md`` and ``cases.csv``; returns what stands in the JSON.
 
@@ -312,7 +293,7 @@ def write_results(outcomes: Sequence[Outcome], folder: Path, about: dict[str, An
     results = {"about": about, "methods": table(outcomes, numeric)}
     text = json.dumps(results, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
-    page = markdown(results["methods"])
+    page = figures_table(results)
     write_atomically(folder / "results.md", lambda path: path.write_text(page, encoding="utf-8"))
     write_cases(outcomes, folder / "cases.csv")
     return results

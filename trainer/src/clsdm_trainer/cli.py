@@ -1,54 +1,72 @@
-"""The command line ``clsdm-train``: prepare, train the three stages, evaluate, export, or all of it; and benchmark.
+"""The command line ``clsdm-train``: prepare, train the three stages, export, or all of it.
 
-Every training command goes on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input, 3 stopped
-before the end (call it again), 4 the loss became non-finite.
+What measures (``evaluate``, ``benchmark``) belongs to ``clsdm-bench``, to which it is handed over. Every training command goes
+on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input, 3 stopped before the end (call it again),
+4 the loss became non-finite.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
-from clsdm.errors import InputError
-from clsdm.geometry.view import PRESETS
+from clsdm.errors import InputError, printable
 from clsdm.model.bundle import Bundle
-from clsdm.progress import json_lines, terminal
+from clsdm.progress import terminal
+from clsdm_trainer.options import OneLineParser, decimal, whole
 from clsdm_trainer.stages import STAGES
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
+OF_BENCH = ("evaluate", "benchmark", "score")
+"""Commands of ``clsdm-bench``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = None if arguments and arguments[0] in OF_BENCH else build_parser().parse_args(arguments)
     from clsdm_trainer.loop import NonFiniteLossError
 
     try:
-        return options.run(options)
+        return options.run(options) if options is not None else _hand_over(arguments)
     except InputError as error:
-        print(f"clsdm-train: {error}", file=sys.stderr)
+        print(f"clsdm-train: {' '.join(printable(str(error)).split())}", file=sys.stderr)
         return EXIT_INPUT
     except NonFiniteLossError as error:
         print(f"clsdm-train: {error}", file=sys.stderr)
         return EXIT_NON_FINITE
 
 
+def _hand_over(arguments: Sequence[str]) -> int:
+    """Run a command of the benchmark, which is a client of this package and need not be there."""
+    try:
+        bench = importlib.import_module("clsdm_bench.cli")
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{arguments[0]}: a command of clsdm-bench, which is not installed here (no module {error.name!r}); "
+            "install clsdm[train,bench]"
+        ) from None
+    return bench.main(arguments)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="clsdm-train", description=f"Train, judge and export CLS-DM models. {NOTICE}")
+    parser = OneLineParser(
+        prog="clsdm-train",
+        description=f"Train and export CLS-DM models. {NOTICE}",
+        epilog=f"{', '.join(OF_BENCH)}: handed over to clsdm-bench, see clsdm-bench --help",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands)
     for name in (*STAGES, "all"):
         text = "All stages, then export and evaluation." if name == "all" else f"Train stage {name}, or go on with it."
         _add_training(commands.add_parser(name, help=text, description=text), name)
-    _add_evaluate(commands)
     _add_export(commands)
-    _add_benchmark(commands)
     return parser
 
 
@@ -62,7 +80,7 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     parser.add_argument("--one-scan-per-patient", action="store_true",
                         help="every file of a folder source is another patient, whatever the names look like; otherwise "
                         "name the patient in them with the option patient_pattern=REGEX of the source")  # fmt: skip
-    parser.add_argument("--workers", type=int, help="processes")
+    parser.add_argument("--workers", type=whole(1, 1024), help="processes")
     parser.add_argument("--strict", action="store_true", help="stop at the first scan that cannot be used")
     parser.set_defaults(run=_prepare)
 
@@ -74,33 +92,22 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--init", type=Path, metavar="BUNDLE", dest="initial",
                         help="start from a bundle of the same grid and networks (fine-tuning); stages that are not "
                         "trained in this run stay as they are in it")  # fmt: skip
-    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
+    parser.add_argument(
+        "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument("--devices", type=int, default=1, help="GPUs or processes on each node (default: %(default)s)")
-    parser.add_argument("--nodes", type=int, default=1, help="nodes, under SLURM or torchrun (default: %(default)s)")
+    parser.add_argument(
+        "--devices", type=whole(1, 1024), default=1, help="GPUs or processes on each node (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--nodes", type=whole(1, 65_536), default=1, help="nodes, under SLURM or torchrun (default: %(default)s)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print the resolved recipe, and stop")
     parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
     if name == "all":
         parser.add_argument("--bundle", type=Path, help="bundle to write (default: RUN/bundle)")
         parser.add_argument("--about", type=Path, help="YAML for the model card, see export")
     parser.set_defaults(run=_train, stages=tuple(STAGES) if name == "all" else (name,))
-
-
-def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
-    text = "Judge a bundle on the test patients, beside the sanity rows."
-    parser = commands.add_parser("evaluate", help=text, description=text)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md, cases.csv")
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
-    parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)")
-    parser.add_argument("--samples", type=int, default=8, help="of the ensemble (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--products-only", action="store_true", help="leave the sanity rows out")
-    parser.add_argument("--json", action="store_true", help="progress as JSON lines on standard output")
-    parser.set_defaults(run=_evaluate)
 
 
 def _add_export(commands: Any) -> None:  # noqa: ANN401
@@ -114,32 +121,6 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--results", type=Path, help="results.json of an evaluation of this bundle, for the card")
     parser.add_argument("--about", type=Path, help="YAML with licence, anatomy, data, recipe and remarks, in words")
     parser.set_defaults(run=_export)
-
-
-def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
-    text = "Train and judge every system of a table side by side, and write the results."
-    parser = commands.add_parser("benchmark", help=text, description=text)
-    parser.add_argument("--preset", default="openkbp64", help="shipped table or YAML file (default: %(default)s)")
-    parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare; made from --data")
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="public data set, prepared if the store is not there")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, rows and RESULTS.md")
-    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
-    parser.add_argument("--budget", type=int, metavar="SAMPLES", help="training samples of each method")
-    parser.add_argument("--minutes-each", type=float, metavar="MINUTES",
-                        help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
-    parser.add_argument(
-        "--speeds", type=Path, metavar="OUT", help="folder of a benchmark with --budget on this machine"
-    )
-    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy RESULTS.md, its pictures and cases there")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the comparison in this file")
-    parser.add_argument(
-        "--costs", action="store_true", help="measure anew what a case and the training cost, of all rows"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the runs with their samples, and stop")
-    parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
-    parser.set_defaults(run=_benchmark)
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -172,20 +153,47 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import time
+    from contextlib import ExitStack
 
     import yaml
-    from lightning_fabric import Fabric
 
+    from clsdm_trainer.lock import in_first, only_one_of
+    from clsdm_trainer.reporting import training_report
+    from clsdm_trainer.run import open_run, train_stage
+
+    config, store, initial = _checked(options)
+    if options.dry_run:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        return 0
+    started = time.monotonic()
+    with ExitStack() as held:
+        for name in options.stages:
+            left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
+            fabric = _engine(options, config.section(STAGES[name]).precision)
+            if name == options.stages[0]:
+                held.enter_context(only_one_of(options.folder, fabric))
+                in_first(fabric, lambda: open_run(options.folder, config, store, initial))
+            with training_report(options.folder / name, as_json=options.json) as sink:
+                if not train_stage(config, STAGES[name], store, options.folder, fabric, sink, left):
+                    print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
+                    return EXIT_UNFINISHED
+    return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
+
+
+def _checked(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Recipe, store and the bundle to start from, with everything checked that can be before anything is written."""
     from clsdm.reconstruct import choose_device
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
     from clsdm_trainer.initial import check_initial
-    from clsdm_trainer.precision import usable
     from clsdm_trainer.recipe import load_config
-    from clsdm_trainer.reporting import training_report
-    from clsdm_trainer.run import check_store, open_run, train_stage
+    from clsdm_trainer.run import check_networks, check_precision, check_store
 
-    config, store = load_config(options.preset), Store.open(options.store)
+    config, device = load_config(options.preset), choose_device(options.device)
+    for name in options.stages:
+        check_networks(config, STAGES[name])
+        check_precision(config, STAGES[name], device)
+    store = Store.open(options.store)
     check_store(store, config)
     if len(options.stages) > 1:
         read_about(options.about, config.name)  # find out before the training, not after it
@@ -194,26 +202,25 @@ def _train(options: argparse.Namespace) -> int:
         check_initial(initial, config, store)
     with terminal(enabled=not options.json) as report:
         store.verify("train", "val", report=report)
-    if options.dry_run:
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
-        return 0
-    started = time.monotonic()
-    open_run(options.folder, config, store, initial)
-    for name in options.stages:
-        left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
-        fabric = Fabric(
-            accelerator=options.device,
-            devices=options.devices,
-            num_nodes=options.nodes,
-            strategy="ddp" if options.devices * options.nodes > 1 else "auto",
-            precision=usable(config.section(STAGES[name]).precision, choose_device(options.device)),
-        )
-        fabric.launch()
-        with training_report(options.folder / name, as_json=options.json) as sink:
-            if not train_stage(config, STAGES[name], store, options.folder, fabric, sink, left):
-                print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
-                return EXIT_UNFINISHED
-    return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
+    return config, store, initial
+
+
+def _engine(options: argparse.Namespace, precision: Any) -> Any:  # noqa: ANN401 - imported late
+    """The engine for a stage, with the processes that it trains in."""
+    from lightning_fabric import Fabric
+
+    from clsdm.reconstruct import choose_device
+    from clsdm_trainer.precision import usable
+
+    fabric = Fabric(
+        accelerator=options.device,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if options.devices * options.nodes > 1 else "auto",
+        precision=usable(precision, choose_device(options.device)),
+    )
+    fabric.launch()
+    return fabric
 
 
 def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noqa: ANN401 - imported late
@@ -224,91 +231,26 @@ def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noq
     results = options.folder / "results"
     steps = (
         ["export", *base],
-        ["evaluate", "--bundle", str(out), "--store", str(options.store), "--out", str(results)],
+        [
+            "evaluate",
+            "--bundle",
+            str(out),
+            "--store",
+            str(options.store),
+            "--out",
+            str(results),
+            "--device",
+            options.device,
+        ],
         ["export", *base, "--results", str(results / "results.json")],
     )
     return next((code for code in map(main, steps) if code), 0)
 
 
-def _evaluate(options: argparse.Namespace) -> int:
-    from clsdm_bench.evaluate import evaluate, markdown, write_results
-    from clsdm_trainer.data.store import Store
-
-    bundle, store = Bundle.open(options.bundle), Store.open(options.store)
-    with _progress(options.json) as report:
-        store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
-        outcomes = evaluate(
-            bundle,
-            store,
-            split=options.split,
-            geometry=options.geometry,
-            angles_deg=options.angles,
-            seeds=options.seeds,
-            samples=options.samples,
-            device=options.device,
-            sanity=not options.products_only,
-            report=report,
-        )
-    angles = " ".join(f"{angle:g}" for angle in options.angles)
-    about = {
-        "model": bundle.manifest.id,
-        "model_sha256": bundle.hash,
-        "split": options.split,
-        "patients": len(store.cases(options.split)),
-        "geometry": options.geometry,
-        "angles_deg": angles,
-        "command": f"clsdm-train evaluate --bundle BUNDLE --store STORE --split {options.split} "
-        f"--geometry {options.geometry} --angles {angles} --out OUT",
-    }
-    results = write_results(outcomes, options.out, about)
-    print(json.dumps(results) if options.json else markdown(results["methods"]))
-    return 0
-
-
-def _benchmark(options: argparse.Namespace) -> int:
-    from clsdm_bench.command import RESULTS, Request, plan, prepare_store, run_benchmark
-    from clsdm_bench.table import load_table
-
-    request = Request(
-        name=options.preset,
-        table=load_table(options.preset),
-        store=options.store,
-        out=options.out,
-        only=tuple(options.only),
-        samples=options.budget,
-        minutes_each=options.minutes_each,
-        speeds=options.speeds,
-        minutes=options.minutes,
-        device=options.device,
-        as_json=options.json,
-        publish=options.publish,
-        readme=options.readme,
-        costs=options.costs,
-    )
-    if options.dry_run:
-        print(plan(request), end="")
-        return 0
-
-    def say(text: str) -> None:
-        print(f"benchmark: {text}", file=sys.stderr)
-
-    if options.data is not None:
-        prepare_store(request.table, options.data, options.store, say)
-    if not run_benchmark(request, say):
-        say(f"stopped before its end, {options.out / RESULTS} holds what is there; the same command goes on")
-        return EXIT_UNFINISHED
-    return 0
-
-
-def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
-    from contextlib import nullcontext
-
-    return nullcontext(json_lines(sys.stdout)) if as_json else terminal()
-
-
 def _export(options: argparse.Namespace) -> int:
     from clsdm_trainer.data.store import Store
-    from clsdm_trainer.export import export_bundle, read_about, read_results
+    from clsdm_trainer.export import export_bundle, read_about
+    from clsdm_trainer.figures import read_results
     from clsdm_trainer.recipe import load_config
     from clsdm_trainer.run import CONFIG
 

@@ -14,9 +14,9 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle, Encoding, Manifest, write_bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import WINDOW_HU
-from clsdm_bench.evaluate import markdown
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.data.store import Store
+from clsdm_trainer.figures import figures_section
 from clsdm_trainer.initial import load_initial, origin_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.recipe import RunConfig
@@ -61,7 +61,7 @@ def export_bundle(
         about: ``licence``, ``anatomy``, ``data`` (where the scans come from, with their licences), ``recipe`` (the
             commands) and ``remarks`` (what is special about this model), in words.
         encoding: how weights are stored.
-        results: of ``evaluate.write_results`` on this very bundle, for the card; None where there are none yet.
+        results: ``figures.read_results`` of this very bundle, for the card; None where there are none yet.
 
     Raises:
         InputError: a stage is missing, or the bundle cannot be written.
@@ -98,20 +98,6 @@ def read_about(path: Path | None, name: str) -> dict[str, str]:
     if not isinstance(about, dict) or set(about) != set(ABOUT_FIELDS):
         raise InputError(f"{path or shipped}: expected exactly the fields {', '.join(ABOUT_FIELDS)}")
     return {field: str(about[field]).strip() for field in ABOUT_FIELDS}
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """``results.json`` of an evaluation.
-
-    Raises:
-        InputError: unreadable, or not such a file.
-    """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        results["about"], results["methods"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a results.json of clsdm-train evaluate ({error})") from None
-    return results
 
 
 def _origin(run: Path) -> list[str]:
@@ -164,7 +150,7 @@ def model_card(
         f"{environment['processor_threads']} CPU threads, revision {environment['git_revision']}.",
         "",
         "## Figures",
-        _figures(results),
+        "Not evaluated yet." if results is None else figures_section(results),
         "",
         "## Limits",
         about["remarks"],
@@ -196,14 +182,3 @@ def _training_table(run: Path, config: RunConfig) -> str:
             f"| {progress['seconds'] / 60:.0f} | {best['step']} | {score} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _figures(results: dict[str, Any] | None) -> str:
-    if results is None:
-        return "Not evaluated yet."
-    about = results["about"]
-    return (
-        f"Test patients: {about['patients']}; geometry `{about['geometry']}`, views at {about['angles_deg']} degrees; "
-        "protocol `honest` (float volumes, data range 2500 HU, whole cube and body-masked); mean over patients with "
-        f"bootstrap 95 % interval. Command: `{about['command']}`\n\n{markdown(results['methods'])}"
-    )

@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import math
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -103,41 +101,19 @@ class Runner:
         with stop_on_signal() as stopped:
             while self.progress.step < self.config.steps and not self._any_asks(stopped.is_set() or until()):
                 started = time.perf_counter()
-                terms = self._step(self.progress.step)
+                terms = self.step(self.progress.step)
                 self.progress.step += 1
                 self.progress.seconds += time.perf_counter() - started
                 self._after_step(terms, time.perf_counter() - started)
         self._save()
         return self.progress.step >= self.config.steps
 
-    def forecast(self, repeats: int) -> float:
-        """Seconds that all steps together take, by the median of some of each kind, after one that does not count.
-
-        It trains without keeping count, validating or saving: make a runner for it.
-        """
-        return sum(len(steps) * self._median_seconds(steps, repeats) for steps in self.kinds().values())
-
-    def kinds(self) -> dict[bool, list[int]]:
-        """The steps that do no more than others, and those that do (``Stage.extended``), where there are any."""
-        kinds: dict[bool, list[int]] = {}
-        for step in range(self.config.steps):
-            kinds.setdefault(self.stage.extended(step), []).append(step)
-        return kinds
-
-    def _median_seconds(self, steps: list[int], repeats: int) -> float:
-        seconds = []
-        for step in islice(cycle(steps), 1 + repeats):
-            started = time.perf_counter()
-            self._step(step)
-            seconds.append(time.perf_counter() - started)
-        return statistics.median(seconds[1:])
-
     def _any_asks(self, stop: bool) -> bool:
         """Whether one of the processes was asked to stop: all must stop after one step, or the rest would wait."""
         flag = torch.tensor(float(stop), device=self.fabric.device)
         return bool(self.fabric.all_reduce(flag, reduce_op="max"))
 
-    def _step(self, step: int) -> dict[str, Tensor]:
+    def step(self, step: int) -> dict[str, Tensor]:
         """One optimiser step of every module that moves at this step."""
         local = self.config.accumulate // self.fabric.world_size
         terms: dict[str, Tensor] = {}

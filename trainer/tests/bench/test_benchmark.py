@@ -268,7 +268,7 @@ def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(
         asked.append(runner.stage.name)
         return 60.0 * len(asked)
 
-    monkeypatch.setattr(Runner, "forecast", forecast)
+    monkeypatch.setattr("clsdm_bench.costs.forecast", forecast)
     minutes = [costs.measure(name)["training_minutes"] for name in ("ldm", "mean", "ceiling", "fdk")]
     assert asked == ["autoencoder", "joint", "alignment", "diffusion"]
     assert minutes == [1.0 + 2.0, 1.0 + 3.0 + 4.0, 1.0, None]

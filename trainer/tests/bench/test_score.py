@@ -24,6 +24,7 @@ from clsdm_bench.score import Settings, score_bundle
 from clsdm_bench.score.cases import find_scans
 from clsdm_bench.score.exposures import as_radiographs
 from clsdm_bench.score.figures import figures_of, lung_figures, paired
+from clsdm_trainer.figures import figures_table, read_results
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,15 +77,16 @@ def test_every_case_has_a_line_for_each_product_and_each_condition_and_a_picture
     for case in ("one", "two"):
         assert {(row["condition"], row["product"]) for row in rows if row["case"] == case} == wanted
         assert (scored / "pictures" / f"{case}.png").stat().st_size > 10_000
-    assert {row["group"] for row in rows} == {f"{scans.name}, test"}
+    assert {row["group"] for row in rows} == {scans.name}
     assert all(np.isfinite(float(row["psnr_db"])) and float(row["lung_true_ml"]) > 500.0 for row in rows)
     page = (scored / "table.md").read_text(encoding="utf-8")
-    assert "| mean, lateral off by 5° | 2 |" in page
+    assert f"| {scans.name} (2): mean, lateral off by 5° |" in page
     mean = [float(row["psnr_db"]) for row in rows if (row["condition"], row["product"]) == ("plain", "mean")]
-    assert f"| mean | 2 | {np.mean(mean):.2f} [{min(mean):.2f}, {max(mean):.2f}]" in page
-    results = json.loads((scored / "results.json").read_text(encoding="utf-8"))
-    assert results["rows"][f"{scans.name}, test: mean"]["psnr_db"]["mean"] == pytest.approx(np.mean(mean))
-    assert len(results["distances"]) == 3
+    assert f"| {scans.name} (2): mean | {np.mean(mean):.2f} [{min(mean):.2f}, {max(mean):.2f}]" in page
+    results = read_results(scored / "results.json")
+    assert results["methods"][f"{scans.name} (2): mean"]["psnr_db"]["mean"] == pytest.approx(np.mean(mean))
+    assert sum("detail_hu" in row for row in results["methods"].values()) == 3, "of each product as it is"
+    assert figures_table(results) in page
 
 
 def test_conditions_differ_and_every_one_goes_through_files(scored: Path) -> None:
@@ -146,7 +148,7 @@ def test_lungs_of_half_the_size_have_a_dice_of_two_thirds() -> None:
 
 
 def test_a_case_that_the_model_has_seen_is_named(scans: Path, small_model: Bundle, tmp_path: Path) -> None:
-    found = find_scans([scans], ["test"], [patient_mark("two")])
+    found = find_scans([str(scans)], ["test"], [patient_mark("two")])
     assert [(scan.name, scan.seen) for scan in found] == [("one", False), ("two", True)]
     settings = Settings(("mean",), ("plain",), spacing_mm=24.0, device="cpu")
     score_bundle(small_model, found, tmp_path / "out", settings)
@@ -157,18 +159,35 @@ def test_a_case_that_the_model_has_seen_is_named(scans: Path, small_model: Bundl
 
 def test_a_dicom_series_is_a_case_and_two_of_one_name_are_refused(scans: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "patient" / "series", small_phantom())
-    (scan,) = find_scans([tmp_path / "patient" / "series"])
-    assert scan.name == "series"
+    (scan,) = find_scans([str(tmp_path / "patient" / "series")])
+    assert (scan.name, scan.group) == ("series", "series")
     with pytest.raises(InputError, match="two scans are called 'one'"):
-        find_scans([scans, scans / "one.nii.gz"])
+        find_scans([str(scans), f"{scans}/one.nii.gz"])
     with pytest.raises(InputError, match=r"no case of split val"):
-        find_scans([scans], ["val"])
+        find_scans([str(scans)], ["val"])
     (tmp_path / "splits.json").write_text('{"test": ["gone"]}', encoding="utf-8")
     write_ct(small_phantom(), tmp_path / "there.nii.gz")
     with pytest.raises(InputError, match="no file of 'gone'"):
-        find_scans([tmp_path])
+        find_scans([str(tmp_path)])
     with pytest.raises(InputError, match="nothing of that name"):
-        find_scans([tmp_path / "nowhere"])
+        find_scans([str(tmp_path / "nowhere")])
+
+
+def test_places_of_one_group_are_averaged_together_and_splits_apart(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ct(small_phantom(), tmp_path / "own" / "four.nii.gz")
+    places = [f"chest={scans}", f"chest={tmp_path / 'own' / 'four.nii.gz'}"]
+    assert {scan.group for scan in find_scans(places)} == {"chest"}
+    apart = [(scan.name, scan.group) for scan in find_scans(places, ["train", "test"])]
+    assert sorted(apart) == [
+        ("four", "chest, test"),
+        ("one", "chest, test"),
+        ("three", "chest, train"),
+        ("two", "chest, test"),
+    ]
+    monkeypatch.chdir(tmp_path / "own")
+    assert find_scans(["four.nii.gz"])[0].group == "own"
 
 
 def test_radiograph_like_changes_depend_on_the_seed_alone_and_leave_the_geometry() -> None:

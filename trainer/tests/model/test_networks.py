@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from clsdm.geometry.cameras import Cameras, voxel_axis, voxel_centres
+from clsdm.geometry.lift import coverage, fuse, lift_rays, parallel_rays
 from clsdm.geometry.view import Detector, View, preset
 from clsdm.model.autoencoder import Autoencoder, AutoencoderConfig, Decoder, Encoder, Posterior
 from clsdm.model.blocks import (
@@ -35,7 +36,7 @@ from clsdm.model.blocks import (
     space_to_depth,
     time_embedding,
 )
-from clsdm.model.condition import ConditionConfig, ConditionNet, coverage, fuse, lift_rays, parallel_rays
+from clsdm.model.condition import ConditionConfig, ConditionNet
 from clsdm.model.denoiser import UNet3D, UNetConfig
 from clsdm.xray.preprocess import cameras_for
 

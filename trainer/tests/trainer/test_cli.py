@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(
     card = bundle.read("MODEL_CARD.md").decode()
     assert f"{mean:.2f} [" in card
     assert "Research only" in card
+    assert "--device cpu" in results["about"]["command"], "the device of all stages is that of the evaluation"
     assert bundle.figures["methods"]["mean"]["honest.psnr_3d_db"]["mean"] == mean
 
 
@@ -135,3 +137,13 @@ def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(
     assert len(lines) == 2
     assert "manifest.json" in lines[0]
     assert "openkbp64" in lines[1]
+
+
+def test_what_measures_is_handed_over_to_the_benchmark_or_refused_where_that_is_not_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert train(["evaluate", "--bundle", str(tmp_path), "--store", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("clsdm-bench: ")
+    monkeypatch.setitem(sys.modules, "clsdm_bench.cli", None)
+    assert train(["benchmark", "--store", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "clsdm-bench, which is not installed here" in capsys.readouterr().err

@@ -35,7 +35,7 @@ from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG, NonFiniteLossError
 from clsdm_trainer.optim import learning_rate
 from clsdm_trainer.recipe import changed
-from clsdm_trainer.run import build_runner, untrained_runner
+from clsdm_trainer.run import build_runner
 from clsdm_trainer.stages import STAGES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -182,44 +182,6 @@ def test_a_non_finite_gradient_of_a_finite_loss_stops_the_run_too(store, tmp_pat
         runner.run()
     assert torch.equal(weight, before)
     assert (tmp_path / "autoencoder" / "non_finite_step0_rank0.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "extended"),
-    [("autoencoder", {"adversarial_start": 7}, 3), ("alignment", {"project_every": 4}, 3)],
-)
-def test_a_forecast_counts_each_kind_of_step_with_its_own_time(name, changes, extended, store, tmp_path, monkeypatch):
-    config = changed(tiny_config(steps=10), {name: changes})
-    runner = untrained_runner(config, STAGES[name], store, tmp_path, cpu_fabric(config, name))
-    now, seen = [0.0], []
-
-    def step(number: int) -> None:
-        """The first of each kind takes long, then 5 and 1 s with one disturbed step."""
-        of_kind = [other for other in seen if runner.stage.extended(other) == runner.stage.extended(number)]
-        usual = 5.0 if runner.stage.extended(number) else 1.0
-        now[0] += {0: 100.0, 2: 3.0 * usual}.get(len(of_kind), usual)
-        seen.append(number)
-
-    monkeypatch.setattr(runner, "_step", step)
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
-    assert runner.forecast(3) == pytest.approx(5.0 * extended + 1.0 * (10 - extended))
-    assert len(seen) == 2 * 4
-    assert not (tmp_path / name / CHECKPOINT).exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "more"),
-    [
-        ("autoencoder", {"adversarial_start": 2}, "discriminator/loss"),
-        ("alignment", {"project_every": 2}, "alignment/consistency"),
-    ],
-)
-def test_the_steps_that_take_longer_are_those_that_do_more(name, changes, more, store, tmp_path):
-    config = changed(tiny_config(), {name: changes})
-    runner = untrained_runner(config, STAGES[name], store, tmp_path, cpu_fabric(config, name))
-    extended = [runner.stage.extended(step) for step in range(4)]
-    assert sorted(extended) == [False, False, True, True]
-    assert [more in runner._step(step) for step in range(4)] == extended
 
 
 def test_the_log_has_losses_and_validation_scores_by_step(store, tmp_path):

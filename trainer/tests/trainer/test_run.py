@@ -83,7 +83,7 @@ def test_earlier_stages_stay_frozen(run, store):
     model = runner.stage.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     runner.progress.step = 2
-    runner._step(2)
+    runner.step(2)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("denoiser.") for name in moved)
@@ -242,6 +242,19 @@ def test_a_new_run_names_the_patients_that_training_can_see_and_no_other(tmp_pat
         trained_patients(tmp_path / "bare")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"f": "train"}, {"c": "test"}, {"e": "train", "a": "test"}],
+    ids=["one more", "one less", "one exchanged"],
+)
+def test_a_run_goes_on_with_its_own_patients_only(changes, tmp_path):
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "store"))
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "again", seed=2))  # the same patients
+    other = tiny_store(tmp_path / "other", {**SPLIT_OF, **changes})
+    with pytest.raises(InputError, match="begun with other patients"):
+        open_run(tmp_path / "run", tiny_config(), other)
+
+
 def test_the_stored_volumes_are_not_written_to(run, store):
     store.verify()
     assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())
@@ -299,7 +312,7 @@ def test_the_estimate_is_projected_only_at_every_so_many_steps(store, run, tmp_p
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / "run" / name)
     runner = tiny_runner(config, "alignment", store, tmp_path / "run")
-    terms = [runner._step(step) for step in range(2)]
+    terms = [runner.step(step) for step in range(2)]
     assert "alignment/consistency" in terms[0]
     assert "alignment/consistency" not in terms[1]
     assert "alignment/voxel" in terms[1]

@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from clsdm.geometry.directions import image_axes
 from clsdm.geometry.view import MAX_VIEWS, PRESETS, Detector, GeometryPreset, View, preset
 
 __all__ = [
@@ -63,23 +65,13 @@ class Cameras:
             raise ValueError(f"cameras: need equally many views of one image size in every sample, got sizes {sizes}")
         ((rows, cols),) = sizes
         table = torch.tensor(
-            [
-                [
-                    [v.angle_deg, v.tilt_deg, v.source_axis_mm, v.source_detector_mm, *v.offset_mm, *v.pixel_mm]
-                    for v in sample
-                ]
-                for sample in views
-            ],
+            [[[v.source_axis_mm, v.source_detector_mm, *v.offset_mm, *v.pixel_mm] for v in sample] for sample in views],
             dtype=torch.float64,
         )
-        angle, tilt, source_axis, source_detector, offset_down, offset_right, *_ = table.unbind(-1)
-        angle, tilt = angle.deg2rad(), tilt.deg2rad()
-        zero = torch.zeros_like(angle)
-        right = torch.stack((angle.cos(), angle.sin(), zero), -1)
-        level = torch.stack((-angle.sin(), angle.cos(), zero), -1)  # isocentre -> source, without tilt
-        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(level)
-        to_source = tilt.cos()[..., None] * level + tilt.sin()[..., None] * up
-        down = tilt.sin()[..., None] * level - tilt.cos()[..., None] * up
+        source_axis, source_detector, offset_down, offset_right, *_ = table.unbind(-1)
+        axes = np.array([[image_axes(v.angle_deg, v.tilt_deg) for v in sample] for sample in views])
+        right, down = torch.from_numpy(axes).unbind(2)
+        to_source = torch.linalg.cross(right, down)  # from the isocentre
         centre = (
             -(source_detector - source_axis)[..., None] * to_source
             + offset_down[..., None] * down
@@ -87,7 +79,7 @@ class Cameras:
         )
         fan = torch.tensor([[float(v.beam == "fan") for v in sample] for sample in views], dtype=torch.float64)
         source = source_axis[..., None] * to_source + (fan * offset_down)[..., None] * down
-        exact = cls(source, centre, right, down, table[..., 6:8], fan, rows, cols)
+        exact = cls(source, centre, right, down, table[..., 4:6], fan, rows, cols)
         return exact.each(lambda part: part.float().to(device))
 
     @property

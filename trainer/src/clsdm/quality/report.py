@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import PurePath
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from clsdm import NOTICE
+from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.quality import picture
 from clsdm.quality.compare import Comparison, Scores
 from clsdm.quality.metrics import Metrics
@@ -97,12 +97,10 @@ def _projection_row(number: int, item: Reprojection) -> Row:
 
 def _projection_edges(angle_deg: float) -> str:
     """Letters for the sides of an image, whose columns run along (cos, sin) of the angle to (left, posterior)."""
-    along_left, along_posterior = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    if abs(along_left) > 0.9:
-        return ("RL" if along_left > 0 else "LR") + "SI"
-    if abs(along_posterior) > 0.9:
-        return ("AP" if along_posterior > 0 else "PA") + "SI"
-    return "  SI"
+    right, _ = image_axes(angle_deg, 0.0)
+    if np.abs(right).max() <= 0.9:
+        return "  SI"
+    return letters_of(-right)[0] + letters_of(right)[0] + "SI"
 
 
 def headline(comparison: Comparison) -> list[str]:

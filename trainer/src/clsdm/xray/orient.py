@@ -17,16 +17,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
-
-LETTERS: dict[str, tuple[float, float, float]] = {
-    "L": (1.0, 0.0, 0.0),
-    "R": (-1.0, 0.0, 0.0),
-    "P": (0.0, 1.0, 0.0),
-    "A": (0.0, -1.0, 0.0),
-    "H": (0.0, 0.0, 1.0),
-    "F": (0.0, 0.0, -1.0),
-}
-"""LPS direction of each letter of DICOM's PatientOrientation."""
+from clsdm.geometry.directions import direction_of, image_axes
+from clsdm.geometry.view import Beam
 
 MAX_COLOURED_FRACTION = 0.05
 COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey film stays below this part of the range
@@ -52,6 +44,7 @@ class Known:
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
         window: (low, high) in the file's values, between which a reader looks.
+        beam: how the rays run.
         tags: what the file calls a field, like "ImagerPixelSpacing".
     """
 
@@ -66,6 +59,7 @@ class Known:
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None
     window: Pair | None = None
+    beam: Beam | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -161,30 +155,6 @@ def angle_by_orientation(film: Film) -> float | None:
     if along_cols is None or max(abs(along_cols[:2])) < 0.5:
         return None
     return 90.0 * round(math.degrees(math.atan2(along_cols[1], along_cols[0])) / 90.0)
-
-
-def image_axes(angle_deg: float, tilt_deg: float) -> tuple[np.ndarray, np.ndarray]:
-    """LPS unit vectors along which columns and rows of a view increase (the convention of ``geometry.Cameras``)."""
-    angle, tilt = math.radians(angle_deg), math.radians(tilt_deg)
-    right = np.array([math.cos(angle), math.sin(angle), 0.0])
-    down = np.array([-math.sin(angle) * math.sin(tilt), math.cos(angle) * math.sin(tilt), -math.cos(tilt)])
-    return right, down
-
-
-def letters_of(direction: np.ndarray) -> str:
-    """A direction in the letters of PatientOrientation, the largest part first: (.8, .6, 0) is "LP"."""
-    at_least = math.sin(math.radians(15.0))
-    parts = sorted(((float(direction @ np.array(axis)), name) for name, axis in LETTERS.items()), reverse=True)
-    return "".join(name for part, name in parts if part > at_least)
-
-
-def direction_of(letters: str) -> np.ndarray | None:
-    """The unit vector that letters such as "LP" stand for, each letter half as heavy as the one before; or None."""
-    if not letters or any(letter not in LETTERS for letter in letters):
-        return None
-    total = np.sum([np.array(LETTERS[letter]) * 0.5**place for place, letter in enumerate(letters)], axis=0)
-    length = float(np.linalg.norm(total))
-    return total / length if length > 0.1 else None
 
 
 def oriented(film: Film, angle_deg: float, tilt_deg: float) -> tuple[Film, bool]:

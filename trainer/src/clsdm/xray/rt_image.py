@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from clsdm.files.dicom_tags import Tags
-from clsdm.xray.orient import Known, letters_of
+from clsdm.geometry.directions import letters_of
+from clsdm.xray.orient import Known
 
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 

@@ -23,9 +23,9 @@ from pydicom.uid import DigitalXRayImageStorageForProcessing, generate_uid
 
 from clsdm.files.atomic import write_atomically
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.geometry.view import View
 from clsdm.xray.dicom import OWN_ISSUER, VIEW_ANGLES_DEG
-from clsdm.xray.orient import image_axes, letters_of
 from clsdm.xray.preprocess import XRay
 
 EMPTY = (

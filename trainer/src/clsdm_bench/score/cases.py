@@ -31,20 +31,29 @@ class ScanFile:
 
 
 def find_scans(
-    places: Sequence[Path], splits: Collection[str] = ("test",), trained: Collection[str] = ()
+    places: Sequence[str], splits: Sequence[str] = ("test",), trained: Collection[str] = ()
 ) -> list[ScanFile]:
     """The scans of files and folders.
 
     Args:
-        places: volume files, folders of them, or folders of DICOM slices. A folder with a ``splits.json`` gives the cases
-            of ``splits``, any other folder all of its volumes.
-        splits: of the folders that name any.
+        places: volume files, folders of them, or folders of DICOM slices; ``GROUP=PLACE`` averages them with others of that
+            group. A folder with a ``splits.json`` gives the cases of ``splits``; whatever is not in one counts as test.
+        splits: of the folders that name any; with several, each is a group of its own.
         trained: marks of the patients that the model has seen (``Manifest.trained_patients``).
 
     Raises:
         InputError: nothing is there, a case of a split has no file, or two scans have one name.
     """
-    scans = [scan for place in places for scan in _scans_at(place, splits, trained)]
+    scans = []
+    for text in places:
+        named, equals, rest = text.rpartition("=")
+        place = Path(rest)
+        for path, split in _files_at(place, splits):
+            group = named if equals else (place if place.is_dir() else place.resolve().parent).name
+            name = _name(path)
+            scans.append(
+                ScanFile(name, f"{group}, {split}" if len(splits) > 1 else group, path, patient_mark(name) in trained)
+            )
     names = [scan.name for scan in scans]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
@@ -52,27 +61,23 @@ def find_scans(
     return scans
 
 
-def _scans_at(place: Path, splits: Collection[str], trained: Collection[str]) -> list[ScanFile]:
+def _files_at(place: Path, splits: Collection[str]) -> list[tuple[Path, str]]:
+    """Volume files with their splits."""
     if place.is_file():
-        return [_scan(place, place.parent.name, trained)]
+        return [(place, "test")]
     if not place.is_dir():
         raise InputError(f"--cases {place}: expected a volume file or a folder, found nothing of that name")
     files = {_name(path): path for path in sorted(place.iterdir()) if path.name.lower().endswith(VOLUME_SUFFIXES)}
     if not files:
-        return [_scan(place, place.name, trained)]  # the slices of one DICOM series
+        return [(place, "test")]  # the slices of one DICOM series
     if not (place / SPLIT_FILE).is_file():
-        return [_scan(path, place.name, trained) for path in files.values()]
+        return [(path, "test") for path in files.values()]
     listed = [(name, split) for name, split in splits_from_file(place / SPLIT_FILE).split_of.items() if split in splits]
     missing = next((name for name, _ in listed if name not in files), None)
     if missing is not None or not listed:
         found = f"no file of {missing!r}" if listed else f"no case of split {' or '.join(sorted(splits))}"
         raise InputError(f"--cases {place}: expected the cases that {SPLIT_FILE} lists, found {found}")
-    return [_scan(files[name], f"{place.name}, {split}", trained) for name, split in listed]
-
-
-def _scan(path: Path, group: str, trained: Collection[str]) -> ScanFile:
-    name = _name(path)
-    return ScanFile(name, group, path, patient_mark(name) in trained)
+    return [(files[name], split) for name, split in listed]
 
 
 def _name(path: Path) -> str:

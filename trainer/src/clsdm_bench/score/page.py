@@ -6,24 +6,22 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm import NOTICE
 from clsdm.files.atomic import write_atomically, written_together
-from clsdm.quality.metrics import Summary, summarise
+from clsdm.quality.metrics import summarise
 from clsdm.quality.picture import DIFFERENCE_PAINTER, HU_PAINTER, centre_index, planes
 from clsdm.reconstruct import Product
-from clsdm_bench.distribution import Distance
+from clsdm_bench.distribution import SetDistance
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.figures import Pair
 from clsdm_trainer.data.store import write_json, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from clsdm_trainer.figures import Column, figures_section
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,6 @@ class Scored:
     figures: dict[str, float | None]
 
 
-@dataclass(frozen=True)
-class Column:
-    """A figure of the table: its key, how the head calls it, digits, and by what it is multiplied."""
-
-    key: str
-    head: str
-    digits: int
-    factor: float = 1.0
-
-
 COLUMNS = (
     Column("psnr_db", "PSNR dB", 2),
     Column("psnr_body_db", "PSNR body dB", 2),
@@ -54,76 +42,53 @@ COLUMNS = (
     Column("lung_error", "lung volume, error %", 1, 100.0),
     Column("mae_hu", "MAE HU", 1),
     Column("residual", "residual, % of contrast", 1, 100.0),
+    Column("detail_hu", "distance of detail, HU", 1),
 )
 
 
 def write_tables(
-    found: Sequence[Scored], distances: Mapping[tuple[str, Product], Distance], out: Path, about: dict[str, Any]
+    found: Sequence[Scored], distances: Mapping[tuple[str, Product], SetDistance], out: Path, about: dict[str, Any]
 ) -> None:
-    """``cases.csv``, ``results.json`` and ``table.md``.
+    """``cases.csv``, ``results.json``, which ``clsdm-train export --results`` reads, and ``table.md``.
 
     Raises:
         InputError: a file cannot be written.
     """
     write_atomically(out / "cases.csv", lambda path: _write_cases(found, path))
-    rows = {
-        f"{group}: {name}": {"cases": len(each)} | {key: asdict(value) for key, value in _summaries(each).items()}
-        for (group, name), each in grouped(found).items()
+    spacing = f"voxels of {about['spacing_mm']:g} mm where the scan covers"
+    results = {
+        "about": about,
+        "protocol": f"X-rays of the scans as `clsdm project` writes them; {spacing}, truth averaged over each, data range 2500 "
+        "HU; lungs are below -500 HU within the body; distance of detail from true CTs",
+        "columns": [asdict(column) for column in COLUMNS],
+        "methods": methods_of(found, distances),
     }
-    sets = {f"{group}: {product}": asdict(distance) for (group, product), distance in distances.items()}
-    write_json(out / "results.json", {"about": about, "rows": rows, "distances": sets})
-    write_text(out / "table.md", table(found, distances, about))
+    write_json(out / "results.json", results)
+    seen = dict.fromkeys(scored.scan.name for scored in found if scored.scan.seen)
+    warning = f"**Seen by the model in training or selection: {', '.join(seen)}.**\n\n" if seen else ""
+    write_text(out / "table.md", warning + figures_section(results))
 
 
-def grouped(found: Sequence[Scored]) -> dict[tuple[str, str], list[Scored]]:
-    """Figures by group, and product with condition."""
-    groups: dict[tuple[str, str], list[Scored]] = {}
+def methods_of(
+    found: Sequence[Scored], distances: Mapping[tuple[str, Product], SetDistance]
+) -> dict[str, dict[str, Any]]:
+    """Summaries of the figures of each group, product and condition."""
+    rows: dict[tuple[str, str, Product], list[Scored]] = {}
     for scored in found:
-        name = (
-            scored.product if scored.condition == "plain" else f"{scored.product}, {CONDITIONS[scored.condition].text}"
-        )
-        groups.setdefault((scored.scan.group, name), []).append(scored)
-    return groups
+        rows.setdefault((scored.scan.group, scored.condition, scored.product), []).append(scored)
+    methods = {}
+    for (group, condition, product), each in rows.items():
+        name = f"{group} ({len(each)}): {product}" + ("" if condition == "plain" else f", {CONDITIONS[condition].text}")
+        values = {key: [scored.figures.get(key) for scored in each] for key in each[0].figures}
+        known = {key: asdict(summarise(all_)) for key, all_ in values.items() if any(v is not None for v in all_)}
+        methods[name] = known | (_distances(distances[group, product]) if condition == "plain" else {})
+    return methods
 
 
-def table(found: Sequence[Scored], distances: Mapping[tuple[str, Product], Distance], about: Mapping[str, Any]) -> str:
-    """The figures as Markdown: mean over cases with its 95 % bootstrap interval."""
-    lines = [
-        f"Model `{about['model']}`; X-rays of the scans as `clsdm project --preset {about['geometry']}` writes them, frontal and "
-        f"lateral; compared on voxels of {about['spacing_mm']:g} mm where the scan covers, data range 2500 HU; lungs are below "
-        "-500 HU within the body. Mean over cases [95 % bootstrap interval].",
-        "",
-        *_seen(found),
-        "| group | X-rays, product | cases | " + " | ".join(column.head for column in COLUMNS) + " |",
-        "|" + "---|" * (len(COLUMNS) + 3),
-    ]
-    for (group, name), each in grouped(found).items():
-        summaries = _summaries(each)
-        cells = " | ".join(_cell(summaries.get(column.key), column) for column in COLUMNS)
-        lines.append(f"| {group} | {name} | {len(each)} | {cells} |")
-    lines += ["", "| group | product | distance of patches HU | of their detail HU |", "|---|---|---|---|"]
-    for (group, product), distance in distances.items():
-        lines.append(f"| {group} | {product} | {distance.patches_hu:.1f} | {distance.detail_hu:.1f} |")
-    return "\n".join(lines) + "\n"
-
-
-def _seen(found: Sequence[Scored]) -> list[str]:
-    names = list(dict.fromkeys(scored.scan.name for scored in found if scored.scan.seen))
-    return [f"**Seen by the model in training or selection: {', '.join(names)}.**", ""] if names else []
-
-
-def _summaries(found: Sequence[Scored]) -> dict[str, Summary]:
-    values = {key: [scored.figures.get(key) for scored in found] for key in found[0].figures}
-    return {key: summarise(each) for key, each in values.items() if any(value is not None for value in each)}
-
-
-def _cell(summary: Summary | None, column: Column) -> str:
-    if summary is None:
-        return "-"
-    mean, low, high = (
-        f"{value * column.factor:.{column.digits}f}" for value in (summary.mean, summary.low, summary.high)
-    )
-    return f"{mean} [{low}, {high}]"
+def _distances(found: SetDistance) -> dict[str, Any]:
+    """The distances of a set, with the intervals of what its cases add to them."""
+    shares = {key: [getattr(share, key) for share in found.shares] for key in asdict(found.whole)}
+    return {key: asdict(summarise(shares[key])) | {"mean": whole} for key, whole in asdict(found.whole).items()}
 
 
 def _write_cases(found: Sequence[Scored], path: Path) -> None:
@@ -150,25 +115,29 @@ def write_picture(path: Path, title: str, pairs: Mapping[Product, Pair], xrays: 
     from matplotlib.figure import Figure
 
     first = next(iter(pairs.values()))
-    rows = [("true", first.truth.hu, HU_PAINTER)]
-    for product, pair in pairs.items():
-        difference = np.where(pair.covered, pair.recon.hu - pair.truth.hu, np.nan)
-        rows += [(product, pair.recon.hu, HU_PAINTER), ("minus true, ±500 HU", difference, DIFFERENCE_PAINTER)]
-    figure = Figure(figsize=(10.0, 0.6 + 2.0 * len(rows)), layout="constrained")
+    index = centre_index(first.body)
+    figure = Figure(figsize=(12.0, 0.6 + 2.1 * (1 + len(pairs))), layout="constrained")
     figure.suptitle(f"{title}: {NOTICE}")
-    axes = figure.subplots(len(rows), 5, squeeze=False)
-    for line, (name, volume, paint) in zip(axes, rows, strict=True):
-        for place, (plane, image) in zip(line, planes(volume, centre_index(first.body)).items(), strict=False):
-            _show(place, paint(image), f"{name}, {plane}")
-        for place in line[3:]:
-            place.set_axis_off()
-    for place, preview in zip(axes[0, 3:], sorted(xrays.glob("*.png")), strict=False):
-        _show(place, sitk.GetArrayFromImage(sitk.ReadImage(str(preview))), preview.stem)
+    axes = figure.subplots(1 + len(pairs), 6, squeeze=False)
+    for place in axes.flat:
+        place.set_axis_off()
+    _show(axes[0, :3], {f"true, {name}": HU_PAINTER(image) for name, image in planes(first.truth.hu, index).items()})
+    _show(
+        axes[0, 3:],
+        {file.stem: sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in sorted(xrays.glob("*.png"))},
+    )
+    for line, (product, pair) in zip(axes[1:], pairs.items(), strict=True):
+        _show(line, {f"{product}, {name}": HU_PAINTER(image) for name, image in planes(pair.recon.hu, index).items()})
+        difference = planes(np.where(pair.covered, pair.recon.hu - pair.truth.hu, np.nan), index)
+        _show(
+            line[3:], {f"{name}, minus true ±500 HU": DIFFERENCE_PAINTER(image) for name, image in difference.items()}
+        )
     with written_together(path.parent) as scratch:
         FigureCanvasAgg(figure).print_png(scratch / path.name)
 
 
-def _show(place: Axes, image: np.ndarray, title: str) -> None:
-    place.imshow(image, cmap="gray", interpolation="nearest")
-    place.set_title(title, fontsize=7)
-    place.set_axis_off()
+def _show(line: np.ndarray, images: Mapping[str, np.ndarray]) -> None:
+    """Images under their titles, from the left; ``line`` holds axes of matplotlib."""
+    for place, (title, image) in zip(line, images.items(), strict=False):
+        place.imshow(image, cmap="gray", interpolation="nearest")
+        place.set_title(title, fontsize=8)

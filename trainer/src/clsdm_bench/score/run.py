@@ -124,7 +124,7 @@ def score_bundle(
             truths.setdefault(scan.group, []).append(next(iter(pairs.values())).truth.hu.round().astype(np.int16))
             page.write_picture(out / "pictures" / f"{scan.name}.png", scan.name, pairs, scoring.xrays(scan) / "plain")
     report("score", len(scans), len(scans))
-    distances = {key: sliced_wasserstein(found_hu, truths[key[0]]).whole for key, found_hu in volumes.items()}
+    distances = {key: sliced_wasserstein(found_hu, truths[key[0]]) for key, found_hu in volumes.items()}
     page.write_tables(found, distances, out, _about(scoring))
     return found
 

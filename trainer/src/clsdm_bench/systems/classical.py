@@ -21,9 +21,9 @@ from torch import Tensor
 
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
+from clsdm.geometry.lift import Rays, lift_rays, look_up
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import View
-from clsdm.model.condition import Rays, lift_rays, look_up
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import attenuation_to_hu, hu_clamped
 from clsdm.xray.preprocess import XRay

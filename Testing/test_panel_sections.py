@@ -1,0 +1,150 @@
+"""Samples, dependencies and models in the panel, with a fake logic."""
+
+from __future__ import annotations
+
+import sys
+import types
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import slicer
+from panel_case import PanelCase
+from volumes import add_volume
+
+import CLSDMReconstruction
+
+
+class SampleTest(PanelCase):
+    def test_the_phantom_fills_both_slots_and_is_the_ground_truth(self) -> None:
+        self.panel.samples.loadPhantom()
+        run = self.logic.runs[-1]
+        ct = run.arguments["ct"]
+        self.assertIn("no patient", ct.GetName())
+        xrays = [add_volume(f"X-ray {angle}", size=(90, 70, 1)) for angle in (0, 90)]
+        run.finish(mock.Mock(nodes=xrays, files=["a", "b"], angles=[0.0, 90.0]))
+        self.assertEqual([slot.xray.node for slot in self.panel.xrays.slots], xrays)
+        self.assertEqual(self.panel.parameters.groundTruth, ct)
+
+    def test_without_a_main_window_a_tile_fills_the_panel_too(self) -> None:
+        shown = types.SimpleNamespace(panel=self.panel)
+        widget = mock.patch("slicer.util.getModuleWidget", return_value=shown)
+        window = mock.patch("slicer.util.mainWindow", return_value=None)
+        select = mock.patch("slicer.util.selectModule", side_effect=RuntimeError("no main window"))
+        with widget, window, select:
+            CLSDMReconstruction.loadPhantom()
+        self.assertEqual(self.logic.runs[-1].task, "simulate")
+
+    def test_the_public_case_is_downloaded_only_with_consent(self) -> None:
+        asks = mock.Mock(return_value=False)
+        with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
+            self.panel.samples.loadPublicCase()
+        self.assertIn("CC BY 3.0", asks.call_args_list[0].args[0])
+        self.assertEqual(self.logic.runs, [])
+
+
+class SampleTilesTest(unittest.TestCase):
+    def test_two_tiles_are_registered_in_the_way_that_sample_data_asks_for(self) -> None:
+        tiles = []
+
+        def register(
+            category="Custom",
+            sampleName=None,
+            uris=None,
+            fileNames=None,
+            nodeNames=None,
+            customDownloader=None,
+            thumbnailFileName=None,
+            loadFileType=None,
+            loadFiles=None,
+            loadFileProperties=None,
+            checksums=None,
+        ) -> None:  # the arguments of Slicer 5.10
+            tiles.append((category, sampleName, thumbnailFileName, customDownloader))
+            self.assertEqual({len(part) for part in (uris, fileNames, nodeNames, loadFiles, checksums)}, {1})
+
+        data = types.SimpleNamespace(SampleDataLogic=types.SimpleNamespace(registerCustomSampleDataSource=register))
+        with mock.patch.dict(sys.modules, {"SampleData": data}):
+            CLSDMReconstruction.registerSampleData()
+        self.assertEqual([tile[1] for tile in tiles], ["X-rays of a chest CT", "X-rays of a phantom"])
+        for _category, _name, thumbnail, load in tiles:
+            self.assertTrue(Path(thumbnail).is_file())
+            self.assertTrue(callable(load))
+
+
+class DependenciesTest(PanelCase):
+    def missTorch(self) -> None:
+        self.logic.dependencies.missing = ("torch",)
+        self.panel.enter()
+
+    def test_what_is_missing_is_said_and_nothing_happens_without_consent(self) -> None:
+        self.assertFalse(self.ui.dependencyFrame.visible)
+        self.missTorch()
+        self.assertTrue(self.ui.dependencyFrame.visible)
+        self.assertIn("install", self.ui.reconstructButton.toolTip)
+        asks = mock.Mock(return_value=False)
+        with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
+            self.ui.installButton.click()
+        self.assertEqual(self.logic.dependencies.calls, [])
+        for words in ("torch", "pytorch.org", "3 GB", "go on working"):
+            self.assertIn(words, asks.call_args_list[0].args[0])
+
+    def test_an_installation_shows_its_log_and_makes_the_panel_ready(self) -> None:
+        self.missTorch()
+        self.fillSlots()
+        with mock.patch("slicer.util.confirmOkCancelDisplay", mock.Mock(return_value=True)):
+            self.ui.installButton.click()
+        self.assertEqual(self.logic.dependencies.calls, ["install"])
+        self.logic.dependencies.onLog("Collecting torch")
+        self.assertIn("Collecting torch", self.ui.dependencyLog.plainText)
+        self.logic.dependencies.missing = ()
+        self.logic.dependencies.onFinished(True, "Everything is installed.")
+        self.assertFalse(self.ui.dependencyFrame.visible)
+        self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_a_failed_installation_leaves_its_reason_and_the_command(self) -> None:
+        self.missTorch()
+        with mock.patch("slicer.util.confirmOkCancelDisplay", mock.Mock(return_value=True)):
+            self.ui.installButton.click()
+        self.logic.dependencies.onFinished(False, "The proxy refused.")
+        self.assertIn("The proxy refused.", self.ui.dependencyLabel.text)
+        self.ui.copyCommandButton.click()
+        self.assertIn("pip install", slicer.app.clipboard().text())
+
+
+class ModelTest(PanelCase):
+    def test_a_model_is_added_only_after_licence_size_and_hash_were_shown(self) -> None:
+        model = self.panel.model.model
+        for agrees, tasks in ((False, ["bundle"]), (True, ["bundle", "install"])):
+            self.logic.runs.clear()
+            asks = mock.Mock(return_value=agrees)
+            with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
+                self.panel.model.add("https://example.org/model.zip")
+                self.logic.runs[0].finish(model)
+            for part in (model.licence, model.sha256, "MB"):
+                self.assertIn(part, asks.call_args_list[0].args[0])
+            self.assertEqual([run.task for run in self.logic.runs], tasks)
+
+    def test_the_embedded_model_cannot_be_deleted(self) -> None:
+        self.assertFalse(self.panel.model._deleteAction.enabled)
+
+    def test_the_product_is_explained_with_the_time_it_takes(self) -> None:
+        self.assertIn("Closest to the truth", self.ui.productDetails.text)
+        self.assertRegex(self.ui.productDetails.text, r"About \d+ s")
+        self.ui.productSelector.setCurrentIndex(2)
+        self.assertIn("where they differ", self.ui.productDetails.text)
+
+    def test_devices_are_listed_with_free_memory_when_advanced_is_opened(self) -> None:
+        self.ui.advancedSection.collapsed = False
+        devices = [
+            {"name": "cpu", "label": "CPU"},
+            {"name": "cuda", "label": "GPU X", "free_bytes": 8e9, "total_bytes": 1e10},
+        ]
+        self.logic.runs[-1].finish({"devices": devices})
+        self.assertEqual(self.ui.deviceSelector.itemText(2), "GPU X (8.0 of 10.0 GB free)")
+        self.ui.deviceSelector.setCurrentIndex(2)
+        self.assertEqual(self.panel.model.device, "cuda")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,258 @@
+"""The panel's X-rays as a user meets them: slots, pairs, geometry, the DICOM database."""
+
+from __future__ import annotations
+
+import unittest
+from unittest import mock
+
+import numpy as np
+import qt
+import slicer
+from fakes import FakeDatabase
+from panel_case import PanelCase
+
+from CLSDMReconstructionLib.base.Steps import atOnce
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
+from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+
+
+class XRaysTest(PanelCase):
+    def test_an_empty_panel_says_what_to_do_first(self) -> None:
+        self.assertFalse(self.ui.reconstructButton.enabled)
+        self.assertIn("Choose a frontal or a lateral X-ray", self.ui.reconstructButton.toolTip)
+        self.assertIn("Drop an X-ray here", self.frontal.ui.previewLabel.text)
+        self.assertIn("Research only", self.ui.noticeLabel.text)
+
+    def test_a_dropped_file_fills_the_slot_it_is_dropped_on(self) -> None:
+        self.assertTrue(self.drop(self.lateral.widget, self.xrayFile("lateral.dcm", "LL")))
+        self.assertIsNone(self.frontal.xray)
+        self.assertEqual(self.lateral.geometry.angle.value, 90.0)
+        self.assertEqual(self.lateral.geometry.badges["angleDeg"].text, "tag")
+        self.assertIn("With one view, depth", self.ui.pairLabel.text)
+        self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_geometry_is_shown_where_a_file_leaves_some_of_it_open_and_folds_on_request(self) -> None:
+        self.assertFalse(self.ui.geometryCheckBox.checked)
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", DistanceSourceToDetector=None))
+        self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "default")
+        self.assertTrue(self.frontal.ui.geometryArea.visible)
+        self.ui.geometryCheckBox.checked = False
+        self.assertFalse(self.frontal.ui.geometryArea.visible)
+
+    def test_geometry_that_is_all_said_by_the_files_takes_no_room(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "tag")
+        self.assertFalse(self.frontal.ui.geometryArea.visible)
+        self.ui.geometryCheckBox.checked = True
+        self.assertTrue(self.frontal.ui.geometryArea.visible)
+
+    def test_files_dropped_together_find_their_slots(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("b.dcm", "LL"), self.xrayFile("a.dcm"))
+        self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
+        self.assertFalse(self.ui.pairLabel.visible, self.ui.pairLabel.text)
+
+    def test_a_node_can_be_dragged_from_the_data_module_or_chosen_in_the_selector(self) -> None:
+        node = self.xrayNode()
+        self.drop(self.frontal.widget, node)
+        self.assertEqual(self.frontal.xray.nodeId, node.GetID())
+        self.assertEqual(self.frontal.ui.nodeSelector.currentNode(), node)
+        self.lateral.ui.nodeSelector.setCurrentNode(node)
+        self.assertEqual(self.lateral.xray.nodeId, node.GetID())
+        self.lateral.ui.nodeSelector.setCurrentNode(None)
+        self.assertIsNone(self.lateral.xray)
+
+    def test_something_that_is_no_file_is_not_taken(self) -> None:
+        mime = qt.QMimeData()
+        mime.setText("hello")
+        self.assertFalse(self.dropMime(self.frontal.widget, mime))
+        self.assertIsNone(self.frontal.xray)
+
+    def test_an_unknown_pixel_spacing_is_refused_until_it_is_typed(self) -> None:
+        self.drop(self.frontal.widget, self.png())
+        self.assertFalse(self.ui.reconstructButton.enabled)
+        self.assertIn("spacing", self.ui.reconstructButton.toolTip)
+        self.assertEqual(self.frontal.geometry.badges["spacingMm"].text, "?")
+        self.type(self.frontal.geometry.spacing, "0.5")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.5, 0.5))
+        self.assertIn("entered", self.frontal.geometry.badges["spacingMm"].text)
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+
+    def test_a_click_on_its_badge_takes_an_entry_back(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "tag")
+        xray = self.frontal.xray
+        self.type(self.frontal.geometry.detector, "2000")
+        self.assertIs(self.frontal.xray, xray, "what was typed must not build the slot anew")
+        self.assertEqual(self.frontal.facts.fields["sourceDetectorMm"].value, 2000.0)
+        self.frontal.geometry.badges["sourceDetectorMm"].click()
+        self.assertEqual(self.frontal.geometry.detector.value, 1500.0)
+        self.assertEqual(self.frontal.xray.entered, {})
+
+    def test_what_neither_file_nor_user_says_comes_from_the_preset_and_is_marked_so(self) -> None:
+        self.drop(
+            self.frontal.widget, self.xrayFile("pa.dcm", DistanceSourceToDetector=None, DistanceSourceToPatient=None)
+        )
+        self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "default")
+        self.assertEqual(self.frontal.geometry.detector.value, 1800.0)
+        self.ui.presetSelector.setCurrentIndex(2)
+        self.assertEqual(self.frontal.geometry.detector.value, 1100.0)
+
+    def test_a_machine_is_called_the_same_wherever_it_can_be_chosen(self) -> None:
+        boxes = (self.ui.presetSelector, self.panel.simulate.ui.presetComboBox)
+        names, others = ({box.itemText(index) for index in range(box.count)} for box in boxes)
+        self.assertEqual(names, others)
+        self.assertIn("Chest radiography (180 cm)", names)
+
+    def test_pixels_that_are_not_square_show_both_spacings_and_one_entry_makes_them_square(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
+        spacing = self.frontal.geometry.spacing
+        self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
+        self.assertIn("0.25 mm between columns", spacing.toolTip)
+        self.type(spacing, "0.3")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.3, 0.3))
+        self.assertEqual(spacing.text, "0.3000 mm")
+        self.frontal.geometry.badges["spacingMm"].click()
+        self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
+
+    def test_the_number_of_the_rows_typed_again_makes_the_pixels_square_and_passing_by_does_not(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
+        spacing = self.frontal.geometry.spacing
+        self.press(spacing, "\r")
+        self.assertEqual(self.frontal.xray.entered, {})
+        slicer.util.findChild(spacing, "qt_spinbox_lineedit").selectAll()
+        self.press(spacing, "0.2\r")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.2, 0.2))
+        self.assertEqual(spacing.text, "0.2000 mm")
+
+    def test_orientation_and_inversion_can_be_entered(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        geometry = self.frontal.geometry
+        geometry.rotate[0].setCurrentIndex(1)
+        geometry.flip[0].setCurrentIndex(1)
+        geometry.invert[0].setCurrentIndex(1)
+        self.assertEqual(self.frontal.xray.entered, {"rotateQuarters": 1, "flip": True, "invert": True})
+        self.assertIn("70 × 90", self.frontal.ui.sourceLabel.text)
+
+    def test_swap_exchanges_the_x_rays(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("lateral.dcm", "LL"))
+        self.ui.swapButton.click()
+        self.assertIsNone(self.frontal.xray)
+        self.assertEqual(self.lateral.xray.role, "lateral")
+
+    def test_x_rays_of_two_patients_are_refused_in_words(self) -> None:
+        self.fillSlots()
+        self.assertTrue(self.ui.reconstructButton.enabled)
+        self.drop(self.lateral.widget, self.xrayFile("other.dcm", "LL", PatientID="another"))
+        self.assertIn("two patients", self.ui.pairLabel.text)
+        self.assertIn("two patients", self.ui.reconstructButton.toolTip)
+        self.assertFalse(self.ui.reconstructButton.enabled)
+
+    def test_views_that_see_no_depth_get_a_warning_not_a_refusal(self) -> None:
+        self.fillSlots()
+        self.type(self.lateral.geometry.angle, "20")
+        self.assertIn("20 degrees apart", self.ui.pairLabel.text)
+        self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_a_damaged_file_is_named_as_the_x_ray_it_should_be_never_by_its_name(self) -> None:
+        path = self.folder / "Doe_Jane.dcm"
+        path.write_bytes(self.xrayFile("pa.dcm").read_bytes()[:200])
+        self.drop(self.frontal.widget, path)
+        self.assertNotIn("Doe", self.ui.reconstructButton.toolTip)
+        self.assertNotIn("Doe", self.frontal.ui.problemLabel.text)
+        self.assertTrue(self.frontal.ui.problemLabel.text)
+
+    def test_the_preview_is_shown_and_follows_what_is_entered(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.wait(lambda: self.logic.previews)
+        run = self.logic.previews[-1]
+        run.finish(self.preview())
+        self.assertTrue(self.frontal.hasPreview())
+        self.frontal.geometry.flip[0].setCurrentIndex(1)
+        self.wait(lambda: self.logic.previews[-1] is not run)
+        self.assertIs(self.logic.previews[-1].arguments["xray"].entered["flip"], True)
+
+    def test_a_preview_that_fails_says_why_in_its_place(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.wait(lambda: self.logic.previews)
+        self.logic.previews[-1].fail(ReconstructionError("input", "The image is constant."))
+        self.assertEqual(self.frontal.ui.previewLabel.text, "The image is constant.")
+
+    def test_up_to_eight_views_can_be_added_and_taken_away(self) -> None:
+        for _number in range(6):
+            self.ui.addViewButton.click()
+        self.assertFalse(self.ui.addViewButton.enabled)
+        third = self.panel.xrays.slots[2]
+        self.drop(third.widget, self.xrayFile("oblique.dcm", PositionerPrimaryAngle=45.0, ViewPosition=None))
+        self.assertEqual(third.xray.role, "view")
+        self.panel.xrays.slots[3].ui.clearButton.click()
+        self.assertEqual(len(self.panel.xrays.slots), 7)
+        self.assertTrue(self.ui.addViewButton.enabled)
+
+    def test_a_deleted_node_leaves_its_slot_empty(self) -> None:
+        first, second = self.xrayNode(), self.xrayNode()
+        self.drop(self.frontal.widget, first)
+        self.drop(self.lateral.widget, second)
+        slicer.mrmlScene.RemoveNode(second)
+        self.assertIsNone(self.lateral.xray)  # and not the other node, to which a combo box turns by itself
+        self.assertEqual(self.frontal.xray.nodeId, first.GetID())
+        slicer.mrmlScene.RemoveNode(first)
+        slicer.app.processEvents()
+        self.assertIsNone(self.frontal.xray)
+        self.assertFalse(self.ui.reconstructButton.enabled)
+
+    def xrayNode(self) -> object:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "X-ray")
+        slicer.util.updateVolumeFromArray(node, np.arange(70 * 90, dtype=np.int16).reshape(1, 70, 90))
+        node.SetSpacing(2.0, 2.0, 1.0)
+        return node
+
+
+class InputOfNodesTest(unittest.TestCase):
+    def test_an_x_ray_goes_through_the_parameter_node_unchanged(self) -> None:
+        xray = XRayInput(path="a.dcm", role="view", entered={"spacingMm": (0.1, 0.2), "flip": True})
+        self.assertEqual(XRayInput.fromPlain(xray.toPlain()), xray)
+
+
+class DatabaseTest(PanelCase):
+    def test_the_menu_lists_x_rays_of_the_dicom_database_newest_first_and_without_names(self) -> None:
+        with mock.patch.object(slicer, "dicomDatabase", FakeDatabase(), create=True):
+            found = atOnce(xraySeries())
+        self.assertEqual([series.path for series in found], ["pa.dcm", "lateral.dcm", "a.dcm"])
+        self.assertEqual(found[0].label, "2024-01-01 · CR · PA · CHEST")
+
+    def test_the_newest_study_of_the_database_can_fill_both_slots(self) -> None:
+        files = [str(self.xrayFile("b.dcm", "LL")), str(self.xrayFile("a.dcm"))]
+        database = FakeDatabase({"new": ("2024-01-01", {"b": ("CR", files)})})
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            self.panel.xrays.pairFromDatabase()
+            self.wait(lambda: not self.panel.xrays.isLooking)
+        self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
+
+    def test_a_large_database_is_asked_a_little_at_a_time(self) -> None:
+        database = FakeDatabase({f"{number}": ("", {f"{number}.1": ("DX", ["a.dcm"])}) for number in range(40)})
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            search = xraySeries()
+            next(search)
+            self.assertLess(database.questions, 5)
+            self.assertEqual(len(atOnce(search)), 40)
+
+    def test_a_slot_that_is_filled_by_hand_meanwhile_keeps_its_x_ray(self) -> None:
+        self.panel.xrays.pairFrom([str(self.xrayFile("a.dcm")), str(self.xrayFile("b.dcm", "LL"))])
+        self.assertTrue(self.panel.xrays.isLooking)
+        self.drop(self.lateral.widget, self.xrayFile("mine.dcm", "LL"))
+        self.assertEqual(self.lateral.xray.path, str(self.folder / "mine.dcm"))
+        self.assertIsNone(self.frontal.xray)
+
+    def test_a_menu_entry_fills_its_slot(self) -> None:
+        database = FakeDatabase({"new": ("2024-01-01", {"b": ("CR", [str(self.xrayFile("a.dcm"))])})})
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            self.frontal._fillSeriesMenu()
+            self.assertIn("Looking", self.frontal._seriesMenu.actions()[0].text)
+            self.wait(lambda: "Looking" not in self.frontal._seriesMenu.actions()[0].text)
+        self.frontal._seriesMenu.actions()[0].trigger()
+        self.assertEqual(self.frontal.xray.path, str(self.folder / "a.dcm"))
+
+
+if __name__ == "__main__":
+    unittest.main()
