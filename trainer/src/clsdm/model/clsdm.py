@@ -1,6 +1,6 @@
 """The model as one object: autoencoder, condition network and denoiser, with the latents' normalisation as data.
 
-Latents are normalised per channel with mean and standard deviation over the training set (never one batch: METHOD.md
+Latents are normalised per channel with mean and standard deviation over the training set (never one batch: docs/method.md,
 2.7); only this module knows about it. Everything outside works with normalised latents. How far they lie from the aligned
 mean is stored too: it is the scale of what sampling has to add.
 """
