@@ -85,10 +85,10 @@ def train_missing(
     wanted: Mapping[str, Sequence[str]],
     store: Store,
     out: Path,
-    *,
     budget: Budget,
     device: str,
     left: Callable[[], float | None],
+    *,
     as_json: bool = False,
 ) -> bool:
     """Train stages of runs, each from where it stands.

@@ -1,4 +1,4 @@
-"""INRR3CT (implicit neural representation regularised reconstruction), written from METHOD.md 6.
+"""INRR3CT (implicit neural representation regularised reconstruction), written from its description.
 
 A 2-D U-Net shared by both views gives each pixel features; a point of the volume takes them along its rays (parallel, as
 published), with Fourier features of its coordinate. A small sine network per view and, after the mean over the views, a

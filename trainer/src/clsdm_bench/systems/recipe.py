@@ -63,16 +63,16 @@ class BaselineStageConfig(StageConfig):
         mse_weight: of the squared error.
         projection_weight: of the L1 error of the three mean projections (X2CT-GAN).
         adversarial_weight: of the least-squares adversarial term (X2CT-GAN); 0 for none.
-        judge_channels: width of the patch discriminator.
-        judge_layers: how often it halves the resolution.
+        discriminator_channels: width of the patch discriminator.
+        discriminator_layers: how often it halves the resolution.
     """
 
     network: X2CTConfig | INRRConfig = Field(discriminator="kind")
     mse_weight: float = 1.0
     projection_weight: float = 0.0
     adversarial_weight: float = 0.0
-    judge_channels: int = 64
-    judge_layers: int = 3
+    discriminator_channels: int = 64
+    discriminator_layers: int = 3
 
 
 class BenchmarkConfig(RunConfig):

@@ -1,4 +1,4 @@
-"""X2CT-CNN and X2CT-GAN (Ying et al., CVPR 2019), written from METHOD.md 6.
+"""X2CT-CNN and X2CT-GAN (Ying et al., CVPR 2019), written from their description.
 
 Each view has a 2-D dense encoder and a 3-D decoder, in a frame whose first axis runs along the view's rays. Connection A:
 a linear layer turns the coarsest image features into a 4³ volume. Connection B: image features of each resolution are
@@ -177,7 +177,7 @@ class X2CTDiscriminator(nn.Module):
 
     def __init__(self, channels: int, layers: int = 3) -> None:
         super().__init__()
-        self.judge = PatchDiscriminator(
+        self.patches = PatchDiscriminator(
             spatial_dims=3, in_channels=3, channels=channels, num_layers_d=layers, norm="INSTANCE"
         )
 
@@ -186,7 +186,7 @@ class X2CTDiscriminator(nn.Module):
         size = unit.shape[-1]
         views = biplanar(images, cameras)
         resized = F.interpolate(views.flatten(0, 1), (size, size), mode="area").unflatten(0, views.shape[:2])
-        return self.judge(torch.cat((unit, replicated(resized, size)), dim=1))[-1].float()
+        return self.patches(torch.cat((unit, replicated(resized, size)), dim=1))[-1].float()
 
 
 def mean_projections(unit: Tensor) -> tuple[Tensor, ...]:

@@ -2,24 +2,24 @@
 
 ``mean`` compares what the X-rays predict as latents (the encoded estimate) with the latents of the CT; ``contrast`` the two
 projections into the space of the contrastive term, whose projections are random where that term was not trained: there
-it is the level of chance. A figure of the vectors is made by t-SNE (van der Maaten and Hinton 2008), exact, for there are
-few of them.
+it is the level of chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from clsdm.quality.picture import write_text
+from clsdm.files.atomic import write_atomically
 from clsdm.reconstruct import prepare
 from clsdm.volume.hu import hu_to_unit
-from clsdm_bench.evaluate import Patient
+from clsdm_bench.patients import Patient
 from clsdm_trainer.stages import AlignmentStage
 
 POSITIONS = 256
@@ -43,10 +43,6 @@ class Agreement:
     retrieval: float
     retrieval_back: float
     voxel_retrieval: float
-
-    def as_table(self) -> dict[str, float]:
-        """Plain numbers."""
-        return asdict(self)
 
 
 def agreement(xray: Tensor, ct: Tensor, seed: int = 0) -> Agreement:
@@ -85,76 +81,6 @@ def _voxel_retrieval(xray: Tensor, ct: Tensor, seed: int) -> float:
     return float((nearest == torch.arange(len(chosen))).float().mean())
 
 
-def tsne(points: np.ndarray, perplexity: float = 8.0, iterations: int = 600, rate: float = 20.0) -> np.ndarray:
-    """(N, D) -> (N, 2), started from the two principal components, so that the same points give the same figure."""
-    target = _affinities(points, perplexity)
-    centred = points - points.mean(0)
-    principal = np.linalg.svd(centred, full_matrices=False)[0][:, :2]
-    y, velocity = 1e-2 * principal / principal.std(), np.zeros((len(points), 2))
-    for index in range(iterations):
-        exaggerated = target * (4.0 if index < 100 else 1.0)
-        difference = y[:, None] - y[None]
-        heavy = 1.0 / (1.0 + np.square(difference).sum(-1))
-        np.fill_diagonal(heavy, 0.0)
-        pull = (exaggerated - heavy / heavy.sum()) * heavy  # eq. 5
-        gradient = 4.0 * (pull[..., None] * difference).sum(1)
-        velocity = (0.5 if index < 100 else 0.8) * velocity - rate * gradient
-        y = y + velocity
-    return y - y.mean(0)
-
-
-def _affinities(points: np.ndarray, perplexity: float) -> np.ndarray:
-    """Symmetric affinities; the width of each point's Gaussian is found by bisection on its entropy."""
-    squared = np.square(points[:, None] - points[None]).sum(-1)
-    np.fill_diagonal(squared, np.inf)
-    rows = np.stack([_row(distances, np.log(perplexity)) for distances in squared])
-    return np.maximum((rows + rows.T) / (2.0 * len(points)), 1e-12)
-
-
-def _row(squared: np.ndarray, entropy: float) -> np.ndarray:
-    low, high, precision = 0.0, np.inf, 1.0
-    finite = np.isfinite(squared)
-    p = np.zeros_like(squared)
-    for _ in range(60):
-        shifted = squared[finite] - squared[finite].min()
-        weights = np.exp(-precision * shifted)
-        share = weights / weights.sum()
-        found = -(share * np.log(share.clip(1e-300))).sum()
-        p[finite] = share
-        if found > entropy:
-            low, precision = precision, precision * 2.0 if np.isinf(high) else 0.5 * (precision + high)
-        else:
-            high, precision = precision, 0.5 * (low + precision)
-    return p
-
-
-def figure(xray: np.ndarray, ct: np.ndarray, title: str, size: int = 480) -> np.ndarray:
-    """(size, size, 3) uint8: CT latents as filled squares, X-ray latents as rings, a line between those of one patient.
-
-    Args:
-        xray: (N, 2).
-        ct: (N, 2).
-        title: above it.
-        size: pixels along an edge.
-    """
-    both = np.concatenate((xray, ct))
-    low, high = both.min(0), both.max(0)
-    scale = (size - 80) / max(float((high - low).max()), 1e-9)
-    picture = np.full((size, size, 3), 255, np.uint8)
-    place = [((points - low) * scale + (40, 50)).round().astype(int) for points in (xray, ct)]
-    for a, b in zip(*place, strict=True):
-        steps = np.linspace(a, b, 2 * size).round().astype(int).clip(0, size - 1)
-        picture[steps[:, 1], steps[:, 0]] = (190, 190, 190)
-    y, x = np.mgrid[-5:6, -5:6]
-    ring = (np.hypot(x, y) <= 5) & (np.hypot(x, y) > 3)
-    for points, mark, colour in zip(place, (ring, abs(x) + abs(y) < 6), ((200, 40, 40), (40, 80, 200)), strict=True):
-        for column, row in points:
-            inside = picture[row - 5 : row + 6, column - 5 : column + 6]
-            inside[mark] = colour
-    write_text(picture, title, 8, 8, colour=(20, 20, 20))
-    return picture
-
-
 @dataclass(frozen=True)
 class Alignment:
     """Agreement of a model's latents, and the vectors it was measured on.
@@ -170,6 +96,10 @@ class Alignment:
     contrast: Agreement
     xray: np.ndarray
     ct: np.ndarray
+
+    def spaces(self) -> dict[str, dict[str, float]]:
+        """Both agreements as plain numbers."""
+        return {"mean": asdict(self.mean), "contrast": asdict(self.contrast)}
 
 
 @torch.inference_mode()
@@ -190,8 +120,27 @@ def measure(stage: AlignmentStage, patients: Sequence[Patient], device: torch.de
     )
 
 
-def drawn(alignment: Alignment, title: str) -> np.ndarray:
-    """The t-SNE figure of an alignment."""
+def plane(alignment: Alignment) -> np.ndarray:
+    """(2 N, 2) the X-ray and the CT vectors by t-SNE, started from their principal components."""
+    from sklearn.manifold import TSNE
+
     both = np.concatenate((alignment.xray, alignment.ct)).astype(np.float64)
-    plane = tsne(both, perplexity=min(8.0, (len(both) - 1) / 3.0))
-    return figure(plane[: len(alignment.xray)], plane[len(alignment.xray) :], title)
+    return TSNE(perplexity=min(8.0, (len(both) - 1) / 3.0), init="pca", random_state=0).fit_transform(both)
+
+
+def write_figure(alignment: Alignment, title: str, path: Path) -> None:
+    """The plane of an alignment as PNG: X-rays as rings, CTs as squares, a line between those of one patient."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    xray, ct = np.split(plane(alignment), 2)
+    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*np.stack((xray, ct)).transpose(2, 0, 1), color="silver", zorder=0)
+    axes.scatter(*xray.T, marker="o", facecolors="none", edgecolors="firebrick", label="X-rays")
+    axes.scatter(*ct.T, marker="s", color="royalblue", label="CT")
+    axes.set_title(title)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.legend()
+    write_atomically(path, lambda name: FigureCanvasAgg(figure).print_png(str(name)))

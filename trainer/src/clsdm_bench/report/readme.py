@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clsdm.errors import InputError
-from clsdm_bench.figures import interval, summary_of
 from clsdm_bench.records import RowResult
-from clsdm_bench.report import HEADINGS, Column
+from clsdm_bench.report.claims import interval, summary_of
+from clsdm_bench.report.page import HEADINGS
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.data.store import write_text
+from clsdm_trainer.figures import Column
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 GROUPS = ("ours", "published", "baseline", "classical", "sanity")
@@ -30,14 +31,14 @@ def comparison(table: TableSpec, results: Mapping[str, RowResult]) -> str:
         names = [name for name, row in table.rows.items() if row.group == group and name in results]
         lines += [f"| **{HEADINGS[group]}** |" + " |" * len(COLUMNS)] if names else []
         for name in names:
-            cells = [interval(summary_of(results[name], column.key), column.digits) for column in COLUMNS]
+            cells = [interval(summary_of(results[name], column.key), column) for column in COLUMNS]
             lines.append(f"| {table.rows[name].label} | " + " | ".join(cells) + " |")
     lines += [f"| **Literature, as published; protocol differs** |{' |' * len(COLUMNS)}"] if table.published else []
     for item in table.published:
         rest = " | ".join("-" * (len(COLUMNS) - 2))
         lines.append(f"| {item.label}; {item.source} | {item.psnr:.2f} | {item.ssim:.3f} | {rest} |")
     if not results:
-        lines += ["", "Not measured yet: `clsdm-train benchmark` makes the rest of this table."]
+        lines += ["", "Not measured yet: `clsdm-bench benchmark` makes the rest of this table."]
     return "\n".join(lines)
 
 

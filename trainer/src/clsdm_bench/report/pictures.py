@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from clsdm.quality.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet
+from clsdm.files.atomic import write_atomically
+from clsdm.quality.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet, write_png
 from clsdm.volume.body import body_mask
-from clsdm_bench.evaluate import Patient
+from clsdm_bench.patients import Patient
 
 
-def picture_of(label: str, volumes: np.ndarray, patients: Sequence[Patient], wanted: int) -> np.ndarray:
-    """A coronal and an axial plane of some patients, through the middle of their bodies in the truth.
+def write_picture(path: Path, label: str, volumes: np.ndarray, patients: Sequence[Patient], wanted: int) -> None:
+    """A coronal and an axial plane of some patients, through the middle of their bodies in the truth, as PNG.
 
     Args:
+        path: file to write.
         label: of the method.
         volumes: (cases, z, y, x) in HU, axes along LPS.
         patients: as many.
         wanted: how many are shown.
-
-    Returns:
-        (rows, columns, 3) uint8, under the research notice.
     """
     tiles = []
     for index in spread(len(patients), wanted):
@@ -30,7 +30,8 @@ def picture_of(label: str, volumes: np.ndarray, patients: Sequence[Patient], wan
         place = centre_index(body_mask(truth.hu))
         axial, coronal, _ = plane_tiles(volumes[index].astype(np.float32), truth.spacing_mm, place, HU_PAINTER)
         tiles += [Tile(f"{patients[index].case.id} {tile.caption}", tile.rgb) for tile in (coronal, axial)]
-    return sheet([Row(label, tuple(tiles))])[::2, ::2]
+    picture = sheet([Row(label, tuple(tiles))])[::2, ::2]
+    write_atomically(path, lambda name: write_png(picture, name))
 
 
 def spread(count: int, wanted: int) -> list[int]:
