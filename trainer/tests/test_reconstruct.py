@@ -27,7 +27,7 @@ from clsdm.errors import Cancelled, InputError
 from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.model.schedule import ProcessConfig
-from clsdm.reconstruct import MAX_VIEWS, Options, check_xrays, prepare, reconstruct, sample_noise
+from clsdm.reconstruct import MAX_VIEWS, Options, check_xrays, choose_device, prepare, reconstruct, sample_noise
 from clsdm.simulate import simulate_xrays, write_dx
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.xray.preprocess import XRay
@@ -336,7 +336,9 @@ def test_the_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirro
 
 def test_ground_truth_is_no_argument():
     assert set(inspect.signature(reconstruct).parameters) == {"xrays", "bundle", "options", "report", "model"}
-    assert {field.name for field in fields(Request)} == {"views", "out", "bundle", "preset", "options", "schema"}
+    assert {field.name for field in fields(Request)} == {
+        *("views", "localizers", "series", "out", "bundle", "preset", "options", "schema")
+    }
     assert {field.name for field in fields(XRay)} == {
         *("image", "view", "valid", "source", "patient_key", "origins", "warnings", "isocentre_mm")
     }
@@ -422,3 +424,18 @@ def test_the_residual_is_of_the_volume_itself(xrays, small_model):
         assert isinstance(xray.view, View)
         assert residual.angle_deg == xray.view.angle_deg
         assert residual.rmse > 0.05, "random weights cannot explain an X-ray"
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"), [("2.9.1", True), ("2.9.0+cu130", True), ("2.10.0", False), ("2.8.0", False)]
+)
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_gpu_is_not_used_with_the_torch_that_computes_wrongly_there(version, refused, name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "__version__", version)
+    assert choose_device("cpu").type == "cpu"
+    if not refused:
+        assert choose_device(name).type == "cuda"
+        return
+    with pytest.raises(InputError, match=r"wrongly on CUDA; install torch 2\.10 or later, or use --device cpu"):
+        choose_device(name)

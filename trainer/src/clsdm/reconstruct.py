@@ -29,10 +29,11 @@ from clsdm.geometry.view import MAX_VIEWS, View
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
+from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.volume.ct import CTVolume
-from clsdm.volume.hu import unit_to_hu
+from clsdm.volume.hu import hu_clamped, unit_to_hu
 from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
@@ -51,6 +52,7 @@ class Options:
         samples: K of the ensemble.
         seed: of the samples.
         device: "auto", "cpu" or "cuda".
+        consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
     """
 
     product: Product = "mean"
@@ -58,6 +60,7 @@ class Options:
     samples: int = 8
     seed: int = 0
     device: str = "auto"
+    consistency: bool = False
 
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
@@ -131,6 +134,10 @@ def reconstruct(
         condition = model.align(images, cameras)
         report("align X-rays", 1, 1)
         hu, spread = _draw(model, condition, options, report)
+    if options.consistency:
+        spacing_mm = model.config.grid.spacing_mm
+        hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
+        report("follow X-rays", 1, 1)
     return _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
 
 
@@ -177,7 +184,7 @@ def choose_device(name: str) -> torch.device:
     """The device to compute on; ``auto`` takes a CUDA GPU where there is one.
 
     Raises:
-        InputError: unknown, or not on this machine.
+        InputError: unknown, not on this machine, or computed wrongly by this version of torch.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -185,6 +192,11 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device: cuda was asked for, but torch finds no CUDA GPU; use --device cpu")
+    if name == "cuda" and torch.__version__.startswith("2.9."):  # pytorch #163539; right before and after
+        raise InputError(
+            f"device: torch {torch.__version__} computes bfloat16 convolutions of volumes wrongly on CUDA; install torch "
+            "2.10 or later, or use --device cpu"
+        )
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device(name)
 
@@ -268,6 +280,7 @@ def _placed(
         "seed": None if options.product == "mean" else options.seed,
         "samples": options.samples if options.product == "ensemble" else None,
         "steps": None if options.product == "mean" else options.steps or manifest.model.process.steps,
+        "consistency": options.consistency,
         "device": device.type,
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],

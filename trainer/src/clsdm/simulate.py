@@ -31,6 +31,7 @@ from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
 from clsdm.volume.read import read_ct
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.write_dx import write_dx, write_preview
+from clsdm.xray.write_localizer import write_localizer
 
 __all__ = ["add_noise", "project_to_folder", "simulate_xray", "simulate_xrays", "write_dx", "write_preview"]
 
@@ -167,7 +168,8 @@ def _name(angle_deg: float) -> str:
 def _write_together(out_dir: Path, names: Sequence[str], xrays: Sequence[XRay]) -> None:
     with written_together(out_dir) as scratch:
         for number, (name, xray) in enumerate(zip(names, xrays, strict=True), 1):
-            write_dx(xray, scratch / f"{name}.dcm", instance_number=number)
+            write = write_localizer if xray.view.beam == "fan" else write_dx
+            write(xray, scratch / f"{name}.dcm", instance_number=number)
             write_preview(xray, scratch / f"{name}.png")
 
 

@@ -1,6 +1,7 @@
 """The command line ``clsdm-bench``: score a bundle on scan files, evaluate it on a store, benchmark it beside other systems.
 
-``benchmark`` goes on where it was cut. Exit codes: 0 done, 2 unusable input, 3 stopped before the end (call it again), 4 the
+``localizers`` and ``real-pairs`` try it on real X-rays whose CT is known. ``benchmark`` goes on where it was cut. Exit
+codes: 0 done, 2 unusable input (also where every patient was refused), 3 stopped before the end (call it again), 4 the
 loss of a training became non-finite.
 """
 
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
-from clsdm.errors import InputError
+from clsdm.errors import InputError, printable
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import json_lines, terminal
+from clsdm_trainer.options import OneLineParser, decimal, whole
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except (InputError, NonFiniteLossError) as error:
-        print(f"clsdm-bench: {error}", file=sys.stderr)
+        print(f"clsdm-bench: {' '.join(printable(str(error)).split())}", file=sys.stderr)
         return EXIT_INPUT if isinstance(error, InputError) else EXIT_NON_FINITE
     except ModuleNotFoundError as error:
         print(f"clsdm-bench: needs the package {error.name}; install clsdm[train,bench]", file=sys.stderr)
@@ -39,9 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
+    parser = OneLineParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_score(commands)
+    _add_localizers(commands)
+    _add_pairs(commands)
     _add_evaluate(commands)
     _add_benchmark(commands)
     _add_report(commands)
@@ -62,10 +66,12 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     parser.add_argument("--conditions", nargs="+", metavar="NAME",
                         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
+    parser.add_argument("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
                         help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of samples and noise (default: %(default)s)")
+    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="of samples and noise (default: %(default)s)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.set_defaults(run=_score)
 
@@ -78,9 +84,11 @@ def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md, cases.csv")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
     parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    parser.add_argument("--angles", type=float, nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)")
-    parser.add_argument("--samples", type=int, default=8, help="of the ensemble (default: %(default)s)")
+    parser.add_argument("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
+    parser.add_argument(
+        "--seeds", type=whole(0, 2**63 - 1), nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)"
+    )
+    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of the ensemble (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--products-only", action="store_true", help="leave the sanity rows out")
     parser.add_argument("--json", action="store_true", help="progress as JSON lines on standard output")
@@ -96,11 +104,13 @@ def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, volumes and RESULTS.md")
     parser.add_argument("--records", type=Path, help="folder of what is kept of the rows (default: OUT/records)")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
-    parser.add_argument("--budget", type=int, metavar="SAMPLES", help="training samples of each method")
-    parser.add_argument("--minutes-each", type=float, metavar="MINUTES",
+    parser.add_argument("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
+    parser.add_argument("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
                         help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
     parser.add_argument("--speeds", type=Path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
-    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
+    parser.add_argument(
+        "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument(
         "--costs", action="store_true", help="measure anew what a case and the training cost, of all rows"
@@ -216,6 +226,79 @@ def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
     from contextlib import nullcontext
 
     return nullcontext(json_lines(sys.stdout)) if as_json else terminal()
+
+
+def _add_localizers(commands: Any) -> None:  # noqa: ANN401
+    text = "Volumes from the localizers of CT studies against their own scans: real X-rays with truth."
+    parser = commands.add_parser("localizers", help=text, description=text)
+    parser.add_argument("--data", type=Path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
+    _add_real(parser)
+    parser.set_defaults(run=_localizers)
+
+
+def _add_pairs(commands: Any) -> None:  # noqa: ANN401
+    text = "Volumes from radiographs against a CT of the same patient from another day, registered with it."
+    parser = commands.add_parser("real-pairs", help=text, description=text)
+    parser.add_argument("--store", type=Path, required=True, help="of clsdm-train prepare; lists the radiographs")
+    parser.add_argument("--data", type=Path, required=True, help="root of the data set that the store was made from")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="chest",
+                        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
+    _add_real(parser)
+    parser.set_defaults(run=_pairs)
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for cases.csv, results.json and table.md")
+    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), default="mean",
+                        help="(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
+                        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="use only the first so many patients")
+
+
+def _localizers(options: argparse.Namespace) -> int:
+    from clsdm_bench.real.localizers import score_localizers
+
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    with terminal() as report:
+        rows = score_localizers(bundle, options.data, _settings(options), report)
+    what = "the frontal and the lateral localizer of each CT study against its own scan."
+    return _write_real(options, bundle, rows, what, "localizers")
+
+
+def _pairs(options: argparse.Namespace) -> int:
+    from clsdm_bench.real.pairs import score_pairs
+    from clsdm_trainer.data.store import Store
+
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    with terminal() as report:
+        rows = score_pairs(bundle, Store.open(options.store), options.data, _settings(options), options.preset, report)
+    what = "radiographs against a CT of another day, registered rigidly with the volume."
+    return _write_real(options, bundle, rows, what, "real-pairs")
+
+
+def _settings(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+    from clsdm_bench.real.localizers import Settings
+
+    return Settings(options.product, options.spacing, options.seed, options.device, options.limit)
+
+
+def _write_real(options: argparse.Namespace, bundle: Bundle, rows: Any, what: str, command: str) -> int:  # noqa: ANN401
+    from clsdm_bench.real.tables import write_tables
+
+    about = {
+        "model": bundle.manifest.id,
+        "model_sha256": bundle.hash,
+        "what": what,
+        "product": options.product,
+        "spacing_mm": options.spacing,
+        "command": f"clsdm-bench {command} --product {options.product} --spacing {options.spacing:g} --seed {options.seed}",
+    }
+    print(write_tables(rows, options.out, about), end="")
+    return 0 if any(not row.refused for row in rows) else EXIT_INPUT
 
 
 def _score(options: argparse.Namespace) -> int:

@@ -21,10 +21,11 @@ from clsdm_bench.systems.stages import ALL_STAGES, make_network
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.data.store import Store, sha256_of
+from clsdm_trainer.lock import only_one
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable
 from clsdm_trainer.reporting import training_report
-from clsdm_trainer.run import ENVIRONMENT, open_run, seen_patients, train_stage, trained_patients
+from clsdm_trainer.run import ENVIRONMENT, open_run, train_stage, trained_patients
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,19 @@ def train_missing(
     """
     for name, stages in wanted.items():
         run = open_trained(table, name, budget, out)
-        open_run(run.folder, run.config, store)
-        check_patients(run.folder, store)
-        for stage in stages:
-            if run.finished(stage):
-                continue
-            if stage in run.shared:
-                take_stage(open_trained(table, table.run(name).share[stage], budget, out), run, stage)
-                continue
-            minutes = left()
-            if minutes is not None and minutes <= 0.0:
-                return False
-            if not _train(run, stage, store, device, minutes, as_json):
-                return False
+        with only_one(run.folder):
+            open_run(run.folder, run.config, store)
+            for stage in stages:
+                if run.finished(stage):
+                    continue
+                if stage in run.shared:
+                    take_stage(open_trained(table, table.run(name).share[stage], budget, out), run, stage)
+                    continue
+                minutes = left()
+                if minutes is not None and minutes <= 0.0:
+                    return False
+                if not _train(run, stage, store, device, minutes, as_json):
+                    return False
     return True
 
 
@@ -160,16 +161,6 @@ def take_stage(source: Trained, run: Trained, stage: str) -> None:
     (run.folder / stage).mkdir(exist_ok=True)
     for name in (BEST, CHECKPOINT):  # the checkpoint last: it says that the stage is finished
         shutil.copyfile(source.folder / stage / name, run.folder / stage / name)
-
-
-def check_patients(folder: Path, store: Store) -> None:
-    """Refuse to go on with a run that was begun with other patients.
-
-    Raises:
-        InputError: they differ, or the run has no training manifest.
-    """
-    if trained_patients(folder) != seen_patients(store):
-        raise InputError(f"{folder}: this run was begun with other patients than those of {store.folder}")
 
 
 def parameters_of(run: Trained, product: str) -> int:

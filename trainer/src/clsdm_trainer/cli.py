@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
-from clsdm.errors import InputError
+from clsdm.errors import InputError, printable
 from clsdm.model.bundle import Bundle
 from clsdm.progress import terminal
+from clsdm_trainer.options import OneLineParser, decimal, whole
 from clsdm_trainer.stages import STAGES
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options) if options is not None else _hand_over(arguments)
     except InputError as error:
-        print(f"clsdm-train: {error}", file=sys.stderr)
+        print(f"clsdm-train: {' '.join(printable(str(error)).split())}", file=sys.stderr)
         return EXIT_INPUT
     except NonFiniteLossError as error:
         print(f"clsdm-train: {error}", file=sys.stderr)
@@ -55,7 +56,7 @@ def _hand_over(arguments: Sequence[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="clsdm-train",
         description=f"Train and export CLS-DM models. {NOTICE}",
         epilog=f"{', '.join(OF_BENCH)}: handed over to clsdm-bench, see clsdm-bench --help",
@@ -79,7 +80,7 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     parser.add_argument("--one-scan-per-patient", action="store_true",
                         help="every file of a folder source is another patient, whatever the names look like; otherwise "
                         "name the patient in them with the option patient_pattern=REGEX of the source")  # fmt: skip
-    parser.add_argument("--workers", type=int, help="processes")
+    parser.add_argument("--workers", type=whole(1, 1024), help="processes")
     parser.add_argument("--strict", action="store_true", help="stop at the first scan that cannot be used")
     parser.set_defaults(run=_prepare)
 
@@ -91,10 +92,16 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--init", type=Path, metavar="BUNDLE", dest="initial",
                         help="start from a bundle of the same grid and networks (fine-tuning); stages that are not "
                         "trained in this run stay as they are in it")  # fmt: skip
-    parser.add_argument("--minutes", type=float, help="stop after so long, to be continued by the same command")
+    parser.add_argument(
+        "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument("--devices", type=int, default=1, help="GPUs or processes on each node (default: %(default)s)")
-    parser.add_argument("--nodes", type=int, default=1, help="nodes, under SLURM or torchrun (default: %(default)s)")
+    parser.add_argument(
+        "--devices", type=whole(1, 1024), default=1, help="GPUs or processes on each node (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--nodes", type=whole(1, 65_536), default=1, help="nodes, under SLURM or torchrun (default: %(default)s)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print the resolved recipe, and stop")
     parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
     if name == "all":
@@ -146,20 +153,47 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import time
+    from contextlib import ExitStack
 
     import yaml
-    from lightning_fabric import Fabric
 
+    from clsdm_trainer.lock import in_first, only_one_of
+    from clsdm_trainer.reporting import training_report
+    from clsdm_trainer.run import open_run, train_stage
+
+    config, store, initial = _checked(options)
+    if options.dry_run:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        return 0
+    started = time.monotonic()
+    with ExitStack() as held:
+        for name in options.stages:
+            left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
+            fabric = _engine(options, config.section(STAGES[name]).precision)
+            if name == options.stages[0]:
+                held.enter_context(only_one_of(options.folder, fabric))
+                in_first(fabric, lambda: open_run(options.folder, config, store, initial))
+            with training_report(options.folder / name, as_json=options.json) as sink:
+                if not train_stage(config, STAGES[name], store, options.folder, fabric, sink, left):
+                    print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
+                    return EXIT_UNFINISHED
+    return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
+
+
+def _checked(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Recipe, store and the bundle to start from, with everything checked that can be before anything is written."""
     from clsdm.reconstruct import choose_device
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
     from clsdm_trainer.initial import check_initial
-    from clsdm_trainer.precision import usable
     from clsdm_trainer.recipe import load_config
-    from clsdm_trainer.reporting import training_report
-    from clsdm_trainer.run import check_store, open_run, train_stage
+    from clsdm_trainer.run import check_networks, check_precision, check_store
 
-    config, store = load_config(options.preset), Store.open(options.store)
+    config, device = load_config(options.preset), choose_device(options.device)
+    for name in options.stages:
+        check_networks(config, STAGES[name])
+        check_precision(config, STAGES[name], device)
+    store = Store.open(options.store)
     check_store(store, config)
     if len(options.stages) > 1:
         read_about(options.about, config.name)  # find out before the training, not after it
@@ -168,26 +202,25 @@ def _train(options: argparse.Namespace) -> int:
         check_initial(initial, config, store)
     with terminal(enabled=not options.json) as report:
         store.verify("train", "val", report=report)
-    if options.dry_run:
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
-        return 0
-    started = time.monotonic()
-    open_run(options.folder, config, store, initial)
-    for name in options.stages:
-        left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60.0
-        fabric = Fabric(
-            accelerator=options.device,
-            devices=options.devices,
-            num_nodes=options.nodes,
-            strategy="ddp" if options.devices * options.nodes > 1 else "auto",
-            precision=usable(config.section(STAGES[name]).precision, choose_device(options.device)),
-        )
-        fabric.launch()
-        with training_report(options.folder / name, as_json=options.json) as sink:
-            if not train_stage(config, STAGES[name], store, options.folder, fabric, sink, left):
-                print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
-                return EXIT_UNFINISHED
-    return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
+    return config, store, initial
+
+
+def _engine(options: argparse.Namespace, precision: Any) -> Any:  # noqa: ANN401 - imported late
+    """The engine for a stage, with the processes that it trains in."""
+    from lightning_fabric import Fabric
+
+    from clsdm.reconstruct import choose_device
+    from clsdm_trainer.precision import usable
+
+    fabric = Fabric(
+        accelerator=options.device,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if options.devices * options.nodes > 1 else "auto",
+        precision=usable(precision, choose_device(options.device)),
+    )
+    fabric.launch()
+    return fabric
 
 
 def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noqa: ANN401 - imported late

@@ -5,17 +5,50 @@ A stage's own section stands in the stage's file; ``recipe`` puts them together.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from clsdm.geometry.view import PRESETS
 from clsdm_trainer.precision import Precision
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+Strength = Annotated[float, Field(ge=0.0, le=10.0)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""Of steps and samples: more than anybody trains, few enough to be counted with."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Frozen(BaseModel):
-    """Base of all configuration: immutable, no unknown keys."""
+    """Base of all configuration: immutable, no unknown keys, every number finite and within a range."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, table: Any) -> Any:  # noqa: ANN401
+        """YAML reads ``yes`` and ``on`` as true, which would count as 1."""
+        for name, value in table.items() if isinstance(table, dict) else ():
+            kind = cls.model_fields[name].annotation if name in cls.model_fields else bool
+            if isinstance(value, bool) and kind is not bool and bool not in get_args(kind):
+                raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, not true or false")
+        return table
+
+
+MOST_VIEWS = 8
+
+
+def _weights_of(value: dict[Any, float], known: Sequence[Any]) -> dict[Any, float]:
+    """``value`` if it weighs nothing but what is known, and something at all."""
+    unknown = [key for key in value if key not in known]
+    if unknown:
+        raise ValueError(f"expected some of {', '.join(map(str, known))}, not {unknown[0]!r}")
+    if not sum(value.values()) > 0.0:
+        raise ValueError("expected at least one weight above 0")
+    return value
 
 
 class AugmentConfig(Frozen):
@@ -52,36 +85,49 @@ class AugmentConfig(Frozen):
         effect_probability: of each of these in a sample that gets any.
     """
 
-    rotation_deg: float = 8.0
-    scale: float = 0.1
-    shift_mm: float = 15.0
-    stretch: float = 0.0
-    axial_shift_mm: float = 0.0
-    flip_probability: float = 0.5
-    exact_probability: float = 0.3
-    extend_probability: float = 0.0
-    warp_probability: float = 0.5
-    warp_mm: float = 0.0
-    warp_controls: int = Field(default=7, ge=4)
-    presets: dict[str, float] = Field(default={"chest": 0.55, "x2ct": 0.15, "c-arm": 0.15, "linac-kv": 0.15})
-    angle_jitter_deg: float = 5.0
-    tilt_jitter_deg: float = 2.0
-    distance_jitter: float = 0.05
-    view_counts: dict[int, float] = Field(default={2: 0.9, 4: 0.1})
-    opposite_probability: float = 0.1
-    drop_probability: float = 0.12
-    gamma: float = 0.2
-    noise: float = 0.02
-    scatter: float = 0.15
-    collimation: float = 0.15
-    hardening: float = 0.0
-    tone: float = 0.0
-    local_contrast: float = 0.0
-    sharpness: float = 0.0
+    rotation_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 8.0
+    scale: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    shift_mm: Annotated[float, Field(ge=0.0, le=1000.0)] = 15.0
+    stretch: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    axial_shift_mm: Annotated[float, Field(ge=0.0, le=2000.0)] = 0.0
+    flip_probability: Share = 0.5
+    exact_probability: Share = 0.3
+    extend_probability: Share = 0.0
+    warp_probability: Share = 0.5
+    warp_mm: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    warp_controls: int = Field(default=7, ge=4, le=64)
+    presets: dict[str, Weight] = Field(default={"chest": 0.55, "x2ct": 0.15, "c-arm": 0.15, "linac-kv": 0.15})
+    angle_jitter_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 5.0
+    tilt_jitter_deg: Annotated[float, Field(ge=0.0, le=40.0)] = 2.0
+    distance_jitter: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    view_counts: dict[int, Weight] = Field(default={2: 0.9, 4: 0.1})
+    opposite_probability: Share = 0.1
+    drop_probability: Share = 0.12
+    gamma: Annotated[float, Field(ge=0.0, le=3.0)] = 0.2
+    noise: Share = 0.02
+    scatter: Share = 0.15
+    collimation: Annotated[float, Field(ge=0.0, le=0.45)] = 0.15
+    hardening: Share = 0.0
+    tone: Strength = 0.0
+    local_contrast: Strength = 0.0
+    sharpness: Strength = 0.0
     patches: int = Field(default=0, ge=0, le=4)
-    effect_probability: float = 1.0
-    radiograph_probability: float = 0.35
+    effect_probability: Share = 1.0
+    radiograph_probability: Share = 0.35
     """Of a sample getting the intensity changes (gamma, noise, scatter, collimation) of a real radiograph."""
+
+    @field_validator("presets")
+    @classmethod
+    def _presets_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        return _weights_of(value, sorted(PRESETS))
+
+    @field_validator("view_counts")
+    @classmethod
+    def _counts_are_of_views(cls, value: dict[int, float]) -> dict[int, float]:
+        return _weights_of(value, range(1, MOST_VIEWS + 1))
+
+
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class OptimiserConfig(Frozen):
@@ -91,10 +137,10 @@ class OptimiserConfig(Frozen):
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
-    lr: float = Field(gt=0.0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(default=0.01, ge=0.0)
-    warmup_steps: int = Field(default=100, ge=0)
+    lr: float = Field(gt=0.0, le=10.0)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.01, ge=0.0, le=10.0)
+    warmup_steps: int = Field(default=100, ge=0, le=1_000_000_000)
     decay: Literal["cosine", "constant", "linear"] = "cosine"
 
 
@@ -112,14 +158,14 @@ class StageConfig(Frozen):
         precision: Lightning Fabric's name of it.
     """
 
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    steps: Count
+    batch: int = Field(ge=1, le=4096)
+    accumulate: int = Field(default=1, ge=1, le=65_536)
     optimiser: OptimiserConfig
-    clip: float = Field(default=1.0, gt=0.0)
+    clip: float = Field(default=1.0, gt=0.0, le=1e6)
     ema: float = Field(default=0.999, ge=0.0, lt=1.0)
-    validate_every: int = Field(default=250, ge=1)
-    checkpoint_every: int = Field(default=250, ge=1)
+    validate_every: Count = 250
+    checkpoint_every: Count = 250
     precision: Precision = "bf16-mixed"
 
 
@@ -128,4 +174,4 @@ class PlacementConfig(Frozen):
 
     placement: Literal["body", "x2ct"] = "body"
     background: Literal["keep", "air"] = "keep"
-    margin: int = 8
+    margin: int = Field(default=8, ge=0, le=128)

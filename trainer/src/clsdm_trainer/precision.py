@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from typing import Literal
 
 import torch
@@ -29,3 +31,18 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return known.get("architecture") != "x86_64" or bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def repeat_exactly(device: torch.device) -> None:
+    """Make the same steps end in the same bits on a GPU, as they do on a CPU, as far as torch can.
+
+    It cannot where a gradient is scattered into an image or volume that was sampled (``grid_sample``, ``interpolate``):
+    the sums of stage ``alignment`` and of the benchmark's INRR3CT are taken in whatever order the GPU's threads come.
+    """
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when torch makes its first handle
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

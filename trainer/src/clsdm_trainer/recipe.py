@@ -6,31 +6,34 @@ so a bundle and a recipe speak of the same thing.
 
 from __future__ import annotations
 
+import reprlib
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, printable
 from clsdm.files.atomic import write_atomically
+from clsdm.limits import check_bytes
 from clsdm.model.clsdm import ModelConfig
-from clsdm_trainer.config import AugmentConfig, Frozen, PlacementConfig
+from clsdm_trainer.config import AugmentConfig, Frozen, PlacementConfig, Seed
 from clsdm_trainer.stages import Stage
 from clsdm_trainer.stages.alignment import AlignmentStageConfig
 from clsdm_trainer.stages.autoencoder import AutoencoderStageConfig
 from clsdm_trainer.stages.base import Section
 from clsdm_trainer.stages.diffusion import DiffusionStageConfig
 
+RECIPE_BYTES = 2**20
 Recipe = TypeVar("Recipe", bound="RunConfig")
 
 
 class RunConfig(Frozen):
     """A whole recipe; a stage's section has the stage's name."""
 
-    name: str
-    seed: int = 0
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
+    seed: Seed = 0
     model: ModelConfig
     data: PlacementConfig = PlacementConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -55,10 +58,11 @@ class RunConfig(Frozen):
         """
         try:
             return cls.model_validate(yaml.safe_load(_text_of(name_or_file)))
-        except yaml.YAMLError as error:
-            raise InputError(f"configuration {name_or_file}: not YAML ({str(error).splitlines()[0]})") from None
         except ValidationError as error:
             raise InputError(f"configuration {name_or_file}: {first_of(error)}") from None
+        except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"configuration {name_or_file}: not YAML ({printable(reason)})") from None
 
     def section(self, stage: type[Stage[Section]]) -> Section:
         """The section of a stage.
@@ -90,6 +94,7 @@ def _text_of(name_or_file: str) -> str:
     if not path.is_file():
         raise InputError(f"configuration {name_or_file!r}: no such file, nor one of {', '.join(preset_names())}")
     try:
+        check_bytes(path.stat().st_size, RECIPE_BYTES, f"configuration {name_or_file}", "text")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"configuration {name_or_file}: cannot be read as text ({error})") from None
@@ -99,7 +104,7 @@ def first_of(error: ValidationError) -> str:
     """The first of a validation's complaints in one line: field, what is expected, what was found."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg']} (got {first['input']!r})"
+    return printable(f"{field}: {first['msg']} (got {reprlib.repr(first['input'])})")
 
 
 def changed(config: Recipe, changes: dict[str, Any]) -> Recipe:

@@ -21,13 +21,16 @@ Sink = Callable[[Record], None]
 @contextmanager
 def training_report(folder: Path, *, as_json: bool) -> Iterator[Sink]:
     """A sink for the records of ``loop.Runner``; scalars and pictures go to TensorBoard under ``folder``."""
-    writer = SummaryWriter(str(folder / "tensorboard"))
+    writers: list[SummaryWriter] = []  # made by the first record, so that a run that does not begin leaves nothing
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=Console(stderr=True), disable=as_json or not sys.stderr.isatty())
     tasks: dict[str, Any] = {}
 
     def sink(record: Record) -> None:
         stage, step = record["stage"], record["step"]
+        if not writers:  # a run that goes on writes over what was reported after its checkpoint
+            writers.append(SummaryWriter(str(folder / "tensorboard"), purge_step=step))
+        writer = writers[0]
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=record["steps"])
         bars.update(tasks[stage], completed=step)
@@ -45,5 +48,8 @@ def training_report(folder: Path, *, as_json: bool) -> Iterator[Sink]:
             bars.console.print(f"{stage} step {step}: {scores}")
 
     with bars:
-        yield sink
-    writer.close()
+        try:
+            yield sink
+        finally:
+            for writer in writers:
+                writer.close()

@@ -11,7 +11,8 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ import torch
 from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
+from clsdm.failures import kind_of
 from clsdm.model.bundle import Bundle, patient_mark
-from clsdm.model.clsdm import CLSDM
+from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.condition import FOLD, Condition
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_part, load_state, save_state
 from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.initial import Origin, check_initial, load_initial, origin_of, write_initial
 from clsdm_trainer.loop import BEST, Runner
-from clsdm_trainer.precision import has_fast_bfloat16, usable
+from clsdm_trainer.precision import has_fast_bfloat16, repeat_exactly, usable
 from clsdm_trainer.recipe import RunConfig, save_config
 from clsdm_trainer.stages import STAGES, Stage
 
@@ -77,6 +80,39 @@ def check_precision(config: RunConfig, stage: AnyStage, device: torch.device) ->
         )
 
 
+def check_networks(config: RunConfig, stage: AnyStage) -> None:
+    """Refuse sizes that do not fit together: networks are built and run once on torch's device without memory.
+
+    Raises:
+        InputError: what torch or a network says of it.
+    """
+    model, section = config.model, config.section(stage)
+    try:
+        _check_levels(model)
+        with torch.device("meta"), torch.no_grad():
+            networks = CLSDM(model)
+            stage(networks, section)
+            unit = torch.empty(2, 1, *[model.grid.size] * 3)
+            latents = networks.encode(unit)
+            networks.decode(latents)
+            features = torch.empty(2, model.condition.condition_channels, *latents.shape[2:])
+            networks.denoise(latents, torch.empty(2), Condition(features, latents, unit))
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"recipe {config.name}: its networks do not fit together ({reason})") from None
+
+
+def _check_levels(model: ModelConfig) -> None:
+    """Sizes that a network halves must be divisible as often, or its way up would not meet its way down."""
+    for name, size, levels in (
+        ("condition.channels", model.grid.size // FOLD, len(model.condition.channels) - 1),
+        ("condition.image_channels", model.detector.size, len(model.condition.image_channels)),
+        ("denoiser.channels", model.latent_size // model.denoiser.patch, len(model.denoiser.channels) - 1),
+    ):
+        if size < 1 or size % 2**levels:
+            raise ValueError(f"model.{name}: an edge of {size} cannot be halved {levels} times")
+
+
 def open_run(folder: Path, config: RunConfig, store: Store | None = None, initial: Bundle | None = None) -> None:
     """Create the run's folder, or check that it holds a run of the same recipe.
 
@@ -84,7 +120,8 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
     the ``initial`` bundle was trained on.
 
     Raises:
-        InputError: the folder holds a run with another configuration or another beginning, or the bundle does not fit.
+        InputError: the folder holds a run with another configuration, other patients or another beginning, or the
+            bundle does not fit.
     """
     path = folder / CONFIG
     if path.exists():
@@ -92,6 +129,8 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
             raise InputError(f"{path}: this folder holds a run with another configuration; choose another --run folder")
         if initial is not None and origin_of(folder) != Origin.of(initial):
             raise InputError(f"{folder}: this run did not start from {initial.path}; choose another --run folder")
+        if store is not None:
+            check_patients(folder, store)
         return
     if initial is not None and store is not None:
         check_initial(initial, config, store)
@@ -108,6 +147,21 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
 def seen_patients(store: Store) -> list[str]:
     """Marks of the patients that training and selection can see."""
     return sorted({patient_mark(case.patient) for case in store.cases() if case.split != "test"})
+
+
+def check_patients(folder: Path, store: Store) -> None:
+    """Refuse a store with other patients than those a run was begun with.
+
+    Raises:
+        InputError: they differ, or the run has no training manifest.
+    """
+    expected, found = set(trained_patients(folder)), set(seen_patients(store))
+    if found == expected or (origin_of(folder) is not None and found <= expected):
+        return  # a run that started from a bundle also lists the bundle's patients
+    raise InputError(
+        f"{folder}: this run was begun with other patients than those of {store.folder} ({len(found - expected)} new, "
+        f"{len(expected - found)} missing); take its own store, or choose another --run folder"
+    )
 
 
 def trained_patients(folder: Path) -> list[str]:
@@ -157,6 +211,8 @@ def load_stage(model: CLSDM, folder: Path, stage: AnyStage) -> None:
     Raises:
         InputError: that stage has not been trained to its end in this run, or its files are damaged.
     """
+    if origin_of(folder) is not None and not (folder / stage.name / BEST).exists():
+        return
     load_weights(model, folder, stage)
     if stage.product is None:
         return
@@ -176,8 +232,6 @@ def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
         InputError: that stage has not been trained in this run, or they are damaged.
     """
     path = folder / stage.name / BEST
-    if not path.exists() and origin_of(folder) is not None:
-        return  # not trained in this run: the weights are those that it started from
     if not path.exists():
         raise InputError(f"{path}: stage {stage.name!r} must be trained first")
     try:
@@ -231,11 +285,37 @@ def train_stage(
     Returns:
         Whether the stage is finished.
     """
-    runner = build_runner(config, stage, store, folder, fabric, report)
-    deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
-    finished = runner.run(lambda: time.monotonic() >= deadline)
-    if finished and stage.product is not None and fabric.is_global_zero:
-        load_weights(runner.stage.model, folder, stage)
-        save_state(folder / stage.product, runner.stage.measure(store, runner.validation))
+    repeat_exactly(fabric.device)
+    with memory_in_words(config, stage, fabric.device):
+        runner = build_runner(config, stage, store, folder, fabric, report)
+        deadline = float("inf") if minutes is None else time.monotonic() + 60.0 * minutes
+        finished = runner.run(lambda: time.monotonic() >= deadline)
+        if finished and stage.product is not None and fabric.is_global_zero:
+            load_weights(runner.stage.model, folder, stage)
+            save_state(folder / stage.product, runner.stage.measure(store, runner.validation))
     fabric.barrier()
     return finished
+
+
+@contextmanager
+def memory_in_words(config: RunConfig, stage: AnyStage, device: torch.device) -> Iterator[None]:
+    """Where memory runs out, say what can be done about it.
+
+    Raises:
+        InputError: in place of torch's and Python's errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if kind_of(error) != "memory":
+            raise
+        section = config.section(stage)
+        half = (
+            f"{stage.name}.batch {section.batch // 2} and accumulate {section.accumulate * 2} make the same step of less"
+            if section.batch >= 4
+            else "fewer or narrower channels in the recipe take less"
+        )
+        raise InputError(
+            f"{stage.name}: the memory of the {'GPU' if device.type == 'cuda' else 'computer'} does not suffice for this "
+            f"recipe; {half}, and so does precision bf16-mixed (a changed recipe needs a new --run folder)"
+        ) from error

@@ -272,3 +272,28 @@ def test_it_runs_off_the_main_thread_too(films, small_model, tmp_path):
     worker.join()
     assert codes == [0]
     assert (tmp_path / "r.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--seed", "0"],
+        ["--samples", "8"],
+        ["--device", "auto"],
+        ["--preset", "chest"],
+        ["--spacing", "0.2"],
+        ["--no-invert"],
+        ["--lateral-source-axis", "1500"],
+        ["--flip", "lateral"],
+        ["--out", "other.nii.gz"],
+        ["--view", "oblique.dcm:45"],
+    ],
+    ids=lambda option: option[0],
+)
+def test_an_option_beside_a_request_file_is_refused_even_where_it_asks_for_the_default(
+    option, films, small_model, tmp_path, capsys
+):
+    path = request_file(tmp_path / "request.json", films, small_model, tmp_path / "r.nii.gz")
+    assert main(["reconstruct", str(path), *option]) == 2
+    assert f"a request file leaves no room for {option[0].replace('--no-', '--')}" in capsys.readouterr().out
+    assert not (tmp_path / "r.nii.gz").exists()

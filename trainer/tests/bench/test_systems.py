@@ -98,7 +98,7 @@ def test_the_two_frames_of_x2ct_are_undone_by_their_inverses() -> None:
 
 
 def x2ct_parameters(config: X2CTConfig) -> int:
-    """Counted by hand from METHOD.md 6: a norm has 2 values a channel, a convolution k^d in·out + out."""
+    """Counted by hand from docs/method.md, 5: a norm has 2 values a channel, a convolution k^d in·out + out."""
 
     def step(inputs: int, outputs: int, taps: int) -> int:
         return 2 * inputs + taps * inputs * outputs + outputs

@@ -242,6 +242,19 @@ def test_a_new_run_names_the_patients_that_training_can_see_and_no_other(tmp_pat
         trained_patients(tmp_path / "bare")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"f": "train"}, {"c": "test"}, {"e": "train", "a": "test"}],
+    ids=["one more", "one less", "one exchanged"],
+)
+def test_a_run_goes_on_with_its_own_patients_only(changes, tmp_path):
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "store"))
+    open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "again", seed=2))  # the same patients
+    other = tiny_store(tmp_path / "other", {**SPLIT_OF, **changes})
+    with pytest.raises(InputError, match="begun with other patients"):
+        open_run(tmp_path / "run", tiny_config(), other)
+
+
 def test_the_stored_volumes_are_not_written_to(run, store):
     store.verify()
     assert all(not np.asarray(store.volume(case)).flags.writeable for case in store.cases())

@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
-from clsdm.app.failures import in_words, kind_of
 from clsdm.app.geometry_options import add_geometry_options, overrides_from
 from clsdm.errors import Cancelled, InputError, printable
+from clsdm.failures import in_words, kind_of
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
@@ -126,13 +126,17 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
     parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
     parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
+    parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
+    parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
     parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
-    parser.add_argument("--samples", type=int, default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
+    parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
+    parser.add_argument("--consistency", action="store_true", default=None,
+                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
 
@@ -197,12 +201,15 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def _refuse_both(options: argparse.Namespace) -> None:
-    """A request file holds everything; what else was asked for would silently be dropped."""
-    given = [
-        name for name in ("frontal", "lateral", "view", "out", "bundle", "product", "steps") if getattr(options, name)
-    ]
+    """A request file holds everything; what else was asked for would silently be dropped.
+
+    So no option of this command has a default in the parser: what is not None, nor an empty list, was given.
+    """
+    own = ("request", "run", "json", "quiet")
+    given = [name for name, value in vars(options).items() if name not in own and value is not None and value != []]
     if options.request and given:
-        raise InputError(f"{options.request}: a request file leaves no room for --{given[0]}; put it into the file")
+        option = given[0].replace("_", "-")
+        raise InputError(f"{options.request}: a request file leaves no room for --{option}; put it into the file")
 
 
 def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
@@ -217,12 +224,15 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         if file
     ]
     views += [_view(options, *_file_and_angle(text)) for text in options.view]
-    if not views:
-        raise InputError("no X-ray given; use --frontal, --lateral or --view FILE:ANGLE")
+    if not views and not options.localizers:
+        raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
-    how = Options(product, options.steps, options.samples, options.seed, options.device)
-    return Request(tuple(views), options.out, bundle, options.preset, how)
+    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device", "consistency")}
+    how = Options(product, **{name: value for name, value in asked.items() if value is not None})
+    machine = {} if options.preset is None else {"preset": options.preset}
+    scan = {"localizers": options.localizers, "series": options.series}
+    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
 
 
 def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401

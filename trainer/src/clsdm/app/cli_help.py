@@ -20,6 +20,7 @@ PROJECT = """\
 examples:
   clsdm project ct.nii.gz --out xrays                          frontal.dcm, lateral.dcm and a PNG of each
   clsdm project dicom_folder --preset c-arm --angles -30 0 30 90 --out xrays
+  clsdm project dicom_folder --preset localizer --angles 180 -90 --out scouts
 """
 
 RECONSTRUCT = """\
@@ -28,6 +29,7 @@ examples:
   clsdm reconstruct --frontal pa.png --lateral lat.png --spacing 0.4 --source-detector 1800 --out r.nii.gz
   clsdm reconstruct --frontal pa.jpg --lateral lat.tif --frontal-spacing 0.17 --lateral-spacing 0.2 --out r.nii.gz
   clsdm reconstruct --view a.dcm:-30 --view b.dcm:60 --product ensemble --samples 16 --out r.nii.gz
+  clsdm reconstruct --localizers ct_folder --out r.nii.gz      the scouts of a CT, in the CT's own coordinates
   clsdm reconstruct request.json                               the same for a calling program; JSON lines on stdout
 
 angles: 0 is PA, 180 AP, 90 a left lateral, -90 a right lateral; --view overrules the file, --frontal and --lateral
@@ -38,6 +40,7 @@ and R.json (residuals, warnings, provenance).
 COMPARE = """\
 examples:
   clsdm compare r.nii.gz ct.nii.gz --out report                against the true CT, and against the X-rays
+  clsdm compare r.nii.gz ct_folder --out report                a volume from localizers against their own scan
   clsdm compare r.nii.gz --out report                          against the X-rays alone, named in r.json
 """
 

@@ -14,7 +14,7 @@ ROLES = ("frontal", "lateral")
 def add_geometry_options(parser: argparse.ArgumentParser) -> None:
     """``--spacing`` and its like, and ``--frontal-spacing`` and ``--lateral-spacing``, which overrule it."""
     group = parser.add_argument_group("geometry, where the files do not say (values apply to all views)")
-    group.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
+    group.add_argument("--preset", choices=sorted(PRESETS), help="(default: chest)")
     _add(group, "--", {
         "spacing": "pixel spacing on the detector: one value, or row and column",
         "source-detector": "source to detector plane",

@@ -25,6 +25,7 @@ from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.read import GeometryOverrides, read_xray
+from clsdm.xray.scouts import centred, read_localizers
 
 SCHEMA = 1
 
@@ -56,6 +57,8 @@ class Request:
         bundle: folder or archive; the embedded one if None.
         preset: geometry for what neither file nor user says.
         options: product, steps, samples, seed, device.
+        localizers: folder of a CT study whose localizers (scouts) are further X-rays.
+        series: of that study's scan, where the folder holds several; its heights say where the volume is to be.
         schema: version of this format.
     """
 
@@ -64,13 +67,15 @@ class Request:
     bundle: str | None = None
     preset: str = "chest"
     options: Options = field(default_factory=Options)
+    localizers: str | None = None
+    series: str | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise InputError(f"request: schema version {self.schema} is unknown; this program reads {SCHEMA}")
-        if not self.views:
-            raise InputError("request: no X-ray given; name at least one view")
+        if not self.views and self.localizers is None:
+            raise InputError("request: no X-ray given; name at least one view, or a folder with localizers")
         if self.preset not in PRESETS:
             raise InputError(f"request.preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
 
@@ -97,10 +102,13 @@ def read_views(request: Request) -> list[XRay]:
     Raises:
         InputError: one of them cannot be used.
     """
-    return [
+    xrays = [
         read_xray(view.file, view.angle_deg, view.geometry, request.preset, default_angle_deg=view.default_angle_deg)
         for view in request.views
     ]
+    if request.localizers is not None:
+        return centred([*xrays, *read_localizers(Path(request.localizers), request.series)])
+    return centred(xrays)
 
 
 def run(request: Request, report: Report = silent) -> tuple[Reconstruction, dict[str, str]]:
@@ -131,7 +139,8 @@ def record(request: Request, result: Reconstruction) -> dict[str, Any]:
     residuals = [
         {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation} for item in result.residuals
     ]
-    found = to_plain(replace(request, views=tuple(_absolute(view) for view in request.views)))
+    folder = None if request.localizers is None else str(Path(request.localizers).resolve())
+    found = to_plain(replace(request, views=tuple(_absolute(view) for view in request.views), localizers=folder))
     return make_record(result.provenance, residuals, result.warnings, found)
 
 

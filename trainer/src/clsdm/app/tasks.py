@@ -10,8 +10,6 @@ import hashlib
 import os
 import sys
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,17 +254,11 @@ def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
 
 
 def fetch(folder: Path, report: Report, url: str) -> Answer:
-    """Download a bundle archive; answers as :func:`check_bundle` does."""
-    if urllib.parse.urlsplit(url).scheme != "https":
-        raise InputError(f"{url}: expected an address that begins with https://")
+    """Download a bundle archive, see ``clsdm.app.download``; answers as :func:`check_bundle` does."""
+    from clsdm.app.download import download
+
     target = folder / "download.zip"
-    with urllib.request.urlopen(url, timeout=30.0) as source, target.open("wb") as file:
-        total, done = int(source.headers.get("Content-Length") or 0), 0
-        report("download", 0, total)
-        while block := source.read(BLOCK_BYTES):
-            file.write(block)
-            done += len(block)
-            report("download", done, max(total, done))
+    download(url, target, report)
     return check_bundle(folder, report, str(target))
 
 

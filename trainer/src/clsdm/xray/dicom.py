@@ -1,4 +1,4 @@
-"""DICOM radiographs (CR, DX, XA, RF, RT images, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
+"""DICOM radiographs (CR, DX, XA, RF, RT images, CT localizers, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
 
 What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``files.dicom_pixels``. Whether a
 file is a radiograph is decided by its SOP class and what it holds, not by the label in Modality.
@@ -21,8 +21,10 @@ from clsdm.errors import InputError, reading
 from clsdm.files.dicom_open import open_dicom
 from clsdm.files.dicom_pixels import check_pixel_header, frames_of, stored_values, through_palette
 from clsdm.files.dicom_tags import Tags
+from clsdm.volume.slices import is_localizer
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
+from clsdm.xray.localizer import localizer_geometry
 from clsdm.xray.orient import Film, Pair, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
@@ -114,10 +116,11 @@ def read_dicom(
 
 def _refuse_other_kinds(tags: Tags, pixels: bool) -> None:
     modality, kind = tags.text("Modality"), tags.text("SOPClassUID")
-    if modality in NO_PROJECTIONS:
+    scout = modality == "CT" and is_localizer(tags.dataset)
+    if modality in NO_PROJECTIONS and not scout:
         named = "CT, a CT in place of an X-ray" if modality == "CT" else modality
         raise InputError(f"{tags.path}: Modality is {named}; expected a radiograph ({', '.join(PROJECTIONS)})")
-    if kind.startswith(STANDARD_CLASSES) and kind not in PROJECTION_CLASSES:
+    if kind.startswith(STANDARD_CLASSES) and kind not in PROJECTION_CLASSES and not scout:
         raise InputError(f"{tags.path}: SOPClassUID is {pydicom.uid.UID(kind).name}; expected a radiograph")
     if (pixels and "PixelData" not in tags) or "Rows" not in tags:
         raise InputError(f"{tags.path}: the DICOM file holds no image (no PixelData)")
@@ -164,6 +167,8 @@ def _header(tags: Tags, invert: bool | None, frame: int) -> Film:
     orientation = (letters[0], letters[1]) if len(letters) == 2 and all(letters) else None
     if tags.text("SOPClassUID") == RT_IMAGE:
         known, orientation, geometry_notes = rt_geometry(tags, known, orientation, geometry_notes)
+    if tags.text("Modality") == "CT":
+        known, orientation, geometry_notes = localizer_geometry(tags, shape)
     how = polarity(tags, invert)
     return Film(
         image=blank(*shape),
@@ -198,7 +203,7 @@ def _image_notes(tags: Tags) -> list[str]:
         notes.append("8-bit image: fine contrast is lost")
     if tags.text("LossyImageCompression") == "01" or tags.dataset.file_meta.TransferSyntaxUID in _LOSSY:
         notes.append("lossy compression")
-    if tags.text("Modality") not in PROJECTIONS:
+    if tags.text("Modality") not in (*PROJECTIONS, "CT"):
         notes.append("Modality is not that of a radiograph")
     part = "".join(tags.text("BodyPartExamined").split())
     if part and not any(known in part for known in TRUNK):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from clsdm.errors import InputError
 from clsdm.geometry import view as machines
-from clsdm.geometry.view import GeometryPreset
+from clsdm.geometry.view import Beam, GeometryPreset
 from clsdm.plausible import check_plausible
 from clsdm.xray.image import check_pixels
 from clsdm.xray.orient import Film, Pair, angle_by_orientation
@@ -84,17 +84,24 @@ def described(
     Raises:
         InputError: a needed tag is unreadable, or a value implausible.
     """
-    known, machine = film.known, machines.preset(preset)
+    known, machine = film.known, machine_of(film, preset)
     film = _without_unreadable(film, overrides)
     by_tag = known.angle_deg if known.angle_deg is not None else _angle_of_orientation(film, default_angle_deg)
     angle, angle_from = _first(("user", angle_deg), ("tag", by_tag), ("default", default_angle_deg))
     origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
     film = film.warned(*_angle_notes(by_tag, angle_deg, default_angle_deg))
     film, distances = _with_distances(film, overrides, machine, origins)
-    film = _with_spacing(film, overrides, distances, origins)
+    film = _with_spacing(film, overrides, distances, origins, film.known.beam or machine.beam)
     _check_plausible(film, distances, overrides, origins)
     film = film.warned(*_size_notes(film, distances))
     return film, angle, distances, origins
+
+
+def machine_of(film: Film, preset: str) -> GeometryPreset:
+    """The preset, unless the file says that its rays run in another way: a localizer is one of a CT scanner."""
+    machine = machines.preset(preset)
+    other = film.known.beam is not None and film.known.beam != machine.beam
+    return machines.preset("localizer") if other and film.known.beam == "fan" else machine
 
 
 def _angle_of_orientation(film: Film, default_angle_deg: float | None) -> float | None:
@@ -194,8 +201,13 @@ def _with_distances(
     return film, (axis, detector)
 
 
-def _with_spacing(film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str]) -> Film:
-    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane."""
+def _with_spacing(
+    film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str], beam: Beam
+) -> Film:
+    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane.
+
+    A fan does not magnify along the patient's long axis.
+    """
     origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
     pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
     if overrides.spacing_mm is not None:
@@ -203,5 +215,9 @@ def _with_spacing(film: Film, overrides: GeometryOverrides, distances: Pair, ori
         pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
     elif pixel_mm is None and at_patient is not None:
         magnification = distances[1] / distances[0]
-        pixel_mm = (at_patient[0] * magnification, at_patient[1] * magnification)
+        along = -1 if beam == "cone" else int(film.orientation is not None and film.orientation[0][0] in "HF")
+        pixel_mm = (
+            at_patient[0] * (1.0 if along == 0 else magnification),
+            at_patient[1] * (1.0 if along == 1 else magnification),
+        )
     return replace(film, known=replace(film.known, pixel_mm=pixel_mm))

@@ -18,6 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
 from clsdm.geometry.directions import direction_of, image_axes
+from clsdm.geometry.view import Beam
 
 MAX_COLOURED_FRACTION = 0.05
 COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey film stays below this part of the range
@@ -43,6 +44,7 @@ class Known:
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
         window: (low, high) in the file's values, between which a reader looks.
+        beam: how the rays run.
         tags: what the file calls a field, like "ImagerPixelSpacing".
     """
 
@@ -57,6 +59,7 @@ class Known:
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None
     window: Pair | None = None
+    beam: Beam | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 

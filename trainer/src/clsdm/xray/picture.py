@@ -74,7 +74,9 @@ def _header(path: Path, suffix: str) -> Film:
     size = header.GetSize()
     _refuse_volume(size, path)
     check_image_size(size[1], size[0], path, bits=64, samples=header.GetNumberOfComponents())
-    spacing = _nifti_spacing(path) if suffix in NIFTI_SUFFIXES else header.GetSpacing()
+    spacing = header.GetSpacing()
+    if suffix in NIFTI_SUFFIXES and not np.allclose(spacing[:2], _nifti_spacing(path), rtol=0.01):
+        spacing = (0.0, 0.0)  # the header contradicts itself
     known = Known(pixel_mm=(spacing[1], spacing[0])) if min(spacing[:2]) > 0.0 else Known()
     notes: tuple[str, ...] = ()
     if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
@@ -85,7 +87,7 @@ def _header(path: Path, suffix: str) -> Film:
 
 
 def _nifti_spacing(path: Path) -> tuple[float, ...]:
-    """(column, row) spacing in mm by the header's own affine; ITK makes 1 mm of what cannot be."""
+    """(column, row) spacing in mm by the header's affine; ITK goes by another field, and makes 1 mm of what cannot be."""
     lengths = np.linalg.norm(read_header(path).affine[:3, :2], axis=0)
     return tuple(float(each) for each in lengths)
 

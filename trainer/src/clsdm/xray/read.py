@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from clsdm.errors import InputError, reading
-from clsdm.geometry.view import View
+from clsdm.geometry.view import Beam, View
 from clsdm.xray.dicom import is_dicom, read_dicom
 from clsdm.xray.exposed import check_content, right_way_up, without_border_and_marks
-from clsdm.xray.exposure import GeometryOverrides, described
+from clsdm.xray.exposure import GeometryOverrides, described, machine_of
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
 from clsdm.xray.picture import IMAGES_WITH_SPACING, PICTURES, read_picture
@@ -149,8 +149,11 @@ def read_xray(
     film, angle, distances, origins = described(film, angle_deg, default_angle_deg, overrides, preset)
     if angle is None:
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
-    view = _view(film, angle, distances, overrides, origins)
-    film = check_content(without_border_and_marks(right_way_up(film, overrides.invert)))
+    beam = film.known.beam or machine_of(film, preset).beam
+    view = _view(film, angle, distances, overrides, origins, beam)
+    if film.known.beam != "fan":  # a localizer is no film: its polarity is known, and nothing was collimated or marked
+        film = without_border_and_marks(right_way_up(film, overrides.invert))
+    film = check_content(film)
     film = _as_viewed(film, angle, overrides, origins)
     image = np.ascontiguousarray(film.image, dtype=np.float32)
     valid = None if film.valid is None else np.ascontiguousarray(film.valid)
@@ -172,13 +175,15 @@ def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True)
     return read_picture(path, bool(overrides.invert), overrides.window, overrides.frame, pixels=pixels)
 
 
-def _view(film: Film, angle_deg: float, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]) -> View:
+def _view(
+    film: Film, angle_deg: float, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str], beam: Beam
+) -> View:
     """The geometry of the film as it will lie; made before anything is done with its pixels."""
     film = _as_viewed(replace(film, image=blank(*film.image.shape), valid=None), angle_deg, overrides, dict(origins))
     pixel_mm, (rows, cols) = film.pixel_mm, film.image.shape
     offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
     try:
-        return View(angle_deg, *distances, rows, cols, pixel_mm=pixel_mm, tilt_deg=tilt, offset_mm=offset)
+        return View(angle_deg, *distances, rows, cols, pixel_mm=pixel_mm, tilt_deg=tilt, offset_mm=offset, beam=beam)
     except InputError as error:
         raise InputError(f"{film.source}: {error}") from None
 

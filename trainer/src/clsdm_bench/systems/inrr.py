@@ -1,4 +1,4 @@
-"""INRR3CT (implicit neural representation regularised reconstruction), written from its description.
+"""INRR3CT (implicit neural representation regularised reconstruction), written from docs/method.md, 5.
 
 A 2-D U-Net shared by both views gives each pixel features; a point of the volume takes them along its rays (parallel, as
 published), with Fourier features of its coordinate. A small sine network per view and, after the mean over the views, a

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from clsdm_trainer.config import Frozen, StageConfig
+from clsdm_trainer.config import Count, Frozen, StageConfig, Weight, Width
 from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.stages.diffusion import DiffusionStageConfig
 
@@ -25,11 +25,11 @@ class X2CTConfig(Frozen):
     """
 
     kind: Literal["x2ct"] = "x2ct"
-    stem: int = 64
-    growth: int = 32
-    layers: tuple[int, ...] = (6, 12, 24, 16, 6)
-    link: int | None = None
-    decoder: tuple[int, ...] = (256, 128, 64, 32, 16, 16)
+    stem: Width = 64
+    growth: Width = 32
+    layers: tuple[Width, ...] = Field(default=(6, 12, 24, 16, 6), min_length=1, max_length=64)
+    link: Width | None = None
+    decoder: tuple[Width, ...] = Field(default=(256, 128, 64, 32, 16, 16), min_length=1, max_length=64)
     norm: Literal["group", "voxel"] = "group"
 
 
@@ -47,11 +47,11 @@ class INRRConfig(Frozen):
     """
 
     kind: Literal["inrr3ct"] = "inrr3ct"
-    image_channels: tuple[int, ...] = (64, 128, 256, 512)
-    features: int = 128
-    width: int = 128
-    omega: float = 50.0
-    points: int = 16384
+    image_channels: tuple[Width, ...] = Field(default=(64, 128, 256, 512), min_length=1, max_length=64)
+    features: Width = 128
+    width: Width = 128
+    omega: float = Field(default=50.0, gt=0.0, le=1e4)
+    points: Count = 16384
     norm: Literal["group", "voxel"] = "group"
 
 
@@ -68,11 +68,11 @@ class BaselineStageConfig(StageConfig):
     """
 
     network: X2CTConfig | INRRConfig = Field(discriminator="kind")
-    mse_weight: float = 1.0
-    projection_weight: float = 0.0
-    adversarial_weight: float = 0.0
-    discriminator_channels: int = 64
-    discriminator_layers: int = 3
+    mse_weight: Weight = 1.0
+    projection_weight: Weight = 0.0
+    adversarial_weight: Weight = 0.0
+    discriminator_channels: Width = 64
+    discriminator_layers: int = Field(default=3, ge=1, le=16)
 
 
 class BenchmarkConfig(RunConfig):

@@ -1,4 +1,4 @@
-"""X2CT-CNN and X2CT-GAN (Ying et al., CVPR 2019), written from their description.
+"""X2CT-CNN and X2CT-GAN (Ying et al., CVPR 2019), written from docs/method.md, 5.
 
 Each view has a 2-D dense encoder and a 3-D decoder, in a frame whose first axis runs along the view's rays. Connection A:
 a linear layer turns the coarsest image features into a 4³ volume. Connection B: image features of each resolution are

@@ -16,17 +16,22 @@ from clsdm.errors import InputError
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import checked
 from clsdm.volume.read_dicom import largest_volume
-from clsdm.volume.slices import header_of, is_slice, text
+from clsdm.volume.slices import header_of, is_localizer, is_slice, text
 from clsdm_trainer.data.scan import Listing, Rejected, Scan, safe_id
 
 RADIOGRAPHS = ("CR", "DX", "DR", "RG", "XA", "RF")
-_FOUND_BY = ["SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ScanOptions", "PatientID", "SeriesInstanceUID"]
+_FOUND_BY = [
+    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ScanOptions", "PatientID", "StudyInstanceUID",
+    "SeriesInstanceUID",
+]  # fmt: skip
 
 
 def find_series(root: Path) -> Listing:
     """One scan per patient: the CT series with most images; the patient is PatientID or else the first folder."""
-    series: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    rejected, radiographs = [], defaultdict(list)
+    series: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
+    localizers: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    rejected: list[Rejected] = []
+    radiographs: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         try:
             header = header_of(path, _FOUND_BY)
@@ -35,17 +40,23 @@ def find_series(root: Path) -> Listing:
             continue
         if header is None:
             continue
-        patient = patient_of(header, path, root)
+        patient, study = patient_of(header, path, root), text(header, "StudyInstanceUID")
         if is_slice(header):
-            series[patient, text(header, "SeriesInstanceUID")].append(path)
+            series[patient, study, text(header, "SeriesInstanceUID")].append(path)
+        elif text(header, "Modality") == "CT" and is_localizer(header):
+            localizers[patient, study].append(path)
         elif text(header, "Modality") in RADIOGRAPHS:
-            radiographs[patient].append(path)
-    largest: dict[str, list[Path]] = {}
-    for (patient, _), files in sorted(series.items()):
-        if len(files) > len(largest.get(patient, ())):
-            largest[patient] = files
-    scans = [Scan(safe_id(name), name, _folder_of(files, root), tuple(files)) for name, files in largest.items()]
-    return Listing(scans, rejected, dict(radiographs))
+            radiographs[patient].append((path.relative_to(root).as_posix(), path))
+    largest: dict[str, tuple[str, list[Path]]] = {}
+    for (patient, study, _), files in sorted(series.items()):
+        if patient not in largest or len(files) > len(largest[patient][1]):
+            largest[patient] = study, files
+    scans = [
+        Scan(safe_id(name), name, _folder_of(files, root), tuple(files), tuple(radiographs[name]),
+             tuple(localizers[name, study]))
+        for name, (study, files) in largest.items()
+    ]  # fmt: skip
+    return Listing(scans, rejected)
 
 
 def read_series(scan: Scan) -> CTVolume:

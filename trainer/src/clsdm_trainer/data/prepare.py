@@ -29,10 +29,11 @@ from clsdm.files.atomic import write_atomically
 from clsdm.volume.ct import Grid
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
 from clsdm_trainer.data.patients import possible_copies
+from clsdm_trainer.data.radiographs import radiographs_of
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Rejected, Scan
 from clsdm_trainer.data.source import SourceConfig, scans_of
-from clsdm_trainer.data.store import MANIFEST, Case, sha256_of, side_of, write_json, write_manifest
+from clsdm_trainer.data.store import MANIFEST, Case, Radiograph, sha256_of, side_of, write_json, write_manifest
 
 REJECTED = "rejected.json"
 RECIPE = 2
@@ -130,6 +131,7 @@ class _Job:
 class _Done:
     case: Case
     kept: bool
+    radiographs: tuple[Radiograph, ...] = ()
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
@@ -159,7 +161,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         raise InputError(f"{config.out}: no scan could be used (first reason: {rejected[0].reason})")
     settings: dict[str, Any] = {"placement": config.placement, "background": config.background}
     cases = (item.case for item in done)
-    write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings)
+    films = (film for item in done for film in item.radiographs)
+    write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings, films)
     kept = sum(item.kept for item in done)
     return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected))
 
@@ -275,7 +278,7 @@ def _attempt(job: _Job) -> _Done | Rejected:
         return Rejected(job.scan.id, job.scan.source, _without_private_paths(str(error), job))
     if prepared is not None:
         record = _write(job, recipe, prepared)
-    return _Done(_case(job, record or {}), kept=prepared is None)
+    return _Done(_case(job, record or {}), kept=prepared is None, radiographs=radiographs_of(job.scan))
 
 
 def _without_private_paths(reason: str, job: _Job) -> str:

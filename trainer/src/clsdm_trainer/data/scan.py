@@ -16,12 +16,16 @@ class Scan:
         patient: patient id; all scans of a patient go to one split.
         source: name for manifests and messages: relative to the data set's root, or an alias where names are private.
         files: what to read, in order.
+        localizers: of the same study.
+        radiographs: name for manifests, and file, of each X-ray image of the same patient that lies beside it.
     """
 
     id: str
     patient: str
     source: str
     files: tuple[Path, ...]
+    radiographs: tuple[tuple[str, Path], ...] = ()
+    localizers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,10 @@ class Listing:
     Attributes:
         scans: the CTs, one or more of each patient.
         rejected: what cannot be read.
-        radiographs: the files of CR, DX and other X-rays of each patient, by patient id.
     """
 
     scans: list[Scan]
     rejected: list[Rejected] = field(default_factory=list)
-    radiographs: dict[str, list[Path]] = field(default_factory=dict)
 
 
 def safe_id(name: str) -> str:

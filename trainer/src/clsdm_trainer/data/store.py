@@ -68,6 +68,29 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Radiograph:
+    """An X-ray image that lies beside a patient's CT in the data set.
+
+    Attributes:
+        patient: as in the cases.
+        source: name relative to the root of its data set, or an alias where names are private.
+        sha256: of its file.
+        modality: CR, DX, ...
+        view: ViewPosition, or "".
+        study: one-way mark; images of one examination share it.
+        days_from_ct: when it was taken, counted from the CT; None where a date is missing.
+    """
+
+    patient: str
+    source: str
+    sha256: str
+    modality: str
+    view: str
+    study: str
+    days_from_ct: int | None
+
+
+@dataclass(frozen=True)
 class Store:
     """A prepared data set; make one with :meth:`open`.
 
@@ -87,6 +110,7 @@ class Store:
     scan_spacing_mm: float
     all_cases: tuple[Case, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    radiographs: tuple[Radiograph, ...] = ()
     right: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
@@ -107,13 +131,14 @@ class Store:
             margin = int(table["grid"]["margin"])
             scan_spacing_mm = float(table["grid"]["scan_spacing_mm"])
             cases = tuple(_case(row) for row in table["cases"])
+            radiographs = tuple(Radiograph(**row) for row in table.get("radiographs", ()))
             settings = dict(table.get("settings", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged manifest, field {error} is missing or of the wrong type") from None
         if grid.size < 1 or not grid.spacing_mm > 0 or margin < 0 or not scan_spacing_mm > 0:
             raise InputError(f"{path}: impossible grid {table['grid']}")
         check_cases(cases, str(path))
-        store = cls(folder, grid, margin, scan_spacing_mm, cases, settings)
+        store = cls(folder, grid, margin, scan_spacing_mm, cases, settings, radiographs=radiographs)
         for path in (folder / file for case in cases for file in (case.file, case.scan)):
             if not path.is_file():
                 raise InputError(f"{path}: the manifest lists this volume, but there is no such file")
@@ -232,6 +257,7 @@ def write_manifest(
     scan_spacing_mm: float,
     cases: Iterable[Case],
     settings: dict[str, Any] | None = None,
+    radiographs: Iterable[Radiograph] = (),
 ) -> None:
     """Write ``manifest.json``: same cases, same bytes, whatever their order.
 
@@ -251,6 +277,7 @@ def write_manifest(
         "window_hu": list(WINDOW_HU),
         "settings": settings or {},
         "cases": [asdict(case) for case in cases],
+        "radiographs": [asdict(each) for each in sorted(radiographs, key=lambda each: each.source)],
     }
     write_json(folder / MANIFEST, table)
 

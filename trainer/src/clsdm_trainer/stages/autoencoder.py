@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
 from torch import Tensor, nn
 
 from clsdm.model.blocks import space_to_depth
@@ -14,7 +15,7 @@ from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.augment import blur
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.config import StageConfig
+from clsdm_trainer.config import Share, StageConfig, Weight
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.stages.base import Moved, Stage, Terms
 
@@ -30,11 +31,11 @@ class AutoencoderStageConfig(StageConfig):
         adversarial_weight: its weight relative to the reconstruction's gradient.
     """
 
-    kl_weight: float = 1e-6
-    mse_weight: float = 5.0
-    blur_probability: float = 0.25
-    adversarial_start: int | None = None
-    adversarial_weight: float = 0.5
+    kl_weight: Weight = 1e-6
+    mse_weight: Weight = 5.0
+    blur_probability: Share = 0.25
+    adversarial_start: int | None = Field(default=None, ge=0)
+    adversarial_weight: Weight = 0.5
 
 
 class AutoencoderStage(Stage[AutoencoderStageConfig]):

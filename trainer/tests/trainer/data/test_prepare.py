@@ -10,8 +10,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pydicom
 import pytest
 from ct_series import write_series
+from xray_files import write_dicom
 
 from clsdm.errors import InputError
 from clsdm.volume.body import body_centre_mm
@@ -24,7 +26,7 @@ from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST, Store
+from clsdm_trainer.data.store import MANIFEST, Store, sha256_of
 
 BALL_MM = (55.0, -35.0, 70.0)  # (x, y, z) of the bright ball in the phantom: left, anterior, superior
 
@@ -286,3 +288,44 @@ def test_a_scan_that_kills_its_process_is_rejected_and_the_others_go_on(
     report = prepare(config(scans, tmp_path / "out", workers=2))
     assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["a", "b"]
     assert [(item.id, "process reading it died" in item.reason) for item in report.rejected] == [("killer", True)]
+
+
+def test_radiographs_beside_a_ct_are_listed_with_their_patient_and_view(tmp_path: Path, asymmetric_phantom: CTVolume):
+    """As in LIDC-IDRI: chest films in a study of their own, some days before the scan."""
+    root = tmp_path / "LIDC-IDRI"
+    series = dicom_tree(root, asymmetric_phantom, patients=2)
+    for path in series[0]:
+        edit(path, StudyDate="20000101")
+    for number, view in enumerate(("PA", "LL"), 1):
+        (root / "P0" / "films").mkdir(exist_ok=True)
+        film = write_dicom(root / "P0" / "films" / f"{number}.dcm", Modality="DX", ViewPosition=view, PatientID="P0")
+        edit(film, SOPInstanceUID=f"1.2.{number}", StudyInstanceUID="1.2.9", StudyDate="19991225")
+    (root / "P9").mkdir()
+    other = write_dicom(root / "P9" / "film.dcm", PatientID="P9")  # nobody's CT
+    edit(other, SOPInstanceUID="1.2.8")
+    prepare(dicom_config(root, tmp_path / "out"))
+    store = Store.open(tmp_path / "out")
+    assert [(film.patient, film.source, film.view) for film in store.radiographs] == [
+        ("P0", "P0/films/1.dcm", "PA"), ("P0", "P0/films/2.dcm", "LL"),
+    ]  # fmt: skip
+    assert {film.days_from_ct for film in store.radiographs} == {-7}
+    assert len({film.study for film in store.radiographs}) == 1
+    assert store.radiographs[0].sha256 == sha256_of(root / "P0" / "films" / "1.dcm")
+
+
+def test_radiographs_of_own_patients_are_listed_under_their_alias(tmp_path: Path, asymmetric_phantom: CTVolume):
+    dicom_tree(tmp_path / "in", asymmetric_phantom, patients=1)
+    edit(write_dicom(tmp_path / "in" / "P0" / "DOE^JANE.dcm", PatientID="P0"), SOPInstanceUID="1.2.8")
+    source = SourceConfig(kind="dicom", root=tmp_path / "in", salt_file=tmp_path / "salt", split="train")
+    prepare(PrepareConfig(sources=(source,), out=tmp_path / "out", size=8, spacing_mm=48, margin=0, workers=1))
+    (film,) = Store.open(tmp_path / "out").radiographs
+    assert film.patient == Store.open(tmp_path / "out").all_cases[0].patient
+    assert film.source == f"{film.patient}/radiograph1"
+    assert "DOE" not in (tmp_path / "out" / MANIFEST).read_text()
+
+
+def edit(path: Path, **tags: object) -> None:
+    item = pydicom.dcmread(path)
+    for tag, value in tags.items():
+        setattr(item, tag, value)
+    item.save_as(path)

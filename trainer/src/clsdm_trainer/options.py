@@ -1,0 +1,49 @@
+"""Options of a command line: numbers with ranges, and a parser that refuses in one line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+from clsdm.errors import printable
+
+INPUT_EXIT = 2
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """What is wrong with a command line, in one line with a word of where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(INPUT_EXIT, f"{self.prog}: {' '.join(printable(message).split())} (--help lists what there is)\n")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number from ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:  # also of thousands of digits
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text[:40]!r}")
+        return value
+
+    return read
+
+
+def decimal(low: float, high: float) -> Callable[[str], float]:
+    """Reads a finite number from ``low`` to ``high``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected a number from {low:g} to {high:g}, got {text[:40]!r}")
+        return value
+
+    return read

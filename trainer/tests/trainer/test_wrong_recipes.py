@@ -1,0 +1,179 @@
+"""Recipes and command lines that cannot be meant: one line, exit code 2, and no folder left behind."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny import one_thread, tiny_config, tiny_store
+
+from clsdm_trainer.cli import main
+from clsdm_trainer.data.store import Store
+
+__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NAN, INF = float("nan"), float("inf")
+WRONG: list[tuple[str, Any]] = [
+    ("name", ""),
+    ("name", "../elsewhere"),
+    ("name", "\x1b[31mred"),
+    ("seed", -1),
+    ("seed", 2**70),
+    ("seed", 0.5),
+    ("seed", True),
+    ("model.grid.size", 0),
+    ("model.grid.size", -16),
+    ("model.grid.size", 17),
+    ("model.grid.size", 18),
+    ("model.grid.size", 100_000),
+    ("model.grid.spacing_mm", 0.0),
+    ("model.grid.spacing_mm", NAN),
+    ("model.detector.size", 0),
+    ("model.detector.size", 30),
+    ("model.detector.field_mm", -480.0),
+    ("model.autoencoder.channels", []),
+    ("model.autoencoder.channels", [24] * 9),
+    ("model.autoencoder.channels", [0]),
+    ("model.autoencoder.latent_channels", 0),
+    ("model.condition.channels", [24]),
+    ("model.condition.channels", [24] * 6),
+    ("model.condition.image_channels", []),
+    ("model.condition.features", 0),
+    ("model.denoiser.channels", [24, -24]),
+    ("model.denoiser.patch", 3),
+    ("model.denoiser.head_width", 0),
+    ("model.process.steps", 0),
+    ("data.margin", -1),
+    ("augment.rotation_deg", -5.0),
+    ("augment.scale", 2.0),
+    ("augment.flip_probability", 1.5),
+    ("augment.noise", INF),
+    ("augment.distance_jitter", 1.0),
+    ("augment.presets", {}),
+    ("augment.presets", {"telescope": 1.0}),
+    ("augment.presets", {"chest": 0.0}),
+    ("augment.view_counts", {2: -1.0}),
+    ("augment.view_counts", {0: 1.0}),
+    ("augment.view_counts", {9: 1.0}),
+    ("autoencoder.optimiser.lr", 1e6),
+    ("autoencoder.optimiser.lr", NAN),
+    ("autoencoder.optimiser.betas", [0.9, 1.0]),
+    ("autoencoder.optimiser.weight_decay", INF),
+    ("autoencoder.optimiser.warmup_steps", -1),
+    ("autoencoder.steps", 10**12),
+    ("autoencoder.steps", True),
+    ("autoencoder.batch", 0),
+    ("autoencoder.batch", 10**6),
+    ("autoencoder.accumulate", 0),
+    ("autoencoder.clip", INF),
+    ("autoencoder.kl_weight", -1.0),
+    ("autoencoder.kl_weight", NAN),
+    ("autoencoder.blur_probability", 7.0),
+    ("autoencoder.adversarial_start", -3),
+    ("alignment.batch", 1),
+    ("alignment.temperature", 1e-30),
+    ("alignment.voxel_weight", INF),
+    ("diffusion.ema", 1.0),
+]
+TEXTS = [
+    "",
+    "[",
+    "a: 1\na: [",
+    "x" * 2_000_000,
+    "seed: " + "9" * 6000,
+    "name: 2001-99-99",
+    "&a [*a]",
+    "\0",
+    "seed: !!python/name:os",
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return tiny_store(tmp_path_factory.mktemp("store"))
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error of a command that exits with 2."""
+    capsys.readouterr()
+    try:
+        code = main(arguments)
+    except SystemExit as error:
+        code = error.code
+    told = capsys.readouterr()
+    assert code == 2, told
+    assert told.out == ""
+    assert told.err.count("\n") == 1, told.err
+    assert told.err[:-1].isprintable()
+    assert len(told.err) < 1000
+    return told.err
+
+
+def training(recipe: Path, store: Store, run: Path) -> list[str]:
+    return ["all", "--preset", str(recipe), "--store", str(store.folder), "--run", str(run), "--device", "cpu"]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=[f"{field}={value!s:.20}" for field, value in WRONG])
+def test_a_value_that_cannot_be_meant_is_refused_before_anything_is_written(field, value, store, tmp_path, capsys):
+    table = copy.deepcopy(tiny_config(steps=1).model_dump(mode="json"))
+    *path, last = field.split(".")
+    section = table
+    for name in path:
+        section = section[name]
+    section[last] = value
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
+    line = refusal(training(tmp_path / "recipe.yaml", store, tmp_path / "deep" / "run"), capsys)
+    assert "recipe" in line
+    assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_there_are_at_least_44_of_them():
+    assert len(WRONG) >= 44
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=[repr(text[:20]) for text in TEXTS])
+def test_a_text_that_is_no_recipe_is_refused(text, store, tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    refusal(training(tmp_path / "recipe.yaml", store, tmp_path / "run"), capsys)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--minutes", "nan"),
+        ("--minutes", "-1"),
+        ("--minutes", "soon"),
+        ("--devices", "0"),
+        ("--devices", "-2"),
+        ("--devices", "100000"),
+        ("--nodes", "0"),
+        ("--device", "tpu"),
+        ("--colour", "\x1b[31mred"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_of_the_training_out_of_range_is_refused(option, store, tmp_path, capsys):
+    assert option[0] in refusal([*training(tmp_path / "recipe.yaml", store, tmp_path / "run"), *option], capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("prepare", ("--workers", "0")),
+        ("prepare", ("--workers", "1e3")),
+        ("evaluate", ("--seeds", "-1")),
+        ("evaluate", ("--seeds", str(2**64))),
+        ("evaluate", ("--samples", "1")),
+        ("score", ("--spacing", "0")),
+        ("evaluate", ("--angles", "inf")),
+        ("benchmark", ("--budget", "0")),
+        ("benchmark", ("--minutes-each", "0")),
+    ],
+)
+def test_an_option_of_the_other_commands_out_of_range_is_refused(command, option, capsys):
+    assert option[0] in refusal([command, *option], capsys)
