@@ -318,9 +318,9 @@ def test_the_page_and_the_comparison_are_made_anew_from_the_records_alone(done: 
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}", encoding="utf-8")
     report = ["report", "--table", str(done / "table.yaml"), "--records", str(done / "out" / "records")]
-    assert main([*report, "--page", str(done / "out" / "again.md"), "--readme", str(readme)]) == 0
-    made = (done / "out" / "again.md").read_text(encoding="utf-8")
-    (done / "out" / "again.md").unlink()
+    assert main([*report, "--page", str(done / "out" / "table.md"), "--readme", str(readme)]) == 0
+    made = (done / "out" / "table.md").read_text(encoding="utf-8")
+    (done / "out" / "table.md").unlink()
     assert made == (done / "out" / "RESULTS.md").read_text(encoding="utf-8")
     assert "| the mean |" in readme.read_text(encoding="utf-8")
     assert main([*report, "--records", str(tmp_path)]) == 2
