@@ -77,7 +77,7 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
 
 
 def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
-    text = "Judge a bundle on the test patients, beside the sanity rows."
+    text = "Measure a bundle on the test patients of a store, beside the sanity rows."
     parser = commands.add_parser("evaluate", help=text, description=text)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)

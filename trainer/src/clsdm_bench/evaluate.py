@@ -141,7 +141,7 @@ def methods_of(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
 
 
 def write_results(outcomes: Sequence[Outcome], folder: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Write ``results.json``, ``results.md`` and ``cases.csv``; returns what stands in the JSON.
+    """Write ``results.json``, ``results.md`` and ``cases.csv``; returns the content of the JSON.
 
     Raises:
         InputError: a file cannot be written.

@@ -36,7 +36,7 @@ from clsdm_trainer.data.store import Case, Store
 Method = Callable[[Sequence[XRay]], CTVolume]
 
 LEADING = ("method", "case", "seed", "seconds")
-"""What stands before the figures of a patient."""
+"""Columns before the figures of a patient."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class RowSpec(Frozen):
         steps: of the sampler; the recipe's if None.
         samples: of an ensemble.
         angles_deg: of its X-rays; the table's if None.
-        note: stands below the table.
+        note: a remark below the table.
     """
 
     label: str

@@ -92,7 +92,7 @@ def train_missing(
     *,
     as_json: bool = False,
 ) -> bool:
-    """Train stages of runs, each from where it stands.
+    """Train stages of runs, each from its last checkpoint.
 
     Args:
         table: the benchmark.

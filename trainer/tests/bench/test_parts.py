@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import REPOSITORY
 from scipy import stats
 
 from clsdm.errors import InputError
@@ -16,7 +17,10 @@ from clsdm_bench.measures.distribution import _distances, detail, sliced_wassers
 from clsdm_bench.measures.latents import Alignment, agreement, plane, vectors, write_figure
 from clsdm_bench.measures.memory import peak_memory
 from clsdm_bench.measures.statistics import holm, paired
+from clsdm_bench.records import PATIENTS, ROWS, Records
+from clsdm_bench.report.page import results_page
 from clsdm_bench.report.pictures import spread
+from clsdm_bench.report.readme import BEGIN, END, comparison
 from clsdm_bench.resolve import Budget, budget_of, config_of, samples_of
 from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.systems.stages import make_network
@@ -378,3 +382,24 @@ def test_work_that_fails_ends_the_counting_and_says_what_failed() -> None:
 def test_the_pictured_patients_are_spread_and_do_not_depend_on_any_figure() -> None:
     assert spread(16, 3) == [2, 8, 13]
     assert spread(2, 3) == [0, 1]
+
+
+# The page of the repository --------------------------------------------------------------------------------------------
+
+
+def test_the_page_and_the_comparison_of_the_repository_are_what_its_records_give() -> None:
+    folder = REPOSITORY / "trainer" / "results" / "openkbp64"
+    table, records = load_table("openkbp64"), Records.open(folder)
+    page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
+    assert page == results_page(table, records, "results/openkbp64")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert comparison(table, records.rows) == readme.partition(BEGIN)[2].partition(END)[0].strip()
+    assert "The current table is `body128`" in page
+    assert set(records.rows) == set(table.rows)
+
+
+def test_the_repository_keeps_of_a_benchmark_its_two_tables_and_the_pictures_of_its_page() -> None:
+    page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
+    for folder in (REPOSITORY / "trainer" / "results").iterdir():
+        for path in folder.iterdir():
+            assert path.name in (ROWS, PATIENTS) or f"results/{folder.name}/{path.name}" in page, path

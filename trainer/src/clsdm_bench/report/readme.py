@@ -43,7 +43,7 @@ def comparison(table: TableSpec, results: Mapping[str, RowResult]) -> str:
 
 
 def write_readme(table: TableSpec, results: Mapping[str, RowResult], path: Path) -> None:
-    """Replace what stands between the two marks.
+    """Replace the text between the two marks.
 
     Raises:
         InputError: unreadable, or the marks are not there.
