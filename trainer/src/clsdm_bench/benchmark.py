@@ -250,7 +250,7 @@ def fitting_source(templates: Sequence[str], root: Path) -> SourceConfig:
     """
     for template in templates:
         source = SourceConfig.parse(template.format(root=root))
-        if root.is_dir() and READERS[source.kind].find(source.root):
+        if root.is_dir() and READERS[source.kind].find(source.root).scans:
             return source
     kinds = ", ".join(template.partition(":")[0] for template in templates) or "nothing"
     raise InputError(f"--data {root}: expected the public layout of {kinds}, found no scan")

@@ -15,7 +15,7 @@ import torch
 import yaml
 from ct_series import write_series
 from places import REPOSITORY
-from tiny import MARGIN, STAGE, one_thread, tiny_config, tiny_store
+from tiny import GRID, MARGIN, STAGE, one_thread, phantom_hu, tiny_case, tiny_config, tiny_store
 from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
@@ -37,7 +37,7 @@ from clsdm_bench.rows import Benchmark, volumes_path
 from clsdm_bench.systems.ours import latent_model
 from clsdm_bench.table import OWN_STAGES, Claim, TableSpec, load_table
 from clsdm_trainer.data.source import SourceConfig, scans_of
-from clsdm_trainer.data.store import Store
+from clsdm_trainer.data.store import Store, sha256_of, write_manifest
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.recipe import save_config
 
@@ -346,10 +346,11 @@ def test_x_rays_of_the_cube_are_another_protocol(done: Path) -> None:
 
 
 def test_x_rays_of_the_scan_show_what_lies_outside_the_cube_and_those_of_the_cube_do_not(tmp_path: Path) -> None:
-    tiny_store(tmp_path, {"e": "test"})
-    hu = np.load(tmp_path / "volumes" / "e.npy")
-    hu[:, :, :MARGIN] = hu[:, :, -MARGIN:] = 900
-    np.save(tmp_path / "volumes" / "e.npy", hu)
+    hu = phantom_hu(np.random.default_rng(1))
+    hu[:, :, :MARGIN] = hu[:, :, -MARGIN:] = 900  # both arms
+    np.save(tmp_path / "e.npy", hu)
+    cases = [tiny_case("e", "test", "e.npy", sha256_of(tmp_path / "e.npy"))]
+    write_manifest(tmp_path, GRID, MARGIN, GRID.spacing_mm, cases, {"placement": "body", "background": "keep"})
     lateral = {
         of_cube: load_patients(Store.open(tmp_path), "test", "chest", (90.0,), of_cube=of_cube)[0]
         for of_cube in (True, False)
