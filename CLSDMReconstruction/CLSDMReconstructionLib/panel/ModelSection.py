@@ -107,7 +107,8 @@ class ModelSection:
 
     def addFromUrl(self) -> None:
         """Ask for an address."""
-        url = qt.QInputDialog.getText(self.ui.modelMenuButton, _("Add a model"), _("Address of the model's archive:"))
+        text = _("Address of the model's archive, with its hash (https://…/model.zip#sha256=…):")
+        url = qt.QInputDialog.getText(self.ui.modelMenuButton, _("Add a model"), text)
         self.add(url[0] if isinstance(url, tuple) else url)
 
     def add(self, source: str) -> None:

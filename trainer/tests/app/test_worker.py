@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import queue
@@ -12,7 +11,6 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,9 +116,10 @@ def test_a_reconstruction_holds_the_same_numbers_as_the_command_lines_file(films
             assert np.allclose(placed["origin_mm"], ct[1])
             assert np.allclose(placed["spacing_mm"], ct[2])
     made = json.loads((tmp_path / "r.json").read_text())
-    assert {key: made[key] for key in ("provenance", "warnings", "residuals")} == {
-        key: answer[key] for key in ("provenance", "warnings", "residuals")
+    assert {key: made[key] for key in ("provenance", "residuals")} == {
+        key: answer[key] for key in ("provenance", "residuals")
     }
+    assert len(made["warnings"]) == len(answer["warnings"])  # without the paths
     assert [np.load(each["input"]).ndim for each in answer["reprojections"]] == [2, 2]
 
 
@@ -252,27 +251,6 @@ def archive(bundle: Bundle, path: Path) -> Path:
         for each in bundle.path.iterdir():
             file.write(each, each.name)
     return path
-
-
-def test_a_download_is_checked_before_it_is_offered(small_model, tmp_path, monkeypatch):
-    data = archive(small_model, tmp_path / "model.zip").read_bytes()
-
-    class Source(io.BytesIO):
-        headers = {"Content-Length": str(len(data))}  # noqa: RUF012
-
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Source(data))
-    answer = result(tmp_path, "fetch", url="https://example.org/model.zip")
-    assert answer["bytes"] == len(data)
-    assert len(answer["file_sha256"]) == 64
-    assert Bundle.open(answer["path"]).hash == small_model.hash
-
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Source(data[: len(data) // 2]))
-    assert error(tmp_path, "fetch", url="https://example.org/model.zip")["kind"] == "input"
-
-
-@pytest.mark.parametrize("url", ["http://example.org/m.zip", "file:///etc/passwd", "ftp://example.org/m.zip", "m.zip"])
-def test_only_encrypted_downloads_are_made(url, tmp_path):
-    assert "https://" in error(tmp_path, "fetch", url=url)["message"]
 
 
 @pytest.mark.parametrize("as_archive", [True, False])

@@ -1,0 +1,106 @@
+"""Downloads of models: encrypted all the way, no larger than any model, and of the content that was promised.
+
+The address carries the hash that whoever offers the model gives with it, ``https://host/model.zip#sha256=<64 hex digits>``;
+what is before the ``#`` is what the server sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.parse
+import urllib.request
+from email.message import Message
+from pathlib import Path
+from typing import IO
+
+from clsdm.errors import InputError
+from clsdm.limits import DOWNLOAD_BYTES, check_bytes
+from clsdm.progress import Report
+
+BLOCK_BYTES = 1 << 20
+TIMEOUT_S = 30.0
+"""Without a byte."""
+
+
+def download(url: str, target: Path, report: Report) -> None:
+    """Write what is at an address to ``target``, whole and as promised, or not at all.
+
+    Raises:
+        InputError: the address is not encrypted, here or after a redirection, or without a hash; the content is too
+            large, cut, or another than promised.
+        OSError: the network or the disk fails.
+    """
+    address, expected = split_address(url)
+    digest, done = hashlib.sha256(), 0
+    opener = urllib.request.build_opener(_EncryptedOnly)
+    try:
+        with opener.open(address, timeout=TIMEOUT_S) as source, target.open("wb") as file:
+            total = _length(source.headers)
+            check_bytes(total, DOWNLOAD_BYTES, address, "a model")
+            report("download", 0, total)
+            while block := source.read(BLOCK_BYTES):
+                done += len(block)
+                check_bytes(done, DOWNLOAD_BYTES, address, "a model")
+                file.write(block)
+                digest.update(block)
+                report("download", done, max(total, done))
+        if total and done != total:
+            raise InputError(f"{address}: the connection ended after {done:,} of {total:,} bytes; try again")
+        if digest.hexdigest() != expected:
+            raise InputError(
+                f"{address}: its SHA-256 is {digest.hexdigest()}; expected {expected}, as the address says"
+            )
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """What a server is asked for, and the hash that is expected.
+
+    Raises:
+        InputError: not encrypted, or no hash.
+    """
+    check_encrypted(url)
+    address, _, fragment = url.partition("#")
+    promised = re.fullmatch(r"sha256=([0-9A-Fa-f]{64})", fragment)
+    if promised is None:
+        raise InputError(
+            f"{url}: expected an address that ends with #sha256= and the 64 digits that its provider gives for the file; "
+            "or download the file yourself and add it from there"
+        )
+    return address, promised[1].lower()
+
+
+def check_encrypted(url: str) -> None:
+    """Refuse any address but https.
+
+    Raises:
+        InputError: another scheme, or no host.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        fits = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(f"{url}: expected an address that begins with https://")
+
+
+class _EncryptedOnly(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection that leaves https."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        check_encrypted(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _length(headers: Message) -> int:
+    """What the server says it will send; 0 where it does not say."""
+    try:
+        return max(0, int(headers.get("Content-Length") or 0))
+    except ValueError:
+        return 0

@@ -1,0 +1,155 @@
+"""Downloads, from a real server on this machine: encrypted after every redirection, no larger than allowed, as promised."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import shutil
+import ssl
+import subprocess
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clsdm.app import download as module
+from clsdm.app.download import download
+from clsdm.app.tasks import fetch
+from clsdm.errors import InputError
+from clsdm.model.bundle import Bundle
+from clsdm.progress import silent
+
+pytest_plugins = ["small_fixtures"]
+CONTENT = bytes(range(256)) * 5000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """What the addresses give."""
+
+    files: dict[str, bytes] = {"/model.zip": CONTENT}  # noqa: RUF012 - filled by a test
+
+    def do_GET(self) -> None:
+        kind, _, target = self.path[1:].partition("/")
+        if kind == "to":  # a redirection
+            self.send_response(302)
+            self.send_header("Location", target.replace("~", "/"))
+            self.end_headers()
+            return
+        data = self.files["/" + self.path.rpartition("/")[2]]
+        self.send_response(200)
+        if kind != "unsaid":
+            self.send_header("Content-Length", str(10**13 if kind == "huge" else len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if kind == "cut" else data)
+
+    def log_message(self, *words: object) -> None:
+        """Nothing on the console."""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the program openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key)]
+    command += ["-out", str(cert), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, cert
+
+
+def serving(context: ssl.SSLContext | None) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"{'http' if context is None else 'https'}://localhost:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def server(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    key, cert = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    yield from serving(context)
+
+
+@pytest.fixture
+def plain_server() -> Iterator[str]:
+    yield from serving(None)
+
+
+def refused(url: str, folder: Path, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        download(url, folder / "download.zip", silent)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_promised_is_written(server, tmp_path):
+    seen: list[tuple[str, int, int]] = []
+    for path in ("model.zip", "unsaid/model.zip", "to/~model.zip"):
+        download(f"{server}/{path}#sha256={SHA256.upper()}", tmp_path / "x", lambda *words: seen.append(words))
+        assert (tmp_path / "x").read_bytes() == CONTENT
+    assert seen[0] == ("download", 0, len(CONTENT))
+    assert seen[-1] == ("download", len(CONTENT), len(CONTENT))
+
+
+def test_another_content_than_promised_is_refused(server, tmp_path):
+    refused(f"{server}/model.zip#sha256={'0' * 64}", tmp_path, f"SHA-256 is {SHA256}; expected 0000")
+
+
+def test_a_download_that_ends_early_is_refused(server, tmp_path):
+    refused(f"{server}/cut/model.zip#sha256={SHA256}", tmp_path, "ended after 640,000 of 1,280,000 bytes")
+
+
+@pytest.mark.parametrize("kind", ["huge", "unsaid"])
+def test_more_than_any_model_has_is_refused_whether_it_is_said_before_or_not(kind, server, tmp_path, monkeypatch):
+    if kind == "unsaid":
+        monkeypatch.setattr(module, "DOWNLOAD_BYTES", 1_100_000)
+    refused(f"{server}/{kind}/model.zip#sha256={SHA256}", tmp_path, "bytes of a model; expected at most")
+
+
+def test_no_redirection_leaves_the_encrypted_web(server, plain_server, tmp_path):
+    target = f"{plain_server}/model.zip".replace("/", "~")
+    refused(f"{server}/to/{target}#sha256={SHA256}", tmp_path, f"{plain_server}/model.zip: expected .* https://")
+    refused(f"{server}/to/ftp:~~localhost~m.zip#sha256={SHA256}", tmp_path, "expected .* https://")
+    with pytest.raises(OSError, match="not allowed"):  # Python's own rule
+        download(f"{server}/to/file:~~~etc~passwd#sha256={SHA256}", tmp_path / "download.zip", silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.org/m.zip", "file:///etc/passwd", "ftp://example.org/m.zip", "m.zip", "https://", "https://[1"],
+)
+def test_only_encrypted_downloads_are_begun(url, tmp_path):
+    refused(url, tmp_path, "expected an address that begins with https://")
+
+
+@pytest.mark.parametrize("end", ["", "#", "#sha256=", "#sha256=12", "#md5=" + "0" * 64, "#sha256=" + "g" * 64])
+def test_an_address_without_the_hash_of_what_it_leads_to_is_refused(end, tmp_path):
+    refused(f"https://example.org/model.zip{end}", tmp_path, "ends with #sha256= and the 64 digits")
+
+
+def test_a_model_that_is_fetched_is_checked_before_it_is_offered(server, small_model, tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as file:
+        for each in small_model.path.iterdir():
+            file.write(each, each.name)
+    data = (tmp_path / "m.zip").read_bytes()
+    monkeypatch.setitem(Handler.files, "/model.zip", data)
+    (tmp_path / "own").mkdir()
+    digest = hashlib.sha256(data).hexdigest()
+    answer = fetch(tmp_path / "own", silent, f"{server}/model.zip#sha256={digest}")
+    assert answer["bytes"] == len(data)
+    assert answer["file_sha256"] == digest
+    assert Bundle.open(answer["path"]).hash == small_model.hash
+    monkeypatch.setitem(Handler.files, "/model.zip", CONTENT)
+    with pytest.raises(InputError, match="not a bundle"):
+        fetch(tmp_path / "own", silent, f"{server}/model.zip#sha256={SHA256}")
