@@ -25,7 +25,7 @@ import numpy as np
 
 KV, ALUMINIUM_CM, ALUMINIUM_DENSITY = 120.0, 0.3, 2.699
 ALUMINIUM_CM2_G = {20: 3.441, 30: 1.128, 40: 0.5685, 50: 0.3681, 60: 0.2778, 80: 0.2018, 100: 0.1704, 150: 0.1378}
-"""Mass attenuation by keV (NIST)."""
+"""Mass attenuation by kev (NIST)."""
 BINS_KEV = range(25, 120, 5)
 
 WATER_HU = (-850.0, -700.0, -500.0, -250.0, -60.0, 0.0, 40.0, 100.0, 150.0)
@@ -33,19 +33,19 @@ BONE_HU = (300.0, 500.0, 800.0, 1200.0)
 """The values that the nested surfaces stand for; a surface lies halfway to the value before."""
 WATER, BONE = "H2O", "Ca10P6O26H2"
 BONE_PER_HU = 1.0 / 2200.0
-"""Density of bone mineral, in g/cm3, that adds one HU at the beam's effective energy of about 60 keV."""
+"""Density of bone mineral, in g/cm3, that adds one HU at the beam's effective energy of about 60 kev."""
 MESH_MM = 3.0
 BAR_DB = 0.8
 
 
 def spectrum() -> list[tuple[float, float]]:
-    """(keV, photons) of Kramers' law behind the filter."""
+    """(kev, photons) of Kramers' law behind the filter."""
     energies = np.array(sorted(ALUMINIUM_CM2_G))
     known = np.log([ALUMINIUM_CM2_G[energy] for energy in energies])
     bins = np.array(list(BINS_KEV), dtype=float)
     filtered = np.exp(-np.exp(np.interp(np.log(bins), np.log(energies), known)) * ALUMINIUM_DENSITY * ALUMINIUM_CM)
     photons = (KV / bins - 1.0) * filtered
-    return [(float(keV), float(count)) for keV, count in zip(bins, 1e9 * photons / photons.sum(), strict=True)]
+    return [(float(kev), float(count)) for kev, count in zip(bins, 1e9 * photons / photons.sum(), strict=True)]
 
 
 def surfaces(hu: np.ndarray, spacing_mm: float) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
@@ -72,8 +72,8 @@ def render(source: Path, out: Path) -> None:
 
     given = np.load(source)
     gvxr.createNewContext("EGL", 3, 2)
-    for keV, photons in spectrum():
-        gvxr.addEnergyBinToSpectrum(keV, "keV", photons)
+    for kev, photons in spectrum():
+        gvxr.addEnergyBinToSpectrum(kev, "keV", photons)
     for at, (compound, density, points, triangles) in enumerate(surfaces(given["hu"], float(given["spacing_mm"]))):
         name = f"surface{at}"
         gvxr.makeTriangularMesh(name, points.astype(np.float32).ravel(), triangles.astype(np.int32).ravel(), "mm")
@@ -92,7 +92,7 @@ def render(source: Path, out: Path) -> None:
         gvxr.setDetectorNumberOfPixels(int(cols), int(rows))
         gvxr.setDetectorPixelSize(float(col_mm), float(row_mm), "mm")
         measured = np.array(gvxr.computeXRayImage(True), dtype=np.float64)
-        whole = sum(keV * 1e-3 * photons for keV, photons in spectrum())
+        whole = sum(kev * 1e-3 * photons for kev, photons in spectrum())
         images.append(-np.log(np.clip(measured[::-1] / whole, 1e-9, None)))  # its first row is the lowest
     np.savez(out, images=np.array(images, dtype=np.float32))
     gvxr.terminate()
