@@ -2,4 +2,4 @@
 Neighbours may use what is in ``__all__``; ``bundle_files`` needs no torch.
 """
 
-__all__ = ["blocks", "bundle", "bundle_files", "clsdm", "condition"]
+__all__ = ["blocks", "bundle", "bundle_files", "clsdm", "condition", "consistency"]
