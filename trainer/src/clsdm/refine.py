@@ -29,7 +29,6 @@ from clsdm.errors import InputError
 from clsdm.geometry.view import View
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
-from clsdm.plausible import PLAUSIBLE
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import reprojection
 from clsdm.volume.ct import CTVolume
@@ -125,7 +124,7 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     """Move each view to where the volume explains the X-rays best.
 
     Args:
-        xrays: of one patient; the first stays.
+        xrays: of one patient; the first stays, and so does a CT localizer, whose pose is the CT's.
         bundle: the trained model.
         model: its networks, loaded.
         report: progress; may raise ``Cancelled``.
@@ -136,11 +135,12 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     residual = _Residual(xrays, bundle, model)
     start = [Move() for _ in xrays]
     before = residual(start)
-    if len(xrays) == 1:
+    movable = [number for number, xray in enumerate(xrays) if number and xray.view.beam == "cone"]
+    if not movable:
         return Refinement(tuple(xrays), tuple(start), before, before)
-    best = _by_height(xrays, start)
+    best = _by_height(xrays, start, movable)
     best = best if _cost(residual(best), best) < _cost(before, start) else start
-    best = _search(residual, best, report)
+    best = _search(residual, best, movable, report)
     after = residual(best)
     found = tuple(replace(xray, view=moved(xray.view, move)) for xray, move in zip(xrays, best, strict=True))
     return Refinement(found, tuple(best), before, after)
@@ -170,10 +170,12 @@ def _cost(residual: float, moves: Sequence[Move]) -> float:
     )
 
 
-def _search(residual: Callable[[Sequence[Move]], float], start: list[Move], report: Report) -> list[Move]:
+def _search(
+    residual: Callable[[Sequence[Move]], float], start: list[Move], movable: Sequence[int], report: Report
+) -> list[Move]:
     """Coordinate search: one value of one view at a time, by smaller and smaller steps, while the cost falls."""
     best, cost = start, _cost(residual(start), start)
-    free = [(number, field.name) for number in range(1, len(start)) for field in fields(Move)]
+    free = [(number, field.name) for number in movable for field in fields(Move)]
     for done, (step, (number, name)) in enumerate(itertools.product(STEPS, free), 1):
         best, cost = _better(residual, best, cost, number, name, step * getattr(USUAL, name))
         report("refine geometry", done, len(STEPS) * len(free))
@@ -201,13 +203,14 @@ def _better(
     return best, cost
 
 
-def _by_height(xrays: Sequence[XRay], start: list[Move]) -> list[Move]:
+def _by_height(xrays: Sequence[XRay], start: list[Move], movable: Sequence[int]) -> list[Move]:
     """Heights at which the profiles of the row sums agree with those of the first view."""
     first = _profile(xrays[0], Move())
     moves = list(start)
-    for number, xray in enumerate(xrays[1:], 1):
+    for number in movable:
+        xray = xrays[number]
         tried = [Move(down_mm=float(down)) for down in np.arange(-48.0, 49.0, 4.0)]
-        moves[number] = max(tried, key=lambda move, film=xray: _alike(first, _profile(film, move)))
+        moves[number] = max(tried, key=lambda move, film=xray: _alike(first, _profile(film, move)))  # type: ignore[misc]
     return moves
 
 
@@ -223,6 +226,8 @@ def _profile(xray: XRay, move: Move) -> np.ndarray:
     view = moved(xray.view, move)
     valid = np.ones(xray.image.shape, dtype=bool) if xray.valid is None else xray.valid
     counts = valid.sum(1)
-    means = np.where(counts > 0.5 * valid.shape[1], np.where(valid, xray.image, 0.0).sum(1) / np.maximum(counts, 1), np.nan)
+    means = np.where(
+        counts > 0.5 * valid.shape[1], np.where(valid, xray.image, 0.0).sum(1) / np.maximum(counts, 1), np.nan
+    )
     rows_mm = (np.arange(view.rows) - (view.rows - 1) / 2) * view.pixel_mm[0] + view.offset_mm[0]
     return np.interp(np.linspace(-300.0, 300.0, PROFILE_HEIGHTS), rows_mm / view.magnification, means, np.nan, np.nan)

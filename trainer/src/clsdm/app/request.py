@@ -17,7 +17,7 @@ from clsdm.app.record import companions, make_record, record_text
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import from_plain, to_plain
-from clsdm.geometry.view import PRESETS
+from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
@@ -140,8 +140,16 @@ def record(request: Request, result: Reconstruction) -> dict[str, Any]:
         {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation} for item in result.residuals
     ]
     folder = None if request.localizers is None else str(Path(request.localizers).resolve())
-    found = to_plain(replace(request, views=tuple(_absolute(view) for view in request.views), localizers=folder))
+    views = tuple(_absolute(view) for view in request.views)
+    if request.options.refine:  # so that whoever reads the record sees the X-rays where they were found
+        views = tuple(_found(view, used) for view, used in zip(views, result.views, strict=False))
+    found = to_plain(replace(request, views=views, localizers=folder))
     return make_record(result.provenance, residuals, result.warnings, found)
+
+
+def _found(asked: ViewRequest, used: View) -> ViewRequest:
+    pose = {"source_axis_mm": used.source_axis_mm, "tilt_deg": used.tilt_deg, "offset_mm": used.offset_mm}
+    return replace(asked, angle_deg=used.angle_deg, geometry=replace(asked.geometry, **pose))  # type: ignore[arg-type]
 
 
 def _absolute(view: ViewRequest) -> ViewRequest:
