@@ -27,7 +27,7 @@ CORE = {
     "model": ("errors", "limits", "files", "geometry", "volume"),
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "reconstruct": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
-    "simulate": ("errors", "files", "geometry", "volume", "xray"),
+    "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
     "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality", "reconstruct",
             "simulate"),
     "__main__": ("app",),

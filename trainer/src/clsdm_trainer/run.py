@@ -238,10 +238,11 @@ def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
         weights = load_part(path, "weights")
     except InputError as error:
         raise InputError(f"{error}; move {path.parent} away and train stage {stage.name!r} again") from None
-    for network in stage.networks:
+    there = dict(model.named_children())
+    for network in (name for name in stage.networks if name in there):
         own = {key[len(network) + 1 :]: value for key, value in weights.items() if key.startswith(f"{network}.")}
         try:
-            model.get_submodule(network).load_state_dict(own)
+            there[network].load_state_dict(own)
         except RuntimeError:
             raise InputError(f"{path}: holds other networks than the recipe of this run describes") from None
 

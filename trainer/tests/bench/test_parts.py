@@ -22,8 +22,8 @@ from clsdm_bench.report.page import results_page
 from clsdm_bench.report.pictures import spread
 from clsdm_bench.report.readme import BEGIN, END, comparison
 from clsdm_bench.resolve import Budget, budget_of, config_of, samples_of
+from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig
-from clsdm_bench.systems.stages import make_network
 from clsdm_bench.table import OWN_STAGES, TableSpec, load_table, table_names
 from clsdm_trainer.recipe import changed, load_config
 
