@@ -32,6 +32,7 @@ from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
 from clsdm.xray.pair import check_together
@@ -53,6 +54,7 @@ class Options:
         seed: of the samples.
         device: "auto", "cpu" or "cuda".
         consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
+        refine: find each view's pose by how well the volume explains the X-rays (``refine``).
         at_once: samples that are drawn together; fewer take less memory, and each is the same.
     """
 
@@ -62,6 +64,7 @@ class Options:
     seed: int = 0
     device: str = "auto"
     consistency: bool = False
+    refine: bool = False
     at_once: int = SAMPLES_AT_ONCE
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ class Reconstruction:
         residuals: the volume's own projections against the X-rays.
         warnings: what the user should know.
         provenance: model, hash, product, seed, steps, software; plain JSON types.
+        views: of the X-rays, as they were used.
     """
 
     volume: CTVolume
@@ -96,6 +100,7 @@ class Reconstruction:
     residuals: tuple[Reprojection, ...]
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    views: tuple[View, ...] = ()
 
 
 @torch.inference_mode()
@@ -130,6 +135,9 @@ def reconstruct(
         report("load model", 0, 1)
         model = bundle.model(device)
         report("load model", 1, 1)
+    if options.refine:
+        found = refine(xrays, bundle, model, report)
+        xrays, warnings = found.xrays, (*found.notes, *warnings)
     images, cameras = prepare(xrays, model, device)
     if options.product == "mean":
         hu, spread = unit_to_hu(model.condition(images, cameras)[0])[0, 0], None
@@ -285,12 +293,14 @@ def _placed(
         "samples": options.samples if options.product == "ensemble" else None,
         "steps": None if options.product == "mean" else options.steps or manifest.model.process.steps,
         "consistency": options.consistency,
+        "refined": options.refine,
         "device": device.type,
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
     }
     doubts = tuple(f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees)
-    return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance)
+    views = tuple(xray.view for xray in xrays)
+    return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance, views)
 
 
 def describe(view: View) -> dict[str, Any]:

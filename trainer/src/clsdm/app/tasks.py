@@ -143,7 +143,7 @@ def reconstruct(
         _warm.forget()
         raise
     seconds = time.perf_counter() - began
-    return _told(folder, result, [opened.manifest.model.detector.view(xray.view) for xray in xrays]) | {
+    return _told(folder, result, [opened.manifest.model.detector.view(view) for view in result.views]) | {
         "seconds": seconds
     }
 
