@@ -48,7 +48,8 @@ from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
 from tiny import SPLIT_OF, tiny_config, tiny_store, train
 
 from clsdm.simulate import write_dx
-from clsdm.volume.ct import CTVolume, read_ct
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.read import read_ct
 
 KINDS = ("film", "scan", "bundle", "request", "line", "store", "checkpoint", "recipe")
 SHARE = {"film": 30, "scan": 20, "bundle": 12, "request": 10, "line": 10, "store": 8, "checkpoint": 6, "recipe": 4}
