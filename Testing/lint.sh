@@ -11,7 +11,7 @@ venv=${CLSDM_VENV:-$PWD/.venv}
 clsdm_setup "$venv" train,test || exit
 bin=$venv/bin
 
-# pydoclint without its calls for sections: a docstring says what its signature does not (STYLE.md 9), but what it says
+# pydoclint without its calls for sections: a docstring says what its signature does not, but what it says
 # must be true. Left are arguments, returns and yields that do not exist, and arguments in another order.
 docstrings() {
     found=$("$bin/pydoclint" --config "$config" trainer/src 2>&1)

@@ -21,7 +21,10 @@ from CLSDMReconstructionLib.scene.Sampling import alongLine
 
 class ReportTest(SceneTest):
     def test_the_table_states_unit_range_and_region_of_every_figure(self) -> None:
-        rows = {(row[0], row[5]): row for row in ComparisonReport.tableRows(FIGURES, [{"angle_deg": 0.0, "rmse": 0.1}])}
+        rows = {
+            (row[0], row[5]): row
+            for row in ComparisonReport.tableRows(FIGURES, [{"angle_deg": 0.0, "rmse": 0.1, "correlation": 0.9}])
+        }
         self.assertEqual(rows["MAE", "honest"][1:4], ("45.7", "130.2", "HU"))
         self.assertEqual(rows["RMSE", "honest"][1:3], ("110.4", "250.0"))  # 20 dB below a peak of 2500
         self.assertEqual(rows["PSNR", "honest"][4], "2500")

@@ -16,8 +16,6 @@ from CLSDMReconstructionLib.scene.ExposureScene import (
     ExposureScene,
     frustumOf,
     measuredPart,
-    pairPicture,
-    residualInWords,
     texture,
 )
 
@@ -180,20 +178,6 @@ class PictureTest(unittest.TestCase):
         )  # the first row of the X-ray is the last of the texture
         self.assertEqual(rgba[0, -1, 3], 0)
         self.assertEqual(tuple(rgba[0, 0]), (0, 0, 0, 255))
-
-    def test_the_pair_shows_x_ray_reprojection_and_difference_side_by_side(self) -> None:
-        item = dict(result(0.0).reprojections[0])
-        item["reprojected"] = item["input"] + 0.5
-        picture = pairPicture(item)
-        self.assertEqual(picture.shape, (40, 180, 3))
-        red, _, blue = picture[20, 150]
-        self.assertGreater(int(red), int(blue))  # too much in the way
-
-    def test_a_residual_is_said_in_words(self) -> None:
-        self.assertIn("closely", residualInWords({"angle_deg": 0.0, "rmse": 0.05, "correlation": 0.99}))
-        text = residualInWords({"angle_deg": 90.0, "rmse": 0.5, "correlation": 0.3})
-        for part in ("90°", "disagree", "25.0%", "Check spacing"):
-            self.assertIn(part, text)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from real_worker import OwnTemporaries, leftovers, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.worker.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, describe
+from CLSDMReconstructionLib.worker.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, readModel
 
 
 class StoreTest(unittest.TestCase):
@@ -75,7 +75,7 @@ class StoreTest(unittest.TestCase):
             with self.subTest(name=name):
                 (path / "bundle.json").write_text(json.dumps({key: table[key] for key in table if key != name}))
                 with self.assertRaisesRegex(ValueError, name):
-                    describe(path)
+                    readModel(path)
 
     def test_a_name_on_disk_holds_nothing_but_letters_and_digits(self) -> None:
         model = replace(self.store.embedded(), id="../a b", version="1/2")

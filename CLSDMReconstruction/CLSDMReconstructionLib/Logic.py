@@ -17,7 +17,7 @@ from CLSDMReconstructionLib.install.Dependencies import Dependencies
 from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.worker import Results
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, describe
+from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, readModel
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
@@ -256,7 +256,7 @@ class ReconstructionLogic:
         return xray.toViewRequest(file)
 
     def _added(self, answer: dict[str, Any], model: Model) -> Model:
-        added = describe(Path(answer["path"]))
+        added = readModel(Path(answer["path"]))
         self._keeper.discard(model.path)
         return added
 
@@ -264,7 +264,7 @@ class ReconstructionLogic:
         path = Path(answer["path"])
         if fetched:  # out of the worker's folder, which is about to go
             path = Path(shutil.move(str(path), str(self._keeper.newFolder(run, keep=True))))
-        return describe(path, bytes=answer["bytes"], fileSha256=answer["file_sha256"])
+        return readModel(path, bytes=answer["bytes"], fileSha256=answer["file_sha256"])
 
 
 def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:

@@ -38,9 +38,6 @@ class qSlicerApplication(QtWidgets.QApplication):
     cachePath = property(lambda self: self._folder.name)
     slicerHome = property(lambda self: self._folder.name)
     slicerUserSettingsFilePath = property(lambda self: QtCore.QSettings().fileName())
-    majorVersion = property(lambda self: 5)
-    minorVersion = property(lambda self: 12)
-    revision = property(lambda self: "stand-in")
     os = property(lambda self: {"win32": "win", "darwin": "macosx"}.get(sys.platform, "linux"))
 
     def mrmlScene(self) -> object:
@@ -74,9 +71,6 @@ class qSlicerApplication(QtWidgets.QApplication):
     def startupEnvironment(self) -> QtCore.QProcessEnvironment:
         return QtCore.QProcessEnvironment.systemEnvironment()
 
-    def isInstalled(self) -> bool:
-        return True
-
     def pauseRender(self) -> None:
         """Drawing waits for `resumeRender`."""
 
@@ -98,12 +92,6 @@ class ModuleManager(QtCore.QObject):
     def module(self, name: str) -> object:
         return self._modules.get(name)
 
-    def modulesNames(self) -> list[str]:
-        return list(self._modules)
-
-    def isLoaded(self, name: str) -> bool:
-        return name in self._modules
-
     def register(self, name: str, module: object) -> None:
         self._modules[name] = module
         setattr(slicer.modules, name.lower(), module)
@@ -120,7 +108,7 @@ class LogicModule:
 
 
 class ScriptedModule:
-    """What `slicer.modules.<name>` is for a scripted module: made from its file, its panel on first use."""
+    """`slicer.modules.<name>` of a scripted module: made from its file, its panel on first use."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = str(path), path.stem

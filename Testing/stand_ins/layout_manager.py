@@ -117,12 +117,6 @@ class qMRMLSliceWidget(_View):
     def sliceView(self) -> qMRMLSliceWidget:
         return self
 
-    def sliceController(self) -> qMRMLSliceWidget:
-        return self
-
-    def fitSliceToBackground(self) -> None:
-        self._logic.FitSliceToBackground()
-
     def _managers(self, renderer: object) -> object:
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
@@ -168,11 +162,6 @@ class qMRMLThreeDWidget(_View):
 
     def resetFocalPoint(self) -> None:
         self.renderWindow().GetRenderers().GetFirstRenderer().ResetCamera()
-
-    resetCamera = resetFocalPoint
-
-    def rotateToViewAxis(self, axis: int) -> None:
-        """The original turns the camera."""
 
     def _managers(self, renderer: object) -> object:
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
@@ -239,9 +228,6 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._update()
 
-    def layoutLogic(self) -> object:
-        return self._logic
-
     def mrmlScene(self) -> object:
         return self._scene
 
@@ -252,9 +238,6 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._node.SetViewArrangement(layout)
 
     layout = property(lambda self: self._node.GetViewArrangement(), lambda self, layout: self.setLayout(layout))
-
-    def mrmlSliceLogics(self) -> object:
-        return self._slices
 
     def sliceViewNames(self) -> list[str]:
         return [name for name, view in self._views.items() if isinstance(view, qMRMLSliceWidget)]
@@ -273,10 +256,6 @@ class qSlicerLayoutManager(QtCore.QObject):
             return next((view for view in self._threeD() if view._node.GetName() == which), None)
         views = self._threeD()
         return views[which] if which < len(views) else None
-
-    def resetSliceViews(self) -> None:
-        for number in range(self._slices.GetNumberOfItems()):
-            self._slices.GetItemAsObject(number).FitSliceToAll()
 
     def resetThreeDViews(self) -> None:
         for view in self._threeD():

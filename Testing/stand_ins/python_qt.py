@@ -1,7 +1,7 @@
 """PythonQt's manners for PySide6, as read in PythonQtInstanceWrapper.cpp and PythonQtSignal.cpp.
 
 A property wins over the method of its name (`edit.text`); `name` is `objectName`; writing anything that is no writable
-property raises, except on Python's own subclasses; enum values stand in their class (`QProcess.Running`); signals are
+property raises, except on Python's own subclasses; enum values are attributes of their class (`QProcess.Running`); signals are
 connected by name (`obj.connect("clicked(bool)", f)`) as well as `obj.clicked.connect(f)`; a slot gets as many arguments
 as it takes. `Signal`, `Slot` and `Property` do not exist.
 
@@ -77,7 +77,7 @@ def properties_win(kind: type) -> None:
 
 
 class _Property(property):
-    """A property of instances; on the class stands what it hides, for static methods."""
+    """A property of instances; the class has what it hides, for static methods."""
 
     hidden: object = None
 
@@ -115,7 +115,7 @@ def _get_attribute(self: QtCore.QObject, name: str) -> object:
 
 @functools.cache
 def _static(kind: type, name: str) -> object:
-    """What a class has under a name, without calling it."""
+    """The attribute of a class by its name, without calling it."""
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 

@@ -182,22 +182,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._combo.setCurrentIndex(-1)
             self._choose(None)
 
-    def nodeCount(self) -> int:
-        return len(self._nodes())
-
-    def nodeFromIndex(self, index: int) -> object:
-        return self._nodes()[index]
-
     def addAttribute(self, kind: str, name: str, value: str | None = None) -> None:
         self._attributes.append((kind, name, value))
         self._fill()
-
-    def addNode(self, kind: str | None = None) -> object:
-        node = self._scene.AddNewNodeByClass(kind or self._values["nodeTypes"][0], self._values["baseName"])
-        if self._values["selectNodeUponCreation"]:
-            self.setCurrentNode(node)
-        self.nodeAddedByUser.emit(node)
-        return node
 
     nodeTypes = _option("nodeTypes")
     showHidden = _option("showHidden")

@@ -67,6 +67,4 @@ def install() -> None:
     qt.QUiLoader = QUiLoader
     for kind in ctk_widgets.WIDGETS:
         setattr(ctk, kind.__name__, kind)
-    ctk.ctkWidgetsUtils = ctk_widgets.ctkWidgetsUtils
-    ctk.ctkMessageBox = ctk_widgets.ctkMessageBox
     sys.modules["qt"], sys.modules["ctk"] = qt, ctk

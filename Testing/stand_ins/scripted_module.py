@@ -70,7 +70,7 @@ class ScriptedLoadableModuleLogic:
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
-    """What "Reload and Test" runs."""
+    """The test that "Reload and Test" runs."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)

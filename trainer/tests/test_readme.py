@@ -43,3 +43,15 @@ def test_every_relative_link_of_the_readme_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert len(links) > 5
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_every_file_that_the_page_for_developers_names_is_there() -> None:
+    text = (ROOT / "trainer" / "docs" / "develop.md").read_text(encoding="utf-8")
+    to_be_written = {"clsdm/xray/foo.py", "systems/mine.py"}
+    inner = ("clsdm/xray", "clsdm_trainer", "clsdm_bench", "clsdm")
+    library = ROOT / "CLSDMReconstruction"
+    bases = [ROOT, ROOT / "trainer", ROOT / "trainer/docs", library, library / "CLSDMReconstructionLib"]
+    bases += [ROOT / "trainer/src", *(ROOT / "trainer/src" / name for name in inner)]
+    named = set(re.findall(r"[`(]([\w/]+\.(?:py|yaml|ui|txt|sh|md))[`)]", text)) - to_be_written
+    assert len(named) > 15
+    assert not [name for name in named if not any((base / name).is_file() for base in bases)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tiny import tiny_config
 
-from clsdm_bench.systems.recipe import BenchmarkConfig, INRRConfig, X2CTConfig
+from clsdm_bench.systems.inrr import INRRConfig
+from clsdm_bench.systems.recipe import BenchmarkConfig
+from clsdm_bench.systems.x2ct import X2CTConfig
 
 SMALL = X2CTConfig(stem=8, growth=4, layers=(1, 2, 1), link=4, decoder=(16, 12, 8), norm="voxel")
 SMALL_INRR = INRRConfig(image_channels=(8, 12), features=8, width=24, omega=10.0, points=512, norm="voxel")

@@ -1,4 +1,4 @@
-"""Colours and cuts that the panel's parts share. Tones work on Slicer's light and dark style."""
+"""Colours and wording that the panel's parts share. Tones work on Slicer's light and dark style."""
 
 TONES = {
     "plain": "",
@@ -33,3 +33,8 @@ def elided(text: str, length: int = 34) -> str:
         return text
     half = (length - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def sentence(text: str) -> str:
+    """A message of the core as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

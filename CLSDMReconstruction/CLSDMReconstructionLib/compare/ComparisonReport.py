@@ -43,6 +43,9 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
         figures: the worker's answer.
         residuals: how well the reconstruction explains its X-rays, the node's attribute "residuals".
     """
+    ensureCore()
+    from clsdm.quality.agreement import Agreement
+
     rows = []
     honest, x2ct = (figures.get("protocols", {}).get(name) for name in ("honest", "x2ct"))
     if honest:
@@ -65,7 +68,7 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
             ("SSIM, slices", _number(x2ct["ssim_slices"], 3), "", "", f"{x2ct['data_range_hu']:.0f}", "x2ct"),
         ]
     for item in residuals:
-        share = f"{100 * item['rmse'] / 2:.1f}"
+        share = f"{100 * Agreement(item['rmse'], item['correlation']).contrast_fraction:.1f}"
         rows.append((f"Reprojection, {item['angle_deg']:.0f} deg", share, "", "% of contrast", "", "X-ray"))
     if figures.get("overlap_fraction") is not None:
         rows.append(("Covered by the CT", f"{100 * figures['overlap_fraction']:.1f}", "", "%", "", ""))

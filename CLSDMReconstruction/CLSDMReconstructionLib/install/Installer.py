@@ -9,7 +9,7 @@
 
 PyTorchUtils and ``pip_ensure`` wait for what they run, and PyTorchUtils imports torch in the end: in Slicer that stops the
 window for minutes. All is done in this one process, which ends when its standard input closes: of what it started as
-another, Slicer could only kill the launcher that stands before it.
+another, Slicer could only kill the launcher in between.
 """
 
 import importlib

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base import Pictures
-from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Appearance import sentence, setTone
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
@@ -16,10 +18,9 @@ from CLSDMReconstructionLib.scene.Attributes import (
     attributeOf,
     provenanceOf,
 )
-from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene, pairPicture, residualInWords
+from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.worker.Results import ReconstructionResult
-from CLSDMReconstructionLib.xrays.Inputs import sentence
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
 OVERLAY_OPACITY = 0.5
@@ -183,6 +184,29 @@ def resultOf(node) -> ReconstructionResult:
         inputs=[],
         seconds={},
     )
+
+
+def pairPicture(reprojection: dict) -> np.ndarray:
+    """(rows, 3 x columns, 3) uint8: the X-ray, the reconstruction projected like it, and their difference.
+
+    Both X-rays are scaled alike; the difference runs from blue (too little in the way) over white to red (too much).
+    """
+    ensureCore()
+    from clsdm.quality.picture import Painter
+
+    first, second = reprojection["input"], reprojection["reprojected"]
+    paint = Painter(-1.0, 1.0)
+    return np.hstack([paint(first), paint(second), Painter(-1.0, 1.0, diverging=True)(second - first)])
+
+
+def residualInWords(residual: dict) -> str:
+    """The core's verdict on how well the reconstruction explains one of its X-rays, and what to do about a bad one."""
+    ensureCore()
+    from clsdm.quality.agreement import Agreement
+
+    agreement = Agreement(residual["rmse"], residual["correlation"])
+    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
+    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
 
 
 def provenanceText(result) -> str:

@@ -12,7 +12,6 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.Sampling import asArray
 from CLSDMReconstructionLib.scene.Volumes import ijkToRas
@@ -200,26 +199,3 @@ def _grey(image: np.ndarray) -> np.ndarray:
     measured = image[np.isfinite(image)]
     low, high = np.quantile(measured, (0.005, 0.995)) if measured.size else (0.0, 1.0)
     return np.clip((image - low) / max(high - low, 1e-6), 0.0, 1.0) * 255.0
-
-
-def pairPicture(reprojection: dict) -> np.ndarray:
-    """(rows, 3 x columns, 3) uint8: the X-ray, the reconstruction projected like it, and their difference.
-
-    Both X-rays are scaled alike; the difference runs from blue (too little in the way) over white to red (too much).
-    """
-    ensureCore()
-    from clsdm.quality.picture import Painter
-
-    first, second = reprojection["input"], reprojection["reprojected"]
-    paint = Painter(-1.0, 1.0)
-    return np.hstack([paint(first), paint(second), Painter(-1.0, 1.0, diverging=True)(second - first)])
-
-
-def residualInWords(residual: dict) -> str:
-    """How well the reconstruction explains one of its X-rays: the core's verdict, and what to do about a bad one."""
-    ensureCore()
-    from clsdm.quality.agreement import Agreement
-
-    agreement = Agreement(residual["rmse"], residual["correlation"])
-    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
-    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"

@@ -58,6 +58,8 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     from clsdm import NOTICE
     from clsdm.app.record import companions, make_record, record_text
     from clsdm.files.atomic import written_together
+    from clsdm.files.digest import sha256_of
+    from clsdm.files.names import refuse_overwriting
     from clsdm.volume.write import Placed, volume_in_steps
 
     path = Path(path)
@@ -66,9 +68,12 @@ def writeVolume(node, path: Path) -> Iterator[float]:
         raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
     hu, placed = Volumes.voxels(node), Placed(**Volumes.geometryOf(node))
     record = companions(path)["record"]
-    known = make_record(provenanceOf(node), attributeOf(node, "residuals", []), attributeOf(node, "warnings", []))
-    with written_together(path.parent) as scratch:
+    refuse_overwriting([path, record], xrayFiles(node))
+    residuals, warnings = attributeOf(node, "residuals", []), attributeOf(node, "warnings", [])
+    with written_together(path.parent, needed_bytes=2 * hu.size) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
+        files = {"volume": sha256_of(scratch / path.name)}
+        known = make_record(provenanceOf(node), residuals, warnings, files=files)
         (scratch / record.name).write_text(record_text(known), encoding="utf-8")
     return [path, record]
 

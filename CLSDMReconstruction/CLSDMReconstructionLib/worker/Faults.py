@@ -1,16 +1,16 @@
-"""What a failure means for the user: a sentence about what happened, one about what to do, and what to offer instead."""
+"""Failures in words for the user: a sentence about what happened, one about what to do, and lighter work to offer."""
 
 import tempfile
 
+from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
-from CLSDMReconstructionLib.xrays.Inputs import sentence
 
 USE_CPU = ("Use the CPU", {"device": "cpu"})
 MAKE_MEAN = ("Make the mean", {"product": "mean"})
 
 
 def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
-    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, and "crash") as the user is told.
+    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, and "crash") for the user.
 
     Args:
         kind: what it is about.

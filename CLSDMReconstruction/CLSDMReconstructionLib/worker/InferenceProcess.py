@@ -1,63 +1,28 @@
 """The worker: one child process that reconstructs, kept warm between runs, spoken to in JSON lines.
 
 Nothing here touches MRML, and torch is never imported: it lives in the child, ``clsdm serve`` (``clsdm.app.worker``, which
-documents the lines). What a child process is comes in as a :class:`Channel`, so that tests can play one. All calls and
+documents the lines). The child comes in as a ``ChildProcess.Channel``, so that tests can use a fake. All calls and
 callbacks are on the main thread.
 
 The child ends by itself when its standard input closes, so it cannot outlive Slicer, however Slicer ends.
 """
 
-import contextlib
 import json
-import os
-import signal
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
+from CLSDMReconstructionLib.base.CorePath import corePath
+from CLSDMReconstructionLib.worker.ChildProcess import Channel, Child, newFolder
 
-FOLDER_PREFIX = "clsdm-"
 GRACE_MS = 2000
 """Between asking a worker to end and killing it."""
 
 IDLE_SECONDS = 600.0
-KEPT_LINES = 100
 
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
-
-
-class Channel(Protocol):
-    """A child process with its three streams; ``QtChannel`` in Slicer."""
-
-    onOutput: Callable[[bytes], None]
-    onErrors: Callable[[bytes], None]
-    onFinished: Callable[[int, bool], None]  # exit code, whether it crashed, was killed or did not start
-    processId: int
-
-    def start(self, program: str, arguments: list[str], folder: str) -> None: ...
-    def write(self, data: bytes) -> None: ...
-    def closeInput(self) -> None: ...
-    def terminate(self) -> None: ...
-    def kill(self) -> None: ...
-    def wait(self, milliseconds: int) -> bool: ...
-
-
-def newFolder() -> Any:
-    """A temporary folder of this process's own (``clsdm.files.scratch``); those that a killed Slicer left are removed.
-
-    Raises:
-        OSError: none can be made.
-    """
-    ensureCore()
-    from clsdm.files.scratch import OwnFolder, remove_abandoned
-
-    temporary = Path(tempfile.gettempdir())
-    remove_abandoned(temporary, FOLDER_PREFIX)
-    return OwnFolder(temporary, FOLDER_PREFIX)
 
 
 @dataclass(eq=False)
@@ -91,39 +56,6 @@ class Job:
     heard: bool = False
 
 
-class _Worker:
-    """A running child, the folder in which it makes its own, and what it said last."""
-
-    def __init__(self, channel: Channel, own: Any) -> None:
-        self.channel, self.own, self.folder = channel, own, own.path
-        self.ended = False
-        self.pid = 0
-        self.rest = b""
-        self.errors: deque[str] = deque(maxlen=KEPT_LINES)
-
-    def ask(self) -> None:
-        """Ask it to end: by its standard input, which reaches it through a launcher too, and by a signal.
-
-        Slicer's launcher gets no signal: it would go and leave its child behind.
-        """
-        self.channel.closeInput()
-        if self.pid == self.channel.processId:
-            self.channel.terminate()
-
-    def kill(self) -> None:
-        """End it, and before it the worker proper where a launcher was started in its place."""
-        if self.ended:
-            return
-        if self.pid not in (0, self.channel.processId):
-            with contextlib.suppress(OSError):  # it is gone already
-                os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        self.channel.kill()
-
-    def tidy(self) -> None:
-        """Remove its folder, and what a killed child left in it."""
-        self.own.remove()
-
-
 class InferenceProcess:
     """Starts the worker when it is needed, gives it one job after the other, and ends it.
 
@@ -144,8 +76,8 @@ class InferenceProcess:
     ) -> None:
         self._makeChannel, self._python, self._later = makeChannel, python, later
         self._idleSeconds = idleSeconds
-        self._worker: _Worker | None = None
-        self._leaving: list[_Worker] = []
+        self._worker: Child | None = None
+        self._leaving: list[Child] = []
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._jobs = 0
@@ -232,17 +164,17 @@ class InferenceProcess:
             self._fail(job, "disk", f"no temporary folder can be made: {error.strerror}")
             self._next()
             return
-        if self._running is not job:  # could not be started, and was told so
+        if self._running is not job:  # could not be started, and has failed
             return
         line = json.dumps({"id": job.number, "task": job.task, **job.payload}, allow_nan=False)
         worker.channel.write(line.encode("ascii") + b"\n")
 
-    def _launch(self, job: Job) -> _Worker:
+    def _launch(self, job: Job) -> Child:
         if self._makeChannel is None or self._python is None:
             from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython
 
             self._makeChannel, self._python = self._makeChannel or QtChannel, self._python or findPython()
-        worker = self._worker = _Worker(self._makeChannel(), newFolder())
+        worker = self._worker = Child(self._makeChannel(), newFolder())
         worker.channel.onOutput = lambda data: self._onOutput(worker, data)
         worker.channel.onErrors = lambda data: self._onErrors(worker, data)
         worker.channel.onFinished = lambda code, crashed: self._onFinished(worker, code, crashed)
@@ -264,13 +196,13 @@ class InferenceProcess:
             self._later = later
         self._later(GRACE_MS, worker.kill)
 
-    def _onOutput(self, worker: _Worker, data: bytes) -> None:
+    def _onOutput(self, worker: Child, data: bytes) -> None:
         *lines, worker.rest = (worker.rest + data).split(b"\n")
         for line in lines:
             if worker is self._worker and line.strip():
                 self._hear(worker, line)
 
-    def _hear(self, worker: _Worker, line: bytes) -> None:
+    def _hear(self, worker: Child, line: bytes) -> None:
         try:
             answer = json.loads(line)
         except ValueError:
@@ -288,7 +220,7 @@ class InferenceProcess:
         else:
             self._answered(worker, job, answer)
 
-    def _answered(self, worker: _Worker, job: Job, answer: dict[str, Any]) -> None:
+    def _answered(self, worker: Child, job: Job, answer: dict[str, Any]) -> None:
         self._running = None
         try:
             if "error" in answer:
@@ -299,13 +231,13 @@ class InferenceProcess:
         finally:
             self._next()
 
-    def _onErrors(self, worker: _Worker, data: bytes) -> None:
+    def _onErrors(self, worker: Child, data: bytes) -> None:
         for line in data.decode("utf-8", "replace").splitlines():
             worker.errors.append(line)
             if worker is self._worker and self._running is not None:
                 self._running.onLog(line)
 
-    def _onFinished(self, worker: _Worker, code: int, crashed: bool) -> None:
+    def _onFinished(self, worker: Child, code: int, crashed: bool) -> None:
         if worker.ended:
             return
         worker.ended = True

@@ -51,7 +51,7 @@ class Model:
     embedded: bool = False
 
 
-def describe(path: Path, **known: Any) -> Model:
+def readModel(path: Path, **known: Any) -> Model:
     """Read a bundle's manifest; ``known`` overrides fields.
 
     Raises:
@@ -103,7 +103,7 @@ class ModelStore:
         from clsdm.model.bundle_files import default_bundle_path
 
         try:
-            return describe(default_bundle_path(), embedded=True)
+            return readModel(default_bundle_path(), embedded=True)
         except (InputError, ValueError):
             return None
 
@@ -114,7 +114,7 @@ class ModelStore:
         return [*([embedded] if embedded else []), *sorted(own, key=lambda model: (model.id, model.version))]
 
     def damaged(self) -> dict[str, str]:
-        """What else lies in the folder, and why it is no model."""
+        """Names of everything else in the folder, and why it is no model."""
         return {name: reason for name, (model, reason) in self._read().items() if model is None}
 
     def nameFor(self, model: Model) -> str:
@@ -157,7 +157,7 @@ class ModelStore:
 
 def _tried(path: Path) -> tuple[Model | None, str]:
     try:
-        return describe(path), ""
+        return readModel(path), ""
     except ValueError as error:
         return None, str(error)
 

@@ -16,7 +16,8 @@ import slicer
 from CLSDMReconstructionLib.base.Steps import Steps, later
 from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.worker import Faults
-from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess, Job, newFolder
+from CLSDMReconstructionLib.worker.ChildProcess import newFolder
+from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess, Job
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 
 POLL_S = 0.002

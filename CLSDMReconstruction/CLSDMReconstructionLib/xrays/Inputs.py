@@ -12,6 +12,7 @@ from typing import Any
 
 import slicer
 
+from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
@@ -296,8 +297,3 @@ def withoutPath(text: str, file: Path, label: str) -> str:
         if len(name) > 2:
             text = text.replace(name, label if name != str(file.parent) else "its folder")
     return text
-
-
-def sentence(text: str) -> str:
-    """A message of the core as a sentence."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -29,10 +29,11 @@ from clsdm.geometry.view import MAX_VIEWS, View
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
+from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.volume.ct import CTVolume
-from clsdm.volume.hu import unit_to_hu
+from clsdm.volume.hu import hu_clamped, unit_to_hu
 from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
@@ -51,6 +52,7 @@ class Options:
         samples: K of the ensemble.
         seed: of the samples.
         device: "auto", "cpu" or "cuda".
+        consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
     """
 
     product: Product = "mean"
@@ -58,6 +60,7 @@ class Options:
     samples: int = 8
     seed: int = 0
     device: str = "auto"
+    consistency: bool = False
 
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
@@ -131,6 +134,10 @@ def reconstruct(
         condition = model.align(images, cameras)
         report("align X-rays", 1, 1)
         hu, spread = _draw(model, condition, options, report)
+    if options.consistency:
+        spacing_mm = model.config.grid.spacing_mm
+        hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
+        report("follow X-rays", 1, 1)
     return _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
 
 
@@ -273,6 +280,7 @@ def _placed(
         "seed": None if options.product == "mean" else options.seed,
         "samples": options.samples if options.product == "ensemble" else None,
         "steps": None if options.product == "mean" else options.steps or manifest.model.process.steps,
+        "consistency": options.consistency,
         "device": device.type,
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],

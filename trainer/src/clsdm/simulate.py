@@ -21,10 +21,13 @@ from torch import Tensor
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
+from clsdm.files.names import given_path, refuse_overwriting, regular_files
 from clsdm.geometry import cameras as geometry
 from clsdm.geometry import projector
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import View
+from clsdm.limits import SERIES_FILES
+from clsdm.plausible import check_plausible
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
@@ -37,6 +40,7 @@ __all__ = ["add_noise", "project_to_folder", "simulate_xray", "simulate_xrays", 
 
 FINEST_MM, COARSEST_MM = 1.0, 2.5
 MAX_VOXELS = 32_000_000
+MAX_PHOTONS = 1e12
 NAMES = {0.0: "frontal", 90.0: "lateral"}
 
 Point = tuple[float, float, float]
@@ -103,12 +107,20 @@ def add_noise(xray: XRay, photons: float, seed: int = 0) -> XRay:
         Noisy line integrals, -log of the counted fraction; a pixel that counted nothing is given one photon.
 
     Raises:
-        InputError: ``photons`` is not positive.
+        InputError: ``photons`` or ``seed`` is none.
     """
-    if not (math.isfinite(photons) and photons > 0.0):
-        raise InputError(f"noise: expected a positive number of photons per pixel, got {photons:g}")
+    _check_noise(photons, seed)
     counts = np.random.default_rng(seed).poisson(photons * np.exp(-xray.image.astype(np.float64)))
     return replace(xray, image=-np.log(np.maximum(counts, 1) / photons).astype(np.float32))
+
+
+def _check_noise(photons: float, seed: int) -> None:
+    if not 0.0 < photons <= MAX_PHOTONS:
+        raise InputError(
+            f"noise: expected a positive number of photons per pixel up to {MAX_PHOTONS:g}, got {photons:g}"
+        )
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed}")
 
 
 def project_to_folder(
@@ -148,6 +160,14 @@ def project_to_folder(
     names = [_name(angle) for angle in angles]
     if not names or len(set(names)) < len(names) or len(names) > geometry.MAX_VIEWS:
         raise InputError(f"angles: expected 1 to {geometry.MAX_VIEWS} different angles, got {list(angles)}")
+    outputs = [out_dir / f"{name}{suffix}" for name in names for suffix in (".dcm", ".png")]
+    source = given_path(os.fspath(ct_path), "ct")
+    of_series = regular_files(source, SERIES_FILES) if source.is_dir() else []
+    refuse_overwriting([out_dir, *outputs], [source, *of_series])
+    for value in isocentre_mm or ():
+        check_plausible("position_mm", value, "--isocentre")
+    if photons is not None:
+        _check_noise(photons, seed)
     ct = read_ct(ct_path, series)
     if on_note is not None:
         for note in ct.notes:

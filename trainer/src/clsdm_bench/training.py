@@ -16,8 +16,9 @@ from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
 from clsdm.reconstruct import choose_device
 from clsdm_bench.resolve import Budget, config_of, samples_of
+from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig
-from clsdm_bench.systems.stages import ALL_STAGES, make_network
+from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
 from clsdm_trainer.data.store import Store, sha256_of

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights, in float32, used for validation and export, never only kept (METHOD.md 2.7)."""
+"""Exponential moving average of weights, in float32, used for validation and export, never only kept (docs/method.md, 2.7)."""
 
 from __future__ import annotations
 

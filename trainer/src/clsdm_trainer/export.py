@@ -20,7 +20,7 @@ from clsdm_trainer.figures import figures_section
 from clsdm_trainer.initial import load_initial, origin_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.recipe import RunConfig
-from clsdm_trainer.run import ENVIRONMENT, load_stage, trained_patients
+from clsdm_trainer.run import ENVIRONMENT, check_patients, load_stage, trained_patients
 from clsdm_trainer.stages import STAGES
 
 VERSION = "1"
@@ -64,8 +64,9 @@ def export_bundle(
         results: ``figures.read_results`` of this very bundle, for the card; None where there are none yet.
 
     Raises:
-        InputError: a stage is missing, or the bundle cannot be written.
+        InputError: a stage is missing, the store has other patients than the run, or the bundle cannot be written.
     """
+    check_patients(run, store)
     manifest = Manifest(
         schema=1,
         id=config.name,
@@ -157,7 +158,8 @@ def model_card(
         "",
         "- X-rays of the figures are noise-free projections of the canonical volumes with exactly known geometry. There",
         "  is no radiograph paired with a CT here, so accuracy on real radiographs is unknown.",
-        "- Fine structures (below about 12 mm), lesions and small airways are not recovered; bone edges are blurred.",
+        f"- Structures below about {2 * grid.spacing_mm:g} mm (two voxels), lesions and small airways are not recovered; bone "
+        "edges are blurred.",
         "- `mean` is smooth where the X-rays do not decide; `sample` invents plausible detail; the spread of an ensemble",
         "  is small where all samples are wrong in the same way.",
         "- Arms, implants, devices, other body regions and children are outside what it has seen.",

@@ -15,7 +15,7 @@ from clsdm.xray.preprocess import normalise
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """Symmetric InfoNCE (van den Oord et al. 2018; CLIP) between paired vectors.
 
-    The vectors are normalised, so that the logits are cosines / temperature and cannot saturate (METHOD.md 2.6).
+    The vectors are normalised, so that the logits are cosines / temperature and cannot saturate (docs/method.md, 2.6).
 
     Args:
         a: (N, D), row i belongs to row i of ``b``.
@@ -48,7 +48,7 @@ def local_and_global_contrast(xray: Tensor, ct: Tensor, positions: Tensor, tempe
 
 
 def published_contrast(xray: Tensor, ct: Tensor, temperature: float) -> Tensor:
-    """The contrast of the published code, for comparison only: its logits saturate (METHOD.md 2.6).
+    """The contrast of the published code, for comparison only: its logits saturate (docs/method.md, 2.6).
 
     Channels are normalised at each voxel, then the cosines are *summed* over all voxels, so that at 4096 voxels a mean
     cosine of 0.03 already makes the cross entropy exactly zero; what is left is half the squared difference.

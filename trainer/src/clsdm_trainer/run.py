@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from clsdm.app.failures import kind_of
 from clsdm.errors import InputError
+from clsdm.failures import kind_of
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import FOLD, Condition
@@ -238,10 +238,11 @@ def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
         weights = load_part(path, "weights")
     except InputError as error:
         raise InputError(f"{error}; move {path.parent} away and train stage {stage.name!r} again") from None
-    for network in stage.networks:
+    there = dict(model.named_children())
+    for network in (name for name in stage.networks if name in there):
         own = {key[len(network) + 1 :]: value for key, value in weights.items() if key.startswith(f"{network}.")}
         try:
-            model.get_submodule(network).load_state_dict(own)
+            there[network].load_state_dict(own)
         except RuntimeError:
             raise InputError(f"{path}: holds other networks than the recipe of this run describes") from None
 

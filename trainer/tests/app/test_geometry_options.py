@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from small_fixtures import *  # noqa: F403 - fixtures
 from torso import PIXEL_MM, TOP, dicom, eight_bits, picture, torso
 
 from clsdm.app.cli import build_parser, main
 from clsdm.app.geometry_options import overrides_from
 from clsdm.xray.read import GeometryOverrides
+
+pytest_plugins = ["small_fixtures"]
 
 
 def parsed(*options: str) -> tuple[GeometryOverrides, GeometryOverrides, GeometryOverrides]:

@@ -17,10 +17,10 @@ from clsdm.geometry.view import Detector, preset
 from clsdm.model.clsdm import CLSDM
 from clsdm.xray.preprocess import cameras_for, expose
 from clsdm_bench.systems.biplanar import biplanar, replicated
-from clsdm_bench.systems.inrr import INRR3CT, Sine
-from clsdm_bench.systems.recipe import BenchmarkConfig, INRRConfig, X2CTConfig
+from clsdm_bench.systems.inrr import INRR3CT, INRRConfig, Sine
+from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.systems.stages import BaselineStage, JointStage, condition_without_mean
-from clsdm_bench.systems.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTDiscriminator, mean_projections
+from clsdm_bench.systems.x2ct import FROM_VOLUME, TO_VOLUME, X2CT, X2CTConfig, X2CTDiscriminator, mean_projections
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import StageConfig
 from clsdm_trainer.losses import published_contrast
@@ -98,7 +98,7 @@ def test_the_two_frames_of_x2ct_are_undone_by_their_inverses() -> None:
 
 
 def x2ct_parameters(config: X2CTConfig) -> int:
-    """Counted by hand from METHOD.md 6: a norm has 2 values a channel, a convolution k^d in·out + out."""
+    """Counted by hand from docs/method.md, 5: a norm has 2 values a channel, a convolution k^d in·out + out."""
 
     def step(inputs: int, outputs: int, taps: int) -> int:
         return 2 * inputs + taps * inputs * outputs + outputs

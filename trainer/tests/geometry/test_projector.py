@@ -76,7 +76,7 @@ def gaussian_error(view: View, spacing_mm: float) -> float:
 
 @VIEW_CASES
 def test_gaussians_at_2_5_mm_are_integrated_to_about_a_tenth_of_a_percent(view):
-    """DEPENDENCIES.md measured .10 %; this blob gives .08 to .12 %, all of it from linear interpolation."""
+    """This blob gives .08 to .12 %, all of it from linear interpolation."""
     assert gaussian_error(view, 2.5) < 1.3e-3
 
 

@@ -360,7 +360,7 @@ def assert_same(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> None:
 
 
 def assert_all_learn(module: nn.Module) -> None:
-    """Every parameter got a gradient, and of more than rounding errors (METHOD.md 2.5: layers that were never trained)."""
+    """Every parameter got a gradient, and of more than rounding errors (docs/method.md, 2.5: layers that were never trained)."""
     largest = {name: 0.0 if p.grad is None else float(p.grad.abs().max()) for name, p in module.named_parameters()}
     assert not [name for name, value in largest.items() if value < 1e-6 * max(largest.values())]
 
@@ -394,7 +394,7 @@ def test_one_to_eight_views_are_one_input(network, views):
 @pytest.mark.parametrize("angle_deg", [0.0, 90.0, -90.0])
 @torch.no_grad()
 def test_a_lateral_alone_works_like_a_frontal_alone(lift, angle_deg):
-    """METHOD.md 2.7: lateral-only input crashed."""
+    """docs/method.md, 2.7: lateral-only input crashed."""
     network = randomised(ConditionNet(replace(CONDITION, lift=lift), 16, 384.0, 4))
     assert bool(network(some_images(1), cameras_at(angle_deg))[0].isfinite().all())
 
@@ -482,7 +482,7 @@ def test_a_voxel_is_covered_where_its_ray_hits_a_measured_pixel():
 
 @pytest.mark.parametrize(("angle_deg", "sign", "axis"), [(0.0, 1, 0), (180.0, -1, 0), (90.0, 1, 1), (-90.0, -1, 1)])
 def test_the_parallel_lift_replicates_frontals_along_y_and_laterals_along_x(angle_deg, sign, axis):
-    """METHOD.md 2.4: the published lift was (y, z, x). Columns follow x or y, rows follow -z, and depth does not count."""
+    """docs/method.md, 2.4: the published lift was (y, z, x). Columns follow x or y, rows follow -z, and depth does not count."""
     axis_mm = voxel_axis(6, 64.0)
     rays, centres = parallel_rays(cameras_at(angle_deg), axis_mm), voxel_centres(6, 64.0).view(-1, 3)
     where = rays.where[0, 0].view(-1, 2)

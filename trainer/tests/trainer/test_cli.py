@@ -79,6 +79,23 @@ def test_the_bundle_reconstructs_from_the_x_rays_of_a_file(trained: Path) -> Non
     assert len(record["residuals"]) == 2
 
 
+def test_the_card_says_what_is_lost_at_the_spacing_of_its_own_grid(trained: Path) -> None:
+    card = (trained / "run" / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Structures below about 48 mm (two voxels)" in card
+
+
+def test_a_run_is_not_exported_with_the_store_of_other_patients(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bundle's list of patients is the run's, whatever the store says."""
+    other = tiny_store(tmp_path / "store", {"x": "train", "y": "val", "d": "test"})
+    about = ["--about", str(trained / "about.yaml")]
+    command = ["export", "--run", str(trained / "run"), "--store", str(other.folder), "--out", str(tmp_path / "bundle")]
+    assert train([*command, *about]) == 2
+    assert "begun with other patients" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_model_is_not_judged_on_patients_it_was_selected_on(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

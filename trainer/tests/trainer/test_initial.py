@@ -61,7 +61,7 @@ def test_a_run_starts_from_the_bundles_weights_and_trains_them_further(config, b
     train(config, own, tmp_path, "alignment")
     tuned, before = trained_model(config, tmp_path).state_dict(), bundle.model().state_dict()
     changed = {name.split(".")[0] for name, value in tuned.items() if not torch.equal(value, before[name])}
-    assert changed == {"condition", "residual_std"}  # the only stage that was trained, and what it measured
+    assert changed == {"condition", "residual_std", "error_hu"}  # the only stage that was trained, and what it measured
 
 
 def test_it_goes_on_to_the_same_bits_without_the_bundle(config, bundle, own, tmp_path):

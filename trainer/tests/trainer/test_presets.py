@@ -72,7 +72,7 @@ def test_our_denoisers_see_the_time_at_every_resolution(name):
 
 
 def test_the_reference_has_the_published_sizes():
-    """METHOD.md 1."""
+    """docs/method.md, 1."""
     config = load_config("reference")
     model = built(config.model)
     assert millions(model)["autoencoder"] == pytest.approx(40.7, abs=0.05)

@@ -1,1 +1,5 @@
-"""What other programs start: the command line, request files and the worker."""
+"""What other programs start: the command line, request files and the worker that keeps a model loaded.
+Neighbours may use what is in ``__all__``; what is computed stands in the other rooms.
+"""
+
+__all__ = ["cli", "record", "request", "tasks", "worker"]

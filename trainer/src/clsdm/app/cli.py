@@ -20,10 +20,11 @@ from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
-from clsdm.app.failures import in_words, kind_of
 from clsdm.app.geometry_options import add_geometry_options, overrides_from
+from clsdm.app.record import XRaysNotFoundError
 from clsdm.errors import Cancelled, InputError, printable
-from clsdm.files.names import given_path
+from clsdm.failures import in_words, kind_of
+from clsdm.files.names import given_path, refuse_overwriting
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
@@ -134,6 +135,8 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
     parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
     parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
+    parser.add_argument("--consistency", action="store_true", default=None,
+                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
@@ -145,6 +148,8 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
     parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
     parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
+    parser.add_argument("--xrays", nargs="+", default=[], metavar="PATH",
+                        help="files or folders with its X-rays, where they are not beside it")  # fmt: skip
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
 
@@ -188,7 +193,7 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
     _refuse_both(options)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
-    result, files = request.run(wanted, report)
+    result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
     for warning in result.warnings:
         _note(options, warning)
     verdicts = [
@@ -226,7 +231,7 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
-    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device")}
+    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device", "consistency")}
     how = Options(product, **{name: value for name, value in asked.items() if value is not None})
     machine = {} if options.preset is None else {"preset": options.preset}
     scan = {"localizers": options.localizers, "series": options.series}
@@ -251,19 +256,17 @@ def _file_and_angle(text: str) -> tuple[str, str, float]:
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     from clsdm.app.record import read_record
-    from clsdm.app.request import Request, read_views
     from clsdm.files.atomic import written_together
-    from clsdm.files.strict_json import from_plain
     from clsdm.quality.compare import compare
     from clsdm.quality.write import as_json, write_comparison
     from clsdm.volume.read import read_ct
 
-    volume = Path(options.reconstruction)
+    volume, out = Path(options.reconstruction), Path(options.out)
+    _refuse_overwriting_compared(options)
     reconstruction = read_ct(volume)
     truth = read_ct(options.ct, options.series) if options.ct else None
     made = read_record(volume) or {}
-    where = made.get("request")
-    xrays = read_views(from_plain(Request, where, f"record of {volume}: request")) if where is not None else []
+    xrays = _xrays_of(options, made.get("request"), volume)
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
@@ -272,12 +275,39 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         _note(options, warning)
     report("compare", 1, 1)
     provenance = made.get("provenance", {})
-    with written_together(Path(options.out)) as scratch:
+    with written_together(out) as scratch:
         written = write_comparison(comparison, scratch, provenance)
-    files = [str(Path(options.out) / file.name) for file in written]
+    files = [str(out / file.name) for file in written]
     report("write", 1, 1)
     _say(options, "\n".join(files))
     return {"files": files} | as_json(comparison, provenance)
+
+
+def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[Any]:  # noqa: ANN401 - untrusted JSON
+    """The X-rays that a volume was made from; without them, where there is a CT, the CT alone is compared with."""
+    from clsdm.app.request import found_again, read_views
+
+    if recorded is None:
+        return []
+    folder = [options.ct] if options.ct and Path(options.ct).is_dir() else []  # which may hold the localizers too
+    try:
+        request = found_again(recorded, volume, [given_path(each, "--xrays") for each in (*options.xrays, *folder)])
+    except XRaysNotFoundError as error:
+        if not options.ct or options.xrays:
+            raise
+        _note(options, str(error))
+        return []
+    return read_views(request)
+
+
+def _refuse_overwriting_compared(options: argparse.Namespace) -> None:
+    from clsdm.app.record import companions
+    from clsdm.quality.write import FILES
+
+    inputs = [*companions(Path(options.reconstruction)).values(), *(Path(each) for each in options.xrays)]
+    refuse_overwriting(
+        [Path(options.out) / name for name in FILES], [*inputs, *([Path(options.ct)] if options.ct else [])]
+    )
 
 
 def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The record beside a reconstruction, ``R.json``: how the volume was made, how well it explains its X-rays, and warnings.
 
-The command line writes it and so does 3D Slicer's export; ``clsdm compare`` reads it. No torch.
+The command line writes it and so does 3D Slicer's export; ``clsdm compare`` reads it. It names the hash of its volume, so
+that it is not taken for the record of another, and its X-rays by their hashes only: where they lie, and how their files
+are called, may say whose they are. No torch.
 """
 
 from __future__ import annotations
@@ -12,9 +14,16 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError
+from clsdm.files.atomic import recover
+from clsdm.files.digest import sha256_of
+from clsdm.files.strict_json import read_json
 from clsdm.volume.write import SUFFIXES
 
 SCHEMA = 1
+
+
+class XRaysNotFoundError(InputError):
+    """The X-rays of a reconstruction are not where they were looked for."""
 
 
 def make_record(
@@ -22,6 +31,7 @@ def make_record(
     residuals: Sequence[Mapping[str, Any]],
     warnings: Sequence[str],
     request: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The record as plain JSON types.
 
@@ -29,7 +39,9 @@ def make_record(
         provenance: as in ``Reconstruction.provenance``.
         residuals: angle_deg, rmse and correlation of each view.
         warnings: what the user should know.
-        request: where the X-rays are, a ``clsdm.app.request.Request``; None where nobody knows any more.
+        request: of what X-rays, a ``clsdm.app.request.Request`` with their marks for their paths
+            (``clsdm.files.digest``); None where nobody knows any more.
+        files: SHA-256 of the files that belong to it, by role (:func:`companions`).
     """
     record = {
         "schema": SCHEMA,
@@ -38,6 +50,7 @@ def make_record(
         "warnings": list(warnings),
         "residuals": [dict(each) for each in residuals],
     }
+    record |= {} if files is None else {"files": dict(files)}
     return record if request is None else record | {"request": dict(request)}
 
 
@@ -50,16 +63,53 @@ def read_record(volume: Path) -> dict[str, Any] | None:
     """The record beside a volume, or None where there is none.
 
     Raises:
-        InputError: it is no JSON, or the name is that of no volume.
+        InputError: it is no JSON, or of another volume, or the name is that of no volume.
     """
+    recover(volume.parent)
     path = companions(volume)["record"]
-    if not path.is_file():
+    record = _record_in(path)
+    known = (record or {}).get("files", {})
+    said = known.get("volume") if isinstance(known, dict) else None
+    if said is not None and volume.is_file() and (found := sha256_of(volume)) != said:
+        raise InputError(
+            f"{path}: is the record of another volume (SHA-256 of {volume.name} is {found}, the record says {said!r:.80})"
+        )
+    return record
+
+
+def _record_in(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a readable record ({error})") from None
+        data = read_json(path, "record")
+    except InputError as error:
+        raise InputError(f"{path}: not a readable record ({str(error).removeprefix(f'{path}: ')})") from None
     return data if isinstance(data, dict) and isinstance(data.get("provenance"), dict) else None
+
+
+def left_over_spread(files: Mapping[str, Path]) -> list[str]:
+    """The name of the spread of an earlier ensemble, which must not stay beside a new volume; none where there is none.
+
+    Args:
+        files: of :func:`companions`.
+
+    Raises:
+        InputError: what would be replaced or removed was not written by us.
+    """
+    record, spread = files["record"], files["spread"]
+    try:
+        earlier = _record_in(record) if record.is_file() else {}
+    except InputError:
+        earlier = None
+    if earlier is None:
+        raise InputError(f"{record}: is there and is no record of a reconstruction; name another output")
+    if not spread.is_file() or record.is_dir():  # a folder in the way is found when the files are moved
+        return []
+    known, product = earlier.get("files"), earlier.get("provenance", {}).get("product")
+    ours = product == "ensemble" if known is None else known.get("spread") == sha256_of(spread)
+    if not ours:
+        raise InputError(f"{spread}: is there and is not of an earlier reconstruction; name another output")
+    return [spread.name]
 
 
 def companions(volume: Path) -> dict[str, Path]:

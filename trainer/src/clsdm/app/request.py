@@ -8,17 +8,20 @@ the X-rays again.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clsdm.app.record import companions, make_record, record_text
+from clsdm.app.record import XRaysNotFoundError, companions, left_over_spread, make_record, record_text
 from clsdm.errors import InputError
-from clsdm.files.atomic import written_together
-from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.files.atomic import recover, written_together
+from clsdm.files.digest import find, is_mark, mark_of, sha256_of
+from clsdm.files.names import given_path, nameless, refuse_overwriting, regular_files
+from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.limits import SERIES_FILES
+from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
 from clsdm.volume.ct import CTVolume
@@ -28,6 +31,8 @@ from clsdm.xray.read import GeometryOverrides, read_xray
 from clsdm.xray.scouts import centred, read_localizers
 
 SCHEMA = 1
+UNNAMED_FOLDER = "folder"
+"""In a record, for a folder that only the user knows."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,7 @@ def read_request(path: str | Path) -> Request:
         InputError: missing, not JSON, or a field that does not belong or fit.
     """
     path = Path(path)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    return from_plain(Request, data, str(path))
+    return from_plain(Request, read_json(path, "request"), str(path))
 
 
 def read_views(request: Request) -> list[XRay]:
@@ -111,52 +110,92 @@ def read_views(request: Request) -> list[XRay]:
     return centred(xrays)
 
 
-def run(request: Request, report: Report = silent) -> tuple[Reconstruction, dict[str, str]]:
+def run(
+    request: Request, report: Report = silent, inputs: Iterable[Path] = ()
+) -> tuple[Reconstruction, dict[str, str]]:
     """Reconstruct and write the files.
+
+    Args:
+        request: what to reconstruct.
+        report: progress.
+        inputs: further files that must not be written over.
 
     Returns:
         The reconstruction, and the written files by role (volume, coverage, spread, record).
 
     Raises:
-        InputError: unusable input, or the files cannot be written.
+        InputError: unusable input, or the files cannot be written, or one of them is an input.
     """
-    files = companions(Path(request.out))
-    bundle = Bundle.open(request.bundle or default_bundle_path())
+    files = companions(given_path(request.out, "out"))
+    recover(files["volume"].parent)
+    bundle = Bundle.open(default_bundle_path() if request.bundle is None else given_path(request.bundle, "bundle"))
+    refuse_overwriting(files.values(), [*inputs, *_inputs(request, bundle)])
+    gone = left_over_spread(files)
     xrays = read_views(request)
     report("read X-rays", len(xrays), len(xrays))
-    options = request.options
-    result = reconstruct(xrays, bundle, options, report)
+    result = reconstruct(xrays, bundle, request.options, report)
     volumes = {"volume": result.volume, "coverage": result.coverage}
     if result.spread is not None:
         volumes["spread"] = result.spread
-    _write_together(files, volumes, record(request, result))
+    _write_together(files, volumes, record(request, result), gone if result.spread is None else ())
     report("write", 1, 1)
     return result, {role: str(files[role]) for role in (*volumes, "record")}
 
 
+def _inputs(request: Request, bundle: Bundle) -> list[Path]:
+    """Every file and folder that a request reads."""
+    folder = [Path(request.localizers)] if request.localizers is not None else []
+    of_bundle = [bundle.path, *(bundle.path / name for name in (MANIFEST, *bundle.files))]
+    of_study = [each for place in folder if place.is_dir() for each in regular_files(place, SERIES_FILES)]
+    return [*(Path(view.file) for view in request.views), *folder, *of_study, *of_bundle]
+
+
 def record(request: Request, result: Reconstruction) -> dict[str, Any]:
-    """The content of ``R.json``."""
+    """The content of ``R.json``, but for the hashes of its files."""
     residuals = [
         {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation} for item in result.residuals
     ]
-    folder = None if request.localizers is None else str(Path(request.localizers).resolve())
-    found = to_plain(replace(request, views=tuple(_absolute(view) for view in request.views), localizers=folder))
-    return make_record(result.provenance, residuals, result.warnings, found)
+    views = tuple(replace(view, file=mark_of(Path(view.file))) for view in request.views)
+    folder = None if request.localizers is None else UNNAMED_FOLDER
+    asked = replace(request, views=views, out=Path(request.out).name, bundle=None, localizers=folder)
+    numbers = {item.source: f"X-ray {number}" for number, item in enumerate(result.residuals, 1)}
+    warnings = [nameless(text, numbers) for text in result.warnings]
+    return make_record(result.provenance, residuals, warnings, to_plain(asked))
 
 
-def _absolute(view: ViewRequest) -> ViewRequest:
-    return replace(view, file=str(Path(view.file).resolve()))
+def found_again(recorded: Any, volume: Path, named: Sequence[Path] = ()) -> Request:  # noqa: ANN401 - untrusted JSON
+    """The request in a record, with the files that its X-rays lie in now.
+
+    Args:
+        recorded: as it stands in the record of ``volume``.
+        volume: the reconstruction; its folder, those beside and in it, and the current one are searched.
+        named: files and folders to try first.
+
+    Raises:
+        InputError: not a request, or an X-ray is not found.
+    """
+    request = from_plain(Request, recorded, f"record of {volume}: request")
+    beside = volume.absolute().parent
+    places = [*named, beside, Path.cwd()] + ([beside.parent] if beside.parent != beside.parent.parent else [])
+    found = find([view.file for view in request.views if is_mark(view.file)], places)
+    views = tuple(replace(view, file=str(found.get(view.file, view.file))) for view in request.views)
+    if request.localizers == UNNAMED_FOLDER:
+        folder = next((each for each in named if each.is_dir()), None)
+        request = replace(request, localizers=None if folder is None else str(folder))
+    lost = [number for number, view in enumerate(views, 1) if is_mark(view.file)]
+    if lost or (not views and request.localizers is None):
+        which = f"X-ray {lost[0]} of {len(views)}" if lost else "the folder with the localizers"
+        raise XRaysNotFoundError(f"{volume}: {which} is not found beside it; name the X-rays with --xrays")
+    return replace(request, views=views)
 
 
-def _write_together(files: dict[str, Path], volumes: dict[str, CTVolume], text: dict[str, Any]) -> None:
+def _write_together(
+    files: dict[str, Path], volumes: dict[str, CTVolume], text: dict[str, Any], gone: Iterable[str]
+) -> None:
     """All of the files or none, and no ``spread`` of an earlier ensemble, which would belong to another volume."""
-    with written_together(files["volume"].parent) as scratch:
+    needed = sum(2 * volume.hu.size for volume in volumes.values())
+    with written_together(files["volume"].parent, gone, needed) as scratch:
         for role, volume in volumes.items():
             write_ct(volume, scratch / files[role].name)
-        (scratch / files["record"].name).write_text(record_text(text), encoding="utf-8")
-    if "spread" in volumes:
-        return
-    try:
-        files["spread"].unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{files['spread']}: of an earlier ensemble, cannot be removed ({error.strerror})") from error
+        hashes = {role: sha256_of(scratch / files[role].name) for role in volumes}
+        (scratch / files["record"].name).write_text(record_text(text | {"files": hashes}), encoding="utf-8")

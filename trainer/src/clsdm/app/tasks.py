@@ -6,7 +6,6 @@ torch is imported by the tasks that need it, so that the worker greets, and look
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from clsdm import __version__
 from clsdm.app.worker import Answer, Task
 from clsdm.errors import InputError
+from clsdm.files.digest import sha256_of
 from clsdm.files.names import given_path, inside, plain_name
 from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.progress import Report
@@ -250,7 +250,7 @@ def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
     check_files(path, files, read)
     report("verify", 1, 1)
     size = path.stat().st_size if path.is_file() else sum(entry.bytes for entry in files.values())
-    return {"path": str(path), "bytes": size, "file_sha256": _sha256(path) if path.is_file() else ""}
+    return {"path": str(path), "bytes": size, "file_sha256": sha256_of(path) if path.is_file() else ""}
 
 
 def fetch(folder: Path, report: Report, url: str) -> Answer:
@@ -301,14 +301,6 @@ def _saved(folder: Path, name: str, array: np.ndarray) -> str:
     path = folder / f"{name}.npy"
     np.save(path, array)
     return str(path)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 TASKS: dict[str, Task] = {

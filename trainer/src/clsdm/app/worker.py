@@ -31,9 +31,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsdm.app.failures import KINDS, described, kind_of
 from clsdm.app.lines import Requests
 from clsdm.errors import InputError, printable
+from clsdm.failures import KINDS, described, kind_of
 from clsdm.files.names import given_path
 from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.files.strict_json import arguments_of, parse_json

@@ -1,1 +1,5 @@
-"""Files written whole or not at all, strict JSON, and what every DICOM file of ours has in common."""
+"""Files from outside and to outside: names, strict JSON, DICOM tags and pixels, and writing whole or not at all. Neighbours may
+use what is in ``__all__``; nothing here needs torch or knows of X-rays.
+"""
+
+__all__ = ["atomic", "dicom", "dicom_open", "dicom_pixels", "dicom_tags", "digest", "names", "scratch", "strict_json"]

@@ -1,32 +1,33 @@
-"""Files are written whole or not at all: one, or several that belong together."""
+"""The one way files are written: whole or not at all, and those that belong together, together (``commit``)."""
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clsdm.errors import InputError
+from clsdm.files.commit import NEW, PREFIX, commit, recover
+from clsdm.files.scratch import OwnFolder
 
+__all__ = ["recover", "write_atomically", "written_together"]
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a name in a scratch folder and move the result to ``path``.
-
-    Raises:
-        InputError: the file cannot be written (no permission, disk full, a folder of that name).
-    """
-    path = Path(path)
-    with _moved_at_the_end(path.parent, str(path)) as scratch:
-        part = scratch / path.name.lower()  # ITK knows formats by suffixes in small letters
-        write(part)
-        part.replace(scratch / path.name)
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NO_ROOM_BYTES = 2**20
+"""With less than this left, a library that only says that it could not write is taken to have met a full disk."""
 
 
 @contextmanager
-def written_together(folder: Path) -> Iterator[Path]:
+def written_together(folder: Path, gone: Iterable[str] = (), needed_bytes: int = 0) -> Iterator[Path]:
     """A scratch folder on the same disk; what was written there moves to ``folder`` at the end, or vanishes on failure.
+
+    Args:
+        folder: made if it is not there.
+        gone: names of files in ``folder`` that vanish when the new ones appear.
+        needed_bytes: what the files take, as far as it is known; for the message about a full disk.
 
     Yields:
         The scratch folder.
@@ -34,38 +35,74 @@ def written_together(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: the files cannot be written (no permission, disk full, a file where a folder should be).
     """
-    with _moved_at_the_end(folder, str(folder)) as scratch:
-        yield scratch
-
-
-@contextmanager
-def _moved_at_the_end(folder: Path, what: str) -> Iterator[Path]:
-    """``what`` begins the message of a failure."""
+    folder = Path(folder)
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    scratch = None
+    existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    own: OwnFolder | None = None
     try:
-        existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-        with tempfile.TemporaryDirectory(prefix=".clsdm-", dir=existing) as scratch:
-            yield Path(scratch)
-            folder.mkdir(parents=True, exist_ok=True)
-            blocked = next(
-                (folder / each.name for each in Path(scratch).iterdir() if (folder / each.name).is_dir()), None
-            )
-            if blocked is not None:
-                raise InputError(f"{blocked}: cannot be written (a folder of that name is there)")
-            for file in sorted(Path(scratch).iterdir()):
-                file.replace(folder / file.name)
+        recover(existing)
+        own = OwnFolder(existing, PREFIX)
+        new = own.path / NEW
+        new.mkdir()
+        yield new
+        commit(own.path, folder, gone)
     except (OSError, RuntimeError, InputError) as error:  # RuntimeError: ITK's
-        with suppress(OSError):
+        used = _size(own.path) if own is not None else 0
+        text = _in_words(error, folder, existing, max(needed_bytes, used))
+        with suppress(OSError):  # where the move failed; before it none was made
             for each in missing:
                 each.rmdir()
-        text = str(error) if isinstance(error, InputError) else f"{what}: cannot be written ({_reason(error)})"
-        raise InputError(text.replace(scratch, str(folder)) if scratch else text) from error
+        raise InputError(text if own is None else _without(text, own.path, folder)) from error
+    finally:
+        if own is not None:
+            own.remove()
 
 
-def _reason(error: Exception) -> str:
-    """What the system says, or the last telling line of ITK."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split("): ")[-1] if lines else type(error).__name__
+def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object], needed_bytes: int = 0) -> None:
+    """Call ``write`` with the name of a temporary file and move the result to ``path``, so that no half file is ever seen.
+
+    Args:
+        path: folders are made if they are not there.
+        write: gets a path with the same name in another folder.
+        needed_bytes: what the file takes, as far as it is known; for the message about a full disk.
+
+    Raises:
+        InputError: the file cannot be written (no permission, disk full).
+    """
+    path = Path(path)
+    with written_together(path.parent, needed_bytes=needed_bytes) as scratch:
+        try:
+            write(scratch / path.name)
+        except (OSError, RuntimeError) as error:
+            raise InputError(_in_words(error, path, scratch, max(needed_bytes, _size(scratch)))) from error
+
+
+def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -> str:
+    """Why ``where`` cannot be written, in one line."""
+    if isinstance(error, InputError):
+        return str(error)
+    disk = next(each for each in (on_disk, *on_disk.parents) if os.path.ismount(each) or each == each.parent)
+    free = shutil.disk_usage(disk).free
+    if getattr(error, "errno", None) in _FULL or free < _NO_ROOM_BYTES:
+        said = getattr(error, "strerror", None) or "nothing more can be written"
+        room = f"{disk} has {_in_units(free)} left, at least {_in_units(needed_bytes)} are needed"
+        reason = f"disk full: {said}; {room}"
+    else:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = getattr(error, "strerror", None) or lines[-1].split("): ")[-1]
+    return f"{where}: cannot be written ({reason})"
+
+
+def _in_units(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
+
+
+def _without(text: str, scratch: Path, folder: Path) -> str:
+    """A message that names the file it is about, and no scratch file."""
+    return text.replace(str(scratch / NEW), str(folder)).replace(str(scratch), str(folder))
+
+
+def _size(folder: Path) -> int:
+    with suppress(OSError):
+        return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    return 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -100,7 +102,7 @@ def stored_values(tags: Tags, frame: int = 1) -> tuple[np.ndarray, tuple[str, ..
         _check_encapsulated(tags, frame)
     else:
         _check_length(tags)
-    for decode in (_by_pydicom, _by_itk):
+    for decode in _decoders(tags.dataset, frame):
         with warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
             pixels = decode(tags.dataset, frame)
@@ -113,6 +115,19 @@ def stored_values(tags: Tags, frame: int = 1) -> tuple[np.ndarray, tuple[str, ..
         f"{tags.path}: TransferSyntaxUID {syntax.name} ({syntax}) is damaged or cannot be decoded here; "
         "pip install 'clsdm[dicom]' adds decoders"
     )
+
+
+def _decoders(dataset: Dataset, frame: int) -> list[Callable[[Dataset, int], np.ndarray | None]]:
+    """pydicom; and SimpleITK where pydicom may lack the plug-in, for a stream whose size is known to be right.
+
+    A damaged stream makes SimpleITK ask for gigabytes.
+    """
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    family = syntax.startswith(_JPEG_FAMILY) and int(syntax.rpartition(".")[2]) in _ENDING_IN_A_MARKER
+    complete = find_spec("libjpeg") is not None and find_spec("openjpeg") is not None  # of pylibjpeg
+    if not family or complete or size_of(_frame_stream(dataset, frame)) is None:
+        return [_by_pydicom]
+    return [_by_pydicom, _by_itk]
 
 
 def through_palette(dataset: Dataset, stored: np.ndarray) -> np.ndarray:

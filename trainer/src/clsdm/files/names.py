@@ -8,9 +8,10 @@ end, and a device read without end.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clsdm.errors import InputError
@@ -130,6 +131,18 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     for output in outputs:
         if output.exists() and (found := known.get(_identity(output))) is not None:
             raise InputError(f"{output}: would be written over {found}, which is an input; name another output")
+
+
+def nameless(text: str, names: Mapping[str, str]) -> str:
+    """A text for somebody else to read: paths in it, which may say whose files they are, are replaced.
+
+    Args:
+        text: a warning, for example.
+        names: what to say in place of each path.
+    """
+    for path in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w/\\.]){re.escape(path)}(?!\w)", lambda _, said=names[path]: said, text)
+    return text
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -30,6 +30,8 @@ def read_json(path: Path, kind: str) -> Any:  # noqa: ANN401 - untrusted JSON
     Raises:
         InputError: missing, no regular file, too large, or not JSON.
     """
+    if not path.exists():
+        raise InputError(f"{path}: cannot be read (no such file)")
     path = regular_file(path, kind)
     try:
         check_bytes(path.stat().st_size, JSON_BYTES, path, f"a {kind}")

@@ -2,7 +2,7 @@
 
 Input and output are CT in the unit range [-1, 1], (B, 1, z, y, x). With ``stem="space-to-depth"`` the first and last
 halving of resolution are a re-arrangement of voxels, so no convolution ever runs at full resolution: about a tenth of
-the published network's arithmetic (METHOD.md 3.3). ``stem="conv"`` is the published network.
+the published network's arithmetic (docs/method.md, 3.3). ``stem="conv"`` is the published network.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The model as one object: autoencoder, condition network and denoiser, with the latents' normalisation as data.
 
-Latents are normalised per channel with mean and standard deviation over the training set (never one batch: METHOD.md
+Latents are normalised per channel with mean and standard deviation over the training set (never one batch: docs/method.md,
 2.7); only this module knows about it. Everything outside works with normalised latents. How far they lie from the aligned
 mean is stored too: it is the scale of what sampling has to add.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from clsdm.geometry.cameras import Cameras
@@ -22,6 +23,11 @@ from clsdm.model.denoiser import UNet3D, UNetConfig
 from clsdm.model.sampler import Tick, sample_dpmpp_2m, sample_flow, silent
 from clsdm.model.schedule import FlowSchedule, ProcessConfig, Schedule, make_schedule
 from clsdm.volume.ct import Grid
+
+ERROR_BLOCKS = 16
+"""Blocks along the edge of the cube for which the estimate's error is known."""
+
+UNKNOWN_ERROR_HU = 150.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class CLSDM(nn.Module):
     latent_mean: Tensor
     latent_std: Tensor
     residual_std: Tensor
+    error_hu: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -62,6 +69,8 @@ class CLSDM(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(latent))
         self.register_buffer("latent_std", torch.ones(latent))
         self.register_buffer("residual_std", torch.ones(latent))
+        self.register_buffer("error_hu", torch.full((ERROR_BLOCKS,) * 3, UNKNOWN_ERROR_HU))
+        self.register_load_state_dict_pre_hook(_without_error_map)
         channels_last(self)
 
     @property
@@ -69,6 +78,10 @@ class CLSDM(nn.Module):
         """(C, m, m, m) of one latent."""
         size = self.config.latent_size
         return self.config.autoencoder.latent_channels, size, size, size
+
+    def error_map_hu(self) -> Tensor:
+        """(1, 1, n, n, n) standard deviation of the estimate's error on the validation patients."""
+        return F.interpolate(self.error_hu[None, None], [self.config.grid.size] * 3, mode="trilinear")
 
     @property
     def schedule(self) -> Schedule:
@@ -113,6 +126,11 @@ class CLSDM(nn.Module):
         if isinstance(schedule, FlowSchedule):
             return condition.mean + sample_flow(predict, schedule.source_noise * noise, steps, tick)
         return sample_dpmpp_2m(predict, schedule, noise, steps, tick)
+
+
+def _without_error_map(model: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights of before there was a map of errors: the same error everywhere."""
+    weights.setdefault(f"{prefix}error_hu", torch.full((ERROR_BLOCKS,) * 3, UNKNOWN_ERROR_HU))
 
 
 def _channels(values: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ intensities are sampled at every CT voxel too, so that no detail has to pass thr
 averages, weighted by how much each ray runs along y (frontal) and along x (lateral): whatever their number (1 to 8) and
 order, a voxel gets what the frontal and what the lateral views say, and how much of either there was.
 ``lift="parallel"`` is the published scheme (images replicated along the nearest volume axis), kept for comparison, with
-the axes that METHOD.md 2.4 corrects: frontal (z, x) along y, lateral (z, y) along x.
+the axes that docs/method.md, 2.4 corrects: frontal (z, x) along y, lateral (z, y) along x.
 
-A 3-D U-Net then has the two heads of the published network (METHOD.md 1): the CT estimate in voxels, and features where
+A 3-D U-Net then has the two heads of the published network (docs/method.md, 1): the CT estimate in voxels, and features where
 its resolution is that of the latents. It runs on the lift grid, half as fine as the CT: what the eight voxels of a block
 need is in the channels, and no convolution runs at full resolution.
 

@@ -1,4 +1,4 @@
-"""How well a volume matches the truth, under two named protocols that are never mixed (METHOD.md, section 4).
+"""How well a volume matches the truth, under two named protocols that are never mixed (docs/method.md, 4).
 
 ``honest`` scores float HU with the peak equal to the range of the data. ``x2ct`` repeats what the published tables use,
 a peak of 4095 on data of range 2500, which alone adds 20·log10(4095 / 2500) = 4.29 dB: its figures compare with those

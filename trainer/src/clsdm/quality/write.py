@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 
 from clsdm import NOTICE
 from clsdm.files.atomic import write_atomically
+from clsdm.files.names import nameless
 from clsdm.quality import picture, report
 from clsdm.quality.compare import Comparison
 
 SCHEMA, SCHEMA_VERSION = "clsdm-comparison", 1
+FILES = ("metrics.json", "comparison.png", "report.html")
 
 
 def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The figures as plain JSON types, under a versioned schema."""
+    """The figures as plain JSON types, under a versioned schema; files are named by what they are."""
+    comparison = _nameless(comparison)
     recon, scores = comparison.recon, comparison.scores
     return {
         "schema": SCHEMA,
@@ -65,15 +68,33 @@ def write_comparison(
     Raises:
         InputError: a file cannot be written.
     """
+    comparison = _nameless(comparison)
     rows = report.rows_of(comparison)
     rgb = picture.sheet(rows, report.headline(comparison))
     text = json.dumps(as_json(comparison, provenance), indent=2, allow_nan=False, default=str) + "\n"
     html = report.html(comparison, rows, provenance or {}, title)
-    paths = [Path(out_dir) / name for name in ("metrics.json", "comparison.png", "report.html")]
+    paths = [Path(out_dir) / name for name in FILES]
     write_atomically(paths[0], lambda path: _write(path, text))
     write_atomically(paths[1], lambda path: picture.write_png(rgb, path))
     write_atomically(paths[2], lambda path: _write(path, html))
     return paths
+
+
+def _nameless(comparison: Comparison) -> Comparison:
+    """Without the paths of the files, which may say whose they are."""
+    names = {item.source: f"X-ray {number}" for number, item in enumerate(comparison.reprojections, 1)}
+    scores, recon = comparison.scores, comparison.recon
+    names |= {} if scores is None else {scores.truth.source: "the CT"}
+    names |= {recon.source: "the reconstruction"}
+    return replace(
+        comparison,
+        recon=replace(recon, source=names[recon.source]),
+        scores=None
+        if scores is None
+        else replace(scores, truth=replace(scores.truth, source=names[scores.truth.source])),
+        reprojections=tuple(replace(item, source=names[item.source]) for item in comparison.reprojections),
+        warnings=tuple(nameless(text, names) for text in comparison.warnings),
+    )
 
 
 def _write(path: Path, text: str) -> None:

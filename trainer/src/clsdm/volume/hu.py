@@ -1,6 +1,6 @@
 """The one owner of intensity conversions: HU, the network's unit range, and linear attenuation.
 
-One HU window serves every stage (METHOD.md 2.7 lists two windows in one model as a defect of the published code).
+One HU window serves every stage (docs/method.md, 2.7 lists two windows in one model as a defect of the published code).
 All functions take and return tensors or arrays of any shape.
 """
 

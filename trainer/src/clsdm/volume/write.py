@@ -6,6 +6,7 @@ ITK's one call stops 3D Slicer's window for seconds, and does not say so when a 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import struct
@@ -40,7 +41,8 @@ def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = Fal
     if not Path(path).name.lower().endswith(SUFFIXES):
         raise InputError(f"{path}: a volume can be written as {', '.join(SUFFIXES)}; expected such a file name")
     image = ct.to_sitk() if decimals else rounded(ct)
-    write_atomically(path, lambda name: _write_and_check(image, name))
+    size = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    write_atomically(path, lambda name: _write_and_check(image, name), size)
 
 
 def rounded(ct: CTVolume) -> sitk.Image:
@@ -49,15 +51,17 @@ def rounded(ct: CTVolume) -> sitk.Image:
 
 
 def _write_and_check(image: sitk.Image, path: Path) -> None:
-    """Write and read back: ITK's NIfTI writer does not notice a full disk.
+    """Write and read back: ITK's NIfTI writer does not notice a full disk, and knows no capital letters in a suffix.
 
     Raises:
         OSError: the file does not hold what was written.
     """
-    sitk.WriteImage(image, str(path), useCompression=True)
-    written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(path)), image))
+    part = path.with_name(f"part{next(each for each in SUFFIXES if path.name.lower().endswith(each))}")
+    sitk.WriteImage(image, str(part), useCompression=True)
+    written, wanted = (sitk.GetArrayFromImage(each) for each in (sitk.ReadImage(str(part)), image))
+    part.replace(path)
     if not np.array_equal(written, wanted):
-        raise OSError("the file is incomplete; is the disk full?")
+        raise OSError(errno.ENOSPC, "the file is incomplete; is the disk full?")
 
 
 @dataclass(frozen=True)

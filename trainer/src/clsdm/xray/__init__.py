@@ -1,1 +1,5 @@
-"""X-ray images: reading radiographs, bringing them upright, and the one preprocessing of the network's input."""
+"""X-ray images: reading radiographs of every format, bringing them upright, and the one preprocessing of the networks' input.
+Neighbours may use what is in ``__all__``; only ``preprocess`` and ``write_dx`` need torch.
+"""
+
+__all__ = ["dicom", "image", "pair", "preprocess", "read", "scouts", "write_dx", "write_localizer"]

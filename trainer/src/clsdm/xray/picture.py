@@ -1,4 +1,4 @@
-"""Radiographs without DICOM: PNG, JPEG, TIFF and BMP, and 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
+"""Radiographs as 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
 
 from __future__ import annotations
 
@@ -8,73 +8,50 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
-from clsdm.errors import InputError, reading
+from clsdm.errors import InputError
 from clsdm.limits import check_image_size
 from clsdm.volume.containers import check_container
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
-from clsdm.xray.orient import Film, Known, Pair, blank, grey, header_quietly, read_quietly
-from clsdm.xray.picture_pillow import read_with_pillow
+from clsdm.xray.orient import Film, Known, blank, grey, header_quietly, read_quietly
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def read_picture(
-    path: Path, invert: bool = False, window: Pair | None = None, frame: int | None = None, *, pixels: bool = True
-) -> Film:
-    """Read one image file.
+def read_image(path: Path, frame: int | None, pixels: bool) -> Film:
+    """Read one image that knows its spacing.
 
     Args:
-        path: file.
-        invert: whether bone is dark in the image.
-        window: (low, high) in the file's values, beyond which nothing is told apart; None: all of them count.
-        frame: page of a TIFF with several, from 1.
-        pixels: False reads the header only, which takes milliseconds; the image is ``orient.blank`` then.
+        path: 2-D NIfTI, NRRD or MetaImage, or a volume of one slice.
+        frame: must be 1 or None.
+        pixels: False reads the header only.
 
     Raises:
         InputError: no image, a colour image or a volume, or one that its decoder cannot read to the end.
     """
-    suffix = _suffix(path)
-    with reading(path, f"{suffix} file"):
-        if suffix in PICTURES:
-            film = read_with_pillow(path, frame, pixels)
-        elif frame not in (None, 1):
-            raise InputError(f"{path}: --frame is {frame}; the file holds one image")
-        else:
-            film = _read(path, suffix) if pixels else _header(path, suffix)
+    if frame not in (None, 1):
+        raise InputError(f"{path}: --frame is {frame}; the file holds one image")
+    header = _header(path)
     if not pixels:
-        return film
-    image = film.image if window is None else np.clip(film.image, *window)
-    return replace(film, image=-image if invert else image)
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    suffix = next((end for end in (*PICTURES, *IMAGES_WITH_SPACING) if name.endswith(end)), None)
-    if suffix is None:
-        raise InputError(f"{path}: not a DICOM file, and not one of {' '.join((*PICTURES, *IMAGES_WITH_SPACING))}")
-    return suffix
-
-
-def _read(path: Path, suffix: str) -> Film:
-    header = _header(path, suffix)
+        return header
     check_container(path)
     image = read_quietly(path)
     if image is None:
-        raise _damaged(path, suffix)
-    pixels = _plane(image, path)
-    values, valid, notes = grey(pixels[::-1] if _rows_run_up(image, path, suffix) else pixels, str(path))
+        raise _damaged(path)
+    plane = _plane(image, path)
+    values, valid, notes = grey(plane[::-1] if _rows_run_up(image, path) else plane, str(path))
     return replace(header, image=values, valid=valid, warnings=(*notes, *header.warnings))
 
 
-def _header(path: Path, suffix: str) -> Film:
+def _header(path: Path) -> Film:
     header = header_quietly(path)
     if header is None:
-        raise _damaged(path, suffix)
+        raise _damaged(path)
     size = header.GetSize()
     _refuse_volume(size, path)
     check_image_size(size[1], size[0], path, bits=64, samples=header.GetNumberOfComponents())
-    spacing = _nifti_spacing(path) if suffix in NIFTI_SUFFIXES else header.GetSpacing()
+    spacing = header.GetSpacing()
+    if _is_nifti(path) and not np.allclose(spacing[:2], _nifti_spacing(path), rtol=0.01):
+        spacing = (0.0, 0.0)  # the header contradicts itself
     known = Known(pixel_mm=(spacing[1], spacing[0])) if min(spacing[:2]) > 0.0 else Known()
     notes: tuple[str, ...] = ()
     if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
@@ -84,19 +61,24 @@ def _header(path: Path, suffix: str) -> Film:
     return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)
 
 
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
 def _nifti_spacing(path: Path) -> tuple[float, ...]:
-    """(column, row) spacing in mm by the header's own affine; ITK makes 1 mm of what cannot be."""
+    """(column, row) spacing in mm by the header's affine; ITK goes by another field, and makes 1 mm of what cannot be."""
     lengths = np.linalg.norm(read_header(path).affine[:3, :2], axis=0)
     return tuple(float(each) for each in lengths)
 
 
-def _damaged(path: Path, suffix: str) -> InputError:
+def _damaged(path: Path) -> InputError:
+    suffix = next(end for end in IMAGES_WITH_SPACING if path.name.lower().endswith(end))
     return InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
 
 
-def _rows_run_up(image: sitk.Image, path: Path, suffix: str) -> bool:
+def _rows_run_up(image: sitk.Image, path: Path) -> bool:
     """Whether the first row stored is the lowest, by the direction of the second axis: anterior or superior."""
-    if suffix in NIFTI_SUFFIXES:
+    if _is_nifti(path):
         return read_header(path).rows_run_up
     count = image.GetDimension()
     down = np.array(image.GetDirection()).reshape(count, count)[:, 1]

@@ -22,6 +22,7 @@ from clsdm.xray.orient import Film, blank, grey, read_quietly
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "MPO")
 PLAIN = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB",

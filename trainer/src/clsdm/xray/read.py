@@ -18,18 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clsdm.errors import InputError, reading
+from clsdm.errors import InputError
 from clsdm.geometry.view import Beam, View
-from clsdm.xray.dicom import is_dicom, read_dicom
 from clsdm.xray.exposed import check_content, right_way_up, without_border_and_marks
 from clsdm.xray.exposure import GeometryOverrides, described, machine_of
+from clsdm.xray.formats import Wanted, read_film
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
-from clsdm.xray.picture import IMAGES_WITH_SPACING, PICTURES, read_picture
 
 __all__ = [
-    "IMAGES_WITH_SPACING",
-    "PICTURES",
     "GeometryOverrides",
     "XRayHeader",
     "inspect_xray",
@@ -164,15 +161,7 @@ def read_xray(
 
 
 def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> Film:
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, expected one X-ray image file")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    with reading(path, "file"):
-        dicom = is_dicom(path)
-    if dicom:
-        return read_dicom(path, overrides.invert, overrides.window, overrides.frame, pixels=pixels)
-    return read_picture(path, bool(overrides.invert), overrides.window, overrides.frame, pixels=pixels)
+    return read_film(path, Wanted(overrides.invert, overrides.window, overrides.frame, pixels))
 
 
 def _view(

@@ -16,7 +16,7 @@ import numpy as np
 from clsdm.errors import InputError, reading
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.progress import Report, silent
-from clsdm.quality.compare import Reprojection
+from clsdm.quality.reprojection import Reprojection
 from clsdm.reconstruct import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask

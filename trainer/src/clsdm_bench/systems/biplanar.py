@@ -12,7 +12,7 @@ from clsdm.geometry.cameras import Cameras
 def biplanar(images: Tensor, cameras: Cameras) -> Tensor:
     """Intensities of one frontal and one lateral view, turned so that their axes are those of the volume.
 
-    The virtual detector is taken to span the cube, as these methods do (METHOD.md 2.4).
+    The virtual detector is taken to span the cube, as these methods do (docs/method.md, 2.4).
 
     Args:
         images: (B, 2, 2, size, size) intensity and mask, in any order of the views.

@@ -1,4 +1,4 @@
-"""INRR3CT (implicit neural representation regularised reconstruction), written from METHOD.md 6.
+"""INRR3CT (implicit neural representation regularised reconstruction), written from docs/method.md, 5.
 
 A 2-D U-Net shared by both views gives each pixel features; a point of the volume takes them along its rays (parallel, as
 published), with Fourier features of its coordinate. A small sine network per view and, after the mean over the views, a
@@ -9,19 +9,43 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
 from torch import Tensor, nn
 
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.model.blocks import channels_last, conv, norm
 from clsdm_bench.systems.biplanar import biplanar
-from clsdm_bench.systems.recipe import INRRConfig
 from clsdm_trainer.batches import Batch
+from clsdm_trainer.config import Count, Frozen, Width
 
 RESIDUAL_BLOCKS, SINE_LAYERS = 3, 4
 POINTS_AT_ONCE = 65536
+
+
+class INRRConfig(Frozen):
+    """Sizes of INRR3CT; the defaults are the published ones.
+
+    Attributes:
+        kind: tells it from the other networks.
+        image_channels: widths of the 2-D U-Net, finest first.
+        features: channels of its output, at full resolution.
+        width: of the sine layers.
+        omega: frequency of the sine activations.
+        points: voxels of each volume at which the loss is taken.
+        norm: of the 2-D U-Net.
+    """
+
+    kind: Literal["inrr3ct"] = "inrr3ct"
+    image_channels: tuple[Width, ...] = Field(default=(64, 128, 256, 512), min_length=1, max_length=64)
+    features: Width = 128
+    width: Width = 128
+    omega: float = Field(default=50.0, gt=0.0, le=1e4)
+    points: Count = 16384
+    norm: Literal["group", "voxel"] = "group"
 
 
 class ImageNet(nn.Module):

@@ -18,8 +18,9 @@ from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.preprocess import XRay
 from clsdm_bench.systems.inrr import INRR3CT
+from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig
-from clsdm_bench.systems.stages import ALL_STAGES, BaselineStage, condition_without_mean, make_network
+from clsdm_bench.systems.stages import ALL_STAGES, BaselineStage, condition_without_mean
 from clsdm_bench.systems.x2ct import X2CT
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.loop import BEST

@@ -15,9 +15,9 @@ from torch import Tensor
 from clsdm.geometry.cameras import Cameras
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import Condition
-from clsdm_bench.systems.inrr import INRR3CT
-from clsdm_bench.systems.recipe import BaselineStageConfig, INRRConfig, X2CTConfig
-from clsdm_bench.systems.x2ct import X2CT, X2CTDiscriminator, mean_projections
+from clsdm_bench.systems.networks import make_network
+from clsdm_bench.systems.recipe import BaselineStageConfig
+from clsdm_bench.systems.x2ct import X2CTDiscriminator, mean_projections
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.run import SMALLEST_BFLOAT16
 from clsdm_trainer.stages import STAGES, AlignmentStage, DiffusionStage, Stage
@@ -26,13 +26,6 @@ from clsdm_trainer.stages.diffusion import DiffusionStageConfig
 
 UNIT_RANGE = 2.0
 """The published weights are for densities in [0, 1]; ours are twice as far apart."""
-
-
-def make_network(config: X2CTConfig | INRRConfig, model: ModelConfig) -> X2CT | INRR3CT:
-    """The network of a baseline for a grid and a detector."""
-    if isinstance(config, X2CTConfig):
-        return X2CT(config, model.grid.size, model.detector.size)
-    return INRR3CT(config, model.grid.size, model.detector.size)
 
 
 class BaselineStage(Stage[BaselineStageConfig]):

@@ -1,4 +1,4 @@
-"""X2CT-CNN and X2CT-GAN (Ying et al., CVPR 2019), written from METHOD.md 6.
+"""X2CT-CNN and X2CT-GAN (Ying et al., CVPR 2019), written from docs/method.md, 5.
 
 Each view has a 2-D dense encoder and a 3-D decoder, in a frame whose first axis runs along the view's rays. Connection A:
 a linear layer turns the coarsest image features into a 4³ volume. Connection B: image features of each resolution are
@@ -15,13 +15,14 @@ from typing import Literal, cast
 import torch
 import torch.nn.functional as F  # noqa: N812
 from monai.networks.nets import PatchDiscriminator
+from pydantic import Field
 from torch import Tensor, nn
 
 from clsdm.geometry.cameras import Cameras
 from clsdm.model.blocks import channels_last, conv, norm
 from clsdm_bench.systems.biplanar import biplanar, replicated
-from clsdm_bench.systems.recipe import X2CTConfig
 from clsdm_trainer.batches import Batch
+from clsdm_trainer.config import Frozen, Width
 
 TO_VOLUME = ((0, 1, 3, 2, 4), (0, 1, 3, 4, 2))
 """Permutation of (B, C, depth, row, column) to (B, C, z, y, x) for the frontal and the lateral frame."""
@@ -30,6 +31,28 @@ COARSEST = 4
 BOTTLENECK = 4
 START = 0.1
 """Bias of the last layer, on a scale where air is 0: behind a ReLU, a start below zero would have no gradient."""
+
+
+class X2CTConfig(Frozen):
+    """Sizes of the X2CT generator; the defaults are the published ones, for 128³ voxels.
+
+    Attributes:
+        kind: tells it from the other networks.
+        stem: channels of the first convolution.
+        growth: channels that each layer of a dense block adds.
+        layers: of each dense block; each block halves the resolution of the image once.
+        link: channels that enter the linear layer from image to volume; None for all of them.
+        decoder: widths of the volume, coarsest (4³) first; one for each doubling of the resolution.
+        norm: "group" is the published instance normalisation.
+    """
+
+    kind: Literal["x2ct"] = "x2ct"
+    stem: Width = 64
+    growth: Width = 32
+    layers: tuple[Width, ...] = Field(default=(6, 12, 24, 16, 6), min_length=1, max_length=64)
+    link: Width | None = None
+    decoder: tuple[Width, ...] = Field(default=(256, 128, 64, 32, 16, 16), min_length=1, max_length=64)
+    norm: Literal["group", "voxel"] = "group"
 
 
 def activated(dims: int, inputs: int, outputs: int, kind: Literal["group", "voxel"], **size: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """Placing the canonical cube in a scan: the one way from a CT to what networks learn from.
 
 Two placements: ``body`` centres the cube on the box around the patient, ``x2ct`` repeats the crop of the X2CT protocol
-(METHOD.md 4: 1 mm resample, last 320 slices, centred 320² crop, zero padded).
+(docs/method.md, 4: 1 mm resample, last 320 slices, centred 320² crop, zero padded).
 """
 
 from __future__ import annotations

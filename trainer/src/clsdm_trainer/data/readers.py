@@ -53,7 +53,7 @@ def read_x2ct(scan: Scan) -> CTVolume:
     """A cube of the X2CT archive, centred at the origin.
 
     ``ct`` holds HU + 1024, indexed (z, y, x) with z towards *inferior*, y posterior, x to the patient's left. These are
-    left-handed axes: one flip of z makes them LPS (METHOD.md 4).
+    left-handed axes: one flip of z makes them LPS (docs/method.md, 4).
 
     Raises:
         InputError: not HDF5, no ``ct``, not a cube, or not HU + 1024.

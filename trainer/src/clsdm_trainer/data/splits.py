@@ -17,12 +17,12 @@ from clsdm.errors import InputError
 from clsdm_trainer.data.store import SPLITS
 
 X2CT_DROPPED_CASES = frozenset({"LIDC-IDRI-0442"})
-"""Patients left out of the X2CT training list (METHOD.md 4)."""
+"""Patients left out of the X2CT training list (docs/method.md, 4)."""
 
 CTSPINE1K_HEADINGS = {"trainset": "train", "test_public": "val", "test_private": "test"}
 
 X2CT_LEAKED_PATIENTS = frozenset({"LIDC-IDRI-0132", "LIDC-IDRI-0151", "LIDC-IDRI-0355"})
-"""Patients that the published X2CT lists have on both sides (METHOD.md 2.3)."""
+"""Patients that the published X2CT lists have on both sides (docs/method.md, 2.3)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def read_id_list(path: str | Path) -> list[str]:
 
 
 def x2ct_splits(train: Iterable[str], test: Iterable[str], val_patients: int = 50, seed: str = "x2ct") -> Splits:
-    """The X2CT protocol without its leaks (METHOD.md 2.3 and 4).
+    """The X2CT protocol without its leaks (docs/method.md, 2.3 and 4).
 
     The published test list is kept whole. From the training list go LIDC-IDRI-0442 and every patient who is also in the
     test list; of the rest, the ``val_patients`` patients with the smallest hash are held out for validation.

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.clsdm import CLSDM, ERROR_BLOCKS, ModelConfig
 from clsdm.model.condition import FOLD
+from clsdm.volume.hu import WINDOW_WIDTH_HU
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import Count, StageConfig, Weight
 from clsdm_trainer.data.store import Store
@@ -104,7 +106,8 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
 
     @torch.no_grad()
     def measure(self, store: Store, validation: list[Batch]) -> dict[str, Tensor]:
-        """How far each latent channel lies from the aligned mean, as a standard deviation.
+        """How far each latent channel lies from the aligned mean, and the estimate from the truth in each part of the
+        cube, as standard deviations.
 
         On the validation patients: on its own the network is closer than it will be.
         """
@@ -112,8 +115,19 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
             (self.model.encode(batch.unit).float() - self.model.align(*batch.xrays).mean).square().mean((2, 3, 4))
             for batch in validation
         ]
-        return {"std": torch.cat(squares).mean(0).sqrt()}
+        return {"std": torch.cat(squares).mean(0).sqrt(), "error_hu": self._error_hu(validation)}
+
+    def _error_hu(self, validation: list[Batch]) -> Tensor:
+        """(m, m, m) HU over blocks of the cube, of the voxels that were scanned; the mean over all where none was."""
+        total, count = torch.zeros(2, *[ERROR_BLOCKS] * 3, device=self.model.error_hu.device)
+        for batch in validation:
+            error = (self.condition(*batch.xrays)[0] - batch.unit).float() * (0.5 * WINDOW_WIDTH_HU)
+            total += F.adaptive_avg_pool3d(error.square() * batch.known, ERROR_BLOCKS)[:, 0].sum(0)
+            count += F.adaptive_avg_pool3d(batch.known, ERROR_BLOCKS)[:, 0].sum(0)
+        return torch.where(count > 0.0, total / count.clamp_min(1e-6), total.sum() / count.sum()).sqrt()
 
     @classmethod
     def restore(cls, model: CLSDM, measured: Mapping[str, Tensor]) -> None:
         model.residual_std.copy_(measured["std"])
+        if "error_hu" in measured:  # runs of before it was measured have none
+            model.error_hu.copy_(measured["error_hu"])

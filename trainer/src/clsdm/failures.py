@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Iterator
 
 from clsdm.errors import InputError
 
@@ -18,8 +19,7 @@ _OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
 
 def kind_of(error: BaseException) -> str:
     """Which of :data:`KINDS` an exception is."""
-    causes = [each for each in (error, error.__cause__, error.__context__) if each is not None]
-    text = str(error)
+    causes, text = list(_causes(error)), str(error)
     if any(isinstance(each, OSError) and each.errno in _DISK_FULL for each in causes) or "disk full" in text:
         return "disk"
     if any(_no_memory(each) for each in causes):
@@ -59,6 +59,15 @@ def in_words(error: Exception) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what it was raised from, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _no_memory(error: BaseException) -> bool:

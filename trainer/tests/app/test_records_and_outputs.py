@@ -1,0 +1,183 @@
+"""What is written names its own files, nobody else's, and never takes the place of what is read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from small_bundle import reconstruct_command
+
+from clsdm.app.cli import main
+from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
+from clsdm.volume.read import read_ct
+from clsdm.volume.write import write_ct
+
+pytest_plugins = ["small_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def patient(films, tmp_path) -> Path:
+    """A folder with a patient's name, and films with it too."""
+    folder = tmp_path / "DOE^JANE 1970"
+    folder.mkdir()
+    for name in ("frontal", "lateral"):
+        shutil.copy(films / f"{name}.dcm", folder / f"{name}.dcm")
+    shutil.copy(films / "ct.nii.gz", folder / "ct.nii.gz")
+    return folder
+
+
+def test_neither_the_record_nor_the_figures_name_a_path(patient, small_model, tmp_path, capfd):
+    out = tmp_path / "r.nii.gz"
+    assert main(reconstruct_command(patient, small_model, out, "--quiet")) == 0
+    assert main(["compare", str(out), str(patient / "ct.nii.gz"), "--out", str(tmp_path / "cmp")]) == 0
+    assert len(json.loads((tmp_path / "cmp" / "metrics.json").read_text())["reprojection"]) == 2
+    for written in (tmp_path / "r.json", *(tmp_path / "cmp").iterdir()):
+        if written.suffix != ".png":
+            text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", written.read_text(encoding="utf-8"))
+            for named in ("DOE", "1970", str(tmp_path), "frontal.dcm"):
+                assert named not in text, (written.name, named)
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["files"]["volume"] == sha256_of(out)
+    assert record["files"]["coverage"] == sha256_of(tmp_path / "r_coverage.nii.gz")
+    assert any(warning.startswith("X-ray 1: ") for warning in record["warnings"])
+
+
+def test_x_rays_that_lie_elsewhere_are_found_by_name_only(films, small_model, tmp_path, capfd):
+    out, far = tmp_path / "a" / "b" / "c" / "r.nii.gz", tmp_path / "far" / "away" / "x"
+    shutil.copytree(films, far)
+    assert main(reconstruct_command(far, small_model, out, "--quiet")) == 0
+    compare = ["compare", str(out), "--out", str(tmp_path / "cmp")]
+    capfd.readouterr()
+    assert main(compare) == 2
+    assert "X-ray 1 of 2 is not found beside it; name the X-rays with --xrays" in capfd.readouterr().err
+    assert main([*compare, "--xrays", str(far)]) == 0
+    assert len(json.loads((tmp_path / "cmp" / "metrics.json").read_text())["reprojection"]) == 2
+    (far / "frontal.dcm").write_bytes((far / "lateral.dcm").read_bytes())  # another film by its name
+    assert main([*compare, "--xrays", str(far)]) == 2
+    assert main([compare[0], compare[1], str(films / "ct.nii.gz"), *compare[2:]]) == 0  # the CT alone
+    assert "is not found beside it" in capfd.readouterr().err
+
+
+def test_a_record_of_another_volume_is_refused(films, small_model, tmp_path, capfd):
+    assert main(reconstruct_command(films, small_model, tmp_path / "r.nii.gz", "--quiet")) == 0
+    ct = read_ct(tmp_path / "r.nii.gz")
+    ct.hu[:] = ct.hu[::-1].copy()
+    write_ct(ct, tmp_path / "r.nii.gz")
+    capfd.readouterr()
+    assert main(["compare", str(tmp_path / "r.nii.gz"), "--out", str(tmp_path / "cmp"), "--xrays", str(films)]) == 2
+    assert "r.json: is the record of another volume" in capfd.readouterr().err
+    assert not (tmp_path / "cmp").exists()
+
+
+@pytest.mark.parametrize("how", ["film", "symlink", "hardlink", "coverage", "weights"])
+def test_no_input_is_written_over(how, films, small_model, tmp_path, capfd):
+    folder = tmp_path / "films"
+    shutil.copytree(films, folder)
+    ct = read_ct(folder / "ct.nii.gz")
+    write_ct(ct, folder / "r.nii.gz")
+    frontal, out = folder / "r.nii.gz", folder / "r.nii.gz"
+    if how == "symlink":
+        out = tmp_path / "out.nii.gz"
+        out.symlink_to(frontal)
+    elif how == "hardlink":
+        out = tmp_path / "out.nii.gz"
+        out.hardlink_to(frontal)
+    elif how == "coverage":
+        frontal = folder / "x_coverage.nii.gz"
+        shutil.copy(folder / "r.nii.gz", frontal)
+        out = folder / "x.nii.gz"
+    command = ["reconstruct", "--frontal", str(frontal), "--bundle", str(small_model.path), "--out", str(out)]
+    if how == "weights":
+        (folder / "r.json").symlink_to(small_model.path / "bundle.json")
+        out = folder / "r.nii.gz"
+        command = reconstruct_command(films, small_model, out)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(command) == 2
+    assert "would be written over" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_request_is_not_replaced_by_the_record_of_its_own_volume(films, small_model, tmp_path, capfd):
+    views = [{"file": str(films / f"{name}.dcm")} for name in ("frontal", "lateral")]
+    request = {"views": views, "out": str(tmp_path / "r.nii.gz"), "bundle": str(small_model.path)}
+    (tmp_path / "r.json").write_text(json.dumps(request))
+    assert main(["reconstruct", str(tmp_path / "r.json")]) == 2
+    assert "would be written over" in capfd.readouterr().err
+    assert json.loads((tmp_path / "r.json").read_text()) == request
+    assert main(reconstruct_command(films, small_model, tmp_path / "r.nii.gz")) == 2
+    assert "r.json: is there and is no record of a reconstruction" in capfd.readouterr().err
+
+
+def test_a_spread_that_is_not_ours_is_not_removed(films, small_model, tmp_path, capfd):
+    (tmp_path / "r_spread.nii.gz").write_text("the user's")
+    assert main(reconstruct_command(films, small_model, tmp_path / "r.nii.gz")) == 2
+    assert "r_spread.nii.gz: is there and is not of an earlier reconstruction" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["r_spread.nii.gz"]
+
+
+def test_x_rays_of_a_ct_do_not_go_into_its_own_folder_nor_a_comparison_over_its_input(films, tmp_path, capfd):
+    (tmp_path / "series").mkdir()
+    shutil.copy(films / "frontal.dcm", tmp_path / "series" / "frontal.dcm")
+    before = (tmp_path / "series" / "frontal.dcm").read_bytes()
+    assert main(["project", str(tmp_path / "series"), "--out", str(tmp_path / "series")]) == 2
+    assert "would be written over" in capfd.readouterr().err
+    assert (tmp_path / "series" / "frontal.dcm").read_bytes() == before
+    (tmp_path / "cmp").mkdir()
+    shutil.copy(films / "ct.nii.gz", tmp_path / "ct.nii.gz")
+    (tmp_path / "cmp" / "metrics.json").symlink_to(tmp_path / "ct.nii.gz")
+    command = ["compare", str(films / "ct.nii.gz"), str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "cmp")]
+    assert main(command) == 2
+    assert "would be written over" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--frontal", "--lateral", "--bundle", "--out"])
+@pytest.mark.parametrize("given", ["", "a\0b"])
+def test_an_empty_or_impossible_path_is_an_error(option, given, films, small_model, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = reconstruct_command(films, small_model, tmp_path / "r.nii.gz")
+    command[command.index(option) + 1] = given
+    assert main(command) == 2
+    assert capfd.readouterr().err.startswith(f"clsdm: {option}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["--seed", "-1"], ["--seed", str(2**63)], ["--photons", "0"], ["--photons", "nan"], ["--photons", "1e300"],
+     ["--isocentre", "nan", "0", "0"], ["--isocentre", "1e30", "0", "0"]],
+)  # fmt: skip
+def test_numbers_out_of_their_range_are_refused_before_anything_is_read(more, films, tmp_path, capfd):
+    noisy = [] if "--photons" in more else ["--photons", "1000"]
+    assert main(["project", str(films / "ct.nii.gz"), *noisy, *more, "--out", str(tmp_path / "x")]) == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path, capfd):
+    name = "\x1b[31mred\x07\u202e.dcm"
+    assert main(["reconstruct", "--frontal", str(tmp_path / name), "--out", str(tmp_path / "r.nii.gz")]) == 2
+    err = capfd.readouterr().err
+    assert "\\x1b[31mred\\x07\\u202e.dcm" in err
+    assert not set("\x1b\x07\u202e") & set(err)
+    with pytest.raises(SystemExit):
+        main(["reconstruct", "--product", "\x1b[31m"])
+    assert "\x1b" not in capfd.readouterr().err
+
+
+def test_files_are_found_by_their_content_and_not_without_end(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"some")
+    (tmp_path / "y").write_bytes(b"same size")
+    (tmp_path / "z").write_bytes(b"9 letters")
+    mark = mark_of(tmp_path / "y")
+    assert is_mark(mark)
+    assert not is_mark("sha256:x:1")
+    assert find([mark, mark_of(tmp_path / "a" / "x"), f"sha256:{'0' * 64}:9"], [tmp_path]) == {
+        mark: tmp_path / "y",
+        mark_of(tmp_path / "a" / "x"): tmp_path / "a" / "x",
+    }
+    assert MOST_LOOKED_AT <= 100_000
