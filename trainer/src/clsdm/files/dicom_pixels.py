@@ -98,7 +98,11 @@ def stored_values(tags: Tags, frame: int = 1) -> tuple[np.ndarray, tuple[str, ..
         InputError: truncated, damaged, longer than the header says, or in a compression nobody here decodes.
     """
     syntax = tags.dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated:
+    try:
+        encapsulated = syntax.is_encapsulated
+    except ValueError:  # this pydicom does not know it
+        raise InputError(f"{tags.path}: TransferSyntaxUID {syntax} is unknown here; a newer pydicom may know it") from None
+    if encapsulated:
         _check_encapsulated(tags, frame)
     else:
         _check_length(tags)
