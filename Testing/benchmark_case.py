@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import struct
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import slicer
 from fakes import FakeDatabase
 
@@ -24,26 +24,18 @@ def sampleCase() -> Iterator[None]:
         if not there().exists():
             path = Path(folder) / SampleCase.FILE
             writeNoise(path)
-            SampleCase.cachedCase = lambda: path
+            SampleCase.cachedCase, SampleCase.SHA256 = lambda: path, hashlib.sha256(path.read_bytes()).hexdigest()
         yield
         SampleCase.cachedCase = there
 
 
 def writeNoise(path: Path) -> None:
     """NIfTI of 512 x 512 x 133 voxels: a noisy cylinder in air."""
-    header = bytearray(352)
-    struct.pack_into("<4h", header, 40, 3, 512, 512, 133)
-    struct.pack_into("<h", header, 70, 4)
-    struct.pack_into("<3f", header, 108, 352.0, 1.0, -1024.0)
-    struct.pack_into("<h", header, 254, 1)
-    struct.pack_into("<12f", header, 280, -0.7, 0, 0, 180, 0, 0.7, 0, -180, 0, 0, 2.5, -166)
-    header[344:348] = b"n+1\0"
     rows, columns = np.mgrid[-256:256, -256:256]
-    slices = np.where(rows**2 + columns**2 < 200**2, 1064, 24) + np.random.default_rng(0).integers(-20, 20, (512, 512))
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(bytes(header))
-        for number in range(133):
-            file.write((slices + number % 8).astype("<i2").tobytes())
+    noise = np.random.default_rng(0).integers(-20, 20, (133, 512, 512))
+    image = sitk.GetImageFromArray((np.where(rows**2 + columns**2 < 200**2, 40, -1000) + noise).astype(np.int16))
+    image.SetSpacing((0.7, 0.7, 2.5))
+    sitk.WriteImage(image, str(path), True, 1)
 
 
 @contextlib.contextmanager

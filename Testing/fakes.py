@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+import unittest
+
+import slicer
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib.install.Dependencies import Status
+from CLSDMReconstructionLib.Logic import ReconstructionLogic
+from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 
 
@@ -58,6 +63,16 @@ class FakeChannel:
     def answer(self, **answer: object) -> None:
         """Answer the last request."""
         self.say(id=self.requests[-1]["id"], **answer)
+
+
+class FakeWorkerCase(unittest.TestCase):
+    """Starts with an empty scene and a logic whose worker is a :class:`FakeChannel`."""
+
+    def setUp(self) -> None:
+        FakeChannel.made = []
+        slicer.mrmlScene.Clear(0)
+        self.logic = ReconstructionLogic(InferenceProcess(FakeChannel, python="python", later=lambda *_: None))
+        self.addCleanup(self.logic.cleanup)
 
 
 class FakeDependencies:

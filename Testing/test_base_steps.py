@@ -66,7 +66,3 @@ class PanelTest(PanelCase):
             self.assertEqual(next(steps, None), 0.0, "it had begun before the panel was there")
             wait_until(lambda: not self.panel._preload.isRunning)
         asked.assert_called_once_with()
-
-
-if __name__ == "__main__":
-    unittest.main()

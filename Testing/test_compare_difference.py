@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import unittest
 
 import numpy as np
 import slicer
@@ -110,7 +109,3 @@ class GeometryTest(SceneTest):
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         np.testing.assert_allclose(asArray(ijkToWorld(node)), asArray(matrix))
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -201,7 +201,3 @@ class LayoutTest(ShownTest):
             np.testing.assert_allclose(matrices[2], matrices[0], atol=1e-6)
             alignment = np.abs(matrices[0].T @ turned(15.0)).max(0)
             np.testing.assert_allclose(alignment, 1.0, atol=1e-6)
-
-
-if __name__ == "__main__":
-    unittest.main()

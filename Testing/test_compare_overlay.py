@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unittest
-
 import numpy as np
 import slicer
 from compare_case import SceneTest, ShownTest
@@ -105,7 +103,3 @@ class OverlayTest(ShownTest):
         self.shared.set(400.0, 40.0)
         node = slicer.mrmlScene.GetNodeByID(self.composites()[0].GetForegroundVolumeID())
         self.assertEqual(node.GetDisplayNode().GetWindow(), 400.0)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import unittest
 from pathlib import Path
 
 import numpy as np
@@ -276,7 +275,3 @@ class PanelTest(SceneTest):
         self.assertNotIn(None, shown)
         self.panel.screen.window.set(333.0, 33.0)
         self.assertEqual(slicer.mrmlScene.GetNodeByID(shown[0]).GetDisplayNode().GetWindow(), 333.0)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import tempfile
-import unittest
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +109,3 @@ class ReportTest(SceneTest):
             grey = np.where(np.ptp(tile, axis=2) == 0, tile[..., 0], 0)  # the letters are coloured
             row, column = np.argwhere(grey == 255).mean(0)
             self.assertEqual((column > 160, row > 160), (right, down))
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -333,7 +333,3 @@ class InstallerTest(unittest.TestCase):
         process, said, errors = self.run_("ensure", "pip", "clsdm>1")
         self.assertEqual(process.returncode, 0, errors)
         self.assertIn("echo ['pip', 'clsdm>1']", said)
-
-
-if __name__ == "__main__":
-    unittest.main()

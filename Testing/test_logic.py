@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import unittest
 from pathlib import Path
 
 import numpy as np
 import slicer
-from fakes import FakeChannel
+from fakes import FakeChannel, FakeWorkerCase
 from real_worker import OwnTemporaries, leftovers, scene, smallCase, waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
@@ -219,14 +218,9 @@ class OtherTasksTest(RealTest):
         self.assertNotIn("Loading the model", self.reconstruct().log)
 
 
-class FakeWorkerTest(unittest.TestCase):
-    """With a fake worker."""
-
+class FakeWorkerTest(FakeWorkerCase):
     def setUp(self) -> None:
-        FakeChannel.made = []
-        slicer.mrmlScene.Clear()
-        self.logic = ReconstructionLogic(InferenceProcess(FakeChannel, python="python", later=lambda *_: None))
-        self.addCleanup(self.logic.cleanup)
+        super().setUp()
         self.ends: list[tuple[str, str]] = []
 
     def preview(self, role: str, name: str):
@@ -284,7 +278,3 @@ class FakeWorkerTest(unittest.TestCase):
         run = self.preview("frontal", "a")
         FakeChannel.made[-1].answer(result={"image": "nowhere"})
         self.assertEqual((run.state, run.error.kind), ("failed", "defect"))
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -227,7 +227,3 @@ def only_from(folder: Path):
             del sys.modules[name]
         sys.modules.update({name: module for name, module in before.items() if ours.match(name)})
         sys.path[:] = path
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -66,7 +66,3 @@ def _imports() -> dict[str, list[tuple[str, str, str]]]:
                     if top and other != room:
                         found[room].append((path.name, other, module))
     return found
-
-
-if __name__ == "__main__":
-    unittest.main()

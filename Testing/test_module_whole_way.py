@@ -103,7 +103,3 @@ class WholeWayTest(unittest.TestCase):
         )
         self.assertEqual(tags.StudyInstanceUID, sources[0].StudyInstanceUID)
         self.assertIn("product mean", tags.DerivationDescription)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 import subprocess
-import tempfile
-import unittest
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 import slicer
+from scene_case import SceneCase
 from volumes import add_volume, turned, wait_until
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
@@ -34,12 +32,9 @@ PROVENANCE = {
 }
 
 
-class ExportTest(unittest.TestCase):
+class ExportTest(SceneCase):
     def setUp(self) -> None:
-        slicer.mrmlScene.Clear(0)
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = Path(scratch.name)
+        super().setUp()
         self.node = add_volume("R", size=(9, 11, 13), spacing=(2.0, 3.0, 4.0), centre=(7, -5, 3), axes=turned(12.0))
         for name, value in PROVENANCE.items():
             self.node.SetAttribute(name, value)
@@ -225,7 +220,3 @@ class PanelTest(ExportTest):
         wait_until(lambda: not self.panel.isRunning)
         self.assertIn("new or empty folder", self.ui.statusLabel.text)
         self.assertTrue(self.ui.exportButton.enabled)
-
-
-if __name__ == "__main__":
-    unittest.main()

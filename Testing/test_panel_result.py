@@ -22,7 +22,3 @@ class ResidualTest(unittest.TestCase):
         text = residualInWords({"angle_deg": 90.0, "rmse": 0.5, "correlation": 0.3})
         for part in ("90°", "disagree", "25.0%", "Check spacing"):
             self.assertIn(part, text)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -144,7 +144,3 @@ class ModelTest(PanelCase):
         self.assertEqual(self.ui.deviceSelector.itemText(2), "GPU X (8.0 of 10.0 GB free)")
         self.ui.deviceSelector.setCurrentIndex(2)
         self.assertEqual(self.panel.model.device, "cuda")
-
-
-if __name__ == "__main__":
-    unittest.main()

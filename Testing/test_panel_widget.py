@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import unittest
 from unittest import mock
 
 import numpy as np
@@ -249,7 +248,3 @@ class SceneTest(PanelCase):
         slicer.mrmlScene.Clear(0)
         add_volume("later")
         self.assertIsNone(panel.parameters)
-
-
-if __name__ == "__main__":
-    unittest.main()

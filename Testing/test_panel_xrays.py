@@ -252,7 +252,3 @@ class DatabaseTest(PanelCase):
             self.wait(lambda: "Looking" not in self.frontal._seriesMenu.actions()[0].text)
         self.frontal._seriesMenu.actions()[0].trigger()
         self.assertEqual(self.frontal.xray.path, str(self.folder / "a.dcm"))
-
-
-if __name__ == "__main__":
-    unittest.main()

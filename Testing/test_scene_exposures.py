@@ -178,7 +178,3 @@ class PictureTest(unittest.TestCase):
         )  # the first row of the X-ray is the last of the texture
         self.assertEqual(rgba[0, -1, 3], 0)
         self.assertEqual(tuple(rgba[0, 0]), (0, 0, 0, 255))
-
-
-if __name__ == "__main__":
-    unittest.main()

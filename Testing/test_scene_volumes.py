@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-import unittest
-from pathlib import Path
-
 import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
 from real_worker import scene
+from scene_case import SceneCase
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
@@ -25,22 +22,14 @@ def numbers(dtype: str = "int16") -> np.ndarray:
     return (np.arange(24).reshape(4, 3, 2) * 10 - 100).astype(dtype)
 
 
-class Folder(unittest.TestCase):
-    """A test with a folder and an empty scene."""
-
-    def setUp(self) -> None:
-        slicer.mrmlScene.Clear()
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
-
+class VolumeCase(SceneCase):
     def written(self, node, name: str = "ct.mha") -> sitk.Image:
         steps = list(Volumes.writeVolume(node, self.folder / name))
         self.assertEqual(steps[-1], 1.0)
         return sitk.ReadImage(str(self.folder / name))
 
 
-class VolumeTest(Folder):
+class VolumeTest(VolumeCase):
     """3-D volumes."""
 
     def test_a_voxel_lies_in_ras_where_it_lay_in_lps(self) -> None:
@@ -137,7 +126,7 @@ class VolumeTest(Folder):
         self.assertEqual(tree.GetItemParent(tree.GetItemByDataNode(volume)), study)
 
 
-class XRayTest(Folder):
+class XRayTest(VolumeCase):
     """2-D images."""
 
     def image(self) -> np.ndarray:
@@ -190,7 +179,3 @@ class XRayTest(Folder):
         down = np.array(matrix.MultiplyPoint((0, 1, 0, 0))[:3])
         self.assertTrue(np.allclose(down, (0.0, 0.0, -2.0)), down)
         self.assertEqual(XRayNodes.viewOf(node)["isocentre_mm"], [10.0, 20.0, 30.0])
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 
 import slicer
-from fakes import FakeChannel
+from fakes import FakeChannel, FakeWorkerCase
 from real_worker import scene, waitFor
 from test_logic import RealTest
 
@@ -58,14 +58,8 @@ class ExplainedTest(unittest.TestCase):
         self.assertIn("Dependencies", error.advice)
 
 
-class FakeWorkerTest(unittest.TestCase):
-    """Faults that a test can only play."""
-
-    def setUp(self) -> None:
-        FakeChannel.made = []
-        slicer.mrmlScene.Clear()
-        self.logic = ReconstructionLogic(InferenceProcess(FakeChannel, python="python", later=lambda *_: None))
-        self.addCleanup(self.logic.cleanup)
+class FakeWorkerTest(FakeWorkerCase):
+    """Faults that only a fake worker can have."""
 
     def test_out_of_gpu_memory_reaches_the_caller_with_its_offers(self) -> None:
         from real_worker import smallCase
@@ -233,7 +227,3 @@ class RealFaultsTest(RealTest):
         with self.assertRaises(ReconstructionError):
             self.logic.reconstruct(wait=True)
         self.usable()
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -179,7 +179,3 @@ class FetchTest(OwnTemporaries):
         self.assertEqual(run.state, "finished")
         self.assertFalse(model.path.exists())
         logic.cleanup()
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -261,7 +261,3 @@ class RealWorkerTest(OwnTemporaries):
         assert self.done("hello").state == "finished"
         waitFor(lambda: not self.process.isRunning, 10.0)
         assert self.done("hello").state == "finished"
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import unittest
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 import slicer
 from real_worker import workersPython
+from scene_case import SceneCase
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
@@ -44,7 +43,7 @@ def dicom(path: Path, pixels: np.ndarray | None = None, **tags) -> Path:
         "BitsStored": 12,
         "HighBit": 11,
         "PixelRepresentation": 0,
-        "ImagerPixelSpacing": [0.5, 0.25],
+        "ImagerPixelSpacing": [4.0, 2.0],
         "DistanceSourceToDetector": 1800,
         "DistanceSourceToPatient": 1500,
         "ViewPosition": "PA",
@@ -58,15 +57,7 @@ def dicom(path: Path, pixels: np.ndarray | None = None, **tags) -> Path:
     return path
 
 
-class InputsTest(unittest.TestCase):
-    """Files and nodes."""
-
-    def setUp(self) -> None:
-        slicer.mrmlScene.Clear()
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
-
+class InputsTest(SceneCase):
     def picture(self, name: str = "pa.png") -> Path:
         image = sitk.GetImageFromArray(np.arange(64 * 80, dtype=np.uint8).reshape(64, 80))
         sitk.WriteImage(image, str(self.folder / name))
@@ -75,7 +66,7 @@ class InputsTest(unittest.TestCase):
     def test_every_field_says_where_it_is_from(self) -> None:
         facts = inspect(XRayInput(path=str(dicom(self.folder / "pa.dcm"))))
         self.assertEqual(set(facts.fields), set(FIELDS))
-        self.assertEqual(facts.fields["spacingMm"], Field((0.5, 0.25), "tag"))
+        self.assertEqual(facts.fields["spacingMm"], Field((4.0, 2.0), "tag"))
         self.assertEqual(facts.fields["sourceDetectorMm"], Field(1800.0, "tag"))
         self.assertEqual(facts.fields["sourceAxisMm"], Field(1500.0, "tag"))
         self.assertEqual(facts.fields["angleDeg"], Field(0.0, "tag"))
@@ -102,7 +93,7 @@ class InputsTest(unittest.TestCase):
         facts = inspect(xray)
         self.assertEqual((facts.missing, facts.fields["spacingMm"].value), ("spacingMm", None))
         self.assertIn("spacing", facts.problem)
-        xray.enter("spacingMm", (0.2, 0.2))
+        xray.enter("spacingMm", (4.0, 4.0))
         self.assertEqual(inspect(xray).problem, "")
 
     def test_a_slot_names_the_angle_where_the_file_does_not(self) -> None:
@@ -141,8 +132,8 @@ class InputsTest(unittest.TestCase):
         node = slicer.util.loadVolume(str(self.picture("pa.nrrd")), {"singleFile": True})
         facts = inspect(XRayInput.of(node, "frontal"))
         self.assertEqual(facts.missing, "spacingMm")
-        node.SetSpacing(0.3, 0.3, 1.0)
-        self.assertEqual(inspect(XRayInput.of(node, "frontal")).fields["spacingMm"], Field((0.3, 0.3), "tag"))
+        node.SetSpacing(4.0, 4.0, 1.0)
+        self.assertEqual(inspect(XRayInput.of(node, "frontal")).fields["spacingMm"], Field((4.0, 4.0), "tag"))
 
     def test_a_node_with_the_spacing_that_stands_for_none_is_refused(self) -> None:
         geometry = {"spacing_mm": [1.0, 1.0, 1.0], "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
@@ -198,7 +189,3 @@ class InputsTest(unittest.TestCase):
     def test_torch_is_not_imported_for_it(self) -> None:
         code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray.read\nsys.exit('torch' in sys.modules)"
         self.assertEqual(workersPython(code, str(corePath())).returncode, 0)
-
-
-if __name__ == "__main__":
-    unittest.main()

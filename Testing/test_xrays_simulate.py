@@ -83,7 +83,3 @@ class PanelTest(unittest.TestCase):
         self.assertEqual(self.ui.statusLabel.text, "The CT is too large. Crop it.")
         self.assertTrue(self.ui.simulateButton.enabled)
         self.assertEqual(self.made, [])
-
-
-if __name__ == "__main__":
-    unittest.main()

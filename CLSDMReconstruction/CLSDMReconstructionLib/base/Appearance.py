@@ -37,4 +37,4 @@ def elided(text: str, length: int = 34) -> str:
 
 def sentence(text: str) -> str:
     """A message of the core as a sentence."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")

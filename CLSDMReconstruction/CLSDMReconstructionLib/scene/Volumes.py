@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from CLSDMReconstructionLib.scene.Sampling import asArray, asMatrix, ijkToWorld
 
@@ -72,10 +72,16 @@ def voxels(node) -> np.ndarray:
 
 def makeVolume(array: np.ndarray, geometry: dict[str, Any], name: str, *, hounsfield: bool = False):
     """A scalar volume node that is in no scene yet; the array is copied."""
+    return wrapVolume(imageOf(array), ijkToRas(geometry), name, hounsfield=hounsfield)
+
+
+def imageOf(array: np.ndarray) -> vtk.vtkImageData:
+    """A copy of (z, y, x) voxels in VTK's hands; numpy copies, since VTK would hold Python's lock meanwhile."""
     image = vtk.vtkImageData()
     image.SetDimensions(*array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
-    return wrapVolume(image, ijkToRas(geometry), name, hounsfield=hounsfield)
+    image.AllocateScalars(get_vtk_array_type(array.dtype), 1)
+    np.copyto(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(array.shape), array)
+    return image
 
 
 def wrapVolume(image: vtk.vtkImageData, toRas: vtk.vtkMatrix4x4, name: str, *, hounsfield: bool = False):

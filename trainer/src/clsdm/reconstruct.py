@@ -32,6 +32,7 @@ from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
 from clsdm.xray.pair import check_together
@@ -39,7 +40,7 @@ from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
 Product = Literal["mean", "sample", "ensemble"]
 PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
-SAMPLES_AT_ONCE = 2  # at batch 1 the small convolutions of a CPU are slower than half a batch of 2
+SAMPLES_AT_ONCE, MOST_AT_ONCE = 2, 64  # at batch 1 the small convolutions of a CPU are slower than half a batch of 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Options:
         seed: of the samples.
         device: "auto", "cpu" or "cuda".
         consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
+        refine: find each view's pose by how well the volume explains the X-rays (``refine``).
+        at_once: samples that are drawn together; fewer take less memory, and each is the same.
     """
 
     product: Product = "mean"
@@ -61,6 +64,8 @@ class Options:
     seed: int = 0
     device: str = "auto"
     consistency: bool = False
+    refine: bool = False
+    at_once: int = SAMPLES_AT_ONCE
 
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
@@ -71,6 +76,8 @@ class Options:
             raise InputError(f"samples: an ensemble needs 2 to 1000, got {self.samples}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}")
+        if not 1 <= self.at_once <= MOST_AT_ONCE:
+            raise InputError(f"at_once: expected 1 to {MOST_AT_ONCE} samples, got {self.at_once}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class Reconstruction:
         residuals: the volume's own projections against the X-rays.
         warnings: what the user should know.
         provenance: model, hash, product, seed, steps, software; plain JSON types.
+        views: of the X-rays, as they were used.
     """
 
     volume: CTVolume
@@ -92,6 +100,7 @@ class Reconstruction:
     residuals: tuple[Reprojection, ...]
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    views: tuple[View, ...] = ()
 
 
 @torch.inference_mode()
@@ -126,6 +135,9 @@ def reconstruct(
         report("load model", 0, 1)
         model = bundle.model(device)
         report("load model", 1, 1)
+    if options.refine:
+        found = refine(xrays, bundle, model, report)
+        xrays, warnings = found.xrays, (*found.notes, *warnings)
     images, cameras = prepare(xrays, model, device)
     if options.product == "mean":
         hu, spread = unit_to_hu(model.condition(images, cameras)[0])[0, 0], None
@@ -213,8 +225,8 @@ def _draw(model: CLSDM, condition: Condition, options: Options, report: Report) 
     count = options.samples if options.product == "ensemble" else 1
     total = torch.zeros([model.config.grid.size] * 3, dtype=torch.float64, device=condition.mean.device)
     squares = torch.zeros_like(total)
-    for first in range(0, count, SAMPLES_AT_ONCE):
-        numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
+    for first in range(0, count, options.at_once):
+        numbers = range(first, min(first + options.at_once, count))
         for hu in _samples(model, condition, options, numbers, count, report).double():
             total, squares = total + hu, squares + hu.square()
     mean = total / count
@@ -281,12 +293,14 @@ def _placed(
         "samples": options.samples if options.product == "ensemble" else None,
         "steps": None if options.product == "mean" else options.steps or manifest.model.process.steps,
         "consistency": options.consistency,
+        "refined": options.refine,
         "device": device.type,
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
     }
     doubts = tuple(f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees)
-    return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance)
+    views = tuple(xray.view for xray in xrays)
+    return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance, views)
 
 
 def describe(view: View) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def draw_exposures(config: AugmentConfig, count: int, random: np.random.Generato
             machine.view(angle),
             source_axis_mm=axis,
             source_detector_mm=axis + behind,
-            tilt_deg=random.uniform(-1, 1) * config.tilt_jitter_deg,
+            tilt_deg=random.uniform(-1, 1) * (config.tilt_jitter_deg if machine.beam == "cone" else 0.0),
         )
         exposures.append(_spoil(Exposure(view, kept=index != dropped), config, random))
     return exposures

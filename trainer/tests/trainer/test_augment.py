@@ -200,6 +200,16 @@ def test_jitter_stays_inside_its_ranges_and_never_drops_the_only_view():
         assert draw_exposures(config, 1, numpy_generator(number))[0].kept
 
 
+def test_localizers_can_be_drawn_and_are_never_tilted():
+    """A recipe may train on slot scanners: their rays run level, whatever the jitter of the others."""
+    config = AugmentConfig(presets={"localizer": 0.5, "chest": 0.5}, tilt_jitter_deg=5.0)
+    drawn = [draw_exposures(config, 2, numpy_generator(0, number)) for number in range(40)]
+    views = [exposure.view for exposures in drawn for exposure in exposures]
+    assert {view.beam for view in views} == {"cone", "fan"}
+    assert all(view.tilt_deg == 0.0 for view in views if view.beam == "fan")
+    assert any(view.tilt_deg != 0.0 for view in views if view.beam == "cone")
+
+
 def test_the_same_patient_is_seen_whatever_lies_beside_him_in_the_batch(stored):
     other = padded_anatomy(torch.from_numpy(phantom_hu(np.random.default_rng(8))))
     exposure = Exposure(chest(5.0), scatter=0.2, noise=0.01)

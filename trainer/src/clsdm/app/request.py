@@ -19,10 +19,11 @@ from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
 from clsdm.files.names import given_path, nameless, refuse_overwriting, regular_files
 from clsdm.files.strict_json import from_plain, read_json, to_plain
-from clsdm.geometry.view import PRESETS
+from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
+from clsdm.quality.result import check_result
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
@@ -144,12 +145,23 @@ def run(
     xrays = read_views(request)
     report("read X-rays", len(xrays), len(xrays))
     result = reconstruct(xrays, bundle, request.options, report)
+    check(result)
     volumes = {"volume": result.volume, "coverage": result.coverage}
     if result.spread is not None:
         volumes["spread"] = result.spread
     _write_together(files, volumes, record(request, result), gone if result.spread is None else ())
     report("write", 1, 1)
     return result, {role: str(files[role]) for role in (*volumes, "record")}
+
+
+def check(result: Reconstruction) -> None:
+    """Refuse a result that is no CT.
+
+    Raises:
+        InputError: constant, not finite, or such as no patient has.
+    """
+    spread = None if result.spread is None else result.spread.hu
+    check_result(result.volume.hu, spread, result.coverage.hu)
 
 
 def _inputs(request: Request, bundle: Bundle) -> list[Path]:
@@ -166,11 +178,18 @@ def record(request: Request, result: Reconstruction) -> dict[str, Any]:
         {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation} for item in result.residuals
     ]
     views = tuple(replace(view, file=mark_of(Path(view.file))) for view in request.views)
+    if request.options.refine:  # so that whoever reads the record sees the X-rays where they were found
+        views = tuple(_where_found(view, used) for view, used in zip(views, result.views, strict=False))
     folder = None if request.localizers is None else UNNAMED_FOLDER
     asked = replace(request, views=views, out=Path(request.out).name, bundle=None, localizers=folder)
     numbers = {item.source: f"X-ray {number}" for number, item in enumerate(result.residuals, 1)}
     warnings = [nameless(text, numbers) for text in result.warnings]
     return make_record(result.provenance, residuals, warnings, to_plain(asked))
+
+
+def _where_found(asked: ViewRequest, used: View) -> ViewRequest:
+    pose = {"source_axis_mm": used.source_axis_mm, "tilt_deg": used.tilt_deg, "offset_mm": used.offset_mm}
+    return replace(asked, angle_deg=used.angle_deg, geometry=replace(asked.geometry, **pose))  # type: ignore[arg-type]
 
 
 def found_again(recorded: Any, volume: Path, named: Sequence[Path] = ()) -> Request:  # noqa: ANN401 - untrusted JSON

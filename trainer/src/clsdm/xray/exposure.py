@@ -47,6 +47,7 @@ class GeometryOverrides:
         offset_mm: (down, right) of the final image's centre from the principal ray.
         window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
         isocentre_mm: LPS position of the isocentre in the patient.
+        tilt_deg: of the source towards superior.
         frame: which one of a cine run or of a TIFF with several pages, from 1.
     """
 
@@ -59,6 +60,7 @@ class GeometryOverrides:
     offset_mm: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
     isocentre_mm: tuple[float, float, float] | None = None
+    tilt_deg: float | None = None
     frame: int | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +90,9 @@ def described(
     film = _without_unreadable(film, overrides)
     by_tag = known.angle_deg if known.angle_deg is not None else _angle_of_orientation(film, default_angle_deg)
     angle, angle_from = _first(("user", angle_deg), ("tag", by_tag), ("default", default_angle_deg))
-    origins = {"angle_deg": angle_from, "tilt_deg": "default" if known.tilt_deg is None else "tag"}
+    tilt, tilt_from = _first(("user", overrides.tilt_deg), ("tag", known.tilt_deg))
+    film = replace(film, known=replace(known, tilt_deg=tilt))
+    origins = {"angle_deg": angle_from, "tilt_deg": tilt_from}
     film = film.warned(*_angle_notes(by_tag, angle_deg, default_angle_deg))
     film, distances = _with_distances(film, overrides, machine, origins)
     film = _with_spacing(film, overrides, distances, origins, film.known.beam or machine.beam)
