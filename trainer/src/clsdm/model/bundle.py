@@ -39,6 +39,7 @@ from clsdm.model.bundle_files import (
     signature_of,
 )
 from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.plausible import check_plausible
 from clsdm.volume.hu import WINDOW_HU
 
 __all__ = [
@@ -191,9 +192,8 @@ def _check_sizes(model: ModelConfig, where: str) -> None:
     for name, value, most in sizes:
         if not 1 < value <= most:
             raise InputError(f"{where}.{name}.size: expected 2 to {most}, found {value}")
-    for name, mm in (("grid.spacing_mm", model.grid.spacing_mm), ("detector.field_mm", model.detector.field_mm)):
-        if mm <= 0.0:
-            raise InputError(f"{where}.{name}: expected a positive length, found {mm:g}")
+    check_plausible("cube_mm", model.grid.cube_mm, f"{where}.grid.spacing_mm", "the edge of the cube")
+    check_plausible("cube_mm", model.detector.field_mm, f"{where}.detector.field_mm", "the width of the detector")
     for section in ("autoencoder", "condition", "denoiser"):
         _check_network(vars(getattr(model, section)), f"{where}.{section}")
     factor = model.autoencoder.factor
