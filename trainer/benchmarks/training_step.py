@@ -23,7 +23,7 @@ from measuring import MIB, Ratio, finish, parser, seconds_of, start
 from models import tiny
 from synthetic import synthetic_store
 
-from clsdm_bench.speed import kinds_of_steps, untrained_runner
+from clsdm_bench.measures.speed import kinds_of_steps, untrained_runner
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.precision import has_fast_bfloat16

@@ -40,7 +40,7 @@ from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
 Product = Literal["mean", "sample", "ensemble"]
 PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
-SAMPLES_AT_ONCE = 2  # at batch 1 the small convolutions of a CPU are slower than half a batch of 2
+SAMPLES_AT_ONCE, MOST_AT_ONCE = 2, 64  # at batch 1 the small convolutions of a CPU are slower than half a batch of 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Options:
         device: "auto", "cpu" or "cuda".
         consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
         refine: find each view's pose by how well the volume explains the X-rays (``refine``).
+        at_once: samples that are drawn together; fewer take less memory, and each is the same.
     """
 
     product: Product = "mean"
@@ -64,6 +65,7 @@ class Options:
     device: str = "auto"
     consistency: bool = False
     refine: bool = False
+    at_once: int = SAMPLES_AT_ONCE
 
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
@@ -74,6 +76,8 @@ class Options:
             raise InputError(f"samples: an ensemble needs 2 to 1000, got {self.samples}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}")
+        if not 1 <= self.at_once <= MOST_AT_ONCE:
+            raise InputError(f"at_once: expected 1 to {MOST_AT_ONCE} samples, got {self.at_once}")
 
 
 @dataclass(frozen=True)
@@ -221,8 +225,8 @@ def _draw(model: CLSDM, condition: Condition, options: Options, report: Report) 
     count = options.samples if options.product == "ensemble" else 1
     total = torch.zeros([model.config.grid.size] * 3, dtype=torch.float64, device=condition.mean.device)
     squares = torch.zeros_like(total)
-    for first in range(0, count, SAMPLES_AT_ONCE):
-        numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
+    for first in range(0, count, options.at_once):
+        numbers = range(first, min(first + options.at_once, count))
         for hu in _samples(model, condition, options, numbers, count, report).double():
             total, squares = total + hu, squares + hu.square()
     mean = total / count

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, NonFiniteLossError) as error:
         print(f"clsdm-bench: {' '.join(printable(str(error)).split())}", file=sys.stderr)
         return EXIT_INPUT if isinstance(error, InputError) else EXIT_NON_FINITE
+    except ModuleNotFoundError as error:
+        print(f"clsdm-bench: needs the package {error.name}; install clsdm[train,bench]", file=sys.stderr)
+        return EXIT_INPUT
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pairs(commands)
     _add_evaluate(commands)
     _add_benchmark(commands)
+    _add_report(commands)
     return parser
 
 
@@ -73,7 +77,7 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
 
 
 def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
-    text = "Judge a bundle on the test patients, beside the sanity rows."
+    text = "Measure a bundle on the test patients of a store, beside the sanity rows."
     parser = commands.add_parser("evaluate", help=text, description=text)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
@@ -92,31 +96,44 @@ def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
 
 
 def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
-    text = "Train and judge every system of a table side by side, and write the results."
+    text = "Train and measure every system of a table side by side, and write the results."
     parser = commands.add_parser("benchmark", help=text, description=text)
-    parser.add_argument("--preset", default="openkbp64", help="shipped table or YAML file (default: %(default)s)")
+    _add_table(parser)
     parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare; made from --data")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="public data set, prepared if the store is not there")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, rows and RESULTS.md")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, volumes and RESULTS.md")
+    parser.add_argument("--records", type=Path, help="folder of what is kept of the rows (default: OUT/records)")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
     parser.add_argument("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
     parser.add_argument("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
                         help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
-    parser.add_argument(
-        "--speeds", type=Path, metavar="OUT", help="folder of a benchmark with --budget on this machine"
-    )
+    parser.add_argument("--speeds", type=Path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
     parser.add_argument(
         "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy RESULTS.md, its pictures and cases there")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the comparison in this file")
     parser.add_argument(
         "--costs", action="store_true", help="measure anew what a case and the training cost, of all rows"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the runs with their samples, and stop")
     parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
     parser.set_defaults(run=_benchmark)
+
+
+def _add_report(commands: Any) -> None:  # noqa: ANN401
+    text = "Write the page and the README's comparison anew from the records of a benchmark."
+    parser = commands.add_parser("report", help=text, description=text)
+    _add_table(parser)
+    parser.add_argument("--records", type=Path, required=True, help="folder of a benchmark's records")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown file to write")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="file in which the comparison is to be replaced")
+    parser.set_defaults(run=_report)
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--table", "--preset", default="body128", help="shipped table or YAML file (default: %(default)s)"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -156,14 +173,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from clsdm_bench.command import RESULTS, Request, plan, prepare_store, run_benchmark
+    from clsdm_bench.benchmark import RESULTS, Request, plan, prepare_store, run_benchmark
     from clsdm_bench.table import load_table
 
     request = Request(
-        name=options.preset,
-        table=load_table(options.preset),
+        name=options.table,
+        table=load_table(options.table),
         store=options.store,
         out=options.out,
+        records=options.records,
         only=tuple(options.only),
         samples=options.budget,
         minutes_each=options.minutes_each,
@@ -171,8 +189,6 @@ def _benchmark(options: argparse.Namespace) -> int:
         minutes=options.minutes,
         device=options.device,
         as_json=options.json,
-        publish=options.publish,
-        readme=options.readme,
         costs=options.costs,
     )
     if options.dry_run:
@@ -187,6 +203,22 @@ def _benchmark(options: argparse.Namespace) -> int:
     if not run_benchmark(request, say):
         say(f"stopped before its end, {options.out / RESULTS} holds what is there; the same command goes on")
         return EXIT_UNFINISHED
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from clsdm_bench.records import Records
+    from clsdm_bench.report.page import write_page
+    from clsdm_bench.report.readme import write_readme
+    from clsdm_bench.table import load_table
+
+    table, records = load_table(options.table), Records.open(options.records)
+    if not records.rows:
+        raise InputError(f"--records {options.records}: expected the records of a benchmark, found none")
+    if options.page is not None:
+        write_page(table, records, options.page)
+    if options.readme is not None:
+        write_readme(table, records.rows, options.readme)
     return 0
 
 

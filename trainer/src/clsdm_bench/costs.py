@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.reconstruct import choose_device
-from clsdm_bench.memory import peak_memory
-from clsdm_bench.rows import Evaluation
-from clsdm_bench.speed import forecast, untrained_runner
+from clsdm_bench.measures.memory import peak_memory
+from clsdm_bench.measures.speed import forecast, untrained_runner
+from clsdm_bench.rows import Benchmark
 from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.training import Trained, fabric_for, open_trained
 from clsdm_trainer.run import environment
@@ -32,32 +32,31 @@ class Costs:
     """Measures rows; a stage of a run once for all rows.
 
     Attributes:
-        evaluation: the benchmark.
+        benchmark: its table, patients and budget.
     """
 
-    evaluation: Evaluation
+    benchmark: Benchmark
     _seconds: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
 
     def measure(self, name: str) -> dict[str, Any]:
         """Of a row: {"case_seconds", "case_peak_mib", "training_minutes": None where nothing is trained, "environment"}."""
-        table = self.evaluation.table
-        of = table.rows[name].run
-        run = self._run(of) if of else None
+        table = self.benchmark.table
+        run = self.benchmark.run(name)
         trained = [self._stage_seconds(run, stage) for stage in table.stages_for(name)] if run else []
         return {
-            **self._case(name, run),
+            **self._case(name),
             "training_minutes": sum(trained) / 60.0 if run else None,
             "environment": environment(),
         }
 
     def _run(self, name: str) -> Trained:
-        return open_trained(self.evaluation.table, name, self.evaluation.budget, self.evaluation.out)
+        return open_trained(self.benchmark.table, name, self.benchmark.budget, self.benchmark.out)
 
-    def _case(self, name: str, run: Trained | None) -> dict[str, float]:
+    def _case(self, name: str) -> dict[str, float]:
         """Median seconds, and the highest peak of memory in MiB."""
-        evaluation = self.evaluation
-        work = evaluation.work(name, run, evaluation.table.seeds[0], trained=False)
-        first, *patients = islice(cycle(evaluation.patients(evaluation.table.rows[name])), 1 + CASES)
+        benchmark = self.benchmark
+        work = benchmark.work(name, benchmark.table.seeds[0], trained=False)
+        first, *patients = islice(cycle(benchmark.patients(benchmark.table.rows[name].angles_deg)), 1 + CASES)
         work(first)
         seconds, peaks = [], []
         for patient in patients:
@@ -65,7 +64,7 @@ class Costs:
             work(patient)
             seconds.append(time.perf_counter() - started)
         for patient in patients:
-            with peak_memory(choose_device(evaluation.device)) as peak:
+            with peak_memory(choose_device(benchmark.device)) as peak:
                 work(patient)
             peaks.append(peak.mib)
         return {"case_seconds": statistics.median(seconds), "case_peak_mib": max(peaks)}
@@ -73,11 +72,11 @@ class Costs:
     def _stage_seconds(self, run: Trained, stage: str) -> float:
         """Seconds of all steps of a stage, which may be another run's."""
         if stage in run.shared:
-            return self._stage_seconds(self._run(self.evaluation.table.run(run.name).share[stage]), stage)
+            return self._stage_seconds(self._run(self.benchmark.table.run(run.name).share[stage]), stage)
         key = run.name, stage
         if key not in self._seconds:
-            fabric = fabric_for(run, stage, self.evaluation.device)
+            fabric = fabric_for(run, stage, self.benchmark.device)
             with tempfile.TemporaryDirectory() as folder:
-                runner = untrained_runner(run.config, ALL_STAGES[stage], self.evaluation.store, Path(folder), fabric)
+                runner = untrained_runner(run.config, ALL_STAGES[stage], self.benchmark.store, Path(folder), fabric)
                 self._seconds[key] = forecast(runner, STEPS)
         return self._seconds[key]

@@ -1,110 +1,119 @@
-"""What the benchmark keeps of each row: small text and a picture, which git can hold, so that no lost disk loses a result.
+"""What a benchmark keeps of its rows: two files that git can hold, and a picture of each row.
 
-A folder of records holds, for each row, ``NAME.json`` (what it was made from, distances, cost), ``NAME.csv`` (each
-patient's figures) and ``NAME.png`` (the same patients for every row), and ``latents-RUN.json`` and ``.png`` for each run
-whose latents were measured. A record stands as long as what it was made from is the same: the row, the recipe, the
-patients. It needs no weights, so a page can be made anew, and gone on with, on a machine that has trained none of it.
+A folder of records holds ``patients.csv`` (each patient's figures, of all rows), ``rows.json`` (the protocol, and of each row
+what it was made from, distances and costs; of each run the agreement of its latents), ``ROW.png`` and ``latents-RUN.png``.
+A row is as good as new while its definition, its recipe and the protocol with its patients are the same. That needs no
+weights, so a page can be made anew, and gone on with, on a machine that has trained none of it.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm.files.atomic import write_atomically
-from clsdm_bench.evaluate import Outcome, read_cases, write_cases
+from clsdm_bench.patients import Outcome, read_cases, write_cases
 from clsdm_trainer.data.store import write_json
 
-RECORDS = "results"
-"""The folder of records beside the page."""
+ROWS, PATIENTS = "rows.json", "patients.csv"
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """A judged row.
+    """A measured row.
 
     Attributes:
         name: in the table.
-        key: what it was made from: row, recipe, weights, patients.
+        made_from: its definition, its recipe, and its weights.
         outcomes: one for each patient and seed.
         distances: sliced Wasserstein in HU, one for each seed.
         parameters: of the networks that reconstruct.
         cost: of the training as it went.
-        revision: of the code that judged it.
         measured: what a case and the training cost, of ``costs.Costs``; None where nobody has measured it.
     """
 
     name: str
-    key: dict[str, Any]
+    made_from: dict[str, Any]
     outcomes: tuple[Outcome, ...]
     distances: tuple[dict[str, float], ...]
     parameters: int | None
     cost: dict[str, Any] | None
-    revision: str | None = None
     measured: dict[str, Any] | None = None
 
-    def made_from(self, definition: dict[str, Any]) -> bool:
-        """Whether it is a result of just this definition, whatever the weights came out as."""
-        return {name: value for name, value in self.key.items() if name != "weights"} == definition
 
+@dataclass(frozen=True)
+class Records:
+    """The content of a folder of records; not changed in place.
 
-def record_path(folder: Path, name: str, suffix: str) -> Path:
-    """Where a row keeps a part of its record."""
-    return folder / f"{name}{suffix}"
-
-
-def write_row(folder: Path, result: RowResult) -> None:
-    """Keep a result; the JSON last, which says that the rest is there."""
-    write_cases(result.outcomes, record_path(folder, result.name, ".csv"))
-    table = {
-        "key": result.key,
-        "distances": list(result.distances),
-        "parameters": result.parameters,
-        "cost": result.cost,
-        "revision": result.revision,
-        "measured": result.measured,
-    }
-    write_json(record_path(folder, result.name, ".json"), table)
-
-
-def read_row(folder: Path, name: str) -> RowResult | None:
-    """A kept result, or None where there is none.
-
-    Raises:
-        InputError: there is one that cannot be read.
+    Attributes:
+        folder: where it is.
+        protocol: on whom and how all of its rows were measured; empty before the first.
+        rows: by name.
+        latents: agreement of the latents of each run, with what it is of.
+        about: table, command and budget with which they were last gone on with.
     """
-    path = record_path(folder, name, ".json")
-    if not path.exists():
-        return None
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        outcomes = tuple(read_cases(record_path(folder, name, ".csv")))
-        distances = tuple(table["distances"])
-        return RowResult(
-            name,
-            table["key"],
-            outcomes,
-            distances,
-            parameters=table["parameters"],
-            cost=table["cost"],
-            revision=table["revision"],
-            measured=table.get("measured"),  # not in records of before it was
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: expected a row of the benchmark beside its .csv, found {type(error).__name__}: {error}"
-        ) from None
 
+    folder: Path
+    protocol: dict[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, RowResult] = field(default_factory=dict)
+    latents: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
 
-def copy_record(source: Path, target: Path, name: str) -> None:
-    """Copy a record, or what there is of it, ``NAME.json`` last."""
-    target.mkdir(parents=True, exist_ok=True)
-    for suffix in (".csv", ".png", ".json"):
-        path = record_path(source, name, suffix)
-        if path.exists():
-            write_atomically(record_path(target, name, suffix), partial(shutil.copyfile, path))
+    @classmethod
+    def open(cls, folder: Path) -> Records:
+        """The records of a folder, which need not be there.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        path = folder / ROWS
+        if not path.exists():
+            return cls(folder)
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            outcomes: dict[str, list[Outcome]] = {name: [] for name in table["rows"]}
+            for outcome in read_cases(folder / PATIENTS):
+                outcomes[outcome.method].append(outcome)
+            rows = {
+                name: RowResult(name, outcomes=tuple(outcomes[name]), distances=tuple(row.pop("distances")), **row)
+                for name, row in table["rows"].items()
+            }
+            return cls(folder, table["protocol"], rows, table["latents"], table["about"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: expected the rows of a benchmark beside their {PATIENTS}, found {type(error).__name__}: {error}"
+            ) from None
+
+    def under(self, protocol: dict[str, Any]) -> Records:
+        """The same records, if there are none of another protocol.
+
+        Raises:
+            InputError: there are.
+        """
+        if self.rows and self.protocol != protocol:
+            other = next(key for key in {**protocol, **self.protocol} if protocol.get(key) != self.protocol.get(key))
+            raise InputError(
+                f"{self.folder / ROWS}: rows of another protocol ({other} differs); choose another folder for the records"
+            )
+        return replace(self, protocol=protocol)
+
+    def with_row(self, row: RowResult) -> Records:
+        """With one row added or replaced, written."""
+        return replace(self, rows={**self.rows, row.name: row})._written()
+
+    def with_latents(self, run: str, found: dict[str, Any]) -> Records:
+        """With the agreement of one run's latents added or replaced, written."""
+        return replace(self, latents={**self.latents, run: found})._written()
+
+    def _written(self) -> Records:
+        """The JSON last, which says that the rest is there."""
+        write_cases([outcome for row in self.rows.values() for outcome in row.outcomes], self.folder / PATIENTS)
+        rows = {name: asdict(replace(row, outcomes=())) for name, row in self.rows.items()}
+        for row in rows.values():
+            del row["name"], row["outcomes"]
+        parts = {"about": dict(self.about), "protocol": self.protocol, "rows": rows, "latents": dict(self.latents)}
+        write_json(self.folder / ROWS, parts)
+        return self

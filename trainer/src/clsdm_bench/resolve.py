@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm_bench.records import read_row
+from clsdm_bench.records import Records
 from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.systems.stages import ALL_STAGES
-from clsdm_bench.table import OURS_IN_THREE, TableSpec
+from clsdm_bench.table import OWN_STAGES, TableSpec
 from clsdm_trainer.config import StageConfig
 from clsdm_trainer.recipe import RunConfig, changed
 from clsdm_trainer.stages.autoencoder import AutoencoderStageConfig
@@ -63,10 +62,10 @@ def samples_of(config: RunConfig, stage: str) -> int:
 def budget_of(table: TableSpec, samples: int | None) -> Budget:
     """The same samples for every method: as asked for, as the table says, or those of its own recipe."""
     own = BenchmarkConfig.load(table.preset)
-    return Budget(samples or table.budget or sum(samples_of(own, stage) for stage in OURS_IN_THREE))
+    return Budget(samples or table.budget or sum(samples_of(own, stage) for stage in OWN_STAGES))
 
 
-def budget_of_minutes(table: TableSpec, minutes: float, records: Path) -> Budget:
+def budget_of_minutes(table: TableSpec, minutes: float, records: Records) -> Budget:
     """The same minutes for every method, by what its training was measured to cost in a benchmark of equal samples.
 
     Args:
@@ -78,7 +77,7 @@ def budget_of_minutes(table: TableSpec, minutes: float, records: Path) -> Budget
     for name, row in table.rows.items():
         if row.run is None or table.is_ablation(row.run) or table.stages_for(name) != table.stages(row.run):
             continue  # a row of some stages alone says nothing about the whole run
-        result = read_row(records, name)
+        result = records.rows.get(name)
         if result is not None and result.cost and result.measured:
             speeds[row.run] = result.cost["samples"] / result.measured["training_minutes"]
     return Budget(0, minutes, speeds)
@@ -131,4 +130,4 @@ def _scaled(section: StageConfig, factor: float) -> dict[str, int]:
 
 def _rest(stages: tuple[str, ...]) -> tuple[str, ...]:
     """The stages that belong to the same whole."""
-    return OURS_IN_THREE if set(stages) <= set(OURS_IN_THREE) else ()
+    return OWN_STAGES if set(stages) <= set(OWN_STAGES) else ()

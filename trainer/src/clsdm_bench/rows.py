@@ -1,13 +1,10 @@
-"""One row of the table: reconstruct every test patient, judge, and keep what the report needs (``records.py``).
-
-A row's result names the weights and the definition it was made with; if both are the same, it stands.
-"""
+"""One row of the table: reconstruct every test patient, compare, and keep what the report needs (``records``)."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +12,50 @@ import numpy as np
 import torch
 
 from clsdm.files.atomic import write_atomically
-from clsdm.quality.picture import write_png
 from clsdm.quality.reprojection import default_detector
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruct import Options, Product, choose_device
 from clsdm.volume.ct import CTVolume
-from clsdm_bench.distribution import SET_FIGURE, Distance, sliced_wasserstein
-from clsdm_bench.evaluate import (
+from clsdm_bench.evaluate import bundle_method, round_trip
+from clsdm_bench.measures.distribution import SET_FIGURE, sliced_wasserstein
+from clsdm_bench.patients import (
+    Method,
     Outcome,
     Patient,
     load_patients,
+    measured,
     nearest_patient,
     population_mean,
     refuse_seen,
-    scored,
     shuffled,
-    there_and_back,
 )
-from clsdm_bench.pictures import picture_of
-from clsdm_bench.records import RECORDS, RowResult, read_row, record_path, write_row
+from clsdm_bench.records import Records, RowResult
+from clsdm_bench.report.pictures import write_picture
 from clsdm_bench.resolve import Budget, recipe_of
-from clsdm_bench.systems.classical import METHODS, Classical
-from clsdm_bench.systems.reconstructors import Latent, Reconstructor, align_of, load_latent, load_voxels
+from clsdm_bench.systems.classical import METHODS, classical
+from clsdm_bench.systems.ours import bundle_of, latent_model
+from clsdm_bench.systems.stages import BaselineStage
+from clsdm_bench.systems.voxels import load_voxels
 from clsdm_bench.table import RowSpec, TableSpec
-from clsdm_bench.training import Trained, parameters_of
+from clsdm_bench.training import Trained, open_trained, parameters_of
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.run import git_revision
 
-Work = Callable[[Patient], CTVolume]
-VERSION = 1
-"""Of what a row measures; a higher one makes all rows anew."""
+VERSION = 2
+"""Of what a row measures: a higher one makes all rows anew."""
+XRAYS = {"scan": "projections of the scans", "cube": "projections of the very cube that is predicted"}
+"""In words, where they come from."""
 
 
 @dataclass
-class Evaluation:
-    """The patients of a benchmark and all that its rows share; X-rays are projected once for each set of angles.
+class Benchmark:
+    """A table on the patients of a store, and all that its rows share; X-rays are projected once for each set of angles.
 
     Attributes:
-        table: the benchmark.
+        table: what is compared.
         store: the patients.
-        out: folder of the benchmark.
+        out: folder of runs and volumes.
         device: "auto", "cpu" or "cuda".
         budget: of each method.
+        records: of the rows that were measured.
     """
 
     table: TableSpec
@@ -63,144 +63,143 @@ class Evaluation:
     out: Path
     device: str
     budget: Budget
+    records: Records
+    _patients: dict[tuple[float, ...], list[Patient]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._patients: dict[tuple[float, ...], list[Patient]] = {}
+        self.records = self.records.under(self.protocol())
 
-    def patients(self, row: RowSpec) -> list[Patient]:
-        """The test patients with the X-rays of a row."""
-        angles = row.angles_deg or self.table.angles_deg
+    def protocol(self) -> dict[str, Any]:
+        """On whom and how every row is measured."""
+        table = self.table.model_dump(mode="json", include={"split", "geometry", "angles_deg", "held_out_deg", "seeds"})
+        cases = {case.id: case.sha256 for case in self.store.cases(self.table.split)}
+        return {"version": VERSION, "xrays": XRAYS[self.table.xrays], **table, "cases": cases}
+
+    def patients(self, angles_deg: tuple[float, ...] | None = None) -> list[Patient]:
+        """The test patients with X-rays at some angles; the table's if None."""
+        angles = angles_deg or self.table.angles_deg
         if angles not in self._patients:
-            table = self.table
-            self._patients[angles] = load_patients(
-                self.store, table.split, table.geometry, angles, held_out_deg=table.held_out_deg
-            )
+            self._patients[angles] = self._loaded(self.table.split, angles)
         return self._patients[angles]
 
-    @property
-    def records(self) -> Path:
-        """Folder of what is kept of the rows."""
-        return self.out / RECORDS
+    def _loaded(self, split: str, angles_deg: tuple[float, ...]) -> list[Patient]:
+        table = self.table
+        return load_patients(
+            self.store,
+            split,
+            table.geometry,
+            angles_deg,
+            held_out_deg=table.held_out_deg if split == table.split else (),
+            of_cube=table.xrays == "cube",
+        )
 
-    def kept(self, name: str, folder: Path | None = None) -> RowResult | None:
-        """What is kept of a row, here or in another folder of records, if it was made from the same definition."""
-        result = read_row(folder or self.records, name)
-        return result if result is not None and result.made_from(self.definition(name)) else None
+    def run(self, row: str) -> Trained | None:
+        """The training that a row needs, done or not."""
+        name = self.table.rows[row].run
+        return None if name is None else open_trained(self.table, name, self.budget, self.out)
 
-    def judged(self, name: str, run: Trained | None) -> RowResult:
+    def definition(self, name: str) -> dict[str, Any]:
+        """All that a row is made from, except the patients and the weights that training came to."""
+        row = self.table.rows[name]
+        recipe = recipe_of(self.table, row.run, self.budget) if row.run else None
+        return {"row": row.model_dump(mode="json", exclude={"label", "note", "group"}), "recipe": recipe}
+
+    def kept(self, name: str) -> RowResult | None:
+        """The record of a row, if it was made from the same definition."""
+        result = self.records.rows.get(name)
+        same = result is not None and {**result.made_from, "weights": None} == {
+            **self.definition(name),
+            "weights": None,
+        }
+        return result if same else None
+
+    def measure(self, name: str) -> RowResult:
         """The result of a row, from its record where that is still true.
 
         Raises:
             InputError: a patient of the split is in the training manifest of the run.
         """
+        run = self.run(name)
         if run is not None:
             refuse_seen(str(run.folder), run.patients(), self.store, self.table.split)
-        kept, weights = self.kept(name), run.fingerprint(self.table.stages_for(name)) if run else None
-        if kept is not None and kept.key["weights"] == weights:
+        weights = run.fingerprint(self.table.stages_for(name)) if run else None
+        kept = self.kept(name)
+        if kept is not None and kept.made_from["weights"] == weights:
             return kept
-        return self._judge(name, self.table.rows[name], run, {**self.definition(name), "weights": weights})
-
-    def definition(self, name: str) -> dict[str, Any]:
-        """All that a row is made from, except the weights that training came to."""
-        row = self.table.rows[name]
-        table = self.table.model_dump(mode="json", include={"geometry", "angles_deg", "held_out_deg", "seeds"})
-        return {
-            "version": VERSION,
-            **table,
-            "row": row.model_dump(mode="json", exclude={"label", "note", "group"}),
-            "recipe": recipe_of(self.table, row.run, self.budget) if row.run else None,
-            "cases": {case.id: case.sha256 for case in self.store.cases(self.table.split)},
-        }
-
-    def _judge(self, name: str, row: RowSpec, run: Trained | None, key: dict[str, Any]) -> RowResult:
-        patients = self.patients(row)
-        outcomes: list[Outcome] = []
-        distances: list[dict[str, float]] = []
-        kept: list[np.ndarray] = []
-        for seed in self.table.seeds if row.stochastic else self.table.seeds[:1]:
-            volumes: list[np.ndarray] = []
-            found: list[Outcome] = []
-            for outcome, volume in self._reconstructed(name, row, run, patients, seed):
-                found.append(outcome)
-                volumes.append(volume.hu.round().astype(np.int16))
-            distance = sliced_wasserstein(volumes, [patient.truth.hu for patient in patients])
-            distances.append(asdict(distance.whole))
-            outcomes += [with_share(outcome, share) for outcome, share in zip(found, distance.shares, strict=True)]
-            kept = kept or volumes
-        self._keep_volumes(name, row, np.stack(kept))
-        parameters = parameters_of(run, row.product) if run and row.method is None else None
-        cost = run.cost(self.table.stages_for(name)) if run else None
-        result = RowResult(name, key, tuple(outcomes), tuple(distances), parameters, cost, git_revision())
-        write_row(self.records, result)
+        result = self._measured(name, run, {**self.definition(name), "weights": weights})
+        self.records = self.records.with_row(result)
         return result
 
-    def _keep_volumes(self, name: str, row: RowSpec, volumes: np.ndarray) -> None:
+    def _measured(self, name: str, run: Trained | None, made_from: dict[str, Any]) -> RowResult:
+        row = self.table.rows[name]
+        patients = self.patients(row.angles_deg)
+        outcomes: list[Outcome] = []
+        distances: list[dict[str, float]] = []
+        for seed in self.table.seeds if row.stochastic else self.table.seeds[:1]:
+            on = shuffled(patients) if row.method == "shuffled" else patients
+            found, volumes = zip(*measured(name, self.work(name, seed), on, seed), strict=True)
+            hu = np.stack([volume.hu.round().astype(np.int16) for volume in volumes])
+            distance = sliced_wasserstein(list(hu), [patient.truth.hu for patient in patients])
+            if not distances:
+                self._keep_volumes(name, row, hu)
+            distances.append(asdict(distance.whole))
+            for outcome, share in zip(found, distance.shares, strict=True):
+                added = {f"{SET_FIGURE}{key}": value for key, value in asdict(share).items()}
+                outcomes.append(replace(outcome, figures={**outcome.figures, **added}))
+        parameters = parameters_of(run, row.product) if run and row.method is None else None
+        cost = run.cost(self.table.stages_for(name)) if run else None
+        return RowResult(name, made_from, tuple(outcomes), tuple(distances), parameters, cost)
+
+    def _keep_volumes(self, name: str, row: RowSpec, hu: np.ndarray) -> None:
         """(cases, z, y, x) int16 HU of the first seed, and the picture of some of them."""
-        stored = volumes_path(self.out, name)
-        write_atomically(stored, lambda path: np.save(path, volumes, allow_pickle=False))
-        picture = picture_of(row.label, volumes, self.patients(row), self.table.pictures)
-        write_atomically(record_path(self.records, name, ".png"), lambda path: write_png(picture, path))
+        write_atomically(volumes_path(self.out, name), lambda path: np.save(path, hu, allow_pickle=False))
+        write_picture(
+            self.records.folder / f"{name}.png", row.label, hu, self.patients(row.angles_deg), self.table.pictures
+        )
 
-    def _reconstructed(
-        self, name: str, row: RowSpec, run: Trained | None, patients: Sequence[Patient], seed: int
-    ) -> Iterator[tuple[Outcome, CTVolume]]:
-        """Each patient's figures, and the volume that they are of."""
-        work = self.work(name, run, seed)
-        for patient in shuffled(patients) if row.method == "shuffled" else patients:
-            started = time.perf_counter()
-            volume = work(patient)
-            yield scored(name, volume, patient, seed, time.perf_counter() - started), volume
-
-    def work(self, name: str, run: Trained | None, seed: int, *, trained: bool = True) -> Work:
+    def work(self, name: str, seed: int, *, trained: bool = True) -> Callable[[Patient], CTVolume]:
         """What a row does for a patient. All but the round trip, which says so, sees nothing but the X-rays.
 
         Args:
             name: of the row.
-            run: which it is of, or None.
             seed: of samples.
-            trained: with the weights of the run; else with those that its networks start with.
+            trained: with the weights of its run; else with those that its networks start with.
 
         Raises:
             InputError: the run is not trained.
         """
-        row, device = self.table.rows[name], choose_device(self.device)
+        row, run, device = self.table.rows[name], self.run(name), choose_device(self.device)
         if row.method == "round-trip" and run is not None:
             stages = self.table.stages_for(name) if trained else ()
-            model = load_latent(run.config, run.folder, stages, device)
-            return lambda patient: there_and_back(model, patient.truth)
+            model = latent_model(run.config, run.folder, run.stages, device, stages)
+            return lambda patient: round_trip(model, patient.truth)
         method = self._method(row, run, device, seed, trained)
         return lambda patient: method(patient.xrays)
 
-    def _method(
-        self, row: RowSpec, run: Trained | None, device: torch.device, seed: int, trained: bool
-    ) -> Callable[..., CTVolume]:
-        angles = row.angles_deg or self.table.angles_deg
+    def _method(self, row: RowSpec, run: Trained | None, device: torch.device, seed: int, trained: bool) -> Method:
         if row.method == "population-mean":
             return population_mean(self.store)
         if row.method == "nearest-patient":
-            detector = default_detector(self.patients(row)[0].truth)
-            return nearest_patient(self.store, self.table.geometry, angles, detector)
+            detector = default_detector(self.patients(row.angles_deg)[0].truth)
+            return nearest_patient(self._loaded("train", row.angles_deg or self.table.angles_deg), detector)
         if row.method in METHODS:
-            return Classical(row.method, self.store.grid).reconstruct
+            return partial(classical, row.method, self.store.grid)
         if run is None:
             raise ValueError(f"row {row.label!r} has neither a method nor a run")
-        return reconstructor(row, run, device, seed, trained).reconstruct
+        return trained_method(row, run, device, seed, run.stages if trained else ())
 
 
-def with_share(outcome: Outcome, share: Distance) -> Outcome:
-    """A patient's figures with what it adds to the distance of the set."""
-    added = {f"{SET_FIGURE}{key}": value for key, value in asdict(share).items()}
-    return replace(outcome, figures={**outcome.figures, **added})
-
-
-def reconstructor(row: RowSpec, run: Trained, device: torch.device, seed: int, trained: bool) -> Reconstructor:
-    """A run as a row uses it, with its weights or with those that its networks start with."""
-    if "baseline" in run.stages:
+def trained_method(row: RowSpec, run: Trained, device: torch.device, seed: int, trained: Sequence[str]) -> Method:
+    """A run as a row uses it, with the weights of the stages ``trained``, elsewhere with those that networks start with."""
+    if BaselineStage.name in run.stages:
         return load_voxels(run.config, run.folder if trained else None, device)
     if row.product == "voxels":
         raise ValueError(f"row {row.label!r}: only a baseline has the product 'voxels'")
-    model = load_latent(run.config, run.folder, run.stages if trained else (), device)
-    return Latent(model, device, align_of(run.stages), row.product, row.steps, row.samples, seed)
+    product: Product = row.product
+    options = Options(product, row.steps, row.samples, seed, device.type)
+    return bundle_method(
+        bundle_of(run.config, run.folder), latent_model(run.config, run.folder, run.stages, device, trained), options
+    )
 
 
 def volumes_path(out: Path, name: str) -> Path:

@@ -22,7 +22,7 @@ from clsdm_trainer.stages import STAGES
 
 Group = Literal["ours", "published", "baseline", "classical", "sanity", "ablation"]
 SANITY = ("population-mean", "nearest-patient", "round-trip", "shuffled")
-OURS_IN_THREE = tuple(STAGES)
+OWN_STAGES = tuple(STAGES)
 
 
 class RunSpec(Frozen):
@@ -59,7 +59,7 @@ class RowSpec(Frozen):
         steps: of the sampler; the recipe's if None.
         samples: of an ensemble.
         angles_deg: of its X-rays; the table's if None.
-        note: stands below the table.
+        note: a remark below the table.
     """
 
     label: str
@@ -77,18 +77,13 @@ class RowSpec(Frozen):
         """Whether it is another volume for another seed."""
         return self.method is None and self.product in ("sample", "ensemble")
 
-    @property
-    def needs_training(self) -> bool:
-        """Whether a run must be trained first."""
-        return self.run is not None
-
 
 class Claim(Frozen):
-    """What the results must show: ``row`` better than ``than`` in ``figure``, by at least ``margin``."""
+    """What the results must show: ``row`` better than ``than`` by at least ``margin`` in ``figure``; the table's if None."""
 
     row: str
     than: str
-    figure: str
+    figure: str | None = None
     margin: float = 0.0
     lower_is_better: bool = False
     text: str
@@ -107,22 +102,26 @@ class TableSpec(Frozen):
     """The whole benchmark.
 
     Attributes:
+        about: what the reader of the page must know first.
         preset: recipe of runs that name none.
         sources: for ``--data ROOT``: sources of ``clsdm-train prepare`` with ``{root}``, the first whose folder fits.
-        split: patients that are judged.
+        split: patients on whom methods are compared.
         geometry: of their X-rays.
         angles_deg: of the X-rays that methods get.
         held_out_deg: of the X-rays by which they are checked.
         seeds: of stochastic rows.
+        xrays: projected from the whole "scan", or from the "cube" that is predicted, as published DRRs are.
+        ranked: figure by which methods are ranked: of the whole cube, or of what the scan covers of it.
         budget: training samples of each method, over all its stages; None for those of the recipe.
         pictures: how many patients are shown.
         runs: trainings by name.
         rows: lines by name, in the order of the table.
         claims: that are tested.
-        tried: what the reader of the claims must know of how they came about; one paragraph each.
+        remarks: what the reader of the claims must know; one paragraph each.
         published: figures for the README, printed as published.
     """
 
+    about: str = ""
     preset: str
     sources: tuple[str, ...] = ()
     split: Literal["test", "val"] = "test"
@@ -130,12 +129,14 @@ class TableSpec(Frozen):
     angles_deg: tuple[float, ...] = (0.0, 90.0)
     held_out_deg: tuple[float, float] = (45.0, 135.0)
     seeds: tuple[int, ...] = (0, 1, 2)
+    xrays: Literal["scan", "cube"] = "scan"
+    ranked: Literal["honest.psnr_3d_db", "covered.psnr_db"] = "honest.psnr_3d_db"
     budget: int | None = None
     pictures: int = 3
     runs: dict[str, RunSpec]
     rows: dict[str, RowSpec]
     claims: tuple[Claim, ...] = ()
-    tried: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
@@ -177,7 +178,7 @@ class TableSpec(Frozen):
 
     def stages(self, name: str) -> tuple[str, ...]:
         """The stages of a run, in order."""
-        return self.run(name).stages or OURS_IN_THREE
+        return self.run(name).stages or OWN_STAGES
 
     def stages_for(self, row: str) -> tuple[str, ...]:
         """The stages that a row needs of its run: a round trip the first alone, which is the autoencoder."""

@@ -87,13 +87,13 @@ def train_missing(
     wanted: Mapping[str, Sequence[str]],
     store: Store,
     out: Path,
-    *,
     budget: Budget,
     device: str,
     left: Callable[[], float | None],
+    *,
     as_json: bool = False,
 ) -> bool:
-    """Train stages of runs, each from where it stands.
+    """Train stages of runs, each from its last checkpoint.
 
     Args:
         table: the benchmark.

@@ -1,4 +1,4 @@
-"""The benchmark from end to end on the smallest table: trained in slices, judged once, refused where it must be."""
+"""The benchmark from end to end on the smallest table: trained in slices, measured once, refused where it must be."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ import torch
 import yaml
 from ct_series import write_series
 from places import REPOSITORY
-from tiny import STAGE, one_thread, tiny_config, tiny_store
-from tiny_systems import EXACT, SMALL
+from tiny import GRID, MARGIN, STAGE, one_thread, phantom_hu, tiny_case, tiny_config, tiny_store
+from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import Manifest, patient_mark, write_bundle
-from clsdm.reconstruct import Options, reconstruct
+from clsdm.model.bundle import SCHEMA, Manifest, patient_mark, write_bundle
+from clsdm.reconstruct import Options, prepare, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU
-from clsdm_bench.command import fitting_source
+from clsdm_bench.benchmark import fitting_source
+from clsdm_bench.cli import main
 from clsdm_bench.costs import Costs
-from clsdm_bench.evaluate import Outcome, load_patients, scored
-from clsdm_bench.figures import best_baseline, by_case, judge_claim
-from clsdm_bench.readme import BEGIN, END, comparison, write_readme
-from clsdm_bench.records import RowResult, read_row, write_row
-from clsdm_bench.report import hardware_sentence
+from clsdm_bench.evaluate import by_case
+from clsdm_bench.patients import Outcome, figures_for, load_patients
+from clsdm_bench.records import Records, RowResult
+from clsdm_bench.report.claims import best_baseline, check_claim
+from clsdm_bench.report.page import hardware_sentence
+from clsdm_bench.report.readme import BEGIN, END, comparison, write_readme
 from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes
-from clsdm_bench.rows import Evaluation, volumes_path
-from clsdm_bench.systems.reconstructors import Latent, load_latent
-from clsdm_bench.table import Claim, load_table
-from clsdm_bench.training import open_trained
-from clsdm_trainer.cli import main
+from clsdm_bench.rows import Benchmark, volumes_path
+from clsdm_bench.systems.ours import latent_model
+from clsdm_bench.table import OWN_STAGES, Claim, TableSpec, load_table
 from clsdm_trainer.data.source import SourceConfig, scans_of
-from clsdm_trainer.data.store import Store
+from clsdm_trainer.data.store import Store, sha256_of, write_manifest
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.recipe import save_config
 
@@ -82,7 +82,8 @@ def written_table(folder: Path) -> Path:
             "nearest": {"label": "nearest", "group": "sanity", "method": "nearest-patient"},
         },
         "claims": [{"row": "mean", "than": "best-baseline", "figure": "honest.psnr_3d_db", "text": "ours wins"}],
-        "tried": ["We tried twice."],
+        "about": "A table for a test.",
+        "remarks": ["One more thing."],
         "published": [{"label": "elsewhere", "psnr": 26.75, "ssim": 0.647, "source": "a paper"}],
     }
     path = folder / "table.yaml"
@@ -91,7 +92,7 @@ def written_table(folder: Path) -> Path:
 
 
 def command(folder: Path, *more: str) -> list[str]:
-    base = ["benchmark", "--preset", str(folder / "table.yaml"), "--store", str(folder / "store")]
+    base = ["benchmark", "--table", str(folder / "table.yaml"), "--store", str(folder / "store")]
     return [*base, "--out", str(folder / "out"), "--device", "cpu", *more]
 
 
@@ -114,56 +115,78 @@ def test_every_row_stands_on_the_page_with_its_command(done: Path) -> None:
     table = load_table(str(done / "table.yaml"))
     for name, row in table.rows.items():
         assert f"| {row.label} |" in page
-        assert f"--out OUT --only {name}`" in page
+        assert f"| `{name}` |" in page
     assert "Not there yet" not in page
     assert "ours wins" in page
-    assert "- We tried twice.\n" in page
+    assert "A table for a test." in page
+    assert "- One more thing.\n" in page
     assert "very much" in page
     assert "Hardware: CPU" in page
     for link in re.findall(r"\]\((.*?)\)", page):
         assert (done / "out" / link).stat().st_size > 1000, link
-    assert "![mean](results/mean.png)" in page
-    assert "![Latents of ours on the judged patients](results/latents-ours.png)" in page
+    assert "![mean](records/mean.png)" in page
+    assert "![Latents of ours](records/latents-ours.png)" in page
+
+
+def rows(folder: Path) -> dict[str, RowResult]:
+    """The rows that are kept."""
+    return dict(Records.open(folder / "out" / "records").rows)
+
+
+def opened(folder: Path, records: Path, budget: Budget | None = None) -> Benchmark:
+    """The benchmark on other records."""
+    table = load_table(str(folder / "table.yaml"))
+    budget = budget or budget_of(table, None)
+    return Benchmark(table, Store.open(folder / "store"), folder / "out", "cpu", budget, Records.open(records))
 
 
 def test_every_patient_has_a_line_for_each_row_and_seed(done: Path) -> None:
-    lines = [line for path in (done / "out" / "results").glob("*.csv") for line in csv.DictReader(path.open())]
+    with (done / "out" / "records" / "patients.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
     assert len(lines) == 3 * (8 + 2 * 2), "eight deterministic rows, two with two seeds"
     samples = {(line["case"], line["seed"]): line["honest.psnr_3d_db"] for line in lines if line["method"] == "sample"}
     assert len(set(samples.values())) == len(samples) == 6
     for line in lines:
         assert float(line["reprojection_rmse"]) >= 0.0
         assert float(line["reprojection_held_out_rmse"]) > 0.0
+    kinds = {path.suffix for path in (done / "out" / "records").iterdir()}
+    assert kinds == {".csv", ".json", ".png"}
+    assert len([path for path in (done / "out" / "records").iterdir() if path.suffix != ".png"]) == 2
 
 
-def test_methods_are_judged_on_the_same_patients_and_shuffling_changes_the_result(done: Path) -> None:
-    rows = {name: read_row(done / "out" / "results", name) for name in ("mean", "shuffled", "cnn")}
-    assert len({tuple(sorted(by_case(row, "honest.mae_hu"))) for row in rows.values()}) == 1
-    assert by_case(rows["mean"], "honest.mae_hu") != by_case(rows["shuffled"], "honest.mae_hu")
+def test_methods_are_measured_on_the_same_patients_and_shuffling_changes_the_result(done: Path) -> None:
+    errors = {name: by_case(rows(done)[name].outcomes, "honest.mae_hu") for name in ("mean", "shuffled", "cnn")}
+    assert len({tuple(sorted(each)) for each in errors.values()}) == 1
+    assert errors["mean"] != errors["shuffled"]
     mean, shuffled = (np.load(volumes_path(done / "out", name)) for name in ("mean", "shuffled"))
     assert np.array_equal(shuffled[0], mean[1]), "the first patient gets what the second one's X-rays show"
 
 
 def test_distances_are_compared_patient_by_patient(done: Path) -> None:
-    table = load_table(str(done / "table.yaml"))
-    results = {name: read_row(done / "out" / "results", name) for name in ("sample", "cnn")}
+    table, results = load_table(str(done / "table.yaml")), rows(done)
     claim = Claim(row="sample", than="cnn", figure="swd.detail_hu", lower_is_better=True, text="")
-    verdict = judge_claim(claim, table, results)
-    shares = [by_case(results[name], "swd.detail_hu") for name in ("sample", "cnn")]
+    finding = check_claim(claim, table, results)
+    shares = [by_case(results[name].outcomes, "swd.detail_hu") for name in ("sample", "cnn")]
     difference = np.mean([shares[0][case] - shares[1][case] for case in shares[0]])
-    assert verdict.test.difference.mean == pytest.approx(difference)
-    assert " against " in verdict.found
+    assert finding.test.difference.mean == pytest.approx(difference)
+    assert " against " in finding.found
+
+
+def test_no_interval_of_the_page_excludes_its_own_point(done: Path) -> None:
+    page = (done / "out" / "RESULTS.md").read_text(encoding="utf-8")
+    cells = re.findall(r"\| (-?[\d.]+) \[(-?[\d.]+), (-?[\d.]+)\]", page)
+    assert len(cells) > 50
+    assert all(float(low) <= float(mean) <= float(high) for mean, low, high in cells)
 
 
 def test_the_costs_are_those_of_the_stages(done: Path) -> None:
-    cost = read_row(done / "out" / "results", "mean").cost
-    assert cost["samples"] == 3 * STAGES_STEPS * 2
-    assert read_row(done / "out" / "results", "ldm").cost["samples"] == cost["samples"]
-    assert read_row(done / "out" / "results", "cnn").cost["samples"] == cost["samples"]
-    assert read_row(done / "out" / "results", "fdk").cost is None
+    found = rows(done)
+    assert found["mean"].cost["samples"] == 3 * STAGES_STEPS * 2
+    assert found["ldm"].cost["samples"] == found["cnn"].cost["samples"] == found["mean"].cost["samples"]
+    assert found["fdk"].cost is None
 
 
-def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
+def test_called_again_it_trains_and_measures_nothing(done: Path) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in (done / "out").rglob("*") if path.suffix in (".npy", ".safetensors")
     }
@@ -174,32 +197,28 @@ def test_called_again_it_trains_and_judges_nothing(done: Path) -> None:
 
 def test_training_that_stopped_stops_the_whole_command(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("clsdm_bench.command.train_missing", lambda *a, **k: asked.append(a) or False)
+    monkeypatch.setattr("clsdm_bench.benchmark.train_missing", lambda *a, **k: asked.append(a) or False)
     assert main(command(done, "--only", "mean", "cnn", "fdk")) == 3
     assert len(asked) == 1, "the other rows are not begun after a signal"
 
 
-def test_a_row_is_judged_anew_when_its_weights_are_others(done: Path) -> None:
-    folder = done / "out" / "results"
-    row = read_row(folder, "cnn")
-    write_row(folder, replace(row, key={**row.key, "weights": "others"}, outcomes=()))
+def test_a_row_is_measured_anew_when_its_weights_are_others(done: Path) -> None:
+    row = rows(done)["cnn"]
+    changed = replace(row, made_from={**row.made_from, "weights": "others"}, outcomes=())
+    Records.open(done / "out" / "records").with_row(changed)
     assert main(command(done, "--only", "cnn")) == 0
-    assert len(read_row(folder, "cnn").outcomes) == 3
+    assert len(rows(done)["cnn"].outcomes) == 3
 
 
-def test_a_run_that_knows_a_test_patient_is_not_judged(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_knows_a_test_patient_is_not_measured(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = done / "out" / "runs" / "cnn" / "patients.json"
     kept = path.read_text(encoding="utf-8")
     path.write_text(json.dumps(sorted([*json.loads(kept), patient_mark("patient-e")])), encoding="utf-8")
     try:
         assert main(command(done, "--only", "cnn")) == 2
         assert "other patients" in capsys.readouterr().err
-        table = load_table(str(done / "table.yaml"))
-        run = open_trained(table, "cnn", budget_of(table, None), done / "out")
         with pytest.raises(InputError, match=r"trained on 1 .*\(e"):
-            Evaluation(table, Store.open(done / "store"), done / "out", "cpu", budget_of(table, None)).judged(
-                "cnn", run
-            )
+            opened(done, done / "out" / "records").measure("cnn")
     finally:
         path.write_text(kept, encoding="utf-8")
 
@@ -208,23 +227,25 @@ def test_a_store_that_moves_a_training_patient_to_the_test_is_refused(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny_store(tmp_path / "store", {**SPLIT, "a": "test"})
-    arguments = command(done, "--only", "cnn")
-    arguments[arguments.index("--store") + 1] = str(tmp_path / "store")
+    arguments = [*command(done, "--only", "cnn"), "--store", str(tmp_path / "store")]
     assert main(arguments) == 2
+    assert "another protocol (cases differs)" in capsys.readouterr().err
+    assert main([*arguments, "--records", str(tmp_path / "records")]) == 2
     assert "other patients" in capsys.readouterr().err
 
 
-def test_a_result_is_read_back_as_it_was_kept(done: Path, tmp_path: Path) -> None:
-    row = read_row(done / "out" / "results", "mean")
+def test_records_are_read_back_as_they_were_kept(done: Path, tmp_path: Path) -> None:
+    records = Records.open(done / "out" / "records")
+    row = records.rows["mean"]
     undefined = replace(row.outcomes[0], figures={**row.outcomes[0].figures, "honest.mae_bone_hu": None})
-    write_row(tmp_path, replace(row, outcomes=(undefined, *row.outcomes[1:])))
-    back = read_row(tmp_path, "mean")
-    assert back.outcomes[1:] == row.outcomes[1:]
-    assert "honest.mae_bone_hu" not in back.outcomes[0].figures
-    assert replace(back, outcomes=row.outcomes) == row
-    (tmp_path / "mean.csv").unlink()
-    with pytest.raises(InputError, match=r"mean\.json: expected a row"):
-        read_row(tmp_path, "mean")
+    replace(records, folder=tmp_path).with_row(replace(row, outcomes=(undefined, *row.outcomes[1:])))
+    back = Records.open(tmp_path)
+    assert back.rows["mean"].outcomes[1:] == row.outcomes[1:]
+    assert "honest.mae_bone_hu" not in back.rows["mean"].outcomes[0].figures
+    assert replace(back, folder=records.folder, rows={**back.rows, "mean": row}) == records
+    (tmp_path / "patients.csv").unlink()
+    with pytest.raises(InputError, match=r"rows\.json: expected the rows"):
+        Records.open(tmp_path)
 
 
 def test_costs_are_measured_once_and_anew_where_that_is_asked_for(
@@ -233,25 +254,25 @@ def test_costs_are_measured_once_and_anew_where_that_is_asked_for(
     shutil.copytree(done, tmp_path / "copy")
     out = tmp_path / "copy" / "out"
     again = [*command(done), "--out", str(out)]
-    before = {name: read_row(out / "results", name) for name in load_table(str(done / "table.yaml")).rows}
+    before = rows(tmp_path / "copy")
     assert all(row.measured["case_seconds"] > 0.0 for row in before.values())
     trained = {name: row.measured["training_minutes"] for name, row in before.items()}
     assert all((trained[name] is not None) == (row.cost is not None) for name, row in before.items())
     assert trained["mean"] == trained["sample"] > trained["ceiling"] > 0.0, "a round trip has the autoencoder's alone"
     shutil.rmtree(out / "runs")  # it takes no weights
-    older = json.loads((out / "results" / "cnn.json").read_text(encoding="utf-8"))
-    del older["measured"]  # as records were before
-    (out / "results" / "cnn.json").write_text(json.dumps(older), encoding="utf-8")
+    Records.open(out / "records").with_row(replace(before["cnn"], measured=None))
     capsys.readouterr()
     assert main([*again, "--only", "fdk"]) == 0
     assert re.findall(r"measure the costs of (\w+)", capsys.readouterr().err) == ["cnn"]
     assert main([*again, "--only", "fdk", "--costs"]) == 0
-    assert re.findall(r"measure the costs of (\w+)", capsys.readouterr().err) == list(before)
-    after = {name: read_row(out / "results", name) for name in before}
+    assert re.findall(r"measure the costs of (\w+)", capsys.readouterr().err) == list(
+        load_table(str(done / "table.yaml")).rows
+    )
+    after = rows(tmp_path / "copy")
     assert all(replace(after[name], measured=None) == replace(before[name], measured=None) for name in before)
-    peaks = [{name: row.measured["case_peak_mib"] for name, row in rows.items()} for rows in (before, after)]
+    peaks = [{name: row.measured["case_peak_mib"] for name, row in each.items()} for each in (before, after)]
     assert peaks[0] == pytest.approx(peaks[1], abs=0.05), "Python's own small objects differ"
-    line = next(line for line in (out / "RESULTS.md").read_text(encoding="utf-8").splitlines() if "--only cnn`" in line)
+    line = next(line for line in (out / "RESULTS.md").read_text(encoding="utf-8").splitlines() if "| `cnn` |" in line)
     cost = after["cnn"].measured
     assert f"| a CNN | {cost['case_seconds']:.2f} | {cost['case_peak_mib']:.0f} |" in line
     assert f"| {before['cnn'].cost['samples']} | {cost['training_minutes']:.0f} |" in line
@@ -260,8 +281,7 @@ def test_costs_are_measured_once_and_anew_where_that_is_asked_for(
 def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = load_table(str(done / "table.yaml"))
-    costs = Costs(Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", budget_of(table, None)))
+    costs = Costs(replace(opened(done, done / "out" / "records"), out=tmp_path / "out"))
     asked: list[str] = []
 
     def forecast(runner: Runner, repeats: int) -> float:
@@ -275,38 +295,69 @@ def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_machine_goes_on_from_what_was_published_and_trains_only_what_is_missing(
+def test_another_machine_goes_on_from_the_records_and_trains_only_what_is_missing(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    public = tmp_path / "public"
-    assert main(command(done, "--publish", str(public))) == 0
-    for suffix in (".json", ".csv", ".png"):
-        (public / "results" / f"fdk{suffix}").unlink()
-    elsewhere = command(done, "--publish", str(public))
-    elsewhere[elsewhere.index("--out") + 1] = str(tmp_path / "out")
+    kept = tmp_path / "results"
+    shutil.copytree(done / "out" / "records", kept)
+    records = Records.open(kept)
+    replace(records, rows={name: row for name, row in records.rows.items() if name != "fdk"}).with_latents("x", {})
+    elsewhere = [*command(done, "--records", str(kept)), "--out", str(tmp_path / "out")]
     capsys.readouterr()
     assert main(elsewhere) == 0
-    assert capsys.readouterr().err.count("judge ") == 1, "only FDK"
+    assert re.findall(r"measure (\w+)\n", capsys.readouterr().err) == ["fdk"]
     assert not (tmp_path / "out" / "runs").exists()
     assert not (tmp_path / "out" / "volumes" / "mean.npy").exists()
-    page = (public / "RESULTS.md").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "RESULTS.md").read_text(encoding="utf-8")
     assert "Not there yet" not in page
-    assert all((public / link).exists() for link in re.findall(r"\]\((.*?)\)", page))
-    assert read_row(public / "results", "mean") == read_row(done / "out" / "results", "mean")
+    assert all((tmp_path / "out" / link).exists() for link in re.findall(r"\]\((.*?)\)", page))
+    assert Records.open(kept).rows["mean"] == rows(done)["mean"]
 
 
-def test_what_was_published_of_another_recipe_is_not_taken(done: Path, tmp_path: Path) -> None:
-    public = tmp_path / "results"
-    shutil.copytree(done / "out" / "results", public)
-    row = read_row(public, "cnn")
-    write_row(public, replace(row, key={**row.key, "recipe": "another"}))
-    table = load_table(str(done / "table.yaml"))
-    evaluation = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", budget_of(table, None))
-    assert evaluation.kept("mean", public) is not None
-    assert evaluation.kept("cnn", public) is None
-    other = Evaluation(table, Store.open(done / "store"), tmp_path / "out", "cpu", Budget(60))
-    assert other.kept("mean", public) is None, "another budget is another recipe"
-    assert other.kept("fdk", public) is not None, "which has no budget"
+def test_the_page_and_the_comparison_are_made_anew_from_the_records_alone(done: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}", encoding="utf-8")
+    report = ["report", "--table", str(done / "table.yaml"), "--records", str(done / "out" / "records")]
+    assert main([*report, "--page", str(done / "out" / "table.md"), "--readme", str(readme)]) == 0
+    made = (done / "out" / "table.md").read_text(encoding="utf-8")
+    (done / "out" / "table.md").unlink()
+    assert made == (done / "out" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| the mean |" in readme.read_text(encoding="utf-8")
+    assert main([*report, "--records", str(tmp_path)]) == 2
+
+
+def test_a_record_of_another_recipe_is_not_taken(done: Path, tmp_path: Path) -> None:
+    records = replace(Records.open(done / "out" / "records"), folder=tmp_path)
+    row = records.rows["cnn"]
+    records.with_row(replace(row, made_from={**row.made_from, "recipe": "another"}))
+    benchmark = opened(done, tmp_path)
+    assert benchmark.kept("mean") is not None
+    assert benchmark.kept("cnn") is None
+    other = opened(done, tmp_path, Budget(60))
+    assert other.kept("mean") is None, "another budget is another recipe"
+    assert other.kept("fdk") is not None, "which has no budget"
+
+
+def test_x_rays_of_the_cube_are_another_protocol(done: Path) -> None:
+    benchmark = opened(done, done / "out" / "records")
+    table = TableSpec.model_validate({**benchmark.table.model_dump(), "xrays": "cube"})
+    with pytest.raises(InputError, match=r"another protocol \(xrays differs\)"):
+        replace(benchmark, table=table)
+
+
+def test_x_rays_of_the_scan_show_what_lies_outside_the_cube_and_those_of_the_cube_do_not(tmp_path: Path) -> None:
+    hu = phantom_hu(np.random.default_rng(1))
+    hu[:, :, :MARGIN] = hu[:, :, -MARGIN:] = 900  # both arms
+    np.save(tmp_path / "e.npy", hu)
+    cases = [tiny_case("e", "test", "e.npy", sha256_of(tmp_path / "e.npy"))]
+    write_manifest(tmp_path, GRID, MARGIN, GRID.spacing_mm, cases, {"placement": "body", "background": "keep"})
+    lateral = {
+        of_cube: load_patients(Store.open(tmp_path), "test", "chest", (90.0,), of_cube=of_cube)[0]
+        for of_cube in (True, False)
+    }
+    assert np.array_equal(lateral[True].truth.hu, lateral[False].truth.hu)
+    assert lateral[False].xrays[0].image.min() > lateral[True].xrays[0].image.min() + 1.0
+    assert lateral[True].covered.all()
 
 
 def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,8 +368,9 @@ def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture
 def test_equal_minutes_are_samples_by_measured_speeds(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = read_row(done / "out" / "results", "cnn")
-    twice = ["--minutes-each", str(2.0 * record.measured["training_minutes"]), "--speeds", str(done / "out")]
+    record = rows(done)["cnn"]
+    speeds = str(done / "out" / "records")
+    twice = ["--minutes-each", str(2.0 * record.measured["training_minutes"]), "--speeds", speeds]
     other = [*command(done, "--only", "cnn", *twice), "--out", str(tmp_path)]
     assert main([*other, "--dry-run"]) == 0
     assert f"{2 * record.cost['samples']} samples" in capsys.readouterr().out
@@ -328,14 +380,14 @@ def test_equal_minutes_are_samples_by_measured_speeds(
     assert "--minutes-each" in page
 
 
-def test_the_speed_of_a_run_is_that_of_all_its_stages(done: Path, tmp_path: Path) -> None:
-    table, results = load_table(str(done / "table.yaml")), done / "out" / "results"
-    shutil.copytree(results, tmp_path / "results")
-    parts = read_row(results, "ceiling")
-    write_row(tmp_path / "results", replace(parts, measured={**parts.measured, "training_minutes": 1e-6}))
-    rows = {name: row for name, row in table.rows.items() if name != "ceiling"}
-    last = table.model_copy(update={"rows": {**rows, "ceiling": table.rows["ceiling"]}})
-    assert budget_of_minutes(last, 1.0, tmp_path / "results") == budget_of_minutes(table, 1.0, results)
+def test_the_speed_of_a_run_is_that_of_all_its_stages(done: Path) -> None:
+    table, records = load_table(str(done / "table.yaml")), Records.open(done / "out" / "records")
+    parts = records.rows["ceiling"]
+    faster = replace(parts, measured={**parts.measured, "training_minutes": 1e-6})
+    last = {name: row for name, row in table.rows.items() if name != "ceiling"} | {"ceiling": table.rows["ceiling"]}
+    other = replace(records, rows={**records.rows, "ceiling": faster})
+    reordered = table.model_copy(update={"rows": last})
+    assert budget_of_minutes(reordered, 1.0, other) == budget_of_minutes(table, 1.0, records)
 
 
 @pytest.mark.parametrize(
@@ -386,20 +438,20 @@ def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done:
     results = {"mean": result("mean", high), "cnn": result("cnn", low), "ldm": result("ldm", [v - 3.0 for v in low])}
     assert best_baseline(table, results) == "cnn"
     claim = Claim(row="mean", than="best-baseline", figure="honest.psnr_3d_db", margin=0.5, text="")
-    assert judge_claim(claim, table, results).large_enough
-    assert not judge_claim(claim.model_copy(update={"margin": 1.5}), table, results).large_enough
-    assert judge_claim(claim, table, {"mean": results["mean"]}) is None
+    assert check_claim(claim, table, results).large_enough
+    assert not check_claim(claim.model_copy(update={"margin": 1.5}), table, results).large_enough
+    assert check_claim(claim, table, {"mean": results["mean"]}) is None
     nearer = Claim(row="mean", than="cnn", figure="swd.detail_hu", lower_is_better=True, text="")
-    assert not judge_claim(nearer, table, results).large_enough
-    assert judge_claim(nearer, table, results).test is None, "of rows without shares the distance alone is known"
-    assert judge_claim(nearer.model_copy(update={"row": "cnn", "than": "mean"}), table, results).large_enough
+    assert not check_claim(nearer, table, results).large_enough
+    assert check_claim(nearer, table, results).test is None, "of rows without shares the distance alone is known"
+    assert check_claim(nearer.model_copy(update={"row": "cnn", "than": "mean"}), table, results).large_enough
 
 
 def test_the_readme_gets_the_measured_rows_and_the_published_ones_under_their_own_heading(
     done: Path, tmp_path: Path
 ) -> None:
     table = load_table(str(done / "table.yaml"))
-    results = {name: read_row(done / "out" / "results", name) for name in table.rows}
+    results = rows(done)
     path = tmp_path / "README.md"
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     write_readme(table, results, path)
@@ -423,29 +475,40 @@ def test_held_out_views_are_others_than_the_input_and_the_truth_explains_both(do
     (patient, *_) = load_patients(store, "test", "chest", (0.0, 90.0), held_out_deg=(45.0, 135.0))
     assert [xray.view.angle_deg for xray in patient.xrays] == [0.0, 90.0]
     assert [xray.view.angle_deg for xray in patient.held_out] == [45.0, 135.0]
-    figures = scored("truth", patient.truth, patient, 0, 0.0).figures
+    figures = figures_for(patient.truth, patient)
     assert figures["reprojection_rmse"] < 0.05
     assert figures["reprojection_held_out_rmse"] < 0.05
 
 
 @pytest.mark.parametrize("product", ["mean", "sample", "ensemble"])
-def test_a_run_reconstructs_what_its_bundle_would(product: str, done: Path, tmp_path: Path) -> None:
-    config, run = tiny_config(steps=STAGES_STEPS), done / "out" / "runs" / "ours"
-    model = load_latent(config, run, ("autoencoder", "alignment", "diffusion"), torch.device("cpu"))
-    manifest = Manifest(1, "tiny", "1", "none", WINDOW_HU, config.model, "float32")
+def test_a_row_is_what_its_bundle_gives_a_user(product: str, done: Path, tmp_path: Path) -> None:
+    config, run, cpu = benchmark_config(), done / "out" / "runs" / "ours", torch.device("cpu")
+    model = latent_model(config, run, OWN_STAGES, cpu, OWN_STAGES)
+    manifest = Manifest(SCHEMA, "tiny", "1", "none", WINDOW_HU, config.model, "float32")
     bundle = write_bundle(tmp_path / "bundle", manifest, model.state_dict(), "card", {})
     (patient, *_) = load_patients(Store.open(done / "store"), "test", "chest", (0.0, 90.0))
-    options = Options(product=product, samples=3, seed=4, device="cpu")
-    expected = reconstruct(patient.xrays, bundle, options).volume
-    found = Latent(model, torch.device("cpu"), product=product, samples=3, seed=4).reconstruct(patient.xrays)
-    assert np.array_equal(found.hu, expected.hu)
+    expected = reconstruct(patient.xrays, bundle, Options(product, samples=3, seed=4, device="cpu")).volume
+    table = load_table(str(done / "table.yaml"))
+    row = table.rows["sample"].model_copy(update={"product": product, "samples": 3})
+    benchmark = opened(done, tmp_path / "records")
+    benchmark = replace(benchmark, table=table.model_copy(update={"rows": {**table.rows, "sample": row}}))
+    assert np.array_equal(benchmark.work("sample", 4)(patient).hu, expected.hu)
+
+
+def test_the_ldm_is_drawn_without_any_mean(done: Path) -> None:
+    benchmark = opened(done, done / "out" / "records")
+    run = benchmark.run("ldm")
+    model = latent_model(run.config, run.folder, run.stages, torch.device("cpu"), run.stages)
+    (patient, *_) = benchmark.patients()
+    images, cameras = prepare(patient.xrays, model, torch.device("cpu"))
+    assert not model.align(images, cameras).mean.any()
 
 
 # Public data sets -----------------------------------------------------------------------------------------------------
 
 
 def test_data_that_no_layout_fits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="x2ct-hdf5, dicom"):
+    with pytest.raises(InputError, match="of dicom"):
         fitting_source(load_table("lidc128").sources, tmp_path)
 
 

@@ -11,7 +11,7 @@ from clsdm.geometry.view import GeometryPreset
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import MU_WATER_PER_MM, attenuation_to_hu, hu_to_attenuation
-from clsdm_bench.systems.classical import Classical, System, cgls, fdk, sart, sirt, total_variation, tv
+from clsdm_bench.systems.classical import System, cgls, classical, fdk, sart, sirt, total_variation, tv
 
 GRID = Grid(24, 8.0)
 MACHINE = GeometryPreset("small", 700.0, 1100.0, 400.0, 50)
@@ -115,7 +115,7 @@ def test_a_step_has_the_variation_of_its_area() -> None:
 
 def test_a_classical_method_gives_hu_within_the_window_and_the_image_decides(two_views: System) -> None:
     xrays = simulate_xrays(ball(), [MACHINE.view(angle) for angle in (0.0, 90.0)], (0.0, 0.0, 0.0))
-    volume = Classical("cgls", GRID).reconstruct(xrays)
+    volume = classical("cgls", GRID, xrays)
     assert volume.hu.shape == (24, 24, 24)
     assert -1024.0 <= volume.hu.min() < volume.hu.max() <= 1476.0
     centre = np.argwhere(volume.hu > -300.0).mean(0) - (GRID.size - 1) / 2

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import REPOSITORY
 from scipy import stats
 
 from clsdm.errors import InputError
-from clsdm_bench.distribution import _distances, detail, sliced_wasserstein
-from clsdm_bench.latents import _affinities, agreement, figure, tsne
-from clsdm_bench.memory import peak_memory
-from clsdm_bench.pictures import spread
+from clsdm.model.clsdm import CLSDM
+from clsdm_bench.measures.distribution import _distances, detail, sliced_wasserstein
+from clsdm_bench.measures.latents import Alignment, agreement, plane, vectors, write_figure
+from clsdm_bench.measures.memory import peak_memory
+from clsdm_bench.measures.statistics import holm, paired
+from clsdm_bench.records import PATIENTS, ROWS, Records
+from clsdm_bench.report.page import results_page
+from clsdm_bench.report.pictures import spread
+from clsdm_bench.report.readme import BEGIN, END, comparison
 from clsdm_bench.resolve import Budget, budget_of, config_of, samples_of
-from clsdm_bench.statistics import holm, paired
+from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig
-from clsdm_bench.table import OURS_IN_THREE, TableSpec, load_table, table_names
+from clsdm_bench.table import OWN_STAGES, TableSpec, load_table, table_names
 from clsdm_trainer.recipe import changed, load_config
 
 # Differences ----------------------------------------------------------------------------------------------------------
@@ -126,29 +133,17 @@ def test_swapped_patients_are_not_retrieved() -> None:
     assert agreement(latents(0).roll(1, 0), latents(0)).retrieval == 0.0
 
 
-def test_tsne_keeps_clusters_together_and_is_deterministic() -> None:
-    random = np.random.default_rng(0)
-    points = np.concatenate([random.normal(centre, 0.3, (8, 10)) for centre in (-2.0, 0.0, 2.0)])
-    plane = tsne(points, perplexity=5.0)
-    distances = np.square(plane[:, None] - plane[None]).sum(-1)
-    np.fill_diagonal(distances, np.inf)
-    assert (distances.argmin(1) // 8 == np.arange(24) // 8).all()
-    assert np.array_equal(plane, tsne(points, perplexity=5.0))
-
-
-def test_each_point_has_the_neighbours_that_the_perplexity_says() -> None:
-    points = np.random.default_rng(1).normal(size=(30, 5))
-    p = _affinities(points, 6.0)
-    assert p.sum() == pytest.approx(1.0)
-    assert np.allclose(p, p.T)
-
-
-def test_the_figure_shows_every_patient_inside_its_frame() -> None:
-    picture = figure(np.array([[0.0, 0.0], [1.0, 3.0]]), np.array([[0.5, 1.0], [-1.0, 2.0]]), "latents")
-    red, blue = (picture == (200, 40, 40)).all(-1), (picture == (40, 80, 200)).all(-1)
-    assert red.sum() > 2 * 30
-    assert blue.sum() > 2 * 30
-    assert not red[:40].any()
+def test_the_plane_keeps_patients_together_and_the_figure_shows_them(tmp_path: Path) -> None:
+    ct = latents(0, 16)
+    xray = ct + 0.1 * latents(1, 16)
+    own = agreement(xray, ct)
+    alignment = Alignment(own, own, vectors(xray).numpy(), vectors(ct).numpy())
+    found = plane(alignment)
+    assert np.array_equal(found, plane(alignment))
+    distances = np.linalg.norm(found[:16, None] - found[None, 16:], axis=-1)
+    assert (distances.argmin(1) == np.arange(16)).all()
+    write_figure(alignment, "latents", tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
@@ -161,7 +156,7 @@ def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(na
     for run in table.runs:
         config, stages = config_of(table, run, budget), table.stages(run)
         seen = sum(samples_of(config, stage) for stage in stages)
-        whole = stages if not set(stages) < set(OURS_IN_THREE) else OURS_IN_THREE
+        whole = stages if not set(stages) < set(OWN_STAGES) else OWN_STAGES
         if set(whole) == set(stages):
             assert seen == pytest.approx(budget.samples, rel=0.01), run
         else:  # a part of the three stages: as many as it has in the whole
@@ -185,19 +180,50 @@ def test_with_equal_minutes_a_method_that_trains_faster_sees_more_and_an_ablatio
         config_of(table, "exact", Budget(0, 30.0, {"ours": 60.0, "exact": 1.0}))
 
 
-def test_the_shipped_tables_are_the_three_protocols() -> None:
-    assert table_names() == ["ctspine128", "lidc128", "openkbp64"]
-    lidc, spine = load_table("lidc128"), load_table("ctspine128")
+def test_the_shipped_tables_have_the_same_systems_under_their_own_protocols() -> None:
+    assert table_names() == ["body128", "ctspine128", "lidc128", "lidc128-drr", "openkbp64"]
+    lidc, spine, small, body = (load_table(name) for name in ("lidc128", "ctspine128", "openkbp64", "body128"))
     assert spine.rows == lidc.rows
     assert spine.sources != lidc.sources
-    small = load_table("openkbp64")
     assert {name for name in small.rows if "tuned" not in name} - {*lidc.rows} == {
         "ldm-flow", "latents-8", "latents-8-ceiling", "latents-32", "latents-32-ceiling", "published-ceiling",
         "more-diffusion",
     }, "all systems and ablations stand in every table, but sizes of latents and what else was tried in their own"  # fmt: skip
-    assert lidc.claims == small.claims[: len(lidc.claims)]
+    assert lidc.claims == small.claims[: len(lidc.claims)] == body.claims[: len(lidc.claims)]
     assert spine.claims == lidc.claims
     assert load_config(lidc.preset).data.placement == "x2ct"
+
+
+def test_the_current_table_has_every_row_of_the_small_one_at_128_voxels_of_3_mm_where_the_scan_covers() -> None:
+    body, small = load_table("body128"), load_table("openkbp64")
+    resized = {"latents-8": "latents-16", "latents-32": "latents-64"}
+    for name, row in small.rows.items():
+        other = resized.get(row.run or "", row.run)
+        same = body.rows[name.replace(row.run, other) if row.run in resized else name]
+        assert (same.run, same.method, same.product, same.steps, same.angles_deg) == (
+            other, row.method, row.product, row.steps, row.angles_deg
+        )  # fmt: skip
+    assert len(body.rows) == len(small.rows)
+    for run in body.runs:
+        config = config_of(body, run, budget_of(body, None))
+        assert (config.model.grid.size, config.model.grid.spacing_mm) == (128, 3.0)
+        assert config.data.placement == "body"
+        poses = ("rotation_deg", "scale", "stretch", "shift_mm", "axial_shift_mm", "flip_probability", "warp_mm")
+        assert [getattr(config.augment, name) for name in poses] == [5.0, 0.08, 0.06, 15.0, 30.0, 0.0, 8.0], run
+        with torch.device("meta"):
+            CLSDM(config.model)
+            if config.baseline is not None:
+                make_network(config.baseline.network, config.model)
+    assert body.ranked == "covered.psnr_db"
+
+
+def test_published_drrs_are_of_the_cube_and_say_so_all_other_x_rays_of_the_scan() -> None:
+    assert {name: load_table(name).xrays for name in table_names()} == {
+        "body128": "scan", "ctspine128": "scan", "lidc128": "scan", "lidc128-drr": "cube", "openkbp64": "scan",
+    }  # fmt: skip
+    assert all(source.startswith("dicom:") for source in load_table("lidc128").sources), (
+        "the archive has the cube alone"
+    )
 
 
 def test_without_a_change_of_budget_ours_is_the_shipped_recipe_to_the_letter() -> None:
@@ -356,3 +382,24 @@ def test_work_that_fails_ends_the_counting_and_says_what_failed() -> None:
 def test_the_pictured_patients_are_spread_and_do_not_depend_on_any_figure() -> None:
     assert spread(16, 3) == [2, 8, 13]
     assert spread(2, 3) == [0, 1]
+
+
+# The page of the repository --------------------------------------------------------------------------------------------
+
+
+def test_the_page_and_the_comparison_of_the_repository_are_what_its_records_give() -> None:
+    folder = REPOSITORY / "trainer" / "results" / "openkbp64"
+    table, records = load_table("openkbp64"), Records.open(folder)
+    page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
+    assert page == results_page(table, records, "results/openkbp64")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert comparison(table, records.rows) == readme.partition(BEGIN)[2].partition(END)[0].strip()
+    assert "The current table is `body128`" in page
+    assert set(records.rows) == set(table.rows)
+
+
+def test_the_repository_keeps_of_a_benchmark_its_two_tables_and_the_pictures_of_its_page() -> None:
+    page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
+    for folder in (REPOSITORY / "trainer" / "results").iterdir():
+        for path in folder.iterdir():
+            assert path.name in (ROWS, PATIENTS) or f"results/{folder.name}/{path.name}" in page, path

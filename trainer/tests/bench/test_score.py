@@ -20,10 +20,10 @@ from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.write import write_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.cli import main
+from clsdm_bench.measures.covered import figures_of, lung_figures, paired
 from clsdm_bench.score import Settings, score_bundle
 from clsdm_bench.score.cases import find_scans
 from clsdm_bench.score.exposures import as_radiographs
-from clsdm_bench.score.figures import figures_of, lung_figures, paired
 from clsdm_trainer.figures import figures_table, read_results
 
 pytest_plugins = ["small_fixtures"]

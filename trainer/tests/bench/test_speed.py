@@ -7,7 +7,7 @@ import time
 import pytest
 from tiny import cpu_fabric, one_thread, tiny_config, tiny_store
 
-from clsdm_bench.speed import forecast, untrained_runner
+from clsdm_bench.measures.speed import forecast, untrained_runner
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import CHECKPOINT
 from clsdm_trainer.recipe import changed

@@ -42,8 +42,8 @@ def recipe(network: X2CTConfig | INRRConfig, *, adversarial: float = 0.0, **fiel
     weights = {
         "adversarial_weight": adversarial,
         "projection_weight": 10.0 * bool(adversarial),
-        "judge_channels": 4,
-        "judge_layers": 1,
+        "discriminator_channels": 4,
+        "discriminator_layers": 1,
     }
     baseline = {**stage, "network": network.model_dump(mode="json"), **weights}
     return changed(benchmark_config(), {"baseline": baseline, "augment": EXACT})

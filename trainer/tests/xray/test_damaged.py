@@ -200,7 +200,7 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("kind", [*SYNTAXES, *(name for name in PICTURE_FILES if not name.startswith("EXIF"))])
+@pytest.mark.parametrize("kind", [*SYNTAXES, *(name for name in PICTURE_FILES if "orientation" not in name)])
 def test_whatever_is_changed_in_a_film_it_is_read_or_refused_in_one_line(tmp_path, kind):
     """Of 2,500 such inputs none ended in a traceback, took over 3 s, or over 200 MB."""
     path = (SYNTAXES[kind]() if kind in SYNTAXES else PICTURE_FILES[kind])(tmp_path)

@@ -134,6 +134,9 @@ def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
     parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
+    parser.add_argument(
+        "--at-once", type=int, metavar="N", help="samples drawn together; 1 takes least memory (default: 2)"
+    )
     parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
     parser.add_argument("--refine", action="store_true", default=None,
                         help="find angle, tilt, height and distance of the views after the first by the residual")  # fmt: skip
@@ -233,7 +236,8 @@ def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - importe
         raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
     bundle = options.bundle or str(default_bundle_path())
     product = options.product or Bundle.open(bundle).manifest.default_product
-    asked = {name: getattr(options, name) for name in ("steps", "samples", "seed", "device", "consistency", "refine")}
+    names = ("steps", "samples", "at_once", "seed", "device", "consistency", "refine")
+    asked = {name: getattr(options, name) for name in names}
     how = Options(product, **{name: value for name, value in asked.items() if value is not None})
     machine = {} if options.preset is None else {"preset": options.preset}
     scan = {"localizers": options.localizers, "series": options.series}

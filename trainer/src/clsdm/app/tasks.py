@@ -126,7 +126,7 @@ def reconstruct(
     """
     report("read X-rays", 0, len(views))
     from clsdm import reconstruct as core
-    from clsdm.app.request import Request, read_views
+    from clsdm.app.request import Request, check, read_views
     from clsdm.files.strict_json import from_plain
 
     began = time.perf_counter()
@@ -138,6 +138,7 @@ def reconstruct(
     try:
         model = _warm.model(opened, core.choose_device(request.options.device), report)
         result = core.reconstruct(xrays, opened, request.options, report, model)
+        check(result)
     except (RuntimeError, MemoryError):  # memory, mostly; a lighter attempt must find all of it free
         _warm.forget()
         raise

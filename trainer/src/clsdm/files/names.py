@@ -117,6 +117,21 @@ def regular_files(folder: Path, most: int) -> list[Path]:
     return sorted(found)
 
 
+def files_below(folder: Path, most: int) -> list[Path]:
+    """The regular files in a folder and in those below it, by name; links to folders are not followed.
+
+    Raises:
+        InputError: more than ``most``, so that this is not the folder that was meant.
+    """
+    found: list[Path] = []
+    for place, _, names in os.walk(folder):
+        paths = (Path(place) / name for name in names)
+        found += [path for path in paths if path.is_file()]
+        if len(found) > most:
+            raise InputError(f"{folder}: holds more than {most:,} files; expected the folder of one study")
+    return sorted(found)
+
+
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """No output is an input, by another name, a link or another case of letters neither.
 

@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm import limits
 from clsdm.errors import InputError, reading
+from clsdm.files.names import given_path, regular_file
 from clsdm.plausible import check_plausible
 from clsdm.volume.containers import check_container
 from clsdm.volume.ct import CTVolume, point
@@ -40,9 +41,11 @@ def read_ct(path: str | os.PathLike[str], series: str | None = None) -> CTVolume
     Raises:
         InputError: missing, unreadable, damaged, several series in the folder, or not a plausible CT in HU.
     """
-    path = Path(path)
+    path = given_path(os.fspath(path), "CT volume")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        regular_file(path, "CT volume")
     with reading(path, "CT volume"):
         ct = _read(path, series)
         return checked(ct)

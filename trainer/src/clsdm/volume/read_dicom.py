@@ -18,6 +18,7 @@ from clsdm.errors import InputError, reading
 from clsdm.files.dicom_open import open_dicom
 from clsdm.files.dicom_pixels import check_pixel_header, stored_values
 from clsdm.files.dicom_tags import Tags
+from clsdm.files.names import files_below
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.slices import MIN_SLICES, Slice, Stack, functional, header_of, is_slice, slices_of, stacks, text
 from clsdm.volume.stack import in_order, placed
@@ -60,7 +61,7 @@ def find(path: Path) -> Found:
     Raises:
         InputError: more files than any study has.
     """
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    files = files_below(path, limits.SERIES_FILES) if path.is_dir() else [path]
     if len(files) > limits.SERIES_FILES:
         raise InputError(
             f"{path}: {len(files):,} files; expected at most {limits.SERIES_FILES:,} in a folder of slices"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clsdm.errors import InputError, reading
+from clsdm.files.names import regular_file
 from clsdm.xray.dicom import is_dicom, read_dicom
 from clsdm.xray.orient import Film, Pair
 from clsdm.xray.picture import IMAGES_WITH_SPACING, read_image
@@ -86,8 +87,7 @@ def read_film(path: Path, wanted: Wanted) -> Film:
     """
     if path.is_dir():
         raise InputError(f"{path}: a folder, expected one X-ray image file")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
+    regular_file(path, "X-ray image file")
     with reading(path, "file"):
         found = next((each for each in FORMATS if each.takes(path)), None)
     if found is None:

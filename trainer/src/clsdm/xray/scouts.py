@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from clsdm import limits
 from clsdm.errors import InputError
+from clsdm.files.names import files_below
 from clsdm.volume.read_dicom import find
 from clsdm.volume.slices import header_of, is_localizer, text
 from clsdm.xray.image import XRay
@@ -46,7 +47,7 @@ def read_localizers(folder: Path, series: str | None = None) -> list[XRay]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder with the localizers of a CT study")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = files_below(folder, limits.SERIES_FILES)
     if len(files) > limits.SERIES_FILES:
         raise InputError(f"{folder}: {len(files):,} files; expected at most {limits.SERIES_FILES:,} in a study")
     return localizers_among(files, scan_heights(folder, series), str(folder))

@@ -18,10 +18,10 @@ from clsdm.progress import Report, silent
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import frontal_and_lateral
 from clsdm.xray.read import inspect_xray, read_xray
+from clsdm_bench.measures.covered import paired
 from clsdm_bench.real.localizers import Reconstructor, Settings, compared
 from clsdm_bench.real.registration import register
 from clsdm_bench.real.tables import Row
-from clsdm_bench.score.figures import paired
 from clsdm_trainer.data.store import Case, Radiograph, Store, sha256_of
 
 FRONTAL_AND_LATERAL, FRONTAL = "frontal and lateral film", "frontal film alone"

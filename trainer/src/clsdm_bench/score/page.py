@@ -16,10 +16,10 @@ from clsdm.files.atomic import write_atomically, written_together
 from clsdm.quality.metrics import summarise
 from clsdm.quality.picture import DIFFERENCE_PAINTER, HU_PAINTER, centre_index, planes
 from clsdm.reconstruct import Product
-from clsdm_bench.distribution import SetDistance
+from clsdm_bench.measures.covered import Pair
+from clsdm_bench.measures.distribution import SetDistance
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
-from clsdm_bench.score.figures import Pair
 from clsdm_trainer.data.store import write_json, write_text
 from clsdm_trainer.figures import Column, figures_section
 
@@ -86,9 +86,8 @@ def methods_of(
 
 
 def _distances(found: SetDistance) -> dict[str, Any]:
-    """The distances of a set, with the intervals of what its cases add to them."""
-    shares = {key: [getattr(share, key) for share in found.shares] for key in asdict(found.whole)}
-    return {key: asdict(summarise(shares[key])) | {"mean": whole} for key, whole in asdict(found.whole).items()}
+    """The distances of a set without the bias of its size: summaries of what each case adds to them."""
+    return {key: asdict(summarise([getattr(share, key) for share in found.shares])) for key in asdict(found.whole)}
 
 
 def _write_cases(found: Sequence[Scored], path: Path) -> None:

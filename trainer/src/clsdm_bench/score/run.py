@@ -21,11 +21,11 @@ from clsdm.reconstruct import Options, Product
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
-from clsdm_bench.distribution import sliced_wasserstein
+from clsdm_bench.measures.covered import Pair, figures_of, paired
+from clsdm_bench.measures.distribution import sliced_wasserstein
 from clsdm_bench.score import exposures, page
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
-from clsdm_bench.score.figures import Pair, figures_of, paired
 from clsdm_bench.score.page import Scored
 from clsdm_trainer.data.store import write_json
 

@@ -233,15 +233,8 @@ def _variation_slope(volume: Tensor) -> Tensor:
 METHODS: dict[str, Callable[[System], Tensor]] = {"fdk": fdk, "sart": sart, "sirt": sirt, "cgls": cgls, "tv": tv}
 
 
-@dataclass(frozen=True)
-class Classical:
-    """One of ``METHODS`` as a reconstructor."""
-
-    method: str
-    grid: Grid
-
-    @torch.no_grad()
-    def reconstruct(self, xrays: Sequence[XRay]) -> CTVolume:
-        """HU on the grid, within the window."""
-        attenuation = METHODS[self.method](System.of(xrays, self.grid))
-        return CTVolume.on_grid(hu_clamped(attenuation_to_hu(attenuation))[0, 0].numpy(), self.grid)
+@torch.no_grad()
+def classical(method: str, grid: Grid, xrays: Sequence[XRay]) -> CTVolume:
+    """The volume of one of ``METHODS``: HU on the grid, within the window."""
+    attenuation = METHODS[method](System.of(xrays, grid))
+    return CTVolume.on_grid(hu_clamped(attenuation_to_hu(attenuation))[0, 0].numpy(), grid)

@@ -18,16 +18,16 @@ class BaselineStageConfig(StageConfig):
         mse_weight: of the squared error.
         projection_weight: of the L1 error of the three mean projections (X2CT-GAN).
         adversarial_weight: of the least-squares adversarial term (X2CT-GAN); 0 for none.
-        judge_channels: width of the patch discriminator.
-        judge_layers: how often it halves the resolution.
+        discriminator_channels: width of the patch discriminator.
+        discriminator_layers: how often it halves the resolution.
     """
 
     network: NetworkConfig = Field(discriminator="kind")
     mse_weight: Weight = 1.0
     projection_weight: Weight = 0.0
     adversarial_weight: Weight = 0.0
-    judge_channels: Width = 64
-    judge_layers: int = Field(default=3, ge=1, le=16)
+    discriminator_channels: Width = 64
+    discriminator_layers: int = Field(default=3, ge=1, le=16)
 
 
 class BenchmarkConfig(RunConfig):

@@ -40,7 +40,7 @@ class BaselineStage(Stage[BaselineStageConfig]):
         self.network = make_network(config.network, model.config)
         self.modules = {"generator": Moved(self.regression, network=self.network)}
         if config.adversarial_weight:
-            self.discriminator = X2CTDiscriminator(config.judge_channels, config.judge_layers)
+            self.discriminator = X2CTDiscriminator(config.discriminator_channels, config.discriminator_layers)
             self.modules["discriminator"] = Moved(self.discrimination, discriminator=self.discriminator)
 
     @classmethod

@@ -200,7 +200,7 @@ class X2CTDiscriminator(nn.Module):
 
     def __init__(self, channels: int, layers: int = 3) -> None:
         super().__init__()
-        self.judge = PatchDiscriminator(
+        self.patches = PatchDiscriminator(
             spatial_dims=3, in_channels=3, channels=channels, num_layers_d=layers, norm="INSTANCE"
         )
 
@@ -209,7 +209,7 @@ class X2CTDiscriminator(nn.Module):
         size = unit.shape[-1]
         views = biplanar(images, cameras)
         resized = F.interpolate(views.flatten(0, 1), (size, size), mode="area").unflatten(0, views.shape[:2])
-        return self.judge(torch.cat((unit, replicated(resized, size)), dim=1))[-1].float()
+        return self.patches(torch.cat((unit, replicated(resized, size)), dim=1))[-1].float()
 
 
 def mean_projections(unit: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,208 @@
+"""Damaged and hostile inputs, one of a kind, made here: each is refused in one line, and nothing is left behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from small_bundle import small_phantom
+
+from clsdm.app.cli import main
+from clsdm.volume.write import write_ct
+
+pytest_plugins = ["small_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def refused(capfd: pytest.CaptureFixture[str], out: Path, *command: object) -> str:
+    """The one line that says why; nothing is written."""
+    capfd.readouterr()
+    assert main([*(str(each) for each in command), "--out", str(out)]) == 2
+    err = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert len(err) == 1, err
+    assert not out.exists()
+    return err[0]
+
+
+def nifti(path: Path, at: int, kind: str, *values: float) -> Path:
+    """A CT with other numbers somewhere in its header."""
+    write_ct(small_phantom(), path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(kind, data, at, *values)
+    path.write_bytes(data)
+    return path
+
+
+SCANS: dict[str, Callable[[Path], Path]] = {
+    "HU of 1e30": lambda folder: _floats(folder / "a.nii"),
+    "voxels in the header": lambda folder: nifti(folder / "a.nii", 108, "<f", 0.0),
+    "sizes of 32767": lambda folder: nifti(folder / "a.nii", 42, "<3h", 32767, 32767, 32767),
+    "negative sizes": lambda folder: nifti(folder / "a.nii", 42, "<3h", -3, 4, 4),
+    "wider type than the data": lambda folder: nifti(folder / "a.nii", 70, "<2h", 64, 64),
+    "a bomb of zeros": lambda folder: _bomb(folder / "a.nii.gz"),
+    "one bit changed in gzip": lambda folder: _flipped(folder / "a.nii.gz"),
+    "cut off": lambda folder: _cut(folder / "a.mha"),
+}
+
+
+def _floats(path: Path) -> Path:
+    ct = small_phantom()
+    ct.hu[3, 3, 3] = 1e30
+    write_ct(ct, path, decimals=True)
+    return path
+
+
+def _bomb(path: Path) -> Path:
+    with gzip.open(path, "wb") as file:
+        file.write(nifti(path.with_name("b.nii"), 42, "<3h", 1024, 1024, 200).read_bytes()[:352])
+        for _ in range(400):
+            file.write(bytes(2**20))
+    return path
+
+
+def _flipped(path: Path) -> Path:
+    write_ct(small_phantom(), path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def _cut(path: Path) -> Path:
+    write_ct(small_phantom(), path)
+    path.write_bytes(path.read_bytes()[:-50])
+    return path
+
+
+@pytest.mark.parametrize("kind", SCANS)
+def test_a_hostile_scan_is_refused(kind, tmp_path, capfd):
+    before = _memory()
+    refused(capfd, tmp_path / "out", "project", SCANS[kind](tmp_path))
+    assert _memory() - before < 1e9
+
+
+def _memory() -> float:
+    resource = pytest.importorskip("resource")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _tags(films: Path, path: Path, **tags: object) -> Path:
+    dataset = pydicom.dcmread(films / "frontal.dcm")
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+    return path
+
+
+def _rows_one_byte(films: Path, path: Path) -> Path:
+    data = (films / "frontal.dcm").read_bytes()
+    at = data.index(b"\x28\x00\x10\x00US\x02\x00")
+    path.write_bytes(data[: at + 6] + b"\x01\x00" + data[at + 8 : at + 9] + data[at + 10 :])
+    return path
+
+
+def _deflated(films: Path, path: Path, change: Callable[[bytes], bytes]) -> Path:
+    dataset = pydicom.dcmread(films / "frontal.dcm")
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+def _deflate_bomb(data: bytes) -> bytes:
+    head = data[:132] + data[132:].split(b"\x02\x00\x10\x00UI")[0]
+    meta = data.index(b"1.2.840.10008.1.2.1.99") + 22
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    assert head
+    return data[:meta] + b"".join(packer.compress(bytes(2**24)) for _ in range(200)) + packer.flush()
+
+
+FILMS: dict[str, Callable[[Path, Path], Path]] = {
+    "65535 rows and columns": lambda films, path: _tags(films, path, Rows=65535, Columns=65535),
+    "one column less": lambda films, path: _tags(films, path, Columns=63),
+    "values beyond BitsStored": lambda films, path: _tags(films, path, BitsStored=7, HighBit=6),
+    "spacing of 0.0001": lambda films, path: _tags(films, path, ImagerPixelSpacing=[0.0001, 0.0001]),
+    "a detector at 1e9": lambda films, path: _tags(films, path, DistanceSourceToDetector="1e9"),
+    "an isocentre at 1e30": lambda films, path: _tags(films, path, IsocenterPosition=["1e30", "0", "0"]),
+    "a tag of one byte": _rows_one_byte,
+    "a deflated file that is cut": lambda films, path: _deflated(films, path, lambda data: data[:-200]),
+    "a deflated bomb": lambda films, path: _deflated(films, path, _deflate_bomb),
+}
+
+
+@pytest.mark.parametrize("kind", FILMS)
+def test_a_hostile_film_is_refused(kind, films, tmp_path, capfd):
+    before = _memory()
+    path = FILMS[kind](films, tmp_path / "f.dcm")
+    refused(capfd, tmp_path / "r.nii.gz", "reconstruct", "--frontal", path)
+    assert _memory() - before < 1e9
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["../voxels.raw", "/etc/hostname", "sub/voxels.raw", "LIST\n../voxels.raw", "v%03d.raw 1 9 1", "fifo", "link"],
+)
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_a_header_does_not_lead_to_voxels_elsewhere(named, suffix, tmp_path, capfd):
+    folder = tmp_path / "study"
+    (folder / "sub").mkdir(parents=True)
+    voxels = np.full((16, 16, 16), -1000, np.int16)
+    voxels[4:12] = 40
+    for place in (tmp_path, folder / "sub", folder):
+        (place / "voxels.raw").write_bytes(voxels.tobytes())
+    (folder / "link").symlink_to(tmp_path / "voxels.raw")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "fifo")
+    if suffix == ".mhd":
+        text = "ObjectType = Image\nNDims = 3\nDimSize = 16 16 16\nElementSpacing = 5 5 5\nElementType = MET_SHORT\n"
+        text += "ElementDataFile = {}\n"
+    else:
+        text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 16 16 16\nspacings: 5 5 5\nencoding: raw\nendian: little\n"
+        text += "data file: {}\n"
+    header = folder / f"ct{suffix}"
+    header.write_text(text.format(named))
+    assert f"ct{suffix}" in refused(capfd, tmp_path / "out", "project", header)
+    header.write_text(text.format("voxels.raw"))
+    assert main(["project", str(header), "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs special files")
+def test_special_files_are_refused_and_not_waited_for(films, tmp_path, capfd):
+    fifo, volume, out = tmp_path / "x.dcm", tmp_path / "x.nii", tmp_path / "r.nii.gz"
+    os.mkfifo(fifo)
+    os.mkfifo(volume)
+    for command in (
+        ["reconstruct", "--frontal", fifo],
+        ["reconstruct", "--frontal", "/dev/zero"],
+        ["reconstruct", "--frontal", films / "frontal.dcm", "--bundle", fifo],
+        ["project", fifo],
+        ["project", "/dev/zero"],
+        ["compare", volume],
+    ):
+        assert "a FIFO, expected" in (said := refused(capfd, out, *command)) or "a device, expected" in said
+    assert main(["reconstruct", str(fifo)]) == 2
+    assert "a FIFO, expected a request" in capfd.readouterr().err
+
+
+def test_a_request_with_impossible_paths_is_refused(films, tmp_path, capfd):
+    for field, value in (("out", "a\0.nii.gz"), ("bundle", "a\0b"), ("out", ""), ("bundle", "")):
+        request = {"views": [{"file": str(films / "frontal.dcm")}], "out": str(tmp_path / "r.nii.gz")} | {field: value}
+        (tmp_path / "q.json").write_text(json.dumps(request))
+        assert main(["reconstruct", str(tmp_path / "q.json")]) == 2
+        assert field in capfd.readouterr().err
+    request = {"views": [{"file": "a\0b.dcm"}], "out": str(tmp_path / "r.nii.gz")}
+    (tmp_path / "q.json").write_text(json.dumps(request))
+    assert main(["reconstruct", str(tmp_path / "q.json")]) == 2
+    (tmp_path / "q.json").write_text(" " * (17 * 2**20) + "{}")
+    assert main(["reconstruct", str(tmp_path / "q.json")]) == 2
+    assert "17,825,794 bytes of a request" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["q.json"]
