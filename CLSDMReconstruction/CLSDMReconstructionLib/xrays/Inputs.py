@@ -18,7 +18,7 @@ from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
 FIELDS = {
     "angleDeg": "angle_deg",
-    "spacingMm": "spacing_mm",
+    "spacingMm": "pixel_mm",
     "sourceDetectorMm": "source_detector_mm",
     "sourceAxisMm": "source_axis_mm",
     "rotateQuarters": "rotate_quarters",
@@ -154,9 +154,9 @@ class XRayInput:
         if noted:
             names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
             known = {name: noted[name] for name in names if noted[name] is not None}
-            return known | {"spacing_mm": noted["pixel_mm"]}
+            return known | {"pixel_mm": noted["pixel_mm"]}
         across, down = node.GetSpacing()[:2]
-        return {} if (across, down) == (1.0, 1.0) else {"spacing_mm": (down, across)}
+        return {} if (across, down) == (1.0, 1.0) else {"pixel_mm": (down, across)}
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     overrides = from_plain(GeometryOverrides, request["geometry"], xray.label)
     header = inspect_xray(file, request["angle_deg"], overrides, preset, default_angle_deg=request["default_angle_deg"])
     fields = _fields(xray, header, overrides)
-    unset = xray.nodeId and not _isDicom(file) and overrides.spacing_mm is None
+    unset = xray.nodeId and not _isDicom(file) and overrides.pixel_mm is None
     if unset and fields["spacingMm"].value == (1.0, 1.0):  # what Slicer puts where it knows none
         fields["spacingMm"] = Field(None, "default")
     missing = next((name for name in _UNKNOWN if fields[name].value is None), "")

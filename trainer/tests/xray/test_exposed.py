@@ -114,7 +114,7 @@ def drawing() -> np.ndarray:
 )
 def test_a_test_pattern_is_said_to_be_one(tmp_path, pixels, says):
     path = picture("x.png", lambda: pixels)(tmp_path)
-    xray = read_xray(path, 0.0, GeometryOverrides(spacing_mm=PIXEL_MM))
+    xray = read_xray(path, 0.0, GeometryOverrides(pixel_mm=PIXEL_MM))
     assert any(says in warning for warning in xray.warnings)
 
 

@@ -33,7 +33,7 @@ from clsdm.xray.image import XRay
 from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 VIEW = View(0.0, 1600.0, 1800.0, 200, 200, (PIXEL_MM, PIXEL_MM))
-OPTIONS = GeometryOverrides(spacing_mm=PIXEL_MM, source_axis_mm=1600.0, source_detector_mm=1800.0)
+OPTIONS = GeometryOverrides(pixel_mm=PIXEL_MM, source_axis_mm=1600.0, source_detector_mm=1800.0)
 
 
 def read(path) -> XRay:
