@@ -39,13 +39,14 @@ class ReportTest(SceneTest):
         self.assertEqual((node.GetNumberOfRows(), node.GetNumberOfColumns()), (len(rows), 6))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "figures.csv"
-            ComparisonReport.writeCsv(path, rows, {"model": "m", "seed": "3"}, "Research only")
+            ComparisonReport.writeCsv(path, rows, {"model": "m", "views": [{"angle_deg": 90.0}]})
             with path.open(newline="", encoding="utf-8") as file:
                 lines = list(csv.reader(file))
         self.assertEqual(tuple(lines[0]), ComparisonReport.TABLE_COLUMNS)
         self.assertEqual([tuple(line) for line in lines[1 : len(rows) + 1]], rows)
-        self.assertIn(["Notice", "Research only"], lines)
+        self.assertIn("RESEARCH ONLY", dict(lines[len(rows) + 2 :])["Notice"].upper())
         self.assertIn(["model", "m"], lines)
+        self.assertIn(["views", '[{"angle_deg": 90.0}]'], lines)
 
     def test_a_profile_reads_both_volumes_at_the_same_points(self) -> None:
         truth = add_volume("CT", axes=turned(30.0), size=(40, 40, 40))

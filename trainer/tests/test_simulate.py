@@ -170,7 +170,7 @@ def test_the_same_ct_gives_the_same_bytes(tmp_path):
 def test_a_preview_is_read_back_as_the_same_view(tmp_path, angle_deg):
     xray = simulate_xray(ball_ct(), PRESETS["chest"].view(angle_deg, 96), (0.0, 0.0, 0.0))
     write_preview(xray, tmp_path / "x.png")
-    back = read_xray(tmp_path / "x.png", angle_deg, GeometryOverrides(spacing_mm=xray.view.pixel_mm))
+    back = read_xray(tmp_path / "x.png", angle_deg, GeometryOverrides(pixel_mm=xray.view.pixel_mm))
     assert np.corrcoef(back.image.ravel(), xray.image.ravel())[0, 1] > 0.9
 
 

@@ -1,6 +1,6 @@
 """A recipe and a store so small that a training step takes milliseconds, and the steps that many tests share.
 
-Run as a script it trains the autoencoder in a process of its own: ``python tiny.py STORE RUN STEPS``.
+Run as a script it trains the autoencoder in a process of its own: ``python tiny.py STORE RUN STEPS [UNTIL]``.
 """
 
 from __future__ import annotations
@@ -166,10 +166,13 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if type(a) is type(b) and a == b else [where]
 
 
-def main(store: str, run: str, steps: str) -> None:
-    """Train an autoencoder with its adversary in a process of its own."""
+def main(store: str, run: str, steps: str, until: str | None = None) -> None:
+    """Train an autoencoder with its adversary in a process of its own, to its end or until so many steps are done."""
     config = tiny_config(steps=int(steps), accumulate=2, adversarial_start=1)
-    train(config, Store.open(store), Path(run), "autoencoder")
+    if until is None:
+        train(config, Store.open(store), Path(run), "autoencoder")
+    else:
+        run_to(tiny_runner(config, "autoencoder", Store.open(store), Path(run)), int(until))
 
 
 if __name__ == "__main__":

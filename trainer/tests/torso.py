@@ -252,7 +252,11 @@ PICTURE_FILES: dict[str, Callable[[Path], Path]] = {
     "NIfTI by dcm2niix": as_dcm2niix_writes,
     "NRRD": itk("x.nrrd", torso),
     "MetaImage": itk("x.mha", lambda: torso().astype(np.float32) / 37.0),
-    **{f"EXIF orientation {number}": with_exif_orientation(number) for number in range(1, 9)},
+    **{
+        f"{kind} orientation {number}": with_exif_orientation(number, f"x.{kind}")
+        for kind in ("png", "jpg", "tif")
+        for number in range(1, 9)
+    },
 }
 """Writers of the film in each picture format."""
 

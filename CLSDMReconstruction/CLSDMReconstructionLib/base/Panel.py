@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import qt
 import slicer
 
 from CLSDMReconstructionLib.base import Nodes
@@ -104,6 +105,11 @@ class Panel:
 
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""
+
+    def _askForFile(self, title: str, name: str, pattern: str) -> str:
+        """The file that the user chooses to write, or ""."""
+        path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)
+        return path[0] if isinstance(path, tuple) else path
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare import ComparisonReport as Report
@@ -163,10 +161,7 @@ class ComparePanel(Panel):
 
     def exportCsv(self, path: str) -> None:
         """Write the table of figures."""
-        ensureCore()
-        from clsdm import NOTICE
-
-        Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]), NOTICE)
+        Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]))
         self._say(_("Saved the table."))
 
     def exportPng(self, path: str) -> None:
@@ -304,8 +299,7 @@ class ComparePanel(Panel):
         return Report.tableRows(self.figures, attributeOf(self._pair[1], "residuals", []))
 
     def _saveAs(self, title: str, name: str, pattern: str, write) -> None:
-        path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)
-        path = path[0] if isinstance(path, tuple) else path
+        path = self._askForFile(title, name, pattern)
         if path:
             with slicer.util.tryWithErrorDisplay(_("The file could not be written.")):
                 write(path)

@@ -4,10 +4,12 @@ The figures are the worker's (``clsdm.quality.compare.as_json``); nothing is com
 """
 
 import csv
+import json
 import math
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import vtk
@@ -110,11 +112,25 @@ def fillTable(node, rows: list[tuple[str, ...]]) -> None:
     node.SetUseColumnTitleAsColumnHeader(True)
 
 
-def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, str], notice: str) -> None:
-    """Write the table, and below it how the reconstruction was made."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows([TABLE_COLUMNS, *rows, (), ("Notice", notice), *sorted(provenance.items())])
+def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, Any]) -> None:
+    """Write the table, and below it how the reconstruction was made, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    ensureCore()
+    from clsdm import NOTICE
+    from clsdm.files.atomic import write_atomically
+
+    made = [
+        (name, value if isinstance(value, str) else json.dumps(value)) for name, value in sorted(provenance.items())
+    ]
+
+    def write(scratch: Path) -> None:
+        with scratch.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([TABLE_COLUMNS, *rows, (), ("Notice", NOTICE), *made])
+
+    write_atomically(path, write)
 
 
 def picture(volumes, position, window: tuple[float, float], limitHu: float, headline: list[str]) -> Iterator[float]:

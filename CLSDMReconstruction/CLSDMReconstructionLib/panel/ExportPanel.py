@@ -75,10 +75,7 @@ class ExportPanel(Panel):
             path = qt.QFileDialog.getExistingDirectory(self.widget, _("New or empty folder for the DICOM series"))
         else:
             suffix = SUFFIXES[self.format]
-            path = qt.QFileDialog.getSaveFileName(
-                self.widget, _("Export the reconstruction"), f"reconstruction{suffix}", f"*{suffix}"
-            )
-            path = path[0] if isinstance(path, tuple) else path
+            path = self._askForFile(_("Export the reconstruction"), f"reconstruction{suffix}", f"*{suffix}")
         if path:
             self.exportTo(path)
 

@@ -18,7 +18,7 @@ from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
 FIELDS = {
     "angleDeg": "angle_deg",
-    "spacingMm": "spacing_mm",
+    "spacingMm": "pixel_mm",
     "sourceDetectorMm": "source_detector_mm",
     "sourceAxisMm": "source_axis_mm",
     "rotateQuarters": "rotate_quarters",
@@ -154,9 +154,9 @@ class XRayInput:
         if noted:
             names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
             known = {name: noted[name] for name in names if noted[name] is not None}
-            return known | {"spacing_mm": noted["pixel_mm"]}
+            return known | {"pixel_mm": noted["pixel_mm"]}
         across, down = node.GetSpacing()[:2]
-        return {} if (across, down) == (1.0, 1.0) else {"spacing_mm": (down, across)}
+        return {} if (across, down) == (1.0, 1.0) else {"pixel_mm": (down, across)}
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class XRayFacts:
     """The facts about an X-ray before its pixels are read.
 
     Attributes:
-        fields: a :class:`Field` for each of :data:`FIELDS`.
+        fields: a :class:`Field` for each of :data:`FIELDS`; where it cannot be read, for each that was entered.
         header: ``clsdm.xray.read.XRayHeader`` (size after turning, patient, study, likely angle); None where it cannot be read.
         problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
@@ -188,7 +188,8 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
             try:
                 return _facts(xray, file, preset)
             except InputError as error:
-                return XRayFacts(problem=sentence(withoutPath(str(error), file, xray.label)))
+                entered = {name: Field(value, "entered") for name, value in xray.entered.items()}  # to be taken back
+                return XRayFacts(entered, problem=sentence(withoutPath(str(error), file, xray.label)))
     except (ValueError, OSError) as error:
         return XRayFacts(problem=sentence(f"{xray.label}: {error}"))
 
@@ -202,7 +203,7 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     overrides = from_plain(GeometryOverrides, request["geometry"], xray.label)
     header = inspect_xray(file, request["angle_deg"], overrides, preset, default_angle_deg=request["default_angle_deg"])
     fields = _fields(xray, header, overrides)
-    unset = xray.nodeId and not _isDicom(file) and overrides.spacing_mm is None
+    unset = xray.nodeId and not _isDicom(file) and overrides.pixel_mm is None
     if unset and fields["spacingMm"].value == (1.0, 1.0):  # what Slicer puts where it knows none
         fields["spacingMm"] = Field(None, "default")
     missing = next((name for name in _UNKNOWN if fields[name].value is None), "")

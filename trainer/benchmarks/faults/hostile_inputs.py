@@ -5,6 +5,7 @@ same one each time.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -45,7 +46,7 @@ sys.path.insert(
 
 from ct_series import write_series
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
-from tiny import SPLIT_OF, tiny_config, tiny_store, train
+from tiny import SPLIT_OF, tiny_config, tiny_store
 
 from clsdm.simulate import write_dx
 from clsdm.volume.ct import CTVolume
@@ -99,9 +100,11 @@ class Inputs:
         self.recipe = folder / "recipe.yaml"
         config = tiny_config(steps=2)
         self.recipe.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-        from clsdm_trainer.data.store import Store
+        from clsdm_trainer.cli import main
 
-        train(config, Store.open(folder / "store"), folder / "run", "autoencoder")
+        given = ["--preset", self.recipe, "--store", folder / "store", "--run", folder / "run", "--device", "cpu"]
+        with contextlib.redirect_stdout(io.StringIO()):
+            main(["autoencoder", *map(str, given)])
 
     def make(self, kind: str, number: int, where: Path) -> Hostile:
         """Damaged input ``number`` of a kind, in the empty folder ``where``."""

@@ -102,7 +102,7 @@ def _film(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
 
 def _scan(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
     from clsdm.errors import InputError
-    from clsdm.volume.ct import read_ct
+    from clsdm.volume.read import read_ct
 
     def content(path: Path) -> tuple[np.ndarray, ...]:
         ct = read_ct(path)

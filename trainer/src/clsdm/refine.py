@@ -12,7 +12,9 @@ patient lies at each height: rows of two views at the same height cross the same
 sums have the same shape (epipolar consistency, for a small cone angle), whatever the exposure.
 
 Not everything can be found. Turning, shifting or magnifying all views together does so to the volume: the first view stays
-as it was stated. Nor does any view say where the middle is along its own rows.
+as it was stated. Nor does any view say where the middle is along its own rows. Height and scale are found well; the angle
+between two views is weakly determined, because for a small cone angle any two views that agree height by height are
+explained by some volume, and only the model's prior tells one from another.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def trained_patients(folder: Path) -> list[str]:
     """
     try:
         return list(json.loads((folder / PATIENTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / PATIENTS}: cannot be read ({error}); expected the marks of patients") from None
 
 

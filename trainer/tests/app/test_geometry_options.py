@@ -23,7 +23,7 @@ def parsed(*options: str) -> tuple[GeometryOverrides, GeometryOverrides, Geometr
 def test_a_value_without_a_role_holds_for_all_views():
     all_alike = parsed("--spacing", "0.2", "0.3", "--source-axis", "1500", "--invert", "--frame", "2")
     assert set(all_alike) == {
-        GeometryOverrides(spacing_mm=(0.2, 0.3), source_axis_mm=1500.0, invert=True, frame=2),
+        GeometryOverrides(pixel_mm=(0.2, 0.3), source_axis_mm=1500.0, invert=True, frame=2),
     }
 
 
@@ -44,7 +44,7 @@ def test_the_record_keeps_what_was_given_for_each_view(tmp_path, small_model, ca
     options = ["--spacing", PIXEL_MM, "--lateral-spacing", 1.9, "--lateral-invert", "--out", tmp_path / "r.nii.gz"]
     assert main([str(each) for each in [*command, *options]]) == 0
     views = json.loads((tmp_path / "r.json").read_text())["request"]["views"]
-    assert [view["geometry"]["spacing_mm"] for view in views] == [[2.0, 2.0], [1.9, 1.9]]
+    assert [view["geometry"]["pixel_mm"] for view in views] == [[2.0, 2.0], [1.9, 1.9]]
     assert [view["geometry"]["invert"] for view in views] == [None, True]
     out, err = capfd.readouterr()
     assert out.count("The images ") == 2  # the verdict, for each view

@@ -34,7 +34,7 @@ def written(path: Path, request: object) -> Path:
 
 
 def test_a_request_is_read_back_as_it_was_written(tmp_path):
-    geometry = GeometryOverrides(spacing_mm=(0.5, 0.6), invert=True, flip_horizontal=True, offset_mm=(1.0, 2.0))
+    geometry = GeometryOverrides(pixel_mm=(0.5, 0.6), invert=True, flip_horizontal=True, offset_mm=(1.0, 2.0))
     views = (ViewRequest("a.dcm"), ViewRequest("b.png", 90.0, None, geometry), ViewRequest("c.png", None, 45.0))
     request = Request(views, "r.nii.gz", "b", "c-arm", Options("ensemble", 4, 16, 3, "cpu"))
     assert read_request(written(tmp_path / "q.json", to_plain(request))) == request
@@ -104,7 +104,7 @@ def test_every_format_holds_the_same_volume_and_its_companions(suffix, films, sm
 
 def test_the_record_leads_back_to_the_x_rays_from_anywhere(films, small_model, tmp_path, monkeypatch):
     monkeypatch.chdir(films)
-    views = (ViewRequest("frontal.dcm", geometry=GeometryOverrides(spacing_mm=(6.0, 6.5))), ViewRequest("lateral.dcm"))
+    views = (ViewRequest("frontal.dcm", geometry=GeometryOverrides(pixel_mm=(6.0, 6.5))), ViewRequest("lateral.dcm"))
     request = Request(views, str(tmp_path / "r.nii.gz"), str(small_model.path), options=Options(device="cpu"))
     result, files = run(request)
     monkeypatch.chdir(tmp_path)
@@ -152,7 +152,7 @@ def test_the_angle_is_the_users_else_the_files_else_the_default(films, small_mod
     picture = tmp_path / "p.png"
     values = np.random.default_rng(0).integers(0, 65535, (PIXELS, PIXELS), dtype=np.uint16)
     sitk.WriteImage(sitk.GetImageFromArray(values), str(picture))
-    spacing = GeometryOverrides(spacing_mm=6.0)
+    spacing = GeometryOverrides(pixel_mm=6.0)
     views = (
         ViewRequest(lateral, 45.0),
         ViewRequest(lateral, None, 45.0),
@@ -162,3 +162,13 @@ def test_the_angle_is_the_users_else_the_files_else_the_default(films, small_mod
     assert [xray.view.angle_deg for xray in read] == [45.0, 90.0, 45.0]
     with pytest.raises(InputError, match="give its angle"):
         read_views(Request((ViewRequest(str(picture), geometry=spacing),), "r.nii.gz"))
+
+
+def test_a_request_of_an_earlier_version_names_the_pixel_size_otherwise(tmp_path):
+    view = {"file": "frontal.png", "angle_deg": 0.0, "geometry": {"spacing_mm": [0.5, 0.6]}}
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps({"views": [view], "out": "r.nii.gz"}), encoding="utf-8")
+    assert read_request(path).views[0].geometry.pixel_mm == (0.5, 0.6)
+    path.write_text(json.dumps({"views": 3, "out": "r.nii.gz"}), encoding="utf-8")
+    with pytest.raises(InputError, match="views"):
+        read_request(path)

@@ -80,22 +80,24 @@ def test_differences_run_from_blue_through_white_to_red_and_unknown_is_grey() ->
     assert max(colours[4]) < 140
 
 
-def test_the_picture_carries_the_research_notice_in_readable_letters(comparison: Comparison) -> None:
+def test_the_picture_carries_the_research_notice(comparison: Comparison) -> None:
     rgb = picture.sheet(report.rows_of(comparison), report.headline(comparison))
-    assert all(picture.text_mask(letter).any() for letter in NOTICE if letter != " ")
-    dots = picture.text_mask(NOTICE).repeat(2, 0).repeat(2, 1)
-    area = rgb[12 : 12 + dots.shape[0], 12 : 12 + dots.shape[1]]
-    assert (area[dots] == picture._ALARM).all()
+    alone = np.full((40, rgb.shape[1], 3), picture._SHADE, np.uint8)
+    picture.write_text(alone, NOTICE, 0, 12, colour=picture._ALARM, size=picture._HEADING)
+    drawn = (alone != picture._SHADE).any(-1)
+    rows, cols = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    assert cols[-1] < rgb.shape[1] - 12, "the whole notice fits"
+    assert drawn.sum() > 2000
+    found = rgb[8 + rows[0] : 9 + rows[-1], cols[0] : cols[-1] + 1]
+    np.testing.assert_array_equal(found, alone[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1])
 
 
-@pytest.mark.parametrize(
-    ("text", "drawn"), [("64 × 8³", "64 X 8^3"), ("45°", "45 DEG"), ("é", "E"), ("ß", "SS"), ("", ""), ("#", " ")]
-)
-def test_what_has_no_letter_of_its_own_is_drawn_with_those_there_are(text: str, drawn: str) -> None:
-    np.testing.assert_array_equal(picture.text_mask(text), picture.text_mask(drawn))
-    assert picture.text_mask(text).shape == (7, 6 * len(drawn))
-    assert picture.text_mask(text).any() == bool(drawn.strip())
-    assert all(picture.text_mask(letter).any() for letter in drawn.replace(" ", ""))
+def test_text_is_cut_at_the_edge_and_changes_nothing_beside_it() -> None:
+    page = np.zeros((30, 60, 3), np.uint8)
+    picture.write_text(page[5:, 10:], "wide as a picture may be", 0, 0)
+    assert page[5:, 10:].any()
+    assert not page[:5].any()
+    assert not page[:, :10].any()
 
 
 def test_the_rows_are_truth_reconstruction_difference_and_x_rays(comparison: Comparison) -> None:

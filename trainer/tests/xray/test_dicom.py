@@ -193,7 +193,7 @@ def test_an_unknown_spacing_is_asked_for(tmp_path, stated):
     path = write_dicom(tmp_path / "x.dcm", ImagerPixelSpacing=stated, PixelSpacing=stated)
     with pytest.raises(InputError, match=r"x\.dcm: .*--spacing"):
         read_xray(path)
-    xray = read_xray(path, overrides=GeometryOverrides(spacing_mm=(1.2, 1.4)))
+    xray = read_xray(path, overrides=GeometryOverrides(pixel_mm=(1.2, 1.4)))
     assert (xray.view.pixel_mm, xray.origins["pixel_mm"]) == ((1.2, 1.4), "user")
 
 

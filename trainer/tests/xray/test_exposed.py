@@ -66,6 +66,14 @@ def test_letters_are_left_out_and_do_not_set_the_grey_scale(tmp_path):
     assert unmarked.valid is None
 
 
+def test_a_bar_inside_the_image_is_left_out(tmp_path):
+    pixels = torso() // 2
+    pixels[20:60, 3:90] = 4095
+    xray = read_xray(dicom(pixels)(tmp_path))
+    assert not xray.valid[20:60, 3:90].any()
+    assert (~xray.valid).sum() < 1.15 * 40 * 87
+
+
 def test_dense_bone_is_no_letter():
     image = torso().astype(np.float32)
     bright = np.minimum(image, 0.9 * image.max())  # a saturated spine
@@ -106,7 +114,7 @@ def drawing() -> np.ndarray:
 )
 def test_a_test_pattern_is_said_to_be_one(tmp_path, pixels, says):
     path = picture("x.png", lambda: pixels)(tmp_path)
-    xray = read_xray(path, 0.0, GeometryOverrides(spacing_mm=PIXEL_MM))
+    xray = read_xray(path, 0.0, GeometryOverrides(pixel_mm=PIXEL_MM))
     assert any(says in warning for warning in xray.warnings)
 
 

@@ -21,7 +21,7 @@ TAGS = [
 OVERRIDES = [
     GeometryOverrides(),
     GeometryOverrides(rotate_quarters=1, flip_horizontal=True),
-    GeometryOverrides(spacing_mm=(2.0, 3.0), source_axis_mm=1000.0, source_detector_mm=1400.0),
+    GeometryOverrides(pixel_mm=(2.0, 3.0), source_axis_mm=1000.0, source_detector_mm=1400.0),
 ]
 
 
@@ -78,7 +78,7 @@ def test_inverting_is_said_as_it_was_asked_for(tmp_path, shown, invert):
 def test_a_window_limits_what_is_told_apart_and_nothing_else(tmp_path):
     pixels = film_pixels()
     limited = np.clip(pixels, 50, 150)
-    window = GeometryOverrides(window=(50.0, 150.0), spacing_mm=2.0)
+    window = GeometryOverrides(window=(50.0, 150.0), pixel_mm=2.0)
     path = write_dicom(tmp_path / "x.dcm", WindowCenter=100, WindowWidth=60)
     assert inspect_xray(path).window == (70.0, 130.0)
     assert_same_up_to_scale(read_xray(path, None, window).image, limited)

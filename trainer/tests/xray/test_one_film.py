@@ -30,10 +30,10 @@ from clsdm.files.dicom_pixels import _by_itk
 from clsdm.files.dicom_tags import Tags
 from clsdm.geometry.view import View
 from clsdm.xray.image import XRay
-from clsdm.xray.read import GeometryOverrides, read_xray
+from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 VIEW = View(0.0, 1600.0, 1800.0, 200, 200, (PIXEL_MM, PIXEL_MM))
-OPTIONS = GeometryOverrides(spacing_mm=PIXEL_MM, source_axis_mm=1600.0, source_detector_mm=1800.0)
+OPTIONS = GeometryOverrides(pixel_mm=PIXEL_MM, source_axis_mm=1600.0, source_detector_mm=1800.0)
 
 
 def read(path) -> XRay:
@@ -242,3 +242,30 @@ def test_tags_is_a_view_of_one_file(tmp_path):
         [],
         [],
     )
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_the_header_of_a_turned_picture_has_the_size_it_is_shown_with(tmp_path, kind, orientation):
+    part = np.ascontiguousarray(eight_bits()[:, :150])
+    stored = {1: part, 6: np.rot90(part), 8: np.rot90(part, -1)}[orientation]
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    exif = image.getexif()
+    exif[274] = orientation
+    image.save(tmp_path / f"x.{kind}", exif=exif)
+    header = inspect_xray(tmp_path / f"x.{kind}", 0.0, OPTIONS)
+    xray = read_xray(tmp_path / f"x.{kind}", 0.0, OPTIONS)
+    assert (header.rows, header.cols) == xray.image.shape == part.shape
+    np.testing.assert_array_equal(xray.image, part)
+
+
+@pytest.mark.parametrize("syntax", [name for name in ENCODERS if "lossless" in name.replace("near lossless", "")])
+def test_values_keep_their_sign_whatever_compresses_them(tmp_path, syntax):
+    signed = torso().astype(np.int16) - 2000
+    path = dicom(signed, PixelRepresentation=1)(tmp_path)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{ENCODERS[syntax][0]}"
+    dataset.PixelData = encapsulate([bytes(ENCODERS[syntax][2]((signed & 0xFFF).astype(np.uint16)))])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read(path).image, signed)

@@ -19,7 +19,7 @@ from clsdm.xray.preprocess import XRay
 from clsdm.xray.read import GeometryOverrides, read_xray
 from clsdm.xray.write_dx import write_dx
 
-SPACING = GeometryOverrides(spacing_mm=2.0)
+SPACING = GeometryOverrides(pixel_mm=2.0)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_real_radiographs_are_read(shared_data):
     files = sorted((shared_data / "xray").glob("p*_frontal.*"))
     assert len(files) == 6
     for file in files:
-        xray = read_xray(file, 0.0, GeometryOverrides(spacing_mm=0.4))
+        xray = read_xray(file, 0.0, GeometryOverrides(pixel_mm=0.4))
         height, width = xray.image.shape
         spine = np.median(xray.image[height // 2 :, int(0.45 * width) : int(0.55 * width)])
         assert spine > np.median(xray.image), f"{file.name}: the spine must be brighter than the rest"

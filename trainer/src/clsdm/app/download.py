@@ -10,7 +10,7 @@ import hashlib
 import re
 import urllib.parse
 import urllib.request
-from email.message import Message
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
 
@@ -92,13 +92,13 @@ class _EncryptedOnly(urllib.request.HTTPRedirectHandler):
     """Follows no redirection that leaves https."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         check_encrypted(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _length(headers: Message) -> int:
+def _length(headers: HTTPMessage) -> int:
     """What the server says it will send; 0 where it does not say."""
     try:
         return max(0, int(headers.get("Content-Length") or 0))

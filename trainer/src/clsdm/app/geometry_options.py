@@ -58,7 +58,7 @@ def overrides_from(options: argparse.Namespace, role: str) -> Any:  # noqa: ANN4
     if spacing is not None and len(spacing) > 2:
         raise InputError(f"--spacing: expected one or two values in mm, got {len(spacing)}")
     return GeometryOverrides(
-        spacing_mm=None if spacing is None else (spacing[0], spacing[-1]),
+        pixel_mm=None if spacing is None else (spacing[0], spacing[-1]),
         source_axis_mm=given("source_axis"),
         source_detector_mm=given("source_detector"),
         invert=given("invert"),

@@ -93,7 +93,17 @@ def read_request(path: str | Path) -> Request:
         InputError: missing, not JSON, or a field that does not belong or fit.
     """
     path = Path(path)
-    return from_plain(Request, read_json(path, "request"), str(path))
+    return from_plain(Request, _renamed(read_json(path, "request")), str(path))
+
+
+def _renamed(data: Any) -> Any:  # noqa: ANN401 - untrusted JSON
+    """Requests and records of earlier versions call the pixel size of a view ``spacing_mm``."""
+    views = data.get("views") if isinstance(data, dict) else None
+    for view in views if isinstance(views, list) else ():
+        geometry = view.get("geometry") if isinstance(view, dict) else None
+        if isinstance(geometry, dict) and "spacing_mm" in geometry and "pixel_mm" not in geometry:
+            geometry["pixel_mm"] = geometry.pop("spacing_mm")
+    return data
 
 
 def read_views(request: Request) -> list[XRay]:
@@ -193,7 +203,7 @@ def found_again(recorded: Any, volume: Path, named: Sequence[Path] = ()) -> Requ
     Raises:
         InputError: not a request, or an X-ray is not found.
     """
-    request = from_plain(Request, recorded, f"record of {volume}: request")
+    request = from_plain(Request, _renamed(recorded), f"record of {volume}: request")
     beside = volume.absolute().parent
     places = [*named, beside, Path.cwd()] + ([beside.parent] if beside.parent != beside.parent.parent else [])
     found = find([view.file for view in request.views if is_mark(view.file)], places)

@@ -98,7 +98,13 @@ def stored_values(tags: Tags, frame: int = 1) -> tuple[np.ndarray, tuple[str, ..
         InputError: truncated, damaged, longer than the header says, or in a compression nobody here decodes.
     """
     syntax = tags.dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated:
+    try:
+        encapsulated = syntax.is_encapsulated
+    except ValueError:  # this pydicom does not know it
+        raise InputError(
+            f"{tags.path}: TransferSyntaxUID {syntax} is unknown here; a newer pydicom may know it"
+        ) from None
+    if encapsulated:
         _check_encapsulated(tags, frame)
     else:
         _check_length(tags)
@@ -253,6 +259,8 @@ def _checked(tags: Tags, pixels: np.ndarray) -> np.ndarray:
     if _has_overlay(dataset) and not signed:
         return pixels & (2**bits - 1)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    if signed and dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        pixels = _with_sign(pixels, bits)
     whole = _unmasked(dataset, pixels)
     found = int(whole.min()), int(whole.max())
     lossy = (high - low) // 8 if dataset.file_meta.TransferSyntaxUID.is_encapsulated else 0  # those overshoot
@@ -261,6 +269,14 @@ def _checked(tags: Tags, pixels: np.ndarray) -> np.ndarray:
     raise InputError(
         f"{tags.path}: the pixels hold {found[0]} to {found[1]}; expected {low} to {high}, by BitsStored {bits}"
     )
+
+
+def _with_sign(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Values with the sign that a decoder left as their highest bit; any other as they are."""
+    if int(pixels.min()) < 0 or not 2 ** (bits - 1) <= int(pixels.max()) < 2**bits:
+        return pixels
+    wide = pixels.astype(np.int32)
+    return np.where(wide >= 2 ** (bits - 1), wide - 2**bits, wide)
 
 
 def _unmasked(dataset: Dataset, pixels: np.ndarray) -> np.ndarray:

@@ -156,7 +156,7 @@ def nameless(text: str, names: Mapping[str, str]) -> str:
         names: what to say in place of each path.
     """
     for path in sorted(names, key=len, reverse=True):
-        text = re.sub(rf"(?<![\w/\\.]){re.escape(path)}(?!\w)", lambda _, said=names[path]: said, text)
+        text = names[path].join(re.split(rf"(?<![\w/\\.]){re.escape(path)}(?!\w)", text))
     return text
 
 

@@ -1,18 +1,17 @@
-"""Pictures of volumes and X-rays the way they are read, made with numpy alone.
+"""Pictures of volumes and X-rays the way they are read, made with numpy, and text with Pillow.
 
 Radiological orientation: an axial slice is seen from the feet (patient's right at the left, anterior up), a coronal one
 from the front (right at the left, superior up), a sagittal one from the left (anterior at the left, superior up).
-Volumes are indexed (z, y, x) with axes along LPS; pictures are (row, column, RGB) uint8. Letters come from a 5x7 dot
-matrix, because the runtime core has no library that draws text and the research notice must never be missing.
+Volumes are indexed (z, y, x) with axes along LPS; pictures are (row, column, RGB) uint8.
 """
 
 from __future__ import annotations
 
 import tempfile
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -25,19 +24,10 @@ DIFFERENCE_LIMIT_HU = 500.0
 TILE_PIXELS = 320
 
 _MARGIN, _LINE = 12, 22
+_TEXT, _HEADING = 16, 22
+_SPELLED = str.maketrans({"×": "x", "²": "^2", "³": "^3"})
+"""What Pillow's own font lacks."""
 _INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
-
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+/%(),:=^';"
-_DOTS = bytes.fromhex(
-    "7E1111117E 7F49494936 3E41414122 7F4141221C 7F49494941 7F09090901 3E4149497A 7F0808087F 00417F4100 2040413F01 "
-    "7F08142241 7F40404040 7F020C027F 7F0408107F 3E4141413E 7F09090906 3E4151215E 7F09192946 4649494931 01017F0101 "
-    "3F4040403F 1F2040201F 3F4038403F 6314081463 0708700807 6151494543 3E5149453E 00427F4000 4261514946 2141454B31 "
-    "1814127F10 2745454539 3C4A494930 0171090503 3649494936 064949291E 0060600000 0808080808 08083E0808 2010080402 "
-    "2313086462 001C224100 0041221C00 0050300000 0036360000 1414141414 0402010204 0000030000 0056360000"
-)
-"""Five columns for each of ``_LETTERS``, one byte each, top dot in the lowest bit."""
-_GLYPHS = {letter: _DOTS[5 * k : 5 * k + 5] for k, letter in enumerate(_LETTERS)}
-_SPELLED = str.maketrans({"×": "x", "°": " deg", "²": "^2", "³": "^3"})
 
 
 @dataclass(frozen=True)
@@ -161,35 +151,28 @@ def marked(rgb: np.ndarray, edges: str) -> np.ndarray:
         if letter == " ":
             continue
         rgb[top - 2 : top + 16, left - 2 : left + 12] = _SHADE
-        write_text(rgb, letter, top, left, colour=_ALARM)
+        write_text(rgb, letter, top - 3, left, colour=_ALARM)
     return rgb
 
 
-def text_mask(text: str) -> np.ndarray:
-    """(7, 6 n) bool, True where the dots of n letters are, accents left out; one without a glyph is blank."""
-    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED)).upper()
-    columns = b"".join(_GLYPHS.get(letter, bytes(5)) for letter in plain if not unicodedata.combining(letter))
-    dots = (np.frombuffer(columns, np.uint8)[None, :] >> np.arange(7, dtype=np.uint8)[:, None]) & 1
-    return np.pad(dots.reshape(7, -1, 5), ((0, 0), (0, 0), (0, 1))).reshape(7, -1).astype(bool)
-
-
 def write_text(
-    rgb: np.ndarray,
-    text: str,
-    top: int,
-    left: int,
-    *,
-    colour: tuple[int, int, int] = _INK,
-    scale: int = 2,
-    bold: bool = False,
+    rgb: np.ndarray, text: str, top: int, left: int, *, colour: tuple[int, int, int] = _INK, size: int = _TEXT
 ) -> None:
     """Draw one line of text into ``rgb``, cut at the right edge."""
-    dots = text_mask(text).repeat(scale, 0).repeat(scale, 1)
-    if bold:
-        dots = np.pad(dots, ((0, 0), (0, 1)))
-        dots |= np.roll(dots, 1, axis=1)
-    area = rgb[top : top + dots.shape[0], left : left + dots.shape[1]]
-    area[dots[: area.shape[0], : area.shape[1]]] = colour
+    from PIL import Image, ImageDraw
+
+    page = Image.fromarray(np.ascontiguousarray(rgb))
+    ImageDraw.Draw(page).text((left, top), text.translate(_SPELLED), fill=colour, font=_font(size))
+    rgb[:] = np.asarray(page)
+
+
+def _font(size: int) -> Any:  # noqa: ANN401 - one of Pillow's two kinds
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # before Pillow 10.1, in older versions of 3D Slicer
+        return ImageFont.load_default()
 
 
 def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
@@ -207,7 +190,7 @@ def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
     head = _MARGIN + 2 * _LINE + len(heading) * _LINE
     step = 2 * _LINE + TILE_PIXELS + 2 * _MARGIN
     picture = np.full((head + len(rows) * step, width, 3), _SHADE, np.uint8)
-    write_text(picture, NOTICE, _MARGIN, _MARGIN, colour=_ALARM, bold=True)
+    write_text(picture, NOTICE, _MARGIN - 4, _MARGIN, colour=_ALARM, size=_HEADING)
     for number, line in enumerate(heading):
         write_text(picture, line, _MARGIN + (number + 2) * _LINE - 8, _MARGIN)
     for number, row in enumerate(rows):
@@ -216,7 +199,7 @@ def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
 
 
 def _draw_row(area: np.ndarray, row: Row) -> None:
-    write_text(area, row.title, 2, _MARGIN, bold=True)
+    write_text(area, row.title, 0, _MARGIN)
     for number, tile in enumerate(row.tiles):
         left = _MARGIN + number * (TILE_PIXELS + _MARGIN)
         area[_LINE : _LINE + TILE_PIXELS, left : left + TILE_PIXELS] = tile.rgb

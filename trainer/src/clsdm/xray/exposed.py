@@ -22,8 +22,8 @@ LEAST_BORDER, LEAST_FIELD = 0.01, 0.1
 CONVEX = 0.97
 """Of its convex hull an exposed field fills at least this, and it holds as much of what is not border; a patient before air
 does neither."""
-LARGEST_MARK, LEAST_MARK_PIXELS, MOST_MARKED = 0.02, 12, 0.1
-"""Of the image, pixels, and of the image: how large a letter is, and all of them."""
+LARGEST_MARK, LARGEST_BAR, MOST_MARKED, LEAST_MARK_PIXELS = 0.02, 0.12, 0.2, 12
+"""Of the image: the largest letter, the largest bar, all of them; and pixels."""
 FEWEST_LEVELS = 24
 """Grey levels of a radiograph; fewer are a drawing's."""
 AIR, DENSE = 0.1, 0.9
@@ -210,7 +210,13 @@ def burnt_in(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(labels)
     most = LARGEST_MARK * image.size
-    small = [each for each in shapes.GetLabels() if LEAST_MARK_PIXELS <= shapes.GetNumberOfPixels(each) <= most]
+    small = [
+        each
+        for each in shapes.GetLabels()
+        if LEAST_MARK_PIXELS
+        <= shapes.GetNumberOfPixels(each)
+        <= (LARGEST_BAR * image.size if _is_bar(shapes, each) else most)
+    ]
     if not small or len(small) > 2000:
         return None
     marks = np.zeros(image.shape, dtype=bool)
@@ -223,6 +229,12 @@ def burnt_in(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
         if around.any() and float(np.quantile(image[box][around], 0.75)) < high - STEP * (high - low):
             marks[box] |= _dilated(spot, 2)
     return marks & valid if 0.0 < marks.mean() < MOST_MARKED else None
+
+
+def _is_bar(shapes: sitk.LabelShapeStatisticsImageFilter, label: int) -> bool:
+    """Whether a spot fills its box."""
+    *_, width, height = shapes.GetBoundingBox(label)
+    return bool(shapes.GetNumberOfPixels(label) > 0.95 * width * height)
 
 
 def _dilated(mask: np.ndarray, pixels: int) -> np.ndarray:

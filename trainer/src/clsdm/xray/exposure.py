@@ -21,10 +21,10 @@ NEEDED_TAGS = {
     "DistanceSourceToDetector": ("source_detector_mm", "--source-detector"),
     "DistanceSourceToPatient": ("source_axis_mm", "--source-axis"),
     "DistanceSourceToIsocenter": ("source_axis_mm", "--source-axis"),
-    "ImagerPixelSpacing": ("spacing_mm", "--spacing"),
+    "ImagerPixelSpacing": ("pixel_mm", "--spacing"),
     "RTImageSID": ("source_detector_mm", "--source-detector"),
     "RadiationMachineSAD": ("source_axis_mm", "--source-axis"),
-    "ImagePlanePixelSpacing": ("spacing_mm", "--spacing"),
+    "ImagePlanePixelSpacing": ("pixel_mm", "--spacing"),
 }
 """Tags that must be readable, unless the user gives the value: its field and its option."""
 
@@ -38,7 +38,7 @@ class GeometryOverrides:
     """What the user knows better than the file.
 
     Attributes:
-        spacing_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
+        pixel_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
         source_axis_mm: source to isocentre.
         source_detector_mm: source to detector plane.
         invert: True where the image as shown has bone dark, False where bright; None: by the tags.
@@ -51,7 +51,7 @@ class GeometryOverrides:
         frame: which one of a cine run or of a TIFF with several pages, from 1.
     """
 
-    spacing_mm: float | tuple[float, float] | None = None
+    pixel_mm: float | tuple[float, float] | None = None
     source_axis_mm: float | None = None
     source_detector_mm: float | None = None
     invert: bool | None = None
@@ -212,10 +212,10 @@ def _with_spacing(
 
     A fan does not magnify along the patient's long axis.
     """
-    origins["pixel_mm"] = "tag" if overrides.spacing_mm is None else "user"
+    origins["pixel_mm"] = "tag" if overrides.pixel_mm is None else "user"
     pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
-    if overrides.spacing_mm is not None:
-        given = overrides.spacing_mm
+    if overrides.pixel_mm is not None:
+        given = overrides.pixel_mm
         pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
     elif pixel_mm is None and at_patient is not None:
         magnification = distances[1] / distances[0]

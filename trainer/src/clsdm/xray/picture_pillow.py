@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
@@ -31,6 +31,7 @@ PLAIN = {
 """Modes of Pillow that may hold a grey film, and what they are read as."""
 
 _ORIENTATION, _PHOTOMETRIC, _BITS, _COMPRESSION, _STRIPS, _STRIP_BYTES = 274, 262, 258, 259, 273, 279
+_COLS, _ROWS = 256, 257
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 """EXIF orientation: mirrored left to right or not, then turned counter-clockwise by so many quarters."""
 _DEFLATE = (8, 32946)
@@ -47,8 +48,8 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
     Raises:
         InputError: no such picture, a colour one, larger than any film, damaged, or Pillow is not installed.
     """
-    picture = _opened(path)
-    with picture:
+    # By name, Pillow would map the file, and then mixes up width and height of a TIFF that is to be turned.
+    with path.open("rb") as stream, _opened(path, stream) as picture:
         _turn_to(picture, path, frame)
         cols, rows = picture.size
         check_image_size(rows, cols, path, samples=4)
@@ -60,18 +61,20 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
         notes = _notes(picture, deep_colour)
         turned = _orientation(picture)
         if not pixels:
+            rows, cols = _stored_size(picture)
             rows, cols = (cols, rows) if _TURNS.get(turned, (False, 0))[1] % 2 else (rows, cols)
             return Film(blank(rows, cols), str(path), warnings=notes)
         values = _by_itk(path) if deep_colour else _decoded(picture, path)
         white_is_zero = _white_is_zero(picture)
+        by_pillow = picture.format == "TIFF" and not deep_colour  # which turns a TIFF as it loads it
     plain, valid, more = grey(values, str(path))
     plain = -plain if white_is_zero else plain
     film = Film(plain, str(path), valid, warnings=(*more, *notes))
-    mirrored, quarters = _TURNS.get(turned, (False, 0))
+    mirrored, quarters = _TURNS.get(1 if by_pillow else turned, (False, 0))
     return (film.flipped(1) if mirrored else film).rotated(quarters)
 
 
-def _opened(path: Path) -> Image:
+def _opened(path: Path, stream: IO[bytes]) -> Image:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
@@ -79,13 +82,12 @@ def _opened(path: Path) -> Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes, which have a limit of their own
         try:
-            picture = Image.open(path)
+            picture = Image.open(stream)
         except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
             raise InputError(
                 f"{path}: not an image, or damaged; expected the content of a {path.suffix} file"
             ) from None
     if picture.format not in FORMATS:
-        picture.close()
         raise InputError(f"{path}: a {picture.format} file named {path.suffix}; expected PNG, JPEG, TIFF or BMP")
     return picture
 
@@ -108,6 +110,13 @@ def _orientation(picture: Image) -> int:
     """EXIF's number, 1 where there is none."""
     found = _tags(picture).get(_ORIENTATION) or picture.getexif().get(_ORIENTATION) or 1
     return int(found) if isinstance(found, (int, float)) else 1
+
+
+def _stored_size(picture: Image) -> tuple[int, int]:
+    """(rows, cols) before any turn; Pillow gives those of a TIFF after it, in some versions."""
+    cols, rows = picture.size
+    tags = _tags(picture)
+    return int(tags.get(_ROWS, rows)), int(tags.get(_COLS, cols))
 
 
 def _white_is_zero(picture: Image) -> bool:

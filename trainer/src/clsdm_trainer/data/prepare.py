@@ -334,7 +334,7 @@ def _matching_record(job: _Job, recipe: dict[str, Any]) -> dict[str, Any] | None
     """The record of an earlier run, if it is of this recipe and the volume is still the one it describes."""
     try:
         record = json.loads(job.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not set(MEASURED) <= set(record):
         return None

@@ -58,7 +58,7 @@ def splits_from_file(path: str | Path) -> Splits:
     try:
         text = path.read_text(encoding="utf-8")
         table = ctspine1k_table(text) if path.suffix == ".txt" else json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as a file of splits ({error})") from None
     if not isinstance(table, dict) or not table or not set(table) <= set(SPLITS):
         keys = sorted(table) if isinstance(table, dict) else type(table).__name__

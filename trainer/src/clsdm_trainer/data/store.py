@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ import torch
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
+from clsdm.files.strict_json import read_json
 from clsdm.progress import Report, silent
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU, hu_clamped
@@ -133,7 +135,7 @@ class Store:
             cases = tuple(_case(row) for row in table["cases"])
             radiographs = tuple(Radiograph(**row) for row in table.get("radiographs", ()))
             settings = dict(table.get("settings", {}))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: damaged manifest, field {error} is missing or of the wrong type") from None
         if grid.size < 1 or not grid.spacing_mm > 0 or margin < 0 or not scan_spacing_mm > 0:
             raise InputError(f"{path}: impossible grid {table['grid']}")
@@ -353,16 +355,14 @@ def sha256_of(*paths: Path) -> str:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make a store with 'clsdm-train prepare'") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    if not path.exists():
+        raise InputError(f"{path}: no such file; make a store with 'clsdm-train prepare'")
+    table = read_json(path, "manifest")
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != SCHEMA:
         raise InputError(
-            f"{path}: schema is {schema!r}, this version reads {SCHEMA}; make the store again with 'clsdm-train prepare'"
+            f"{path}: schema is {reprlib.repr(schema)}, this version reads {SCHEMA}; "
+            "make the store again with 'clsdm-train prepare'"
         )
     return table
 

@@ -204,7 +204,7 @@ def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="no such file"):
         Store.open(tmp_path)
     (tmp_path / MANIFEST).write_text("{")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
+    with pytest.raises(InputError, match="not JSON"):
         Store.open(tmp_path)
 
 
