@@ -83,7 +83,11 @@ class CMakeTest(unittest.TestCase):
     def test_there_is_one_address_of_the_repository_and_every_file_agrees_with_it(self) -> None:
         home = package.cmake_text("EXTENSION_HOMEPAGE")
         owner = home.removeprefix("https://github.com/")
-        files = [ROOT / "CMakeLists.txt", ROOT / "README.md", ROOT / "Resources" / f"{package.NAME}.json"]
+        files = [
+            ROOT / "CMakeLists.txt",
+            ROOT / "trainer" / "docs" / "slicer.md",
+            ROOT / "Resources" / f"{package.NAME}.json",
+        ]
         files += [path for path in MODULE.rglob("*") if path.suffix in (".py", ".ui", ".txt")]
         named = {
             path: re.findall(r"(?:github|githubusercontent)\.com/([\w-]+/[\w-]+)", path.read_text("utf-8"))
@@ -92,7 +96,8 @@ class CMakeTest(unittest.TestCase):
         for path, found in named.items():
             ours = {name for name in found if not name.lower().startswith("slicer/")}
             self.assertLessEqual(ours, {owner}, path)
-        self.assertIn(owner, named[ROOT / "README.md"], "the README says from when on the address is valid")
+        page = ROOT / "trainer" / "docs" / "slicer.md"
+        self.assertIn(owner, named[page], "the page says from when on the address is valid")
 
     def test_no_top_level_package_of_the_module_could_hide_another(self) -> None:
         tops = {name.split("/")[0] for name, _ in package.module_files()}

@@ -42,8 +42,9 @@ class WholeWayTest(unittest.TestCase):
         self.shown(result, xrays)
         self.exported(result, xrays)
 
-    def test_the_example_in_the_readme_does_what_it_says(self) -> None:
-        text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    def test_the_example_in_the_documents_does_what_it_says(self) -> None:
+        page = Path(__file__).resolve().parents[1] / "trainer" / "docs" / "slicer.md"
+        text = page.read_text(encoding="utf-8")
         code = text.split("<!-- slicer-example:begin -->")[1].split("```python\n")[1].split("```")[0]
         code = code.replace("slicer.util.exit()\n", "").replace("ct.nii.gz", (self.case / "ct.nii.gz").as_posix())
         with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ import numpy as np
 
 KV, ALUMINIUM_CM, ALUMINIUM_DENSITY = 120.0, 0.3, 2.699
 ALUMINIUM_CM2_G = {20: 3.441, 30: 1.128, 40: 0.5685, 50: 0.3681, 60: 0.2778, 80: 0.2018, 100: 0.1704, 150: 0.1378}
-"""Mass attenuation by kev (NIST)."""
+"""Mass attenuation by keV (NIST)."""
 BINS_KEV = range(25, 120, 5)
 
 WATER_HU = (-850.0, -700.0, -500.0, -250.0, -60.0, 0.0, 40.0, 100.0, 150.0)
@@ -33,13 +33,13 @@ BONE_HU = (300.0, 500.0, 800.0, 1200.0)
 """The values that the nested surfaces stand for; a surface lies halfway to the value before."""
 WATER, BONE = "H2O", "Ca10P6O26H2"
 BONE_PER_HU = 1.0 / 2200.0
-"""Density of bone mineral, in g/cm3, that adds one HU at the beam's effective energy of about 60 kev."""
+"""Density of bone mineral, in g/cm3, that adds one HU at the beam's effective energy of about 60 keV."""
 MESH_MM = 3.0
 BAR_DB = 0.8
 
 
 def spectrum() -> list[tuple[float, float]]:
-    """(kev, photons) of Kramers' law behind the filter."""
+    """(keV, photons) of Kramers' law behind the filter."""
     energies = np.array(sorted(ALUMINIUM_CM2_G))
     known = np.log([ALUMINIUM_CM2_G[energy] for energy in energies])
     bins = np.array(list(BINS_KEV), dtype=float)

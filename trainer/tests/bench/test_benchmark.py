@@ -529,8 +529,8 @@ def test_the_published_lists_of_scans_split_a_dicom_download_by_patient(tmp_path
     assert isinstance(source, SourceConfig)
 
 
-def test_the_shipped_readme_has_the_marks_and_its_literature_is_that_of_the_table() -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_the_shipped_comparison_has_the_marks_and_its_literature_is_that_of_the_table() -> None:
+    text = (REPOSITORY / "trainer" / "docs" / "benchmark.md").read_text(encoding="utf-8")
     block = text.partition(BEGIN)[2].partition(END)[0]
     for item in load_table("openkbp64").published:
         assert f"| {item.label}; {item.source} | {item.psnr:.2f} | {item.ssim:.3f} |" in block

@@ -392,7 +392,7 @@ def test_the_page_and_the_comparison_of_the_repository_are_what_its_records_give
     table, records = load_table("openkbp64"), Records.open(folder)
     page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
     assert page == results_page(table, records, "results/openkbp64")
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    readme = (REPOSITORY / "trainer" / "docs" / "benchmark.md").read_text(encoding="utf-8")
     assert comparison(table, records.rows) == readme.partition(BEGIN)[2].partition(END)[0].strip()
     assert "The current table is `body128`" in page
     assert set(records.rows) == set(table.rows)

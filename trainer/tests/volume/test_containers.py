@@ -165,3 +165,16 @@ def test_bzip2_and_a_byte_skip_are_counted_right(tmp_path: Path, hu: np.ndarray)
         (tmp_path / "ct.nhdr").write_text(head + f"byte skip: {skip}\nencoding: raw\ndata file: ct.raw\n")
         (tmp_path / "ct.raw").write_bytes(junk + hu.tobytes())
         np.testing.assert_array_equal(read_ct(tmp_path / "ct.nhdr").hu, hu)
+
+
+def test_a_compressed_size_that_is_missing_or_wrong_is_refused(tmp_path: Path, hu: np.ndarray):
+    """ITK would read that many bytes and hand over whatever its memory held."""
+    path = write(tmp_path / "ct.mha", hu, packed=True)
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"CompressedDataSize", b"CompressedDataSice"))
+    with pytest.raises(InputError, match="CompressedDataSize is missing"):
+        read_ct(path)
+    head, _, rest = good.partition(b"CompressedDataSize = ")
+    path.write_bytes(head + b"CompressedDataSize = 22" + rest[rest.index(b"\n") :])
+    with pytest.raises(InputError, match="more voxels than its header says: found"):
+        read_ct(path)

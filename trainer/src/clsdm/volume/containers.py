@@ -2,8 +2,8 @@
 
 ITK reads such files but does not notice that one is cut off (the rest reads as 0, which is water), that a compressed one
 fails its checksum, or that the header asks for more memory than the file has bytes. So every file is read to its end
-here, in small pieces, before ITK may allocate anything; voxels and geometry are still ITK's work, and NIfTI's affine that
-of ``nifti``.
+here, in small pieces, against a buffer of the size that the header says. Geometry is still ITK's work, and NIfTI's affine
+that of ``nifti``.
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ from clsdm.volume.nifti import NIFTI_SUFFIXES, NiftiHeader, read_header
 
 CHUNK_BYTES = 16 * 2**20  # a multiple of every voxel's size
 
-META_BITS = {"CHAR": 8, "SHORT": 16, "INT": 32, "LONG": 32, "LONG_LONG": 64, "FLOAT": 32, "DOUBLE": 64}
-NRRD_BITS = {
-    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 8),
-    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 16),
-    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 16),
-    **dict.fromkeys(
-        ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"), 32
-    ),
-    **dict.fromkeys(("long long", "long long int", "signed long long", "int64", "int64_t", "double"), 64),
-    **dict.fromkeys(("ulonglong", "longlong", "unsigned long long", "uint64", "uint64_t"), 64),
+META_TYPES = {
+    "CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4", "ULONG": "u4",
+    "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8",
+}  # fmt: skip
+NRRD_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"), "i8"),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"),
+    "float": "f4",
+    "double": "f8",
 }
 NRRD_PACKED = {"raw": "", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
 
@@ -49,18 +54,18 @@ class Container:
         start: where they, or the compressed stream with them, begin in it; None: they are its last bytes.
         shape: voxels along each axis, x first, colours included.
         bits: of one voxel.
+        dtype: numpy's name of the voxels' type, byte order included; None for colours and complex numbers of NIfTI.
         packed: "", "gzip", "zlib" or "bzip2".
         skip: bytes between the start of the stream and the first voxel.
-        floats: numpy's name of the voxels' type where it is a floating-point one.
     """
 
     data: Path
     start: int | None
     shape: tuple[int, ...]
     bits: int
+    dtype: str | None
     packed: str = ""
     skip: int = 0
-    floats: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -77,12 +82,39 @@ def check_container(path: Path) -> None:
     """
     with reading(path, "volume file"):
         container = describe(path)
-        if container is None:
-            return
-        limits.check_volume_size(container.shape, path, bits=container.bits)
-        if container.packed:
-            limits.check_expansion(container.data.stat().st_size, container.bytes, path)
-        _check_voxels(path, container)
+        if container is not None:
+            stored_voxels(path, container)
+
+
+def stored_voxels(path: Path, container: Container) -> np.ndarray:
+    """The voxels as they are stored, (..., z, y, x); bytes where their type is no number.
+
+    Args:
+        path: the file, begins messages.
+        container: from :func:`describe`.
+
+    Raises:
+        InputError: as :func:`check_container`.
+        EOFError, OSError, zlib.error: truncated or damaged.
+    """
+    limits.check_volume_size(container.shape, path, bits=container.bits)
+    if container.packed:
+        limits.check_expansion(container.data.stat().st_size, container.bytes, path)
+    data, found = bytearray(container.bytes), 0
+    for chunk in _voxels(container):
+        if found + len(chunk) > container.bytes:
+            raise InputError(f"{path}: more voxels than its header says; expected {container.bytes} bytes of voxels")
+        data[found : found + len(chunk)] = chunk
+        found += len(chunk)
+    if found < container.bytes:
+        raise InputError(f"{path}: truncated: found {found} bytes of voxels, expected {container.bytes}")
+    if container.dtype is None:
+        return np.frombuffer(data, np.uint8)
+    voxels = np.frombuffer(data, container.dtype).reshape(container.shape[::-1])
+    bad = 0 if voxels.dtype.kind != "f" else int((~np.isfinite(voxels)).sum())
+    if bad:
+        raise InputError(f"{path}: {bad} voxels are NaN or infinite; expected finite numbers")
+    return voxels
 
 
 def describe(path: Path) -> Container | None:
@@ -93,21 +125,6 @@ def describe(path: Path) -> Container | None:
     if name.endswith((".mha", ".mhd")):
         return _meta_image(path)
     return _nrrd(path) if name.endswith((".nrrd", ".nhdr")) else None
-
-
-def _check_voxels(path: Path, container: Container) -> None:
-    """Count the bytes and the voxels that are not finite."""
-    found, bad = 0, 0
-    for chunk in _voxels(container):
-        found += len(chunk)
-        if found > container.bytes:
-            raise InputError(f"{path}: more voxels than its header says; expected {container.bytes} bytes of voxels")
-        if container.floats:
-            bad += int((~np.isfinite(np.frombuffer(chunk, container.floats))).sum())
-    if found < container.bytes:
-        raise InputError(f"{path}: truncated: found {found} bytes of voxels, expected {container.bytes}")
-    if bad:
-        raise InputError(f"{path}: {bad} voxels are NaN or infinite; expected finite numbers")
 
 
 def _voxels(container: Container) -> Iterator[bytes]:
@@ -151,31 +168,34 @@ def _inflated(file: IO[bytes]) -> Iterator[bytes]:
 
 def _nifti(path: Path, header: NiftiHeader) -> Container:
     packed = path.name.lower().endswith(".gz")
-    return Container(
-        path,
-        0 if packed else header.start,
-        header.shape,
-        header.bits,
-        packed="gzip" if packed else "",
-        skip=header.start if packed else 0,
-        floats=header.dtype if header.dtype is not None and header.dtype[1] == "f" else None,
-    )
+    start, skip = (0, header.start) if packed else (header.start, 0)
+    return Container(path, start, header.shape, header.bits, header.dtype, "gzip" if packed else "", skip)
 
 
 def _meta_image(path: Path) -> Container:
     text, end = _text_header(path, re.compile(rb"^ElementDataFile\s*=.*\n?", re.MULTILINE))
     fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
-    kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")
-    bits = META_BITS[kind.removeprefix("U") if kind.removeprefix("U") in META_BITS else kind]
+    dtype = META_TYPES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")]
     channels = int(fields.get("ElementNumberOfChannels", "1"))
-    shape = (*(int(count) for count in fields["DimSize"].split()), *([channels] if channels > 1 else []))
-    packed = "zlib" if fields.get("CompressedData", "False").lower().startswith("t") else ""
+    shape = (*([channels] if channels > 1 else []), *(int(count) for count in fields["DimSize"].split()))
+    packed = fields.get("CompressedData", "False").lower().startswith("t")
     local = fields["ElementDataFile"].upper() == "LOCAL"
     data = path if local else _beside(path, fields["ElementDataFile"])
     skip = int(fields.get("HeaderSize", "0"))
     start = end if local else None if skip < 0 else skip
+    if packed:
+        _check_packed(fields.get("CompressedDataSize", ""), data.stat().st_size - (start or 0), path)
     big = "true" in (fields.get(f"{key}ByteOrderMSB", "").lower() for key in ("BinaryData", "Element"))
-    return Container(data, start, shape, bits, packed, floats=_floats(kind in ("FLOAT", "DOUBLE"), bits, big=big))
+    return Container(data, start, shape, int(dtype[1:]) * 8, (">" if big else "<") + dtype, "zlib" if packed else "")
+
+
+def _check_packed(said: str, found: int, path: Path) -> None:
+    """ITK reads as many compressed bytes as the header says, and makes up the rest."""
+    if not said.isdigit():
+        raise InputError(f"{path}: CompressedDataSize is missing; expected {found}")
+    if int(said) != found:
+        kind = "truncated" if found < int(said) else "more voxels than its header says"
+        raise InputError(f"{path}: {kind}: found {found} compressed bytes, CompressedDataSize is {said}")
 
 
 def _nrrd(path: Path) -> Container:
@@ -185,26 +205,22 @@ def _nrrd(path: Path) -> Container:
     fields = {
         key.lower().strip(): value.strip() for key, value in re.findall(r"^([^#:\n]+):[ ]?([^=\n].*?)\r?$", text, re.M)
     }
-    kind, encoding = fields["type"], fields["encoding"].lower()
+    dtype, encoding = NRRD_TYPES[fields["type"]], fields["encoding"].lower()
     if encoding not in NRRD_PACKED:
         raise InputError(f"{path}: NRRD encoding {encoding!r}; expected one of {', '.join(NRRD_PACKED)}")
     named = fields.get("data file", fields.get("datafile"))
-    bits, skip = NRRD_BITS[kind], int(fields.get("byte skip", fields.get("byteskip", "0")))
+    skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
     if int(fields.get("line skip", fields.get("lineskip", "0"))):
         raise InputError(f"{path}: NRRD with 'line skip'; expected voxels that begin at a byte")
     return Container(
         path if named is None else _beside(path, named),
         None if skip < 0 else (end if named is None else 0) + (0 if NRRD_PACKED[encoding] else skip),
         tuple(int(count) for count in fields["sizes"].split()),
-        bits,
+        int(dtype[1:]) * 8,
+        (">" if fields.get("endian", "little").lower() == "big" else "<") + dtype,
         NRRD_PACKED[encoding],
         skip=skip if NRRD_PACKED[encoding] and skip > 0 else 0,
-        floats=_floats(kind in ("float", "double"), bits, big=fields.get("endian", "little").lower() == "big"),
     )
-
-
-def _floats(is_float: bool, bits: int, *, big: bool) -> str | None:
-    return f"{'>' if big else '<'}f{bits // 8}" if is_float else None
 
 
 def _text_header(path: Path, end: re.Pattern[bytes], *, needed: bool = True) -> tuple[str, int]:

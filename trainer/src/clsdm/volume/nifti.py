@@ -174,21 +174,3 @@ def _conflict(sform: np.ndarray, qform: np.ndarray, shape: list[int]) -> tuple[s
     if apart <= DISAGREEMENT_MM:
         return ()
     return (f"sform and qform of the NIfTI file place the patient up to {apart:.0f} mm apart; the sform was used",)
-
-
-def voxels(path: Path, header: NiftiHeader) -> np.ndarray:
-    """(..., z, y, x) values as they are stored times slope plus intercept, float32; check the container before.
-
-    Raises:
-        InputError: colours or complex numbers.
-        EOFError, OSError, ValueError, zlib.error: truncated or damaged.
-    """
-    if header.dtype is None:
-        raise InputError(f"{path}: expected a 3-D scalar volume, found {header.colours}")
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-        file.seek(header.start)
-        data = file.read()
-    stored = np.frombuffer(data, header.dtype).reshape(header.shape[::-1])
-    if (header.slope, header.intercept) == (1.0, 0.0):
-        return stored.astype(np.float32)
-    return (stored * np.float64(header.slope) + header.intercept).astype(np.float32)

@@ -5,6 +5,7 @@ What would silently become a wrong volume is refused in one line; what was decid
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from clsdm import limits
 from clsdm.errors import InputError, reading
 from clsdm.files.names import given_path, regular_file
 from clsdm.plausible import check_plausible
-from clsdm.volume.containers import check_container
+from clsdm.volume.containers import describe, stored_voxels
 from clsdm.volume.ct import CTVolume, point
-from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header, voxels
+from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.volume.read_dicom import read_dicom_ct
 from clsdm.volume.slices import header_of
 
@@ -59,29 +60,54 @@ def _read(path: Path, series: str | None) -> CTVolume:
         raise InputError(f"{path}: --series {series} was given, but the file holds one volume")
     if not name.endswith(FORMATS):
         raise InputError(f"{path}: cannot be read as a CT volume; expected {', '.join(FORMATS)} or a DICOM folder")
-    check_container(path)
-    if name.endswith(NIFTI_SUFFIXES):
-        return _read_nifti(path)
-    try:
-        return CTVolume.from_sitk(sitk.ReadImage(str(path)), str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
+    with reading(path, "volume file"):
+        return _read_nifti(path) if name.endswith(NIFTI_SUFFIXES) else _read_by_itk(path)
 
 
 def _read_nifti(path: Path) -> CTVolume:
     header = read_header(path)
-    if len(header.shape) > 3:
-        found = (
-            f"{header.shape[4]} components" if len(header.shape) == 5 and header.shape[3] == 1 else f"{header.shape}"
-        )
+    if header.colours or len(header.shape) > 3:
+        vector = len(header.shape) == 5 and header.shape[3] == 1
+        found = header.colours or (f"{header.shape[4]} components" if vector else f"{header.shape} voxels")
         raise InputError(f"{path}: expected a 3-D scalar volume, found {len(header.shape)}-D with {found}")
     matrix = header.affine[:3, :3]
     spacing = np.linalg.norm(matrix, axis=0)
     if not np.isfinite(header.affine).all() or spacing.min() <= 0.0:
         raise InputError(f"{path}: the affine of the NIfTI file holds no spacing: {header.affine[:3].tolist()}")
-    return CTVolume(
-        voxels(path, header), point(spacing), point(header.affine[:3, 3]), matrix / spacing, str(path), header.notes
-    )
+    stored = _stored(path)
+    plain = (header.slope, header.intercept) == (1.0, 0.0)
+    hu = (stored if plain else stored * np.float64(header.slope) + header.intercept).astype(np.float32)
+    return CTVolume(hu, point(spacing), point(header.affine[:3, 3]), matrix / spacing, str(path), header.notes)
+
+
+def _read_by_itk(path: Path) -> CTVolume:
+    """NRRD and MetaImage: ITK tells the geometry; the voxels are read here, so that none is ever made up."""
+    stored = _stored(path)
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    if len(size) < 3 or math.prod(size[3:]) != 1 or components != 1:
+        raise InputError(f"{path}: expected a 3-D scalar volume, found {len(size)}-D with {components} components")
+    if stored.size != math.prod(size):
+        raise InputError(f"{path}: its header names {stored.shape[::-1]} voxels, ITK finds {size}; expected the same")
+    spacing, origin = np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3])
+    direction = np.array(reader.GetDirection()).reshape(len(size), len(size))[:3, :3]
+    return CTVolume(stored.reshape(size[2::-1]).astype(np.float32), point(spacing), point(origin), direction, str(path))
+
+
+def _stored(path: Path) -> np.ndarray:
+    container = describe(path)
+    if container is None:
+        raise InputError(f"{path}: cannot be read as a CT volume")
+    return stored_voxels(path, container)
 
 
 def checked(ct: CTVolume) -> CTVolume:
