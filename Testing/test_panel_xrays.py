@@ -73,10 +73,19 @@ class XRaysTest(PanelCase):
         self.assertFalse(self.ui.reconstructButton.enabled)
         self.assertIn("spacing", self.ui.reconstructButton.toolTip)
         self.assertEqual(self.frontal.geometry.badges["spacingMm"].text, "?")
-        self.type(self.frontal.geometry.spacing, "0.5")
-        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.5, 0.5))
+        self.type(self.frontal.geometry.spacing, "2.5")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (2.5, 2.5))
         self.assertIn("entered", self.frontal.geometry.badges["spacingMm"].text)
         self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+
+    def test_a_spacing_of_no_radiograph_is_refused_and_can_be_taken_back(self) -> None:
+        self.drop(self.frontal.widget, self.png())
+        self.type(self.frontal.geometry.spacing, "0.01")
+        self.assertFalse(self.ui.reconstructButton.enabled)
+        self.assertIn("mm", self.ui.reconstructButton.toolTip)
+        self.assertIn("entered", self.frontal.geometry.badges["spacingMm"].text)
+        self.frontal.geometry.badges["spacingMm"].click()
+        self.assertEqual(self.frontal.geometry.badges["spacingMm"].text, "?")
 
     def test_a_click_on_its_badge_takes_an_entry_back(self) -> None:
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
@@ -105,25 +114,25 @@ class XRaysTest(PanelCase):
         self.assertIn("Chest radiography (180 cm)", names)
 
     def test_pixels_that_are_not_square_show_both_spacings_and_one_entry_makes_them_square(self) -> None:
-        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[2.0, 2.5]))
         spacing = self.frontal.geometry.spacing
-        self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
-        self.assertIn("0.25 mm between columns", spacing.toolTip)
-        self.type(spacing, "0.3")
-        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.3, 0.3))
-        self.assertEqual(spacing.text, "0.3000 mm")
+        self.assertEqual(spacing.text, "2.0000 × 2.5000 mm")
+        self.assertIn("2.5 mm between columns", spacing.toolTip)
+        self.type(spacing, "3.0")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (3.0, 3.0))
+        self.assertEqual(spacing.text, "3.0000 mm")
         self.frontal.geometry.badges["spacingMm"].click()
-        self.assertEqual(spacing.text, "0.2000 × 0.2500 mm")
+        self.assertEqual(spacing.text, "2.0000 × 2.5000 mm")
 
     def test_the_number_of_the_rows_typed_again_makes_the_pixels_square_and_passing_by_does_not(self) -> None:
-        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[0.2, 0.25]))
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[2.0, 2.5]))
         spacing = self.frontal.geometry.spacing
         self.press(spacing, "\r")
         self.assertEqual(self.frontal.xray.entered, {})
         slicer.util.findChild(spacing, "qt_spinbox_lineedit").selectAll()
-        self.press(spacing, "0.2\r")
-        self.assertEqual(self.frontal.xray.entered["spacingMm"], (0.2, 0.2))
-        self.assertEqual(spacing.text, "0.2000 mm")
+        self.press(spacing, "2.0\r")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (2.0, 2.0))
+        self.assertEqual(spacing.text, "2.0000 mm")
 
     def test_orientation_and_inversion_can_be_entered(self) -> None:
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))

@@ -315,11 +315,12 @@ def test_a_comparison_with_nothing_is_refused(capfd, films, tmp_path):
 
 
 def test_x_rays_that_went_missing_are_named_by_a_comparison(capfd, films, small_model, tmp_path):
-    shutil.copytree(films, tmp_path / "films")
-    assert run(capfd, *reconstruct_command(tmp_path / "films", small_model, tmp_path / "r.nii.gz"))[0] == 0
-    (tmp_path / "films" / "lateral.dcm").unlink()
-    line = refused(capfd, tmp_path, "compare", tmp_path / "r.nii.gz", "--out", tmp_path / "out")
-    assert "lateral.dcm: no such file" in line
+    case = tmp_path / "cases" / "one"  # not beside the films that all tests share, where they would be found
+    shutil.copytree(films, case / "films")
+    assert run(capfd, *reconstruct_command(case / "films", small_model, case / "r.nii.gz"))[0] == 0
+    (case / "films" / "lateral.dcm").unlink()
+    line = refused(capfd, tmp_path, "compare", case / "r.nii.gz", "--out", tmp_path / "out")
+    assert "X-ray 2 of 2 is not found beside it; name the X-rays with --xrays" in line
 
 
 # Processes of their own: what the libraries' C code says, too

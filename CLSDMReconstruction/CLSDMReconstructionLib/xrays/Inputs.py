@@ -164,7 +164,7 @@ class XRayFacts:
     """The facts about an X-ray before its pixels are read.
 
     Attributes:
-        fields: a :class:`Field` for each of :data:`FIELDS`.
+        fields: a :class:`Field` for each of :data:`FIELDS`; where it cannot be read, for each that was entered.
         header: ``clsdm.xray.read.XRayHeader`` (size after turning, patient, study, likely angle); None where it cannot be read.
         problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
@@ -188,7 +188,8 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
             try:
                 return _facts(xray, file, preset)
             except InputError as error:
-                return XRayFacts(problem=sentence(withoutPath(str(error), file, xray.label)))
+                entered = {name: Field(value, "entered") for name, value in xray.entered.items()}  # to be taken back
+                return XRayFacts(entered, problem=sentence(withoutPath(str(error), file, xray.label)))
     except (ValueError, OSError) as error:
         return XRayFacts(problem=sentence(f"{xray.label}: {error}"))
 

@@ -96,3 +96,19 @@ def test_a_link_in_it_is_removed_and_not_followed(tmp_path):
     (own.path / "link").symlink_to(tmp_path / "theirs")
     own.remove()
     assert [path.name for path in tmp_path.rglob("*")] == ["theirs", "x"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit to make a disk that is full")
+def test_one_that_cannot_be_marked_is_not_left(tmp_path):
+    code = f"""
+import resource, sys
+from pathlib import Path
+from clsdm.files.scratch import OwnFolder
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    OwnFolder(Path(sys.argv[1]), {PREFIX!r})
+except OSError:
+    sys.exit(7)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 7
+    assert list(tmp_path.iterdir()) == []

@@ -32,10 +32,13 @@ class OwnFolder:
     def __init__(self, parent: Path, prefix: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self._identity = _identity(self.path)
-        self._mark = (self.path / MARK).open("xb")
-        if try_lock(self._mark):
-            self._mark.write(self._identity)
-            self._mark.flush()
+        try:
+            self._mark = (self.path / MARK).open("xb", buffering=0)
+            if try_lock(self._mark):
+                self._mark.write(self._identity)
+        except OSError:  # a full disk, for example
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def remove(self) -> None:
         """Remove it with all that is in it, if it still is the folder that was made; what cannot be removed stays."""
