@@ -80,7 +80,7 @@ def training(kills: int, folder: Path, say: Callable[[str], None]) -> Counter[st
             if process.exitcode:
                 raise RuntimeError(f"training ended with {process.exitcode}")
         counts[_compared(run, whole)] += round_of
-        say(f"{counts.total()} kills while training, at step {steps}")
+        say(f"{counts.total()} kills while training, at step {steps}: {dict(counts)}")
     return counts
 
 
@@ -208,7 +208,7 @@ def writing(kills: int, folder: Path, say: Callable[[str], None]) -> Counter[str
         started(WRITERS[kind][0], folder / kind, NUMBERS[0]).join(300)
         left = [each for each in (folder / kind).rglob("*") if each.name.startswith(".clsdm-")]
         counts["left behind"] += len(left)
-        say(f"{counts.total()} kills while writing")
+        say(f"{counts.total()} kills while writing: {dict(counts)}")
     return counts
 
 

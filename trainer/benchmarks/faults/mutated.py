@@ -8,7 +8,10 @@ Input number n of a kind is the same on every machine; ``--only KIND:NUMBER`` ju
 from __future__ import annotations
 
 import argparse
+import math
+import random
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -32,10 +35,14 @@ def table(counts: dict[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
-def run(cases: list[tuple[str, int]], workers: int, faults: list[Judgement]) -> dict[str, Counter[str]]:
-    """Judge all and count; what is at fault is appended to ``faults``."""
+def run(
+    cases: list[tuple[str, int]], workers: int, faults: list[Judgement], until: float = math.inf
+) -> dict[str, Counter[str]]:
+    """Judge all, or as many as time allows, and count; what is at fault is appended to ``faults``."""
     counts: dict[str, Counter[str]] = {}
     for done, each in enumerate(judged(cases, workers), 1):
+        if time.monotonic() > until:
+            break
         counts.setdefault(each.kind, Counter())[each.column] += 1
         if each.column not in GOOD:
             faults.append(each)
@@ -50,6 +57,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="stop after so long; the inputs then come in mixed order")
     parser.add_argument("--faults", type=Path, help="file for what was said by those at fault")
     parser.add_argument("--only", action="append", metavar="KIND:NUMBER", help="judge this one; repeatable")
     options = parser.parse_args()
@@ -57,7 +65,10 @@ def main() -> int:
     if options.only:
         cases = [(kind, int(number)) for kind, _, number in (each.partition(":") for each in options.only)]
     faults: list[Judgement] = []
-    counts = run(cases, options.workers, faults)
+    if options.minutes is not None:
+        random.Random(0).shuffle(cases)
+    until = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
+    counts = run(cases, options.workers, faults, until)
     print(table(counts))
     told = "".join(f"\n{f.kind}:{f.number} {f.column} ({f.seconds:.1f} s) {f.how}\n{f.said[-3000:]}\n" for f in faults)
     if options.faults is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,9 @@ from clsdm.errors import InputError
 from clsdm.reconstruct import choose_device
 from clsdm_bench.costs import Costs
 from clsdm_bench.measures import latents
-from clsdm_bench.records import Records
 from clsdm_bench.report.page import LATENTS, TRUTH, write_page
 from clsdm_bench.report.pictures import write_picture
-from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes, recipe_of, samples_of
+from clsdm_bench.resolve import Budget, recipe_of, samples_of
 from clsdm_bench.rows import Benchmark
 from clsdm_bench.systems.ours import latent_model
 from clsdm_bench.systems.recipe import BenchmarkConfig
@@ -28,84 +27,33 @@ from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST, Store
+from clsdm_trainer.data.store import MANIFEST
 from clsdm_trainer.loop import BEST
 from clsdm_trainer.stages import AlignmentStage
 
 Say = Callable[[str], None]
-RECORDS, RESULTS = "records", "RESULTS.md"
+RESULTS = "RESULTS.md"
 ALIGNED = ("autoencoder", "alignment")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asked for.
-
-    Attributes:
-        name: of the table, for the commands that the page prints.
-        table: the benchmark.
-        store: folder of the prepared patients.
-        out: folder of everything that is made.
-        records: folder of what is kept of the rows; in ``out`` if None.
-        only: rows; all of them if empty.
-        samples: training samples of each method; the table's if None.
-        minutes_each: of training for each method, in place of samples; with ``speeds``.
-        speeds: records of a benchmark of equal samples on the same machine, which measured how fast each method trains.
-        minutes: for training and measuring, or None for no limit.
-        device: "auto", "cpu" or "cuda".
-        as_json: training records as JSON lines.
-        costs: measure anew what a case and the training cost, of all rows.
-    """
-
-    name: str
-    table: TableSpec
-    store: Path
-    out: Path
-    records: Path | None = None
-    only: tuple[str, ...] = ()
-    samples: int | None = None
-    minutes_each: float | None = None
-    speeds: Path | None = None
-    minutes: float | None = None
-    device: str = "auto"
-    as_json: bool = False
-    costs: bool = False
-
-    @property
-    def rows(self) -> list[str]:
-        """The rows that are wanted, in the table's order.
-
-        Raises:
-            InputError: one that the table does not have.
-        """
-        unknown = [name for name in self.only if name not in self.table.rows]
-        if unknown:
-            raise InputError(f"--only: no row {unknown[0]!r}; expected some of {', '.join(self.table.rows)}")
-        return [name for name in self.table.rows if not self.only or name in self.only]
-
-    @property
-    def budget(self) -> Budget:
-        """What each method gets.
-
-        Raises:
-            InputError: minutes without speeds, or beside samples.
-        """
-        if self.minutes_each is None and self.speeds is None:
-            return budget_of(self.table, self.samples)
-        if self.minutes_each is None or self.speeds is None or self.samples is not None:
-            raise InputError("--minutes-each: expected together with --speeds and without --budget")
-        return budget_of_minutes(self.table, self.minutes_each, Records.open(self.speeds))
-
-    @property
-    def command(self) -> str:
-        """What makes the same page anywhere."""
-        budget = f" --budget {self.samples}" if self.samples else ""
-        budget += f" --minutes-each {self.minutes_each:g} --speeds RECORDS_OF_SAMPLES" if self.minutes_each else ""
-        return f"clsdm-bench benchmark --table {self.name} --store STORE --out OUT{budget}"
-
-
-def run_benchmark(request: Request, say: Say) -> bool:
+def run_benchmark(
+    benchmark: Benchmark,
+    only: Sequence[str],
+    say: Say,
+    minutes: float | None = None,
+    *,
+    costs: bool = False,
+    as_json: bool = False,
+) -> bool:
     """Go on with a benchmark.
+
+    Args:
+        benchmark: its table, patients, budget and records.
+        only: rows that are made even where a record holds; all that have none if empty.
+        say: told what is done next.
+        minutes: for training and measuring, or None for no limit.
+        costs: measure anew what a case and the training cost, of all rows.
+        as_json: training records as JSON lines.
 
     Returns:
         Whether every row that was asked for is there.
@@ -113,33 +61,27 @@ def run_benchmark(request: Request, say: Say) -> bool:
     Raises:
         InputError: something cannot be used; a test patient in a training manifest, above all.
     """
-    started, budget = time.monotonic(), request.budget
+    started, table = time.monotonic(), benchmark.table
 
     def left() -> float | None:
-        return None if request.minutes is None else request.minutes - (time.monotonic() - started) / 60.0
+        return None if minutes is None else minutes - (time.monotonic() - started) / 60.0
 
-    records = Records.open(request.records or request.out / RECORDS)
-    records = replace(records, about={"table": request.name, "command": request.command, "budget": str(budget)})
-    benchmark = Benchmark(request.table, Store.open(request.store), request.out, request.device, budget, records)
     complete = True
-    for name in request.rows:
-        if _needs_nothing(name, request, benchmark):
-            continue
-        wanted = request.table.runs_for([name])
-        trained = train_missing(
-            request.table, wanted, benchmark.store, request.out, budget, request.device, left, as_json=request.as_json
-        )
-        if not trained or _over(left):  # the time is up, or a signal came
-            complete = False
+    for name in only or (name for name in table.rows if not _needs_nothing(name, benchmark)):
+        wanted = table.runs_for([name])
+        if not train_missing(
+            table, wanted, benchmark.store, benchmark.out, benchmark.budget, benchmark.device, left, as_json=as_json
+        ) or _over(left):
+            complete = False  # the time is up, or a signal came
             break
         say(f"measure {name}")
         benchmark.measure(name)
-    complete = measure_costs(benchmark, left, say, anew=request.costs) and complete
+    complete = measure_costs(benchmark, left, say, anew=costs) and complete
     measure_latents(benchmark)
     write_truth(benchmark)
-    rows = {name: row for name in request.table.rows if (row := benchmark.kept(name)) is not None}
+    rows = {name: row for name in table.rows if (row := benchmark.kept(name)) is not None}
     if rows:
-        write_page(request.table, replace(benchmark.records, rows=rows), request.out / RESULTS)
+        write_page(table, replace(benchmark.records, rows=rows), benchmark.out / RESULTS)
     return complete
 
 
@@ -148,10 +90,10 @@ def _over(left: Callable[[], float | None]) -> bool:
     return minutes is not None and minutes <= 0.0
 
 
-def _needs_nothing(name: str, request: Request, benchmark: Benchmark) -> bool:
-    """Whether a row's record holds, and it is neither asked for by name nor of a run that is here."""
+def _needs_nothing(name: str, benchmark: Benchmark) -> bool:
+    """Whether a row's record holds, and it is not of a run that is here."""
     run = benchmark.run(name)
-    return not request.only and (run is None or not run.folder.exists()) and benchmark.kept(name) is not None
+    return (run is None or not run.folder.exists()) and benchmark.kept(name) is not None
 
 
 def measure_costs(benchmark: Benchmark, left: Callable[[], float | None], say: Say, *, anew: bool) -> bool:
@@ -172,15 +114,14 @@ def measure_costs(benchmark: Benchmark, left: Callable[[], float | None], say: S
     return True
 
 
-def plan(request: Request) -> str:
-    """What would be trained for the rows, as text: stages, steps and samples of each run."""
-    budget = request.budget
+def plan(table: TableSpec, rows: Sequence[str], budget: Budget, out: Path) -> str:
+    """What would be trained for rows, as text: stages, steps and samples of each run."""
     lines = [str(budget)]
-    for name, wanted in request.table.runs_for(request.rows).items():
-        run = open_trained(request.table, name, budget, request.out)
+    for name, wanted in table.runs_for(rows).items():
+        run = open_trained(table, name, budget, out)
         stages = (
             f"{stage} {run.config.section(ALL_STAGES[stage]).steps} steps, {samples_of(run.config, stage)} samples"
-            + (f" (of {request.table.run(name).share[stage]})" if stage in run.shared else "")
+            + (f" (of {table.run(name).share[stage]})" if stage in run.shared else "")
             for stage in wanted
         )
         lines.append(f"{name}: {'; '.join(stages)}")

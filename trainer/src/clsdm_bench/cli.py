@@ -173,34 +173,35 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from clsdm_bench.benchmark import RESULTS, Request, plan, prepare_store, run_benchmark
+    from clsdm_bench.benchmark import RESULTS, plan, prepare_store, run_benchmark
+    from clsdm_bench.records import Records
+    from clsdm_bench.resolve import budget_of
+    from clsdm_bench.rows import Benchmark
     from clsdm_bench.table import load_table
+    from clsdm_trainer.data.store import Store
 
-    request = Request(
-        name=options.table,
-        table=load_table(options.table),
-        store=options.store,
-        out=options.out,
-        records=options.records,
-        only=tuple(options.only),
-        samples=options.budget,
-        minutes_each=options.minutes_each,
-        speeds=options.speeds,
-        minutes=options.minutes,
-        device=options.device,
-        as_json=options.json,
-        costs=options.costs,
-    )
+    table = load_table(options.table)
+    speeds = None if options.speeds is None else Records.open(options.speeds)
+    budget = budget_of(table, options.budget, options.minutes_each, speeds)
+    rows = table.chosen(options.only)
     if options.dry_run:
-        print(plan(request), end="")
+        print(plan(table, rows, budget, options.out), end="")
         return 0
 
     def say(text: str) -> None:
         print(f"benchmark: {text}", file=sys.stderr)
 
     if options.data is not None:
-        prepare_store(request.table, options.data, options.store, say)
-    if not run_benchmark(request, say):
+        prepare_store(table, options.data, options.store, say)
+    length = f" --budget {options.budget}" if options.budget else ""
+    length += f" --minutes-each {options.minutes_each:g} --speeds RECORDS" if options.minutes_each else ""
+    command = f"clsdm-bench benchmark --table {options.table} --store STORE --out OUT{length}"
+    records = Records.open(options.records or options.out / "records").described(
+        table=options.table, command=command, budget=str(budget)
+    )
+    benchmark = Benchmark(table, Store.open(options.store), options.out, options.device, budget, records)
+    only = rows if options.only else ()
+    if not run_benchmark(benchmark, only, say, options.minutes, costs=options.costs, as_json=options.json):
         say(f"stopped before its end, {options.out / RESULTS} holds what is there; the same command goes on")
         return EXIT_UNFINISHED
     return 0

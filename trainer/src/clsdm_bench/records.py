@@ -100,6 +100,10 @@ class Records:
             )
         return replace(self, protocol=protocol)
 
+    def described(self, **about: str) -> Records:
+        """The same records gone on with in another way."""
+        return replace(self, about=about)
+
     def with_row(self, row: RowResult) -> Records:
         """With one row added or replaced, written."""
         return replace(self, rows={**self.rows, row.name: row})._written()

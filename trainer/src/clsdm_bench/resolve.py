@@ -59,8 +59,18 @@ def samples_of(config: RunConfig, stage: str) -> int:
     return section.steps * section.batch * section.accumulate
 
 
-def budget_of(table: TableSpec, samples: int | None) -> Budget:
-    """The same samples for every method: as asked for, as the table says, or those of its own recipe."""
+def budget_of(
+    table: TableSpec, samples: int | None = None, minutes: float | None = None, speeds: Records | None = None
+) -> Budget:
+    """What every method gets: samples as asked for, as the table says, or those of its own recipe; or minutes.
+
+    Raises:
+        InputError: minutes without speeds, or beside samples.
+    """
+    if minutes is not None and speeds is not None and samples is None:
+        return budget_of_minutes(table, minutes, speeds)
+    if minutes is not None or speeds is not None:
+        raise InputError("--minutes-each: expected together with --speeds and without --budget")
     own = BenchmarkConfig.load(table.preset)
     return Budget(samples or table.budget or sum(samples_of(own, stage) for stage in OWN_STAGES))
 

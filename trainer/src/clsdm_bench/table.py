@@ -6,6 +6,7 @@ to reconstruct: a product of a run, a classical method, or a sanity check. Varia
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -190,7 +191,18 @@ class TableSpec(Frozen):
         """Whether a run is only there for ablations."""
         return all(row.group == "ablation" for row in self.rows.values() if row.run == name)
 
-    def runs_for(self, rows: list[str]) -> dict[str, tuple[str, ...]]:
+    def chosen(self, only: Sequence[str]) -> list[str]:
+        """These rows in the table's order; all of them if none are named.
+
+        Raises:
+            InputError: one that the table does not have.
+        """
+        unknown = [name for name in only if name not in self.rows]
+        if unknown:
+            raise InputError(f"--only: no row {unknown[0]!r}; expected some of {', '.join(self.rows)}")
+        return [name for name in self.rows if not only or name in only]
+
+    def runs_for(self, rows: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """The stages that these rows need of each run, runs first from which others take stages."""
         found: dict[str, tuple[str, ...]] = {}
 

@@ -50,10 +50,15 @@ def paired(recon: CTVolume, scan: CTVolume, spacing_mm: float) -> Pair:
     centre_mm = recon.centre_mm
     onto = CTVolume.on_grid(np.zeros((size,) * 3, np.float32), Grid(size, spacing_mm), centre_mm)
     truth, covered = covered_truth(scan, replace(onto, source=recon.source))
-    resampled = sitk.Resample(
+    return Pair(resampled(recon, onto), truth, covered, body_mask(truth.hu) & covered)
+
+
+def resampled(recon: CTVolume, onto: CTVolume) -> CTVolume:
+    """A reconstruction on other voxels, linearly; beyond the middles of its outermost voxels it goes on as it ends."""
+    image = sitk.Resample(
         recon.to_sitk(), onto.to_sitk(), sitk.Transform(), sitk.sitkLinear, WINDOW_HU[0], sitk.sitkFloat32, True
     )
-    return Pair(CTVolume.from_sitk(resampled, recon.source), truth, covered, body_mask(truth.hu) & covered)
+    return CTVolume.from_sitk(image, recon.source)
 
 
 def figures_of(pair: Pair) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ from clsdm.reconstruct import Options, Product
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
-from clsdm_bench.measures.covered import Pair, figures_of, paired
+from clsdm_bench.measures.covered import Pair, figures_of, paired, resampled
 from clsdm_bench.measures.distribution import sliced_wasserstein
 from clsdm_bench.score import exposures, page
 from clsdm_bench.score.cases import ScanFile
@@ -114,9 +114,8 @@ def score_bundle(
     for done, scan in enumerate(scans):
         report("score", done, len(scans))
         pairs = {}
-        for condition, product in scoring.settings.runs():
-            scored, pair = _score(scoring, scan, condition, product)
-            found.append(scored)
+        for condition, product, pair, residual in _pairs(scoring, scan):
+            found.append(Scored(scan, condition, product, {**figures_of(pair), "residual": residual}))
             if condition == "plain":
                 pairs[product] = pair
                 volumes.setdefault((scan.group, product), []).append(pair.recon.hu.round().astype(np.int16))
@@ -129,13 +128,15 @@ def score_bundle(
     return found
 
 
-def _score(scoring: Scoring, scan: ScanFile, condition: str, product: Product) -> tuple[Scored, Pair]:
-    ct = read_ct(scan.path)
-    recon, residual = scoring.volume(scan, condition, product)
-    if CONDITIONS[condition].of_another:  # around that patient's middle
-        recon = _moved(recon, body_centre_mm(ct))
-    pair = paired(recon, ct, scoring.settings.spacing_mm)
-    return Scored(scan, condition, product, {**figures_of(pair), "residual": residual}), pair
+def _pairs(scoring: Scoring, scan: ScanFile) -> Iterator[tuple[str, Product, Pair, float]]:
+    """Condition, product, pair and residual of each reconstruction of a scan; all lie around the middle of its body."""
+    ct, first = read_ct(scan.path), None
+    centre_mm = body_centre_mm(ct)
+    for condition, product in scoring.settings.runs():
+        recon, residual = scoring.volume(scan, condition, product)
+        recon = _moved(recon, centre_mm)  # another patient's X-rays have another isocentre
+        first = paired(recon, ct, scoring.settings.spacing_mm) if first is None else first
+        yield condition, product, replace(first, recon=resampled(recon, first.truth)), residual
 
 
 def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
