@@ -120,7 +120,7 @@ def configured(preset: str, arguments: argparse.Namespace, device: torch.device)
     changes: dict[str, Any] = {"accumulate": 1} if cpu else {}
     if arguments.batch or cpu:
         changes["batch"] = arguments.batch or CPU_BATCH
-    too_small = cpu and arguments.smoke  # for torch's bfloat16 on a CPU, see run.check_precision
+    too_small = cpu and arguments.smoke  # for torch's bfloat16 on a CPU, see checks.check_precision
     if arguments.precision or too_small or not has_fast_bfloat16(device):
         changes["precision"] = arguments.precision or "32-true"
     sections: dict[str, Any] = {

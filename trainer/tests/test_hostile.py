@@ -44,6 +44,7 @@ def nifti(path: Path, at: int, kind: str, *values: float) -> Path:
 
 SCANS: dict[str, Callable[[Path], Path]] = {
     "HU of 1e30": lambda folder: _floats(folder / "a.nii"),
+    "a spacing that is no number": lambda folder: nifti(folder / "a.nii", 80, "<f", float("nan")),
     "voxels in the header": lambda folder: nifti(folder / "a.nii", 108, "<f", 0.0),
     "sizes of 32767": lambda folder: nifti(folder / "a.nii", 42, "<3h", 32767, 32767, 32767),
     "negative sizes": lambda folder: nifti(folder / "a.nii", 42, "<3h", -3, 4, 4),

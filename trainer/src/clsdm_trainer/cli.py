@@ -183,11 +183,11 @@ def _train(options: argparse.Namespace) -> int:
 def _checked(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """Recipe, store and the bundle to start from, with everything checked that can be before anything is written."""
     from clsdm.reconstruct import choose_device
+    from clsdm_trainer.checks import check_networks, check_precision, check_store
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
     from clsdm_trainer.initial import check_initial
     from clsdm_trainer.recipe import load_config
-    from clsdm_trainer.run import check_networks, check_precision, check_store
 
     config, device = load_config(options.preset), choose_device(options.device)
     for name in options.stages:

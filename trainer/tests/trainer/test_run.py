@@ -29,21 +29,13 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.batches import fixed_batches
 from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.checks import check_precision, check_store
 from clsdm_trainer.config import PlacementConfig
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG
 from clsdm_trainer.precision import usable
 from clsdm_trainer.recipe import load_config
-from clsdm_trainer.run import (
-    CONFIG,
-    ENVIRONMENT,
-    check_precision,
-    check_store,
-    load_stage,
-    open_run,
-    train_stage,
-    trained_patients,
-)
+from clsdm_trainer.run import CONFIG, ENVIRONMENT, load_stage, open_run, train_stage, trained_patients
 from clsdm_trainer.stages import STAGES, AlignmentStage, AutoencoderStage
 from clsdm_trainer.stages.autoencoder import block_statistics
 

@@ -112,6 +112,9 @@ def _header(data: bytes, order: str, layout: _Layout, path: Path) -> NiftiHeader
         raise InputError(f"{path}: NIfTI datatype {kind} is unknown")
     slope, intercept = get(layout.scale)
     scaled = np.isfinite([slope, intercept]).all() and slope != 0.0
+    steps = get(layout.pixdim)[1 : 1 + min(3, len(shape))]
+    if not np.isfinite(steps).all():
+        raise InputError(f"{path}: pixdim of the NIfTI file is {steps}; expected lengths")
     affine, notes = _affine(get, layout, shape)
     return NiftiHeader(
         tuple(shape),

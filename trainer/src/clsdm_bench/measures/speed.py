@@ -12,10 +12,10 @@ from lightning_fabric import Fabric
 
 from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.batches import TrainingData
+from clsdm_trainer.checks import AnyStage
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.recipe import RunConfig
-from clsdm_trainer.run import AnyStage
 
 
 def untrained_runner(config: RunConfig, stage: AnyStage, store: Store, folder: Path, fabric: Fabric) -> Runner:

@@ -19,7 +19,7 @@ from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BaselineStageConfig
 from clsdm_bench.systems.x2ct import X2CTDiscriminator, mean_projections
 from clsdm_trainer.batches import Batch
-from clsdm_trainer.run import SMALLEST_BFLOAT16
+from clsdm_trainer.checks import SMALLEST_BFLOAT16
 from clsdm_trainer.stages import STAGES, AlignmentStage, DiffusionStage, Stage
 from clsdm_trainer.stages.base import Moved, Terms, freeze
 from clsdm_trainer.stages.diffusion import DiffusionStageConfig

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from clsdm_trainer.data.scan import Rejected, Scan
 from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import MANIFEST, Case, Radiograph, sha256_of, side_of, write_json, write_manifest
 
-REJECTED = "rejected.json"
+REJECTED, NOTES = "rejected.json", "notes.json"
 RECIPE = 2
 """Raised when the same settings come to mean other volumes, so that volumes made before are made again."""
 
@@ -84,12 +84,14 @@ class PrepareReport:
         made: volumes written in this run.
         kept: volumes of an earlier run that were still right.
         rejected: scans that are not in the store, and why.
+        noted: how many scans were read with a note, such as a straightened gantry tilt or bone that was clipped.
     """
 
     folder: Path
     made: int
     kept: int
     rejected: tuple[Rejected, ...]
+    noted: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -99,6 +101,7 @@ class PrepareReport:
     def summary(self) -> str:
         """One line for the terminal."""
         text = f"{self.folder}: {self.made} volumes prepared, {self.kept} kept from an earlier run"
+        text += f", {self.noted} with notes on how they were read; see {NOTES}" if self.noted else ""
         if not self.rejected:
             return text
         return f"{text}, {len(self.rejected)} rejected (first: {self.rejected[0].reason}); see {REJECTED}"
@@ -132,6 +135,7 @@ class _Done:
     case: Case
     kept: bool
     radiographs: tuple[Radiograph, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
@@ -157,6 +161,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
             rejected.append(result)
     rejected.sort(key=lambda item: (item.id, item.reason))
     write_json(config.out / REJECTED, [vars(item) for item in rejected])
+    write_json(config.out / NOTES, {item.case.id: item.notes for item in _by_id(done) if item.notes})
     if not done:
         raise InputError(f"{config.out}: no scan could be used (first reason: {rejected[0].reason})")
     settings: dict[str, Any] = {"placement": config.placement, "background": config.background}
@@ -164,7 +169,11 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     films = (film for item in done for film in item.radiographs)
     write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings, films)
     kept = sum(item.kept for item in done)
-    return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected))
+    return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected), sum(bool(item.notes) for item in done))
+
+
+def _by_id(done: Iterable[_Done]) -> list[_Done]:
+    return sorted(done, key=lambda item: item.case.id)
 
 
 def _remove_manifest(folder: Path) -> None:
@@ -278,7 +287,8 @@ def _attempt(job: _Job) -> _Done | Rejected:
         return Rejected(job.scan.id, job.scan.source, _without_private_paths(str(error), job))
     if prepared is not None:
         record = _write(job, recipe, prepared)
-    return _Done(_case(job, record or {}), kept=prepared is None, radiographs=radiographs_of(job.scan))
+    record = record or {}
+    return _Done(_case(job, record), prepared is None, radiographs_of(job.scan), tuple(record.get("notes", ())))
 
 
 def _without_private_paths(reason: str, job: _Job) -> str:
@@ -300,7 +310,8 @@ def _recipe(job: _Job) -> dict[str, Any]:
 def _read(job: _Job) -> Prepared:
     config = job.config
     ct = READERS[job.kind].read(job.scan)
-    return canonical_cube(ct, config.grid, config.margin, config.placement, config.background, config.scan_spacing_mm)
+    made = canonical_cube(ct, config.grid, config.margin, config.placement, config.background, config.scan_spacing_mm)
+    return replace(made, scan=replace(made.scan, notes=ct.notes))
 
 
 def _write(job: _Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
@@ -314,6 +325,7 @@ def _write(job: _Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, A
         "centre_mm": [round(value, 3) for value in centre],
         "scan_origin_mm": [round(a - b, 3) for a, b in zip(prepared.scan.origin_mm, centre, strict=True)],
         "fov_fraction": round(prepared.fov_fraction, 4),
+        "notes": list(prepared.scan.notes),
     }
     write_json(job.record, record)
     return record

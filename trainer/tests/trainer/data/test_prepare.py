@@ -22,7 +22,7 @@ from clsdm.volume.hu import WINDOW_HU
 from clsdm.volume.write import write_ct
 from clsdm_trainer.data import prepare as prepare_module
 from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
-from clsdm_trainer.data.prepare import REJECTED, PrepareConfig, prepare
+from clsdm_trainer.data.prepare import NOTES, REJECTED, PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import SourceConfig
@@ -329,3 +329,13 @@ def edit(path: Path, **tags: object) -> None:
     for tag, value in tags.items():
         setattr(item, tag, value)
     item.save_as(path)
+
+
+def test_what_was_decided_while_reading_a_scan_is_kept_with_the_store(tmp_path: Path, asymmetric_phantom: CTVolume):
+    """In this run and, for volumes that are kept, in the next one."""
+    first, _ = dicom_tree(tmp_path / "in", asymmetric_phantom, patients=2)
+    (tmp_path / "in" / "copy.dcm").write_bytes(first[0].read_bytes())
+    for _ in range(2):
+        report = prepare(dicom_config(tmp_path / "in", tmp_path / "out"))
+        assert json.loads((tmp_path / "out" / NOTES).read_text()) == {"P0": ["1 images were there twice"]}
+        assert (report.noted, "1 with notes" in report.summary()) == (1, True)
