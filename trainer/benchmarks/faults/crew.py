@@ -19,7 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LIMIT_S, PATIENCE_S = 10.0, 300.0
-"""For judging an input, after which it counts as a hang, and for making it before."""
+"""For judging an input, after which it counts as a hang, and for making it before. Of a process that computes its own seconds
+count, not those that others had the processor; of one that waits, those of the clock."""
 LIMIT_BYTES = 2 * 2**30
 
 
@@ -73,7 +74,7 @@ class Worker:
 
     def take(self, case: tuple[str, int] | None) -> bool:
         """Begin with the next input; False where there is none."""
-        self.case, self._since, self._how = case, time.monotonic(), None
+        self.case, self._since, self._how, self._worked = case, time.monotonic(), None, 0.0
         if case is not None:
             self.pipe.send(case)
         return case is not None
@@ -88,16 +89,25 @@ class Worker:
                 if isinstance(answer, Judgement):
                     return answer
                 self._since, self._how = time.monotonic(), answer  # made; now it is judged
+                self._worked = cpu_seconds(self._process.pid)
         except (EOFError, OSError):
             self._process.join(5)
             judgement = Judgement(*self.case, "died", self._how or "", f"exit code {self._process.exitcode}", seconds)
             self._restart()
             return judgement
-        if seconds < (PATIENCE_S if self._how is None else 1.1 * LIMIT_S):
+        if self._how is None and seconds < PATIENCE_S:
+            return None
+        if self._how is not None and not self._hangs(seconds):
             return None
         judgement = Judgement(*self.case, "over 10 s", self._how or "", "no answer", seconds)
         self._restart()
         return judgement
+
+    def _hangs(self, seconds: float) -> bool:
+        if seconds < 1.1 * LIMIT_S:
+            return False
+        worked = cpu_seconds(self._process.pid) - self._worked
+        return worked > LIMIT_S or worked < 0.02 * seconds or seconds > PATIENCE_S
 
     def _restart(self) -> None:
         self.end()
@@ -143,12 +153,21 @@ def _judge_one(kind, number, inputs, judge, pipe=None):
         if pipe is not None:
             pipe.send(hostile.how)
             limit_memory()
-        started = time.monotonic()
+        started = time.process_time()
         verdict = judge(kind, hostile, inputs, Path(where))
-        seconds = time.monotonic() - started
+        seconds = time.process_time() - started
         if pipe is not None:
             lift_limit()
     return hostile.how, verdict, seconds
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """Seconds that a process has computed, or those of the clock where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.monotonic()
 
 
 def limit_memory() -> None:

@@ -144,7 +144,7 @@ class Inputs:
 
     def request(self, where: Path) -> dict[str, Any]:
         """An undamaged request that writes into ``where``."""
-        geometry = {"spacing_mm": [6.0, 6.0], "source_detector_mm": 1800.0, "source_axis_mm": 1600.0, "invert": None}
+        geometry = {"pixel_mm": [6.0, 6.0], "source_detector_mm": 1800.0, "source_axis_mm": 1600.0, "invert": None}
         view = {"file": str(self.folder / "films" / "raw.dcm"), "angle_deg": 0.0, "geometry": geometry}
         options = {"product": "sample", "steps": 2, "samples": 2, "seed": 0, "device": "cpu"}
         out = str(where / "out" / "r.nii.gz")

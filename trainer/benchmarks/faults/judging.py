@@ -24,7 +24,7 @@ GOOD = ("refused", "right")
 FAULTS = ("traceback", "not one line", "left behind", "over 2 GB", "wrongly accepted", "over 10 s", "died")
 COLUMNS = (*GOOD, *FAULTS)
 
-_MEMORY = re.compile(r"memory|allocat|bad_alloc", re.IGNORECASE)
+_MEMORY = re.compile(r"\bmemory\b|to allocate|bad_alloc")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
@@ -61,13 +61,13 @@ def judge(kind: str, hostile: Hostile, inputs: Inputs, where: Path) -> Verdict:
     before = listing(where)
     try:
         ended, same = JUDGES[kind](hostile, inputs, where)
+        wrong = ended.code in (0, 3) and hostile.contradicts and not same()
     except MemoryError:
         return Verdict("over 2 GB", traceback.format_exc())
     except Exception:  # noqa: BLE001 - this is what is looked for
         told = traceback.format_exc()
         return Verdict("over 2 GB" if "MemoryError" in told else "traceback", told)
     if ended.code in (0, 3):
-        wrong = hostile.contradicts and not same()
         return Verdict("wrongly accepted" if wrong else "right", ended.err)
     if ended.code != 2:
         return Verdict("traceback", f"exit code {ended.code}: {ended.err}")
@@ -92,7 +92,7 @@ def _film(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
     from clsdm.xray.read import GeometryOverrides, read_xray
 
     def content(path: Path) -> tuple[np.ndarray, ...]:
-        xray = read_xray(path, 0.0, GeometryOverrides(spacing_mm=6.0))
+        xray = read_xray(path, 0.0, GeometryOverrides(pixel_mm=6.0))
         return xray.image, np.array(xray.view.pixel_mm)
 
     given = ["--frontal", hostile.path, "--spacing", 6, "--bundle", inputs.bundle, "--device", "cpu", "--quiet"]
@@ -145,7 +145,7 @@ def _line(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
     told: list[dict[str, Any]] = []
     folder = where / "answers"
     folder.mkdir()
-    worker.answer(hostile.path.read_bytes(), told.append, folder, TASKS)
+    worker.answer(hostile.path.read_bytes(), told.append, worker.ArrayFolders(folder), TASKS)
     json.dumps(told, allow_nan=False).encode("ascii")
     ends = [each for each in told if "result" in each or "error" in each]
     if len(ends) != 1:
