@@ -8,7 +8,7 @@ config=$trainer/pyproject.toml
 # shellcheck source=trainer/setup.sh
 . "$trainer/setup.sh"
 venv=${CLSDM_VENV:-$PWD/.venv}
-clsdm_setup "$venv" train,test || exit
+clsdm_setup "$venv" train,bench,test || exit
 bin=$venv/bin
 
 # pydoclint without its calls for sections: a docstring says what its signature does not, but what it says

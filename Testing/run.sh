@@ -12,7 +12,7 @@ CLSDM_VENV=${CLSDM_VENV:-$repository/.venv}
 case $CLSDM_VENV in /*) ;; *) CLSDM_VENV=$PWD/$CLSDM_VENV ;; esac
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as in conftest.py: small tensors gain nothing from more
 export CLSDM_VENV OMP_NUM_THREADS
-clsdm_setup "$CLSDM_VENV" train,test || exit
+clsdm_setup "$CLSDM_VENV" train,bench,test || exit
 
 summary=$(sh "$testing/lint.sh" 2>&1)
 failed=$?

@@ -84,7 +84,7 @@ def test_the_product_imports_what_an_extra_of_it_names(extra: str) -> None:
 
 def test_everything_that_the_runtime_and_the_trainer_need_has_a_lower_and_an_upper_bound() -> None:
     no_promise = {"pillow", "tifffile"}  # a new major version or a date every few months
-    for requirement in wanted(("train",)):
+    for requirement in wanted(("train", "bench")):
         operators = {each.operator for each in requirement.specifier}
         assert ">=" in operators, requirement
         assert "<" in operators or requirement.name in no_promise | {"hatchling"}, requirement
