@@ -18,6 +18,7 @@ from small_bundle import small_phantom
 
 from clsdm.app.cli import main
 from clsdm.volume.write import write_ct
+from clsdm.xray.read import read_xray
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -146,6 +147,22 @@ def test_a_hostile_film_is_refused(kind, films, tmp_path, capfd):
     path = FILMS[kind](films, tmp_path / "f.dcm")
     refused(capfd, tmp_path / "r.nii.gz", "reconstruct", "--frontal", path)
     assert _memory() - before < 1e9
+
+
+@pytest.mark.parametrize("field", ["ElementDataFile : {}", "ElementDataFile: {}", "  ElementDataFile = {}"])
+def test_the_header_of_a_film_is_understood_as_itk_does(field, films, tmp_path, capfd):
+    """ITK takes a colon for the sign of equality; what we check must be what is read."""
+    (tmp_path / "study").mkdir()
+    pixels = pydicom.dcmread(films / "frontal.dcm").pixel_array.astype("<u2")
+    for place in (tmp_path, tmp_path / "study"):
+        (place / "film.raw").write_bytes(pixels.tobytes())
+    header = tmp_path / "study" / "film.mhd"
+    size = f"{pixels.shape[1]} {pixels.shape[0]}"
+    text = f"ObjectType = Image\nNDims = 2\nDimSize = {size}\nElementSpacing = 8 8\nElementType = MET_USHORT\n"
+    header.write_text(text + field.format(tmp_path / "film.raw") + "\nElementDataFile = film.raw\n")
+    assert "in the folder of the header" in refused(capfd, tmp_path / "r.nii.gz", "reconstruct", "--frontal", header)
+    header.write_text(text + field.format("film.raw") + "\n")
+    assert read_xray(header, 0.0).image.shape == pixels.shape
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def described(error: Exception) -> dict[str, str]:
 def in_words(error: Exception) -> str:
     """A failure in one line for somebody at a command line: what happened, and what to do."""
     kind, text = kind_of(error), first_line(error)
-    if isinstance(error, InputError) or kind not in _TO_DO:
+    if isinstance(error, InputError):
+        return " ".join(str(error).split("\n"))  # all of it: a name in it may hold line ends
+    if kind not in _TO_DO:
         return text
     happened, todo = _TO_DO[kind]
     if kind == "memory" and any(each in text for each in _OF_GPU):

@@ -29,6 +29,7 @@ from clsdm.geometry.view import View
 from clsdm.limits import SERIES_FILES
 from clsdm.plausible import check_plausible
 from clsdm.volume.body import body_centre_mm
+from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
 from clsdm.volume.read import read_ct
@@ -156,14 +157,14 @@ def project_to_folder(
     Raises:
         InputError: unusable CT, preset or angles, or the files cannot be written.
     """
-    machine, out_dir = geometry.preset(preset), Path(out_dir)
+    machine, out_dir = geometry.preset(preset), given_path(os.fspath(out_dir), "out")
     names = [_name(angle) for angle in angles]
     if not names or len(set(names)) < len(names) or len(names) > geometry.MAX_VIEWS:
         raise InputError(f"angles: expected 1 to {geometry.MAX_VIEWS} different angles, got {list(angles)}")
     outputs = [out_dir / f"{name}{suffix}" for name in names for suffix in (".dcm", ".png")]
     source = given_path(os.fspath(ct_path), "ct")
     of_series = regular_files(source, SERIES_FILES) if source.is_dir() else []
-    refuse_overwriting([out_dir, *outputs], [source, *of_series])
+    refuse_overwriting([out_dir, *outputs], [*files_of(source), *of_series])
     for value in isocentre_mm or ():
         check_plausible("position_mm", value, "--isocentre")
     if photons is not None:

@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
@@ -19,7 +18,7 @@ from clsdm.errors import InputError, printable
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import json_lines, terminal
-from clsdm_trainer.options import OneLineParser, decimal, whole
+from clsdm_trainer.options import OneLineParser, decimal, path, whole
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
@@ -55,12 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     text = "Score a bundle on scan files the way a user goes: project, reconstruct, compare."
     parser = commands.add_parser("score", help=text, description=text)
-    parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
+    parser.add_argument("--bundle", type=path, help="folder or archive (default: the embedded one)")
     parser.add_argument("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
                         help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
     parser.add_argument("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
                         help="of folders with a splits.json (default: test)")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="folder for X-rays, volumes, tables and pictures")
+    parser.add_argument("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
     parser.add_argument("--products", nargs="+", choices=("mean", "sample", "ensemble"),
                         default=["mean", "sample", "ensemble"], help="(default: all)")  # fmt: skip
     parser.add_argument("--conditions", nargs="+", metavar="NAME",
@@ -79,9 +78,9 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
 def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
     text = "Measure a bundle on the test patients of a store, beside the sanity rows."
     parser = commands.add_parser("evaluate", help=text, description=text)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md, cases.csv")
+    parser.add_argument("--bundle", type=path, required=True)
+    parser.add_argument("--store", type=path, required=True)
+    parser.add_argument("--out", type=path, required=True, help="folder for results.json, results.md, cases.csv")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
     parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
     parser.add_argument("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
@@ -99,15 +98,15 @@ def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
     text = "Train and measure every system of a table side by side, and write the results."
     parser = commands.add_parser("benchmark", help=text, description=text)
     _add_table(parser)
-    parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare; made from --data")
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="public data set, prepared if the store is not there")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, volumes and RESULTS.md")
-    parser.add_argument("--records", type=Path, help="folder of what is kept of the rows (default: OUT/records)")
+    parser.add_argument("--store", type=path, required=True, help="folder of clsdm-train prepare; made from --data")
+    parser.add_argument("--data", type=path, metavar="ROOT", help="public data set, prepared if the store is not there")
+    parser.add_argument("--out", type=path, required=True, help="folder for runs, volumes and RESULTS.md")
+    parser.add_argument("--records", type=path, help="folder of what is kept of the rows (default: OUT/records)")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
     parser.add_argument("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
     parser.add_argument("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
                         help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
-    parser.add_argument("--speeds", type=Path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
+    parser.add_argument("--speeds", type=path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
     parser.add_argument(
         "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
     )
@@ -124,9 +123,9 @@ def _add_report(commands: Any) -> None:  # noqa: ANN401
     text = "Write the page and the README's comparison anew from the records of a benchmark."
     parser = commands.add_parser("report", help=text, description=text)
     _add_table(parser)
-    parser.add_argument("--records", type=Path, required=True, help="folder of a benchmark's records")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown file to write")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="file in which the comparison is to be replaced")
+    parser.add_argument("--records", type=path, required=True, help="folder of a benchmark's records")
+    parser.add_argument("--page", type=path, metavar="FILE", help="Markdown file to write")
+    parser.add_argument("--readme", type=path, metavar="FILE", help="file in which the comparison is to be replaced")
     parser.set_defaults(run=_report)
 
 
@@ -232,7 +231,7 @@ def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
 def _add_localizers(commands: Any) -> None:  # noqa: ANN401
     text = "Volumes from the localizers of CT studies against their own scans: real X-rays with truth."
     parser = commands.add_parser("localizers", help=text, description=text)
-    parser.add_argument("--data", type=Path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
+    parser.add_argument("--data", type=path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
     _add_real(parser)
     parser.set_defaults(run=_localizers)
 
@@ -240,8 +239,8 @@ def _add_localizers(commands: Any) -> None:  # noqa: ANN401
 def _add_pairs(commands: Any) -> None:  # noqa: ANN401
     text = "Volumes from radiographs against a CT of the same patient from another day, registered with it."
     parser = commands.add_parser("real-pairs", help=text, description=text)
-    parser.add_argument("--store", type=Path, required=True, help="of clsdm-train prepare; lists the radiographs")
-    parser.add_argument("--data", type=Path, required=True, help="root of the data set that the store was made from")
+    parser.add_argument("--store", type=path, required=True, help="of clsdm-train prepare; lists the radiographs")
+    parser.add_argument("--data", type=path, required=True, help="root of the data set that the store was made from")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest",
                         help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
     _add_real(parser)
@@ -249,8 +248,8 @@ def _add_pairs(commands: Any) -> None:  # noqa: ANN401
 
 
 def _add_real(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", type=Path, help="folder or archive (default: the embedded one)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for cases.csv, results.json and table.md")
+    parser.add_argument("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    parser.add_argument("--out", type=path, required=True, help="folder for cases.csv, results.json and table.md")
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), default="mean",
                         help="(default: %(default)s)")  # fmt: skip
     parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",

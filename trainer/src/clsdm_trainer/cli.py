@@ -11,14 +11,13 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
 from clsdm.model.bundle import Bundle
 from clsdm.progress import terminal
-from clsdm_trainer.options import OneLineParser, decimal, whole
+from clsdm_trainer.options import OneLineParser, decimal, path, whole
 from clsdm_trainer.stages import STAGES
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
@@ -76,7 +75,7 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     parser.add_argument("--source", action="append", required=True, metavar="KIND:FOLDER[,option=value ...]",
                         help="folder, dicom, x2ct-hdf5 or ctspine1k; repeatable")  # fmt: skip
     parser.add_argument("--preset", default="openkbp64", help="recipe whose grid to use (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the store")
+    parser.add_argument("--out", type=path, required=True, help="folder of the store")
     parser.add_argument("--one-scan-per-patient", action="store_true",
                         help="every file of a folder source is another patient, whatever the names look like; otherwise "
                         "name the patient in them with the option patient_pattern=REGEX of the source")  # fmt: skip
@@ -87,9 +86,9 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
 
 def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--preset", default="openkbp64", help="shipped recipe or YAML file (default: %(default)s)")
-    parser.add_argument("--store", type=Path, required=True, help="folder of clsdm-train prepare")
-    parser.add_argument("--run", type=Path, required=True, dest="folder", help="folder of the run")
-    parser.add_argument("--init", type=Path, metavar="BUNDLE", dest="initial",
+    parser.add_argument("--store", type=path, required=True, help="folder of clsdm-train prepare")
+    parser.add_argument("--run", type=path, required=True, dest="folder", help="folder of the run")
+    parser.add_argument("--init", type=path, metavar="BUNDLE", dest="initial",
                         help="start from a bundle of the same grid and networks (fine-tuning); stages that are not "
                         "trained in this run stay as they are in it")  # fmt: skip
     parser.add_argument(
@@ -105,21 +104,21 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check everything, print the resolved recipe, and stop")
     parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
     if name == "all":
-        parser.add_argument("--bundle", type=Path, help="bundle to write (default: RUN/bundle)")
-        parser.add_argument("--about", type=Path, help="YAML for the model card, see export")
+        parser.add_argument("--bundle", type=path, help="bundle to write (default: RUN/bundle)")
+        parser.add_argument("--about", type=path, help="YAML for the model card, see export")
     parser.set_defaults(run=_train, stages=tuple(STAGES) if name == "all" else (name,))
 
 
 def _add_export(commands: Any) -> None:  # noqa: ANN401
     text = "Write a finished run as a bundle with its model card."
     parser = commands.add_parser("export", help=text, description=text)
-    parser.add_argument("--run", type=Path, required=True, dest="folder")
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--run", type=path, required=True, dest="folder")
+    parser.add_argument("--store", type=path, required=True)
+    parser.add_argument("--out", type=path, required=True, help="bundle folder")
     parser.add_argument("--encoding", choices=("int8", "float16", "float32"), default="int8",
                         help="of the weights (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--results", type=Path, help="results.json of an evaluation of this bundle, for the card")
-    parser.add_argument("--about", type=Path, help="YAML with licence, anatomy, data, recipe and remarks, in words")
+    parser.add_argument("--results", type=path, help="results.json of an evaluation of this bundle, for the card")
+    parser.add_argument("--about", type=path, help="YAML with licence, anatomy, data, recipe and remarks, in words")
     parser.set_defaults(run=_export)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-from clsdm.errors import printable
+from clsdm.errors import InputError, printable
+from clsdm.files.names import given_path
 
 INPUT_EXIT = 2
 
@@ -47,3 +49,11 @@ def decimal(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def path(text: str) -> Path:
+    """Reads a path; an empty one would be the current folder."""
+    try:
+        return given_path(text, "path")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

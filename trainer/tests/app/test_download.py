@@ -127,8 +127,10 @@ def test_no_redirection_leaves_the_encrypted_web(server, plain_server, tmp_path)
 
 @pytest.mark.parametrize(
     "url",
-    ["http://example.org/m.zip", "file:///etc/passwd", "ftp://example.org/m.zip", "m.zip", "https://", "https://[1"],
-)
+    ["http://example.org/m.zip", "file:///etc/passwd", "ftp://example.org/m.zip", "m.zip", "https://", "https://[1",
+     "https://a b/", "https://x\r\nY: z/", "https://\ud800.org/", f"https://{'a' * 70}.org/", "https://x.org/ä",
+     "https://x.org:99999999/", "https://x.org:y/"],
+)  # fmt: skip
 def test_only_encrypted_downloads_are_begun(url, tmp_path):
     refused(url, tmp_path, "expected an address that begins with https://")
 

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pydicom
 import pytest
 from small_bundle import reconstruct_command
 
@@ -71,6 +72,47 @@ def test_a_record_of_another_volume_is_refused(films, small_model, tmp_path, cap
     assert main(["compare", str(tmp_path / "r.nii.gz"), "--out", str(tmp_path / "cmp"), "--xrays", str(films)]) == 2
     assert "r.json: is the record of another volume" in capfd.readouterr().err
     assert not (tmp_path / "cmp").exists()
+
+
+def test_a_coverage_that_is_not_ours_is_not_replaced(films, small_model, tmp_path, capfd):
+    (tmp_path / "r_coverage.nii.gz").write_text("the user's")
+    command = reconstruct_command(films, small_model, tmp_path / "r.nii.gz", "--quiet")
+    assert main(command) == 2
+    assert "r_coverage.nii.gz: is there and is not of an earlier reconstruction" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["r_coverage.nii.gz"]
+    (tmp_path / "r_coverage.nii.gz").unlink()
+    assert main(command) == 0
+    assert main(command) == 0  # over its own
+    (tmp_path / "r_coverage.nii.gz").write_text("the user's")
+    assert main(command) == 2
+
+
+def test_voxels_beside_their_header_are_an_input_too(films, small_model, tmp_path, capfd):
+    pixels = pydicom.dcmread(films / "frontal.dcm").pixel_array.astype("<u2")
+    (tmp_path / "r.mha").write_bytes(pixels.tobytes())
+    (tmp_path / "film.mhd").write_text(
+        f"ObjectType = Image\nNDims = 2\nDimSize = {pixels.shape[1]} {pixels.shape[0]}\nElementSpacing = 8 8\n"
+        "ElementType = MET_USHORT\nElementDataFile = r.mha\n"
+    )
+    command = ["reconstruct", "--frontal", str(tmp_path / "film.mhd"), "--bundle", str(small_model.path)]
+    assert main([*command, "--out", str(tmp_path / "r.mha")]) == 2
+    assert "would be written over" in capfd.readouterr().err
+    assert (tmp_path / "r.mha").read_bytes() == pixels.tobytes()
+
+
+def test_a_comparison_is_not_written_over_a_film_that_it_found(films, small_model, tmp_path, capfd):
+    film = tmp_path / "comparison.png"
+    shutil.copy(films / "frontal.dcm", film)
+    out = tmp_path / "r.nii.gz"
+    assert main(["reconstruct", "--frontal", str(film), "--bundle", str(small_model.path), "--out", str(out)]) == 0
+    assert main(["compare", str(out), "--out", str(tmp_path)]) == 2
+    assert "comparison.png: would be written over" in capfd.readouterr().err
+    assert film.read_bytes() == (films / "frontal.dcm").read_bytes()
+
+
+def test_a_line_end_in_a_name_does_not_cut_the_message(tmp_path, capfd):
+    assert main(["reconstruct", "--frontal", str(tmp_path / "a\nb.dcm"), "--out", str(tmp_path / "r.nii.gz")]) == 2
+    assert capfd.readouterr().err.endswith("a b.dcm: no such file\n")
 
 
 @pytest.mark.parametrize("how", ["film", "symlink", "hardlink", "coverage", "weights"])

@@ -163,6 +163,9 @@ def test_the_next_worker_removes_what_a_killed_one_left_and_nothing_else(tmp_pat
         (b'{"id": 1, "task": "warm", "bundle": "a\\u0000b"}', "bundle: 'a\\x00b' holds a character"),
         (b'{"id": 1, "task": "bundle", "bundle": "\\ud800"}', "holds a character that no path can hold"),
         (b'{"id": 1, "task": "fetch", "url": 3}', "request.url: expected str"),
+        (b'{"id": 1, "task": "simulate", "ct": "ct.nii", "out": ""}', "out: is empty"),
+        (b'{"id": 1, "task": "simulate", "ct": "ct.nii", "out": "a\\u0000"}', "out: 'a\\x00' holds"),
+        (b'{"id": 1, "task": "simulate", "ct": "ct.nii", "out": "\\ud800"}', "out: '\\ud800' holds"),
     ],
 )
 def test_a_malformed_request_is_a_clean_error_and_no_defect(line, named, tmp_path):

@@ -15,7 +15,7 @@ LEADING_ELSEWHERE = ["..", ".", "", "../x", "a/../../x", "/etc/passwd", "C:x", "
 
 
 @pytest.mark.parametrize("name", [*LEADING_ELSEWHERE, "a/b", "x\0.json", "x\n", "\x1b[31m", "\ud800", "NUL", "con.txt",
-                                  "lpt1", "a.", "a ", "a*", "x" * 256, "é" * 128])  # fmt: skip
+                                  "lpt1", "COM¹", "conin$", "a.", "a ", "a*", "x" * 256, "é" * 128])  # fmt: skip
 def test_what_is_no_plain_name_of_a_file_is_refused(name):
     with pytest.raises(InputError, match=r"^request\.name: .*expected the plain name of a file$"):
         plain_name(name, "request.name")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -111,4 +113,29 @@ except OSError:
     sys.exit(7)
 """
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 7
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_thread_that_still_works_in_it_does_not_keep_it(tmp_path):
+    """A worker's folder goes on another thread than the one that makes folders for arrays in it."""
+    own = OwnFolder(tmp_path, PREFIX)
+    (own.path / "0").mkdir()
+    began, stop = threading.Event(), threading.Event()
+
+    def work() -> None:
+        number = 1
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                (own.path / str(number)).mkdir()
+            number += 1
+            began.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        began.wait()
+        own.remove()
+    finally:
+        stop.set()
+        thread.join()
     assert list(tmp_path.iterdir()) == []

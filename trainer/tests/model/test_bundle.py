@@ -28,6 +28,7 @@ from clsdm.model.bundle import (
     encode_weights,
     write_bundle,
 )
+from clsdm.model.bundle_files import remove_bundle
 
 pytest_plugins = ["small_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -433,3 +434,15 @@ def test_the_embedded_bundle_is_whole():
     bundle.model()
     assert sum(each.bytes for each in bundle.files.values()) < 20e6
     assert "esearch only" in bundle.manifest.notice
+
+
+def test_a_bundle_is_removed_without_what_a_link_in_it_leads_to(tmp_path):
+    bundle = small_bundle(tmp_path / "b")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "thesis.txt").write_text("years of work")
+    files = {name: vars(entry) for name, entry in bundle.files.items()}
+    path = edited(bundle, tmp_path / "c", files=files | {"more/thesis.txt": {"sha256": "0" * 64, "bytes": 13}})
+    (path / "more").symlink_to(tmp_path / "elsewhere")
+    remove_bundle(path)
+    assert (tmp_path / "elsewhere" / "thesis.txt").read_text() == "years of work"
+    assert [each.name for each in path.iterdir()] == ["more"]

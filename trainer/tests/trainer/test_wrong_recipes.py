@@ -166,6 +166,9 @@ def test_an_option_of_the_training_out_of_range_is_refused(option, store, tmp_pa
     [
         ("prepare", ("--workers", "0")),
         ("prepare", ("--workers", "1e3")),
+        ("prepare", ("--out", "")),
+        ("evaluate", ("--out", "")),
+        ("all", ("--run", "")),
         ("evaluate", ("--seeds", "-1")),
         ("evaluate", ("--seeds", str(2**64))),
         ("evaluate", ("--samples", "1")),

@@ -32,7 +32,7 @@ from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
-PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder")
+PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder", "localizers")
 """Arguments that are one path."""
 
 
@@ -303,14 +303,15 @@ def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[
             raise
         _note(options, str(error))
         return []
+    _refuse_overwriting_compared(options, [Path(view.file) for view in request.views])
     return read_views(request)
 
 
-def _refuse_overwriting_compared(options: argparse.Namespace) -> None:
+def _refuse_overwriting_compared(options: argparse.Namespace, found: Sequence[Path] = ()) -> None:
     from clsdm.app.record import companions
     from clsdm.quality.write import FILES
 
-    inputs = [*companions(Path(options.reconstruction)).values(), *(Path(each) for each in options.xrays)]
+    inputs = [*companions(Path(options.reconstruction)).values(), *(Path(each) for each in options.xrays), *found]
     refuse_overwriting(
         [Path(options.out) / name for name in FILES], [*inputs, *([Path(options.ct)] if options.ct else [])]
     )

@@ -81,11 +81,13 @@ def check_encrypted(url: str) -> None:
     """
     try:
         parts = urllib.parse.urlsplit(url)
-        fits = parts.scheme == "https" and bool(parts.hostname)
+        fits = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0  # port: raises where it is none
+        (parts.hostname or "").encode("idna")
+        fits = fits and url.isascii() and url.isprintable() and " " not in url
     except ValueError:
         fits = False
     if not fits:
-        raise InputError(f"{url}: expected an address that begins with https://")
+        raise InputError(f"{url}: expected an address that begins with https://, of a host and letters of ASCII")
 
 
 class _EncryptedOnly(urllib.request.HTTPRedirectHandler):

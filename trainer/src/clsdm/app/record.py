@@ -96,20 +96,26 @@ def left_over_spread(files: Mapping[str, Path]) -> list[str]:
     Raises:
         InputError: what would be replaced or removed was not written by us.
     """
-    record, spread = files["record"], files["spread"]
+    record = files["record"]
     try:
         earlier = _record_in(record) if record.is_file() else {}
     except InputError:
         earlier = None
     if earlier is None:
         raise InputError(f"{record}: is there and is no record of a reconstruction; name another output")
-    if not spread.is_file() or record.is_dir():  # a folder in the way is found when the files are moved
-        return []
-    known, product = earlier.get("files"), earlier.get("provenance", {}).get("product")
-    ours = product == "ensemble" if known is None else known.get("spread") == sha256_of(spread)
-    if not ours:
-        raise InputError(f"{spread}: is there and is not of an earlier reconstruction; name another output")
-    return [spread.name]
+    there = [] if record.is_dir() else [role for role in ("coverage", "spread") if files[role].is_file()]
+    for role in there:  # a folder in the way is found when the files are moved
+        if not _is_of(earlier, role, files[role]):
+            raise InputError(f"{files[role]}: is there and is not of an earlier reconstruction; name another output")
+    return [files[role].name for role in there if role == "spread"]
+
+
+def _is_of(record: Mapping[str, Any], role: str, file: Path) -> bool:
+    """Whether a file is the companion that a record knows; early records do not know their files' hashes."""
+    known = record.get("files")
+    if known is None:
+        return bool(record) and (role == "coverage" or record["provenance"].get("product") == "ensemble")
+    return isinstance(known, dict) and known.get(role) == sha256_of(file)
 
 
 def companions(volume: Path) -> dict[str, Path]:

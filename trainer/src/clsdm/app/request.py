@@ -25,6 +25,7 @@ from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
 from clsdm.quality.result import check_result
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
+from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import XRay
@@ -117,7 +118,8 @@ def read_views(request: Request) -> list[XRay]:
         for view in request.views
     ]
     if request.localizers is not None:
-        return centred([*xrays, *read_localizers(Path(request.localizers), request.series)])
+        folder = given_path(request.localizers, "localizers")
+        return centred([*xrays, *read_localizers(folder, request.series)])
     return centred(xrays)
 
 
@@ -169,7 +171,8 @@ def _inputs(request: Request, bundle: Bundle) -> list[Path]:
     folder = [Path(request.localizers)] if request.localizers is not None else []
     of_bundle = [bundle.path, *(bundle.path / name for name in (MANIFEST, *bundle.files))]
     of_study = [each for place in folder if place.is_dir() for each in regular_files(place, SERIES_FILES)]
-    return [*(Path(view.file) for view in request.views), *folder, *of_study, *of_bundle]
+    of_views = [file for view in request.views for file in files_of(given_path(view.file, "X-ray image file"))]
+    return [*of_views, *folder, *of_study, *of_bundle]
 
 
 def record(request: Request, result: Reconstruction) -> dict[str, Any]:

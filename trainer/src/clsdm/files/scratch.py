@@ -46,11 +46,23 @@ class OwnFolder:
             same = _identity(self.path) == self._identity and not self.path.is_symlink()
         except OSError:
             return
+        path = self._moved_away() if same else self.path
         if same:
-            empty(self.path)
+            empty(path)
         self._mark.close()
         if same:
-            remove_emptied(self.path)
+            remove_emptied(path)
+
+    def _moved_away(self) -> Path:
+        """The folder under another name, so that a thread that still works in it makes nothing new in there.
+
+        A successor knows it there too; where it cannot be moved (Windows, with a file open in it) it stays.
+        """
+        gone = self.path.with_name(f"{self.path.name}-gone")
+        try:
+            return self.path.rename(gone)
+        except OSError:
+            return self.path
 
 
 def abandoned(parent: Path, prefix: str) -> Iterator[Path]:

@@ -156,6 +156,8 @@ def copy_bundle(source: Path, target: Path) -> None:
 def remove_bundle(path: Path) -> None:
     """Delete a bundle: the archive, or of a folder the files that its manifest names, and the folder once it is empty.
 
+    What a name leads to through a linked folder lies elsewhere and is not the bundle's; it stays, and so does the link.
+
     Raises:
         InputError: the manifest is damaged, so that it is not known which files are its own.
         OSError: a file cannot be deleted.
@@ -163,7 +165,9 @@ def remove_bundle(path: Path) -> None:
     if not path.is_dir():
         path.unlink()
         return
-    names = list(read_manifest(path, reader(path))[1])
+    top = path.resolve()
+    there = ((name, (path / name).parent.resolve()) for name in read_manifest(path, reader(path))[1])
+    names = [name for name, parent in there if top in (parent, *parent.parents)]
     for name in (*names, MANIFEST):
         (path / name).unlink(missing_ok=True)
     for folder in sorted({path / name for each in names for name in PurePosixPath(each).parents}, reverse=True):

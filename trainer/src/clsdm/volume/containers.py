@@ -127,6 +127,15 @@ def describe(path: Path) -> Container | None:
     return _nrrd(path) if name.endswith((".nrrd", ".nhdr")) else None
 
 
+def files_of(path: Path) -> list[Path]:
+    """The file itself, and the one beside it that its header says holds the voxels."""
+    try:
+        container = describe(path) if path.is_file() else None
+    except Exception:  # noqa: BLE001 - damaged in whatever way; its reader says so
+        container = None
+    return [path] if container is None or container.data == path else [path, container.data]
+
+
 def _voxels(container: Container) -> Iterator[bytes]:
     """The voxels in pieces; the stream's checksum is verified at its end.
 
@@ -173,8 +182,8 @@ def _nifti(path: Path, header: NiftiHeader) -> Container:
 
 
 def _meta_image(path: Path) -> Container:
-    text, end = _text_header(path, re.compile(rb"^ElementDataFile\s*=.*\n?", re.MULTILINE))
-    fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
+    text, end = _text_header(path, re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:].*\n?", re.MULTILINE))
+    fields = dict(re.findall(r"^[ \t]*(\w+)[ \t]*[=:][ \t]*(.*?)\s*$", text, re.MULTILINE))  # as ITK takes them
     dtype = META_TYPES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")]
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     shape = (*([channels] if channels > 1 else []), *(int(count) for count in fields["DimSize"].split()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
 from clsdm.limits import check_image_size
-from clsdm.volume.containers import check_container
+from clsdm.volume.containers import check_container, describe, stored_voxels
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.xray.orient import Film, Known, blank, grey, header_quietly, read_quietly
 
@@ -33,13 +34,32 @@ def read_image(path: Path, frame: int | None, pixels: bool) -> Film:
     header = _header(path)
     if not pixels:
         return header
+    plane, run_up = _nifti_plane(path) if _is_nifti(path) else _stored_plane(path, header.image.shape)
+    values, valid, notes = grey(plane[::-1] if run_up else plane, str(path))
+    return replace(header, image=values, valid=valid, warnings=(*notes, *header.warnings))
+
+
+def _nifti_plane(path: Path) -> tuple[np.ndarray, bool]:
+    """Pixels, and whether the first row stored is the lowest."""
     check_container(path)
     image = read_quietly(path)
     if image is None:
         raise _damaged(path)
-    plane = _plane(image, path)
-    values, valid, notes = grey(plane[::-1] if _rows_run_up(image, path) else plane, str(path))
-    return replace(header, image=values, valid=valid, warnings=(*notes, *header.warnings))
+    return _plane(image, path), read_header(path).rows_run_up
+
+
+def _stored_plane(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, bool]:
+    """The same of NRRD and MetaImage, whose pixels are read here: ITK would follow a header to any file."""
+    container, header = describe(path), header_quietly(path)
+    if container is None or header is None:
+        raise _damaged(path)
+    stored = stored_voxels(path, container)
+    channels = stored.size // math.prod(shape)
+    wanted = (*shape, channels) if channels > 1 else shape
+    if [count for count in stored.shape if count != 1] != [count for count in wanted if count != 1]:
+        found = f"{stored.shape[::-1]} pixels, ITK finds {shape[::-1]}"
+        raise InputError(f"{path}: its header names {found}; expected the same")
+    return stored.reshape(wanted), _rows_run_up(header)
 
 
 def _header(path: Path) -> Film:
@@ -76,12 +96,10 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path}: not an image, or damaged; expected the content of a {suffix} file")
 
 
-def _rows_run_up(image: sitk.Image, path: Path) -> bool:
+def _rows_run_up(header: sitk.ImageFileReader) -> bool:
     """Whether the first row stored is the lowest, by the direction of the second axis: anterior or superior."""
-    if _is_nifti(path):
-        return read_header(path).rows_run_up
-    count = image.GetDimension()
-    down = np.array(image.GetDirection()).reshape(count, count)[:, 1]
+    count = header.GetDimension()
+    down = np.array(header.GetDirection()).reshape(count, count)[:, 1]
     along = int(np.abs(down).argmax())
     return bool(down[along] < 0.0) if along == 1 else bool(down[along] > 0.0 and along == 2)
 
