@@ -60,7 +60,7 @@ def test_fields_with_defaults_may_be_left_out_and_whole_numbers_serve_as_floats(
 @pytest.mark.parametrize(("given", "expected"), [(0.5, 0.5), (2, 2.0), ([0.5, 0.7], (0.5, 0.7)), (None, None)])
 def test_a_union_takes_each_of_its_kinds(given, expected):
     assert from_plain(Outer, {"inner": {"size": 3}, "length": given}, "x").length == expected
-    assert from_plain(GeometryOverrides, {"spacing_mm": given}, "x").spacing_mm == expected
+    assert from_plain(GeometryOverrides, {"pixel_mm": given}, "x").pixel_mm == expected
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import RLELossless
-from torso import PICTURE_FILES, SYNTAXES, dicom, picture, tiff, torso
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from torso import PICTURE_FILES, SYNTAXES, dicom, eight_bits, picture, resaved, tiff, torso
 
 from clsdm.errors import InputError
 from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
@@ -213,3 +216,55 @@ def test_whatever_is_changed_in_a_film_it_is_read_or_refused_in_one_line(tmp_pat
             lines.append(str(error))
     assert lines
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_header_promises_more_rows_than_it_holds_is_refused(tmp_path, progressive):
+    path = tmp_path / "x.jpg"
+    Image.fromarray(eight_bits()).save(path, quality=90, progressive=progressive)
+    assert read_xray(path, 0.0, SPACING).image.shape == torso().shape
+    data = bytearray(path.read_bytes())
+    height = data.find(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
+    data[height : height + 2] = (len(torso()) + 40).to_bytes(2, "big")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="ends before its last rows"):
+        read_xray(path, 0.0, SPACING)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_png_whose_header_promises_other_rows_than_it_holds_is_refused(tmp_path, interlaced, more):
+    path = tmp_path / "x.png"
+    path.write_bytes(png(eight_bits(), len(torso()), interlaced))
+    assert read_xray(path, 0.0, SPACING).image.shape == torso().shape
+    path.write_bytes(png(eight_bits(), len(torso()) + more, interlaced))
+    with pytest.raises(InputError, match="truncated or damaged PNG"):
+        read_xray(path, 0.0, SPACING)
+
+
+def png(image: np.ndarray, rows: int, interlaced: bool) -> bytes:
+    """A grey PNG of eight bits that says it has so many rows."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    steps = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
+    passes = [image[a::b, c::d] for a, b, c, d in steps] if interlaced else [image]
+    lines = b"".join(b"\0" + row.tobytes() for part in passes for row in part)
+    header = struct.pack(">IIBBBBB", image.shape[1], rows, 8, 0, 0, 0, int(interlaced))
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def test_a_dicom_element_that_claims_gigabytes_is_never_given_room(tmp_path):
+    """An implicit file with something behind its end, which says that 3.5 GB follow."""
+    path = resaved(ImplicitVRLittleEndian)(tmp_path)
+    path.write_bytes(path.read_bytes() + struct.pack("<HHI", 0x7FE1, 0x0010, 3_500_000_000) + b"noise")
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(InputError):
+            read_xray(path, 0.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6

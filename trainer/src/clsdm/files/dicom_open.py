@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from clsdm.limits import IMAGE_BYTES, check_bytes
 
 _HEAD_BYTES = 132
 _META_START = 144
+
+
+class _ToItsEnd(io.BufferedReader):
+    """A file that is never asked for more than it holds: Python makes room for all that is asked for before it reads, and
+    a damaged element may claim 4 GB."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def open_dicom(path: Path, *, pixels: bool = True, tags: list[str] | None = None) -> Dataset:
@@ -40,7 +50,8 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: list[str] | None = None
         if meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             dataset = _inflated(path)
         else:
-            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=True)
+            with _ToItsEnd(path.open("rb", buffering=0)) as stream:
+                dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, specific_tags=tags, force=True)
     except InvalidDicomError:
         raise InputError(f"{path}: not a DICOM file") from None
     if "TransferSyntaxUID" not in dataset.file_meta:

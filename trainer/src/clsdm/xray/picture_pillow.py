@@ -35,6 +35,11 @@ _COLS, _ROWS = 256, 257
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 """EXIF orientation: mirrored left to right or not, then turned counter-clockwise by so many quarters."""
 _DEFLATE = (8, 32946)
+_JPEG_BLOCK, _JPEG_MISSING = 8, 128
+"""Rows that a JPEG decoder fills with this grey, without a word, where the data end before the image does."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
+"""Adam7: first row and step, first column and step of each pass (PNG specification, 8.2)."""
 
 
 def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
@@ -141,9 +146,12 @@ def _png_depth(path: Path) -> int:
 
 def _decoded(picture: Image, path: Path) -> np.ndarray:
     try:
-        return np.array(picture.convert(PLAIN[picture.mode]))
+        values = np.array(picture.convert(PLAIN[picture.mode]))
     except OSError as error:
         raise InputError(f"{path}: truncated or damaged {picture.format} ({error})") from None
+    if picture.format in ("JPEG", "MPO") and bool((values[-_JPEG_BLOCK:] == _JPEG_MISSING).all()):
+        raise InputError(f"{path}: truncated or damaged {picture.format}: it ends before its last rows")
+    return values
 
 
 def _by_itk(path: Path) -> np.ndarray:
@@ -169,19 +177,34 @@ def _check_whole(picture: Image, path: Path) -> None:
 
 
 def _check_png(path: Path) -> None:
-    """Each chunk's CRC, and that the last one is there."""
+    """Each chunk's CRC, that the last one is there, and that the pixels are as many as the header says."""
     data = memoryview(path.read_bytes())
-    at, kind = 8, b""
+    at, kind, packed = 8, b"", bytearray()
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         kind = bytes(data[at + 4 : at + 8])
         end = at + 8 + length
         if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise InputError(f"{path}: truncated or damaged PNG (the checksum of its part {kind.decode('latin-1')!r})")
+        if kind == b"IDAT":
+            packed += data[at + 8 : end]
         if kind == b"IEND":
-            return
+            return _check_png_length(bytes(data[16:29]), bytes(packed), path)
         at = end + 4
     raise InputError(f"{path}: truncated PNG: its end is missing")
+
+
+def _check_png_length(header: bytes, packed: bytes, path: Path) -> None:
+    cols, rows, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits, expected = depth * _PNG_CHANNELS.get(colour, 0), 0
+    for row, row_step, col, col_step in _PNG_PASSES if interlaced else ((0, 1, 0, 1),):
+        high, wide = (
+            max(0, -((first - count) // step)) for first, count, step in ((row, rows, row_step), (col, cols, col_step))
+        )
+        expected += high * (1 + (wide * bits + 7) // 8) if wide else 0  # each row begins with its filter
+    found = _deflate_length(packed, expected)
+    if found != expected:
+        raise InputError(f"{path}: truncated or damaged PNG: its pixels unpack to {found} bytes, expected {expected}")
 
 
 def _check_strips(picture: Image, path: Path) -> None:

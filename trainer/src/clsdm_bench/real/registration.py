@@ -15,7 +15,7 @@ from clsdm.errors import InputError
 from clsdm.volume.body import body_centre_mm, body_mask
 from clsdm.volume.ct import CTVolume, point
 
-WINDOW_HU = (-1000.0, 500.0)
+REGISTERED_HU = (-1000.0, 500.0)
 """What counts in the comparison; denser bone is thin and would lead it astray."""
 HEIGHTS_MM = (-90.0, -45.0, 0.0, 45.0, 90.0)
 """Along the patient, from middle on middle: where the search begins. Nobody knows at which height a film was centred."""
@@ -63,7 +63,7 @@ def register(recon: CTVolume, scan: CTVolume) -> Registered:
 
 def _limited(ct: CTVolume) -> sitk.Image:
     """The volume in a window, coarse enough for the search."""
-    image = sitk.Clamp(ct.to_sitk(), sitk.sitkFloat32, *WINDOW_HU)
+    image = sitk.Clamp(ct.to_sitk(), sitk.sitkFloat32, *REGISTERED_HU)
     shrink = [max(1, round(COARSE_MM / step)) for step in ct.spacing_mm]
     return sitk.BinShrink(image, shrink)
 
