@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from clsdm.errors import Cancelled, InputError, reading
+from clsdm.failures import described
 
 
 @pytest.mark.parametrize("error", [zlib.error, struct.error, KeyError, RecursionError, AssertionError, EOFError])
@@ -31,3 +32,8 @@ def test_what_was_said_already_and_what_the_user_asked_for_passes(error):
     with pytest.raises(type(error)) as caught, reading("a.dcm", "DICOM file"):
         raise error
     assert caught.value is error
+
+
+def test_what_a_parent_is_told_is_one_line_without_control_characters():
+    told = described(InputError("\x1b[31mred\nx: no such file"))
+    assert told == {"kind": "input", "message": "\\x1b[31mred x: no such file", "details": ""}

@@ -6,7 +6,7 @@ import errno
 import traceback
 from collections.abc import Iterator
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, printable
 
 KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
 """What an error is about: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
@@ -38,7 +38,7 @@ def kind_of(error: BaseException) -> str:
 def described(error: Exception) -> dict[str, str]:
     """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
     kind = kind_of(error)
-    message = str(error) or type(error).__name__
+    message = " ".join(printable(str(error)).splitlines()) or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
         message = f"{type(error).__name__}: {first_line(error)}"
     details = "" if kind == "input" else "".join(traceback.format_exception(error))

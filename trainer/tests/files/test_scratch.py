@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -139,3 +140,32 @@ def test_a_thread_that_still_works_in_it_does_not_keep_it(tmp_path):
         stop.set()
         thread.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_whose_maker_died_before_it_could_mark_it_goes_and_no_other_does(tmp_path):
+    unmarked = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path))
+    full = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path))
+    (full / "file").write_text("somebody's")
+    named = tmp_path / f"{PREFIX}results"
+    named.mkdir()
+    (tmp_path / f"{PREFIX}abcd1234").mkdir(mode=0o755)  # as nobody's mkdtemp makes it
+    remove_abandoned(tmp_path, PREFIX)
+    kept = {full.name, named.name} | ({f"{PREFIX}abcd1234"} if hasattr(os, "getuid") else set())
+    assert {each.name for each in tmp_path.iterdir()} == kept
+    assert not unmarked.exists()
+
+
+def test_a_folder_that_is_taken_for_abandoned_before_it_is_marked_is_made_again(tmp_path, monkeypatch):
+    made, real = [], tempfile.mkdtemp
+
+    def taken(**words: object) -> str:
+        made.append(real(**words))
+        if len(made) < 3:
+            Path(made[-1]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken)
+    own = OwnFolder(tmp_path, PREFIX)
+    assert len(made) == 3
+    assert (own.path / MARK).exists()
+    own.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 from clsdm.errors import InputError
 from clsdm.volume.containers import check_container
 from clsdm.volume.read import read_ct
+from clsdm.xray.read import inspect_xray
 
 SHAPE = (12, 14, 16)
 
@@ -178,3 +180,31 @@ def test_a_compressed_size_that_is_missing_or_wrong_is_refused(tmp_path: Path, h
     path.write_bytes(head + b"CompressedDataSize = 22" + rest[rest.index(b"\n") :])
     with pytest.raises(InputError, match="more voxels than its header says: found"):
         read_ct(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "value", "says"),
+    [
+        ("mha", rb"NDims = \d", b"NDims = 95", "3 sizes in '95' dimensions"),
+        ("mha", rb"NDims = \d", b"NDims = -1", "3 sizes in '-1' dimensions"),
+        ("mha", rb"NDims = \d", b"NDims = 100000 100000", "3 sizes in"),
+        ("mha, packed", rb"ElementSpacing = [^\n]*", b"ElementSpacing = 4 nan 6", "ElementSpacing is '4 nan 6'"),
+        ("mhd", rb"Offset = [^\n]*", b"Offset = 0 0 inf", "Offset is"),
+        ("nrrd", rb"dimension: \d", b"dimension: " + b"x" * 100_000, "a header line of 100011 characters"),
+        ("nrrd", rb"dimension: \d", b"dimension: x", "3 sizes in 'x' dimensions"),
+        ("nrrd, packed", rb"space origin: [^\n]*", b"space origin: (0,x,0)", "space origin is"),
+        ("nrrd, packed", rb"encoding: [^\n]*", b"encoding: " + b"x" * 100_000, "a header line of"),
+        ("nhdr", rb"space directions: [^\n]*", b"space directions: (4,0,0) (0,5,0) (0,0,nan)", "space directions is"),
+    ],
+)
+def test_a_header_over_which_itk_would_fall_is_refused_before_itk_sees_it(
+    name: str, pattern: bytes, value: bytes, says: str, tmp_path: Path, hu: np.ndarray
+):
+    path, _ = written(tmp_path, name, hu)
+    changed, count = re.subn(pattern, value, path.read_bytes(), count=1)
+    assert count == 1
+    path.write_bytes(changed)
+    with pytest.raises(InputError, match=says):
+        read_ct(path)
+    with pytest.raises(InputError, match=says):
+        inspect_xray(path, 0.0)

@@ -3,13 +3,15 @@
 A folder is taken for abandoned on three grounds together: its name; a lock on a file in it that no living process holds
 (a system lets go of a lock when its holder ends, however it ends); and a mark in that file, written after the lock was
 taken, that names the folder itself (its device and inode), so that a copy of such a folder, or one out of an archive, is
-none. Whatever lacks one of them is left alone.
+none. Whatever lacks one of them is left alone, but for a folder of such a name with nothing in it at all: its maker died
+before it could mark it, or after it had unmarked it, and there is nothing in it to lose.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 MARK = "owner.lock"
+TRIES = 10
 _FAR = 1 << 20  # Windows locks bytes, and nobody else can read those; the mark is before them
 
 
@@ -30,15 +33,20 @@ class OwnFolder:
     """
 
     def __init__(self, parent: Path, prefix: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        self._identity = _identity(self.path)
-        try:
-            self._mark = (self.path / MARK).open("xb", buffering=0)
-            if try_lock(self._mark):
-                self._mark.write(self._identity)
-        except OSError:  # a full disk, for example
-            shutil.rmtree(self.path, ignore_errors=True)
-            raise
+        for tries_left in reversed(range(TRIES)):
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            try:
+                self._identity = _identity(self.path)
+                self._mark = (self.path / MARK).open("xb", buffering=0)
+                if try_lock(self._mark):
+                    self._mark.write(self._identity)
+                return
+            except FileNotFoundError:  # another took it for abandoned while it was still empty
+                if not tries_left:
+                    raise
+            except OSError:  # a full disk, for example
+                shutil.rmtree(self.path, ignore_errors=True)
+                raise
 
     def remove(self) -> None:
         """Remove it with all that is in it, if it still is the folder that was made; what cannot be removed stays."""
@@ -93,6 +101,11 @@ def abandoned(parent: Path, prefix: str) -> Iterator[Path]:
 def remove_abandoned(parent: Path, prefix: str) -> None:
     """Remove the folders in ``parent`` that a dead process left."""
     emptied = []
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        unmarked = [Path(entry.path) for entry in entries if _never_marked(entry, prefix)]
+        for path in unmarked:
+            with contextlib.suppress(OSError):  # not empty, most likely
+                path.rmdir()
     for path in abandoned(parent, prefix):
         empty(path)
         emptied.append(path)
@@ -146,6 +159,14 @@ def _may_be_own(entry: os.DirEntry[str], prefix: str) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(mark.st_mode) and (not hasattr(os, "getuid") or mark.st_uid == os.getuid())
+
+
+def _never_marked(entry: os.DirEntry[str], prefix: str) -> bool:
+    """Whether it looks as ``mkdtemp`` leaves a folder of this user."""
+    if not (re.fullmatch(re.escape(prefix) + r"[a-z0-9_]{8}", entry.name) and entry.is_dir(follow_symlinks=False)):
+        return False
+    found = entry.stat(follow_symlinks=False)
+    return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700)
 
 
 def _identity(path: Path) -> bytes:

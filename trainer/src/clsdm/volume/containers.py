@@ -42,6 +42,14 @@ NRRD_TYPES = {
     "float": "f4",
     "double": "f8",
 }
+META_NUMBERS = (
+    "DimSize", "Offset", "Origin", "Position", "TransformMatrix", "Orientation", "Rotation", "CenterOfRotation",
+    "ElementSpacing", "ElementSize",
+)  # fmt: skip
+NRRD_NUMBERS = ("sizes", "spacings", "space origin", "space directions", "measurement frame")
+MOST_AXES = 5
+LINE_CHARACTERS = 4000
+"""Of a text header; ITK's own parsers have buffers of a fixed size."""
 NRRD_PACKED = {"raw": "", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
 
 
@@ -184,6 +192,8 @@ def _nifti(path: Path, header: NiftiHeader) -> Container:
 def _meta_image(path: Path) -> Container:
     text, end = _text_header(path, re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:].*\n?", re.MULTILINE))
     fields = dict(re.findall(r"^[ \t]*(\w+)[ \t]*[=:][ \t]*(.*?)\s*$", text, re.MULTILINE))  # as ITK takes them
+    _check_numbers({key: fields[key] for key in META_NUMBERS if key in fields}, path)
+    _check_dimension(fields.get("NDims", ""), fields["DimSize"], path)
     dtype = META_TYPES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")]
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     shape = (*([channels] if channels > 1 else []), *(int(count) for count in fields["DimSize"].split()))
@@ -214,6 +224,8 @@ def _nrrd(path: Path) -> Container:
     fields = {
         key.lower().strip(): value.strip() for key, value in re.findall(r"^([^#:\n]+):[ ]?([^=\n].*?)\r?$", text, re.M)
     }
+    _check_numbers({key: fields[key] for key in NRRD_NUMBERS if key in fields}, path)
+    _check_dimension(fields.get("dimension", ""), fields["sizes"], path)
     dtype, encoding = NRRD_TYPES[fields["type"]], fields["encoding"].lower()
     if encoding not in NRRD_PACKED:
         raise InputError(f"{path}: NRRD encoding {encoding!r}; expected one of {', '.join(NRRD_PACKED)}")
@@ -232,6 +244,28 @@ def _nrrd(path: Path) -> Container:
     )
 
 
+def _check_numbers(fields: dict[str, str], path: Path) -> None:
+    """Finite numbers only: ITK takes NaN for a spacing, and its parsers end the process over some other text.
+
+    Raises:
+        InputError: names the field.
+    """
+    for key, value in fields.items():
+        for token in re.split(r"[\s,()]+", value.strip(" ()")):
+            try:
+                finite = token == "none" or math.isfinite(float(token))
+            except ValueError:
+                finite = False
+            if not finite:
+                raise InputError(f"{path}: {key} is {value[:60]!r}; expected finite numbers")
+
+
+def _check_dimension(said: str, sizes: str, path: Path) -> None:
+    count = len(sizes.split())
+    if said.strip() != str(count) or not 1 <= count <= MOST_AXES:
+        raise InputError(f"{path}: {count} sizes in {said[:60]!r} dimensions; expected 1 to {MOST_AXES}, one for each")
+
+
 def _text_header(path: Path, end: re.Pattern[bytes], *, needed: bool = True) -> tuple[str, int]:
     """The text up to and with ``end``, and where the bytes after it begin."""
     with path.open("rb") as file:
@@ -240,7 +274,11 @@ def _text_header(path: Path, end: re.Pattern[bytes], *, needed: bool = True) -> 
     if found is None and (needed or len(head) == limits.HEADER_BYTES):
         raise InputError(f"{path}: not a volume file, or its header has no end")
     at = len(head) if found is None else found.end()
-    return head[:at].decode("latin-1").replace("\r\n", "\n"), at
+    text = head[:at].decode("latin-1").replace("\r\n", "\n")
+    longest = max(map(len, text.splitlines()), default=0)
+    if longest > LINE_CHARACTERS:
+        raise InputError(f"{path}: a header line of {longest} characters; expected at most {LINE_CHARACTERS}")
+    return text, at
 
 
 def _beside(path: Path, name: str) -> Path:

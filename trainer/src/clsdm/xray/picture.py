@@ -63,6 +63,7 @@ def _stored_plane(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, bool]
 
 
 def _header(path: Path) -> Film:
+    _check_header(path)
     header = header_quietly(path)
     if header is None:
         raise _damaged(path)
@@ -79,6 +80,16 @@ def _header(path: Path) -> Film:
     if tuple(spacing[:2]) == (1.0, 1.0):
         notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
     return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)
+
+
+def _check_header(path: Path) -> None:
+    """Look at the header before ITK does, over whose parsers some text ends the process."""
+    try:
+        describe(path)
+    except InputError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged in whatever way
+        raise _damaged(path) from None
 
 
 def _is_nifti(path: Path) -> bool:

@@ -150,7 +150,7 @@ def _decoded(picture: Image, path: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: truncated or damaged {picture.format} ({error})") from None
     if picture.format in ("JPEG", "MPO") and bool((values[-_JPEG_BLOCK:] == _JPEG_MISSING).all()):
-        raise InputError(f"{path}: truncated or damaged {picture.format}: it ends before its last rows")
+        raise InputError(f"{path}: truncated or damaged JPEG: it ends before its last rows")
     return values
 
 

@@ -243,7 +243,7 @@ class Store:
 def _mapped(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (EOFError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a volume ({error})") from None
 
 

@@ -232,3 +232,13 @@ def test_one_scan_under_two_names_on_two_sides_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="volume of 'a' and 'b' is the same and is in two splits, train and test"):
         write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [first, replace(second, sha256=first.sha256)])
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [first, replace(second, sha256=first.sha256, split="auxiliary")])
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
+@pytest.mark.parametrize("folder", ["volumes", "scans"])
+def test_a_damaged_file_is_named_in_one_line(store: Store, folder: str, content: bytes):
+    path = store.folder / folder / "a.npy"
+    path.write_bytes(content)
+    case = store.all_cases[0]
+    with pytest.raises(InputError, match=f"{folder}/a.npy"):
+        (store.volume if folder == "volumes" else store.scan)(case)
