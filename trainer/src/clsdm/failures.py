@@ -13,6 +13,7 @@ KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
 is not installed, or this program."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory", "bad_alloc")
 _OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
 
@@ -24,7 +25,7 @@ def kind_of(error: BaseException) -> str:
         return "disk"
     if any(_no_memory(each) for each in causes):
         return "memory"
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in _NO_PATH):
         return "input"
     if isinstance(error, ImportError):
         return "missing"

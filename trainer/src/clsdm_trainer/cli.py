@@ -15,6 +15,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
+from clsdm.failures import in_words
 from clsdm.model.bundle import Bundle
 from clsdm.progress import terminal
 from clsdm_trainer.options import OneLineParser, decimal, path, whole
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         return options.run(options) if options is not None else _hand_over(arguments)
-    except InputError as error:
-        print(f"clsdm-train: {' '.join(printable(str(error)).split())}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"clsdm-train: {' '.join(printable(in_words(error)).split())}", file=sys.stderr)
         return EXIT_INPUT
     except NonFiniteLossError as error:
         print(f"clsdm-train: {error}", file=sys.stderr)

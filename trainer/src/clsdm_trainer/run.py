@@ -29,7 +29,7 @@ from clsdm_trainer.checkpoint import load_part, load_state, save_state
 from clsdm_trainer.checks import AnyStage, check_precision, check_store
 from clsdm_trainer.data.store import Store, write_json
 from clsdm_trainer.initial import Origin, check_initial, load_initial, origin_of, write_initial
-from clsdm_trainer.loop import BEST, Runner
+from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
 from clsdm_trainer.precision import has_fast_bfloat16, repeat_exactly
 from clsdm_trainer.recipe import RunConfig, save_config
 from clsdm_trainer.stages import STAGES
@@ -139,6 +139,11 @@ def load_stage(model: CLSDM, folder: Path, stage: AnyStage) -> None:
         InputError: that stage has not been trained to its end in this run, or its files are damaged.
     """
     if origin_of(folder) is not None and not (folder / stage.name / BEST).exists():
+        if (folder / stage.name / CHECKPOINT).exists():
+            raise InputError(
+                f"{folder / stage.name / BEST}: missing; stage {stage.name!r} was begun in this run, go on with it until it "
+                "is validated for the first time"
+            )
         return
     load_weights(model, folder, stage)
     if stage.product is None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -446,3 +447,17 @@ def test_a_bundle_is_removed_without_what_a_link_in_it_leads_to(tmp_path):
     remove_bundle(path)
     assert (tmp_path / "elsewhere" / "thesis.txt").read_text() == "years of work"
     assert [each.name for each in path.iterdir()] == ["more"]
+
+
+def test_an_archive_is_verified_in_little_memory(tmp_path):
+    bundle, archive, size = small_bundle(tmp_path / "b"), tmp_path / "b.zip", 100 * 2**20
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name in (MANIFEST, CARD):
+            file.write(bundle.path / name, name)
+        file.writestr(WEIGHTS, (os.urandom(2**15) + bytes(2**20 - 2**15)) * (size // 2**20))
+    tracemalloc.start()
+    try:
+        assert "the manifest says" in refusal(archive)
+        assert tracemalloc.get_traced_memory()[1] < size / 4
+    finally:
+        tracemalloc.stop()

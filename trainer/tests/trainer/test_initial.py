@@ -129,3 +129,15 @@ def test_the_command_line_fine_tunes(config, bundle, own, tmp_path, capsys):
     assert main(["alignment", *base, "--init", str(tmp_path / "nothing"), "--device", "cpu"]) == 2
     assert "nothing" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_that_was_cut_before_its_first_validation_is_not_exported_as_the_bundle_it_started_from(
+    bundle, own, tmp_path
+):
+    config = tiny_config(steps=4, validate_every=4, checkpoint_every=1)
+    open_run(tmp_path, config, own, bundle)
+    runner = tiny_runner(config, "alignment", own, tmp_path)
+    runner.run(lambda: runner.progress.step >= 2)
+    with pytest.raises(InputError, match="was begun in this run, go on with it"):
+        export_bundle(config, tmp_path, own, tmp_path / "bundle", about=ABOUT)
+    assert not (tmp_path / "bundle").exists()

@@ -180,3 +180,8 @@ def test_an_option_of_the_training_out_of_range_is_refused(option, store, tmp_pa
 )
 def test_an_option_of_the_other_commands_out_of_range_is_refused(command, option, capsys):
     assert option[0] in refusal([command, *option], capsys)
+
+
+def test_a_name_that_is_too_long_is_refused_and_no_defect(tmp_path, capsys):
+    command = ["autoencoder", "--store", "x" * 300, "--run", str(tmp_path / "run")]
+    assert "name too long" in refusal(command, capsys)

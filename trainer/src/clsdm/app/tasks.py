@@ -246,9 +246,8 @@ def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
 
     report("verify", 0, 1)
     path = given_path(bundle, "bundle")
-    read = reader(path)
-    files = read_manifest(path, read)[1]
-    check_files(path, files, read)
+    files = read_manifest(path, reader(path))[1]
+    check_files(path, files)
     report("verify", 1, 1)
     size = path.stat().st_size if path.is_file() else sum(entry.bytes for entry in files.values())
     return {"path": str(path), "bytes": size, "file_sha256": sha256_of(path) if path.is_file() else ""}

@@ -144,7 +144,7 @@ class Bundle:
         Raises:
             InputError: a file is missing or altered.
         """
-        check_files(self.path, self.files, self.read)
+        check_files(self.path, self.files)
 
     @property
     def hash(self) -> str:

@@ -11,16 +11,18 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from clsdm.errors import InputError, reading
 from clsdm.files.names import inside, plain_name, regular_file
 from clsdm.files.strict_json import from_plain, parse_json
 from clsdm.limits import BUNDLE_FILES, JSON_BYTES, WEIGHTS_BYTES, check_bytes, check_expansion
 
+BLOCK_BYTES = 1 << 20
 SCHEMA = 2
 UNSIGNED_SCHEMA = 1
 """Of the bundles that were made before manifests had a hash; they are read as they are."""
@@ -81,24 +83,26 @@ def _check_signature(table: dict[str, Any], manifest_name: str) -> None:
         raise InputError(f"{manifest_name}: was altered: its SHA-256 is {found}, {SIGNATURE} says {said!r:.80}")
 
 
-def check_files(path: Path, files: dict[str, FileEntry], read: Callable[[str], bytes]) -> None:
-    """Check every file's size and SHA-256.
+def check_files(path: Path, files: dict[str, FileEntry]) -> None:
+    """Check every file's size and SHA-256, in little memory whatever the sizes.
 
     Args:
-        path: of the bundle, for messages.
+        path: of the bundle.
         files: what the manifest says.
-        read: gives the bytes of one of its files.
 
     Raises:
         InputError: a file is missing or altered.
     """
     for name, entry in files.items():
-        data = read(name)
-        if len(data) != entry.bytes:
-            raise InputError(f"{path}/{name}: has {len(data)} bytes, the manifest says {entry.bytes}")
-        found = hashlib.sha256(data).hexdigest()
-        if found != entry.sha256:
-            raise InputError(f"{path}/{name}: SHA-256 is {found}, the manifest says {entry.sha256}")
+        digest, count = hashlib.sha256(), 0
+        with _open(path, name) as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+                count += len(block)
+        if count != entry.bytes:
+            raise InputError(f"{path}/{name}: has {count} bytes, the manifest says {entry.bytes}")
+        if digest.hexdigest() != entry.sha256:
+            raise InputError(f"{path}/{name}: SHA-256 is {digest.hexdigest()}, the manifest says {entry.sha256}")
 
 
 def as_table(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401 - untrusted JSON
@@ -128,13 +132,26 @@ def reader(path: Path) -> Callable[[str], bytes]:
     Raises:
         InputError: neither is there.
     """
-    if path.is_dir():
-        return lambda name: _read_from_folder(path, name)
+    if not path.is_dir():
+        _check_archive(path)
+
+    def read(name: str) -> bytes:
+        with _open(path, name) as file:
+            return file.read()
+
+    return read
+
+
+def _check_archive(path: Path) -> None:
     if not path.exists():
         raise InputError(f"{path}: no such bundle (expected a folder or zip archive with {MANIFEST})")
     if not zipfile.is_zipfile(regular_file(path, "bundle")):
         raise InputError(f"{path}: not a bundle; expected a folder or zip archive with {MANIFEST}")
-    return lambda name: _read_from_zip(path, name)
+
+
+def _open(path: Path, name: str) -> AbstractContextManager[IO[bytes]]:
+    """One file of a folder or archive."""
+    return _open_in_folder(path, name) if path.is_dir() else _open_in_zip(path, name)
 
 
 def copy_bundle(source: Path, target: Path) -> None:
@@ -179,19 +196,22 @@ def _most_bytes(name: str) -> int:
     return JSON_BYTES if name == MANIFEST else WEIGHTS_BYTES
 
 
-def _read_from_folder(folder: Path, name: str) -> bytes:
+@contextmanager
+def _open_in_folder(folder: Path, name: str) -> Iterator[IO[bytes]]:
     file = inside(folder, name, f"{folder}")
     if not file.exists():
         raise InputError(f"{file}: no such file; the bundle is incomplete")
     try:
         regular_file(file, "file of a bundle")
         check_bytes(file.stat().st_size, _most_bytes(name), file, "a bundle")
-        return file.read_bytes()
+        with file.open("rb") as stream:
+            yield stream
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); the bundle is incomplete") from None
 
 
-def _read_from_zip(path: Path, name: str) -> bytes:
+@contextmanager
+def _open_in_zip(path: Path, name: str) -> Iterator[IO[bytes]]:
     with reading(f"{path}: {name}", "bundle archive"), zipfile.ZipFile(path) as archive:
         try:
             entry = archive.getinfo(name)
@@ -199,7 +219,8 @@ def _read_from_zip(path: Path, name: str) -> bytes:
             raise InputError(f"{path}: holds no {name}; the bundle is incomplete") from None
         check_bytes(entry.file_size, _most_bytes(name), f"{path}: {name}", "a bundle")
         check_expansion(entry.compress_size, entry.file_size, f"{path}: {name}")
-        return archive.read(entry)
+        with archive.open(entry) as stream:
+            yield stream
 
 
 def default_bundle_path() -> Path:

@@ -30,6 +30,7 @@ from clsdm.volume.hu import WINDOW_HU, hu_clamped
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
+MOST_REPEATS = 10_000
 SPLITS = ("train", "auxiliary", "val", "test")
 """``auxiliary`` is trained on like ``train``; the name keeps it apart from a benchmark's own training set."""
 
@@ -137,7 +138,8 @@ class Store:
             settings = dict(table.get("settings", {}))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: damaged manifest, field {error} is missing or of the wrong type") from None
-        if grid.size < 1 or not grid.spacing_mm > 0 or margin < 0 or not scan_spacing_mm > 0:
+        spacings_fit = all(0.01 <= each <= 1000.0 for each in (grid.spacing_mm, scan_spacing_mm))
+        if grid.size < 1 or margin < 0 or not spacings_fit:
             raise InputError(f"{path}: impossible grid {table['grid']}")
         check_cases(cases, str(path))
         store = cls(folder, grid, margin, scan_spacing_mm, cases, settings, radiographs=radiographs)
@@ -324,7 +326,12 @@ def check_cases(cases: Iterable[Case], where: str) -> None:
             if file.is_absolute() or ".." in file.parts or "\\" in name or ":" in name:
                 raise InputError(f"{where}: case {case.id!r} points outside the store: {name!r}")
         seen.add(case.id)
-        for what, value in (("patient", case.patient), ("scan", case.source_sha256), ("volume", case.sha256)):
+        for what, value in (
+            ("patient", case.patient),
+            ("scan", case.source_sha256),
+            ("volume", case.sha256),
+            ("scanned volume", case.scan_sha256),
+        ):
             first = seen_on.setdefault((what, value), case)
             if side_of(first.split) != side_of(case.split):
                 named = repr(value) if what == "patient" else f"of {first.id!r} and {case.id!r} is the same and"
@@ -375,4 +382,9 @@ def _case(row: dict[str, Any]) -> Case:
     for name in ("centre_mm", "scan_origin_mm"):
         x, y, z = (float(value) for value in values[name])
         values[name] = (x, y, z)
-    return Case(**{**values, "fov_fraction": float(values["fov_fraction"]), "repeats": int(values["repeats"])})
+    values |= {"fov_fraction": float(values["fov_fraction"]), "repeats": int(values["repeats"])}
+    if not np.isfinite([*values["centre_mm"], *values["scan_origin_mm"]]).all():
+        raise ValueError("centre_mm or scan_origin_mm")
+    if not (0.0 <= values["fov_fraction"] <= 1.0 and 1 <= values["repeats"] <= MOST_REPEATS):
+        raise ValueError("fov_fraction or repeats")
+    return Case(**values)

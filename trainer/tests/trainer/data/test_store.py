@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,7 @@ def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
         ({"window_hu": [-500.0, 2000.0]}, r"window_hu is \[-500.0, 2000.0\]"),
         ({"grid": {"size": 4, "margin": 1}}, "spacing_mm"),
         ({"grid": {"size": 0, "spacing_mm": 6.0, "margin": 1, "scan_spacing_mm": 2.0}}, "impossible grid"),
+        ({"grid": {"size": 4, "spacing_mm": 6.0, "margin": 1, "scan_spacing_mm": "inf"}}, "impossible grid"),
         ({"cases": [{"id": "a"}]}, "patient"),
     ],
 )
@@ -242,3 +244,27 @@ def test_a_damaged_file_is_named_in_one_line(store: Store, folder: str, content:
     case = store.all_cases[0]
     with pytest.raises(InputError, match=f"{folder}/a.npy"):
         (store.volume if folder == "volumes" else store.scan)(case)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"repeats": -1}, {"repeats": 10**12}, {"scan_origin_mm": ["nan", 0, 0]}, {"centre_mm": [0, "inf", 0]},
+     {"fov_fraction": -5}],
+)  # fmt: skip
+def test_a_number_of_a_case_that_cannot_be_is_refused(change: dict[str, Any], tmp_path: Path):
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [write_case(tmp_path, "a", "train", "p")])
+    table = json.loads((tmp_path / "manifest.json").read_text())
+    table["cases"][0] |= change
+    (tmp_path / "manifest.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match=f"damaged manifest, field .*{next(iter(change))}"):
+        Store.open(tmp_path)
+
+
+def test_a_scan_of_a_test_patient_in_a_training_slot_is_refused(tmp_path: Path):
+    cases = [write_case(tmp_path, "a", "train", "p"), write_case(tmp_path, "b", "test", "q")]
+    write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, cases)
+    table = json.loads((tmp_path / "manifest.json").read_text())
+    table["cases"][0] |= {name: table["cases"][1][name] for name in ("scan", "scan_sha256")}
+    (tmp_path / "manifest.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match=r"scanned volume of 'a' and 'b' is the same and is in two splits"):
+        Store.open(tmp_path)
