@@ -208,3 +208,13 @@ def test_a_header_over_which_itk_would_fall_is_refused_before_itk_sees_it(
         read_ct(path)
     with pytest.raises(InputError, match=says):
         inspect_xray(path, 0.0)
+
+
+@pytest.mark.parametrize(("name", "field"), [("mha", rb"ElementSpacing = .*\n"), ("nhdr", rb"space directions: .*\n")])
+def test_a_volume_that_states_no_spacing_is_refused(name: str, field: bytes, tmp_path: Path, hu: np.ndarray):
+    path, _ = written(tmp_path, name, hu)
+    without, count = re.subn(field, b"", path.read_bytes(), count=1)
+    assert count == 1
+    path.write_bytes(without)
+    with pytest.raises(InputError, match="states no voxel spacing"):
+        read_ct(path)

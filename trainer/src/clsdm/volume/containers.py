@@ -135,6 +135,17 @@ def describe(path: Path) -> Container | None:
     return _nrrd(path) if name.endswith((".nrrd", ".nhdr")) else None
 
 
+def check_spacing_stated(path: Path) -> None:
+    """ITK takes 1 mm where a MetaImage or NRRD file states no voxel spacing.
+
+    Raises:
+        InputError: it states none.
+    """
+    text, _ = _text_header(path, re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:].*\n?|\r?\n\r?\n", re.M), needed=False)
+    if not re.search(r"^[ \t]*(ElementSpacing|ElementSize|spacings|space directions)[ \t]*[=:][ \t]*\S", text, re.M):
+        raise InputError(f"{path}: states no voxel spacing; expected it in mm along each axis")
+
+
 def files_of(path: Path) -> list[Path]:
     """The file itself, and the one beside it that its header says holds the voxels."""
     try:

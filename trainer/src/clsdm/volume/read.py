@@ -16,7 +16,7 @@ from clsdm import limits
 from clsdm.errors import InputError, reading
 from clsdm.files.names import given_path, regular_file
 from clsdm.plausible import check_plausible
-from clsdm.volume.containers import describe, stored_voxels
+from clsdm.volume.containers import check_spacing_stated, describe, stored_voxels
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.volume.read_dicom import read_dicom_ct
@@ -83,6 +83,7 @@ def _read_nifti(path: Path) -> CTVolume:
 def _read_by_itk(path: Path) -> CTVolume:
     """NRRD and MetaImage: ITK tells the geometry; the voxels are read here, so that none is ever made up."""
     stored = _stored(path)
+    check_spacing_stated(path)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
