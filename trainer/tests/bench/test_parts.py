@@ -161,7 +161,8 @@ def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(na
             assert seen == pytest.approx(budget.samples, rel=0.01), run
         else:  # a part of the three stages: as many as it has in the whole
             assert seen < budget.samples
-            assert config.alignment.steps == config_of(table, "ours", budget).alignment.steps
+            whole_run = config_of(table, "ours", budget)  # its stages' lengths are rounded, each by itself
+            assert config.alignment.steps == pytest.approx(whole_run.alignment.steps, abs=1)
         for stage in set(stages) - set(table.run(run).steps):
             assert getattr(config, stage).optimiser.warmup_steps < getattr(config, stage).steps
         start = config.autoencoder.adversarial_start
