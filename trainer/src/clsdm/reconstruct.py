@@ -32,6 +32,7 @@ from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.result import check_result
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
@@ -123,7 +124,8 @@ def reconstruct(
         model: the bundle's networks where they are loaded already (``bundle.model(device)``).
 
     Raises:
-        InputError: too many or too few X-rays, of two patients or isocentres, or an unusable image or device.
+        InputError: too many or too few X-rays, of two patients or isocentres, an unusable image or device, or a result
+            that is no CT.
     """
     options = options or Options()
     warnings = check_xrays(xrays, bundle)
@@ -150,7 +152,9 @@ def reconstruct(
         spacing_mm = model.config.grid.spacing_mm
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
         report("follow X-rays", 1, 1)
-    return _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
+    cubes = hu, spread, ray_coverage(images, cameras, model)
+    check_result(*(None if cube is None else cube.cpu().numpy() for cube in cubes))
+    return _placed(xrays, bundle, options, device, cubes, warnings)
 
 
 def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:

@@ -23,7 +23,6 @@ from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
-from clsdm.quality.result import check_result
 from clsdm.reconstruct import Options, Reconstruction, reconstruct
 from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
@@ -147,23 +146,12 @@ def run(
     xrays = read_views(request)
     report("read X-rays", len(xrays), len(xrays))
     result = reconstruct(xrays, bundle, request.options, report)
-    check(result)
     volumes = {"volume": result.volume, "coverage": result.coverage}
     if result.spread is not None:
         volumes["spread"] = result.spread
     _write_together(files, volumes, record(request, result), gone if result.spread is None else ())
     report("write", 1, 1)
     return result, {role: str(files[role]) for role in (*volumes, "record")}
-
-
-def check(result: Reconstruction) -> None:
-    """Refuse a result that is no CT.
-
-    Raises:
-        InputError: constant, not finite, or such as no patient has.
-    """
-    spread = None if result.spread is None else result.spread.hu
-    check_result(result.volume.hu, spread, result.coverage.hu)
 
 
 def _inputs(request: Request, bundle: Bundle) -> list[Path]:

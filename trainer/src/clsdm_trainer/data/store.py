@@ -23,6 +23,7 @@ import torch
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
+from clsdm.files.digest import sealed, unsealed
 from clsdm.files.strict_json import read_json
 from clsdm.progress import Report, silent
 from clsdm.volume.ct import CTVolume, Grid
@@ -283,7 +284,7 @@ def write_manifest(
         "cases": [asdict(case) for case in cases],
         "radiographs": [asdict(each) for each in sorted(radiographs, key=lambda each: each.source)],
     }
-    write_json(folder / MANIFEST, table)
+    write_json(folder / MANIFEST, sealed(table))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -371,7 +372,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: schema is {reprlib.repr(schema)}, this version reads {SCHEMA}; "
             "make the store again with 'clsdm-train prepare'"
         )
-    return table
+    return unsealed(
+        table, str(path), "; run the same 'clsdm-train prepare' again, which keeps the volumes that are right"
+    )
 
 
 def _case(row: dict[str, Any]) -> Case:
