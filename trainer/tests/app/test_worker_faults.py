@@ -111,14 +111,14 @@ def test_told_to_terminate_it_goes_at_once_with_its_folder(tmp_path, how):
 @pytest.mark.skipif(sys.platform == "win32", reason="there, a process is ended without being told")
 def test_told_to_terminate_it_goes_even_from_inside_a_long_computation(tmp_path):
     code = "import torch\nx = torch.ones(5000, 5000)\ntorch.set_num_threads(1)\n"
-    code += "TASKS['busy'] = lambda folder, report: report('begun', 0, 1) or [x @ x for _ in range(1000)]"
+    code += "TASKS['busy'] = lambda folder, report: report('begun', 0, 1) or torch.linalg.matrix_power(x, 2**62)"
     with process(tmp_path, code) as (child, _):
         say(child, b'{"id": 1, "task": "busy"}')
         assert hear(child)["stage"] == "begun"
         began = time.monotonic()
         child.send_signal(signal.SIGTERM)
         assert child.wait(LIMIT_S) == 0
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < LIMIT_S / 2  # one call to torch of several minutes
     assert list(tmp_path.iterdir()) == []
 
 
