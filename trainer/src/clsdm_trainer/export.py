@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import Bundle, Encoding, Manifest, write_bundle
+from clsdm.model.bundle import SCHEMA, Bundle, Encoding, Manifest, write_bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_trainer.checkpoint import load_state
@@ -68,7 +68,7 @@ def export_bundle(
     """
     check_patients(run, store)
     manifest = Manifest(
-        schema=1,
+        schema=SCHEMA,
         id=config.name,
         version=VERSION,
         licence=about["licence"],
