@@ -153,7 +153,7 @@ def reconstruct(
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
         report("follow X-rays", 1, 1)
     cubes = hu, spread, ray_coverage(images, cameras, model)
-    check_result(*(None if cube is None else cube.cpu().numpy() for cube in cubes))
+    check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
     return _placed(xrays, bundle, options, device, cubes, warnings)
 
 

@@ -16,8 +16,8 @@ from clsdm.files.scratch import OwnFolder
 __all__ = ["recover", "room_for", "write_atomically", "written_together"]
 
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-_CUT = "requested and"
-"""What numpy says, without the system's reason, where only a part of an array could be written."""
+_FULL_WORDS = ("requested and", *(os.strerror(number) for number in _FULL))
+"""What libraries say that do not pass the system's reason on as a number; the first is numpy's."""
 _NO_ROOM_BYTES = 2**20
 """With less than this left, a library that only says that it could not write is taken to have met a full disk."""
 
@@ -104,7 +104,11 @@ def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -
         return str(error)
     disk = next(each for each in (on_disk, *on_disk.parents) if os.path.ismount(each) or each == each.parent)
     free = shutil.disk_usage(disk).free
-    if getattr(error, "errno", None) in _FULL or free < _NO_ROOM_BYTES or _CUT in str(error):
+    if (
+        getattr(error, "errno", None) in _FULL
+        or free < _NO_ROOM_BYTES
+        or any(each in str(error) for each in _FULL_WORDS)
+    ):
         said = getattr(error, "strerror", None) or "nothing more can be written"
         room = f"{disk} has {_in_units(free)} left, at least {_in_units(needed_bytes)} are needed"
         reason = f"disk full: {said}; {room}"

@@ -150,7 +150,7 @@ def _several(counts: bytes, symbols: bytes) -> tuple[list[int], list[int]]:
 def _left(part: bytes, blocks: list[tuple[list[int], list[int], list[int]]], units: int) -> str:
     """What is wrong with one part of the codes."""
     padded = np.frombuffer(part + bytes(_LONGEST_BLOCK), np.uint8).astype(np.uint32)
-    words = memoryview(padded[:-3] << 24 | padded[1:-2] << 16 | padded[2:-1] << 8 | padded[3:])
+    words = (padded[:-3] << 24 | padded[1:-2] << 16 | padded[2:-1] << 8 | padded[3:]).data
     at, end = 0, 8 * len(part)
     for _ in range(units):
         if at >= end:
