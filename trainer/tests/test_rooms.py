@@ -27,9 +27,9 @@ CORE = {
     "model": ("errors", "limits", "plausible", "files", "geometry", "volume"),
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "refine": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
-    "reconstruct": ("errors", "progress", "geometry", "volume", "xray", "model", "quality", "refine"),
+    "reconstruction": ("errors", "progress", "geometry", "volume", "xray", "model", "quality", "refine"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
-    "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality", "reconstruct",
+    "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality", "reconstruction",
             "simulate"),
     "__main__": ("app",),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from clsdm.app.request import Request, ViewRequest, found_again, read_views, run
 from clsdm.geometry.view import View
-from clsdm.reconstruct import Options
+from clsdm.reconstruction import Options
 
 pytest_plugins = ["small_fixtures"]
 

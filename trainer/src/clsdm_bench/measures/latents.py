@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from clsdm.files.atomic import write_atomically
-from clsdm.reconstruct import prepare
+from clsdm.reconstruction import prepare
 from clsdm.volume.hu import hu_to_unit
 from clsdm_bench.patients import Patient
 from clsdm_trainer.stages import AlignmentStage
