@@ -205,7 +205,7 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
     ]
     _say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
-    return {"files": files} | request.record(wanted, result)
+    return {"files": files} | request.record(result, wanted)
 
 
 def _refuse_both(options: argparse.Namespace) -> None:
