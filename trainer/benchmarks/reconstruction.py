@@ -1,6 +1,6 @@
 """Full biplanar reconstruction with one preset against another: seconds and peak memory, in one interleaved run.
 
-The path is the library's own, ``clsdm.reconstruct``: two X-rays -> virtual detector -> align -> draw -> decode -> HU, with
+The path is the library's own, ``clsdm.reconstruction``: two X-rays -> virtual detector -> align -> draw -> decode -> HU, with
 ray coverage and reprojection residual. Weights are random (they do not change the arithmetic), are loaded before the
 clock starts, and both sides run at the same precision.
 
@@ -23,7 +23,7 @@ from measuring import MIB, Ratio, finish, in_child, interleaved, parser, peak_re
 from models import biplanar_xrays, nameless_bundle, random_model, tiny
 
 from clsdm.model.clsdm import CLSDM, ModelConfig
-from clsdm.reconstruct import Options, Product, reconstruct
+from clsdm.reconstruction import Options, Product, reconstruct
 from clsdm_trainer.precision import has_fast_bfloat16
 from clsdm_trainer.recipe import load_config
 

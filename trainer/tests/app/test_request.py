@@ -15,7 +15,7 @@ from clsdm.app.request import Request, ViewRequest, found_again, read_request, r
 from clsdm.errors import InputError
 from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import Bundle
-from clsdm.reconstruct import Options
+from clsdm.reconstruction import Options
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import GeometryOverrides
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 from small_bundle import reconstruct_command
 
-from clsdm import reconstruct as core
+from clsdm import reconstruction as core
 from clsdm.app import tasks as worker_tasks
 from clsdm.app import worker
 from clsdm.app.cli import main

@@ -20,7 +20,7 @@ from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import SCHEMA, Manifest, patient_mark, write_bundle
-from clsdm.reconstruct import Options, prepare, reconstruct
+from clsdm.reconstruction import Options, prepare, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_bench.benchmark import fitting_source

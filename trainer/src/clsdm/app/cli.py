@@ -222,7 +222,7 @@ def _refuse_both(options: argparse.Namespace) -> None:
 
 def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
     from clsdm.app.request import Request
-    from clsdm.reconstruct import Options
+    from clsdm.reconstruction import Options
 
     if not options.out:
         raise InputError("--out: missing; name the volume to write, for example reconstruction.nii.gz")

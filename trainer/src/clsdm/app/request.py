@@ -24,7 +24,7 @@ from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
 from clsdm.quality.result import check_result
-from clsdm.reconstruct import Options, Reconstruction, reconstruct
+from clsdm.reconstruction import Options, Reconstruction, reconstruct
 from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct

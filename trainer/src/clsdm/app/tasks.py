@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clsdm.geometry.view import View
     from clsdm.model.bundle import Bundle
     from clsdm.model.clsdm import CLSDM
-    from clsdm.reconstruct import Reconstruction
+    from clsdm.reconstruction import Reconstruction
     from clsdm.volume.ct import CTVolume
 
 BLOCK_BYTES = 1 << 20
@@ -100,7 +100,7 @@ def hello(folder: Path, report: Report) -> Answer:
 
 def warm(folder: Path, report: Report, bundle: str | None = None, device: str = "auto") -> Answer:
     """Load a model, so that the next reconstruction need not."""
-    from clsdm.reconstruct import choose_device
+    from clsdm.reconstruction import choose_device
 
     _warm.model(_warm.bundle(bundle), choose_device(device), report)
     return {}
@@ -125,7 +125,7 @@ def reconstruct(
         MemoryError: not enough memory; everything that was held is let go before.
     """
     report("read X-rays", 0, len(views))
-    from clsdm import reconstruct as core
+    from clsdm import reconstruction as core
     from clsdm.app.request import Request, check, read_views
     from clsdm.files.strict_json import from_plain
 
@@ -150,7 +150,7 @@ def reconstruct(
 
 def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
     """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
-    from clsdm.reconstruct import describe
+    from clsdm.reconstruction import describe
 
     volumes = {"volume": result.volume, "coverage": result.coverage, "spread": result.spread}
     return {
@@ -183,7 +183,7 @@ def simulate(
     "isocentre_mm".
     """
     report("project", 0, len(angles))
-    from clsdm.reconstruct import describe
+    from clsdm.reconstruction import describe
     from clsdm.simulate import project_to_folder
     from clsdm.xray.read import read_xray
 
@@ -223,7 +223,7 @@ def preview(
     report("read X-rays", 0, 1)
     from clsdm.app.request import Request, read_views
     from clsdm.files.strict_json import from_plain
-    from clsdm.reconstruct import describe
+    from clsdm.reconstruction import describe
     from clsdm.xray.preprocess import preprocess
 
     request = from_plain(Request, {"views": [view], "preset": preset, "out": "answered in arrays"}, "request")
