@@ -19,17 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from measuring import (
-    MIB,
-    Ratio,
-    finish,
-    in_child,
-    interleaved,
-    parser,
-    peak_resident_bytes,
-    start,
-    synchronise,
-)
+from measuring import MIB, Ratio, finish, in_child, interleaved, parser, peak_resident_bytes, start, synchronise
 from models import biplanar_xrays, nameless_bundle, random_model, tiny
 
 from clsdm.model.clsdm import CLSDM, ModelConfig

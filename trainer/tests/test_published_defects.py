@@ -21,7 +21,6 @@ from tiny import (
     STAGE_NAMES,
     checkpoint,
     differences,
-    one_thread,  # noqa: F401 - a fixture
     padded_anatomy,
     run_to,
     tiny_config,
@@ -51,14 +50,7 @@ from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
 from clsdm_trainer.losses import info_nce, local_and_global_contrast
 from clsdm_trainer.stages import AutoencoderStage
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TRUTH_WORDS = {"ct", "truth", "target", "label", "reference", "unit", "volume", "hu"}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

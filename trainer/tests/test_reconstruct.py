@@ -10,16 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 import torch
-from small_bundle import (
-    CENTRE_MM,
-    CONFIG,
-    FINER,
-    PIXELS,
-    initial_weights,
-    small_bundle,
-    small_phantom,
-    small_xrays,
-)
+from small_bundle import CENTRE_MM, CONFIG, FINER, PIXELS, initial_weights, small_bundle, small_phantom, small_xrays
 
 from clsdm import reconstruction as module
 from clsdm.app.request import Request, ViewRequest, run
@@ -32,9 +23,6 @@ from clsdm.simulate import simulate_xrays, write_dx
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.read import read_xray
-
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = {"device": "cpu"}
 

@@ -15,7 +15,6 @@ from places import REPOSITORY
 
 from clsdm.model.bundle_files import default_bundle_path
 
-pytest_plugins = ["small_fixtures"]
 pytest.importorskip("hatchling")
 BUILD = "import sys; from hatchling import build; print(getattr(build, 'build_' + sys.argv[1])(sys.argv[2]))"
 INSIDE = "clsdm/Resources/Models"

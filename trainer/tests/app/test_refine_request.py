@@ -10,8 +10,6 @@ from clsdm.app.request import Request, ViewRequest, found_again, read_views, run
 from clsdm.geometry.view import View
 from clsdm.reconstruction import Options
 
-pytest_plugins = ["small_fixtures"]
-
 
 def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(tmp_path, films, small_model):
     views = tuple(ViewRequest(str(films / f"{name}.dcm")) for name in ("frontal", "lateral"))

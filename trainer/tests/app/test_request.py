@@ -19,9 +19,6 @@ from clsdm.reconstruction import Options
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import GeometryOverrides
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def request_for(films: Path, bundle: Bundle, out: Path, product: str = "mean") -> Request:
     views = tuple(ViewRequest(str(films / f"{name}.dcm")) for name in ("frontal", "lateral"))

@@ -16,9 +16,6 @@ from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
 from clsdm.quality.result import check_result
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def body() -> np.ndarray:
     z, y, x = np.mgrid[-16:16, -16:16, -16:16]

@@ -31,8 +31,6 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import CARD, Bundle
 from clsdm.volume.read import read_ct
 
-pytest_plugins = ["small_fixtures"]
-
 LIMIT_S = 60.0
 
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from ct_series import write_series
 from places import REPOSITORY
-from tiny import GRID, MARGIN, STAGE, one_thread, phantom_hu, tiny_case, tiny_config, tiny_store
+from tiny import GRID, MARGIN, STAGE, phantom_hu, tiny_case, tiny_config, tiny_store
 from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
@@ -40,9 +40,6 @@ from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import Store, sha256_of, write_manifest
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.recipe import save_config
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPLIT = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test", "g": "test"}
 STAGES_STEPS = 3

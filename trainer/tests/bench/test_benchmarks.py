@@ -12,7 +12,6 @@ from types import ModuleType
 import pytest
 import torch
 from places import REPOSITORY
-from tiny import one_thread  # noqa: F401 - a fixture
 
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import preset
@@ -50,7 +49,6 @@ def test_every_benchmark_runs_and_writes_its_ratios_and_its_machine(
     tmp_path,
     monkeypatch,
     capsys,
-    one_thread,  # noqa: F811
 ):
     words = [script, "--smoke", "--device", "cpu", "--threads", "1", "--json", str(tmp_path / "result.json"), *options]
     monkeypatch.setattr(sys, "argv", words)
