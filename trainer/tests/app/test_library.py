@@ -19,7 +19,6 @@ import clsdm
 from clsdm.app.warm import WARM
 from clsdm.model.bundle import Bundle
 
-pytest_plugins = ["small_fixtures"]
 PAGE = REPOSITORY / "trainer" / "docs" / "api.md"
 
 
