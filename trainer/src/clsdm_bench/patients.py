@@ -31,7 +31,8 @@ from clsdm.volume.ct import CTVolume
 from clsdm.xray.preprocess import XRay, preprocess
 from clsdm_bench.lines import write_lines
 from clsdm_bench.measures.covered import Pair, figures_of
-from clsdm_trainer.data.store import Case, Store
+from clsdm_trainer.data.manifest import Case
+from clsdm_trainer.data.store import Store
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 

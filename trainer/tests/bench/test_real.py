@@ -25,9 +25,11 @@ from clsdm.xray.write_localizer import write_localizer
 from clsdm_bench.cli import main
 from clsdm_bench.real.pairs import chosen_films
 from clsdm_bench.real.registration import register
+from clsdm_trainer.data.manifest import Radiograph
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import Radiograph, Store, sha256_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 CENTRE = (12.0, -30.0, 250.0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clsdm_bench.lines import Figures, summaries, write_lines
-from clsdm_trainer.data.store import write_json, write_text
 from clsdm_trainer.figures import Column, figures_table
+from clsdm_trainer.files import write_json, write_text
 
 COLUMNS = (
     Column("psnr_db", "PSNR dB", 2),

@@ -19,8 +19,8 @@ from clsdm_bench.measures.covered import Pair
 from clsdm_bench.measures.distribution import SetDistance
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
-from clsdm_trainer.data.store import write_json, write_text
 from clsdm_trainer.figures import Column, figures_section
+from clsdm_trainer.files import write_json, write_text
 
 
 @dataclass(frozen=True)
