@@ -22,7 +22,7 @@ from clsdm.quality.metrics import Metrics
 from clsdm.quality.page import page
 from clsdm.quality.picture import Row, Tile
 from clsdm.quality.reprojection import Reprojection
-from clsdm.volume.body import body_mask
+from clsdm.volume.body import body_without_cavities
 
 _LABELS = {
     "psnr_3d_db": ("PSNR, whole cube", "dB", 2),
@@ -56,7 +56,7 @@ _PROJECTION_DIFFERENCE = picture.Painter(-1.0, 1.0, diverging=True)
 def rows_of(comparison: Comparison) -> list[Row]:
     """The picture rows: truth, reconstruction, difference (three planes each), then one row for each X-ray."""
     recon, scores = comparison.recon, comparison.scores
-    index = picture.centre_index(body_mask(recon.hu) if scores is None else scores.body)
+    index = picture.centre_index(body_without_cavities(recon.hu) if scores is None else scores.body)
 
     def tiles(values: np.ndarray, paint: picture.Painter) -> tuple[Tile, ...]:
         return picture.plane_tiles(values, recon.spacing_mm, index, paint)
