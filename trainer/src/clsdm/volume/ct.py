@@ -13,9 +13,6 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-"""From DICOM's and ITK's axes to NIfTI's and 3D Slicer's, and back."""
-
 Point = tuple[float, float, float]
 """(x, y, z) in mm, LPS."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import LPS_TO_RAS
+from clsdm.geometry.directions import LPS_TO_RAS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
