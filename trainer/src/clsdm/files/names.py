@@ -138,7 +138,7 @@ def files_below(folder: Path, most: int) -> list[Path]:
         paths = (Path(place) / name for name in names)
         found += [path for path in paths if path.is_file()]
         if len(found) > most:
-            raise InputError(f"{folder}: holds more than {most:,} files; expected the folder of one study")
+            raise InputError(f"{folder}: holds more than {most:,} files; expected the folder that was meant")
     return sorted(found)
 
 
