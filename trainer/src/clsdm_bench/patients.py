@@ -164,7 +164,7 @@ def write_cases(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def read_cases(path: Path) -> list[Outcome]:
-    """What :func:`write_cases` wrote.
+    """The outcomes in a file of :func:`write_cases`.
 
     Raises:
         OSError, KeyError, ValueError: it did not.

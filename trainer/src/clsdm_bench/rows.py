@@ -149,7 +149,7 @@ class Benchmark:
         )
 
     def work(self, name: str, seed: int, *, trained: bool = True) -> Callable[[Patient], CTVolume]:
-        """What a row does for a patient. All but the round trip, which says so, sees nothing but the X-rays.
+        """The function from a patient to a row's volume. All but the round trip, which says so, see nothing but the X-rays.
 
         Args:
             name: of the row.

@@ -1,4 +1,4 @@
-"""What a CT is here: HU with a place in the patient, and the cube of voxels that every network works on.
+"""A CT: HU with a place in the patient, and the cube of voxels that every network works on.
 
 A :class:`CTVolume` is HU with an affine in LPS (the convention of DICOM and ITK); arrays are indexed (z, y, x) in the
 order of the file. The canonical cube has its axes along LPS, so that array order is (superior, posterior, left).

@@ -29,7 +29,7 @@ _TO_LPS = np.diag([*LPS_TO_RAS.diagonal(), 1.0])
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What stands before the voxels.
+    """The header of a NIfTI file.
 
     Attributes:
         shape: voxels along each axis, x first; trailing axes of one voxel are left out, but at least three are there.

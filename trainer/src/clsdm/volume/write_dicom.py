@@ -74,7 +74,7 @@ class Source:
 
 
 def read_source(path: str | os.PathLike[str]) -> Source | None:
-    """What identifies a DICOM file, or None for a file of another format."""
+    """The identity of a DICOM file, or None for a file of another format."""
     try:
         wanted = [*STUDY_TAGS, "SOPClassUID", "SOPInstanceUID"]
         tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)

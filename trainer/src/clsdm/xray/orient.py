@@ -1,6 +1,6 @@
 """A film: pixels as a file holds them, with whatever the file says about its exposure; the step before an ``XRay``.
 
-Reading a radiograph has two halves: getting pixels and facts out of a format (``xray_dicom``, ``xray_io``), and making
+Reading a radiograph has two halves: getting pixels and facts out of a format (``dicom``, ``picture``), and making
 of them what ``geometry.View`` promises. This module owns the half that formats share: turning, mirroring, grey values.
 
 Axis order: images are (row, column); positions are (down, right) in mm on the detector plane.
@@ -30,7 +30,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Known:
-    """What a file states about its exposure, named as in ``geometry.View``; None where it is silent.
+    """The exposure as a file states it, named as in ``geometry.View``; None where it is silent.
 
     Attributes:
         angle_deg: around the patient's long axis.

@@ -116,7 +116,7 @@ def _write(job: Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, An
 
 
 MEASURED = ("sha256", "source_sha256", "centre_mm", "fov_fraction", "scan_sha256", "scan_origin_mm")
-"""What a record tells of a case, beside the settings."""
+"""The fields of a case that a record holds beside the settings."""
 
 
 def _case(job: Job, record: dict[str, Any]) -> Case:

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 def results(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, died: Callable[[Job], Result]
 ) -> Iterator[Result]:
-    """What ``work`` makes of each job, in the order in which they are finished; with one worker, in this process.
+    """The result of ``work`` for each job, in the order in which they are finished; with one worker, in this process.
 
     Args:
         work: picklable, as the jobs are.

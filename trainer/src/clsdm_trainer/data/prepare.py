@@ -32,7 +32,7 @@ REJECTED, NOTES = "rejected.json", "notes.json"
 
 
 class PrepareConfig(BaseModel):
-    """What to prepare, and how.
+    """The settings of a preparation.
 
     Attributes:
         sources: the data sets.
@@ -68,7 +68,7 @@ class PrepareConfig(BaseModel):
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did.
+    """The result of a preparation.
 
     Attributes:
         folder: the store.
