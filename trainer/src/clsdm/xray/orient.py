@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
+from clsdm.files.itk import itk_header, quiet_itk
 from clsdm.geometry.directions import direction_of, image_axes
 from clsdm.geometry.view import Beam
 
@@ -225,26 +226,16 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
 
 def header_quietly(path: Path) -> sitk.ImageFileReader | None:
     """A reader that knows size, spacing and type of an image, or None where ITK cannot read it."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        return itk_header(path)
     except RuntimeError:
         return None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    return reader
 
 
 def read_quietly(path: Path) -> sitk.Image | None:
     """The image ITK reads, or None where it cannot; ITK's own warnings on the console are held back."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        return sitk.ReadImage(str(path))
+        with quiet_itk():
+            return sitk.ReadImage(str(path))
     except RuntimeError:
         return None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
