@@ -1,1 +1,1 @@
-"""The page of a benchmark with its tables, tests, claims and pictures. And the comparison of the README; both from records alone."""
+"""The page of a benchmark with its tables, tests, claims and pictures. The comparison of the README is made here too."""
