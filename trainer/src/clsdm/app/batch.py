@@ -63,7 +63,7 @@ SUMMARY_EVERY_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What all patients share.
+    """The settings that all patients share.
 
     Attributes:
         out: folder of the patients' folders, the summary and the index page.
@@ -157,7 +157,7 @@ def _take_own_gpu(environ: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
+    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
 
     status: str
     problem: str = ""

@@ -1,4 +1,4 @@
-"""What became of many patients, as a table and as a page: ``summary.csv`` and ``index.html``, from what is on the disk.
+"""The outcomes of many patients as a table and a page: ``summary.csv`` and ``index.html``, from what is on the disk.
 
 Several processes may write them at once, each of the same files: whoever finds that the disk has changed meanwhile writes
 again, so that the last one to end leaves the whole.

@@ -1,4 +1,4 @@
-"""What ``clsdm --help`` shows below the options: examples and exit codes."""
+"""The end of ``clsdm --help``: examples and exit codes."""
 
 EXIT_CODES = """\
 exit codes:

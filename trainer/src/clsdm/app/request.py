@@ -56,7 +56,7 @@ class ViewRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """What to reconstruct, how, and where to put it.
+    """A reconstruction to be made: of which X-rays, how, and where to put it.
 
     Attributes:
         views: the X-rays.

@@ -176,7 +176,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _wrong(name: str) -> str:
-    """What keeps ``name`` from being a plain name; "" where nothing does."""
+    """The reason why ``name`` is no plain name; "" where it is one."""
     if name.strip(". ") == "":
         return "names no file"
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):

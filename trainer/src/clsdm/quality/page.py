@@ -1,4 +1,4 @@
-"""What every HTML page of ours looks like, with the notice that nobody must miss. Nothing is fetched from elsewhere."""
+"""The frame of every HTML page of ours, with the notice that nobody must miss. Nothing is fetched from elsewhere."""
 
 from __future__ import annotations
 

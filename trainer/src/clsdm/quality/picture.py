@@ -27,7 +27,7 @@ TILE_PIXELS = 320
 _MARGIN, _LINE = 12, 22
 _TEXT, _HEADING = 16, 22
 _SPELLED = str.maketrans({"×": "x", "²": "^2", "³": "^3"})
-"""What Pillow's own font lacks."""
+"""Characters that Pillow's own font lacks."""
 _INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
 
 
