@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-LUNG_HU = -500.0
-"""Below it, inside the body, is lung and other air."""
+from clsdm.volume.body import BODY_HU
+
+LUNG_HU = BODY_HU
+"""Below it, inside the body, is lung and other air: halfway, so that a blurred border stays where it is."""
 SMALLEST_LUNG_ML = 250.0
 LARGEST_OFFSET = 5.0
 """One lung may be so many times smaller than the other; with less it is taken for bowel gas, or for a collapsed lung."""
@@ -28,7 +30,7 @@ SHORTEST_WINDPIPE_MM = 30.0
 WINDPIPE_OFF_MM = 40.0
 """Farthest from the middle of the body."""
 
-ABOVE_DOME_MM = 6.0
+ABOVE_DOME_MM, DOME_PART = 6.0, (0.4, 0.75)
 
 
 class NotMeasurable(Exception):  # noqa: N818 - it is no error: it is the answer
@@ -89,7 +91,9 @@ def find_lungs(hu: np.ndarray, body: np.ndarray, spacing_mm: float, windpipe: np
     else:
         raise NotMeasurable(f"no two lungs of at least {SMALLEST_LUNG_ML:.0f} ml of air are found")
     wanted = sitk.GetImageFromArray(np.where(air, -depth, 1.0).astype(np.float32))
-    owners = sitk.GetArrayFromImage(sitk.MorphologicalWatershedFromMarkers(wanted, sitk.GetImageFromArray(seeds), False))
+    owners = sitk.GetArrayFromImage(
+        sitk.MorphologicalWatershedFromMarkers(wanted, sitk.GetImageFromArray(seeds), False)
+    )
     left, right = (
         closed(_largest(air & (owners == label)), VESSEL_MM, spacing_mm) & body & ~windpipe for label in (1, 2)
     )
@@ -186,17 +190,21 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     return np.asarray(sitk.GetArrayFromImage(labels) == 1)
 
 
-def dome_level(lung: np.ndarray) -> float:
+def dome_level(lungs: Lungs, side: str) -> float:
     """Index of the height of a lung's diaphragm: where the depth of lung from front to back has fallen to half.
 
-    In each column of the frontal projection within the middle third of the lung's width, from the greatest depth downwards;
-    the median over the columns, between two slices.
+    In each column of the frontal projection, from its greatest depth downwards; the median, between two slices, over the
+    columns from two fifths to three quarters of the lung's width outwards, which the heart leaves free.
+
+    Raises:
+        NotMeasurable: the lung has no lower end.
     """
+    lung = getattr(lungs, side)
     depth = lung.sum(1).astype(np.float64)  # (z, x)
-    columns = np.flatnonzero(lung.any((0, 1)))
-    third = len(columns) // 3
+    columns = np.flatnonzero(depth.any(0))
+    first, last = (round(part * (len(columns) - 1)) for part in DOME_PART)
     levels = []
-    for x in columns[third : len(columns) - third]:
+    for x in (columns if side == "left" else columns[::-1])[first : last + 1]:
         line = depth[:, x]
         top = int(line.argmax())
         below = np.flatnonzero(line[: top + 1] <= line[top] / 2.0)
@@ -209,12 +217,12 @@ def dome_level(lung: np.ndarray) -> float:
 
 
 def heart_borders(lungs: Lungs) -> tuple[float, float]:
-    """Index along x of the heart's right and left border: the farthest that the lungs' inner sides are pushed apart.
+    """Index along x of the last lung on the heart's right and the first on its left: the farthest that the lungs' inner sides are pushed apart.
 
     Of the slices from just above the higher diaphragm up to halfway from there to the lungs' tops, in rows that hold both.
     """
     top = np.flatnonzero(lungs.both.any((1, 2)))[-1]
-    lowest = max(dome_level(lungs.left), dome_level(lungs.right)) + ABOVE_DOME_MM / lungs.spacing_mm
+    lowest = max(dome_level(lungs, "left"), dome_level(lungs, "right")) + ABOVE_DOME_MM / lungs.spacing_mm
     slices = range(int(np.ceil(lowest)), int((lowest + top) / 2) + 1)
     borders = [found for z in slices if (found := _borders_in(lungs, z)) is not None]
     if len(borders) * lungs.spacing_mm < 20.0:

@@ -2,7 +2,7 @@
 
 Plain image analysis by thresholds, connected components and distance maps (``lungs``, ``spine``, ``outline``), the same for a
 reconstruction and for a CT, on voxels of 3 mm. A quantity that cannot be had is a reason, never a number. Positions are LPS
-in mm, profiles run along z towards the head. No torch.
+in mm, profiles run along z towards the head.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from clsdm.quality import lungs as chest
 from clsdm.quality.lungs import Lungs, NotMeasurable
 from clsdm.quality.outline import CUT_OFF, areas_mm2, mean_over, water_diameters_mm
+from clsdm.quality.quantities import QUANTITIES
 from clsdm.quality.spine import kyphosis_deg, lateral_curve_mm, spine_line
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
@@ -28,52 +29,11 @@ CHEST, OTHER = "chest", "other"
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """What a number is called.
-
-    Attributes:
-        label: for a reader.
-        unit: "ml", "mm", "cm²", "HU", "°" or "" for a ratio.
-        digits: after the point.
-    """
-
-    label: str
-    unit: str
-    digits: int = 0
-
-    def text(self, value: float) -> str:
-        """The value with its unit."""
-        return f"{value:.{self.digits}f} {self.unit}".rstrip()
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "lung_ml": Quantity("Lung volume, both", "ml"),
-    "lung_left_ml": Quantity("Lung volume, left", "ml"),
-    "lung_right_ml": Quantity("Lung volume, right", "ml"),
-    "lung_left_height_mm": Quantity("Lung height, left (apex to diaphragm)", "mm"),
-    "lung_right_height_mm": Quantity("Lung height, right (apex to diaphragm)", "mm"),
-    "lung_width_mm": Quantity("Greatest width across both lungs", "mm"),
-    "lung_mean_hu": Quantity("Mean HU of the lungs", "HU"),
-    "heart_width_mm": Quantity("Heart width", "mm"),
-    "cardiothoracic_ratio": Quantity("Cardiothoracic ratio", "", 2),
-    "diaphragm_left_mm": Quantity("Diaphragm, left (z, LPS)", "mm"),
-    "diaphragm_right_mm": Quantity("Diaphragm, right (z, LPS)", "mm"),
-    "windpipe_left_of_spine_mm": Quantity("Windpipe, to the left of the spine's middle", "mm"),
-    "windpipe_before_spine_mm": Quantity("Windpipe, in front of the spine's middle", "mm"),
-    "kyphosis_deg": Quantity("Kyphosis of the spine that is seen (estimate)", "°"),
-    "lateral_curve_mm": Quantity("Lateral curve of the spine, greatest offset", "mm"),
-    "outline_cm2": Quantity("Area of the body's outline, mean", "cm²"),
-    "water_diameter_mm": Quantity("Water-equivalent diameter, mean (AAPM 220)", "mm"),
-}
-"""By key. Means and curves are taken over the lungs' height; where there are no whole lungs, over all slices with a body."""
-
-
-@dataclass(frozen=True)
 class Measures:
     """All that was measured in a volume.
 
     Attributes:
-        values: of each of :data:`QUANTITIES` that could be had.
+        values: of each of ``quantities.QUANTITIES`` that could be had.
         reasons: for each of the others, why it could not.
         over_mm: lowest and highest z over which means and curves were taken.
         profiles: along z in steps of 3 mm, by name: ``outline`` has z_mm, area_cm2, water_diameter_mm; ``spine`` has z_mm,
@@ -87,7 +47,7 @@ class Measures:
 
     @property
     def region(self) -> str:
-        """"chest" where both lungs are whole, else "other": errors are compared within a region."""
+        """ "chest" where both lungs are whole, else "other": errors are compared within a region."""
         return CHEST if "lung_ml" in self.values else OTHER
 
     def to_plain(self) -> dict[str, Any]:
@@ -100,7 +60,9 @@ class Measures:
                 for key, value in self.values.items()
             },
             "not_measurable": self.reasons,
-            "profiles": {name: {key: _rounded(each) for key, each in table.items()} for name, table in self.profiles.items()},
+            "profiles": {
+                name: {key: _rounded(each) for key, each in table.items()} for name, table in self.profiles.items()
+            },
         }
 
     @classmethod
@@ -239,8 +201,8 @@ def _millilitres(mask: np.ndarray) -> float:
 
 
 def _height_mm(volume: _Volume, side: str) -> float:
-    lung = getattr(volume.whole(), side)
-    return (_heights(lung)[1] + 0.5 - chest.dome_level(lung)) * MEASURE_MM
+    lungs = volume.whole()
+    return (_heights(getattr(lungs, side))[1] + 0.5 - chest.dome_level(lungs, side)) * MEASURE_MM
 
 
 def _width_mm(volume: _Volume) -> float:
@@ -252,11 +214,11 @@ def _width_mm(volume: _Volume) -> float:
 
 def _heart_mm(volume: _Volume) -> float:
     right, left = chest.heart_borders(volume.lungs.ending("lower"))
-    return (left - right) * MEASURE_MM
+    return (left - right - 1.0) * MEASURE_MM
 
 
 def _dome_mm(volume: _Volume, side: str) -> float:
-    return volume.z_mm(chest.dome_level(getattr(volume.lungs.ending("lower"), side)))
+    return volume.z_mm(chest.dome_level(volume.lungs.ending("lower"), side))
 
 
 _FINDERS: dict[str, Callable[[_Volume], float]] = {

@@ -6,7 +6,6 @@ Volumes are (z, y, x) of cubic voxels with axes along LPS.
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
 from clsdm.quality.lungs import NotMeasurable
 
@@ -76,7 +75,8 @@ def _without_strays(points: np.ndarray, spacing_mm: float) -> np.ndarray:
     kept = [
         point
         for at, point in enumerate(points)
-        if np.abs(np.median(points[max(0, at - reach) : at + reach + 1, 1:], axis=0) - point[1:]).max() * spacing_mm < 15.0
+        if np.abs(np.median(points[max(0, at - reach) : at + reach + 1, 1:], axis=0) - point[1:]).max() * spacing_mm
+        < 15.0
     ]
     return np.array(kept).reshape(-1, 3)
 
