@@ -24,10 +24,10 @@ from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import TableSpec
 from clsdm_bench.training import Trained, open_trained, train_missing
 from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.data.manifest import MANIFEST
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST
 from clsdm_trainer.loop import BEST
 from clsdm_trainer.stages import AlignmentStage
 

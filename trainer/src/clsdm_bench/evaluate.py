@@ -34,8 +34,9 @@ from clsdm_bench.patients import (
     shuffled,
     write_cases,
 )
-from clsdm_trainer.data.store import Store, write_json, write_text
+from clsdm_trainer.data.store import Store
 from clsdm_trainer.figures import figures_table
+from clsdm_trainer.files import write_json, write_text
 
 HELD_OUT_DEG = (45.0, 135.0)
 """Views that no method gets to see and every volume is projected in."""

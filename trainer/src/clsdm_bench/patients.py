@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.files.atomic import write_atomically
 from clsdm.geometry.view import Detector, preset
 from clsdm.model.bundle import patient_mark
 from clsdm.progress import Report, silent
@@ -30,8 +29,10 @@ from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
 from clsdm.xray.preprocess import XRay, preprocess
+from clsdm_bench.lines import write_lines
 from clsdm_bench.measures.covered import Pair, figures_of
-from clsdm_trainer.data.store import Case, Store
+from clsdm_trainer.data.manifest import Case
+from clsdm_trainer.data.store import Store
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 
@@ -190,17 +191,8 @@ def write_cases(outcomes: Sequence[Outcome], path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    keys = list(dict.fromkeys(key for outcome in outcomes for key in outcome.figures))
-
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*LEADING, *keys])
-            for outcome in outcomes:
-                figures = [outcome.figures.get(key) for key in keys]
-                writer.writerow([outcome.method, outcome.case, outcome.seed, outcome.seconds, *figures])
-
-    write_atomically(path, write)
+    lines = (dict(zip(LEADING, (o.method, o.case, o.seed, o.seconds), strict=True)) | o.figures for o in outcomes)
+    write_lines([*lines], path)
 
 
 def read_cases(path: Path) -> list[Outcome]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from clsdm.errors import InputError
 from clsdm_bench.patients import Outcome, read_cases, write_cases
-from clsdm_trainer.data.store import write_json
+from clsdm_trainer.files import write_json
 
 ROWS, PATIENTS = "rows.json", "patients.csv"
 

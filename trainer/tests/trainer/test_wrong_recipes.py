@@ -123,10 +123,6 @@ def test_a_value_that_cannot_be_meant_is_refused_before_anything_is_written(fiel
     assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
-def test_there_are_at_least_44_of_them():
-    assert len(WRONG) >= 44
-
-
 @pytest.mark.parametrize("text", TEXTS, ids=[repr(text[:20]) for text in TEXTS])
 def test_a_text_that_is_no_recipe_is_refused(text, store, tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")

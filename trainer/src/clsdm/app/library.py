@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from clsdm.app.dicom_output import write_dicom
 from clsdm.app.request import Request, ViewRequest, check, inputs_of, read_view, record, save
 from clsdm.app.warm import WARM
 from clsdm.errors import InputError
@@ -61,6 +62,18 @@ class Result(Reconstruction):
         path = path if path.suffix and not path.is_dir() else path / NAME
         request = None if self.request is None else replace(self.request, out=str(path))
         return save(self, str(path), record(self, request), self.inputs)
+
+    def save_dicom(self, folder: str | PathLike[str], *, keep_patient: bool = False) -> None:
+        """Write a CT series and a picture of it, for a PACS.
+
+        Args:
+            folder: new or empty.
+            keep_patient: file it under the patient and study of the X-rays.
+
+        Raises:
+            InputError: it cannot be written, or is not empty.
+        """
+        write_dicom(self, given_path(str(folder), "folder"), keep_patient)
 
 
 def reconstruct(

@@ -9,12 +9,14 @@ from typing import Any
 from clsdm import NOTICE
 from clsdm.app import cli_help, request
 from clsdm.app.command import command, note, say
+from clsdm.app.dicom_output import write_dicom
 from clsdm.app.geometry_options import add_geometry_options, overrides_from
 from clsdm.app.request import Request, ViewRequest
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report
 from clsdm.reconstruction import Options
+from clsdm.volume.write_dicom import refuse_full
 
 
 def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
@@ -43,19 +45,40 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add_geometry_options(parser)
     parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
+    parser.add_argument("--dicom", metavar="DIR", help="also write a CT series and a picture of it, for a PACS")
+    parser.add_argument("--keep-patient", action="store_true", default=None,
+                        help="with --dicom: file it under the patient and study of the X-rays (default: of nobody)")  # fmt: skip
 
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     _refuse_both(options)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
+    folder = dicom_folder(options)
     result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
+    if folder is not None:
+        files["dicom"] = str(write_dicom(result, folder, bool(options.keep_patient)))
     for warning in result.warnings:
         note(options, warning)
     verdicts = [
         f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
     ]
-    say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
+    say(options, "\n".join([files["volume"], *([str(folder)] if folder else []), *verdicts, NOTICE]))
     return {"files": files} | request.record(result, wanted)
+
+
+def dicom_folder(options: argparse.Namespace) -> Path | None:
+    """The folder for DICOM files, looked at before anything is computed.
+
+    Raises:
+        InputError: it holds files, or ``--keep-patient`` was given without it.
+    """
+    if options.dicom is None:
+        if options.keep_patient:
+            raise InputError("--keep-patient: goes with --dicom DIR; the other files never name a patient")
+        return None
+    folder = Path(options.dicom)
+    refuse_full(folder)
+    return folder
 
 
 def _refuse_both(options: argparse.Namespace) -> None:
@@ -63,7 +86,7 @@ def _refuse_both(options: argparse.Namespace) -> None:
 
     So no option of this command has a default in the parser: what is not None, nor an empty list, was given.
     """
-    own = ("request", "run", "json", "quiet")
+    own = ("request", "run", "json", "quiet", "dicom", "keep_patient")
     given = [name for name, value in vars(options).items() if name not in own and value is not None and value != []]
     if options.request and given:
         option = given[0].replace("_", "-")

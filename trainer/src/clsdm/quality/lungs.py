@@ -219,7 +219,7 @@ def dome_level(lungs: Lungs, side: str) -> float:
 def heart_borders(lungs: Lungs) -> tuple[float, float]:
     """Index along x of the last lung on the heart's right and the first on its left: the farthest that the lungs' inner sides are pushed apart.
 
-    Of the slices from just above the higher diaphragm up to halfway from there to the lungs' tops, in rows that hold both.
+    Of the slices from just above the higher diaphragm halfway up to the lungs' tops, in rows that hold both.
     """
     top = np.flatnonzero(lungs.both.any((1, 2)))[-1]
     lowest = max(dome_level(lungs, "left"), dome_level(lungs, "right")) + ABOVE_DOME_MM / lungs.spacing_mm

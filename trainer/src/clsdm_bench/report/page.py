@@ -16,8 +16,8 @@ from clsdm_bench.measures.statistics import holm, paired
 from clsdm_bench.records import PATIENTS, Records, RowResult
 from clsdm_bench.report.claims import IN_HU, best_baseline, check_claim, distance_of, interval, summary_of
 from clsdm_bench.table import TableSpec
-from clsdm_trainer.data.store import write_text
 from clsdm_trainer.figures import Column
+from clsdm_trainer.files import write_text
 
 HEADINGS = {
     "ours": "Ours",

@@ -27,7 +27,7 @@ from clsdm_bench.score import exposures, page
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.page import Scored
-from clsdm_trainer.data.store import write_json
+from clsdm_trainer.files import write_json
 
 SETTINGS = "settings.json"
 ALL_PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")

@@ -28,12 +28,13 @@ from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
 from clsdm.volume.ct import Grid
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
+from clsdm_trainer.data.manifest import MANIFEST, Case, Radiograph, side_of, write_manifest
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.radiographs import radiographs_of
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Rejected, Scan
 from clsdm_trainer.data.source import SourceConfig, scans_of
-from clsdm_trainer.data.store import MANIFEST, Case, Radiograph, sha256_of, side_of, write_json, write_manifest
+from clsdm_trainer.files import sha256_of, write_json
 
 REJECTED, NOTES = "rejected.json", "notes.json"
 RECIPE = 2

@@ -22,11 +22,13 @@ from clsdm.volume.hu import WINDOW_HU
 from clsdm.volume.write import write_ct
 from clsdm_trainer.data import prepare as prepare_module
 from clsdm_trainer.data.cube import canonical_cube, fov_fraction, x2ct_centre_mm
+from clsdm_trainer.data.manifest import MANIFEST
 from clsdm_trainer.data.prepare import NOTES, REJECTED, PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.scan import Scan
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST, Store, sha256_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 BALL_MM = (55.0, -35.0, 70.0)  # (x, y, z) of the bright ball in the phantom: left, anterior, superior
 
