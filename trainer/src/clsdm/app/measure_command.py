@@ -34,10 +34,8 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     volume = Path(options.reconstruction)
     ct = read_ct(volume)
     made = (read_record(volume) if volume.name.lower().endswith(SUFFIXES) else None) or {}
-    told = told_of(made)
-    if told is None or options.bundle:
-        product, known = _maker(made, options.bundle)
-        told = numbers(ct, product, known)
+    recorded = None if options.bundle else told_of(made)
+    told = numbers(ct, *_maker(made, options.bundle)) if recorded is None else recorded
     report("measure", 1, 1)
     found = {"measures": told}
     truth = None
@@ -47,7 +45,12 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         found["truth"] = truth.to_plain()
         apart = spine_distances_mm(mine, truth)
         found["spine_distance_mm"] = None if apart is None else {"frontal": apart[0], "lateral": apart[1]}
-    say(options, "\n".join([*lines(rows(told, truth and truth.values)), *filter(None, [footnote(told)]), NOTICE]))
+    say(
+        options,
+        "\n".join(
+            [*lines(rows(told, None if truth is None else truth.values)), *filter(None, [footnote(told)]), NOTICE]
+        ),
+    )
     return found
 
 

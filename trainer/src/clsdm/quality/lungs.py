@@ -217,7 +217,7 @@ def dome_level(lungs: Lungs, side: str) -> float:
 
 
 def heart_borders(lungs: Lungs) -> tuple[float, float]:
-    """Index along x of the last lung on the heart's right and the first on its left: the farthest that the lungs' inner sides are pushed apart.
+    """Index along x of the last lung on the heart's right and the first on its left, where it pushes them farthest apart.
 
     Of the slices from just above the higher diaphragm halfway up to the lungs' tops, in rows that hold both.
     """

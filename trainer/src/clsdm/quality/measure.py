@@ -1,7 +1,8 @@
 """What can be measured in a volume, and why the rest cannot: lungs, heart, diaphragm, spine, windpipe, outline of the body.
 
 Plain image analysis by thresholds, connected components and distance maps (``lungs``, ``spine``, ``outline``), the same for a
-reconstruction and for a CT, on voxels of 3 mm. A quantity that cannot be had is a reason, never a number. Positions are LPS
+reconstruction and for a CT, on voxels of 3 mm (coarser where the volume's
+are much coarser). A quantity that cannot be had is a reason, never a number. Positions are LPS
 in mm, profiles run along z towards the head.
 """
 
@@ -81,22 +82,23 @@ class _Volume:
     """A volume on the voxels of measuring, with what is found in it once."""
 
     def __init__(self, ct: CTVolume, over_mm: tuple[float, float] | None) -> None:
-        box = scan_box(ct, MEASURE_MM)
+        self.step_mm = max(MEASURE_MM, min(ct.spacing_mm) / 4.0)
+        box = scan_box(ct, self.step_mm)
         self.hu, self.origin_mm = box.hu, box.origin_mm
         self.body = body_mask(self.hu, BRIDGED_VOXELS)
         if not self.body.any():
             raise NotMeasurable("there is no body in the volume")
         self.over_mm = over_mm
-        self.windpipe = chest.find_windpipe(self.hu, self.body, MEASURE_MM)
-        self.areas_cm2 = areas_mm2(self.body, MEASURE_MM) / 100.0
-        self.water_mm = water_diameters_mm(self.hu, self.body, MEASURE_MM)
+        self.windpipe = chest.find_windpipe(self.hu, self.body, self.step_mm)
+        self.areas_cm2 = areas_mm2(self.body, self.step_mm) / 100.0
+        self.water_mm = water_diameters_mm(self.hu, self.body, self.step_mm)
         self._lungs: Lungs | NotMeasurable = _found(
-            lambda: chest.find_lungs(self.hu, self.body, MEASURE_MM, self.windpipe)
+            lambda: chest.find_lungs(self.hu, self.body, self.step_mm, self.windpipe)
         )
-        self._spine: np.ndarray | NotMeasurable = _found(lambda: spine_line(self.hu, self.body, MEASURE_MM))
+        self._spine: np.ndarray | NotMeasurable = _found(lambda: spine_line(self.hu, self.body, self.step_mm))
 
     def z_mm(self, index: float | np.ndarray) -> Any:  # noqa: ANN401 - a float or an array as given
-        return self.origin_mm[2] + MEASURE_MM * index
+        return self.origin_mm[2] + self.step_mm * index
 
     @property
     def lungs(self) -> Lungs:
@@ -113,7 +115,7 @@ class _Volume:
     def trunk(self) -> tuple[int, int]:
         """First and last slice over which means are taken, and the spine's curves."""
         if self.over_mm is not None:
-            first, last = ((each - self.origin_mm[2]) / MEASURE_MM for each in self.over_mm)
+            first, last = ((each - self.origin_mm[2]) / self.step_mm for each in self.over_mm)
             return round(first), round(last)
         if isinstance(self._lungs, Lungs) and not self._lungs.cut:
             return _heights(self._lungs.both)
@@ -125,23 +127,23 @@ class _Volume:
     def curved_mm(self) -> np.ndarray:
         """(n, 3) mm of the spine over the trunk, without 15 mm at either end."""
         low, high = self.trunk()
-        low, high = low + round(15.0 / MEASURE_MM), high - round(15.0 / MEASURE_MM)
+        low, high = low + round(15.0 / self.step_mm), high - round(15.0 / self.step_mm)
         chosen = self.spine[(self.spine[:, 0] >= low) & (self.spine[:, 0] <= high)]
         if len(chosen) < max(2.0, 0.9 * (high - low)):
             raise NotMeasurable("the spine is not seen over the whole height")
-        return chosen * MEASURE_MM
+        return chosen * self.step_mm
 
     def windpipe_mm(self) -> tuple[float, float]:
         """How far to the left and in front of the spine the windpipe lies, over 60 mm from the lungs' tops downwards."""
         top = _heights(self.lungs.ending("upper").both)[1]
         z, y, x = np.nonzero(self.windpipe)
-        near = (z <= top) & (z >= top - 60.0 / MEASURE_MM)
-        if len(np.unique(z[near])) * MEASURE_MM < 15.0:
+        near = (z <= top) & (z >= top - 60.0 / self.step_mm)
+        if len(np.unique(z[near])) * self.step_mm < 15.0:
             raise NotMeasurable("no windpipe is found below the lungs' tops")
         levels = np.unique(z[near])
         line = np.array([[y[z == at].mean(), x[z == at].mean()] for at in levels])
         column = np.stack([np.interp(levels, self.spine[:, 0], self.spine[:, axis]) for axis in (1, 2)], axis=1)
-        before, left = ((column - line) * MEASURE_MM).mean(0)
+        before, left = ((column - line) * self.step_mm).mean(0)
         return float(-left), float(before)
 
 
@@ -191,30 +193,29 @@ def _profiles(volume: _Volume) -> dict[str, dict[str, list[float]]]:
         }
     }
     if isinstance(volume._spine, np.ndarray):
-        places = np.array(volume.origin_mm)[::-1] + volume.spine * MEASURE_MM
+        places = np.array(volume.origin_mm)[::-1] + volume.spine * volume.step_mm
         found["spine"] = {name: places[:, axis].tolist() for axis, name in enumerate(("z_mm", "y_mm", "x_mm"))}
     return found
 
 
-def _millilitres(mask: np.ndarray) -> float:
-    return float(mask.sum()) * MEASURE_MM**3 / 1000.0
+def _millilitres(lungs: Lungs, side: str = "both") -> float:
+    return float(getattr(lungs, side).sum()) * lungs.spacing_mm**3 / 1000.0
 
 
 def _height_mm(volume: _Volume, side: str) -> float:
     lungs = volume.whole()
-    return (_heights(getattr(lungs, side))[1] + 0.5 - chest.dome_level(lungs, side)) * MEASURE_MM
+    return (_heights(getattr(lungs, side))[1] + 0.5 - chest.dome_level(lungs, side)) * volume.step_mm
 
 
 def _width_mm(volume: _Volume) -> float:
     """The greatest of all slices, from the right lung's outer side to the left one's."""
-    wide = volume.lungs.ending("lower").both.any(1)  # (z, x)
-    rows = wide[wide.any(1)]
-    return float((rows.shape[1] - rows[:, ::-1].argmax(1) - rows.argmax(1)).max()) * MEASURE_MM
+    widths = [np.ptp(np.flatnonzero(row)) + 1 for row in volume.lungs.ending("lower").both.any(1) if row.any()]
+    return float(max(widths)) * volume.step_mm
 
 
 def _heart_mm(volume: _Volume) -> float:
     right, left = chest.heart_borders(volume.lungs.ending("lower"))
-    return (left - right - 1.0) * MEASURE_MM
+    return (left - right - 1.0) * volume.step_mm
 
 
 def _dome_mm(volume: _Volume, side: str) -> float:
@@ -222,9 +223,9 @@ def _dome_mm(volume: _Volume, side: str) -> float:
 
 
 _FINDERS: dict[str, Callable[[_Volume], float]] = {
-    "lung_ml": lambda volume: _millilitres(volume.whole().both),
-    "lung_left_ml": lambda volume: _millilitres(volume.whole().left),
-    "lung_right_ml": lambda volume: _millilitres(volume.whole().right),
+    "lung_ml": lambda volume: _millilitres(volume.whole()),
+    "lung_left_ml": lambda volume: _millilitres(volume.whole(), "left"),
+    "lung_right_ml": lambda volume: _millilitres(volume.whole(), "right"),
     "lung_left_height_mm": lambda volume: _height_mm(volume, "left"),
     "lung_right_height_mm": lambda volume: _height_mm(volume, "right"),
     "lung_width_mm": _width_mm,
