@@ -37,7 +37,7 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     recorded = None if options.bundle else told_of(made)
     told = numbers(ct, *_maker(made, options.bundle)) if recorded is None else recorded
     report("measure", 1, 1)
-    found = {"measures": told}
+    found: dict[str, Any] = {"measures": told}
     truth = None
     if options.truth:
         mine = Measures.from_plain(told)
@@ -45,12 +45,8 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         found["truth"] = truth.to_plain()
         apart = spine_distances_mm(mine, truth)
         found["spine_distance_mm"] = None if apart is None else {"frontal": apart[0], "lateral": apart[1]}
-    say(
-        options,
-        "\n".join(
-            [*lines(rows(told, None if truth is None else truth.values)), *filter(None, [footnote(told)]), NOTICE]
-        ),
-    )
+    table = lines(rows(told, None if truth is None else truth.values))
+    say(options, "\n".join(filter(None, [*table, footnote(told), NOTICE])))
     return found
 
 

@@ -82,7 +82,7 @@ class _Volume:
     """A volume on the voxels of measuring, with what is found in it once."""
 
     def __init__(self, ct: CTVolume, over_mm: tuple[float, float] | None) -> None:
-        self.step_mm = max(MEASURE_MM, min(ct.spacing_mm) / 4.0)
+        self.step_mm = max(MEASURE_MM, min(ct.spacing_mm) / 2.0)
         box = scan_box(ct, self.step_mm)
         self.hu, self.origin_mm = box.hu, box.origin_mm
         self.body = body_mask(self.hu, BRIDGED_VOXELS)
@@ -209,7 +209,8 @@ def _height_mm(volume: _Volume, side: str) -> float:
 
 def _width_mm(volume: _Volume) -> float:
     """The greatest of all slices, from the right lung's outer side to the left one's."""
-    widths = [np.ptp(np.flatnonzero(row)) + 1 for row in volume.lungs.ending("lower").both.any(1) if row.any()]
+    wide = np.asarray(volume.lungs.ending("lower").both.any(1))  # (z, x)
+    widths = [np.ptp(np.flatnonzero(row)) + 1 for row in wide if row.any()]
     return float(max(widths)) * volume.step_mm
 
 
