@@ -115,7 +115,7 @@ def measure_costs(benchmark: Benchmark, left: Callable[[], float | None], say: S
 
 
 def plan(table: TableSpec, rows: Sequence[str], budget: Budget, out: Path) -> str:
-    """What would be trained for rows, as text: stages, steps and samples of each run."""
+    """The stages, steps and samples of each run that rows need, as text."""
     lines = [str(budget)]
     for name, wanted in table.runs_for(rows).items():
         run = open_trained(table, name, budget, out)

@@ -68,7 +68,7 @@ def _device(add: Add) -> None:
 
 
 def _add_scored(add: Add) -> None:
-    """What every command has that compares volumes with scans."""
+    """Options of every command that compares volumes with scans."""
     add("--bundle", type=path, help="folder or archive (default: the embedded one)")
     add("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
     add("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",

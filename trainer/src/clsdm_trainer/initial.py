@@ -84,7 +84,7 @@ def write_initial(folder: Path, bundle: Bundle) -> None:
 
 
 def origin_of(folder: Path) -> Origin | None:
-    """What a run started from; None for a run that started from nothing.
+    """The bundle that a run started from; None for a run that started from nothing.
 
     Raises:
         InputError: damaged.

@@ -105,7 +105,7 @@ def trained_patients(folder: Path) -> list[str]:
 
 
 def environment() -> dict[str, Any]:
-    """What the run was made with: versions, revision, machine."""
+    """Versions, revision and machine of a run."""
     packages = ("torch", "numpy", "SimpleITK", "monai", "lightning-fabric", "safetensors")
     return {
         "python": platform.python_version(),

@@ -124,7 +124,9 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     assert "What was measured" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct)
     assert code == 0
-    assert [line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line]
+    assert [
+        line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
+    ]
     assert NO_TABLE in out
 
     changed = small_phantom(CENTRE_MM)

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from ct_series import write_series
+from ct_series import edit, write_series
 from scipy.spatial.transform import Rotation
 from small_bundle import small_bundle, small_phantom, small_xrays
 
@@ -32,14 +31,6 @@ from clsdm_trainer.data.store import Store
 from clsdm_trainer.files import sha256_of
 
 CENTRE = (12.0, -30.0, 250.0)
-
-
-def edit(path: Path, **tags: object) -> Path:
-    item = pydicom.dcmread(path)
-    for tag, value in tags.items():
-        setattr(item, tag, value)
-    item.save_as(path)
-    return path
 
 
 def patient(root: Path, name: str, *, scouts: bool = True) -> CTVolume:

@@ -34,7 +34,19 @@ from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
-PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "truth", "folder", "localizers", "dicom")
+PATHS = (
+    *POSITIONAL,
+    "frontal",
+    "lateral",
+    "bundle",
+    "out",
+    "truth",
+    "folder",
+    "localizers",
+    "dicom",
+    "table",
+    "studies",
+)
 """Arguments that are one path."""
 
 

@@ -26,7 +26,7 @@ def sha256_of(*paths: Path) -> str:
 
 
 def mark_of(path: Path) -> str:
-    """What :func:`find` knows a file by, ``sha256:HASH:BYTES``."""
+    """The mark by which :func:`find` knows a file, ``sha256:HASH:BYTES``."""
     return f"sha256:{sha256_of(path)}:{path.stat().st_size}"
 
 

@@ -2,5 +2,5 @@
 Neighbours may use what is in ``__all__``; ``agreement``, ``picture``, ``intervals`` and ``quantities`` need no torch.
 """
 
-__all__ = ["agreement", "compare", "intervals", "measure", "metrics", "numbers", "picture", "quantities", "reprojection",
+__all__ = ["agreement", "compare", "intervals", "measure", "metrics", "numbers", "page", "picture", "quantities", "reprojection",
            "result", "write"]  # fmt: skip

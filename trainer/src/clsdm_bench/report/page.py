@@ -133,7 +133,7 @@ def protocol_sentence(records: Records) -> str:
 
 
 def hardware_sentence(results: Results, budget: str) -> str:
-    """What hardware and budget the figures were made with."""
+    """The hardware and budget of the figures, as a sentence."""
     environments = [result.cost["environment"] for result in results.values() if result.cost]
     machines = sorted({_machine(environment) for environment in environments}) or ["nothing was trained"]
     minutes = {row.made_from["weights"]: row.cost["minutes"] for row in results.values() if row.cost}

@@ -1,4 +1,4 @@
-"""What a scoring leaves: every case's figures, a table with intervals, and a picture of each case."""
+"""The files of a scoring: every case's figures, a table with intervals, and a picture of each case."""
 
 from __future__ import annotations
 

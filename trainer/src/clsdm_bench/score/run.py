@@ -144,7 +144,7 @@ def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
 
 
 def _claim(scoring: Scoring) -> None:
-    """What is in the folder must be of the same bundle and X-rays; more products and conditions may come to it."""
+    """Refuse a folder of another bundle or other X-rays; more products and conditions may come to it."""
     settings = asdict(scoring.settings)
     wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
     path = scoring.out / SETTINGS

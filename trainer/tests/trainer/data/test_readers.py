@@ -7,10 +7,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
-from ct_series import write_series
+from ct_series import edit, write_series
 
 from clsdm.errors import InputError
 from clsdm.volume.ct import CTVolume, Grid
@@ -40,13 +39,6 @@ def ball_position_mm(ct: CTVolume, above_hu: float = 800.0) -> np.ndarray:
     """(x, y, z) LPS centre of what is brighter than that."""
     index = np.argwhere(ct.hu > above_hu).mean(0)[::-1]
     return np.array(ct.origin_mm) + ct.direction @ (index * np.array(ct.spacing_mm))
-
-
-def edit_header(path: Path, **tags: object) -> None:
-    item = pydicom.dcmread(path)
-    for tag, value in tags.items():
-        setattr(item, tag, value)
-    item.save_as(path)
 
 
 def read_only_series(root: Path) -> CTVolume:
@@ -211,7 +203,7 @@ def test_a_series_that_is_not_one_even_stack_is_refused(
     tmp_path: Path, small_ct: CTVolume, tags: dict[str, object], message: str
 ):
     paths = write_series(tmp_path / "p", small_ct)
-    edit_header(paths[4], **tags)
+    edit(paths[4], **tags)
     with pytest.raises(InputError, match=message):
         read_only_series(tmp_path)
 
