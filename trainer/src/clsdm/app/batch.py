@@ -45,7 +45,7 @@ from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
-from clsdm.files.names import nameless, regular_files
+from clsdm.files.names import nameless, regular_file, regular_files
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
@@ -212,6 +212,8 @@ def _ahead(pool: ThreadPoolExecutor, cases: Sequence[Case], plan: Plan) -> Itera
 
 def _read(case: Case, plan: Plan) -> Ready:
     request = _request(case)
+    for view in request.views:
+        regular_file(view.file, "X-ray image file")
     key = key_of(request, plan.bundle)
     if _finished(case, key, plan):
         return Ready(key, None)
