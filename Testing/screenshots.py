@@ -119,7 +119,7 @@ def compare(session: Session) -> None:
     """Show the comparison, with figures."""
     panel = session.panel.compare
     panel.ui.compareButton.click()
-    session.wait(lambda: panel.figures is not None and panel.screen.layout.isShown and not panel.screen.isOpening)
+    session.wait(lambda: panel.shown.figures is not None and panel.screen.layout.isShown and not panel.screen.isOpening)
 
 
 def fail(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class PanelTest(SceneTest):
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
         self.compared()
         self.assertGreater(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
-        table = self.panel.table
+        table = self.panel.shown.table
         self.panel.cleanup()  # when Slicer ends, its event loop turns no more
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
         self.assertIsNone(table.GetScene())
@@ -70,13 +71,51 @@ class PanelTest(SceneTest):
     def test_a_click_gives_difference_figures_and_layout(self) -> None:
         self.compared()
         self.assertIs(self.logic.runs[0].arguments["reconstruction"], self.reconstruction)
-        values = slicer.util.arrayFromVolume(self.panel.difference)
+        values = slicer.util.arrayFromVolume(self.panel.shown.difference)
         self.assertEqual(np.median(values[values != OUTSIDE]), 5)
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.assertIn("45.7 HU", self.ui.figuresLabel.text)
         self.assertIn("2500 HU", self.ui.figuresLabel.text)
         self.assertIn("91.5%", self.ui.statusLabel.text)
         self.assertTrue(self.ui.csvButton.enabled)
+
+    def test_figures_leave_with_the_volumes_they_are_of(self) -> None:
+        self.compared()
+        other = add_volume("another CT", size=(20, 20, 20))
+        for choose, node, back in (
+            (self.panel.setTruth, other, self.truth),
+            (self.panel.setReconstruction, other, self.reconstruction),
+        ):
+            choose(node)
+            self.assertFalse(self.ui.figuresLabel.visible)
+            self.assertFalse(self.ui.csvButton.enabled or self.ui.pngButton.enabled or self.ui.profileButton.enabled)
+            choose(back)
+            self.assertTrue(not self.ui.figuresLabel.isHidden() and self.ui.csvButton.enabled)
+
+    def test_there_is_no_empty_plot_and_no_label_on_the_images(self) -> None:
+        self.compared()
+        self.assertNotIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
+        self.ui.profileButton.click()
+        self.waitUntilShown()
+        wait_until(lambda: not self.panel.isWorking("profile"))
+        self.assertIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
+        display = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode").GetDisplayNode()
+        self.assertFalse(display.GetPropertiesLabelVisibility() or display.GetPointLabelsVisibility())
+        self.compared()
+        self.ui.layoutCheckBox.click()
+        self.ui.layoutCheckBox.click()
+        self.waitUntilShown()
+        self.assertNotIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
+
+    def test_views_are_called_by_words_and_the_difference_has_a_legend(self) -> None:
+        self.compared()
+        labels = set(re.findall('viewlabel" action="relayout">([^<]*)<', self.layoutNode.GetCurrentLayoutDescription()))
+        self.assertEqual(labels, {"Truth", "Reconstruction", "Difference", "3D", "Metrics"})
+        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(self.panel.shown.difference)
+        self.assertEqual((legend.GetTitleText(), bool(legend.GetVisibility())), ("HU", True))
+        before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")
+        self.compared()
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode"), before)
 
     def test_the_button_cancels_while_it_runs(self) -> None:
         self.panel.setTruth(self.truth)
@@ -146,7 +185,7 @@ class PanelTest(SceneTest):
         self.ui.compareButton.click()
         self.logic.runs[-1].fail(ReconstructionError("input", "PyTorch is not installed.", "Install it."))
         wait_until(lambda: not self.panel.isRunning)
-        self.assertIsNotNone(self.panel.difference)
+        self.assertIsNotNone(self.panel.shown.difference)
         self.assertIn("PyTorch is not installed. Install it.", self.ui.statusLabel.text)
         self.assertFalse(self.ui.csvButton.enabled)
 
@@ -162,7 +201,7 @@ class PanelTest(SceneTest):
     def test_deleting_a_compared_volume_ends_the_comparison(self) -> None:
         self.compared()
         slicer.mrmlScene.RemoveNode(self.truth)
-        self.assertIsNone(self.panel.difference)
+        self.assertIsNone(self.panel.shown.difference)
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertIn("deleted", self.ui.statusLabel.text)
         self.assertIsNone(self.ui.truthSelector.currentNode())  # and not the volume listed before it
@@ -170,13 +209,13 @@ class PanelTest(SceneTest):
     def test_closing_the_scene_ends_the_comparison(self) -> None:
         self.compared()
         slicer.mrmlScene.Clear(0)
-        self.assertIsNone(self.panel.difference)
+        self.assertIsNone(self.panel.shown.difference)
         self.assertFalse(self.panel.screen.layout.isShown)
 
     def test_the_difference_limit_sets_a_window_symmetric_around_zero(self) -> None:
         self.compared()
         self.ui.limitSlider.setValue(200.0)
-        display = self.panel.difference.GetDisplayNode()
+        display = self.panel.shown.difference.GetDisplayNode()
         self.assertEqual((display.GetWindow(), display.GetLevel()), (400.0, 0.0))
 
     def test_the_profile_follows_the_ends_of_its_line(self) -> None:
@@ -198,9 +237,9 @@ class PanelTest(SceneTest):
         self.reconstruction.SetAttribute("CLSDM.model", "openkbp64")
         self.compared()
         with tempfile.TemporaryDirectory() as folder:
-            self.panel.exportCsv(str(Path(folder) / "t.csv"))
+            self.panel.takeAway.exportCsv(str(Path(folder) / "t.csv"))
             text = (Path(folder) / "t.csv").read_text(encoding="utf-8")
-            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             wait_until(lambda: self.ui.pngButton.enabled)
             picture = sitk.ReadImage(str(Path(folder) / "p.png"))
         self.assertNotIn("Jane", text)
@@ -211,7 +250,7 @@ class PanelTest(SceneTest):
         self.compared()
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "p.png").mkdir()
-            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             self.assertFalse(self.ui.pngButton.enabled)
             wait_until(lambda: self.ui.pngButton.enabled)
         self.assertIn("cannot be written", self.ui.statusLabel.text)
@@ -219,7 +258,7 @@ class PanelTest(SceneTest):
     def test_a_comparison_that_is_forgotten_writes_no_picture(self) -> None:
         self.compared()
         with tempfile.TemporaryDirectory() as folder:
-            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             slicer.app.processEvents()
             self.panel.reset()
             slicer.app.processEvents()
@@ -236,7 +275,7 @@ class PanelTest(SceneTest):
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), before)
         self.assertTrue(self.panel.screen.layout.isShown and all(seen), "the layout stays meanwhile")
         for _, _, composite in self.panel.screen.layout.views("Difference"):
-            self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.difference.GetID())
+            self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.shown.difference.GetID())
 
     def test_what_is_compared_is_seen_in_the_views(self) -> None:
         slicer.util.mainWindow().show()

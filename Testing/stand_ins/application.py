@@ -62,6 +62,9 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     userSettings = revisionUserSettings = settings
 
+    def openExtensionsManagerDialog(self) -> None:
+        """There is none here."""
+
     def testingEnabled(self) -> bool:
         return False
 

@@ -6,6 +6,7 @@ from slicer.util import VTKObservationMixin
 from vtk import vtkCommand
 
 from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
+from CLSDMReconstructionLib.base.Narrow import keepNarrow
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
@@ -40,6 +41,7 @@ class ReconstructionPanel(VTKObservationMixin):
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
+        keepNarrow(self.widget)
         self._build(resourcePath)
         self.widget.setMRMLScene(slicer.mrmlScene)
         for panel in self.panels:
@@ -111,6 +113,8 @@ class ReconstructionPanel(VTKObservationMixin):
         self.xrays.setXRays([None, None])
         self.runSection.idle()
         self.runSection.clearError()
+        for panel in self.panels:
+            panel.forget()
 
     def _onSceneEndClose(self, *_args) -> None:
         if self._entered:

@@ -14,6 +14,7 @@ import slicer
 
 from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.base.Steps import aside
 from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
 FIELDS = {
@@ -154,7 +155,7 @@ class XRayInput:
         if noted:
             names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
             known = {name: noted[name] for name in names if noted[name] is not None}
-            return known | {"pixel_mm": noted["pixel_mm"]}
+            return known | {"pixel_mm": noted["pixel_mm"], "invert": False, "upright": True}
         across, down = node.GetSpacing()[:2]
         return {} if (across, down) == (1.0, 1.0) else {"pixel_mm": (down, across)}
 
@@ -271,15 +272,15 @@ def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
 
 
 def suggestPair(candidates) -> Iterator[float]:
-    """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.pair``.
+    """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.guess``.
 
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
-        candidates: paths or volume nodes; what is no radiograph, or does not say from where it was taken, is passed over.
+        candidates: paths or volume nodes; what is no radiograph is passed over.
     """
     ensureCore()
-    from clsdm.xray.pair import frontal_and_lateral
+    from clsdm.xray.guess import pair_of
 
     sources, headers = [], []
     for number, source in enumerate(candidates):
@@ -288,7 +289,10 @@ def suggestPair(candidates) -> Iterator[float]:
         if header is not None:
             sources.append(source)
             headers.append(header)
-    found = zip(frontal_and_lateral(headers), ("frontal", "lateral"), strict=True)
+    with contextlib.ExitStack() as files:
+        paths = [files.enter_context(XRayInput.of(source, "view").asFile()) for source in sources]
+        indices = yield from aside(lambda: pair_of(headers, paths))
+    found = zip(indices, ("frontal", "lateral"), strict=True)
     return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
 
 

@@ -48,6 +48,7 @@ class GeometryOverrides:
         window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
         isocentre_mm: LPS position of the isocentre in the patient.
         tilt_deg: of the source towards superior.
+        upright: whether the image is known to lie as ``geometry.View`` says, so that nothing about it is assumed.
         frame: which one of a cine run or of a TIFF with several pages, from 1.
     """
 
@@ -61,6 +62,7 @@ class GeometryOverrides:
     window: tuple[float, float] | None = None
     isocentre_mm: tuple[float, float, float] | None = None
     tilt_deg: float | None = None
+    upright: bool = False
     frame: int | None = None
 
     def __post_init__(self) -> None:

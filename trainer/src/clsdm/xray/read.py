@@ -180,7 +180,7 @@ def _view(
 def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:
     """The film turned into the convention of ``geometry.View``, with the user's corrections on top."""
     film, by_tag = oriented(film, angle_deg, film.known.tilt_deg or 0.0)
-    corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0
+    corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0 or overrides.upright
     origins["orientation"] = "user" if corrected else "tag" if by_tag else "default"
     if origins["orientation"] == "default":
         film = film.warned(_assumed_orientation(angle_deg))
