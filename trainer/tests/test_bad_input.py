@@ -26,9 +26,6 @@ from clsdm.model.bundle import MANIFEST, WEIGHTS, Bundle
 from clsdm.simulate import write_dx
 from clsdm.volume.write import write_ct
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NOISE = np.random.default_rng(0).integers(0, 4000, (PIXELS, PIXELS)).astype(np.uint16)
 
 

@@ -21,7 +21,6 @@ from tiny import (
     STAGE_NAMES,
     checkpoint,
     differences,
-    one_thread,  # noqa: F401 - a fixture
     padded_anatomy,
     run_to,
     tiny_config,
@@ -33,7 +32,7 @@ from tiny import (
 import clsdm
 import clsdm_bench
 import clsdm_trainer
-from clsdm import reconstruct
+from clsdm import reconstruction
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import voxel_axis, voxel_centres
 from clsdm.geometry.lift import lift_rays, look_up, parallel_rays
@@ -51,14 +50,7 @@ from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
 from clsdm_trainer.losses import info_nce, local_and_global_contrast
 from clsdm_trainer.stages import AutoencoderStage
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TRUTH_WORDS = {"ct", "truth", "target", "label", "reference", "unit", "volume", "hu"}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +79,8 @@ def runners(run: Path, store: Store, tmp_path: Path) -> dict[str, Runner]:
 
 
 def test_1_reconstruct_takes_no_ground_truth():
-    arguments = inspect.signature(reconstruct.reconstruct).parameters
-    options = inspect.signature(reconstruct.Options).parameters
+    arguments = inspect.signature(reconstruction.reconstruct).parameters
+    options = inspect.signature(reconstruction.Options).parameters
     assert {"xrays", "bundle", "options"} <= arguments.keys()
     named = {word for name in (*arguments, *options) for word in name.split("_")}
     assert named & TRUTH_WORDS == set()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruction import choose_device
 from clsdm_bench.costs import Costs
 from clsdm_bench.measures import latents
 from clsdm_bench.report.page import LATENTS, TRUTH, write_page

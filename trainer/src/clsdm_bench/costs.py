@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruction import choose_device
 from clsdm_bench.measures.memory import peak_memory
 from clsdm_bench.measures.speed import forecast, untrained_runner
 from clsdm_bench.rows import Benchmark

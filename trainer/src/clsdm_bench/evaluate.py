@@ -19,7 +19,7 @@ from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
 from clsdm.quality.metrics import summarise
-from clsdm.reconstruct import Options, Product, choose_device, reconstruct
+from clsdm.reconstruction import Options, Product, choose_device, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_to_unit, unit_to_hu
 from clsdm_bench.patients import (

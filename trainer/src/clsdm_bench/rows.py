@@ -13,7 +13,7 @@ import torch
 
 from clsdm.files.atomic import write_atomically
 from clsdm.quality.reprojection import default_detector
-from clsdm.reconstruct import Options, Product, choose_device
+from clsdm.reconstruction import Options, Product, choose_device
 from clsdm.volume.ct import CTVolume
 from clsdm_bench.evaluate import bundle_method, round_trip
 from clsdm_bench.measures.distribution import SET_FIGURE, sliced_wasserstein

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruction import choose_device
 from clsdm_bench.resolve import Budget, config_of, samples_of
 from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig

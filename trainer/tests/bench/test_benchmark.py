@@ -15,12 +15,12 @@ import torch
 import yaml
 from ct_series import write_series
 from places import REPOSITORY
-from tiny import GRID, MARGIN, STAGE, one_thread, phantom_hu, tiny_case, tiny_config, tiny_store
+from tiny import GRID, MARGIN, STAGE, phantom_hu, tiny_case, tiny_config, tiny_store
 from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import SCHEMA, Manifest, patient_mark, write_bundle
-from clsdm.reconstruct import Options, prepare, reconstruct
+from clsdm.reconstruction import Options, prepare, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_bench.benchmark import fitting_source
@@ -40,9 +40,6 @@ from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import Store, sha256_of, write_manifest
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.recipe import save_config
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPLIT = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test", "g": "test"}
 STAGES_STEPS = 3

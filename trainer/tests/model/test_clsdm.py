@@ -157,3 +157,19 @@ def test_xrays_become_a_condition_on_the_latent_grid(model):
     assert condition.estimate.shape == (1, 1, 16, 16, 16)
     torch.testing.assert_close(condition.mean, model.encode(condition.estimate.clamp(-1.0, 1.0)))
     assert condition.mean.shape == (1, *model.latent_shape)
+
+
+@torch.no_grad()
+def test_a_denoiser_without_the_mean_has_the_aligned_features_alone() -> None:
+    plain = randomised(TINY)
+    model = CLSDM(replace(TINY, condition=replace(TINY.condition, mean=False))).eval()
+    model.load_state_dict(plain.state_dict())
+    xrays = (
+        torch.rand(1, 2, 2, 32, 32),
+        cameras_for([[preset("chest").view(angle) for angle in (0.0, 90.0)]], TINY.detector),
+    )
+    found, expected = model.align(*xrays), plain.align(*xrays)
+    assert not found.mean.any()
+    assert expected.mean.any()
+    assert torch.equal(found.features, expected.features)
+    assert torch.equal(found.estimate, expected.estimate)

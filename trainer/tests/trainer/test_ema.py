@@ -6,27 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import (
-    one_thread,  # noqa: F401 - a fixture
-    run_to,
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-)
+from tiny import run_to, tiny_config, tiny_runner
 from torch import nn
 
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.data.store import Store
 from clsdm_trainer.ema import Ema
 from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
 from clsdm_trainer.losses import psnr_db
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 def scalar(value: float) -> nn.Linear:

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tiny import (
-    GRID,
-    one_thread,  # noqa: F401 - a fixture
-    phantom_hu,
-)
+from tiny import GRID, phantom_hu
 
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import Detector, preset
 from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
 from clsdm.xray.preprocess import expose
 from clsdm_trainer.losses import info_nce, known_mean, local_and_global_contrast, projection_consistency, psnr_db
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEMPERATURE = 0.1
 

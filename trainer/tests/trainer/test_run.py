@@ -16,7 +16,6 @@ from tiny import (
     STAGE_NAMES,
     cpu_fabric,
     differences,
-    one_thread,  # noqa: F401 - a fixture
     tiny_config,
     tiny_runner,
     tiny_store,
@@ -38,13 +37,6 @@ from clsdm_trainer.recipe import load_config
 from clsdm_trainer.run import CONFIG, ENVIRONMENT, load_stage, open_run, train_stage, trained_patients
 from clsdm_trainer.stages import STAGES, AlignmentStage, AutoencoderStage
 from clsdm_trainer.stages.autoencoder import block_statistics
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import one_thread, tiny_config, tiny_store
+from tiny import tiny_config
 
 from clsdm_trainer.cli import main
 from clsdm_trainer.data.store import Store
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAN, INF = float("nan"), float("inf")
 WRONG: list[tuple[str, Any]] = [
@@ -90,11 +87,6 @@ TEXTS = [
     "\0",
     "seed: !!python/name:os",
 ]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -70,6 +70,13 @@ class CTVolume:
         half = (np.array(self.hu.shape[::-1]) - 1) / 2 * np.array(self.spacing_mm)
         return point(np.array(self.origin_mm) + self.direction @ half)
 
+    @property
+    def affine(self) -> np.ndarray:
+        """4x4 matrix from the index (x, y, z, 1) of a voxel to its centre in mm, LPS."""
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = self.direction * self.spacing_mm, self.origin_mm
+        return affine
+
     def to_sitk(self) -> sitk.Image:
         """The same volume as a SimpleITK image."""
         image = sitk.GetImageFromArray(self.hu)

@@ -26,7 +26,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SUFFIXES_IN_STEPS = (".nii.gz", ".nrrd")
 PIECE_VOXELS = 1 << 17
 LEVEL = 4
-"""Of compression. 6, which is usual, takes much longer for a noisy CT and gains next to nothing (``benchmarks/writing.py``)."""
+"""Of compression. 6, which is usual, takes much longer for a noisy CT and gains next to nothing (``benchmarks/parts.py``)."""
 
 _SIGNED_SHORT, _MILLIMETRES, _SCANNER = 4, 2, 1  # codes of NIfTI-1
 _HEADER_BYTES = 352  # with the four that say that nothing comes between header and voxels

@@ -2,7 +2,8 @@
 
 A PACS must be able to file it and nobody may take it for a scan. So every slice is DERIVED\\SECONDARY with
 ContentQualification RESEARCH, a derivation in words, references to the X-rays it was made from, and new UIDs; it lies
-in the patient and study of those X-rays, unless they are to be left out.
+in the patient and study of those X-rays, unless they are to be left out. A picture of the result may lie beside it, as a
+Secondary Capture, for viewers that show no volumes.
 
 Takes a SimpleITK image (LPS mm, HU), because 3D Slicer calls this in its own process, where torch must not be loaded.
 """
@@ -27,6 +28,7 @@ from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.volume.capture import capture
 
 STUDY_TAGS = (
     "SpecificCharacterSet",
@@ -86,6 +88,7 @@ def write_ct_series(
     sources: Sequence[Source] = (),
     provenance: Mapping[str, Any] | None = None,
     keep_patient: bool = True,
+    picture: np.ndarray | None = None,
     now: datetime | None = None,
 ) -> list[Path]:
     """Write a volume as one axial CT series; all of its files or, on failure, none.
@@ -97,16 +100,17 @@ def write_ct_series(
         provenance: how the volume was made, as in ``Reconstruction.provenance``.
         keep_patient: file it under the patient and study of the X-rays; otherwise nothing of theirs is written, not
             even their UIDs.
+        picture: (rows, columns, 3) uint8, which becomes a series of its own of one image.
         now: time of creation; the present where None.
 
     Returns:
-        The files, from feet to head.
+        The files, from feet to head, and the picture last.
 
     Raises:
         InputError: no finite 3-D volume, the sources are of two patients, or the folder cannot be used.
     """
     steps = ct_series_in_steps(
-        image, folder, sources=sources, provenance=provenance, keep_patient=keep_patient, now=now
+        image, folder, sources=sources, provenance=provenance, keep_patient=keep_patient, picture=picture, now=now
     )
     while True:
         try:
@@ -123,6 +127,7 @@ def ct_series_in_steps(
     sources: Sequence[Source] = (),
     provenance: Mapping[str, Any] | None = None,
     keep_patient: bool = True,
+    picture: np.ndarray | None = None,
     now: datetime | None = None,
 ) -> Generator[float, None, list[Path]]:
     """:func:`write_ct_series` for callers that must not wait: yields the fraction done; closing it leaves nothing."""
@@ -130,13 +135,16 @@ def ct_series_in_steps(
     image = _oriented(image)
     used = sources if keep_patient else ()
     common = _common(_study(used), provenance or {}, used, now or datetime.now())
-    _refuse_full(folder)
+    refuse_full(folder)
     count = image.GetSize()[2]
     names = [f"CT{number:04d}.dcm" for number in range(1, count + 1)]
     with written_together(folder) as scratch:
         for index, name in enumerate(names):
             save_dicom(_slice(image, index, common), scratch / name)
             yield (index + 1) / count
+        if picture is not None:
+            names.append("PICTURE.dcm")
+            save_dicom(capture(picture, common), scratch / names[-1])
     return [folder / name for name in names]
 
 
@@ -222,7 +230,12 @@ def _reference(source: Source) -> Dataset:
     return item
 
 
-def _refuse_full(folder: Path) -> None:
+def refuse_full(folder: Path) -> None:
+    """Refuse a folder for a series that holds files already.
+
+    Raises:
+        InputError: it does, or is no folder.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; expected a new or empty folder, so that two series do not mix")
 

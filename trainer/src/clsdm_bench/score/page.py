@@ -15,7 +15,7 @@ from clsdm import NOTICE
 from clsdm.files.atomic import write_atomically, written_together
 from clsdm.quality.metrics import summarise
 from clsdm.quality.picture import DIFFERENCE_PAINTER, HU_PAINTER, centre_index, planes
-from clsdm.reconstruct import Product
+from clsdm.reconstruction import Product
 from clsdm_bench.measures.covered import Pair
 from clsdm_bench.measures.distribution import SetDistance
 from clsdm_bench.score.cases import ScanFile

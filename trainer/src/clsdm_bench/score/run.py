@@ -17,7 +17,7 @@ from clsdm.app.request import run as reconstruct_files
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
-from clsdm.reconstruct import Options, Product
+from clsdm.reconstruction import Options, Product
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
