@@ -2,9 +2,9 @@
 
     Slicer --no-splash --additional-module-paths CLSDMReconstruction --python-script Testing/RunInSlicer.py
 
-Prints `N tests: P passed, F failed, S skipped`, which add up, and the reason of each skip, and exits with 1 when a test failed or none
-ran. Names after the script, such as `test_panel_widget`, choose files. CLSDM_PYTHON names the Python with torch for the worker;
-without it, Slicer's own is taken, and tests that need torch are skipped where it has none.
+Prints `N tests: P passed, F failed, S skipped`, which add up, and the reason of each skip, and exits with 1 when a test
+failed or none ran. Names after the script, such as `test_panel_widget`, choose files. CLSDM_PYTHON names the Python with
+torch for the worker; without it, Slicer's own is taken, and tests that need torch are skipped where it has none.
 """
 
 from __future__ import annotations

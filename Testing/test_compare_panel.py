@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
@@ -10,42 +9,15 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from compare_case import FIGURES, SceneTest, removeOwnViews
-from fakes import FakeLogic
-from volumes import add_volume, linear_hu, wait_until
+from compare_case import FIGURES, removeOwnViews
+from volumes import add_volume, wait_until
 
-from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.compare.ComparisonLayout import LAYOUT_ID, viewTag
 from CLSDMReconstructionLib.compare.Difference import OUTSIDE
-from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 
-class PanelTest(SceneTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
-        self.reconstruction = add_volume("R", lambda at: linear_hu(at) + 5.0, size=(16, 16, 16))
-        self.logic = FakeLogic()
-        self.panel = ComparePanel(self.logic, HeldViews())
-        self.panel.setMRMLScene(slicer.mrmlScene)
-        self.ui = self.panel.ui
-
-    def tearDown(self) -> None:
-        self.panel.cleanup()
-
-    def compared(self) -> None:
-        self.panel.setTruth(self.truth)
-        self.panel.setReconstruction(self.reconstruction)
-        self.ui.compareButton.click()
-        self.logic.runs[-1].finish(FIGURES)
-        self.waitUntilShown()
-
-    def waitUntilShown(self) -> None:
-        wait_until(
-            lambda: not self.panel.isRunning and not self.panel.screen.isOpening and not self.panel.screen.isDrawing
-        )
-
+class PanelTest(ComparePanelCase):
     def test_when_the_module_goes_the_comparison_is_gone_at_once(self) -> None:
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
         self.compared()
@@ -75,44 +47,6 @@ class PanelTest(SceneTest):
         self.assertIn("2500 HU", self.ui.figuresLabel.text)
         self.assertIn("91.5%", self.ui.statusLabel.text)
         self.assertTrue(self.ui.csvButton.enabled)
-
-    def test_figures_leave_with_the_volumes_they_are_of(self) -> None:
-        self.compared()
-        other = add_volume("another CT", size=(20, 20, 20))
-        for choose, node, back in (
-            (self.panel.setTruth, other, self.truth),
-            (self.panel.setReconstruction, other, self.reconstruction),
-        ):
-            choose(node)
-            self.assertFalse(self.ui.figuresLabel.visible)
-            self.assertFalse(self.ui.csvButton.enabled or self.ui.pngButton.enabled or self.ui.profileButton.enabled)
-            choose(back)
-            self.assertTrue(not self.ui.figuresLabel.isHidden() and self.ui.csvButton.enabled)
-
-    def test_there_is_no_empty_plot_and_no_label_on_the_images(self) -> None:
-        self.compared()
-        self.assertNotIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
-        self.ui.profileButton.click()
-        self.waitUntilShown()
-        wait_until(lambda: not self.panel.isWorking("profile"))
-        self.assertIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
-        display = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode").GetDisplayNode()
-        self.assertFalse(display.GetPropertiesLabelVisibility() or display.GetPointLabelsVisibility())
-        self.compared()
-        self.ui.layoutCheckBox.click()
-        self.ui.layoutCheckBox.click()
-        self.waitUntilShown()
-        self.assertNotIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
-
-    def test_views_are_called_by_words_and_the_difference_has_a_legend(self) -> None:
-        self.compared()
-        labels = set(re.findall('viewlabel" action="relayout">([^<]*)<', self.layoutNode.GetCurrentLayoutDescription()))
-        self.assertEqual(labels, {"Truth", "Reconstruction", "Difference", "3D", "Metrics"})
-        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(self.panel.shown.difference)
-        self.assertEqual((legend.GetTitleText(), bool(legend.GetVisibility())), ("HU", True))
-        before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")
-        self.compared()
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode"), before)
 
     def test_the_button_cancels_while_it_runs(self) -> None:
         self.panel.setTruth(self.truth)

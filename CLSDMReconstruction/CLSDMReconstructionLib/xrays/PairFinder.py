@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
-from CLSDMReconstructionLib.xrays.Inputs import suggestPair
+from CLSDMReconstructionLib.xrays.Facts import suggestPair
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES
 
 NOTHING = "No X-ray was found there."

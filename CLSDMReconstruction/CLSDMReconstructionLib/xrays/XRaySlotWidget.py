@@ -13,8 +13,9 @@ from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
-from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
 

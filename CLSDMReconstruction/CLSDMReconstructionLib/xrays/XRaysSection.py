@@ -7,7 +7,8 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import setTone
 from CLSDMReconstructionLib.base.Dropping import DropFilter
-from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS, checkTogether
+from CLSDMReconstructionLib.xrays.Facts import checkTogether
+from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS
 from CLSDMReconstructionLib.xrays.PairFinder import PairFinder
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import XRaySlotWidget
 
