@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from compare_case import FIGURES, removeOwnViews
+from compare_case import FIGURES, ComparePanelCase, removeOwnViews
 from volumes import add_volume, wait_until
 
 from CLSDMReconstructionLib.compare.ComparisonLayout import LAYOUT_ID, viewTag

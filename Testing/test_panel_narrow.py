@@ -61,7 +61,7 @@ class NarrowTest(PanelCase):
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm", ImagerPixelSpacing=[0.1438, 0.1438]))
         self.drop(self.lateral.widget, self.png())
         self.openAll()
-        for width in (NARROW_PIXELS, 480):
+        for width in (NARROW_PIXELS, 400, 480):
             self.host.resize(width, 900)
             self.settle()
             for slot in self.panel.xrays.slots[:2]:

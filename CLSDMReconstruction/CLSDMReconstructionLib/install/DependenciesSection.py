@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import MISSING_STYLE
+from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
 
 
 class DependenciesSection:
@@ -14,7 +14,7 @@ class DependenciesSection:
         """``onReady()`` when everything is there after an installation."""
         self.ui, self._dependencies, self._onReady = ui, dependencies, onReady
         self.isInstalling = False
-        ui.dependencyFrame.setStyleSheet(MISSING_STYLE)
+        ui.dependencyLabel.setStyleSheet(NOTICE_STYLE)
         ui.installButton.connect("clicked()", self.install)
         ui.installFolderButton.connect("clicked()", self.installFromFolder)
         ui.copyCommandButton.connect("clicked()", self._copyCommand)

@@ -13,8 +13,8 @@ from CLSDMReconstructionLib.xrays.PairFinder import PairFinder
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import XRaySlotWidget
 
 PREVIEW_DELAY_MS = 150
-SLOT_PIXELS = 200
-"""Least width of a slot beside another; in a narrower panel they stand one below the other."""
+SLOT_PIXELS = {True: 200, False: 160}
+"""Least width of a slot beside another, with its geometry and without; else they stand one below the other."""
 
 
 class XRaysSection:
@@ -80,7 +80,7 @@ class XRaysSection:
         self.ui.addViewButton.enabled = len(self.slots) < MAX_VIEWS
 
     def _onResize(self) -> None:
-        columns = 2 if self.ui.slotArea.width >= 2 * SLOT_PIXELS else 1
+        columns = 2 if self.ui.slotArea.width >= 2 * SLOT_PIXELS[self.ui.geometryCheckBox.checked] else 1
         if columns != self._columns:
             self._columns = columns
             self._layOut()
@@ -130,6 +130,7 @@ class XRaysSection:
         self._onChanged()
 
     def _showGeometry(self, visible: bool) -> None:
+        self._onResize()
         for slot in self.slots:
             slot.setGeometryVisible(visible)
 
