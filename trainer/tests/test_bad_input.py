@@ -193,6 +193,9 @@ def test_a_place_where_nothing_can_be_written_is_refused(capfd, films, small_mod
     (tmp_path / "file").write_text("in the way")
     line = refused(capfd, tmp_path, *reconstruct_command(films, small_model, tmp_path / "file" / "r.nii.gz"))
     assert "cannot be written" in line
+    for command in (("project",), ("compare", films / "ct.nii.gz")):
+        line = refused(capfd, tmp_path, *command, films / "ct.nii.gz", "--out", tmp_path / "file")
+        assert "cannot be written" in line
     (tmp_path / "r.nii.gz").mkdir()
     line = refused(capfd, tmp_path, *reconstruct_command(films, small_model, tmp_path / "r.nii.gz"))
     assert "cannot be written" in line

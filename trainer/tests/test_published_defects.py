@@ -333,6 +333,7 @@ def test_7_the_latent_scale_is_that_of_all_training_volumes(store, tmp_path):
     units = hu_to_unit(store.stack("train").float())[:, None, inner, inner, inner]
     with torch.no_grad():
         latents = model.autoencoder.encode(units).mean
+    torch.testing.assert_close(whole["mean"], latents.mean((0, 2, 3, 4)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(whole["std"], latents.std((0, 2, 3, 4), correction=0), rtol=1e-3, atol=0)
     first = latents[:1].std((0, 2, 3, 4), correction=0)
     assert ((whole["std"] - first) / first).abs().max() > 3e-3  # one volume would have given something else

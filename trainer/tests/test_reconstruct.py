@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -320,16 +319,6 @@ def test_the_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirro
 
 
 # Nothing but X-rays
-
-
-def test_ground_truth_is_no_argument():
-    assert set(inspect.signature(reconstruct).parameters) == {"xrays", "bundle", "options", "report", "model"}
-    assert {field.name for field in fields(Request)} == {
-        *("views", "localizers", "series", "out", "bundle", "preset", "options", "schema")
-    }
-    assert {field.name for field in fields(XRay)} == {
-        *("image", "view", "valid", "source", "patient_key", "origins", "warnings", "isocentre_mm")
-    }
 
 
 def test_x_rays_are_left_as_they_are(xrays, small_model):

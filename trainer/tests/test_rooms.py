@@ -22,7 +22,7 @@ CORE = {
     "plausible": ("errors",),
     "files": ("errors", "limits"),
     "geometry": ("errors",),
-    "volume": ("errors", "limits", "plausible", "files"),
+    "volume": ("errors", "limits", "plausible", "files", "geometry"),
     "xray": ("errors", "limits", "plausible", "files", "geometry", "volume"),
     "model": ("errors", "limits", "plausible", "files", "geometry", "volume"),
     "quality": ("errors", "files", "geometry", "volume", "xray"),

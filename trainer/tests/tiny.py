@@ -17,7 +17,9 @@ from clsdm.volume.ct import Grid
 from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_trainer.anatomy import Anatomy
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
+from clsdm_trainer.data.manifest import Case, write_manifest
+from clsdm_trainer.data.store import Store, padded_grid
+from clsdm_trainer.files import sha256_of
 from clsdm_trainer.loop import CHECKPOINT, Runner
 from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import build_runner, train_stage

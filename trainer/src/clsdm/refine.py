@@ -68,7 +68,7 @@ STEPS = (0.6, 0.3, 0.12)
 
 @dataclass(frozen=True)
 class Refinement:
-    """What was found.
+    """The result of a refinement.
 
     Attributes:
         xrays: with their moved views.

@@ -21,7 +21,8 @@ from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
-from clsdm_trainer.data.store import Store, sha256_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 from clsdm_trainer.lock import only_one
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable

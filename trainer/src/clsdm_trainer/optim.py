@@ -91,7 +91,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _factor(square: Tensor) -> Tensor:
-    """What one round multiplies x by, as a polynomial of x xᵀ."""
+    """The factor of one round on x, as a polynomial of x xᵀ."""
     a, b, c = NEWTON_SCHULZ
     factor = torch.addmm(square, square, square, beta=b, alpha=c)
     factor.diagonal().add_(a)

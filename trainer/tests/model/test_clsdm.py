@@ -6,30 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_bundle import CONFIG
 
-from clsdm.geometry.view import Detector, preset
+from clsdm.geometry.view import preset
 from clsdm.model.autoencoder import AutoencoderConfig
 from clsdm.model.clsdm import CLSDM, ModelConfig
-from clsdm.model.condition import Condition, ConditionConfig
-from clsdm.model.denoiser import UNetConfig
+from clsdm.model.condition import Condition
 from clsdm.model.schedule import ProcessConfig
 from clsdm.volume.ct import Grid
 from clsdm.xray.preprocess import cameras_for
 
-TINY = ModelConfig(
-    grid=Grid(16, 24.0),
-    detector=Detector(32, 480.0),
-    autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
-    condition=ConditionConfig(
-        image_channels=(8, 16),
-        features=8,
-        channels=(24, 24),
-        condition_channels=4,
-        contrast_channels=8,
-    ),
-    denoiser=UNetConfig(channels=(24, 24), attention=(False, True), head_width=8),
-    process=ProcessConfig("flow", source_noise=0.5, steps=3),
-)
+TINY = replace(CONFIG, process=ProcessConfig("flow", source_noise=0.5, steps=3))
 
 
 def randomised(config: ModelConfig) -> CLSDM:

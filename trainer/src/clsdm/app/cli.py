@@ -33,7 +33,7 @@ from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
-PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder", "localizers", "dicom")
+PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder", "localizers", "dicom", "table", "studies")
 """Arguments that are one path."""
 
 

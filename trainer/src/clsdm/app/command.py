@@ -1,4 +1,4 @@
-"""What the commands of ``clsdm`` have in common: how they look in ``--help``, and how they speak."""
+"""The common part of the commands of ``clsdm``: how they look in ``--help``, and how they speak."""
 
 from __future__ import annotations
 

@@ -37,5 +37,5 @@ def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool) -> Pat
 
 
 def comparison_of(result: Reconstruction) -> Comparison:
-    """What is known of a reconstruction without a true CT."""
+    """The comparison of a reconstruction without a true CT."""
     return Comparison(result.volume, None, result.residuals, result.warnings)

@@ -122,7 +122,7 @@ def _view(film: Film, number: int, geometry: GeometryOverrides) -> ViewRequest |
 
 
 def _sources(views: Sequence[ViewRequest | XRay], bundle: Bundle, preset: str, options: Options) -> dict[str, Any]:
-    """What a :class:`Result` knows more than a reconstruction."""
+    """The attributes of a :class:`Result` beyond those of a reconstruction."""
     files = tuple(view for view in views if isinstance(view, ViewRequest))
     if len(files) < len(views):
         return {"inputs": tuple(Path(view.file) for view in files)}

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
-from clsdm.app import cli_help, request
+from clsdm.app import batch, cli_help, request
+from clsdm.app.cases import cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
-from clsdm.app.geometry_options import add_geometry_options, overrides_from
+from clsdm.app.geometry_options import add_xray_options, overrides_from
 from clsdm.app.request import Request, ViewRequest
+from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report
@@ -24,11 +26,6 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
     text = "Reconstruct a CT volume from one to eight X-rays of one patient."
     parser = command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
     parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
-    parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
-    parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
-    parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
-    parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
-    parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
     parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
@@ -43,8 +40,13 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
     parser.add_argument("--consistency", action="store_true", default=None,
                         help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
-    add_geometry_options(parser)
-    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
+    add_xray_options(parser)
+    many = parser.add_argument_group("many patients: the same again goes on, and tries again what failed")
+    many.add_argument(
+        "--table", metavar="CSV", help="a line for each, with columns case, frontal, lateral, spacing ..."
+    )
+    many.add_argument("--studies", metavar="FOLDER", help="a tree of DICOM files: the best pair of each study")
+    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write; of many patients, the folder for all")
     parser.add_argument("--dicom", metavar="DIR", help="also write a CT series and a picture of it, for a PACS")
     parser.add_argument("--keep-patient", action="store_true", default=None,
                         help="with --dicom: file it under the patient and study of the X-rays (default: of nobody)")  # fmt: skip
@@ -52,6 +54,8 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     _refuse_both(options)
+    if options.table or options.studies:
+        return _reconstruct_many(options, report)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     folder = dicom_folder(options)
     result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
@@ -64,6 +68,31 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     ]
     say(options, "\n".join([files["volume"], *([str(folder)] if folder else []), *verdicts, NOTICE]))
     return {"files": files} | request.record(result, wanted)
+
+
+def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    one = next((name for name in ("frontal", "lateral", "view", "localizers") if getattr(options, name)), None)
+    if one or (options.table and options.studies):
+        raise InputError(f"--{one or 'studies'}: names patients beside --table or --studies; expected one of them")
+    if not options.out:
+        raise InputError("--out: missing; name the folder for the results")
+    out, bundle = Path(options.out), WARM.bundle(options.bundle)
+    shared = vars(options) | {"product": options.product or bundle.manifest.default_product}
+
+    def request_of(name: str, own: dict[str, Any]) -> Request:
+        return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
+
+    cases = (
+        cases_of_table(Path(options.table), request_of)
+        if options.table
+        else cases_of_studies(Path(options.studies), request_of, report)
+    )
+    plan = batch.Plan(out, bundle, Path(options.dicom) if options.dicom else None, bool(options.keep_patient))
+    result = batch.run(cases, plan, report, lambda text: note(options, text))
+    say(options, "\n".join([*result["files"], NOTICE]))
+    if result["failed"]:
+        raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")
+    return result
 
 
 def dicom_folder(options: argparse.Namespace) -> Path | None:

@@ -56,7 +56,7 @@ class ViewRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """What to reconstruct, how, and where to put it.
+    """A reconstruction to be made: of which X-rays, how, and where to put it.
 
     Attributes:
         views: the X-rays.
@@ -222,14 +222,14 @@ def record(result: Reconstruction, request: Request | None = None) -> dict[str, 
     ]
     numbers = {item.source: f"X-ray {number}" for number, item in enumerate(result.residuals, 1)}
     warnings = [nameless(text, numbers) for text in result.warnings]
-    asked = None if request is None else to_plain(_nameless(request, result.views))
+    asked = None if request is None else to_plain(nameless_request(request, result.views))
     return make_record(result.provenance, residuals, warnings, asked)
 
 
-def _nameless(request: Request, used: Sequence[View]) -> Request:
-    """A request that names no file, with the views where they were found."""
+def nameless_request(request: Request, used: Sequence[View] = ()) -> Request:
+    """A request that names no file; with the views where they were found, if ``used`` says so."""
     views = tuple(replace(view, file=mark_of(Path(view.file))) for view in request.views)
-    if request.options.refine:  # so that whoever reads the record sees the X-rays where they were found
+    if request.options.refine and used:  # so that whoever reads the record sees the X-rays where they were found
         views = tuple(_where_found(view, at) for view, at in zip(views, used, strict=False))
     folder = None if request.localizers is None else UNNAMED_FOLDER
     return replace(request, views=views, out=Path(request.out).name, bundle=None, localizers=folder)

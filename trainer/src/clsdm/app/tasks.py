@@ -1,4 +1,4 @@
-"""What the worker can be asked for. Every task gets a folder of its own for arrays, ``report`` for progress, and the
+"""The tasks of the worker. Each gets a folder of its own for arrays, ``report`` for progress, and the
 request's other fields by name; it returns plain JSON types. A path in an answer is a .npy file in that folder.
 
 torch is imported by the tasks that need it, so that the worker greets, and looks at bundles, without it.

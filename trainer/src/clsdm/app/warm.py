@@ -54,7 +54,7 @@ class Warm:
 
 
 def _state_of(path: Path) -> tuple[Any, ...]:
-    """What changes when a bundle does: names, sizes and times of its files."""
+    """Names, sizes and times of a bundle's files, which change when the bundle does."""
     files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
     return str(path), *((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files if each.exists())
 

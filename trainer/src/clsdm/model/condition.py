@@ -62,7 +62,7 @@ class ConditionConfig:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the X-rays say.
+    """The information of the X-rays.
 
     Attributes:
         features: (B, condition_channels, m, m, m) for the denoiser.

@@ -9,7 +9,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from clsdm.files.dicom import new_dicom
 
 OF_A_VOLUME = ("KVP", "AcquisitionNumber", "PatientPosition", "PositionReferenceIndicator", "FrameOfReferenceUID")
-"""What a picture has no use for."""
+"""Attributes that a picture has no use for."""
 
 
 def capture(rgb: np.ndarray, common: Dataset) -> FileDataset:

@@ -1,4 +1,4 @@
-"""What a CT is here: HU with a place in the patient, and the cube of voxels that every network works on.
+"""A CT: HU with a place in the patient, and the cube of voxels that every network works on.
 
 A :class:`CTVolume` is HU with an affine in LPS (the convention of DICOM and ITK); arrays are indexed (z, y, x) in the
 order of the file. The canonical cube has its axes along LPS, so that array order is (superior, posterior, left).
@@ -12,9 +12,6 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-"""From DICOM's and ITK's axes to NIfTI's and 3D Slicer's, and back."""
 
 Point = tuple[float, float, float]
 """(x, y, z) in mm, LPS."""

@@ -19,7 +19,8 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
-from clsdm.volume.ct import LPS_TO_RAS, CTVolume
+from clsdm.geometry.directions import LPS_TO_RAS
+from clsdm.volume.ct import CTVolume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Formats that keep a volume in one file; .mhd and .nhdr keep the voxels in a second one, which a rename would lose."""

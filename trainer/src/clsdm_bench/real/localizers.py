@@ -23,8 +23,9 @@ from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
 from clsdm.xray.image import XRay
 from clsdm.xray.scouts import localizers_among
+from clsdm_bench.lines import Figures
 from clsdm_bench.measures.covered import Pair, figures_of, paired
-from clsdm_bench.real.tables import Figures, Row
+from clsdm_bench.real.tables import Row
 from clsdm_trainer.data.dicom import find_series, read_series
 from clsdm_trainer.data.scan import Scan
 

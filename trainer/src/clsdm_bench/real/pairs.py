@@ -22,7 +22,9 @@ from clsdm_bench.measures.covered import paired
 from clsdm_bench.real.localizers import Reconstructor, Settings, compared
 from clsdm_bench.real.registration import register
 from clsdm_bench.real.tables import Row
-from clsdm_trainer.data.store import Case, Radiograph, Store, sha256_of
+from clsdm_trainer.data.manifest import Case, Radiograph
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 FRONTAL_AND_LATERAL, FRONTAL = "frontal and lateral film", "frontal film alone"
 

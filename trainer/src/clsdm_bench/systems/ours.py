@@ -49,6 +49,6 @@ def latent_model(
 
 
 def bundle_of(config: BenchmarkConfig, folder: Path) -> Bundle:
-    """What ``clsdm.reconstruction`` must know of a model that is loaded already; there is no such file."""
+    """A bundle for ``clsdm.reconstruction`` around a model that is loaded already; there is no such file."""
     manifest = Manifest(SCHEMA, config.name, "0", "none", WINDOW_HU, config.model, "float32")
     return Bundle(folder, manifest, {WEIGHTS: FileEntry("", 0)})
