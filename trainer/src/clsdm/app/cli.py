@@ -24,9 +24,9 @@ from clsdm.app.geometry_options import add_geometry_options, overrides_from
 from clsdm.app.record import XRaysNotFoundError
 from clsdm.errors import Cancelled, InputError, printable
 from clsdm.failures import in_words, kind_of
-from clsdm.files.names import given_path, refuse_overwriting
+from clsdm.files.names import given_path, nameless, refuse_overwriting
 from clsdm.files.strict_json import to_plain
-from clsdm.geometry.view import PRESETS
+from clsdm.geometry.view import PRESETS, view_name
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report, json_lines, terminal
 
@@ -199,10 +199,11 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     _refuse_both(options)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
+    names = {each.source: Path(each.source).name for each in result.residuals}
     for warning in result.warnings:
-        _note(options, warning)
+        _note(options, nameless(warning, names))
     verdicts = [
-        f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
+        f"{Path(each.source).name} ({view_name(each.angle_deg)}): {each.agreement}" for each in result.residuals
     ]
     _say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
     return {"files": files} | request.record(wanted, result)

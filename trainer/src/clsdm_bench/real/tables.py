@@ -24,6 +24,9 @@ COLUMNS: tuple[tuple[str, str, int, float], ...] = (
     ("correlation", "correlation with the X-rays", 3, 1.0),
     ("registered_correlation", "correlation after registration", 3, 1.0),
     ("turned_deg", "turned by, degrees", 1, 1.0),
+    ("found_turned_deg", "lateral found turned by, degrees", 1, 1.0),
+    ("found_down_mm", "lower by, mm", 0, 1.0),
+    ("found_scale", "magnified by", 3, 1.0),
 )
 """Key, head, digits, factor."""
 
