@@ -8,9 +8,7 @@ import slicer
 from volumes import add_volume
 
 from CLSDMReconstructionLib.base.Steps import atOnce
-from CLSDMReconstructionLib.compare.ComparisonLayout import (
-    ComparisonLayout,
-)
+from CLSDMReconstructionLib.compare.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.compare.Difference import makeDifference
 
 FIGURES = {

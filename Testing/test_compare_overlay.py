@@ -8,9 +8,7 @@ from compare_case import SceneTest, ShownTest
 from volumes import add_volume
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.compare.ComparisonLayout import (
-    PLANES,
-)
+from CLSDMReconstructionLib.compare.ComparisonLayout import PLANES
 from CLSDMReconstructionLib.compare.Difference import WINDOWS
 from CLSDMReconstructionLib.compare.Overlay import NOT_SHOWN, Overlay, SharedWindow
 

@@ -14,10 +14,7 @@ from fakes import FakeLogic
 from volumes import add_volume, linear_hu, wait_until
 
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
-from CLSDMReconstructionLib.compare.ComparisonLayout import (
-    LAYOUT_ID,
-    viewTag,
-)
+from CLSDMReconstructionLib.compare.ComparisonLayout import LAYOUT_ID, viewTag
 from CLSDMReconstructionLib.compare.Difference import OUTSIDE
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError

@@ -131,7 +131,7 @@ def compared(path: Path, bundle, preset: str, spacing_mm: float, pixels: int) ->
     from dataclasses import replace
 
     from clsdm.geometry.view import PRESETS
-    from clsdm.reconstruct import Options, reconstruct
+    from clsdm.reconstruction import Options, reconstruct
     from clsdm.simulate import simulate_xrays
     from clsdm.volume.body import body_centre_mm
     from clsdm.volume.read import read_ct

@@ -1,10 +1,11 @@
-"""Writes the DICOM CT series that several tests read."""
+"""Writes the DICOM CT series that several tests read, and edits DICOM files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -42,3 +43,11 @@ def write_series(folder: Path, ct: CTVolume, prefix: str = "", **tags: object) -
         item.save_as(path)
         paths.append(path)
     return paths
+
+
+def edit(path: Path, **tags: object) -> None:
+    """Set tags of a DICOM file."""
+    item = pydicom.dcmread(path)
+    for tag, value in tags.items():
+        setattr(item, tag, value)
+    item.save_as(path)

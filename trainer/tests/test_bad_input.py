@@ -26,9 +26,6 @@ from clsdm.model.bundle import MANIFEST, WEIGHTS, Bundle
 from clsdm.simulate import write_dx
 from clsdm.volume.write import write_ct
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NOISE = np.random.default_rng(0).integers(0, 4000, (PIXELS, PIXELS)).astype(np.uint16)
 
 
@@ -196,6 +193,9 @@ def test_a_place_where_nothing_can_be_written_is_refused(capfd, films, small_mod
     (tmp_path / "file").write_text("in the way")
     line = refused(capfd, tmp_path, *reconstruct_command(films, small_model, tmp_path / "file" / "r.nii.gz"))
     assert "cannot be written" in line
+    for command in (("project",), ("compare", films / "ct.nii.gz")):
+        line = refused(capfd, tmp_path, *command, films / "ct.nii.gz", "--out", tmp_path / "file")
+        assert "cannot be written" in line
     (tmp_path / "r.nii.gz").mkdir()
     line = refused(capfd, tmp_path, *reconstruct_command(films, small_model, tmp_path / "r.nii.gz"))
     assert "cannot be written" in line

@@ -20,9 +20,6 @@ from clsdm.app.cli import main
 from clsdm.volume.write import write_ct
 from clsdm.xray.read import read_xray
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def refused(capfd: pytest.CaptureFixture[str], out: Path, *command: object) -> str:
     """The one line that says why; nothing is written."""

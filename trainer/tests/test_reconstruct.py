@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 import torch
-from small_bundle import (
-    CENTRE_MM,
-    CONFIG,
-    FINER,
-    PIXELS,
-    initial_weights,
-    small_bundle,
-    small_phantom,
-    small_xrays,
-)
+from small_bundle import CENTRE_MM, CONFIG, FINER, PIXELS, initial_weights, small_bundle, small_phantom, small_xrays
 
-from clsdm import reconstruct as module
+from clsdm import reconstruction as module
 from clsdm.app.request import Request, ViewRequest, run
 from clsdm.errors import Cancelled, InputError
 from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.model.schedule import ProcessConfig
-from clsdm.reconstruct import MAX_VIEWS, Options, check_xrays, choose_device, prepare, reconstruct, sample_noise
+from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device, prepare, reconstruct, sample_noise
 from clsdm.simulate import simulate_xrays, write_dx
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.read import read_xray
-
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = {"device": "cpu"}
 
@@ -332,16 +319,6 @@ def test_the_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirro
 
 
 # Nothing but X-rays
-
-
-def test_ground_truth_is_no_argument():
-    assert set(inspect.signature(reconstruct).parameters) == {"xrays", "bundle", "options", "report", "model"}
-    assert {field.name for field in fields(Request)} == {
-        *("views", "localizers", "series", "out", "bundle", "preset", "options", "schema")
-    }
-    assert {field.name for field in fields(XRay)} == {
-        *("image", "view", "valid", "source", "patient_key", "origins", "warnings", "isocentre_mm")
-    }
 
 
 def test_x_rays_are_left_as_they_are(xrays, small_model):

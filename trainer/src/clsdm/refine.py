@@ -77,7 +77,7 @@ what a usual mistake of the angle costs, against relative differences of asymmet
 
 @dataclass(frozen=True)
 class Refinement:
-    """What was found.
+    """The result of a refinement.
 
     Attributes:
         xrays: with their moved views.

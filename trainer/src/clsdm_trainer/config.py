@@ -147,7 +147,7 @@ class OptimiserConfig(Frozen):
 
 
 class StageConfig(Frozen):
-    """What every stage has.
+    """The part of a configuration that every stage has.
 
     Attributes:
         steps: optimiser steps in all.

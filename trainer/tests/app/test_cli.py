@@ -20,9 +20,6 @@ from clsdm.app.cli import build_parser, main
 from clsdm.model.bundle import Bundle
 from clsdm.volume.write import write_ct
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 

@@ -11,8 +11,6 @@ from clsdm.app.cli import build_parser, main
 from clsdm.app.geometry_options import overrides_from
 from clsdm.xray.read import GeometryOverrides
 
-pytest_plugins = ["small_fixtures"]
-
 
 def parsed(*options: str) -> tuple[GeometryOverrides, GeometryOverrides, GeometryOverrides]:
     """The overrides of the frontal, the lateral and a further view."""

@@ -16,9 +16,6 @@ from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
 from clsdm.volume.read import read_ct
 from clsdm.volume.write import write_ct
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def patient(films, tmp_path) -> Path:

@@ -9,9 +9,7 @@ import pytest
 from clsdm import refine
 from clsdm.app.request import Request, ViewRequest, found_again, read_views, run
 from clsdm.geometry.view import View
-from clsdm.reconstruct import Options
-
-pytest_plugins = ["small_fixtures"]
+from clsdm.reconstruction import Options
 
 
 def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(

@@ -15,12 +15,9 @@ from clsdm.app.request import Request, ViewRequest, found_again, read_request, r
 from clsdm.errors import InputError
 from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import Bundle
-from clsdm.reconstruct import Options
+from clsdm.reconstruction import Options
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import GeometryOverrides
-
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def request_for(films: Path, bundle: Bundle, out: Path, product: str = "mean") -> Request:

@@ -22,15 +22,14 @@ import pytest
 import torch
 from small_bundle import reconstruct_command
 
-from clsdm import reconstruct as core
+from clsdm import reconstruction as core
 from clsdm.app import tasks as worker_tasks
 from clsdm.app import worker
 from clsdm.app.cli import main
+from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.model.bundle import CARD, Bundle
 from clsdm.volume.read import read_ct
-
-pytest_plugins = ["small_fixtures"]
 
 LIMIT_S = 60.0
 
@@ -38,9 +37,9 @@ LIMIT_S = 60.0
 @pytest.fixture(autouse=True)
 def _cold() -> Iterator[None]:
     """No test finds a model another has loaded."""
-    worker_tasks._warm.forget()
+    WARM.forget()
     yield
-    worker_tasks._warm.forget()
+    WARM.forget()
 
 
 def ask(folder: Path, task: str, number: int = 1, **fields: Any) -> list[dict[str, Any]]:
@@ -198,7 +197,7 @@ def test_after_running_out_of_memory_nothing_is_held(films, small_model, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(core, "reconstruct", exhausted)
         assert error(tmp_path, "reconstruct", **asked)["kind"] == "memory"
-    assert worker_tasks._warm._model is None
+    assert WARM._model is None
     result(tmp_path, "reconstruct", **asked)
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from ct_series import write_series
+from ct_series import edit, write_series
 from scipy.spatial.transform import Rotation
 from small_bundle import small_bundle, small_phantom, small_xrays
 
@@ -26,19 +25,13 @@ from clsdm_bench.cli import main
 from clsdm_bench.real.localizers import Reconstructor, Settings
 from clsdm_bench.real.pairs import FOUND, FRONTAL_AND_LATERAL, _rows, chosen_films
 from clsdm_bench.real.registration import register
+from clsdm_trainer.data.manifest import Radiograph
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import Radiograph, Store, sha256_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 CENTRE = (12.0, -30.0, 250.0)
-
-
-def edit(path: Path, **tags: object) -> Path:
-    item = pydicom.dcmread(path)
-    for tag, value in tags.items():
-        setattr(item, tag, value)
-    item.save_as(path)
-    return path
 
 
 def patient(root: Path, name: str, *, scouts: bool = True) -> CTVolume:
@@ -121,8 +114,8 @@ def test_localizers_are_scored_beside_projections_in_their_views(tree: Path, bun
     assert real["psnr_db"] == pytest.approx(projected["psnr_db"], abs=0.2)  # the scouts are projections here
     assert real["residual"] == pytest.approx(projected["residual"], abs=0.02)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["rows"]) == {row["condition"] for row in rows}
-    assert "localizers | 1 |" in capsys.readouterr().out
+    assert set(results["methods"]) == {f"{row['condition']} (1)" for row in rows}
+    assert "| localizers (1) |" in capsys.readouterr().out
 
 
 def test_a_tree_without_localizers_and_a_known_patient_are_refused(tree: Path, bundle: Bundle, tmp_path: Path, capsys):

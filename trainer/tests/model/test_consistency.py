@@ -14,7 +14,7 @@ from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector, preset
 from clsdm.model.clsdm import CLSDM, ERROR_BLOCKS, UNKNOWN_ERROR_HU
 from clsdm.model.consistency import Correction, conjugate_gradients, consistent, cosines, gain, without_exposure
-from clsdm.reconstruct import Options, reconstruct
+from clsdm.reconstruction import Options, reconstruct
 from clsdm.volume.hu import hu_to_attenuation
 from clsdm.xray.preprocess import cameras_for, expose, normalise
 

@@ -590,11 +590,6 @@ def test_a_denoiser_of_patches_is_the_same_network_on_folded_latents():
     torch.testing.assert_close(patched(x, time), depth_to_space(plain(space_to_depth(x), time)))
 
 
-def test_a_unet_needs_a_flag_for_every_width():
-    with pytest.raises(ValueError, match="3 channel widths but 2 attention flags"):
-        UNetConfig((32, 64, 64), (False, True))
-
-
 def test_the_time_reaches_the_denoisers_output():
     network = randomised(UNet3D(3, 2, UNetConfig((24, 24), (False, False), head_width=8)))
     x = torch.randn(1, 3, 4, 4, 4)

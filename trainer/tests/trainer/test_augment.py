@@ -7,12 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import (
-    GRID,
-    one_thread,  # noqa: F401 - a fixture
-    padded_anatomy,
-    phantom_hu,
-)
+from tiny import GRID, padded_anatomy, phantom_hu
 from torch import Tensor
 
 from clsdm.geometry.view import Detector, View, preset
@@ -28,8 +23,6 @@ from clsdm_trainer.augment import (
 )
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.recipe import load_config
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 DETECTOR = Detector(48, 480.0)
 IDENTITY = Pose(np.eye(3), np.zeros(3))

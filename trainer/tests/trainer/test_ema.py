@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from tiny import (
-    one_thread,  # noqa: F401 - a fixture
-    run_to,
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-)
+from tiny import run_to, tiny_config, tiny_runner
 from torch import nn
 
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.data.store import Store
 from clsdm_trainer.ema import Ema
-from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
+from clsdm_trainer.loop import BEST, Runner
 from clsdm_trainer.losses import psnr_db
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 def scalar(value: float) -> nn.Linear:
@@ -97,13 +81,3 @@ def test_validation_judges_the_average_and_best_holds_it(store, tmp_path):
     assert abs(averaged_score - raw_score) > 1e-2
     assert all(value.dtype == torch.float32 for value in best["weights"].values())
     assert best["weights"].keys() == raw.keys()
-
-
-def test_best_differs_from_the_raw_weights_and_equals_the_average_in_the_checkpoint(store, tmp_path):
-    config = tiny_config(steps=4, validate_every=4)
-    run_to(tiny_runner(config, "autoencoder", store, Path(tmp_path)), 4)
-    best = load_state(tmp_path / "autoencoder" / BEST)["weights"]
-    state = load_state(tmp_path / "autoencoder" / CHECKPOINT)
-    same_as_raw = [torch.equal(best[name], value) for name, value in state["players"]["autoencoder"].items()]
-    assert not any(same_as_raw)
-    assert all(torch.equal(best[name], value) for name, value in state["ema"].items())

@@ -2,4 +2,15 @@
 use what is in ``__all__``; nothing here needs torch or knows of X-rays.
 """
 
-__all__ = ["atomic", "dicom", "dicom_open", "dicom_pixels", "dicom_tags", "digest", "names", "scratch", "strict_json"]
+__all__ = [
+    "atomic",
+    "dicom",
+    "dicom_open",
+    "dicom_pixels",
+    "dicom_tags",
+    "digest",
+    "itk",
+    "names",
+    "scratch",
+    "strict_json",
+]

@@ -224,10 +224,10 @@ def _open_in_zip(path: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def default_bundle_path() -> Path:
-    """The bundle that comes with the project: ``Resources/Models`` of the source tree.
+    """The bundle that comes with the project: ``Resources/Models`` in the package (a wheel), or above it (a checkout).
 
     Raises:
-        InputError: it is not there (a wheel without the source tree).
+        InputError: it is not there.
     """
     for parent in Path(__file__).resolve().parents:
         found = sorted((parent / "Resources" / "Models").glob(f"*/{MANIFEST}"))

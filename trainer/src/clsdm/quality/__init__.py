@@ -2,4 +2,4 @@
 Neighbours may use what is in ``__all__``; ``agreement`` and ``picture`` need no torch.
 """
 
-__all__ = ["agreement", "compare", "metrics", "picture", "reprojection", "result", "symmetry", "write"]
+__all__ = ["agreement", "compare", "metrics", "page", "picture", "reprojection", "result", "symmetry", "write"]

@@ -48,6 +48,11 @@ def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None)
     }
 
 
+def comparison_picture(comparison: Comparison) -> np.ndarray:
+    """The planes, the X-rays and the main figures as one picture, (rows, columns, 3) uint8, that names no file."""
+    return picture.sheet(report.rows_of(comparison), report.headline(comparison))
+
+
 def write_comparison(
     comparison: Comparison,
     out_dir: str | Path,

@@ -20,16 +20,21 @@ def body_mask(hu: np.ndarray) -> np.ndarray:
     Returns:
         (z, y, x) bool; all False where nothing is above the threshold.
     """
+    solid = sitk.GetImageFromArray(body_without_cavities(hu).astype(np.uint8))
+    slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(solid[:, :, z])) for z in range(hu.shape[0])]
+    return np.stack(slices).astype(bool)
+
+
+def body_without_cavities(hu: np.ndarray) -> np.ndarray:
+    """Of :func:`body_mask` what is above ``BODY_HU``: the same box, in a tenth of the time."""
     tissue = sitk.GetImageFromArray((hu > BODY_HU).astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(tissue, (1, 1, 0))
-    largest = sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1
-    slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(largest[:, :, z])) for z in range(hu.shape[0])]
-    return np.stack(slices).astype(bool)
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1).astype(bool)
 
 
 def body_centre_mm(ct: CTVolume) -> tuple[float, float, float]:
     """LPS centre of the box around the body (the volume's centre where no body is found)."""
-    inside = np.argwhere(body_mask(ct.hu))
+    inside = np.argwhere(body_without_cavities(ct.hu))
     if not len(inside):
         return ct.centre_mm
     middle = (inside.min(0) + inside.max(0))[::-1] / 2  # x, y, z index

@@ -1,4 +1,4 @@
-"""What of an image is no tissue: the border that blades left unexposed, and letters and bars that were burnt in.
+"""The parts of an image that are no tissue: the border that blades left unexposed, and letters and bars that were burnt in.
 
 Both are denser than any patient and would set the grey scale. Found in the pixels, since most files do not say. Images
 are (rows, cols), brighter where more was attenuated.

@@ -35,7 +35,7 @@ TRUNK_MM = (180.0, 700.0)
 
 @dataclass(frozen=True)
 class GeometryOverrides:
-    """What the user knows better than the file.
+    """The values that the user knows better than the file.
 
     Attributes:
         pixel_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.

@@ -1,6 +1,6 @@
 """A film: pixels as a file holds them, with whatever the file says about its exposure; the step before an ``XRay``.
 
-Reading a radiograph has two halves: getting pixels and facts out of a format (``xray_dicom``, ``xray_io``), and making
+Reading a radiograph has two halves: getting pixels and facts out of a format (``dicom``, ``picture``), and making
 of them what ``geometry.View`` promises. This module owns the half that formats share: turning, mirroring, grey values.
 
 Axis order: images are (row, column); positions are (down, right) in mm on the detector plane.
@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
+from clsdm.files.itk import itk_header, quiet_itk
 from clsdm.geometry.directions import direction_of, image_axes
 from clsdm.geometry.view import Beam, view_name
 from clsdm.xray.notes import left_out
@@ -31,7 +32,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Known:
-    """What a file states about its exposure, named as in ``geometry.View``; None where it is silent.
+    """The exposure as a file states it, named as in ``geometry.View``; None where it is silent.
 
     Attributes:
         angle_deg: around the patient's long axis.
@@ -225,26 +226,16 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
 
 def header_quietly(path: Path) -> sitk.ImageFileReader | None:
     """A reader that knows size, spacing and type of an image, or None where ITK cannot read it."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        return itk_header(path)
     except RuntimeError:
         return None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    return reader
 
 
 def read_quietly(path: Path) -> sitk.Image | None:
     """The image ITK reads, or None where it cannot; ITK's own warnings on the console are held back."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        return sitk.ReadImage(str(path))
+        with quiet_itk():
+            return sitk.ReadImage(str(path))
     except RuntimeError:
         return None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)

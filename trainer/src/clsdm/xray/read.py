@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class XRayHeader:
-    """What is known of a radiograph before its pixels are read; None where it must be given.
+    """A radiograph before its pixels are read; None where a value must be given.
 
     Attributes:
         rows: of the image, turned as ``geometry.View`` says where the angle is known.
@@ -77,7 +77,7 @@ def inspect_xray(
     *,
     default_angle_deg: float | None = None,
 ) -> XRayHeader:
-    """What :func:`read_xray` would make of a file, from its header alone, in milliseconds and without torch.
+    """The geometry that :func:`read_xray` would give a file, from its header alone, in milliseconds and without torch.
 
     Args:
         path: image file.

@@ -1,6 +1,6 @@
 """Writing an X-ray as DICOM "DIGITAL X-RAY IMAGE FOR PROCESSING" with its whole geometry, and as a PNG to look at.
 
-``xray_io.read_xray`` gives back the same ``View`` from standard tags alone: ImagerPixelSpacing,
+``read.read_xray`` gives back the same ``View`` from standard tags alone: ImagerPixelSpacing,
 DistanceSourceToDetector, DistanceSourceToPatient, PositionerPrimaryAngle, PositionerSecondaryAngle (the detector's, so
 minus our tilt), PatientOrientation, and PositionOfIsocenterProjection for the offset of the panel. IsocenterPosition
 says where in the patient (LPS mm) the isocentre lies, so that a reconstruction can be laid over the CT.

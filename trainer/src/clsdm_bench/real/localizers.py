@@ -17,14 +17,15 @@ from clsdm.errors import InputError, reading
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection
-from clsdm.reconstruct import Options, Product, choose_device, reconstruct
+from clsdm.reconstruction import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
 from clsdm.xray.image import XRay
 from clsdm.xray.scouts import localizers_among
+from clsdm_bench.lines import Figures
 from clsdm_bench.measures.covered import Pair, figures_of, paired
-from clsdm_bench.real.tables import Figures, Row
+from clsdm_bench.real.tables import Row
 from clsdm_trainer.data.dicom import find_series, read_series
 from clsdm_trainer.data.scan import Scan
 

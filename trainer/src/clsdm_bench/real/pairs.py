@@ -20,11 +20,14 @@ from clsdm.volume.ct import CTVolume
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import frontal_and_lateral
 from clsdm.xray.read import inspect_xray, read_xray
+from clsdm_bench.lines import Figures
 from clsdm_bench.measures.covered import paired
 from clsdm_bench.real.localizers import Reconstructor, Settings, compared
 from clsdm_bench.real.registration import register
-from clsdm_bench.real.tables import Figures, Row
-from clsdm_trainer.data.store import Case, Radiograph, Store, sha256_of
+from clsdm_bench.real.tables import Row
+from clsdm_trainer.data.manifest import Case, Radiograph
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 FRONTAL_AND_LATERAL, FRONTAL = "frontal and lateral film", "frontal film alone"
 FOUND = "frontal and lateral film, geometry found"

@@ -17,7 +17,7 @@ from clsdm.app.request import run as reconstruct_files
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
-from clsdm.reconstruct import Options, Product
+from clsdm.reconstruction import Options, Product
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
@@ -27,7 +27,7 @@ from clsdm_bench.score import exposures, page
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.page import Scored
-from clsdm_trainer.data.store import write_json
+from clsdm_trainer.files import write_json
 
 SETTINGS = "settings.json"
 ALL_PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
@@ -144,7 +144,7 @@ def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
 
 
 def _claim(scoring: Scoring) -> None:
-    """What is in the folder must be of the same bundle and X-rays; more products and conditions may come to it."""
+    """Refuse a folder of another bundle or other X-rays; more products and conditions may come to it."""
     settings = asdict(scoring.settings)
     wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
     path = scoring.out / SETTINGS

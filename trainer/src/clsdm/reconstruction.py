@@ -1,8 +1,8 @@
 """From X-rays to a CT volume. This is the page to read first.
 
-X-rays are put on the virtual detector (``xray``), and aligned with the CT by their real geometry (``nets.condition``):
+X-rays are put on the virtual detector (``xray``), and aligned with the CT by their real geometry (``model.condition``):
 that gives the posterior mean in voxels, and what the X-rays say in the CT's latent space. There the mean is completed by
-sampling (``sampler``) or not, and decoded to HU (``nets.autoencoder``).
+sampling (``model.sampler``) or not, and decoded to HU (``model.autoencoder``).
 
 Three products, always named: ``mean`` is the posterior mean, closest to the truth on average and smooth where
 two views cannot decide; ``sample`` is one realistic volume among many; ``ensemble`` is the mean of K samples with their
@@ -84,7 +84,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the X-rays gave.
+    """A volume from X-rays, with all that belongs to it.
 
     Attributes:
         volume: HU on the model's cube, placed around the isocentre (LPS).
