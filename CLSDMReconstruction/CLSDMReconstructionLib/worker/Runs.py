@@ -16,6 +16,7 @@ STAGES = {
     "align X-rays": "Aligning the X-rays",
     "sample": "Sampling",
     "decode": "Making the volume",
+    "measure": "Measuring the volume",
     "project": "Projecting",
     "read": "Reading the volumes",
     "compare": "Computing the figures",

@@ -18,6 +18,7 @@ from small_bundle import CENTRE_MM, reconstruct_command, run, small_phantom
 
 from clsdm.app.cli import build_parser, main
 from clsdm.model.bundle import Bundle
+from clsdm.quality.quantities import NO_TABLE, QUANTITIES
 from clsdm.volume.write import write_ct
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -117,6 +118,16 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["protocols"]) == {"honest", "x2ct"}
     assert metrics["provenance"]["model_sha256"] == small_model.hash
+    record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert metrics["measures"] == record["measures"]
+    assert set(metrics["true_measures"]["values"]) | set(metrics["true_measures"]["not_measurable"]) == set(QUANTITIES)
+    assert "What was measured" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct)
+    assert code == 0
+    assert [
+        line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
+    ]
+    assert NO_TABLE in out
 
     changed = small_phantom(CENTRE_MM)
     changed.hu[:] = changed.hu[::-1] - 20.0

@@ -68,7 +68,7 @@ def reconstruct(
     """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``.
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
-    "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings" and "provenance" as in ``R.json``;
+    "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings", "measures" and "provenance" as in ``R.json``;
     "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
     measured; "seconds" of the core.
 
@@ -121,6 +121,7 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
             for at, (each, view) in enumerate(zip(result.residuals, seen, strict=True))
         ],
         "warnings": list(result.warnings),
+        "measures": result.measures,
         "provenance": result.provenance,
     }
 

@@ -196,6 +196,6 @@ def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origi
 def _assumed_orientation(angle_deg: float) -> str:
     across = math.sin(math.radians(angle_deg))
     if abs(across) < 0.7:
-        return "no orientation stored: the patient's left is assumed at image right; flip it otherwise"
+        return "assumed: the patient's left at image right, flip it otherwise"
     side = "left" if across > 0 else "right"
-    return f"no orientation stored: the patient is assumed to face image {side}; flip it otherwise"
+    return f"assumed: the patient faces image {side}, flip it otherwise"
