@@ -14,7 +14,8 @@ from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.scene import Volumes
-from CLSDMReconstructionLib.xrays.Inputs import FIELDS, Field, XRayInput, checkTogether, inspect, suggestPair
+from CLSDMReconstructionLib.xrays.Facts import Field, checkTogether, inspect, suggestPair
+from CLSDMReconstructionLib.xrays.Inputs import FIELDS, XRayInput
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it

@@ -19,7 +19,7 @@ class GeometryFields:
         self._layout, self._rows = layout, []
         self.badges: dict[str, object] = {}
         self.angle = self._number("angleDeg", _("Angle"), (-360.0, 360.0), 1, "°", self._angleTip())
-        self.spacing = self._number("spacingMm", _("Pixel"), (0.0, 10.0), 4, _(" mm"), self._spacingTip())
+        self.spacing = self._number("spacingMm", _("Pixel, mm"), (0.0, 10.0), 4, "", self._spacingTip())
         self.spacing.specialValueText = _("enter…")
         self._spacingTyped, self._spacingIsSquare = False, True
         self.spacing.connect("editingFinished()", self._onSpacingFinished)
@@ -76,7 +76,8 @@ class GeometryFields:
         box.setRange(*span)
         box.decimals, box.suffix, box.keyboardTracking = decimals, unit, False
         box.singleStep = 10.0 ** -min(decimals, 2) if decimals else 10.0
-        box.minimumWidth = 60
+        box.setButtonSymbols(qt.QAbstractSpinBox.NoButtons)  # their room is the number's
+        box.minimumWidth = 40
         box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         box.connect("valueChanged(double)", lambda value, name=name: self._onNumber(name, value))
         self._row(name, label, box, tip)
@@ -184,7 +185,7 @@ class GeometryFields:
         row, col = value or (0.0, 0.0)
         self._spacingIsSquare = row == col
         self.spacing.value = row
-        self.spacing.suffix = _(" mm") if row == col else _(" × {col:.4f} mm").format(col=col)
+        self.spacing.suffix = "" if row == col else f" × {col:.4f}"
         self.spacing.toolTip = self._spacingTip()
         if row != col:
             self.spacing.toolTip = _(

@@ -151,7 +151,10 @@ CASES = {
     "a source in a galaxy": (dicom(DistanceSourceToDetector=1e9), "DistanceSourceToDetector is 1e"),
     "a spacing in m": (dicom(ImagerPixelSpacing=[0.0002, 0.0002]), "ImagerPixelSpacing is 0.0002 mm"),
     "an isocentre far away": (dicom(IsocenterPosition=[1e30, 0, 0]), "isocentre_mm is 1e"),
-    "a panel of a stamp": (dicom(ImagerPixelSpacing=[0.02, 0.02]), "panel_mm is 4 mm"),
+    "a panel of a stamp": (
+        dicom(ImagerPixelSpacing=[0.02, 0.02]),
+        r"the image's edge \(200 pixels of 0.02 mm, --spacing\) is 4 mm",
+    ),
 }
 
 

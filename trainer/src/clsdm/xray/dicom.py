@@ -25,6 +25,7 @@ from clsdm.volume.slices import is_localizer
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
 from clsdm.xray.localizer import localizer_geometry
+from clsdm.xray.notes import EIGHT_BITS, LOSSY
 from clsdm.xray.orient import Film, Pair, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
@@ -198,13 +199,15 @@ def patient_key(dataset: Dataset) -> str | None:
 def _image_notes(tags: Tags) -> list[str]:
     notes = []
     if tags.text("PresentationIntentType") == "FOR PRESENTATION":
-        notes.append("FOR PRESENTATION: contrast was processed for viewing, so it is not proportional to attenuation")
+        notes.append(
+            "image: FOR PRESENTATION, its contrast was processed for viewing and is not proportional to attenuation"
+        )
     if tags.count("BitsStored", 16) <= 8:
-        notes.append("8-bit image: fine contrast is lost")
+        notes.append(EIGHT_BITS)
     if tags.text("LossyImageCompression") == "01" or tags.dataset.file_meta.TransferSyntaxUID in _LOSSY:
-        notes.append("lossy compression")
+        notes.append(LOSSY)
     if tags.text("Modality") not in (*PROJECTIONS, "CT"):
-        notes.append("Modality is not that of a radiograph")
+        notes.append("image: Modality is not that of a radiograph")
     part = "".join(tags.text("BodyPartExamined").split())
     if part and not any(known in part for known in TRUNK):
         notes.append(f"BodyPartExamined is {part}; the reconstruction knows trunks only")

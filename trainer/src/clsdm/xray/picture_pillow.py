@@ -17,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
 from clsdm.limits import check_image_size
+from clsdm.xray.notes import EIGHT_BITS, LOSSY
 from clsdm.xray.orient import Film, blank, grey, read_quietly
 
 if TYPE_CHECKING:
@@ -164,9 +165,9 @@ def _by_itk(path: Path) -> np.ndarray:
 
 def _notes(picture: Image, deep_colour: bool) -> tuple[str, ...]:
     eight = picture.mode not in ("I;16", "I;16B", "I;16L", "I", "F") and not deep_colour
-    notes = ("8-bit image: fine contrast is lost",) if eight else ()
+    notes = (EIGHT_BITS,) if eight else ()
     lossy = picture.format in ("JPEG", "MPO") or _tags(picture).get(_COMPRESSION) in (6, 7)
-    return (*notes, "lossy compression") if lossy else notes
+    return (*notes, LOSSY) if lossy else notes
 
 
 def _check_whole(picture: Image, path: Path) -> None:
