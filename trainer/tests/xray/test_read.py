@@ -236,7 +236,7 @@ def _bad_number(folder: Path) -> Path:
         (_ybr_dicom, "YBR_FULL, a colour image"),
         (_volume, "7x6x5 voxels, a CT in place of an X-ray"),
         (_ct_slice, "Modality is CT, a CT in place of an X-ray"),
-        (_frames, "NumberOfFrames is 2"),
+        (_frames, "the file holds 2 images"),
         (_no_pixels, "no PixelData"),
         (_not_finite, "NaN"),
         (_constant, "constant"),
