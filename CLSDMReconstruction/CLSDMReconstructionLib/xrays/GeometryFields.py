@@ -183,12 +183,8 @@ class GeometryFields:
         elif name == "spacingMm":
             self._showSpacing(value)
         else:
-            box = {
-                "angleDeg": self.angle,
-                "sourceDetectorMm": self.detector,
-                "sourceAxisMm": self.axis,
-                "frame": self.frame,
-            }[name]
+            boxes = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}
+            box = (boxes | {"frame": self.frame})[name]
             box.value = 0.0 if value is None else value
 
     def _showSpacing(self, value) -> None:
