@@ -148,7 +148,7 @@ FILMS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "a truncated NIfTI": ("x.nii", truncated_nifti, ["truncated"]),
     "a CT volume": ("x.nii.gz", volume, ["CT in place of an X-ray", "32x32x32"]),
     "a CT slice": ("x.dcm", dicom(Modality="CT", SOPClassUID=CTImageStorage), ["CT in place of an X-ray"]),
-    "a film sequence": ("x.dcm", dicom(NumberOfFrames=5), ["NumberOfFrames is 5"]),
+    "a film sequence": ("x.dcm", dicom(NumberOfFrames=5), ["the file holds 5 images"]),
     "a missing file": ("x.dcm", lambda path: None, ["no such file"]),
     "a folder": ("x.dcm", Path.mkdir, ["a folder, expected one X-ray image"]),
     "no pixels": ("x.dcm", dicom(Rows=None), ["no image"]),

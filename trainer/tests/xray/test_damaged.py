@@ -145,7 +145,7 @@ CASES = {
         "a colour image",
     ),
     "inks": (picture("x.tif", lambda: np.zeros((200, 200), "u1"), "CMYK"), "a colour image"),
-    "pages": (tiff("x.tif", lambda: np.stack((torso(), torso())), photometric="minisblack"), "2 pages; choose one"),
+    "pages": (tiff("x.tif", lambda: np.stack((torso(), torso())), photometric="minisblack"), "2 images; choose one"),
     "a GIF in disguise": (picture("x.png", lambda: np.zeros((200, 200), "u1"), format="GIF"), "a GIF file named .png"),
     "a source in cm": (dicom(DistanceSourceToDetector=180.0), "DistanceSourceToDetector is 180 mm; expected .* in mm"),
     "a source in a galaxy": (dicom(DistanceSourceToDetector=1e9), "DistanceSourceToDetector is 1e"),
