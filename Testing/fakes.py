@@ -80,10 +80,13 @@ class FakeDependencies:
 
     def __init__(self) -> None:
         self.missing: tuple[str, ...] = ()
+        self.canInstallTorch = True
         self.calls: list[str] = []
 
     def status(self) -> Status:
-        return Status(self.missing, True, "PyTorch is missing." if self.missing else "", "python -m pip install …")
+        return Status(
+            self.missing, self.canInstallTorch, "PyTorch is missing." if self.missing else "", "python -m pip install …"
+        )
 
     def install(self, onFinished, onLog=print) -> None:
         self.calls.append("install")

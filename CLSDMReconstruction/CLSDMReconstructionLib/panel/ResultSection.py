@@ -11,6 +11,7 @@ from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import sentence, setTone
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
     ROLE_ATTRIBUTE,
@@ -20,6 +21,7 @@ from CLSDMReconstructionLib.scene.Attributes import (
 )
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
+from CLSDMReconstructionLib.scene.Legend import showLegend
 from CLSDMReconstructionLib.worker.Results import ReconstructionResult
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
@@ -45,6 +47,7 @@ class ResultSection:
         ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
+        ui.renderingCheckBox.connect("toggled(bool)", self._onRendering)
         ui.coverageCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.coverageCheckBox, on))
         ui.spreadCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.spreadCheckBox, on))
         setTone(ui.provenanceLabel, "muted")
@@ -77,6 +80,7 @@ class ResultSection:
         self.ui.provenanceLabel.text = provenanceText(result)
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),
+            (self.ui.renderingCheckBox, True),
             (self.ui.coverageCheckBox, result.coverageNode is not None),
             (self.ui.spreadCheckBox, result.spreadNode is not None),
         ):
@@ -105,7 +109,7 @@ class ResultSection:
 
     def clear(self) -> None:
         """Nothing to show; the nodes in the scene stay."""
-        self.result = None
+        ui = self.ui
         for widget in self._pictures:
             self.ui.residualArea.layout().removeWidget(widget)
             widget.hide()
@@ -113,8 +117,9 @@ class ResultSection:
         self._pictures = []
         for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
             label.text = ""
-        for box in (self.ui.exposuresCheckBox, self.ui.coverageCheckBox, self.ui.spreadCheckBox):
+        for box in (ui.exposuresCheckBox, ui.renderingCheckBox, ui.coverageCheckBox, ui.spreadCheckBox):
             box.checked = box.enabled = False
+        self.result = None
         if self._exposing is not None:
             self._exposing.cancel()
             self._exposing = None
@@ -135,6 +140,12 @@ class ResultSection:
             self._exposing = Steps(self._exposed(), self._onExposed, self._onNotExposed)
         self.exposures.setVisible(on)
 
+    def _onRendering(self, on: bool) -> None:
+        if self.result is not None and slicer.mrmlScene.IsNodePresent(self.result.volumeNode):
+            Space.render(self.result.volumeNode, on)
+            if on:
+                Space.lookEverywhere(self.result.volumeNode)
+
     def _replaced(self) -> Iterator[float]:
         """The X-rays of the result before go out of 3-D and those of this one come, a node in each turn."""
         with self._views.held():
@@ -146,8 +157,7 @@ class ResultSection:
     def _exposed(self) -> Iterator[float]:
         with self._views.held():
             yield from self.exposures.show(self.result)
-            if slicer.app.layoutManager() is not None:
-                slicer.util.resetThreeDViews()
+            Space.lookEverywhere(self.result.volumeNode)  # Slicer's own reset would frame the sources, metres away
 
     def _onExposed(self, _outcome: object) -> None:
         self._exposing = None
@@ -168,6 +178,7 @@ class ResultSection:
         node = self.result.coverageNode if coverage else self.result.spreadNode
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             showOverlay(node if on else None, COVERAGE_COLOUR if coverage else SPREAD_COLOUR)
+            showLegend(node, _("X-rays that see it") if coverage else _("Spread, HU"), on)
 
 
 def resultOf(node) -> ReconstructionResult:

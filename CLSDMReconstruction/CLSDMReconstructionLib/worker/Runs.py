@@ -45,7 +45,8 @@ class ReconstructionError(Exception):
     """Why a run failed.
 
     Attributes:
-        kind: "input", "memory", "device", "disk", "network", "missing" (a Python package), "crash", "cancelled", "defect".
+        kind: "input", "memory", "device", "disk", "network", "missing" (a Python package), "start", "crash", "cancelled",
+            "defect".
         message: what happened, in a sentence.
         advice: what to do, in a sentence.
         details: technical, for the log.

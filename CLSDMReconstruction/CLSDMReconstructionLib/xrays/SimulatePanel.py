@@ -55,7 +55,7 @@ class SimulatePanel(Panel):
         angles = parseAngles(self.ui.anglesLineEdit.text)
         preset = list(self._presets)[self.ui.presetComboBox.currentIndex]
         self._ct = self.ui.ctSelector.currentNode()
-        self._say(_("Computing X-rays..."))
+        self.say(_("Computing X-rays..."))
         self._run = self._logic.simulate(
             self._ct,
             preset,
@@ -71,7 +71,7 @@ class SimulatePanel(Panel):
         run, self._run = self._run, None
         if run is not None:
             run.cancel()
-            self._say(_("Cancelled."))
+            self.say(_("Cancelled."))
         self._update()
 
     def _onClicked(self) -> None:
@@ -81,7 +81,7 @@ class SimulatePanel(Panel):
         if run is not self._run:
             return
         self._run = None
-        self._say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
+        self.say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
         self._update()
         if self._onXRays is not None:
             self._onXRays(run.result)
@@ -90,7 +90,7 @@ class SimulatePanel(Panel):
         if run is not self._run:  # cancelled here, and said so already
             return
         self._run = None
-        self._sayError(run.error)
+        self.sayError(run.error)
         self._update()
 
     def _reason(self) -> str:

@@ -10,10 +10,12 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import elided, setTone
 from CLSDMReconstructionLib.base.Dropping import DropFilter
+from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
-from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
 
@@ -34,11 +36,14 @@ class XRaySlotWidget:
         self.xray: XRayInput | None = None
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
-        self._geometryWanted = False
+        self._geometryWanted, self._fault = False, ""
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        keepNarrow(self.widget)
+        self.widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+        self.widget.minimumWidth = LEAST_PIXELS  # else two beside each other would keep the panel from becoming narrow
         self.geometry = GeometryFields(self.ui.geometryArea.layout(), self._onEntered)
         self._build()
         self.refresh()
@@ -152,8 +157,14 @@ class XRaySlotWidget:
             self._preset = preset
             self.refresh()
 
+    def setFault(self, fault: str) -> None:
+        """Refuse the X-ray for what its pixels showed, until something about it changes."""
+        self._fault = fault
+        self._showProblem()
+
     def refresh(self) -> None:
         """Ask again what is known about the X-ray, and show it."""
+        self._fault = ""
         self.facts = inspect(self.xray, self._preset) if self.xray is not None else None
         self._updating = True
         node = slicer.mrmlScene.GetNodeByID(self.xray.nodeId) if self.xray is not None and self.xray.nodeId else None
@@ -162,9 +173,7 @@ class XRaySlotWidget:
         self.ui.clearButton.enabled = self.xray is not None or self._onRemoved is not None
         self.ui.sourceLabel.text = self._sourceText()
         self.ui.sourceLabel.toolTip = "" if self.xray is None or self.xray.path is None else self.xray.path
-        self.ui.problemLabel.text = self.problem() or "\n".join(self.facts.warnings if self.facts else ())
-        self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
-        setTone(self.ui.problemLabel, "error" if self.problem() else "caution")
+        self._showProblem()
         self.geometry.show(self.facts)
         self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None
         if self.xray is None:
@@ -172,9 +181,14 @@ class XRaySlotWidget:
         elif self.problem():
             self.setPreview(None, _("No preview yet"))
 
+    def _showProblem(self) -> None:
+        self.ui.problemLabel.text = self.problem() or "\n".join(self.facts.warnings if self.facts else ())
+        self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
+        setTone(self.ui.problemLabel, "error" if self.problem() else "caution")
+
     def problem(self) -> str:
         """Why this X-ray cannot be used yet, or ""."""
-        return self.facts.problem if self.facts is not None else ""
+        return "" if self.facts is None else self.facts.problem or self._fault
 
     def needsALook(self) -> bool:
         """Whether its geometry is not all said by its file, so that somebody should look at it."""
@@ -189,7 +203,8 @@ class XRaySlotWidget:
         header = None if self.facts is None else self.facts.header
         size = "" if header is None else f"{header.cols} × {header.rows}"
         name = elided(Path(self.xray.path).name) if self.xray.path else ""
-        view = "" if header is None else viewName(header.likely_angle_deg)
+        angle = None if header is None else self.facts.fields["angleDeg"]
+        view = "" if angle is None else viewName(header.likely_angle_deg if angle.origin == "default" else angle.value)
         return " · ".join(part for part in (name, view, size) if part)
 
     def setPreview(self, pixels, text: str = "") -> None:

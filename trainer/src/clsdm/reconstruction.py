@@ -31,6 +31,7 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
+from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.intervals import calibration_from
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers
@@ -39,6 +40,7 @@ from clsdm.quality.usual import doubts, shown_by, usual_from
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
+from clsdm.xray.notes import gathered
 from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
@@ -201,7 +203,8 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
                 f"{known[0][0]} and {source}: their isocentres differ ({known[0][1]} and {isocentre_mm} mm LPS); "
                 "expected exposures around one isocentre"
             )
-    warnings = [*check_together(xrays), *(f"{x.source}: {text}" for x in xrays for text in x.warnings)]
+    notes = [(xray.source, text) for xray in xrays for text in xray.warnings]
+    warnings = [*check_together(xrays), *gathered(notes, len(xrays))]
     if len(xrays) == 1:
         warnings.append("only one view: depth along its rays is a guess from other patients")
     if bundle.manifest.trained_anatomy:
@@ -334,7 +337,8 @@ def _placed(
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
     }
-    doubts = tuple(f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees)
+    doubts = [f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees]
+    doubts += [WAYS_OUT] if doubts else []
     views = tuple(xray.view for xray in xrays)
     return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance, views)
 

@@ -165,14 +165,6 @@ def test_the_bundles_default_product_is_made_unless_another_is_asked_for(capfd, 
     assert made["product"] == "sample"
 
 
-def test_a_request_file_and_options_beside_it_contradict_each_other(capfd, films, small_model, tmp_path):
-    path = request_file(tmp_path / "q.json", films, small_model, tmp_path / "r.nii.gz")
-    code, _, err = run(capfd, "reconstruct", path, "--out", tmp_path / "other.nii.gz")
-    assert code == 2
-    assert "--out" in err
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_bundle_info_and_verify(capfd, small_model):
     code, out, _ = run(capfd, "bundle", "info", small_model.path)
     table = json.loads(out)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from clsdm.geometry.directions import image_axes, letters_of
+from clsdm.geometry.view import view_name
 from clsdm.quality import picture, quantities
 from clsdm.quality.compare import Comparison, Scores
 from clsdm.quality.metrics import Metrics
@@ -91,7 +92,7 @@ def _projection_row(number: int, item: Reprojection) -> Row:
     for name, image, paint in parts:
         rgb = picture.centred(paint(picture.resized(image[box], (1.0, 1.0), scale)), picture.TILE_PIXELS)
         made.append(Tile(name, picture.marked(rgb, edges)))
-    title = f"X-ray {number} at {item.angle_deg:.0f} deg: residual {item.agreement.contrast_fraction:.1%} of contrast"
+    title = f"X-ray {number}, {view_name(item.angle_deg)}: residual {item.agreement.contrast_fraction:.1%} of contrast"
     return Row(title, tuple(made), str(item.agreement))
 
 
