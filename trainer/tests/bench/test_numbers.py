@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_score import CENTRES, chest
+from small_bundle import small_phantom
 
 from clsdm.model.bundle import Bundle
 from clsdm.quality.quantities import QUANTITIES
@@ -46,7 +46,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tm
     folder, out, bundle = tmp_path / "scans", tmp_path / "out", tmp_path / "bundle"
     folder.mkdir()
     for number in range(3):
-        write_ct(chest(CENTRES["one"], (8.0, 8.0, 6.0 + number)), folder / f"s{number}.nii.gz")
+        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
     (folder / "splits.json").write_text(json.dumps({"val": ["s0", "s1"], "test": ["s2"]}), encoding="utf-8")
     common = [
         "--cases",
