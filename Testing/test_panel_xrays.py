@@ -134,6 +134,23 @@ class XRaysTest(PanelCase):
         self.assertEqual(self.frontal.xray.entered["spacingMm"], (2.0, 2.0))
         self.assertEqual(spacing.text, "2.0000")
 
+    def test_an_image_of_a_run_is_chosen_by_its_number(self) -> None:
+        run = np.stack([np.full((90, 70), 100, np.uint16), np.arange(90 * 70, dtype=np.uint16).reshape(90, 70)])
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm", NumberOfFrames=2, PixelData=run.tobytes()))
+        geometry = self.frontal.geometry
+        self.assertIn("several images", self.frontal.ui.problemLabel.text)
+        self.assertEqual((geometry.frame.visible, geometry.badges["frame"].text), (True, "?"))
+        self.type(geometry.frame, "3")
+        self.assertIn("holds images 1 to 2", self.frontal.problem())
+        self.assertTrue(geometry.frame.visible)
+        self.type(geometry.frame, "2")
+        self.assertEqual(self.frontal.xray.entered, {"frame": 2})
+        self.assertEqual(self.frontal.problem(), "")
+        geometry.badges["frame"].click()
+        self.assertIn("several images", self.frontal.problem())
+        self.drop(self.frontal.widget, self.xrayFile("other.dcm"))
+        self.assertFalse(geometry.frame.visible)
+
     def test_orientation_and_inversion_can_be_entered(self) -> None:
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
         geometry = self.frontal.geometry

@@ -15,6 +15,7 @@ _UNKNOWN = {
     "spacingMm": "The pixel spacing is not known. Enter it, in mm on the detector.",
     "angleDeg": "The direction of the view is not known. Enter its angle.",
 }
+_SEVERAL = "The file holds several images. Enter the number of the one to use, from 1."
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class XRayFacts:
     """The facts about an X-ray before its pixels are read.
 
     Attributes:
-        fields: a :class:`Field` for each of :data:`FIELDS`; where it cannot be read, for each that was entered.
+        fields: a :class:`Field` for each of :data:`FIELDS`, ``frame`` only of a file with several images; where it cannot
+            be read, for each that was entered.
         header: ``clsdm.xray.read.XRayHeader`` (size after turning, patient, study, likely angle); None where it cannot be read.
         problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
@@ -48,11 +50,14 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
     """Gather what file, preset and user say about an X-ray, from the header alone, in milliseconds; no file makes it raise."""
     ensureCore()
     from clsdm.errors import InputError
+    from clsdm.xray.image import SeveralImagesError
 
     try:
         with xray.asFile() as file:
             try:
                 return _facts(xray, file, preset)
+            except SeveralImagesError:
+                return XRayFacts({"frame": Field(None, "default")}, problem=_SEVERAL, missing="frame")
             except InputError as error:
                 entered = {name: Field(value, "entered") for name, value in xray.entered.items()}  # to be taken back
                 return XRayFacts(entered, problem=sentence(withoutPath(str(error), file, xray.label)))
@@ -94,6 +99,8 @@ def _fields(xray: XRayInput, header, overrides) -> dict[str, Field]:
         "invert": (header.invert, header.origins["invert"]),
         "window": (header.window, header.origins["window"]),
     }
+    if overrides.frame is not None:
+        found["frame"] = (overrides.frame, "user")
     return {name: Field(value, _origin(xray, name, origin)) for name, (value, origin) in found.items()}
 
 

@@ -18,6 +18,8 @@ class GeometryFields:
         self._onEntered, self._updating = onEntered, False
         self._layout, self._rows = layout, []
         self.badges: dict[str, object] = {}
+        self.frame = self._number("frame", _("Image"), (0.0, 9999.0), 0, "", _("Which image of the file, from 1"))
+        self.frame.specialValueText, self.frame.singleStep = _("enter…"), 1.0
         self.angle = self._number("angleDeg", _("Angle"), (-360.0, 360.0), 1, "°", self._angleTip())
         self.spacing = self._number("spacingMm", _("Pixel, mm"), (0.0, 10.0), 4, "", self._spacingTip())
         self.spacing.specialValueText = _("enter…")
@@ -118,6 +120,8 @@ class GeometryFields:
     def _onNumber(self, name: str, value: float) -> None:
         if name == "spacingMm":
             self._enter(name, (value, value) if value > 0 else None)
+        elif name == "frame":
+            self._enter(name, int(value) or None)
         else:
             self._enter(name, value)
 
@@ -146,9 +150,11 @@ class GeometryFields:
         self._updating = True
         for caption, editor in self._rows:
             caption.enabled = editor.enabled = facts is not None
+        for widget in (*self._rows[0], self.badges["frame"]):
+            widget.visible = facts is not None and "frame" in facts.fields
         for name, badge in self.badges.items():
             field = facts.fields.get(name) if facts is not None else None
-            self._showBadge(badge, field, needed=name in ("angleDeg", "spacingMm"))
+            self._showBadge(badge, field, needed=name in ("angleDeg", "spacingMm", "frame"))
             self._showValue(name, None if field is None else field.value)
         self._updating = False
 
@@ -177,7 +183,8 @@ class GeometryFields:
         elif name == "spacingMm":
             self._showSpacing(value)
         else:
-            box = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}[name]
+            boxes = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}
+            box = (boxes | {"frame": self.frame})[name]
             box.value = 0.0 if value is None else value
 
     def _showSpacing(self, value) -> None:

@@ -24,13 +24,14 @@ FIELDS = {
     "flip": "flip_horizontal",
     "invert": "invert",
     "window": "window",
+    "frame": "frame",
 }
 """The properties of an X-ray that can be entered, and the core's names for them.
 
 angleDeg: float, 0 PA, 180 AP, 90 left lateral, -90 right lateral. spacingMm: (row, column) on the detector.
 sourceDetectorMm, sourceAxisMm: float. rotateQuarters: int, counter-clockwise. flip: bool, left and right exchanged, after
 the rotation. invert: bool, True where bone is dark in the image as shown. window: (low, high) in the file's values,
-beyond which nothing is told apart.
+beyond which nothing is told apart. frame: int, which image of a file that holds several, from 1.
 """
 
 MAX_VIEWS = 8

@@ -70,7 +70,7 @@ STEPS = (0.6, 0.3, 0.12)
 BY_RESIDUAL = ("down_mm", "scale", "tilt_deg")
 CLEARLY = 0.2
 """Of the cost: by less no move has to lower it to stay."""
-TRIED_DEG, LEAST_DEG, FAR_DEG, ANGLE_WEIGHT = (-5.0, -2.0, 0.0, 2.0, 5.0), 1.0, 4.0, 0.02
+TRIED_DEG, LEAST_DEG, FAR_DEG, ANGLE_WEIGHT = (-5.0, -2.0, 0.0, 2.0, 5.0), 1.0, 4.0, 0.01
 """Angles at which symmetry is looked at; the least that is told from noise; where it is looked at again from there; and
 what a usual mistake of the angle costs, against relative differences of asymmetry."""
 
