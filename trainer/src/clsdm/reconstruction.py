@@ -33,9 +33,10 @@ from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.intervals import calibration_from
-from clsdm.quality.measure import measure
+from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.usual import doubts, shown_by, usual_from
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
@@ -162,18 +163,27 @@ def reconstruct(
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
         report("follow X-rays", 1, 1)
     made = _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
-    return _measured(made, bundle, options, values, report) if options.measure else made
+    return _measured(made, xrays, bundle, options, values, report) if options.measure else made
 
 
 def _measured(
-    made: Reconstruction, bundle: Bundle, options: Options, values: Sequence[Mapping[str, float]], report: Report
+    made: Reconstruction,
+    xrays: Sequence[XRay],
+    bundle: Bundle,
+    options: Options,
+    values: Sequence[Mapping[str, float]],
+    report: Report,
 ) -> Reconstruction:
-    """With what can be measured in it, ``values`` being that of an ensemble's samples."""
-    table = bundle.calibration
-    known = None if table is None else calibration_from(table, bundle.hash, f"{bundle.path}/{CALIBRATION}")
+    """With what can be measured in it, ``values`` being that of an ensemble's samples, and what is unusual about it."""
+    where = f"{bundle.path}/{CALIBRATION}"
+    known = None if (table := bundle.calibration) is None else calibration_from(table, bundle.hash, where)
     measures = numbers(made.volume, options.product, known, values)
+    usual = None if known is None else usual_from(known.usual, where)
+    if usual is not None:
+        shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), bundle.manifest.model.detector)
+        measures["doubts"] = doubts(shown, usual)
     report("measure", 1, 1)
-    return replace(made, measures=measures)
+    return replace(made, measures=measures, warnings=(*measures.get("doubts", ()), *made.warnings))
 
 
 def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:

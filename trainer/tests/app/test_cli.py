@@ -122,8 +122,10 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     assert metrics["measures"] == record["measures"]
     assert set(metrics["true_measures"]["values"]) | set(metrics["true_measures"]["not_measurable"]) == set(QUANTITIES)
     assert "What was measured" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct)
+    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct, "--fixed", tmp_path / "fixed.nii.gz")
     assert code == 0
+    assert sitk.ReadImage(str(tmp_path / "fixed.nii.gz")).GetSize() == (16, 16, 16)
+    assert "filled in from other patients" in out
     assert [
         line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
     ]

@@ -11,6 +11,7 @@ CALIBRATED = (
     "Intervals held on patients that the model was not trained on. A patient unlike them, or X-rays unlike projections, may "
     "lie outside more often."
 )
+DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
 
 
@@ -103,6 +104,11 @@ def _interval(key: str, each: Mapping[str, Any], told: Mapping[str, Any]) -> str
         low, high = known["normal"][SHOWN_LEVEL]
         return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
     return f"no {SHOWN_LEVEL} % interval from {whose}"
+
+
+def before(told: Mapping[str, Any]) -> list[str]:
+    """What must be said before any number: what is unlike the patients that the model was checked on."""
+    return [DOUBT, *told["doubts"]] if told.get("doubts") else []
 
 
 def footnote(told: Mapping[str, Any]) -> str:
