@@ -46,7 +46,7 @@ def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator
     for precision in [torch.float32] + [torch.bfloat16] * (has_fast_bfloat16(device) and not arguments.smoke):
         calls = {
             f"{preset} {product}" + (f", {steps} steps" if steps else ""): partial(
-                reconstructed, models[preset], Options(product, steps, device=device.type), precision
+                reconstructed, models[preset], Options(product, steps, device=device.type, measure=False), precision
             )
             for preset, product, steps in wanted
         }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clsdm.app.request import ViewRequest
     from clsdm.errors import Cancelled, InputError
     from clsdm.quality.compare import compare
+    from clsdm.quality.measure import measure
     from clsdm.volume.ct import CTVolume
     from clsdm.volume.read import read_ct
     from clsdm.xray.image import XRay
@@ -34,6 +35,7 @@ __all__ = [
     "ViewRequest",
     "XRay",
     "compare",
+    "measure",
     "read_ct",
     "read_xray",
     "reconstruct",
@@ -44,6 +46,7 @@ _HOMES = {
     "app.request": ("ViewRequest",),
     "errors": ("Cancelled", "InputError"),
     "quality.compare": ("compare",),
+    "quality.measure": ("measure",),
     "volume.ct": ("CTVolume",),
     "volume.read": ("read_ct",),
     "xray.image": ("XRay",),

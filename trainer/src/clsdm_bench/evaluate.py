@@ -74,7 +74,7 @@ def evaluate(
         runs.append((name, lambda patient: method(patient.xrays), on, seed))
 
     def product(name: Product, seed: int = 0) -> Method:
-        return bundle_method(bundle, model, Options(name, samples=samples, seed=seed, device=device))
+        return bundle_method(bundle, model, Options(name, samples=samples, seed=seed, device=device, measure=False))
 
     add("mean", product("mean"))
     for seed in seeds:

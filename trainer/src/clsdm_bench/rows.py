@@ -187,7 +187,7 @@ def trained_method(row: RowSpec, run: Trained, device: torch.device, seed: int, 
     if row.product == "voxels":
         raise ValueError(f"row {row.label!r}: only a baseline has the product 'voxels'")
     product: Product = row.product
-    options = Options(product, row.steps, row.samples, seed, device.type)
+    options = Options(product, row.steps, row.samples, seed, device.type, measure=False)
     return bundle_method(
         bundle_of(run.config, run.folder), latent_model(run.config, run.folder, run.stages, device, trained), options
     )

@@ -181,12 +181,6 @@ def test_every_failure_has_a_kind_that_says_what_to_do_about_it(raised, kind):
     assert "\n" not in said["message"] or kind == "input"
 
 
-def test_a_full_disk_is_one_even_where_it_hides_behind_unusable_input():
-    hidden = InputError("/tmp: cannot be written")
-    hidden.__cause__ = OSError(28, "No space left on device")
-    assert worker.kind_of(hidden) == "disk"
-
-
 def test_after_running_out_of_memory_nothing_is_held(films, small_model, tmp_path, monkeypatch):
     asked = {"views": views(films), "bundle": str(small_model.path), "options": options()}
     result(tmp_path, "reconstruct", **asked)

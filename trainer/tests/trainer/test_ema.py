@@ -1,4 +1,4 @@
-"""The average of weights: by hand, in float32, and really what is judged and kept."""
+"""The average of weights: by hand, in float32, and really what is validated and kept."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_module_has_the_average_inside_and_its_own_weights_afterwards():
     assert float(module.weight.detach()) == 4.0
 
 
-def judged(runner: Runner) -> float:
+def validated(runner: Runner) -> float:
     """The selecting score of the weights that the stage has now."""
     scores = [psnr_db(next(iter(runner.stage.estimate(b).values())), b.unit, b.known) for b in runner.validation]
     return float(torch.cat(scores).mean())
@@ -74,9 +74,9 @@ def test_validation_judges_the_average_and_best_holds_it(store, tmp_path):
     best = load_state(tmp_path / "autoencoder" / BEST)
     raw = runner.kept.state_dict()
     with torch.no_grad():
-        raw_score = judged(runner)
+        raw_score = validated(runner)
         runner.kept.load_state_dict(best["weights"])
-        averaged_score = judged(runner)
+        averaged_score = validated(runner)
     assert best["psnr_round_trip_db"] == pytest.approx(averaged_score, abs=1e-4)
     assert abs(averaged_score - raw_score) > 1e-2
     assert all(value.dtype == torch.float32 for value in best["weights"].values())

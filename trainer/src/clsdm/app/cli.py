@@ -1,4 +1,4 @@
-"""The command line ``clsdm``: project, reconstruct, compare, bundle, serve.
+"""The command line ``clsdm``: project, reconstruct, compare, measure, bundle, serve.
 
 Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
 program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
 from clsdm.app.command import command, note, say
+from clsdm.app.measure_command import add_measure
 from clsdm.app.reconstruct_command import add_reconstruct
 from clsdm.app.record import XRaysNotFoundError
 from clsdm.errors import Cancelled, InputError, printable
@@ -33,7 +34,20 @@ from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
-PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder", "localizers", "dicom", "table", "studies")
+PATHS = (
+    *POSITIONAL,
+    "frontal",
+    "lateral",
+    "bundle",
+    "out",
+    "truth",
+    "fixed",
+    "folder",
+    "localizers",
+    "dicom",
+    "table",
+    "studies",
+)
 """Arguments that are one path."""
 
 
@@ -87,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_project(commands)
     add_reconstruct(commands)
     _add_compare(commands)
+    add_measure(commands)
     _add_bundle(commands)
     _add_serve(commands)
     return parser
@@ -154,6 +169,7 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    from clsdm.app.measure_command import told_of
     from clsdm.app.record import read_record
     from clsdm.files.atomic import written_together
     from clsdm.quality.compare import compare
@@ -169,7 +185,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
-    comparison = compare(reconstruction, truth, xrays)
+    comparison = compare(reconstruction, truth, xrays, told_of(made))
     for warning in comparison.warnings:
         note(options, warning)
     report("compare", 1, 1)

@@ -13,6 +13,7 @@ examples:
   clsdm project ct.nii.gz --preset chest --out xrays
   clsdm reconstruct --frontal xrays/frontal.dcm --lateral xrays/lateral.dcm --out r.nii.gz
   clsdm compare r.nii.gz ct.nii.gz --out report
+  clsdm measure r.nii.gz
   clsdm bundle info
 """
 
@@ -49,6 +50,15 @@ examples:
   clsdm compare r.nii.gz ct.nii.gz --out report                against the true CT, and against the X-rays
   clsdm compare r.nii.gz ct_folder --out report                a volume from localizers against their own scan
   clsdm compare r.nii.gz --out report                          against the X-rays alone, named in r.json
+"""
+
+MEASURE = """\
+examples:
+  clsdm measure r.nii.gz                                       with intervals, where the model knows its errors
+  clsdm measure r.nii.gz --truth ct.nii.gz                     the CT beside it, over the same heights
+  clsdm measure ct.nii.gz                                      a CT alone
+
+What cannot be measured is said with the reason, never guessed. Positions are mm LPS.
 """
 
 BUNDLE = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clsdm.quality.compare import Comparison
+from clsdm.quality.numbers import numbers
 from clsdm.quality.write import comparison_picture
 from clsdm.reconstruction import Reconstruction
 from clsdm.volume.write_dicom import read_source, write_ct_series
@@ -38,4 +39,5 @@ def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool) -> Pat
 
 def comparison_of(result: Reconstruction) -> Comparison:
     """The comparison of a reconstruction without a true CT."""
-    return Comparison(result.volume, None, result.residuals, result.warnings)
+    told = numbers(result.volume, None) if result.measures is None else result.measures
+    return Comparison(result.volume, None, result.residuals, result.warnings, told, None)

@@ -15,6 +15,8 @@ from clsdm.app.geometry_options import add_xray_options, overrides_from
 from clsdm.app.request import Request, ViewRequest
 from clsdm.app.warm import WARM
 from clsdm.errors import InputError
+from clsdm.files.names import nameless
+from clsdm.geometry.view import view_name
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import Report
 from clsdm.reconstruction import Options
@@ -63,11 +65,10 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
     if folder is not None:
         files["dicom"] = str(write_dicom(result, folder, bool(options.keep_patient)))
+    names = {each.source: Path(each.source).name for each in result.residuals}
     for warning in result.warnings:
-        note(options, warning)
-    verdicts = [
-        f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
-    ]
+        note(options, nameless(warning, names))
+    verdicts = [f"{names[each.source]} ({view_name(each.angle_deg)}): {each.agreement}" for each in result.residuals]
     say(options, "\n".join([files["volume"], *([str(folder)] if folder else []), *verdicts, NOTICE]))
     return {"files": files} | request.record(result, wanted)
 

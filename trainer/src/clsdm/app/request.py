@@ -223,7 +223,7 @@ def record(result: Reconstruction, request: Request | None = None) -> dict[str, 
     numbers = {item.source: f"X-ray {number}" for number, item in enumerate(result.residuals, 1)}
     warnings = [nameless(text, numbers) for text in result.warnings]
     asked = None if request is None else to_plain(nameless_request(request, result.views))
-    return make_record(result.provenance, residuals, warnings, asked)
+    return make_record(result.provenance, residuals, warnings, asked, measures=result.measures)
 
 
 def nameless_request(request: Request, used: Sequence[View] = ()) -> Request:

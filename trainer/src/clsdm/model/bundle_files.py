@@ -28,6 +28,8 @@ UNSIGNED_SCHEMA = 1
 """Of the bundles that were made before manifests had a hash; they are read as they are."""
 SIGNATURE = "manifest_sha256"
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
+CALIBRATION = "calibration.json"
+"""Not every bundle has it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from clsdm.geometry.directions import image_axes, letters_of
-from clsdm.quality import picture
+from clsdm.geometry.view import view_name
+from clsdm.quality import picture, quantities
 from clsdm.quality.compare import Comparison, Scores
 from clsdm.quality.metrics import Metrics
 from clsdm.quality.page import page
@@ -91,7 +92,7 @@ def _projection_row(number: int, item: Reprojection) -> Row:
     for name, image, paint in parts:
         rgb = picture.centred(paint(picture.resized(image[box], (1.0, 1.0), scale)), picture.TILE_PIXELS)
         made.append(Tile(name, picture.marked(rgb, edges)))
-    title = f"X-ray {number} at {item.angle_deg:.0f} deg: residual {item.agreement.contrast_fraction:.1%} of contrast"
+    title = f"X-ray {number}, {view_name(item.angle_deg)}: residual {item.agreement.contrast_fraction:.1%} of contrast"
     return Row(title, tuple(made), str(item.agreement))
 
 
@@ -145,6 +146,7 @@ def html(comparison: Comparison, rows: Sequence[Row], provenance: Mapping[str, A
         "Yellow letters: right, left, anterior, posterior, superior, inferior.</p>",
         *(_figure_row(row) for row in volumes),
         *_projection_section(comparison, rows[len(volumes) :]),
+        *_measures_section(comparison),
         *_figures_section(comparison.scores),
         *_provenance_section(comparison, provenance),
     ]
@@ -169,6 +171,18 @@ def _projection_section(comparison: Comparison, rows: Sequence[Row]) -> list[str
         f"<p>{_REPROJECTION_NOTE}</p>",
         *(_figure_row(row) + f'<p class="source">{escape(PurePath(item.source).name)}</p>' for row, item in named),
     ]
+
+
+def _measures_section(comparison: Comparison) -> list[str]:
+    true = None if comparison.true is None else comparison.true.values
+    cells = [
+        (row.label, row.value, row.interval, *((row.truth,) if true is not None else ()))
+        for row in quantities.rows(comparison.told, true)
+    ]
+    heads = ("", "in the reconstruction", "interval, or why not", *(("in the CT",) if true is not None else ()))
+    note = quantities.footnote(comparison.told)
+    doubts = [f'<p class="warning">{escape(text)}</p>' for text in quantities.before(comparison.told)]
+    return ["<h2>What was measured</h2>", *doubts, f"<p>{escape(note)}</p>" if note else "", _table(cells, "", heads)]
 
 
 def _figures_section(scores: Scores | None) -> list[str]:
@@ -204,10 +218,17 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - provenance holds any JSON value
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list | tuple) else str(value)
 
 
-def _table(rows: Iterable[tuple[str, str]], caption: str) -> str:
-    """Two columns; ``caption`` is HTML, the cells are plain text."""
-    cells = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    return f"<table>{caption and f'<caption>{caption}</caption>'}<tbody>{cells}</tbody></table>"
+def _table(rows: Iterable[tuple[str, ...]], caption: str, heads: Sequence[str] = ()) -> str:
+    """Columns of which the first names the row; ``caption`` is HTML, the cells are plain text."""
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    cells = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
+        for name, *values in rows
+    )
+    return (
+        f"<table>{caption and f'<caption>{caption}</caption>'}{top and f'<thead><tr>{top}</tr></thead>'}"
+        f"<tbody>{cells}</tbody></table>"
+    )
 
 
 _X2CT_NOTE = (

@@ -43,6 +43,8 @@ def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None)
             }
             for item in comparison.reprojections
         ],
+        "measures": dict(comparison.told),
+        "true_measures": None if comparison.true is None else comparison.true.to_plain(),
         "warnings": list(comparison.warnings),
         "provenance": dict(provenance or {}),
     }

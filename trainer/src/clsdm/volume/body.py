@@ -11,18 +11,23 @@ BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
 
 
-def body_mask(hu: np.ndarray) -> np.ndarray:
+def body_mask(hu: np.ndarray, close: int = 0) -> np.ndarray:
     """The patient: largest connected part above ``BODY_HU`` with its cavities (lungs, airways) filled slice by slice.
 
     Args:
         hu: (z, y, x).
+        close: half the width, in voxels of a slice, of gaps in the outline that are bridged before; then also what lies
+            between the patient's front and back is inside, which holds where the side of the volume cuts a lung open.
 
     Returns:
         (z, y, x) bool; all False where nothing is above the threshold.
     """
     solid = sitk.GetImageFromArray(body_without_cavities(hu).astype(np.uint8))
+    if close:
+        solid = sitk.BinaryMorphologicalClosing(solid, (close, close, 0))
     slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(solid[:, :, z])) for z in range(hu.shape[0])]
-    return np.stack(slices).astype(bool)
+    body = np.stack(slices).astype(bool)
+    return _between_front_and_back(body) if close else body
 
 
 def body_without_cavities(hu: np.ndarray) -> np.ndarray:
@@ -30,6 +35,12 @@ def body_without_cavities(hu: np.ndarray) -> np.ndarray:
     tissue = sitk.GetImageFromArray((hu > BODY_HU).astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(tissue, (1, 1, 0))
     return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1).astype(bool)
+
+
+def _between_front_and_back(body: np.ndarray) -> np.ndarray:
+    """(z, y, x) bool: everything between the first and the last voxel of a mask along y."""
+    front, back = np.logical_or.accumulate(body, 1), np.logical_or.accumulate(body[:, ::-1], 1)[:, ::-1]
+    return np.asarray(front & back)
 
 
 def body_centre_mm(ct: CTVolume) -> tuple[float, float, float]:

@@ -105,3 +105,21 @@ def check_image(xray: XRay) -> None:
     check_pixels(measured.size, xray.source)
     if float(np.ptp(measured)) == 0.0:
         raise InputError(f"{xray.source}: the image is constant (every pixel is {float(measured.flat[0]):g})")
+
+
+class SeveralImagesError(InputError):
+    """The file holds several images, of which one must be named."""
+
+
+def chosen_image(count: int, asked: int | None, source: object) -> int:
+    """Which image of a cine run or of several pages is meant, from 1.
+
+    Raises:
+        SeveralImagesError: there are several, and none was named.
+        InputError: there are not so many.
+    """
+    if asked is None and count > 1:
+        raise SeveralImagesError(f"{source}: the file holds {count} images; choose one with --frame 1 to {count}")
+    if asked is not None and not 1 <= asked <= count:
+        raise InputError(f"{source}: --frame is {asked}; the file holds images 1 to {count}")
+    return asked or 1

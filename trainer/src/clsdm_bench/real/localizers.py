@@ -8,7 +8,7 @@ projections are not: another beam, the couch, the vendor's processing, a patient
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +84,16 @@ class Reconstructor:
         """Whether the model was trained or selected on this patient."""
         return patient_mark(patient) in self.known
 
-    def __call__(self, xrays: Sequence[XRay]) -> tuple[CTVolume, Figures]:
-        """The volume, and how well it explains its X-rays."""
-        result = reconstruct(xrays, self.bundle, self.options, model=self.model)
-        return result.volume, residual_figures(result.residuals)
+    def __call__(self, xrays: Sequence[XRay], *, refine: bool = False) -> tuple[CTVolume, Figures]:
+        """The volume, and how well it explains its X-rays; with ``refine`` also how far the last view was moved."""
+        result = reconstruct(xrays, self.bundle, replace(self.options, refine=refine), model=self.model)
+        figures = residual_figures(result.residuals)
+        if refine:
+            found, stated = result.views[-1], xrays[-1].view
+            figures["found_turned_deg"] = found.angle_deg - stated.angle_deg
+            figures["found_down_mm"] = found.offset_mm[0] - stated.offset_mm[0]
+            figures["found_scale"] = stated.source_axis_mm / found.source_axis_mm
+        return result.volume, figures
 
 
 def residual_figures(residuals: Sequence[Reprojection]) -> Figures:

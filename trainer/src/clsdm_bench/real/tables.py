@@ -21,6 +21,9 @@ COLUMNS = (
     Column("correlation", "correlation with the X-rays", 3),
     Column("registered_correlation", "correlation after registration", 3),
     Column("turned_deg", "turned by, degrees", 1),
+    Column("found_turned_deg", "lateral found turned by, degrees", 1),
+    Column("found_down_mm", "lower by, mm", 0),
+    Column("found_scale", "magnified by", 3),
 )
 
 
