@@ -62,6 +62,12 @@ class RunTest(PanelCase):
         self.assertIn("projected like it", self.ui.residualLabel.text)
         self.assertIn("Only one view", self.ui.warningsLabel.text)
         self.assertIn("Research only", self.ui.resultNotice.text)
+        self.assertIn(
+            "Lung volume, both: 4014 ml, 3500 ml to 4500 ml (80 %, from 13 patients)", self.ui.measuresLabel.text
+        )
+        self.assertIn(
+            "Kyphosis of the spine that is seen (estimate): not measurable, no spine", self.ui.measuresLabel.text
+        )
         self.assertEqual(self.ui.reconstructionSelector.currentNode(), run.result.volumeNode)
         self.assertEqual(self.panel.parameters.reconstruction, run.result.volumeNode)
         composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()

@@ -44,6 +44,7 @@ class ResultSection:
         self.ui, self.result, self._views = ui, None, views
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
+        self._labels = (ui.residualLabel, ui.warningsLabel, ui.measuresLabel, ui.provenanceLabel)
         ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
@@ -77,6 +78,7 @@ class ResultSection:
         for reprojection in result.reprojections:
             self._addPicture(reprojection)
         self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
+        self.ui.measuresLabel.text = measuresInWords(result.measures)
         self.ui.provenanceLabel.text = provenanceText(result)
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),
@@ -115,7 +117,7 @@ class ResultSection:
             widget.hide()
             widget.deleteLater()
         self._pictures = []
-        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+        for label in self._labels:
             label.text = ""
         for box in (ui.exposuresCheckBox, ui.renderingCheckBox, ui.coverageCheckBox, ui.spreadCheckBox):
             box.checked = box.enabled = False
@@ -132,7 +134,7 @@ class ResultSection:
         self.ui.coverageCheckBox.checked = self.ui.spreadCheckBox.checked = False
 
     def _updateVisibility(self) -> None:
-        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+        for label in self._labels:
             label.visible = bool(label.text)
 
     def _onExposures(self, on: bool) -> None:
@@ -194,6 +196,7 @@ def resultOf(node) -> ReconstructionResult:
         views=[],
         inputs=[],
         seconds={},
+        measures=attributeOf(node, "measures"),
     )
 
 
@@ -218,6 +221,17 @@ def residualInWords(residual: dict) -> str:
     agreement = Agreement(residual["rmse"], residual["correlation"])
     advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
     return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
+
+
+def measuresInWords(measures: dict | None) -> str:
+    """What was measured in the volume, a quantity a line, with intervals, after what makes it doubtful."""
+    if not measures:
+        return ""
+    ensureCore()
+    from clsdm.quality.quantities import before, footnote, rows
+
+    lines = [f"{row.label}: {row.value}{row.interval and f', {row.interval}'}" for row in rows(measures)]
+    return "\n".join([*before(measures), *lines, footnote(measures)])
 
 
 def provenanceText(result) -> str:

@@ -27,6 +27,7 @@ class ReconstructionResult:
         views: geometry of each view (``clsdm.geometry.view.View`` as a dict, with "origins").
         inputs: the XRayInputs it was made from.
         seconds: {"total": from click to nodes, "core": of it the core's own}.
+        measures: what was measured in the volume, with intervals (``clsdm.quality.numbers``).
     """
 
     volumeNode: Any
@@ -39,6 +40,7 @@ class ReconstructionResult:
     views: list[dict[str, Any]]
     inputs: list[XRayInput]
     seconds: dict[str, float]
+    measures: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
     volume = _volume(answer["volume"], f"CLS-DM {product} (research only)")
     coverage = _volume(answer["coverage"], f"CLS-DM {product}, coverage (research only)", hounsfield=False)
     spread = _volume(answer["spread"], f"CLS-DM {product}, spread (research only)") if "spread" in answer else None
-    made = {**answer["provenance"], "residuals": answer["residuals"], "warnings": warnings}
+    made = {
+        **answer["provenance"],
+        "residuals": answer["residuals"],
+        "warnings": warnings,
+        "measures": answer["measures"],
+    }
     sources = [xray.node for xray in inputs if xray.node is not None]
     for node, role in ((volume, "volume"), (coverage, "coverage"), (spread, "spread")):
         if node is not None:
@@ -109,6 +116,7 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
         answer["views"],
         inputs,
         {"core": answer["seconds"]},
+        answer["measures"],
     )
 
 
