@@ -24,14 +24,6 @@ if str(TESTS) not in sys.path:
     sys.path.append(str(TESTS))
 from xray_files import film_pixels, write_dicom, write_picture  # noqa: E402
 
-MEASURES = {
-    "product": "mean",
-    "calibrated": True,
-    "values": {
-        "lung_ml": {"value": 4014.0, "intervals": {"patients": 13, "held": {"80": [3500.0, 4500.0]}, "normal": {}}}
-    },
-    "not_measurable": {"kyphosis_deg": "no spine"},
-}
 RESIDUALS = [{"angle_deg": angle, "rmse": 0.05, "correlation": 0.99} for angle in (0.0, 90.0)]
 
 
@@ -192,7 +184,6 @@ class PanelCase(unittest.TestCase):
             views=[],
             inputs=[],
             seconds={"core": 1.0, "total": 1.2},
-            measures=MEASURES,
         )
 
     @staticmethod

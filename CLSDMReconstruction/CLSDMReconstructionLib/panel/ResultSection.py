@@ -11,10 +11,10 @@ from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import sentence, setTone
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
-    ROLE_ATTRIBUTE,
     SPREAD_ROLE,
     attributeOf,
     provenanceOf,
@@ -44,8 +44,7 @@ class ResultSection:
         self.ui, self.result, self._views = ui, None, views
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
-        self._labels = (ui.residualLabel, ui.warningsLabel, ui.measuresLabel, ui.provenanceLabel)
-        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
+        self._labels = (ui.verdictLabel, ui.residualLabel, ui.numbersLabel, ui.warningsLabel, ui.provenanceLabel)
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
         ui.renderingCheckBox.connect("toggled(bool)", self._onRendering)
@@ -74,11 +73,14 @@ class ResultSection:
         self.clear()
         self.result = result
         self.ui.resultSection.collapsed = False
+        text, tone = verdict(result.residuals)
+        self.ui.verdictLabel.text = text and f"<b>{text}</b>"
+        setTone(self.ui.verdictLabel, tone)
         self.ui.residualLabel.text = "\n".join(residualInWords(residual) for residual in result.residuals)
+        self.ui.numbersLabel.text = numbersHtml(result.measures)
         for reprojection in result.reprojections:
             self._addPicture(reprojection)
         self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
-        self.ui.measuresLabel.text = measuresInWords(result.measures)
         self.ui.provenanceLabel.text = provenanceText(result)
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),
@@ -211,39 +213,6 @@ def pairPicture(reprojection: dict) -> np.ndarray:
     first, second = reprojection["input"], reprojection["reprojected"]
     paint = Painter(-1.0, 1.0)
     return np.hstack([paint(first), paint(second), Painter(-1.0, 1.0, diverging=True)(second - first)])
-
-
-def residualInWords(residual: dict) -> str:
-    """The core's verdict on how well the reconstruction explains one of its X-rays, and what to do about a bad one."""
-    ensureCore()
-    from clsdm.quality.agreement import Agreement
-
-    agreement = Agreement(residual["rmse"], residual["correlation"])
-    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
-    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
-
-
-def measuresInWords(measures: dict | None) -> str:
-    """What was measured in the volume, a quantity a line, with intervals, after what makes it doubtful."""
-    if not measures:
-        return ""
-    ensureCore()
-    from clsdm.quality.quantities import before, footnote, rows
-
-    lines = [f"{row.label}: {row.value}{row.interval and f', {row.interval}'}" for row in rows(measures)]
-    return "\n".join([*before(measures), *lines, footnote(measures)])
-
-
-def provenanceText(result) -> str:
-    """Model, product, device, seed and time in one line."""
-    made = result.provenance
-    parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
-    if made.get("seed") is not None:
-        parts.append(_("seed {seed}").format(seed=made["seed"]))
-    seconds = result.seconds.get("total") or result.seconds.get("core")
-    if seconds:
-        parts.append(f"{seconds:.1f} s")
-    return " · ".join(part for part in parts if part)
 
 
 def showInSlices(node, views: HeldViews) -> None:

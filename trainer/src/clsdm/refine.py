@@ -143,7 +143,7 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     Returns:
         The X-rays with moved views, and what was found. One X-ray alone tells nothing and stays.
     """
-    explained = _Explained(xrays, bundle, model)
+    explained = Explained(xrays, bundle, model)
     start = [Move() for _ in xrays]
     before = explained.residual(start)
     movable = [number for number, xray in enumerate(xrays) if number and xray.view.beam == "cone"]
@@ -161,7 +161,7 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     return Refinement(found, tuple(best), before, after)
 
 
-class _Explained:
+class Explained:
     """The posterior mean of moved views: how well it explains them, and how symmetric it is."""
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> None:

@@ -126,6 +126,27 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
     }
 
 
+def hanging(
+    folder: Path,
+    report: Report,
+    views: list[dict[str, Any]],
+    bundle: str | None = None,
+    preset: str = "chest",
+    device: str = "auto",
+) -> Answer:
+    """Find films that hang upside down or mirrored; answers with ``clsdm.hanging.Hanging.to_plain``."""
+    report("read X-rays", 0, len(views))
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
+    from clsdm.hanging import found
+    from clsdm.reconstruction import choose_device
+
+    request = from_plain(Request, {"views": views, "preset": preset, "out": "answered"}, "request")
+    opened = WARM.bundle(bundle)
+    xrays = read_views(request)
+    return found(xrays, opened, WARM.model(opened, choose_device(device), report), report).to_plain()
+
+
 def simulate(
     folder: Path, report: Report, ct: str, out: str, preset: str = "chest", angles: tuple[float, ...] = (0.0, 90.0)
 ) -> Answer:
@@ -259,6 +280,7 @@ TASKS: dict[str, Task] = {
     "hello": hello,
     "warm": warm,
     "reconstruct": reconstruct,
+    "hanging": hanging,
     "simulate": simulate,
     "compare": compare,
     "preview": preview,
