@@ -71,7 +71,7 @@ def ofXRays(panel) -> dict[str, Step]:
     def drop() -> None:
         files = [str(XRayNodes.xrayFile(each.xray.node)) for each in panel.xrays.slots[:2] if each.xray.node]
         slot._drops.onDrop(files)
-        wait(lambda: not panel.xrays.isLooking and all(each.hasPreview() for each in panel.xrays.slots[:2]))
+        wait(lambda: not panel.xrays.pair.isLooking and all(each.hasPreview() for each in panel.xrays.slots[:2]))
         makeSample(panel)
 
     return {
@@ -101,8 +101,8 @@ def ofLongWork(panel) -> dict[str, Step]:
         wait(lambda: len(slot._seriesMenu.actions()) > 1)
 
     def pair() -> None:
-        panel.xrays.pairFromDatabase()
-        wait(lambda: not panel.xrays.isLooking)
+        panel.xrays.pair.fromDatabase()
+        wait(lambda: not panel.xrays.pair.isLooking)
 
     def simulate() -> None:
         panel.simulate.setTruth(panel.compare.ui.truthSelector.currentNode())
@@ -125,7 +125,7 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
     def run() -> None:
         ui.compareButton.click()
         wait(lambda: not compare.isRunning and not compare.screen.isOpening and not compare.screen.isDrawing)
-        if compare.figures is None or compare.difference is None:
+        if compare.shown.figures is None or compare.shown.difference is None:
             raise RuntimeError(ui.statusLabel.text)
 
     def layout() -> None:
@@ -148,11 +148,11 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
         return move
 
     def profile() -> None:
-        compare.showProfile()
+        compare.takeAway.showProfile()
         wait(lambda: not compare.isWorking("profile"))
 
     def png() -> None:
-        compare.exportPng(str(folder / "planes.png"))
+        compare.takeAway.exportPng(str(folder / "planes.png"))
         wait(lambda: ui.pngButton.enabled)
 
     return {
@@ -163,7 +163,7 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
         "the checkerboard": overlay(2),
         "the curtain": overlay(3),
         "a line profile": profile,
-        "figures as CSV": lambda: compare.exportCsv(str(folder / "figures.csv")),
+        "figures as CSV": lambda: compare.takeAway.exportCsv(str(folder / "figures.csv")),
         "planes as PNG": png,
     }
 
@@ -174,7 +174,7 @@ def ofExport(panel, folder: Path) -> dict[str, Step]:
 
     def write(index: int, suffix: str, difference: bool = False) -> Step:
         def export_() -> None:
-            node = panel.compare.difference if difference else panel.result.result.volumeNode
+            node = panel.compare.shown.difference if difference else panel.result.result.volumeNode
             export.setReconstruction(node)
             export.ui.formatComboBox.setCurrentIndex(index)
             export.exportTo(str(folder / f"volume{next(names)}{suffix}"))

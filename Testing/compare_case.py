@@ -5,13 +5,14 @@ from __future__ import annotations
 import unittest
 
 import slicer
-from volumes import add_volume
+from fakes import FakeLogic
+from volumes import add_volume, linear_hu, wait_until
 
 from CLSDMReconstructionLib.base.Steps import atOnce
-from CLSDMReconstructionLib.compare.ComparisonLayout import (
-    ComparisonLayout,
-)
+from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
+from CLSDMReconstructionLib.compare.ComparisonLayout import ComparisonLayout
 from CLSDMReconstructionLib.compare.Difference import makeDifference
+from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 
 FIGURES = {
     "protocols": {
@@ -37,6 +38,34 @@ class SceneTest(unittest.TestCase):
         self.layoutNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         self.layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         slicer.app.processEvents()
+
+
+class ComparePanelCase(SceneTest):
+    """Starts with a CT, a reconstruction and the panel "Compare" over a fake logic."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
+        self.reconstruction = add_volume("R", lambda at: linear_hu(at) + 5.0, size=(16, 16, 16))
+        self.logic = FakeLogic()
+        self.panel = ComparePanel(self.logic, HeldViews())
+        self.panel.setMRMLScene(slicer.mrmlScene)
+        self.ui = self.panel.ui
+
+    def tearDown(self) -> None:
+        self.panel.cleanup()
+
+    def compared(self) -> None:
+        self.panel.setTruth(self.truth)
+        self.panel.setReconstruction(self.reconstruction)
+        self.ui.compareButton.click()
+        self.logic.runs[-1].finish(FIGURES)
+        self.waitUntilShown()
+
+    def waitUntilShown(self) -> None:
+        wait_until(
+            lambda: not self.panel.isRunning and not self.panel.screen.isOpening and not self.panel.screen.isDrawing
+        )
 
 
 class ShownTest(SceneTest):

@@ -80,10 +80,13 @@ class FakeDependencies:
 
     def __init__(self) -> None:
         self.missing: tuple[str, ...] = ()
+        self.canInstallTorch = True
         self.calls: list[str] = []
 
     def status(self) -> Status:
-        return Status(self.missing, True, "PyTorch is missing." if self.missing else "", "python -m pip install …")
+        return Status(
+            self.missing, self.canInstallTorch, "PyTorch is missing." if self.missing else "", "python -m pip install …"
+        )
 
     def install(self, onFinished, onLog=print) -> None:
         self.calls.append("install")
@@ -116,6 +119,9 @@ class FakeLogic(CLSDMReconstructionLogic):
 
     def reconstruct(self, frontal=None, lateral=None, **arguments) -> Run:
         return self._start("reconstruct", frontal=frontal, lateral=lateral, **arguments)
+
+    def hanging(self, frontal, lateral, **arguments) -> Run:
+        return self._start("hanging", frontal=frontal, lateral=lateral, **arguments)
 
     def simulate(self, ctNode, preset="chest", angles=(0.0, 90.0), **arguments) -> Run:
         return self._start("simulate", ct=ctNode, preset=preset, angles=angles, **arguments)

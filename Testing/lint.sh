@@ -2,6 +2,11 @@
 # The linters, with the one configuration in trainer/pyproject.toml: `sh Testing/lint.sh [ruff|format|mypy|codespell|pydoclint ...]`.
 # Without a name: all of them. Called by Testing/run.sh and by pre-commit.
 set -u
+case ${1:-} in -h | --help)
+    sed -n '2,3s/^# //p' "$0"
+    exit
+    ;;
+esac
 cd "$(dirname "$0")/.." || exit
 trainer=$PWD/trainer
 config=$trainer/pyproject.toml

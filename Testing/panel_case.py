@@ -132,7 +132,7 @@ class PanelCase(unittest.TestCase):
         if enter.isAccepted():
             qt.QCoreApplication.sendEvent(widget, drop)
         slicer.app.processEvents()
-        self.wait(lambda: not self.panel.xrays.isLooking)
+        self.wait(lambda: not self.panel.xrays.pair.isLooking)
         return bool(enter.isAccepted())
 
     def wait(self, condition, seconds: float = 60.0) -> None:

@@ -3,6 +3,11 @@
 # Makes its own virtual environment (CLSDM_VENV, default .venv in the repository). Everything runs even when something
 # before it failed; the exit status is 0 only when nothing did.
 set -u
+case ${1:-} in -h | --help)
+    sed -n '2,4s/^# //p' "$0"
+    exit
+    ;;
+esac
 testing=$(cd "$(dirname "$0")" && pwd)
 repository=$(dirname "$testing")
 trainer=$repository/trainer

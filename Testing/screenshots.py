@@ -1,10 +1,10 @@
 """Pictures of the module in every state, of the real widgets over the emulated Slicer around them.
 
-    .venv/bin/python Testing/screenshots.py [FOLDER] [--ct FILE]
+    .venv/bin/python Testing/screenshots.py [FOLDER] [--ct FILE] [--all]
 
-Writes empty, ready, running, result, comparison, error and missing.jpg to FOLDER (default: build/screenshots). The case
-is a CT of your own (--ct), else the public chest CT where the sample menu has put it, else the phantom. Needs the
-packages of the extra `test`, and torch.
+Writes empty, missing, ready, running, result, comparison, profile, narrow and error.jpg to FOLDER (default:
+build/screenshots); with --all each on screens of 1280x800, 1600x900 and 1920x1080, light and dark. The case is a CT of
+your own (--ct), else the phantom. Needs the packages of the extra `test`, and torch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import stand_ins  # noqa: E402
 
 stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.py")
 
+import qt  # noqa: E402
 import slicer  # noqa: E402
 from stand_ins import python_qt  # noqa: E402
 
-SIZE = (1500, 1000)
+SIZES = {"": (1500, 1000)}
+ALL_SIZES = {f"-{width}x{height}": (width, height) for width, height in ((1280, 800), (1600, 900), (1920, 1080))}
 LIMIT_S = 3600.0
 QUALITY = 80  # below 300 kB each
 
@@ -34,29 +36,38 @@ QUALITY = 80  # below 300 kB each
 class Session:
     """A user's way through the module, with a picture at every stop."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, everything: bool) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.sizes = ALL_SIZES if everything else SIZES
+        self.schemes = {"": light(), "-dark": dark()} if everything else {"": light()}
+        slicer.app.setStyle("fusion")
         self.window = slicer.util.mainWindow()
-        self.window.resize(*SIZE)
+        self.window.resize(*next(iter(self.sizes.values())))
         self.window.show()
         slicer.util.selectModule("CLSDMReconstruction")
         self.panel = slicer.util.getModuleWidget("CLSDMReconstruction").panel
         self.ui = self.panel.ui
 
     def shot(self, name: str, section: str = "noticeLabel") -> None:
-        """Scroll to a part of the panel and take a picture of the whole window."""
+        """Scroll to a part of the panel and take a picture of the whole window, in each size and scheme."""
+        for size, pixels in self.sizes.items():
+            self.window.resize(*pixels)
+            for scheme, palette in self.schemes.items():
+                slicer.app.setPalette(palette)
+                self._settle()
+                scroll, part = self.ui.scrollArea, getattr(self.ui, section)
+                scroll.verticalScrollBar().setValue(part.mapTo(self.ui.scrollContents, part.rect.topLeft()).y())
+                slicer.app.layoutManager().renderAll()
+                self._settle()
+                path = self.folder / f"{name}{size}{scheme}.jpg"
+                self.window.grab().toImage().save(str(path), "JPG", QUALITY)
+                print(f"{path} ({path.stat().st_size / 1000:.0f} kB)", flush=True)  # noqa: T201
+
+    @staticmethod
+    def _settle() -> None:
         for _ in range(5):
             slicer.app.processEvents()
-        scroll = self.window.moduleScrollArea()
-        part = getattr(self.ui, section)
-        scroll.verticalScrollBar().setValue(part.mapTo(self.panel.widget, part.rect.topLeft()).y())
-        slicer.app.layoutManager().renderAll()
-        for _ in range(5):
-            slicer.app.processEvents()
-        path = self.folder / f"{name}.jpg"
-        self.window.grab().toImage().save(str(path), "JPG", QUALITY)
-        print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")  # noqa: T201
 
     def wait(self, condition: Callable[[], object]) -> None:
         end = time.monotonic() + LIMIT_S
@@ -85,9 +96,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=TESTING.parent / "build" / "screenshots")
     parser.add_argument("--ct", type=Path)
+    parser.add_argument("--all", action="store_true", help="every size, light and dark")
     options = parser.parse_args()
     os.environ.setdefault("CLSDM_PYTHON", sys.executable)
-    session = Session(options.folder)
+    session = Session(options.folder, options.all)
     ui, panel = session.ui, session.panel
     session.shot("empty")
     missing(session)
@@ -103,10 +115,14 @@ def main() -> int:
     ui.logSection.collapsed = True
     ui.productSelector.setCurrentIndex(0)
     session.reconstruct()
-    session.shot("result", "reconstructButton")
+    session.wait(lambda: panel.result._exposing is None)
+    session.shot("result", "resultSection")
     ui.compareSection.collapsed = False
     compare(session)
     session.shot("comparison", "compareSection")
+    panel.compare.takeAway.showProfile()
+    session.wait(lambda: not panel.compare.isWorking("profile"))
+    session.shot("profile", "compareSection")
     panel.compare.exit()
     ui.compareSection.collapsed = True
     fail(session)
@@ -115,11 +131,34 @@ def main() -> int:
     return 1 if python_qt.slot_errors else 0
 
 
+def light():
+    """The colours of Slicer's light style."""
+    return slicer.app.palette()
+
+
+def dark():
+    """The colours of Slicer's dark style (qSlicerDarkStyle)."""
+    palette = qt.QPalette()
+    for roles, colour in (
+        ("Window Button", "#353535"),
+        ("Base", "#191919"),
+        ("AlternateBase ToolTipBase", "#404040"),
+        ("WindowText Text ButtonText ToolTipText BrightText", "#f0f0f0"),
+        ("PlaceholderText", "#909090"),
+        ("Highlight Link", "#5c8ec6"),
+    ):
+        for role in roles.split():
+            palette.setColor(getattr(qt.QPalette, role), qt.QColor(colour))
+    for role in ("WindowText", "Text", "ButtonText"):
+        palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor("#808080"))
+    return palette
+
+
 def compare(session: Session) -> None:
     """Show the comparison, with figures."""
     panel = session.panel.compare
     panel.ui.compareButton.click()
-    session.wait(lambda: panel.figures is not None and panel.screen.layout.isShown and not panel.screen.isOpening)
+    session.wait(lambda: panel.shown.figures is not None and panel.screen.layout.isShown and not panel.screen.isOpening)
 
 
 def fail(session: Session) -> None:

@@ -8,11 +8,10 @@ from compare_case import SceneTest, ShownTest
 from volumes import add_volume
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.compare.ComparisonLayout import (
-    PLANES,
-)
+from CLSDMReconstructionLib.compare.ComparisonLayout import PLANES
 from CLSDMReconstructionLib.compare.Difference import WINDOWS
 from CLSDMReconstructionLib.compare.Overlay import NOT_SHOWN, Overlay, SharedWindow
+from CLSDMReconstructionLib.scene.Sampling import onPlane
 
 
 class WindowTest(SceneTest):
@@ -75,6 +74,19 @@ class OverlayTest(ShownTest):
         self.overlay.apply("Checkerboard", 0.5)
         shown = self.foreground("Axial") != NOT_SHOWN
         self.assertAlmostEqual(shown.mean(), 0.5, delta=0.2)
+
+    def test_a_checkerboard_shows_both_in_every_plane_wherever_it_lies_and_however_large_its_squares(self) -> None:
+        sides = {"Axial": ((1, 0, 0), (0, 1, 0)), "Coronal": ((1, 0, 0), (0, 0, 1)), "Sagittal": ((0, 1, 0), (0, 0, 1))}
+        for number, plane in enumerate(PLANES):
+            for fraction in (0.0, 0.5, 1.0):
+                self.overlay.apply("Checkerboard", fraction)
+                node = slicer.mrmlScene.GetNodeByID(self.composites()[number].GetForegroundVolumeID())
+                right, down = sides[plane]
+                for at in (0.0, 12.0):
+                    middle = np.cross(right, down) * at
+                    values = onPlane(node, middle, np.array(right), np.array(down), 60, 1.5)
+                    shown = (values > node.GetDisplayNode().GetLowerThreshold())[np.isfinite(values)]
+                    self.assertTrue(0.15 < shown.mean() < 0.8, f"{plane} at {at} mm, {fraction}: {shown.mean():.2f}")
 
     def test_the_curtain_is_drawn_from_the_patients_right_and_in_the_sagittal_plane_from_the_front(self) -> None:
         self.overlay.apply("Curtain", 0.3)

@@ -9,50 +9,20 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from compare_case import FIGURES, SceneTest, removeOwnViews
-from fakes import FakeLogic
-from volumes import add_volume, linear_hu, wait_until
+from compare_case import FIGURES, ComparePanelCase, removeOwnViews
+from volumes import add_volume, wait_until
 
-from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
-from CLSDMReconstructionLib.compare.ComparisonLayout import (
-    LAYOUT_ID,
-    viewTag,
-)
+from CLSDMReconstructionLib.compare.ComparisonLayout import LAYOUT_ID, viewTag
 from CLSDMReconstructionLib.compare.Difference import OUTSIDE
-from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 
-class PanelTest(SceneTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.truth = add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0))
-        self.reconstruction = add_volume("R", lambda at: linear_hu(at) + 5.0, size=(16, 16, 16))
-        self.logic = FakeLogic()
-        self.panel = ComparePanel(self.logic, HeldViews())
-        self.panel.setMRMLScene(slicer.mrmlScene)
-        self.ui = self.panel.ui
-
-    def tearDown(self) -> None:
-        self.panel.cleanup()
-
-    def compared(self) -> None:
-        self.panel.setTruth(self.truth)
-        self.panel.setReconstruction(self.reconstruction)
-        self.ui.compareButton.click()
-        self.logic.runs[-1].finish(FIGURES)
-        self.waitUntilShown()
-
-    def waitUntilShown(self) -> None:
-        wait_until(
-            lambda: not self.panel.isRunning and not self.panel.screen.isOpening and not self.panel.screen.isDrawing
-        )
-
+class PanelTest(ComparePanelCase):
     def test_when_the_module_goes_the_comparison_is_gone_at_once(self) -> None:
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
         self.compared()
         self.assertGreater(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
-        table = self.panel.table
+        table = self.panel.shown.table
         self.panel.cleanup()  # when Slicer ends, its event loop turns no more
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
         self.assertIsNone(table.GetScene())
@@ -70,7 +40,7 @@ class PanelTest(SceneTest):
     def test_a_click_gives_difference_figures_and_layout(self) -> None:
         self.compared()
         self.assertIs(self.logic.runs[0].arguments["reconstruction"], self.reconstruction)
-        values = slicer.util.arrayFromVolume(self.panel.difference)
+        values = slicer.util.arrayFromVolume(self.panel.shown.difference)
         self.assertEqual(np.median(values[values != OUTSIDE]), 5)
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.assertIn("45.7 HU", self.ui.figuresLabel.text)
@@ -146,7 +116,7 @@ class PanelTest(SceneTest):
         self.ui.compareButton.click()
         self.logic.runs[-1].fail(ReconstructionError("input", "PyTorch is not installed.", "Install it."))
         wait_until(lambda: not self.panel.isRunning)
-        self.assertIsNotNone(self.panel.difference)
+        self.assertIsNotNone(self.panel.shown.difference)
         self.assertIn("PyTorch is not installed. Install it.", self.ui.statusLabel.text)
         self.assertFalse(self.ui.csvButton.enabled)
 
@@ -162,7 +132,7 @@ class PanelTest(SceneTest):
     def test_deleting_a_compared_volume_ends_the_comparison(self) -> None:
         self.compared()
         slicer.mrmlScene.RemoveNode(self.truth)
-        self.assertIsNone(self.panel.difference)
+        self.assertIsNone(self.panel.shown.difference)
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertIn("deleted", self.ui.statusLabel.text)
         self.assertIsNone(self.ui.truthSelector.currentNode())  # and not the volume listed before it
@@ -170,13 +140,13 @@ class PanelTest(SceneTest):
     def test_closing_the_scene_ends_the_comparison(self) -> None:
         self.compared()
         slicer.mrmlScene.Clear(0)
-        self.assertIsNone(self.panel.difference)
+        self.assertIsNone(self.panel.shown.difference)
         self.assertFalse(self.panel.screen.layout.isShown)
 
     def test_the_difference_limit_sets_a_window_symmetric_around_zero(self) -> None:
         self.compared()
         self.ui.limitSlider.setValue(200.0)
-        display = self.panel.difference.GetDisplayNode()
+        display = self.panel.shown.difference.GetDisplayNode()
         self.assertEqual((display.GetWindow(), display.GetLevel()), (400.0, 0.0))
 
     def test_the_profile_follows_the_ends_of_its_line(self) -> None:
@@ -198,9 +168,9 @@ class PanelTest(SceneTest):
         self.reconstruction.SetAttribute("CLSDM.model", "openkbp64")
         self.compared()
         with tempfile.TemporaryDirectory() as folder:
-            self.panel.exportCsv(str(Path(folder) / "t.csv"))
+            self.panel.takeAway.exportCsv(str(Path(folder) / "t.csv"))
             text = (Path(folder) / "t.csv").read_text(encoding="utf-8")
-            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             wait_until(lambda: self.ui.pngButton.enabled)
             picture = sitk.ReadImage(str(Path(folder) / "p.png"))
         self.assertNotIn("Jane", text)
@@ -211,7 +181,7 @@ class PanelTest(SceneTest):
         self.compared()
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "p.png").mkdir()
-            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             self.assertFalse(self.ui.pngButton.enabled)
             wait_until(lambda: self.ui.pngButton.enabled)
         self.assertIn("cannot be written", self.ui.statusLabel.text)
@@ -219,7 +189,7 @@ class PanelTest(SceneTest):
     def test_a_comparison_that_is_forgotten_writes_no_picture(self) -> None:
         self.compared()
         with tempfile.TemporaryDirectory() as folder:
-            self.panel.exportPng(str(Path(folder) / "p.png"))
+            self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             slicer.app.processEvents()
             self.panel.reset()
             slicer.app.processEvents()
@@ -236,7 +206,7 @@ class PanelTest(SceneTest):
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), before)
         self.assertTrue(self.panel.screen.layout.isShown and all(seen), "the layout stays meanwhile")
         for _, _, composite in self.panel.screen.layout.views("Difference"):
-            self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.difference.GetID())
+            self.assertEqual(composite.GetBackgroundVolumeID(), self.panel.shown.difference.GetID())
 
     def test_what_is_compared_is_seen_in_the_views(self) -> None:
         slicer.util.mainWindow().show()

@@ -27,7 +27,7 @@ class ReportTest(SceneTest):
         self.assertEqual(rows["MAE", "honest"][1:4], ("45.7", "130.2", "HU"))
         self.assertEqual(rows["RMSE", "honest"][1:3], ("110.4", "250.0"))  # 20 dB below a peak of 2500
         self.assertEqual(rows["PSNR", "honest"][4], "2500")
-        self.assertEqual(rows["PSNR", "x2ct"][4], "2500, peak 4095")
+        self.assertEqual(rows["PSNR, X2CT", "x2ct"][4], "2500, peak 4095")
         self.assertEqual(rows["SSIM", "honest"][1:3], ("0.812", "0.710"))
         self.assertEqual(rows["MAE bone", "honest"][2], "")
         self.assertEqual(rows["Reprojection, 0 deg", "X-ray"][1], "5.0")
@@ -36,7 +36,10 @@ class ReportTest(SceneTest):
         rows = ComparisonReport.tableRows(FIGURES)
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
         ComparisonReport.fillTable(node, rows)
-        self.assertEqual((node.GetNumberOfRows(), node.GetNumberOfColumns()), (len(rows), 6))
+        self.assertEqual((node.GetNumberOfRows(), node.GetNumberOfColumns()), (len(rows), 3))
+        self.assertEqual(node.GetCellText(0, 0), "MAE (HU)")
+        names = [node.GetCellText(row, 0) for row in range(len(rows))]
+        self.assertEqual(len(set(names)), len(names), "no figure is there twice")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "figures.csv"
             ComparisonReport.writeCsv(path, rows, {"model": "m", "views": [{"angle_deg": 90.0}]})

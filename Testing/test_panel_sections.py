@@ -89,6 +89,15 @@ class DependenciesTest(PanelCase):
         for words in ("torch", "pytorch.org", "3 GB", "go on working"):
             self.assertIn(words, asks.call_args_list[0].args[0])
 
+    def test_without_the_extension_that_installs_torch_the_button_leads_to_it_and_downloads_nothing(self) -> None:
+        self.logic.dependencies.canInstallTorch = False
+        self.missTorch()
+        self.assertIn("Extensions Manager", self.ui.installButton.text)
+        opens = mock.Mock()
+        with mock.patch.object(type(slicer.app), "openExtensionsManagerDialog", opens):
+            self.ui.installButton.click()
+        self.assertEqual((opens.call_count, self.logic.dependencies.calls), (1, []))
+
     def test_an_installation_shows_its_log_and_makes_the_panel_ready(self) -> None:
         self.missTorch()
         self.fillSlots()

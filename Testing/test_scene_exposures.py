@@ -12,12 +12,7 @@ from volumes import add_volume, linear_hu
 from vtk.util.numpy_support import vtk_to_numpy
 
 from CLSDMReconstructionLib.base.Steps import atOnce
-from CLSDMReconstructionLib.scene.ExposureScene import (
-    ExposureScene,
-    frustumOf,
-    measuredPart,
-    texture,
-)
+from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene, frustumOf, measuredPart, texture
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 

@@ -8,7 +8,6 @@ Callbacks take the :class:`Run` (``onLog`` a line), on the main thread, after th
 until the run has ended, and what is not finished raises ``ReconstructionError``.
 """
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from CLSDMReconstructionLib.install.Dependencies import Dependencies
 from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.worker import Results
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
-from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, readModel
+from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore
+from CLSDMReconstructionLib.worker.ModelTasks import ModelTasks, modelPath
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
-from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, checkTogether, inspect
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, checkTogether, inspect
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 __all__ = [
     "Model",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-class ReconstructionLogic:
+class ReconstructionLogic(ModelTasks):
     """See the module's docstring. ``CLSDMReconstructionLogic`` is this together with ScriptedLoadableModuleLogic.
 
     Attributes:
@@ -72,6 +73,7 @@ class ReconstructionLogic:
         device: str = "auto",
         bundle=None,
         preset: str = "chest",
+        into=None,
         wait: bool = False,
         onProgress=None,
         onFinished=None,
@@ -91,6 +93,7 @@ class ReconstructionLogic:
             device: "auto", "cuda" or "cpu".
             bundle: model (a ``Model``, folder or archive); the embedded one if None.
             preset: machine whose distances are taken where neither file nor user knows them.
+            into: a reconstruction's node that the result takes the place of; a new one if None.
             wait: see the module's docstring, and so all others.
             onProgress: likewise.
             onFinished: likewise.
@@ -105,15 +108,12 @@ class ReconstructionLogic:
         options = {"product": product, "steps": steps, "samples": samples, "seed": seed, "device": device}
 
         def begin() -> None:
-            inputs = [XRayInput.of(each, "frontal") for each in (frontal,) if each is not None]
-            inputs += [XRayInput.of(each, "lateral") for each in (lateral,) if each is not None]
-            inputs += [XRayInput.of(each, "view") for each in views]
+            inputs = _inputs(frontal, lateral, views)
             facts = _checked(inputs, preset)
-            folder = self._keeper.newFolder(run)
             payload = {
-                "views": [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)],
+                "views": self._viewRequests(run, inputs),
                 "options": options,
-                "bundle": _path(run, bundle),
+                "bundle": modelPath(run, bundle),
                 "preset": preset,
             }
             studyUid = next((each.header.study_uid for each in facts if each.header.study_uid), "")
@@ -121,11 +121,30 @@ class ReconstructionLogic:
                 run.say(_summary(xray, each))
 
             def made(answer: dict[str, Any]) -> ReconstructionResult:
-                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown)
+                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown, into)
                 result.seconds["total"] = time.monotonic() - began
                 return result
 
             self._keeper.submit(run, "reconstruct", payload, made, options)
+
+        return self._keeper.start(run, begin, wait)
+
+    def hanging(
+        self, frontal, lateral, *, bundle=None, preset: str = "chest", device: str = "auto", wait=False, **callbacks
+    ) -> Run:
+        """Find out whether one of two films hangs upside down or mirrored.
+
+        The result will be ``clsdm.hanging.Hanging.to_plain``'s dict, in the order of the arguments, which are those of
+        :meth:`reconstruct`.
+        """
+        run = Run("hanging", **callbacks)
+
+        def begin() -> None:
+            inputs = _inputs(frontal, lateral)
+            _checked(inputs, preset)
+            payload = {"views": self._viewRequests(run, inputs), "bundle": modelPath(run, bundle)}
+            payload |= {"preset": preset, "device": device}
+            self._keeper.submit(run, "hanging", payload, lambda answer: answer)
 
         return self._keeper.start(run, begin, wait)
 
@@ -191,46 +210,8 @@ class ReconstructionLogic:
         def begin() -> None:
             _checked([xray], preset)
             view = self._viewRequest(run, xray, self._keeper.newFolder(run) / "xray.nrrd")
-            payload = {"view": view, "bundle": _path(run, bundle), "preset": preset}
+            payload = {"view": view, "bundle": modelPath(run, bundle), "preset": preset}
             self._keeper.submit(run, "preview", payload, lambda answer: Results.previewFrom(answer, run.shown))
-
-        return self._keeper.start(run, begin, wait)
-
-    def hello(self, *, wait: bool = False, **callbacks) -> Run:
-        """Warm the worker; the result will be {"devices": [{"name", "label", "free_bytes", "total_bytes"}], "torch", ...}."""
-        run = Run("hello", **callbacks)
-        return self._keeper.start(run, lambda: self._keeper.submit(run, "hello", {}, lambda answer: answer), wait)
-
-    def warm(self, bundle=None, device: str = "auto", *, wait: bool = False, **callbacks) -> Run:
-        """Load a model in advance, so that the next reconstruction need not."""
-        run = Run("hello", **callbacks)
-
-        def begin() -> None:
-            self._keeper.submit(run, "warm", {"bundle": _path(run, bundle), "device": device}, lambda answer: answer)
-
-        return self._keeper.start(run, begin, wait)
-
-    def inspectModel(self, source, *, wait: bool = False, **callbacks) -> Run:
-        """Download a model (https address) or take a file or folder, and check every hash.
-
-        The result will be a ``Model``, to show licence, size and SHA-256 before :meth:`addModel`.
-        """
-        run = Run("bundle", **callbacks)
-        address = str(source)
-
-        def begin() -> None:
-            task, payload = ("fetch", {"url": address}) if "://" in address else ("bundle", {"bundle": address})
-            self._keeper.submit(run, task, payload, lambda answer: self._inspected(run, answer, task == "fetch"))
-
-        return self._keeper.start(run, begin, wait)
-
-    def addModel(self, model: Model, *, wait: bool = False, **callbacks) -> Run:
-        """Put an inspected model into the user's folder; the result will be the ``Model`` there."""
-        run = Run("install", **callbacks)
-        payload = {"bundle": str(model.path), "into": str(self.models.folder), "name": self.models.nameFor(model)}
-
-        def begin() -> None:
-            self._keeper.submit(run, "install", payload, lambda answer: self._added(answer, model))
 
         return self._keeper.start(run, begin, wait)
 
@@ -241,6 +222,10 @@ class ReconstructionLogic:
     def cleanup(self) -> None:
         """Cancel every run, end the worker, remove temporary files and observers."""
         self._keeper.cleanup()
+
+    def _viewRequests(self, run: Run, inputs: list[XRayInput]) -> list[dict[str, Any]]:
+        folder = self._keeper.newFolder(run)
+        return [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)]
 
     def _viewRequest(self, run: Run, xray: XRayInput, written: Path) -> dict[str, Any]:
         """The request for one X-ray; a node without a file of its own is written to ``written``."""
@@ -255,16 +240,10 @@ class ReconstructionLogic:
         run.hide(str(file.parent), "its folder")
         return xray.toViewRequest(file)
 
-    def _added(self, answer: dict[str, Any], model: Model) -> Model:
-        added = readModel(Path(answer["path"]))
-        self._keeper.discard(model.path)
-        return added
 
-    def _inspected(self, run: Run, answer: dict[str, Any], fetched: bool) -> Model:
-        path = Path(answer["path"])
-        if fetched:  # out of the worker's folder, which is about to go
-            path = Path(shutil.move(str(path), str(self._keeper.newFolder(run, keep=True))))
-        return readModel(path, bytes=answer["bytes"], fileSha256=answer["file_sha256"])
+def _inputs(frontal, lateral, views=()) -> list[XRayInput]:
+    known = ((frontal, "frontal"), (lateral, "lateral"), *((view, "view") for view in views))
+    return [XRayInput.of(source, role) for source, role in known if source is not None]
 
 
 def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
@@ -290,12 +269,3 @@ def _summary(xray: XRayInput, facts: XRayFacts) -> str:
     named = ("angleDeg", "spacingMm", "sourceDetectorMm", "sourceAxisMm")
     parts = [f"{name} {facts.fields[name].value} ({facts.fields[name].origin})" for name in named]
     return f"{xray.label}: {facts.header.rows} x {facts.header.cols} pixels, {', '.join(parts)}"
-
-
-def _path(run: Run, bundle) -> str | None:
-    """The bundle's path for the worker; the log calls it the model."""
-    path = getattr(bundle, "path", bundle)
-    if path is None:
-        return None
-    run.hide(str(path), "the model's bundle")
-    return str(path)

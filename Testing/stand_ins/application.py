@@ -62,6 +62,9 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     userSettings = revisionUserSettings = settings
 
+    def openExtensionsManagerDialog(self) -> None:
+        """There is none here."""
+
     def testingEnabled(self) -> bool:
         return False
 
@@ -177,6 +180,7 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
     """Module panel at the left, layout at the right."""
 
     __stand_in__ = True
+    PROBE = 150
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,8 +189,13 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         self._scroll = QtWidgets.QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
+        panel, probe = QtWidgets.QWidget(), QtWidgets.QGroupBox("Data Probe")
+        probe.setFixedHeight(self.PROBE)
+        QtWidgets.QVBoxLayout(panel)
+        for part in (QtWidgets.QPushButton("Help && Acknowledgement"), self._scroll, probe):
+            panel.layout().addWidget(part)
         splitter = QtWidgets.QSplitter()
-        splitter.addWidget(self._scroll)
+        splitter.addWidget(panel)
         splitter.addWidget(slicer.app.layoutManager().viewport())
         splitter.setSizes([500, 900])
         self.setCentralWidget(splitter)

@@ -140,4 +140,26 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._box.setRange(low, high)
 
 
-WIDGETS = (ctkCollapsibleButton, ctkSliderWidget)
+class ctkComboBox(QtWidgets.QComboBox):
+    """A combo box that can elide its text."""
+
+    __stand_in__ = True
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self._elide = 3  # Qt::ElideNone
+
+    elideMode = Property(int, lambda self: self._elide, lambda self, mode: setattr(self, "_elide", mode))
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter, option = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        painter.drawComplexControl(QtWidgets.QStyle.CC_ComboBox, option)
+        style = self.style()
+        area = style.subControlRect(QtWidgets.QStyle.CC_ComboBox, option, QtWidgets.QStyle.SC_ComboBoxEditField, self)
+        mode = QtCore.Qt.TextElideMode(self._elide)
+        option.currentText = option.fontMetrics.elidedText(option.currentText, mode, area.width() - 4)
+        painter.drawControl(QtWidgets.QStyle.CE_ComboBoxLabel, option)
+
+
+WIDGETS = (ctkCollapsibleButton, ctkComboBox, ctkSliderWidget)

@@ -20,12 +20,14 @@ SLICE_MANAGERS = (
     "vtkMRMLCrosshairDisplayableManager",
     "vtkMRMLRulerDisplayableManager",
     "vtkMRMLScalarBarDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
 )
 THREE_D_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
     "vtkMRMLModelDisplayableManager",
     "vtkMRMLThreeDReformatDisplayableManager",
+    "vtkMRMLVolumeRenderingDisplayableManager",
 )
 
 

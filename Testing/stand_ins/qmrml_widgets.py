@@ -11,6 +11,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 from vtk.util.numpy_support import vtk_to_numpy
 
+from stand_ins.ctk_widgets import ctkComboBox
+
 
 class qMRMLWidget(QtWidgets.QWidget):
     """A widget that knows the scene and tells its children."""
@@ -80,8 +82,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         super().__init__(*[one for one in arguments if one is not None])
         self._values = dict(OPTIONS)
         self._scene, self._tags, self._attributes, self._current = None, [], [], None
-        self._combo, self._ids = QtWidgets.QComboBox(), []
-        self._combo.setSizePolicy(QtWidgets.QSizePolicy.Ignored, QtWidgets.QSizePolicy.Fixed)
+        self._combo, self._ids = ctkComboBox(), []
+        self._combo.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToContents)  # as wide as the longest name
         box = QtWidgets.QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self._combo)

@@ -43,7 +43,7 @@ def random_model(config: ModelConfig, device: torch.device, seed: int = 0) -> CL
 
 
 def nameless_bundle(config: ModelConfig) -> Bundle:
-    """What ``clsdm.reconstruct`` asks of a bundle whose networks are loaded already; nothing is written."""
+    """What ``clsdm.reconstruction`` asks of a bundle whose networks are loaded already; nothing is written."""
     manifest = Manifest(SCHEMA, "random", "0", "none: random weights", WINDOW_HU, config, "float32")
     return Bundle(Path("random"), manifest, {WEIGHTS: FileEntry("0" * 64, 0)})
 

@@ -131,7 +131,7 @@ def compared(path: Path, bundle, preset: str, spacing_mm: float, pixels: int) ->
     from dataclasses import replace
 
     from clsdm.geometry.view import PRESETS
-    from clsdm.reconstruct import Options, reconstruct
+    from clsdm.reconstruction import Options, reconstruct
     from clsdm.simulate import simulate_xrays
     from clsdm.volume.body import body_centre_mm
     from clsdm.volume.read import read_ct
@@ -147,7 +147,7 @@ def compared(path: Path, bundle, preset: str, spacing_mm: float, pixels: int) ->
     ]
     row: dict[str, float | str] = {"case": path.name}
     for name, xrays in (("ours", ours), ("gvxr", theirs)):
-        volume = reconstruct(xrays, bundle, Options(device="cpu")).volume
+        volume = reconstruct(xrays, bundle, Options(device="cpu", measure=False)).volume
         figures = figures_of(paired(volume, ct, spacing_mm))
         row[f"{name}_psnr_db"], row[f"{name}_lung_dice"] = figures["psnr_db"], figures["lung_dice"]
     alike = [np.corrcoef(a.image.ravel(), b.image.ravel())[0, 1] for a, b in zip(ours, theirs, strict=True)]

@@ -17,7 +17,7 @@ import torch
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.quality.metrics import honest
-from clsdm.reconstruct import prepare
+from clsdm.reconstruction import prepare
 from clsdm.refine import Move, moved, refine
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_centre_mm

@@ -8,7 +8,9 @@ import numpy as np
 
 from clsdm.volume.ct import Grid
 from clsdm_trainer.config import PlacementConfig
-from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
+from clsdm_trainer.data.manifest import Case, write_manifest
+from clsdm_trainer.data.store import Store, padded_grid
+from clsdm_trainer.files import sha256_of
 
 
 def phantom_hu(random: np.random.Generator, size: int) -> np.ndarray:

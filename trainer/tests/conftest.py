@@ -11,6 +11,7 @@ import pytest
 import torch
 from places import AIR_HU, BALL_HU, BOX_HU, REPOSITORY, TISSUE_HU
 
+from clsdm.model.bundle import Bundle
 from clsdm.volume.ct import CTVolume, Grid
 
 
@@ -53,3 +54,35 @@ def asymmetric_phantom() -> CTVolume:
     hu[(x - 55) ** 2 + (y + 35) ** 2 + (z - 70) ** 2 < 24**2] = BALL_HU
     hu[(abs(x + 60) < 14) & (abs(y - 30) < 14) & (abs(z + 80) < 14)] = BOX_HU
     return CTVolume.on_grid(hu, grid)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of ``small_bundle``, made once; not to be changed."""
+    from small_bundle import small_bundle
+
+    return small_bundle(tmp_path_factory.mktemp("small") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ct.nii.gz and its frontal.dcm and lateral.dcm around ``CENTRE_MM``; not to be changed."""
+    from small_bundle import CENTRE_MM, small_phantom, small_xrays
+
+    from clsdm.simulate import write_dx
+    from clsdm.volume.write import write_ct
+
+    folder = tmp_path_factory.mktemp("films")
+    ct = small_phantom(CENTRE_MM)
+    write_ct(ct, folder / "ct.nii.gz")
+    for name, xray in zip(("frontal", "lateral"), small_xrays(ct, centre_mm=CENTRE_MM), strict=True):
+        write_dx(xray, folder / f"{name}.dcm")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    """The store of ``tiny``, made once; not to be changed."""
+    from tiny import tiny_store
+
+    return tiny_store(tmp_path_factory.mktemp("store"))

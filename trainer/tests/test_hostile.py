@@ -7,7 +7,6 @@ import json
 import os
 import struct
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from small_bundle import small_phantom
 from clsdm.app.cli import main
 from clsdm.volume.write import write_ct
 from clsdm.xray.read import read_xray
-
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def refused(capfd: pytest.CaptureFixture[str], out: Path, *command: object) -> str:
@@ -47,12 +43,9 @@ SCANS: dict[str, Callable[[Path], Path]] = {
     "HU of 1e30": lambda folder: _floats(folder / "a.nii"),
     "a spacing that is no number": lambda folder: nifti(folder / "a.nii", 80, "<f", float("nan")),
     "voxels in the header": lambda folder: nifti(folder / "a.nii", 108, "<f", 0.0),
-    "sizes of 32767": lambda folder: nifti(folder / "a.nii", 42, "<3h", 32767, 32767, 32767),
     "negative sizes": lambda folder: nifti(folder / "a.nii", 42, "<3h", -3, 4, 4),
     "wider type than the data": lambda folder: nifti(folder / "a.nii", 70, "<2h", 64, 64),
     "a bomb of zeros": lambda folder: _bomb(folder / "a.nii.gz"),
-    "one bit changed in gzip": lambda folder: _flipped(folder / "a.nii.gz"),
-    "cut off": lambda folder: _cut(folder / "a.mha"),
 }
 
 
@@ -71,20 +64,6 @@ def _bomb(path: Path) -> Path:
     return path
 
 
-def _flipped(path: Path) -> Path:
-    write_ct(small_phantom(), path)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    return path
-
-
-def _cut(path: Path) -> Path:
-    write_ct(small_phantom(), path)
-    path.write_bytes(path.read_bytes()[:-50])
-    return path
-
-
 @pytest.mark.parametrize("kind", SCANS)
 def test_a_hostile_scan_is_refused(kind, tmp_path, capfd):
     before = _memory()
@@ -95,58 +74,6 @@ def test_a_hostile_scan_is_refused(kind, tmp_path, capfd):
 def _memory() -> float:
     resource = pytest.importorskip("resource")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-
-
-def _tags(films: Path, path: Path, **tags: object) -> Path:
-    dataset = pydicom.dcmread(films / "frontal.dcm")
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.save_as(path)
-    return path
-
-
-def _rows_one_byte(films: Path, path: Path) -> Path:
-    data = (films / "frontal.dcm").read_bytes()
-    at = data.index(b"\x28\x00\x10\x00US\x02\x00")
-    path.write_bytes(data[: at + 6] + b"\x01\x00" + data[at + 8 : at + 9] + data[at + 10 :])
-    return path
-
-
-def _deflated(films: Path, path: Path, change: Callable[[bytes], bytes]) -> Path:
-    dataset = pydicom.dcmread(films / "frontal.dcm")
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    dataset.save_as(path)
-    path.write_bytes(change(path.read_bytes()))
-    return path
-
-
-def _deflate_bomb(data: bytes) -> bytes:
-    head = data[:132] + data[132:].split(b"\x02\x00\x10\x00UI")[0]
-    meta = data.index(b"1.2.840.10008.1.2.1.99") + 22
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    assert head
-    return data[:meta] + b"".join(packer.compress(bytes(2**24)) for _ in range(200)) + packer.flush()
-
-
-FILMS: dict[str, Callable[[Path, Path], Path]] = {
-    "65535 rows and columns": lambda films, path: _tags(films, path, Rows=65535, Columns=65535),
-    "one column less": lambda films, path: _tags(films, path, Columns=63),
-    "values beyond BitsStored": lambda films, path: _tags(films, path, BitsStored=7, HighBit=6),
-    "spacing of 0.0001": lambda films, path: _tags(films, path, ImagerPixelSpacing=[0.0001, 0.0001]),
-    "a detector at 1e9": lambda films, path: _tags(films, path, DistanceSourceToDetector="1e9"),
-    "an isocentre at 1e30": lambda films, path: _tags(films, path, IsocenterPosition=["1e30", "0", "0"]),
-    "a tag of one byte": _rows_one_byte,
-    "a deflated file that is cut": lambda films, path: _deflated(films, path, lambda data: data[:-200]),
-    "a deflated bomb": lambda films, path: _deflated(films, path, _deflate_bomb),
-}
-
-
-@pytest.mark.parametrize("kind", FILMS)
-def test_a_hostile_film_is_refused(kind, films, tmp_path, capfd):
-    before = _memory()
-    path = FILMS[kind](films, tmp_path / "f.dcm")
-    refused(capfd, tmp_path / "r.nii.gz", "reconstruct", "--frontal", path)
-    assert _memory() - before < 1e9
 
 
 @pytest.mark.parametrize("field", ["ElementDataFile : {}", "ElementDataFile: {}", "  ElementDataFile = {}"])

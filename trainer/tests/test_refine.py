@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,22 @@ import torch
 
 from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle, default_bundle_path
-from clsdm.refine import USUAL, Move, Refinement, _better, _by_height, _cost, _search, moved, refine
+from clsdm.quality.symmetry import asymmetry
+from clsdm.refine import (
+    BY_RESIDUAL,
+    STEPS,
+    USUAL,
+    Move,
+    Refinement,
+    _better,
+    _by_height,
+    _cost,
+    _most_symmetric,
+    _only_clear,
+    _search,
+    moved,
+    refine,
+)
 from clsdm.simulate import simulate_xrays
 
 STATED = [PRESETS["chest"].view(angle, 108) for angle in (0.0, 90.0)]
@@ -35,14 +51,14 @@ def test_the_height_of_a_view_is_found_by_what_lies_at_each_height(asymmetric_ph
 
 
 def test_the_search_goes_down_a_bowl_and_leaves_the_first_view_alone():
-    bottom = Move(4.0, -1.0, 12.0, 1.03)
+    bottom = Move(0.0, -1.0, 12.0, 1.03)
 
     def bowl(moves) -> float:
-        gaps = [(getattr(moves[1], name) - getattr(bottom, name)) / getattr(USUAL, name) for name in vars(bottom)]
+        gaps = [(getattr(moves[1], name) - getattr(bottom, name)) / getattr(USUAL, name) for name in BY_RESIDUAL]
         return 0.3 * sum(gap**2 for gap in gaps) ** 0.5
 
     steps: list[tuple[int, int]] = []
-    first, second = _search(bowl, [Move(), Move()], [1], lambda _, done, total: steps.append((done, total)))
+    first, second = _search(bowl, [Move(), Move()], [1], STEPS, lambda _, done, total: steps.append((done, total)))
     assert first == Move()
     for name, value in vars(bottom).items():
         assert getattr(second, name) == pytest.approx(value, abs=0.25 * getattr(USUAL, name))
@@ -54,13 +70,51 @@ def test_a_move_that_explains_nothing_costs_and_is_not_made():
     assert _better(lambda _: 0.1, [Move(), Move()], _cost(0.1, [Move()]), 1, "angle_deg", 1.0)[0] == [Move(), Move()]
 
 
+@pytest.mark.parametrize(("best_at", "found"), [(0.4, 0.0), (-3.0, -3.0), (5.0, 5.0), (30.0, 12.0)])
+def test_the_angle_goes_to_where_the_volume_is_most_symmetric_unless_that_is_noise(best_at, found):
+    def bowl(moves) -> float:
+        return 1e6 * (moves[1].angle_deg - best_at) ** 2  # beside which the prior is nothing
+
+    first, second = _most_symmetric(bowl, [Move(), Move(down_mm=3.0)], 1)
+    assert first == Move()
+    assert second.angle_deg == pytest.approx(found, abs=1e-3)
+    assert second.down_mm == 3.0
+    flat = _most_symmetric(lambda _: 5.0, [Move(), Move()], 1)
+    assert flat == [Move(), Move()]
+
+
+def test_a_move_that_lowers_the_residual_a_little_does_not_stay():
+    """Height is worth much, scale next to nothing."""
+    best = [Move(), Move(3.0, 0.0, 20.0, 1.02)]
+    kept = _only_clear(lambda moves: 0.04 + 0.1 * (moves[1].down_mm != 20.0) + 0.001 * (moves[1].scale != 1.02), best)
+    assert kept == [Move(), Move(3.0, 0.0, 20.0)]
+
+
+def test_a_sheared_body_is_less_symmetric_and_a_turned_or_shifted_one_hardly():
+    _, y, x = torch.meshgrid(*[torch.arange(48.0) - 23.5] * 3, indexing="ij")
+
+    def body(shear: float = 0.0, turned_deg: float = 0.0, shift: float = 0.0) -> torch.Tensor:
+        turn = math.radians(turned_deg)
+        at = x - shift
+        across, behind = at * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - at * math.sin(turn)
+        behind = behind + shear * across
+        hu = torch.where((across / 18) ** 2 + (behind / 12) ** 2 < 1, 40.0, -1000.0)
+        for side in (-8, 8):
+            hu = torch.where(((across - side) / 6) ** 2 + ((behind + 2) / 8) ** 2 < 1, -800.0, hu)
+        return torch.where(across**2 + (behind - 8) ** 2 < 9, 300.0, hu)
+
+    sheared = asymmetry(body(shear=0.1))
+    assert max(asymmetry(body(shift=3.0)), asymmetry(body(turned_deg=2.0))) < sheared - 0.2
+    assert sheared < asymmetry(body(shear=0.2))
+
+
 def test_what_was_found_is_said_in_words(asymmetric_phantom):
     xrays = tuple(films(asymmetric_phantom, Move()))
     notes = Refinement(xrays, (Move(), Move(-2.0, 0.0, 18.0, 1.03)), 0.09, 0.04).notes
-    assert "the angle -2.0 degrees off" in notes[0]
+    assert "the angle -2.0 degrees off, by the body's symmetry" in notes[0]
     assert "18 mm" in notes[0]
     assert "the magnification +3.0% off" in notes[0]
-    assert notes[1] == "geometry: the residual fell from 9.0% to 4.0% of the contrast"
+    assert notes[1] == "geometry: the residual went from 9.0% to 4.0% of the contrast"
     assert "nothing better" in Refinement(xrays, (Move(), Move()), 0.1, 0.1).notes[0]
 
 

@@ -6,12 +6,10 @@ Run as a script it trains the autoencoder in a process of its own: ``python tiny
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from lightning_fabric import Fabric
 
@@ -19,7 +17,9 @@ from clsdm.volume.ct import Grid
 from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_trainer.anatomy import Anatomy
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.data.store import Case, Store, padded_grid, sha256_of, write_manifest
+from clsdm_trainer.data.manifest import Case, write_manifest
+from clsdm_trainer.data.store import Store, padded_grid
+from clsdm_trainer.files import sha256_of
 from clsdm_trainer.loop import CHECKPOINT, Runner
 from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import build_runner, train_stage
@@ -110,15 +110,6 @@ def tiny_store(folder: Path, split_of: dict[str, str] | None = None, seed: int =
         cases.append(tiny_case(name, split, f"volumes/{name}.npy", sha256))
     write_manifest(folder, GRID, MARGIN, GRID.spacing_mm, cases, {"placement": "body", "background": "keep"})
     return Store.open(folder)
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Two threads wait for each other longer than they compute on volumes this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cpu_fabric(config: RunConfig, name: str, devices: int = 1) -> Fabric:

@@ -18,8 +18,9 @@ PRIMARY_STYLE = (
     "QPushButton:disabled { background: #8a9690; color: #dfe5e2; }"
 )
 CANCEL_STYLE = PRIMARY_STYLE.replace("#2e7d5b", "#a8443a").replace("#358c67", "#bb4f44").replace("#256a4c", "#8e382f")
-MISSING_STYLE = "QFrame#dependencyFrame { border: 1px solid #b8860b; border-radius: 3px; }"
-ERROR_STYLE = "QFrame#errorFrame { border: 1px solid #d04437; border-radius: 3px; }"
+ERROR_STYLE = NOTICE_STYLE.replace("#fff3cd", "#f8d7da").replace("#664d03", "#58151c").replace("#ffe08a", "#f1aeb5")
+"""Both say background and text, so that they are read on a light and on a dark style; of labels, since what stands in a
+styled frame would not follow the application's colours."""
 
 
 def setTone(label, tone: str) -> None:

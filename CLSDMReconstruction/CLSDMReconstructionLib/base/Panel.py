@@ -8,6 +8,7 @@ import slicer
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Narrow import keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "UI"
@@ -31,6 +32,7 @@ class Panel:
         if parent is not None and parent.layout() is not None:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        keepNarrow(self.widget)
         self._chosen = Nodes.Chosen(*(getattr(self.ui, selector) for selector in selectors))
         self._work: dict[str, Steps] = {}
 
@@ -51,6 +53,10 @@ class Panel:
     def exit(self) -> None:
         """The user goes elsewhere; what is at work goes on."""
 
+    def forget(self) -> None:
+        """The scene closes: what was said of it goes."""
+        self.say("")
+
     def cancel(self) -> None:
         """Stop what is at work; nothing of it is left."""
 
@@ -64,7 +70,7 @@ class Panel:
         """Whether work of this name is being done in the background."""
         return name in self._work
 
-    def _begin(
+    def begin(
         self,
         name: str,
         steps: Iterator[float],
@@ -81,7 +87,7 @@ class Panel:
 
         def fail(error: Exception) -> None:
             del self._work[name]
-            (onError or self._sayError)(error)
+            (onError or self.sayError)(error)
             self._update()
 
         self._work[name] = Steps(steps, finish, fail, onProgress)
@@ -106,14 +112,14 @@ class Panel:
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""
 
-    def _askForFile(self, title: str, name: str, pattern: str) -> str:
+    def askForFile(self, title: str, name: str, pattern: str) -> str:
         """The file that the user chooses to write, or ""."""
         path = qt.QFileDialog.getSaveFileName(self.widget, title, name, pattern)
         return path[0] if isinstance(path, tuple) else path
 
-    def _say(self, text: str, failed: bool = False) -> None:
+    def say(self, text: str, failed: bool = False) -> None:
         self.ui.statusLabel.setText(text)
         setTone(self.ui.statusLabel, "error" if failed else "plain")
 
-    def _sayError(self, error: Exception) -> None:
-        self._say(str(error), failed=True)
+    def sayError(self, error: Exception) -> None:
+        self.say(str(error), failed=True)

@@ -3,4 +3,15 @@
 Neighbours may use every module of it.
 """
 
-__all__ = ["Appearance", "CorePath", "Dropping", "Nodes", "Panel", "Pictures", "Preload", "QtChannel", "Steps"]
+__all__ = [
+    "Appearance",
+    "CorePath",
+    "Dropping",
+    "Narrow",
+    "Nodes",
+    "Panel",
+    "Pictures",
+    "Preload",
+    "QtChannel",
+    "Steps",
+]

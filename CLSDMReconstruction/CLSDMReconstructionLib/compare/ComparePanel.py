@@ -1,7 +1,6 @@
 """The panel "Compare": choose a CT, see both and their difference side by side, read the figures, take them along."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import slicer
 import vtk
@@ -13,11 +12,10 @@ from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare import ComparisonReport as Report
 from CLSDMReconstructionLib.compare.ComparisonScreen import ComparisonScreen
 from CLSDMReconstructionLib.compare.Difference import WINDOWS, makeDifference, setDifferenceLimit
-from CLSDMReconstructionLib.compare.LineProfile import LineProfile
 from CLSDMReconstructionLib.compare.Overlay import Overlay
-from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
+from CLSDMReconstructionLib.compare.TakeAway import Comparison, TakeAway
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
-from CLSDMReconstructionLib.scene.Sampling import centre
+from CLSDMReconstructionLib.scene.Legend import showLegend
 
 OWN_WINDOW = "As in the views"
 
@@ -31,19 +29,17 @@ class ComparePanel(Panel):
         parent: widget that holds the panel.
 
     Attributes:
-        difference: node of reconstruction minus CT, or None.
-        table: node of the figures, or None.
-        figures: the worker's answer, or None.
+        shown: the Comparison.
         screen: the ComparisonScreen.
+        takeAway: the TakeAway.
     """
 
     def __init__(self, logic, views: HeldViews, parent=None) -> None:
         super().__init__("CLSDMCompare", ("truthSelector", "reconstructionSelector"), parent)
         self._logic = logic
-        self._views, self.profile = views, LineProfile()
-        self.screen = ComparisonScreen(views, self._show, self._update, self._sayError)
-        self.difference = self.table = self.figures = None
-        self._pair = (None, None)  # the nodes that difference and figures belong to
+        self._views, self.shown = views, Comparison()
+        self.screen = ComparisonScreen(views, self._show, self._update, self.sayError)
+        self.takeAway = TakeAway(self, self.screen, views, lambda: self.shown)
         self._run = self._removal = None
         self._leaving: list = []  # nodes that go one after the other
         self._sceneTags = []
@@ -73,6 +69,11 @@ class ComparePanel(Panel):
         """Choose the ground-truth CT."""
         self.ui.truthSelector.setCurrentNode(node)
 
+    def offerTruth(self, node) -> None:
+        """Choose this CT where none is chosen."""
+        if self.ui.truthSelector.currentNode() is None:
+            self.setTruth(node)
+
     def enter(self) -> None:
         """The module is shown; the comparison layout waits for the user to ask for it."""
         self._entered = True
@@ -99,10 +100,10 @@ class ComparePanel(Panel):
         """Make the difference and ask the worker for the figures; both go on in the background."""
         truth, reconstruction = self.ui.truthSelector.currentNode(), self.ui.reconstructionSelector.currentNode()
         self._forget()
-        self._pair = (truth, reconstruction)
-        self._say(_("Comparing..."))
+        self.shown = Comparison(truth, reconstruction)
+        self.say(_("Comparing..."))
         self._done = {}
-        self._begin(
+        self.begin(
             "difference",
             makeDifference(truth, reconstruction),
             self._onDifference,
@@ -114,19 +115,24 @@ class ComparePanel(Panel):
             truth,
             onProgress=lambda run: self._onPartProgress("figures", run.fraction),
             onFinished=self._onFigures,
-            onError=self._onFiguresError,
+            onError=self._onNoFigures,
         )
         self._update()
 
     def cancel(self) -> None:
         """Stop the comparison that is being made; what was there before it is gone already."""
         self.reset()
-        self._say(_("Cancelled."))
+        self.say(_("Cancelled."))
 
     def reset(self) -> None:
         """Forget the comparison: stop it, leave its layout, remove its nodes."""
         self.showLayout(False)
         self._forget()
+
+    def onChanged(self, node) -> None:
+        """This volume holds something else now: a comparison of it is none any more."""
+        if node in self.shown.pair:
+            self.reset()
 
     def _forget(self) -> None:
         """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
@@ -136,14 +142,15 @@ class ComparePanel(Panel):
         if run is not None:
             run.cancel()
         with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
-            made = [self.difference, self.table, *self.profile.handOver(), *self.screen.overlay.handOver()]
-        self.difference = self.table = self.figures = None
-        self._pair = (None, None)
+            made = [self.shown.difference, self.shown.table]
+            made += [*self.takeAway.profile.handOver(), *self.screen.overlay.handOver()]
+        self.screen.layout.showPlot(False)
+        self.shown = Comparison()
         self._leaving += [node for node in made if node is not None]
         if self._leaving and (self._removal is None or not self._removal.isRunning):
             self._removal = Steps(self._removing())
         self.ui.figuresLabel.setText("")
-        self._say("")
+        self.say("")
         self._update()
 
     def _removing(self) -> Iterator[float]:
@@ -156,37 +163,8 @@ class ComparePanel(Panel):
         """Switch to the comparison layout, in the background, or back to the user's."""
         if not shown:
             self.screen.leave()
-        elif self.difference is not None:
+        elif self.shown.difference is not None:
             self.screen.open()
-
-    def exportCsv(self, path: str) -> None:
-        """Write the table of figures."""
-        Report.writeCsv(Path(path), self._rows(), provenanceOf(self._pair[1]))
-        self._say(_("Saved the table."))
-
-    def exportPng(self, path: str) -> None:
-        """Write a picture of the planes that are shown, in the background."""
-        self._begin("picture", self._pictureTo(Path(path)), lambda _result: self._say(_("Saved the picture.")))
-
-    def _pictureTo(self, path: Path) -> Iterator[float]:
-        rgb = yield from self.picture()
-        yield from Report.writePng(path, rgb)
-
-    def picture(self) -> Iterator[float]:
-        """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
-        truth, reconstruction = self._pair
-        headline = [Report.headlineOf(self.figures)] if self.figures else [""]
-        volumes = (truth, reconstruction, self.difference)
-        return Report.picture(volumes, self._position(), self.screen.window.get(), self.ui.limitSlider.value, headline)
-
-    def showProfile(self) -> None:
-        """Plot both along a line, which is put into the views where there is none yet."""
-        if not self.isWorking("profile"):
-            self._begin("profile", self._plot(), lambda _result: None)
-
-    def _plot(self) -> Iterator[float]:
-        with self._views.held():
-            yield from self.profile.show(*self._pair, self._position(), self.screen.layout.plotView())
 
     # What follows answers to signals.
 
@@ -207,13 +185,6 @@ class ComparePanel(Panel):
         ui.limitSlider.connect("valueChanged(double)", self._onLimit)
         ui.overlayComboBox.connect("currentIndexChanged(int)", lambda *_: self._onOverlay())
         ui.fractionSlider.connect("valueChanged(double)", lambda *_: self._onOverlay())
-        ui.profileButton.connect("clicked()", self.showProfile)
-        ui.csvButton.connect(
-            "clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv)
-        )
-        ui.pngButton.connect(
-            "clicked()", lambda: self._saveAs(_("Save the picture"), "comparison.png", "*.png", self.exportPng)
-        )
 
     def _onCompare(self) -> None:
         self.cancel() if self.isRunning else self.compare()
@@ -223,36 +194,38 @@ class ComparePanel(Panel):
         self._onProgress(sum(self._done.values()) / 2)
 
     def _onDifference(self, node) -> None:
-        self.difference = node
+        self.shown.difference = node
         setDifferenceLimit(node, self.ui.limitSlider.value)
+        showLegend(node, _("HU"))
         if self._entered:
             self.screen.open()  # also where the layout still shows the comparison before
         self._onPartDone()
 
     def _onDifferenceError(self, error: Exception) -> None:
         self.reset()
-        self._sayError(error)
+        self.sayError(error)
 
     def _onFigures(self, run) -> None:
         if run is not self._run:
             return
-        self._run, self.figures = None, run.result
-        self.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._pair[1].GetName()} - figures")
-        Report.fillTable(self.table, self._rows())
+        self._run, self.shown.figures = None, run.result
+        name = f"{self.shown.reconstruction.GetName()} - figures"
+        self.shown.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        Report.fillTable(self.shown.table, self.shown.rows())
         self._showTable()
-        self.ui.figuresLabel.setText(Report.figuresHtml(self.figures))
+        self.ui.figuresLabel.setText(Report.figuresHtml(run.result))
         self._onPartDone()
 
-    def _onFiguresError(self, run) -> None:
+    def _onNoFigures(self, run) -> None:
         if run is not self._run:
             return
         self._run = None
-        self._sayError(run.error)
+        self.sayError(run.error)
         self._update()
 
     def _onPartDone(self) -> None:
-        if not self.isRunning and self.figures is not None:
-            self._say("\n".join(self.figures.get("warnings", ())))
+        if not self.isRunning and self.shown.figures is not None:
+            self.say("\n".join(self.shown.figures.get("warnings", ())))
         self._update()
 
     def _onWindow(self, index: int) -> None:
@@ -260,8 +233,8 @@ class ComparePanel(Panel):
             self.screen.window.set(*list(WINDOWS.values())[index - 1])
 
     def _onLimit(self, limitHu: float) -> None:
-        if self.difference is not None:
-            setDifferenceLimit(self.difference, limitHu)
+        if self.shown.difference is not None:
+            setDifferenceLimit(self.shown.difference, limitHu)
 
     def _onOverlay(self) -> None:
         mode = Overlay.MODES[self.ui.overlayComboBox.currentIndex]
@@ -272,13 +245,13 @@ class ComparePanel(Panel):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, _scene, _event, node) -> None:
-        if node is not None and node in (*self._pair, self.difference):
+        if node is not None and node in (*self.shown.pair, self.shown.difference):
             self.reset()
-            self._say(_("A volume of the comparison was deleted."))
+            self.say(_("A volume of the comparison was deleted."))
 
     def _show(self) -> Iterator[float]:
-        truth, reconstruction = self._pair
-        yield from self.screen.layout.show(truth, reconstruction, self.difference)
+        truth, reconstruction = self.shown.pair
+        yield from self.screen.layout.show(truth, reconstruction, self.shown.difference)
         self.screen.window.start([truth, reconstruction])
         self._onWindow(self.ui.windowComboBox.currentIndex)
         yield 1.0
@@ -288,25 +261,12 @@ class ComparePanel(Panel):
 
     def _showTable(self) -> None:
         view = self.screen.layout.tableView()
-        if view is not None and self.table is not None:
-            view.SetTableNodeID(self.table.GetID())
-
-    def _position(self):
-        """RAS position where the planes cross that are shown, or the reconstruction's middle."""
-        return self.screen.layout.position() if self.screen.layout.isShown else centre(self._pair[1])
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return Report.tableRows(self.figures, attributeOf(self._pair[1], "residuals", []))
-
-    def _saveAs(self, title: str, name: str, pattern: str, write) -> None:
-        path = self._askForFile(title, name, pattern)
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The file could not be written.")):
-                write(path)
+        if view is not None and self.shown.table is not None:
+            view.SetTableNodeID(self.shown.table.GetID())
 
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""
-        ui, running, ready = self.ui, self.isRunning, self.difference is not None
+        ui, running, ready = self.ui, self.isRunning, self.shown.difference is not None
         truth, reconstruction = ui.truthSelector.currentNode(), ui.reconstructionSelector.currentNode()
         reason = (
             _("Choose a ground-truth CT.") if truth is None
@@ -314,6 +274,9 @@ class ComparePanel(Panel):
             else _("The CT and the reconstruction are the same volume.") if truth is reconstruction
             else ""
         )  # fmt: skip
+        stale = "" if (truth, reconstruction) == self.shown.pair else _("Compare these two first.")
+        ui.figuresLabel.visible = not stale
+        self.takeAway.update(stale)
         text, tip = _("Cancel") if running else _("Compare"), _("Difference, figures and linked views of both.")
         self._showButton(ui.compareButton, running, text, tip, reason)
         ui.layoutCheckBox.setEnabled(ready)
@@ -322,9 +285,6 @@ class ComparePanel(Panel):
             widget.setEnabled(self.screen.layout.isShown)
         ui.fractionSlider.setEnabled(self.screen.layout.isShown and ui.overlayComboBox.currentIndex > 0)
         ui.limitSlider.setEnabled(ready)
-        ui.profileButton.setEnabled(ready)
-        ui.pngButton.setEnabled(ready and not self.isWorking("picture"))
-        ui.csvButton.setEnabled(self.figures is not None)
 
     def _stopWatching(self) -> None:
         tags, self._sceneTags = self._sceneTags, []

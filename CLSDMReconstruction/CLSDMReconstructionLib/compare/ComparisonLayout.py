@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 import vtk
 
+from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Sampling import centre, corners
 
 LAYOUT_ID = 5207
@@ -21,12 +22,11 @@ PLANES = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
 THREE_D, TABLE, PLOT = "CLSDM3D", "CLSDMMetrics", "CLSDMProfile"
 OTHERS = {
     THREE_D: ("vtkMRMLViewNode", "3D"),
-    TABLE: ("vtkMRMLTableViewNode", "M"),
-    PLOT: ("vtkMRMLPlotViewNode", "P"),
+    TABLE: ("vtkMRMLTableViewNode", "Metrics"),
+    PLOT: ("vtkMRMLPlotViewNode", "Profile"),
 }
 WIDE_PIXELS = 1400
 """Three planes of Slicer's need 335 pixels each, and a table as much again."""
-FROM_THE_SOURCES = np.array([0.6, -0.72, 0.35])  # RAS: a PA X-ray is exposed from behind, a left lateral from the right
 
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
  <property name="orientation" action="relayout">{plane}</property>
@@ -45,8 +45,10 @@ def viewTag(row: str, plane: str) -> str:
     return f"CLSDM{row}{plane}"
 
 
-_GROUPS = [*([viewTag(row, plane) for plane in PLANES] for row in ROWS), list(OTHERS)]
-ALL_VIEWS = tuple(tag for group in _GROUPS for tag in group)
+_GROUPS = [*([viewTag(row, plane) for plane in PLANES] for row in ROWS), [THREE_D, TABLE]]
+VIEWS = tuple(tag for group in _GROUPS for tag in group)
+ALL_VIEWS = (*VIEWS, PLOT)
+"""With the plot, which is not there before there is a profile to plot."""
 GROWING = (
     (),
     *(tuple(group[:count]) for group in _GROUPS for count in range(1, len(group) + 1)),
@@ -67,9 +69,7 @@ def layoutXml(wide: bool = True, shown: Collection[str] = ALL_VIEWS) -> str:
     """
     rows = [
         "".join(
-            _SLICE.format(
-                tag=viewTag(row, plane), plane=plane, label=f"{row[0]}-{plane[0]}", colour=colour, group=VIEW_GROUP
-            )
+            _SLICE.format(tag=viewTag(row, plane), plane=plane, label=row, colour=colour, group=VIEW_GROUP)
             for plane, colour in PLANES.items()
             if viewTag(row, plane) in shown
         )
@@ -100,7 +100,7 @@ class ComparisonLayout:
     """Shows two volumes and their difference; :meth:`leave` undoes all of it."""
 
     def __init__(self) -> None:
-        self._before, self._toGrow = None, GROWING
+        self._before, self._toGrow, self._views, self._described = None, GROWING, VIEWS, ()
 
     @property
     def isShown(self) -> bool:
@@ -123,6 +123,7 @@ class ComparisonLayout:
                     node.UnRegister(None)
                     node.SetLayoutName(tag)
                     if each != "vtkMRMLSliceCompositeNode":
+                        node.SetViewGroup(VIEW_GROUP)
                         node.SetName(f"View{tag}" if each == "vtkMRMLViewNode" else tag)  # as Slicer names them
                     vtk.vtkGarbageCollector.DeferredCollectionPush()  # what it collects takes long: a step of its own
                     try:
@@ -139,23 +140,32 @@ class ComparisonLayout:
         meanwhile, and the next time it goes on from there.
         """
         node, wide = self._layoutNode(), isWide()
-        if node is None or (self.isShown and not self._toGrow):
+        if node is None or (self.isShown and not self._toGrow and self._described == self._views):
             return
         if not self.isShown:
             self._before = node.GetViewArrangement()
-        for number, shown in enumerate(self._toGrow or [ALL_VIEWS]):
+        for number, shown in enumerate(self._toGrow or [self._views]):
             if number > 0:
                 yield number / len(GROWING)
                 if not self.isShown:
                     return
-            description = layoutXml(wide, shown)
-            with slicer.util.NodeModify(node):  # Slicer lays all views out anew whenever it hears of this node
-                if node.IsLayoutDescription(LAYOUT_ID):
-                    node.SetLayoutDescription(LAYOUT_ID, description)
-                else:
-                    node.AddLayoutDescription(LAYOUT_ID, description)
-                node.SetViewArrangement(LAYOUT_ID)
+            self._describe(wide, shown)
             self._toGrow = self._toGrow[1:]
+
+    def showPlot(self, shown: bool = True) -> None:
+        """Give the plot a place in the layout, at once where it is shown, or take it away the next time."""
+        self._views = ALL_VIEWS if shown else VIEWS
+        if shown and self.isShown and not self._toGrow and self._described != self._views:
+            self._describe(isWide(), self._views)
+
+    def _describe(self, wide: bool, shown: tuple[str, ...]) -> None:
+        node, description, self._described = self._layoutNode(), layoutXml(wide, shown), shown
+        with slicer.util.NodeModify(node):  # Slicer lays all views out anew whenever it hears of this node
+            if node.IsLayoutDescription(LAYOUT_ID):
+                node.SetLayoutDescription(LAYOUT_ID, description)
+            else:
+                node.AddLayoutDescription(LAYOUT_ID, description)
+            node.SetViewArrangement(LAYOUT_ID)
 
     def leave(self) -> None:
         """Bring back the user's layout, unless the user has chosen another meanwhile."""
@@ -190,7 +200,7 @@ class ComparisonLayout:
             self.tableView().SetDoPropagateTableSelection(False)
         if self.plotView() is not None:
             self.plotView().SetDoPropagatePlotChartSelection(False)
-        self._fit3D(reconstruction)
+        Space.look(slicer.mrmlScene.GetSingletonNode(THREE_D, "vtkMRMLViewNode"), reconstruction)
 
     def position(self) -> np.ndarray:
         """RAS position where the three planes of the reconstruction cross."""
@@ -228,22 +238,6 @@ class ComparisonLayout:
     def _layoutNode(self):
         return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
 
-    def _fit3D(self, reconstruction) -> None:
-        """Look at the reconstruction and the detectors behind it from the side of the sources, which stay out of sight."""
-        view = slicer.mrmlScene.GetSingletonNode(THREE_D, "vtkMRMLViewNode")
-        if view is not None:  # their box would reach to the sources, metres away
-            view.SetBoxVisible(False)
-            view.SetAxisLabelsVisible(False)
-        camera = _camera(view)
-        if camera is None:
-            return
-        middle, size = centre(reconstruction), np.ptp(corners(reconstruction), axis=0).max()
-        camera.SetFocalPoint(*middle)
-        camera.SetPosition(*(middle + 4.5 * size * FROM_THE_SOURCES))
-        camera.SetViewUp(0.0, 0.0, 1.0)
-        camera.GetCamera().SetClippingRange(0.5 * size, 10.0 * size)  # until a view that draws it knows better
-        camera.ResetClippingRange()
-
 
 def _seenIn3D(sliceNode, seen: bool) -> None:
     """Show a plane in 3-D or not, without the frame that Slicer 5.13 puts around the whole view's plane.
@@ -271,20 +265,3 @@ def _fit(plane: str, sliceNode, truth, reconstruction) -> None:
     sliceNode.SetFieldOfView(mmPerPixel * columns, mmPerPixel * lines, sliceNode.GetFieldOfView()[2])
     sliceNode.SetXYZOrigin(0.0, 0.0, 0.0)
     sliceNode.JumpSliceByCentering(*centre(reconstruction))
-
-
-def _camera(view):
-    """The camera of a 3-D view; None where there is no view. A view takes the camera that has its name, or makes one.
-
-    To have it made by drawing the view would stop the window for as long as that takes.
-    """
-    if view is None:
-        return None
-    cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode")
-    camera = next((node for node in cameras if node.GetLayoutName() == THREE_D), None)
-    if camera is None:
-        camera = slicer.mrmlScene.CreateNodeByClass("vtkMRMLCameraNode")
-        camera.UnRegister(None)
-        camera.SetLayoutName(THREE_D)
-        camera = slicer.mrmlScene.AddNode(camera)
-    return camera

@@ -66,8 +66,8 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
     if x2ct:
         span = f"{x2ct['data_range_hu']:.0f}, peak {x2ct['peak_hu']:.0f}"
         rows += [
-            ("PSNR", _number(x2ct["psnr_3d_db"], 2), "", "dB", span, "x2ct"),
-            ("SSIM, slices", _number(x2ct["ssim_slices"], 3), "", "", f"{x2ct['data_range_hu']:.0f}", "x2ct"),
+            ("PSNR, X2CT", _number(x2ct["psnr_3d_db"], 2), "", "dB", span, "x2ct"),
+            ("SSIM, X2CT slices", _number(x2ct["ssim_slices"], 3), "", "", f"{x2ct['data_range_hu']:.0f}", "x2ct"),
         ]
     for item in residuals:
         share = f"{100 * Agreement(item['rmse'], item['correlation']).contrast_fraction:.1f}"
@@ -100,13 +100,14 @@ def figuresHtml(figures: dict) -> str:
 
 
 def fillTable(node, rows: list[tuple[str, ...]]) -> None:
-    """Put rows of text into a table node."""
+    """Put what a narrow view can show of the rows into a table node; CSV has the rest."""
     table = vtk.vtkTable()
-    for index, name in enumerate(TABLE_COLUMNS):
+    for index, name in enumerate(TABLE_COLUMNS[:3]):
         column = vtk.vtkStringArray()
         column.SetName(name)
         for row in rows:
-            column.InsertNextValue(row[index])
+            unit = f" ({row[3]})" if row[3] and index == 0 else ""
+            column.InsertNextValue(f"{row[index]}{unit}")
         table.AddColumn(column)
     node.SetAndObserveTable(table)
     node.SetUseColumnTitleAsColumnHeader(True)

@@ -119,6 +119,9 @@ class LineProfile:
         if self._line is None or self._line.GetScene() is None:
             Nodes.remove(*self._dropLine())
             self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
+            self._line.CreateDefaultDisplayNodes()
+            self._line.GetDisplayNode().SetPropertiesLabelVisibility(False)  # it would stand on the images
+            self._line.GetDisplayNode().SetPointLabelsVisibility(False)
             yield 0.2
         if self._line.GetNumberOfControlPoints() == 0:  # every view looks at the new node, and again at the first point
             self._putEnds(defaultLine(reconstruction, position))

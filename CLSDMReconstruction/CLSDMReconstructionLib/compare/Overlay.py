@@ -9,6 +9,9 @@ from CLSDMReconstructionLib.compare.Difference import AIR_HU, WINDOWS, hideBelow
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
 
+NORMALS = {"Sagittal": 0, "Coronal": 1, "Axial": 2}
+"""The axis of RAS across each plane."""
+
 NOT_SHOWN = -1.0e6
 """Voxels of a pattern that hold nothing; so far off that what is interpolated beside them is not shown either."""
 
@@ -104,10 +107,8 @@ class Overlay:
         if reconstruction is None:
             return
         alone = mode == self.MODES[0]
-        # The curtain is drawn from image left: from the patient's right, and in the sagittal plane from the front.
-        layers = {} if alone else {axis: self._over(mode, axis, fraction) for axis in (0, 1)}
         for plane, _, composite in self._layout.views("Reconstruction"):
-            over = layers.get(1 if plane == "Sagittal" else 0)
+            over = None if alone else self._over(mode, plane, fraction)
             composite.SetBackgroundVolumeID((reconstruction if alone else truth).GetID())
             composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
             composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
@@ -124,15 +125,20 @@ class Overlay:
         copies, self._patterns = list(self._patterns.values()), {}
         return copies
 
-    def _over(self, mode: str, axis: int, fraction: float):
+    def _over(self, mode: str, plane: str, fraction: float):
+        """What lies over the truth in a plane; a pattern's borders cross it, and none lies in it.
+
+        There what is shown and what is not would mix in every pixel.
+        """
         reconstruction = self._volumes[1]
         if mode == "Fade":
             return reconstruction
-        if mode == "Curtain":
+        across = NORMALS[plane]
+        if mode == "Curtain":  # drawn from image left: from the patient's right, in the sagittal plane from the front
+            axis = 1 if across == 0 else 0
             return self._pattern(f"curtain {axis}", _besideCurtain(reconstruction, axis, fraction))
-        if axis == 1:
-            return self._patterns["squares"]  # they are the same in every plane
-        return self._pattern("squares", _squares(reconstruction, self.SQUARE_MM * (0.25 + 1.5 * fraction)))
+        edgeMm = self.SQUARE_MM * (0.25 + 1.5 * fraction)
+        return self._pattern(f"squares {across}", _squares(reconstruction, edgeMm, across))
 
     def _pattern(self, key: str, shown: np.ndarray):
         reconstruction = self._volumes[1]
@@ -173,16 +179,19 @@ def _hiddenCopy(volume, values: np.ndarray):
 
 
 def _along(volume, axis: int) -> np.ndarray:
-    """(k, j, i) position in mm of every voxel's centre along one axis of RAS."""
+    """Position in mm of every voxel's centre along one axis of RAS, (k, j, i) or 1 where it does not change."""
     row = asArray(ijkToWorld(volume))[axis].astype(np.float32)
-    i, j, k = (np.arange(count, dtype=np.float32) for count in volume.GetImageData().GetDimensions())
+    i, j, k = (
+        np.arange(count if step else 1, dtype=np.float32)
+        for count, step in zip(volume.GetImageData().GetDimensions(), row, strict=False)
+    )
     return (row[2] * k[:, None, None] + row[1] * j[:, None] + row[3]) + row[0] * i
 
 
-def _squares(volume, edgeMm: float) -> np.ndarray:
-    """(k, j, i) bool, True in every other cube of space."""
+def _squares(volume, edgeMm: float, across: int) -> np.ndarray:
+    """(k, j, i) bool, True in every other beam along the axis ``across`` of RAS."""
     odd = np.zeros(volume.GetImageData().GetDimensions()[::-1], dtype=bool)
-    for axis in range(3):
+    for axis in {0, 1, 2} - {across}:
         odd ^= np.floor(_along(volume, axis) * (1.0 / edgeMm)).astype(np.int32) % 2 == 1
     return ~odd
 
@@ -190,4 +199,5 @@ def _squares(volume, edgeMm: float) -> np.ndarray:
 def _besideCurtain(volume, axis: int, fraction: float) -> np.ndarray:
     """(k, j, i) bool, True in this fraction of the volume from the patient's right (axis 0) or front (axis 1)."""
     along = _along(volume, axis)
-    return along > along.max() - fraction * np.ptp(along) - 1e-3 if fraction > 0.0 else np.zeros(along.shape, bool)
+    shown = along > along.max() - fraction * np.ptp(along) - 1e-3 if fraction > 0.0 else np.zeros(along.shape, bool)
+    return np.broadcast_to(shown, volume.GetImageData().GetDimensions()[::-1])

@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import MISSING_STYLE
+from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
 
 
 class DependenciesSection:
@@ -14,7 +14,7 @@ class DependenciesSection:
         """``onReady()`` when everything is there after an installation."""
         self.ui, self._dependencies, self._onReady = ui, dependencies, onReady
         self.isInstalling = False
-        ui.dependencyFrame.setStyleSheet(MISSING_STYLE)
+        ui.dependencyLabel.setStyleSheet(NOTICE_STYLE)
         ui.installButton.connect("clicked()", self.install)
         ui.installFolderButton.connect("clicked()", self.installFromFolder)
         ui.copyCommandButton.connect("clicked()", self._copyCommand)
@@ -30,13 +30,26 @@ class DependenciesSection:
         self._status = self._dependencies.status()
         self.ui.dependencyFrame.visible = bool(self._status.missing)
         self.ui.dependencyLabel.text = self._status.message
-        self.ui.installButton.toolTip = _(
-            "Install {names} from the internet; you are asked before anything is downloaded"
-        ).format(names=", ".join(self._status.missing))
+        self.ui.installButton.text = _("Extensions Manager…") if self._needsExtension else _("Install…")
+        self.ui.installButton.toolTip = (
+            _("Open the Extensions Manager, which has the extension PyTorch")
+            if self._needsExtension
+            else _("Install {names} from the internet; you are asked before anything is downloaded").format(
+                names=", ".join(self._status.missing)
+            )
+        )
         self.ui.copyCommandButton.toolTip = self._status.command
 
+    @property
+    def _needsExtension(self) -> bool:
+        """Whether the extension has to come first that chooses the PyTorch for this computer."""
+        return "torch" in self._status.missing and not self._status.canInstallTorch
+
     def install(self) -> None:
-        """Ask, and install from the internet."""
+        """Ask, and install from the internet; or open the Extensions Manager where that has to come first."""
+        if self._needsExtension:
+            slicer.app.openExtensionsManagerDialog()
+            return
         if self.isInstalling:
             self._dependencies.cancel()
             return
@@ -67,7 +80,6 @@ class DependenciesSection:
 
     def _onFinished(self, ok: bool, message: str) -> None:
         self.isInstalling = False
-        self.ui.installButton.text = _("Install…")
         self.ui.installFolderButton.enabled = True
         self._onLog(message)
         self.refresh()

@@ -51,20 +51,20 @@ class ExportPanel(Panel):
     def exportTo(self, path: str) -> None:
         """Write to this file, or for DICOM into this new or empty folder."""
         node = self.ui.volumeSelector.currentNode()
-        self._say("")
+        self.say("")
         if self.format == DICOM:
             xrays = xrayFiles(node, self._inputs.get(node.GetID(), ()))
             steps = writeDicom(node, Path(path), xrays, self.ui.patientCheckBox.checked)
         else:
             steps = writeVolume(node, Path(path))
         done = _("Written: {path}").format(path=path)
-        self._begin("export", steps, lambda _files: self._say(done), onProgress=self._onProgress)
+        self.begin("export", steps, lambda _files: self.say(done), onProgress=self._onProgress)
 
     def cancel(self) -> None:
         """Stop; no file of it is left."""
         if self.isRunning:
             self._stopWork()
-            self._say(_("Cancelled."))
+            self.say(_("Cancelled."))
         self._update()
 
     def _onClicked(self) -> None:
@@ -75,7 +75,7 @@ class ExportPanel(Panel):
             path = qt.QFileDialog.getExistingDirectory(self.widget, _("New or empty folder for the DICOM series"))
         else:
             suffix = SUFFIXES[self.format]
-            path = self._askForFile(_("Export the reconstruction"), f"reconstruction{suffix}", f"*{suffix}")
+            path = self.askForFile(_("Export the reconstruction"), f"reconstruction{suffix}", f"*{suffix}")
         if path:
             self.exportTo(path)
 

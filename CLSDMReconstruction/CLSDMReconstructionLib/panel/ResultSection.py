@@ -11,15 +11,17 @@ from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import sentence, setTone
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
+from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
-    ROLE_ATTRIBUTE,
     SPREAD_ROLE,
     attributeOf,
     provenanceOf,
 )
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
+from CLSDMReconstructionLib.scene.Legend import showLegend
 from CLSDMReconstructionLib.worker.Results import ReconstructionResult
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
@@ -42,9 +44,10 @@ class ResultSection:
         self.ui, self.result, self._views = ui, None, views
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
-        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
+        self._labels = (ui.verdictLabel, ui.residualLabel, ui.numbersLabel, ui.warningsLabel, ui.provenanceLabel)
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
+        ui.renderingCheckBox.connect("toggled(bool)", self._onRendering)
         ui.coverageCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.coverageCheckBox, on))
         ui.spreadCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.spreadCheckBox, on))
         setTone(ui.provenanceLabel, "muted")
@@ -70,13 +73,18 @@ class ResultSection:
         self.clear()
         self.result = result
         self.ui.resultSection.collapsed = False
+        text, tone = verdict(result.residuals)
+        self.ui.verdictLabel.text = text and f"<b>{text}</b>"
+        setTone(self.ui.verdictLabel, tone)
         self.ui.residualLabel.text = "\n".join(residualInWords(residual) for residual in result.residuals)
+        self.ui.numbersLabel.text = numbersHtml(result.measures)
         for reprojection in result.reprojections:
             self._addPicture(reprojection)
         self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
         self.ui.provenanceLabel.text = provenanceText(result)
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),
+            (self.ui.renderingCheckBox, True),
             (self.ui.coverageCheckBox, result.coverageNode is not None),
             (self.ui.spreadCheckBox, result.spreadNode is not None),
         ):
@@ -105,16 +113,17 @@ class ResultSection:
 
     def clear(self) -> None:
         """Nothing to show; the nodes in the scene stay."""
-        self.result = None
+        ui = self.ui
         for widget in self._pictures:
             self.ui.residualArea.layout().removeWidget(widget)
             widget.hide()
             widget.deleteLater()
         self._pictures = []
-        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+        for label in self._labels:
             label.text = ""
-        for box in (self.ui.exposuresCheckBox, self.ui.coverageCheckBox, self.ui.spreadCheckBox):
+        for box in (ui.exposuresCheckBox, ui.renderingCheckBox, ui.coverageCheckBox, ui.spreadCheckBox):
             box.checked = box.enabled = False
+        self.result = None
         if self._exposing is not None:
             self._exposing.cancel()
             self._exposing = None
@@ -127,13 +136,19 @@ class ResultSection:
         self.ui.coverageCheckBox.checked = self.ui.spreadCheckBox.checked = False
 
     def _updateVisibility(self) -> None:
-        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+        for label in self._labels:
             label.visible = bool(label.text)
 
     def _onExposures(self, on: bool) -> None:
         if on and self.result is not None and not self.exposures.nodes and self._exposing is None:
             self._exposing = Steps(self._exposed(), self._onExposed, self._onNotExposed)
         self.exposures.setVisible(on)
+
+    def _onRendering(self, on: bool) -> None:
+        if self.result is not None and slicer.mrmlScene.IsNodePresent(self.result.volumeNode):
+            Space.render(self.result.volumeNode, on)
+            if on:
+                Space.lookEverywhere(self.result.volumeNode)
 
     def _replaced(self) -> Iterator[float]:
         """The X-rays of the result before go out of 3-D and those of this one come, a node in each turn."""
@@ -146,8 +161,7 @@ class ResultSection:
     def _exposed(self) -> Iterator[float]:
         with self._views.held():
             yield from self.exposures.show(self.result)
-            if slicer.app.layoutManager() is not None:
-                slicer.util.resetThreeDViews()
+            Space.lookEverywhere(self.result.volumeNode)  # Slicer's own reset would frame the sources, metres away
 
     def _onExposed(self, _outcome: object) -> None:
         self._exposing = None
@@ -168,6 +182,7 @@ class ResultSection:
         node = self.result.coverageNode if coverage else self.result.spreadNode
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             showOverlay(node if on else None, COVERAGE_COLOUR if coverage else SPREAD_COLOUR)
+            showLegend(node, _("X-rays that see it") if coverage else _("Spread, HU"), on)
 
 
 def resultOf(node) -> ReconstructionResult:
@@ -183,6 +198,7 @@ def resultOf(node) -> ReconstructionResult:
         views=[],
         inputs=[],
         seconds={},
+        measures=attributeOf(node, "measures"),
     )
 
 
@@ -197,28 +213,6 @@ def pairPicture(reprojection: dict) -> np.ndarray:
     first, second = reprojection["input"], reprojection["reprojected"]
     paint = Painter(-1.0, 1.0)
     return np.hstack([paint(first), paint(second), Painter(-1.0, 1.0, diverging=True)(second - first)])
-
-
-def residualInWords(residual: dict) -> str:
-    """The core's verdict on how well the reconstruction explains one of its X-rays, and what to do about a bad one."""
-    ensureCore()
-    from clsdm.quality.agreement import Agreement
-
-    agreement = Agreement(residual["rmse"], residual["correlation"])
-    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
-    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
-
-
-def provenanceText(result) -> str:
-    """Model, product, device, seed and time in one line."""
-    made = result.provenance
-    parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
-    if made.get("seed") is not None:
-        parts.append(_("seed {seed}").format(seed=made["seed"]))
-    seconds = result.seconds.get("total") or result.seconds.get("core")
-    if seconds:
-        parts.append(f"{seconds:.1f} s")
-    return " · ".join(part for part in parts if part)
 
 
 def showInSlices(node, views: HeldViews) -> None:

@@ -24,7 +24,7 @@ class RunSection:
         ui.reconstructButton.connect("clicked()", self._onClicked)
         ui.copyLogButton.connect("clicked()", self._copyLog)
         ui.logText.setMaximumBlockCount(LOG_LINES)
-        ui.errorFrame.setStyleSheet(ERROR_STYLE)
+        ui.errorLabel.setStyleSheet(ERROR_STYLE)
         self.idle()
 
     def _onClicked(self) -> None:

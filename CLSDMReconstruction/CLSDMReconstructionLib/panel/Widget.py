@@ -6,6 +6,7 @@ from slicer.util import VTKObservationMixin
 from vtk import vtkCommand
 
 from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
+from CLSDMReconstructionLib.base.Narrow import keepNarrow
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
@@ -14,9 +15,12 @@ from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.panel.ModelSection import ModelSection
 from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
 from CLSDMReconstructionLib.panel.ResultSection import ResultSection, showInSlices
+from CLSDMReconstructionLib.panel.Runner import Runner
 from CLSDMReconstructionLib.panel.RunSection import RunSection
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE, isUsers
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.PairFinder import loadedXRays
 from CLSDMReconstructionLib.xrays.SampleMenu import SampleMenu
 from CLSDMReconstructionLib.xrays.SimulatePanel import SimulatePanel
 from CLSDMReconstructionLib.xrays.XRaysSection import XRaysSection
@@ -28,18 +32,20 @@ class ReconstructionPanel(VTKObservationMixin):
     Attributes:
         ui: widgets by name.
         parameters: the scene's ``Parameters``, None while the scene is closing or another module is shown.
-        run: the reconstruction under way, or None.
+        runner: the Runner.
     """
 
     def __init__(self, logic, layout, resourcePath) -> None:
         VTKObservationMixin.__init__(self)
-        self.logic, self.parameters, self.run = logic, None, None
+        self.logic, self.parameters = logic, None
         self._guiTag, self._xraysShown, self._entered = None, None, False
         self._warmed = self._chosen = self._preload = None
+        self._offered: set[str] = set()  # IDs of volumes that were chosen for the user once
         self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
+        keepNarrow(self.widget)
         self._build(resourcePath)
         self.widget.setMRMLScene(slicer.mrmlScene)
         for panel in self.panels:
@@ -50,9 +56,15 @@ class ReconstructionPanel(VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
         self._useParameters()
 
+    @property
+    def run(self):
+        """The reconstruction under way, or None."""
+        return self.runner.run
+
     def _build(self, resourcePath) -> None:
         ui, logic = self.ui, self.logic
-        self.runSection = RunSection(ui, self.reconstruct, self.cancel, self._onOffer)
+        self.runner = Runner(self)
+        self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
         self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady)
@@ -62,6 +74,8 @@ class ReconstructionPanel(VTKObservationMixin):
         self.simulate = SimulatePanel(logic, ui.simulateSection)
         self.export = ExportPanel(logic, ui.exportSection)
         self.panels = (self.compare, self.simulate, self.export)
+        for selector in (ui.outputSelector, ui.reconstructionSelector):
+            selector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
         self.simulate.onXRays(self._onSimulated)
 
@@ -74,11 +88,25 @@ class ReconstructionPanel(VTKObservationMixin):
         self.dependencies.refresh()
         self.xrays.canPreview = not self.dependencies.missing
         self.model.refresh()
-        self._updateReadiness()
+        self.updateReadiness()
+        self._offerLoaded()
         for panel in self.panels:
             panel.enter()
         if self._preload is None:
             self._preload = Steps(preload(), lambda _: None, lambda _: None)
+
+    def _offerLoaded(self) -> None:
+        """Choose what is loaded and was not offered before, where nothing is chosen: X-rays, and a CT to compare with."""
+        volumes = {node.GetID(): node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+        fresh = [node for name, node in volumes.items() if name not in self._offered and isUsers(node)]
+        self._offered |= set(volumes)
+        xrays = [node for node in loadedXRays() if node in fresh]
+        cts = [node for node in fresh if node.GetImageData() and node not in xrays]
+        if xrays and not any(self.xrays.xrays()):
+            self.xrays.pair.among(xrays)
+        if cts:
+            self.compare.offerTruth(cts[0])
+            self.simulate.offerTruth(cts[0])
 
     def exit(self) -> None:
         """Another module is shown; a reconstruction goes on."""
@@ -105,12 +133,14 @@ class ReconstructionPanel(VTKObservationMixin):
         self._leaveParameters()
         self.logic.cancel()
         self.samples.cancel()
-        self.run = None
-        self._lock(False)
+        self.runner.run = None
+        self.lock(False)
         self.result.clear()
         self.xrays.setXRays([None, None])
         self.runSection.idle()
         self.runSection.clearError()
+        for panel in self.panels:
+            panel.forget()
 
     def _onSceneEndClose(self, *_args) -> None:
         if self._entered:
@@ -171,7 +201,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self.result.showNode(chosen)
             for panel in self.panels:
                 panel.setReconstruction(chosen)
-        self._updateReadiness()
+        self.updateReadiness()
 
     # --- what the user does ---
 
@@ -179,18 +209,18 @@ class ReconstructionPanel(VTKObservationMixin):
         if self.parameters is not None:
             self._xraysShown = asText(self.xrays.xrays())
             writeXRays(self.parameters, self.xrays.xrays())
-        self._updateReadiness()
+        self.updateReadiness()
 
     def _onModelChanged(self) -> None:
         if self.parameters is not None:
             self.parameters.model = self.model.chosenId()
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
-        self._updateReadiness()
+        self.updateReadiness()
 
     def _onDependenciesReady(self) -> None:
         self.xrays.canPreview = True
         self.xrays.refresh()
-        self._updateReadiness()
+        self.updateReadiness()
 
     def _onMessage(self, text: str, isError: bool) -> None:
         self.runSection.say(text, "error" if isError else "muted")
@@ -214,7 +244,8 @@ class ReconstructionPanel(VTKObservationMixin):
             self.parameters.groundTruth = truth
         self.compare.setTruth(truth)
 
-    def _updateReadiness(self) -> None:
+    def updateReadiness(self) -> None:
+        """Say whether there is something to reconstruct, and load the model in advance."""
         reason = self._whyNot()
         self.runSection.setReady(reason)
         wanted = (self.model.bundle(), self.model.device)
@@ -230,96 +261,7 @@ class ReconstructionPanel(VTKObservationMixin):
             return _("Add a model first.")
         return self.xrays.problem()
 
-    # --- the run ---
-
-    def reconstruct(self, **changes) -> None:
-        """Start a reconstruction with what the panel shows; ``changes`` overrule it."""
-        if self.run is not None or self.parameters is None:
-            return
-        arguments = self._arguments() | changes
-        frontal, lateral, *views = self.xrays.xrays()
-        self.runSection.start()
-        self._lock(True)
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The reconstruction could not be started.")):
-                self.run = self.logic.reconstruct(
-                    frontal,
-                    lateral,
-                    views=[view for view in views if view is not None],
-                    onProgress=self._onProgress,
-                    onFinished=lambda run: self._onFinished(run, arguments),
-                    onError=self._onError,
-                    onLog=self.runSection.log,
-                    **arguments,
-                )
-        finally:
-            if self.run is None:
-                self._lock(False)
-                self.runSection.idle()
-
-    def _arguments(self) -> dict:
-        parameters = self.parameters
-        return {
-            "product": parameters.product,
-            "steps": parameters.steps or None,
-            "samples": parameters.samples,
-            "seed": parameters.seed,
-            "preset": parameters.preset,
-            "device": self.model.device,
-            "bundle": self.model.bundle(),
-        }
-
-    def cancel(self) -> None:
-        """Stop the reconstruction."""
-        if self.run is not None:
-            self.run.cancel()
-
-    def _onOffer(self, changes: dict) -> None:
-        """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's."""
-        kept = {name: value for name, value in changes.items() if name in self.parameters.allParameters}
-        for name, value in kept.items():
-            self.parameters.setValue(name, value)
-        self.reconstruct(**changes)
-
-    def _onProgress(self, run) -> None:
-        if run is self.run:
-            self.runSection.progress(run)
-
-    def _onFinished(self, run, arguments: dict) -> None:
-        if not self._ended(run):
-            return
-        result = run.result
-        self.model.remember(arguments["product"], arguments["samples"], result)
-        self.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
-        self.result.show(result)
-        self.parameters.reconstruction = result.volumeNode
-        showInSlices(result.volumeNode, self.views)
-        self.export.setReconstruction(result.volumeNode, result.inputs)
-        truth = nodeOf(self.parameters, "groundTruth")
-        if truth is not None:
-            self.compare.setTruth(truth)
-
-    def _onError(self, run) -> None:
-        if not self._ended(run):
-            return
-        if run.state == "cancelled":
-            self.runSection.idle(_("Cancelled. The scene is as it was."))
-        else:
-            self.runSection.idle()
-            self.runSection.showError(run.error)
-            self.dependencies.refresh()  # what was there at the start may be gone
-            self.model.refresh()
-            self._updateReadiness()
-
-    def _ended(self, run) -> bool:
-        """Whether this was the run the panel waits for; the panel can be used again."""
-        if run is not self.run:
-            return False
-        self.run = None
-        self._lock(False)
-        return self.parameters is not None
-
-    def _lock(self, locked: bool) -> None:
+    def lock(self, locked: bool) -> None:
         """While a run goes on, what it was made from cannot be changed."""
         for section in (self.ui.slotArea, self.ui.pairButton, self.ui.swapButton, self.ui.sampleButton):
             section.enabled = not locked

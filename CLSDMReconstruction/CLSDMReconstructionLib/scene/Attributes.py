@@ -11,7 +11,7 @@ COVERAGE_ROLE, SPREAD_ROLE = PREFIX + "coverage", PREFIX + "spread"
 """References from a reconstruction to the nodes that belong to it."""
 
 
-_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids")
+_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids", "measures")
 
 
 def setAttributes(node, values: dict[str, Any]) -> None:
@@ -21,6 +21,18 @@ def setAttributes(node, values: dict[str, Any]) -> None:
             node.SetAttribute(PREFIX + name, value if _isPlainText(value) else json.dumps(value))
 
 
+def isUsers(node) -> bool:
+    """Whether a node is none of ours."""
+    return not any(name.startswith(PREFIX) for name in node.GetAttributeNames())
+
+
+def clearAttributes(node) -> None:
+    """Remove all of ours, but what kind of node it is."""
+    for name in list(node.GetAttributeNames()):
+        if name.startswith(PREFIX) and name != ROLE_ATTRIBUTE:
+            node.RemoveAttribute(name)
+
+
 def attributeOf(node, name: str, default: Any = None) -> Any:
     """The attribute ``CLSDM.<name>`` in JSON types, or the default where the node has none."""
     text = node.GetAttribute(PREFIX + name)
@@ -28,7 +40,7 @@ def attributeOf(node, name: str, default: Any = None) -> Any:
 
 
 def provenanceOf(node) -> dict[str, Any]:
-    """The provenance of a reconstruction, as in ``clsdm.reconstruct.Reconstruction.provenance``."""
+    """The provenance of a reconstruction, as in ``clsdm.reconstruction.Reconstruction.provenance``."""
     names = [name.removeprefix(PREFIX) for name in node.GetAttributeNames() if name.startswith(PREFIX)]
     return {name: attributeOf(node, name) for name in names if name not in _NOT_PROVENANCE}
 

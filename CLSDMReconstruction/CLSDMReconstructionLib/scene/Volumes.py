@@ -13,6 +13,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene.Sampling import asArray, asMatrix, ijkToWorld
 
 HU_WINDOW, HU_LEVEL = 1500.0, -50.0
@@ -30,15 +31,21 @@ _META_TYPES = {
     "float32": "MET_FLOAT",
     "float64": "MET_DOUBLE",
 }
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def ijkToRas(geometry: dict[str, Any]) -> vtk.vtkMatrix4x4:
     """The matrix from voxel indices to RAS mm of a geometry in LPS."""
-    affine = np.eye(4)
-    affine[:3, :3] = _LPS_TO_RAS @ np.array(geometry["direction"], dtype=float) @ np.diag(geometry["spacing_mm"])
-    affine[:3, 3] = _LPS_TO_RAS @ np.array(geometry["origin_mm"], dtype=float)
+    affine, turn = np.eye(4), _lpsToRas()
+    affine[:3, :3] = turn @ np.array(geometry["direction"], dtype=float) @ np.diag(geometry["spacing_mm"])
+    affine[:3, 3] = turn @ np.array(geometry["origin_mm"], dtype=float)
     return asMatrix(affine)
+
+
+def _lpsToRas() -> np.ndarray:
+    ensureCore()
+    from clsdm.geometry.directions import LPS_TO_RAS
+
+    return LPS_TO_RAS
 
 
 def geometryOf(node) -> dict[str, Any]:
@@ -47,11 +54,11 @@ def geometryOf(node) -> dict[str, Any]:
     Raises:
         ValueError: under a transform that is not linear.
     """
-    affine = asArray(ijkToWorld(node))[:3]
-    axes, spacing = _LPS_TO_RAS @ affine[:, :3], np.linalg.norm(affine[:, :3], axis=0)
+    affine, turn = asArray(ijkToWorld(node))[:3], _lpsToRas()
+    axes, spacing = turn @ affine[:, :3], np.linalg.norm(affine[:, :3], axis=0)
     return {
         "spacing_mm": spacing.tolist(),
-        "origin_mm": (_LPS_TO_RAS @ affine[:, 3]).tolist(),
+        "origin_mm": (turn @ affine[:, 3]).tolist(),
         "direction": (axes / spacing).tolist(),
     }
 

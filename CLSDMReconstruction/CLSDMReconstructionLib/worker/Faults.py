@@ -10,7 +10,7 @@ MAKE_MEAN = ("Make the mean", {"product": "mean"})
 
 
 def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
-    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, and "crash") for the user.
+    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, "crash" and "start") for the user.
 
     Args:
         kind: what it is about.
@@ -85,11 +85,17 @@ def _missing(message: str, details: str) -> tuple[str, str]:
 
 
 def _crash(message: str, details: str) -> tuple[str, str]:
-    if "cannot be started" in details:
-        return "The computation cannot be started.", "Reinstall Slicer, or set CLSDM_PYTHON to a Python with PyTorch."
     return (
         f"The computation ended unexpectedly ({message}).",
         "Try again. If it happens again, the computer may be short of memory: close other programs, or choose less.",
+    )
+
+
+def _start(message: str, details: str) -> tuple[str, str]:
+    last = (details.strip().splitlines() or [message])[-1]
+    return (
+        f"The computation could not be started ({last.strip()}).",
+        "Install the Python packages again, or set CLSDM_PYTHON to a Python with PyTorch. The log says more.",
     )
 
 
@@ -105,4 +111,5 @@ _EXPLAINED = {
     "network": _network,
     "missing": _missing,
     "crash": _crash,
+    "start": _start,
 }

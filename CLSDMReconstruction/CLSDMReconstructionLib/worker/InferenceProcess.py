@@ -38,7 +38,7 @@ class Job:
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
         result: the worker's answer, when finished. Its arrays may be gone once ``onDone`` returns.
-        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.app.worker.KINDS`` and "crash".
+        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.app.worker.KINDS``, "crash" and "start".
         attempts: how often it was sent.
         heard: whether the worker has said anything about it.
     """
@@ -253,7 +253,8 @@ class InferenceProcess:
                 job.state = "waiting"  # the worker's idle time was over just when the request was on its way
                 self._waiting.appendleft(job)
             elif job is not None:
-                self._fail(job, "crash", f"the worker ended with code {code}", "\n".join(worker.errors))
+                kind = "crash" if worker.pid else "start"  # its first line, a greeting, never came
+                self._fail(job, kind, f"the worker ended with code {code}", "\n".join(worker.errors))
         finally:
             self._next()
 

@@ -18,8 +18,10 @@ class GeometryFields:
         self._onEntered, self._updating = onEntered, False
         self._layout, self._rows = layout, []
         self.badges: dict[str, object] = {}
+        self.frame = self._number("frame", _("Image"), (0.0, 9999.0), 0, "", _("Which image of the file, from 1"))
+        self.frame.specialValueText, self.frame.singleStep = _("enter…"), 1.0
         self.angle = self._number("angleDeg", _("Angle"), (-360.0, 360.0), 1, "°", self._angleTip())
-        self.spacing = self._number("spacingMm", _("Pixel"), (0.0, 10.0), 4, _(" mm"), self._spacingTip())
+        self.spacing = self._number("spacingMm", _("Pixel, mm"), (0.0, 10.0), 4, "", self._spacingTip())
         self.spacing.specialValueText = _("enter…")
         self._spacingTyped, self._spacingIsSquare = False, True
         self.spacing.connect("editingFinished()", self._onSpacingFinished)
@@ -76,7 +78,8 @@ class GeometryFields:
         box.setRange(*span)
         box.decimals, box.suffix, box.keyboardTracking = decimals, unit, False
         box.singleStep = 10.0 ** -min(decimals, 2) if decimals else 10.0
-        box.minimumWidth = 60
+        box.setButtonSymbols(qt.QAbstractSpinBox.NoButtons)  # their room is the number's
+        box.minimumWidth = 40
         box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         box.connect("valueChanged(double)", lambda value, name=name: self._onNumber(name, value))
         self._row(name, label, box, tip)
@@ -117,6 +120,8 @@ class GeometryFields:
     def _onNumber(self, name: str, value: float) -> None:
         if name == "spacingMm":
             self._enter(name, (value, value) if value > 0 else None)
+        elif name == "frame":
+            self._enter(name, int(value) or None)
         else:
             self._enter(name, value)
 
@@ -145,9 +150,11 @@ class GeometryFields:
         self._updating = True
         for caption, editor in self._rows:
             caption.enabled = editor.enabled = facts is not None
+        for widget in (*self._rows[0], self.badges["frame"]):
+            widget.visible = facts is not None and "frame" in facts.fields
         for name, badge in self.badges.items():
             field = facts.fields.get(name) if facts is not None else None
-            self._showBadge(badge, field, needed=name in ("angleDeg", "spacingMm"))
+            self._showBadge(badge, field, needed=name in ("angleDeg", "spacingMm", "frame"))
             self._showValue(name, None if field is None else field.value)
         self._updating = False
 
@@ -176,7 +183,8 @@ class GeometryFields:
         elif name == "spacingMm":
             self._showSpacing(value)
         else:
-            box = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}[name]
+            boxes = {"angleDeg": self.angle, "sourceDetectorMm": self.detector, "sourceAxisMm": self.axis}
+            box = (boxes | {"frame": self.frame})[name]
             box.value = 0.0 if value is None else value
 
     def _showSpacing(self, value) -> None:
@@ -184,7 +192,7 @@ class GeometryFields:
         row, col = value or (0.0, 0.0)
         self._spacingIsSquare = row == col
         self.spacing.value = row
-        self.spacing.suffix = _(" mm") if row == col else _(" × {col:.4f} mm").format(col=col)
+        self.spacing.suffix = "" if row == col else f" × {col:.4f}"
         self.spacing.toolTip = self._spacingTip()
         if row != col:
             self.spacing.toolTip = _(

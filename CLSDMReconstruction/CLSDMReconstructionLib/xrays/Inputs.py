@@ -1,7 +1,7 @@
 """The X-rays a user hands in: file or node, what was entered by hand, and what file and preset say about the rest.
 
 Everything about a file comes from ``clsdm.xray.read``, which reads headers without torch and without pixels, so that a
-panel may ask at once. An :class:`XRayInput` holds only what the user chose and typed; :func:`inspect` says what follows.
+panel may ask at once. An :class:`XRayInput` holds only what the user chose and typed; ``Facts.inspect`` says what follows.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ from typing import Any
 
 import slicer
 
-from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
 
@@ -25,13 +24,14 @@ FIELDS = {
     "flip": "flip_horizontal",
     "invert": "invert",
     "window": "window",
+    "frame": "frame",
 }
 """The properties of an X-ray that can be entered, and the core's names for them.
 
 angleDeg: float, 0 PA, 180 AP, 90 left lateral, -90 right lateral. spacingMm: (row, column) on the detector.
 sourceDetectorMm, sourceAxisMm: float. rotateQuarters: int, counter-clockwise. flip: bool, left and right exchanged, after
 the rotation. invert: bool, True where bone is dark in the image as shown. window: (low, high) in the file's values,
-beyond which nothing is told apart.
+beyond which nothing is told apart. frame: int, which image of a file that holds several, from 1.
 """
 
 MAX_VIEWS = 8
@@ -41,18 +41,6 @@ ROLE_ANGLES_DEG = {"frontal": 0.0, "lateral": 90.0}
 
 _LABELS = {"frontal": "frontal X-ray", "lateral": "lateral X-ray", "view": "further X-ray"}
 _ORIGINS = {"tag": "tag", "default": "default", "user": "entered"}
-_UNKNOWN = {
-    "spacingMm": "The pixel spacing is not known. Enter it, in mm on the detector.",
-    "angleDeg": "The direction of the view is not known. Enter its angle.",
-}
-
-
-@dataclass(frozen=True)
-class Field:
-    """A value of one of :data:`FIELDS` and where it is from: "tag", "default" or "entered"; value None: unknown."""
-
-    value: Any
-    origin: str
 
 
 @dataclass
@@ -148,153 +136,20 @@ class XRayInput:
     def _notedByNode(self, file: Path) -> dict[str, Any]:
         """The geometry that a node has and its file lacks: of an exposure that this module made, or a spacing set in Slicer."""
         node = self.node
-        if node is None or _isDicom(file):
+        if node is None or isDicom(file):
             return {}
         noted = XRayNodes.viewOf(node)
         if noted:
             names = ("angle_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "isocentre_mm")
             known = {name: noted[name] for name in names if noted[name] is not None}
-            return known | {"pixel_mm": noted["pixel_mm"]}
+            return known | {"pixel_mm": noted["pixel_mm"], "invert": False, "upright": True}
         across, down = node.GetSpacing()[:2]
         return {} if (across, down) == (1.0, 1.0) else {"pixel_mm": (down, across)}
 
 
-@dataclass(frozen=True)
-class XRayFacts:
-    """The facts about an X-ray before its pixels are read.
-
-    Attributes:
-        fields: a :class:`Field` for each of :data:`FIELDS`; where it cannot be read, for each that was entered.
-        header: ``clsdm.xray.read.XRayHeader`` (size after turning, patient, study, likely angle); None where it cannot be read.
-        problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
-        missing: name of the field that must be entered, or "".
-        warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
-    """
-
-    fields: dict[str, Field] = field(default_factory=dict)
-    header: Any = None
-    problem: str = ""
-    missing: str = ""
-    warnings: tuple[str, ...] = ()
-
-
-def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
-    """Gather what file, preset and user say about an X-ray, from the header alone, in milliseconds; no file makes it raise."""
-    ensureCore()
-    from clsdm.errors import InputError
-
-    try:
-        with xray.asFile() as file:
-            try:
-                return _facts(xray, file, preset)
-            except InputError as error:
-                entered = {name: Field(value, "entered") for name, value in xray.entered.items()}  # to be taken back
-                return XRayFacts(entered, problem=sentence(withoutPath(str(error), file, xray.label)))
-    except (ValueError, OSError) as error:
-        return XRayFacts(problem=sentence(f"{xray.label}: {error}"))
-
-
-def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
-    ensureCore()
-    from clsdm.files.strict_json import from_plain
-    from clsdm.xray.read import GeometryOverrides, inspect_xray
-
-    request = xray.toViewRequest(file)
-    overrides = from_plain(GeometryOverrides, request["geometry"], xray.label)
-    header = inspect_xray(file, request["angle_deg"], overrides, preset, default_angle_deg=request["default_angle_deg"])
-    fields = _fields(xray, header, overrides)
-    unset = xray.nodeId and not _isDicom(file) and overrides.pixel_mm is None
-    if unset and fields["spacingMm"].value == (1.0, 1.0):  # what Slicer puts where it knows none
-        fields["spacingMm"] = Field(None, "default")
-    missing = next((name for name in _UNKNOWN if fields[name].value is None), "")
-    return XRayFacts(
-        fields,
-        header,
-        _UNKNOWN[missing] if missing else _geometryProblem(fields, header.rows, header.cols),
-        missing,
-        tuple(withoutPath(text, file, xray.label) for text in header.warnings),
-    )
-
-
-def _fields(xray: XRayInput, header, overrides) -> dict[str, Field]:
-    orientation = header.origins.get("orientation", "default")
-    found = {
-        "angleDeg": (header.angle_deg, header.origins["angle_deg"]),
-        "spacingMm": (header.pixel_mm, header.origins["pixel_mm"] if header.pixel_mm else "default"),
-        "sourceDetectorMm": (header.source_detector_mm, header.origins["source_detector_mm"]),
-        "sourceAxisMm": (header.source_axis_mm, header.origins["source_axis_mm"]),
-        "rotateQuarters": (overrides.rotate_quarters, orientation),
-        "flip": (overrides.flip_horizontal, orientation),
-        "invert": (header.invert, header.origins["invert"]),
-        "window": (header.window, header.origins["window"]),
-    }
-    return {name: Field(value, _origin(xray, name, origin)) for name, (value, origin) in found.items()}
-
-
-def _origin(xray: XRayInput, name: str, origin: str) -> str:
-    """The core's "user" is "entered" only where the user did; else a node knew it, which is as good as a tag."""
-    if name in xray.entered:
-        return "entered"
-    return {"user": "tag"}.get(origin, origin)
-
-
-def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
-    ensureCore()
-    from clsdm.errors import InputError
-    from clsdm.geometry.view import View
-
-    names = ("angleDeg", "sourceAxisMm", "sourceDetectorMm")
-    try:
-        View(*(fields[name].value for name in names), rows, cols, pixel_mm=fields["spacingMm"].value)
-    except InputError as error:
-        return sentence(str(error))
-    return ""
-
-
-def _isDicom(file: Path) -> bool:
+def isDicom(file: Path) -> bool:
+    """Whether a file is DICOM, by its content."""
     ensureCore()
     from clsdm.xray.dicom import is_dicom
 
     return is_dicom(file)
-
-
-def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
-    """(why X-rays that have been inspected cannot be used together or "", warnings), by ``clsdm.xray.pair``."""
-    ensureCore()
-    from clsdm.xray.pair import depth_warning, two_patients
-
-    headers = [each.header for each in facts if each.header is not None]
-    if two_patients([header.patient_key for header in headers]) is not None:
-        return "The X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
-    warning = depth_warning([header.angle_deg for header in headers if header.angle_deg is not None])
-    return "", (sentence(warning),) if warning else ()
-
-
-def suggestPair(candidates) -> Iterator[float]:
-    """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.pair``.
-
-    A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
-
-    Args:
-        candidates: paths or volume nodes; what is no radiograph, or does not say from where it was taken, is passed over.
-    """
-    ensureCore()
-    from clsdm.xray.pair import frontal_and_lateral
-
-    sources, headers = [], []
-    for number, source in enumerate(candidates):
-        header = inspect(XRayInput.of(source, "view")).header
-        yield number / len(candidates)
-        if header is not None:
-            sources.append(source)
-            headers.append(header)
-    found = zip(frontal_and_lateral(headers), ("frontal", "lateral"), strict=True)
-    return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
-
-
-def withoutPath(text: str, file: Path, label: str) -> str:
-    """A message of the core with the X-ray's label in place of its file, whose name may be the patient's."""
-    for name in (str(file), file.as_posix(), str(file.parent), file.name):
-        if len(name) > 2:
-            text = text.replace(name, label if name != str(file.parent) else "its folder")
-    return text

@@ -40,6 +40,11 @@ class SimulatePanel(Panel):
         """Choose the CT."""
         self.ui.ctSelector.setCurrentNode(node)
 
+    def offerTruth(self, node) -> None:
+        """Choose this CT where none is chosen."""
+        if self.ui.ctSelector.currentNode() is None:
+            self.setTruth(node)
+
     @property
     def ct(self):
         """See the class."""
@@ -55,7 +60,7 @@ class SimulatePanel(Panel):
         angles = parseAngles(self.ui.anglesLineEdit.text)
         preset = list(self._presets)[self.ui.presetComboBox.currentIndex]
         self._ct = self.ui.ctSelector.currentNode()
-        self._say(_("Computing X-rays..."))
+        self.say(_("Computing X-rays..."))
         self._run = self._logic.simulate(
             self._ct,
             preset,
@@ -71,7 +76,7 @@ class SimulatePanel(Panel):
         run, self._run = self._run, None
         if run is not None:
             run.cancel()
-            self._say(_("Cancelled."))
+            self.say(_("Cancelled."))
         self._update()
 
     def _onClicked(self) -> None:
@@ -81,7 +86,7 @@ class SimulatePanel(Panel):
         if run is not self._run:
             return
         self._run = None
-        self._say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
+        self.say(_("{count} X-rays made; they are in the slots above.").format(count=len(run.result.files)))
         self._update()
         if self._onXRays is not None:
             self._onXRays(run.result)
@@ -90,7 +95,7 @@ class SimulatePanel(Panel):
         if run is not self._run:  # cancelled here, and said so already
             return
         self._run = None
-        self._sayError(run.error)
+        self.sayError(run.error)
         self._update()
 
     def _reason(self) -> str:

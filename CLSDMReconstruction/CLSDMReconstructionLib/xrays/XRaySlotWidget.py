@@ -10,10 +10,13 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import elided, setTone
 from CLSDMReconstructionLib.base.Dropping import DropFilter
+from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, filmOf, inspect
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
-from CLSDMReconstructionLib.xrays.Inputs import XRayFacts, XRayInput, inspect
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.SpacingHelp import SpacingHelp
 
 FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
 
@@ -34,13 +37,27 @@ class XRaySlotWidget:
         self.xray: XRayInput | None = None
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
-        self._geometryWanted = False
+        self._geometryWanted, self._fault = False, ""
+        self._film: tuple[int, int] | None = None  # rows and columns of the image, while it is shown as it is stored
+        self._reading: Steps | None = None
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        keepNarrow(self.widget)
+        self.widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+        self.widget.minimumWidth = LEAST_PIXELS  # else two beside each other would keep the panel from becoming narrow
         self.geometry = GeometryFields(self.ui.geometryArea.layout(), self._onEntered)
         self._build()
+        self.spacingHelp = SpacingHelp(
+            self.ui.spacingButton,
+            self.ui.previewLabel,
+            self._size,
+            lambda: self._film,
+            self.showFilm,
+            lambda mm: self._onEntered("spacingMm", (mm, mm)),
+            self._sayOfSpacing,
+        )
         self.refresh()
 
     def _build(self) -> None:
@@ -63,7 +80,9 @@ class XRaySlotWidget:
     def cleanup(self) -> None:
         """Let go of the widget."""
         self._stopSearch()
+        self._stopReading()
         self.widget.removeEventFilter(self._drops)
+        self.ui.previewLabel.removeEventFilter(self.spacingHelp)
         slicer.mrmlScene.RemoveObserver(self._observer)
 
     # --- what the user does ---
@@ -142,8 +161,9 @@ class XRaySlotWidget:
 
     def setXRay(self, xray: XRayInput | None) -> None:
         """Show an X-ray, without a callback."""
+        self._stopReading()
         self.xray = xray
-        self._pixmap = None
+        self._pixmap = self._film = None
         self.refresh()
 
     def setPreset(self, preset: str) -> None:
@@ -152,8 +172,14 @@ class XRaySlotWidget:
             self._preset = preset
             self.refresh()
 
+    def setFault(self, fault: str) -> None:
+        """Refuse the X-ray for what its pixels showed, until something about it changes."""
+        self._fault = fault
+        self._showProblem()
+
     def refresh(self) -> None:
         """Ask again what is known about the X-ray, and show it."""
+        self._fault = ""
         self.facts = inspect(self.xray, self._preset) if self.xray is not None else None
         self._updating = True
         node = slicer.mrmlScene.GetNodeByID(self.xray.nodeId) if self.xray is not None and self.xray.nodeId else None
@@ -162,19 +188,58 @@ class XRaySlotWidget:
         self.ui.clearButton.enabled = self.xray is not None or self._onRemoved is not None
         self.ui.sourceLabel.text = self._sourceText()
         self.ui.sourceLabel.toolTip = "" if self.xray is None or self.xray.path is None else self.xray.path
-        self.ui.problemLabel.text = self.problem() or "\n".join(self.facts.warnings if self.facts else ())
-        self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
-        setTone(self.ui.problemLabel, "error" if self.problem() else "caution")
+        self._showProblem()
         self.geometry.show(self.facts)
         self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None
         if self.xray is None:
             self.setPreview(None, _("Drop an X-ray here,\nor choose one"))
+        elif self.facts.missing == "spacingMm":
+            self.showFilm()
         elif self.problem():
             self.setPreview(None, _("No preview yet"))
+        self.ui.spacingButton.visible = self._isSpacingOpen()
+
+    def _isSpacingOpen(self) -> bool:
+        """Whether the file does not say the spacing, so that it can be found in another way."""
+        field = None if self.facts is None else self.facts.fields.get("spacingMm")
+        return field is not None and (field.value is None or field.origin == "entered")
+
+    def _size(self) -> tuple[int, int] | None:
+        header = None if self.facts is None else self.facts.header
+        return self._film or (None if header is None else (header.rows, header.cols))
+
+    def showFilm(self) -> None:
+        """Show the image as it is stored, which needs no geometry, as soon as it is read."""
+        if self._film is None and self._reading is None:
+            self.setPreview(None, _("Reading…"))
+            self._reading = Steps(filmOf(self.xray), self._onFilm, self._onNoFilm)
+
+    def _onFilm(self, film: tuple) -> None:
+        self._reading, (size, pixels) = None, film
+        self.setPreview(pixels)
+        self._film = size
+
+    def _onNoFilm(self, error: Exception) -> None:
+        self._reading = None
+        self.setPreview(None, _("No preview yet"))
+
+    def _stopReading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+
+    def _sayOfSpacing(self, text: str, isProblem: bool) -> None:
+        self.ui.problemLabel.text, self.ui.problemLabel.visible = text, True
+        setTone(self.ui.problemLabel, "error" if isProblem else "info")
+
+    def _showProblem(self) -> None:
+        self.ui.problemLabel.text = self.problem()
+        self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
+        setTone(self.ui.problemLabel, "error")
 
     def problem(self) -> str:
         """Why this X-ray cannot be used yet, or ""."""
-        return self.facts.problem if self.facts is not None else ""
+        return "" if self.facts is None else self.facts.problem or self._fault
 
     def needsALook(self) -> bool:
         """Whether its geometry is not all said by its file, so that somebody should look at it."""
@@ -189,11 +254,13 @@ class XRaySlotWidget:
         header = None if self.facts is None else self.facts.header
         size = "" if header is None else f"{header.cols} × {header.rows}"
         name = elided(Path(self.xray.path).name) if self.xray.path else ""
-        view = "" if header is None else viewName(header.likely_angle_deg)
+        angle = None if header is None else self.facts.fields["angleDeg"]
+        view = "" if angle is None else viewName(header.likely_angle_deg if angle.origin == "default" else angle.value)
         return " · ".join(part for part in (name, view, size) if part)
 
     def setPreview(self, pixels, text: str = "") -> None:
         """The X-ray as the network sees it (uint8), or a text in its place."""
+        self._film = None
         if pixels is None:
             self._pixmap = None
             self.ui.previewLabel.setPixmap(qt.QPixmap())

@@ -1,20 +1,21 @@
 """The section "X-rays": two slots and more on demand, found in pairs, swapped, and shown as the network sees them."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import setTone
-from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
-from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS, checkTogether, suggestPair
-from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES, XRaySlotWidget
+from CLSDMReconstructionLib.base.Dropping import DropFilter
+from CLSDMReconstructionLib.xrays.Facts import checkTogether, pairNotes
+from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS
+from CLSDMReconstructionLib.xrays.OrientationCheck import OrientationCheck
+from CLSDMReconstructionLib.xrays.PairFinder import PairFinder
+from CLSDMReconstructionLib.xrays.XRaySlotWidget import XRaySlotWidget
 
 PREVIEW_DELAY_MS = 150
+SLOT_PIXELS = {True: 200, False: 160}
+"""Least width of a slot beside another, with its geometry and without; else they stand one below the other."""
 
 
 class XRaysSection:
@@ -22,42 +23,40 @@ class XRaysSection:
 
     Attributes:
         slots: frontal, lateral, and further views.
+        pair: the PairFinder.
+        orientation: the OrientationCheck.
         canPreview: False while the worker cannot run (torch is missing).
     """
 
     def __init__(self, ui, logic, slotFile: str, onChanged) -> None:
         """``onChanged()`` after every change by the user."""
         self.ui, self._logic, self._slotFile, self._onChanged = ui, logic, slotFile, onChanged
-        self.canPreview, self._preset, self._bundle = True, "chest", None
+        self.canPreview, self._preset, self._bundle, self._columns = True, "chest", None, 2
         self.slots: list[XRaySlotWidget] = []
         self._stale: list[XRaySlotWidget] = []
-        self._search: Steps | None = None
+        self.pair = PairFinder(ui.pairButton, self._say, self._fill)
         self._runs: dict[XRaySlotWidget, object] = {}
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
         self._timer.setInterval(PREVIEW_DELAY_MS)
         self._timer.connect("timeout()", self._requestPreviews)
+        self.orientation = OrientationCheck(ui, logic, lambda: self.slots[:2], lambda: self._changed())
         self._addSlot("frontal", _("Frontal"))
         self._addSlot("lateral", _("Lateral"))
         self._connect()
         self.refresh()
 
     def _connect(self) -> None:
-        self._pairMenu = qt.QMenu(self.ui.pairButton)
-        for text, slot in (
-            (_("From image files…"), self.pairFromFiles),
-            (_("From the loaded volumes"), self.pairFromNodes),
-            (_("From the newest study in the DICOM database"), self.pairFromDatabase),
-        ):
-            self._pairMenu.addAction(text).connect("triggered()", slot)
-        self.ui.pairButton.setMenu(self._pairMenu)
+        self._resizes = DropFilter(lambda sources: self.pair.among(sources), self._onResize)
+        self.ui.slotArea.installEventFilter(self._resizes)
         self.ui.swapButton.connect("clicked()", self.swap)
         self.ui.addViewButton.connect("clicked()", self.addView)
         self.ui.geometryCheckBox.connect("toggled(bool)", self._showGeometry)
 
     def cleanup(self) -> None:
         """Stop asking for previews."""
-        self._stopLooking()
+        self.pair.stop()
+        self.ui.slotArea.removeEventFilter(self._resizes)
         self._timer.stop()
         self._stale = []
         for slot in self.slots:
@@ -76,12 +75,18 @@ class XRaysSection:
 
     def _layOut(self) -> None:
         for number, slot in enumerate(self.slots):
-            self.ui.slotArea.layout().addWidget(slot.widget, number // 2, number % 2)
+            self.ui.slotArea.layout().addWidget(slot.widget, *divmod(number, self._columns))
             if slot.role == "view":
                 slot.ui.titleLabel.text = "<b>{}</b>".format(_("View {number}").format(number=number + 1))
         for column in (0, 1):
-            self.ui.slotArea.layout().setColumnStretch(column, 1)
+            self.ui.slotArea.layout().setColumnStretch(column, int(column < self._columns))
         self.ui.addViewButton.enabled = len(self.slots) < MAX_VIEWS
+
+    def _onResize(self) -> None:
+        columns = 2 if self.ui.slotArea.width >= 2 * SLOT_PIXELS[self.ui.geometryCheckBox.checked] else 1
+        if columns != self._columns:
+            self._columns = columns
+            self._layOut()
 
     def addView(self) -> XRaySlotWidget:
         """One more slot."""
@@ -107,57 +112,8 @@ class XRaysSection:
         first, second = (slot.xray for slot in self.slots[:2])
         self._fill([second, first])
 
-    def pairFromFiles(self) -> None:
-        """Choose several files and let frontal and lateral be found among them."""
-        names = qt.QFileDialog.getOpenFileNames(
-            self.ui.pairButton,
-            _("X-ray images"),
-            "",
-            _("X-ray images ({patterns});;All files (*)").format(patterns=FILES),
-        )
-        names = names[0] if isinstance(names, tuple) and len(names) == 2 and not isinstance(names[0], str) else names
-        if names:
-            self.pairFrom(list(names))
-
-    def pairFromNodes(self) -> None:
-        """Find frontal and lateral among the loaded volumes."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        self.pairFrom([node for node in volumes if node.GetImageData() and 1 in node.GetImageData().GetDimensions()])
-
-    def pairFromDatabase(self) -> None:
-        """Find frontal and lateral in the newest study that holds X-rays."""
-        self._look(_newestPair())
-
-    def pairFrom(self, candidates: list) -> None:
-        """Fill the slots from paths or nodes."""
-        self._look(suggestPair(candidates))
-
-    @property
-    def isLooking(self) -> bool:
-        """Whether a pair is being looked for."""
-        return self._search is not None
-
-    def _look(self, steps: Iterator[float]) -> None:
-        self._stopLooking()
-        self._say(_("Looking for a pair…"), "muted")
-        self._search = Steps(steps, self._onPair, lambda error: self._onPair((None, None)))
-
-    def _stopLooking(self) -> None:
-        """Also when a slot is filled by hand meanwhile."""
-        search, self._search = self._search, None
-        if search is not None:
-            search.cancel()
-
-    def _onPair(self, pair: tuple) -> None:
-        self._search = None
-        frontal, lateral = pair
-        if frontal is None and lateral is None:
-            self._say(_("No pair of X-rays was found there."), "caution")
-            return
-        self._fill([frontal, lateral])
-
     def _onSeveralDropped(self, slot: XRaySlotWidget, sources: list) -> None:
-        self.pairFrom(sources)
+        self.pair.among(sources)
 
     def _fill(self, pair: list) -> None:
         for slot, xray in zip(self.slots, pair, strict=False):
@@ -170,13 +126,14 @@ class XRaysSection:
         self._changed(slot)
 
     def _changed(self, slot: XRaySlotWidget | None = None) -> None:
-        self._stopLooking()
+        self.pair.stop()
         self.refresh(slot)
         if any(slot.needsALook() for slot in self.slots):
             self.ui.geometryCheckBox.checked = True
         self._onChanged()
 
     def _showGeometry(self, visible: bool) -> None:
+        self._onResize()
         for slot in self.slots:
             slot.setGeometryVisible(visible)
 
@@ -188,7 +145,7 @@ class XRaysSection:
 
     def setXRays(self, xrays: list) -> None:
         """Show X-rays as the scene has them, without a callback."""
-        self._stopLooking()
+        self.pair.stop()
         for slot in self.slots[2:]:
             self._dropSlot(slot)
         for _extra in xrays[2:]:
@@ -207,6 +164,7 @@ class XRaysSection:
 
     def refresh(self, slot: XRaySlotWidget | None = None) -> None:
         """Look at the pair again, and ask for new previews of one slot or of all."""
+        self.orientation.clear()
         text, tone = self._pairMessage()
         self._say(text, tone)
         for one in [slot] if slot is not None else self.slots:
@@ -228,11 +186,13 @@ class XRaysSection:
         return slot.title or _("View {number}").format(number=self.slots.index(slot) + 1)
 
     def _pairMessage(self) -> tuple[str, str]:
-        facts = [slot.facts for slot in self.slots if slot.facts is not None]
+        filled = [slot for slot in self.slots if slot.facts is not None]
+        facts, notes = [slot.facts for slot in filled], pairNotes([(self._title(slot), slot.facts) for slot in filled])
         if len(facts) == 1:
-            return _("With one view, depth along its rays is a guess. A second one, at 90°, helps most."), "muted"
+            text = _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.")
+            return "\n".join((text, *notes)), "caution" if notes else "muted"
         problem, warnings = checkTogether(facts)
-        return (problem, "error") if problem else ("\n".join(warnings), "caution")
+        return (problem, "error") if problem else ("\n".join((*warnings, *notes)), "caution")
 
     def _say(self, text: str, tone: str) -> None:
         self.ui.pairLabel.text = text
@@ -273,9 +233,8 @@ class XRaysSection:
     def _onNoPreview(self, slot: XRaySlotWidget, run) -> None:
         if self._isCurrent(slot, run) and run.state != "cancelled":
             slot.setPreview(None, run.error.message)
-
-
-def _newestPair() -> Iterator[float]:
-    """The pair in the newest study of the DICOM database that holds X-rays."""
-    series = yield from xraySeries()
-    return (yield from suggestPair([one.path for one in series if one.studyUid == series[0].studyUid]))
+            if (
+                run.error.kind == "input" and not slot.problem()
+            ):  # what only the pixels tell: a file cut short, no contrast
+                slot.setFault(run.error.message)
+                self._onChanged()

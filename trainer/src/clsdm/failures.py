@@ -1,4 +1,4 @@
-"""What a failure is about, and what its user can do: for the worker's answers and the command line's last line alike."""
+"""The kinds of failures, and what their user can do: for the worker's answers and the command line's last line alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from clsdm.errors import InputError, printable
 
 KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
-"""What an error is about: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
+"""Kinds of errors: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
 is not installed, or this program."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))

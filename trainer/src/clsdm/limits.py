@@ -27,6 +27,8 @@ VOLUME_BYTES = 2**31
 """Of one scan as it is stored."""
 SERIES_FILES = 20_000
 """Files in a folder that is searched for a DICOM series."""
+TREE_FILES = 2_000_000
+"""Files in a tree that is searched for studies."""
 
 # Compressed data. What a small file unpacks to is bounded by what its header says, and that by this:
 EXPANSION = 100
@@ -37,6 +39,8 @@ FREE_EXPANSION_BYTES = 64 * 2**20
 # Text that is parsed.
 JSON_BYTES = 16 * 2**20
 """Of a request, a record or the manifest of a bundle."""
+TABLE_BYTES = 64 * 2**20
+"""Of a table of patients."""
 REQUEST_LINE_BYTES = 2**20
 """Of one line to the worker."""
 REQUESTS_WAITING = 1000

@@ -1,20 +1,22 @@
-"""Geometry that nobody wrote down: each view's pose found from how well the volume explains the X-rays.
+"""Geometry that nobody wrote down: where each view was really taken, found from the X-rays and the volume they give.
 
 A lateral film is taken a minute after the frontal one, at another height, from a direction that is nearly but not quite 90
-degrees away, and how far the patient stood from the detector stands nowhere. Two views that do not fit cannot both be
-explained by one volume, so the residual tells. What is found is the move of each view from what was stated or assumed
-(:class:`Move`), by coordinate search over
+degrees away, and how far the patient stood from the detector stands nowhere. What is found is the move of each view from
+what was stated or assumed (:class:`Move`):
 
-    residual² of the volume's projections against the X-rays  +  prior, (move / its usual size)² times a small weight,
+1. height: rows of two views at the same height cross the same slice, so the profiles of their row sums have the same shape
+   (epipolar consistency, for a small cone angle), whatever the exposure;
+2. angle: where the volume is most symmetric (``quality.symmetry``). Neither profiles nor residual tell it, since for a small
+   cone angle some volume explains any two views that agree height by height;
+3. height, scale and tilt by coordinate search over
 
-where the volume is the posterior mean for the moved views. The search begins where the views agree on how much of the
-patient lies at each height: rows of two views at the same height cross the same slice, so that the profiles of their row
-sums have the same shape (epipolar consistency, for a small cone angle), whatever the exposure.
+       residual² of the volume's projections against the X-rays  +  prior, (move / its usual size)² times a small weight,
 
-Not everything can be found. Turning, shifting or magnifying all views together does so to the volume: the first view stays
-as it was stated. Nor does any view say where the middle is along its own rows. Height and scale are found well; the angle
-between two views is weakly determined, because for a small cone angle any two views that agree height by height are
-explained by some volume, and only the model's prior tells one from another.
+where the volume is the posterior mean for the moved views. A move stays only where the residual clearly falls by it: noise and
+the model's own error let it fall a little anywhere.
+
+Turning, shifting or magnifying all views together does so to the volume: the first view stays as it was stated. Nor does
+any view say where the middle is along its own rows.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import reprojection
+from clsdm.quality.symmetry import asymmetry
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.image import XRay
@@ -64,11 +67,17 @@ PRIOR_WEIGHT = 2e-4
 """Of the squared sum of moves, against squared residuals whose images are 2 wide."""
 STEPS = (0.6, 0.3, 0.12)
 """Of a usual mistake, in turn."""
+BY_RESIDUAL = ("down_mm", "scale", "tilt_deg")
+CLEARLY = 0.2
+"""Of the cost: by less no move has to lower it to stay."""
+TRIED_DEG, LEAST_DEG, FAR_DEG, ANGLE_WEIGHT = (-5.0, -2.0, 0.0, 2.0, 5.0), 1.0, 4.0, 0.01
+"""Angles at which symmetry is looked at; the least that is told from noise; where it is looked at again from there; and
+what a usual mistake of the angle costs, against relative differences of asymmetry."""
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """What was found.
+    """The result of a refinement.
 
     Attributes:
         xrays: with their moved views.
@@ -88,8 +97,8 @@ class Refinement:
         if self.moves == (Move(),) * len(self.moves):
             return ("geometry: nothing better was found than what was stated",)
         lines = [f"{xray.source}: found {_in_words(move)}" for xray, move in zip(self.xrays, self.moves, strict=True)]
-        fell = f"the residual fell from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
-        return (*(line for line, move in zip(lines, self.moves, strict=True) if move != Move()), f"geometry: {fell}")
+        change = f"the residual went from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
+        return (*(line for line, move in zip(lines, self.moves, strict=True) if move != Move()), f"geometry: {change}")
 
     def to_plain(self) -> dict[str, Any]:
         """JSON types, for the record."""
@@ -100,7 +109,7 @@ class Refinement:
 def _in_words(move: Move) -> str:
     parts = []
     if move.angle_deg:
-        parts.append(f"the angle {move.angle_deg:+.1f} degrees off")
+        parts.append(f"the angle {move.angle_deg:+.1f} degrees off, by the body's symmetry")
     if move.tilt_deg:
         parts.append(f"the tilt {move.tilt_deg:+.1f} degrees off")
     if move.down_mm:
@@ -134,34 +143,46 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     Returns:
         The X-rays with moved views, and what was found. One X-ray alone tells nothing and stays.
     """
-    residual = _Residual(xrays, bundle, model)
+    explained = Explained(xrays, bundle, model)
     start = [Move() for _ in xrays]
-    before = residual(start)
+    before = explained.residual(start)
     movable = [number for number, xray in enumerate(xrays) if number and xray.view.beam == "cone"]
     if not movable:
         return Refinement(tuple(xrays), tuple(start), before, before)
     best = _by_height(xrays, start, movable)
-    best = best if _cost(residual(best), best) < _cost(before, start) else start
-    best = _search(residual, best, movable, report)
-    after = residual(best)
+    best = best if _cost(explained.residual(best), best) < _cost(before, start) else start
+    best = _search(explained.residual, best, movable, STEPS[:1], report)
+    for number in movable:
+        best = _most_symmetric(explained.asymmetry, best, number)
+    best = _search(explained.residual, best, movable, STEPS[1:], report)
+    best = _only_clear(explained.residual, best)
+    after = explained.residual(best)
     found = tuple(replace(xray, view=moved(xray.view, move)) for xray, move in zip(xrays, best, strict=True))
     return Refinement(found, tuple(best), before, after)
 
 
-class _Residual:
-    """Root mean square over the views of the residual of the posterior mean, as a fraction of contrast."""
+class Explained:
+    """The posterior mean of moved views: how well it explains them, and how symmetric it is."""
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> None:
         self._xrays, self._model, self._grid = xrays, model, bundle.manifest.model.grid
 
-    def __call__(self, moves: Sequence[Move]) -> float:
+    def residual(self, moves: Sequence[Move]) -> float:
+        """Root mean square over the views, as a fraction of contrast."""
+        xrays, hu = self._mean(moves)
+        found = reprojection(CTVolume.on_grid(hu.cpu().numpy(), self._grid), xrays, self._model.config.detector)
+        return float(np.sqrt(np.mean([each.agreement.contrast_fraction**2 for each in found])))
+
+    def asymmetry(self, moves: Sequence[Move]) -> float:
+        """See ``quality.symmetry``."""
+        return asymmetry(self._mean(moves)[1])
+
+    def _mean(self, moves: Sequence[Move]) -> tuple[list[XRay], torch.Tensor]:
         xrays = [replace(xray, view=moved(xray.view, move)) for xray, move in zip(self._xrays, moves, strict=True)]
         detector, device = self._model.config.detector, next(self._model.parameters()).device
         images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
         cameras = cameras_for([[xray.view for xray in xrays]], detector, device)
-        hu = unit_to_hu(self._model.condition(images, cameras)[0])[0, 0].cpu().numpy()
-        found = reprojection(CTVolume.on_grid(hu, self._grid), xrays, detector)
-        return float(np.sqrt(np.mean([each.agreement.contrast_fraction**2 for each in found])))
+        return xrays, unit_to_hu(self._model.condition(images, cameras)[0])[0, 0]
 
 
 def _cost(residual: float, moves: Sequence[Move]) -> float:
@@ -173,15 +194,51 @@ def _cost(residual: float, moves: Sequence[Move]) -> float:
 
 
 def _search(
-    residual: Callable[[Sequence[Move]], float], start: list[Move], movable: Sequence[int], report: Report
+    residual: Callable[[Sequence[Move]], float],
+    start: list[Move],
+    movable: Sequence[int],
+    steps: Sequence[float],
+    report: Report,
 ) -> list[Move]:
     """Coordinate search: one value of one view at a time, by smaller and smaller steps, while the cost falls."""
     best, cost = start, _cost(residual(start), start)
-    free = [(number, field.name) for number in movable for field in fields(Move)]
-    for done, (step, (number, name)) in enumerate(itertools.product(STEPS, free), 1):
+    each_step = list(itertools.product(steps, movable, BY_RESIDUAL))
+    for done, (step, number, name) in enumerate(each_step, 1):
         best, cost = _better(residual, best, cost, number, name, step * getattr(USUAL, name))
-        report("refine geometry", done, len(STEPS) * len(free))
+        report("refine geometry", done, len(each_step))
     return best
+
+
+def _most_symmetric(asymmetry: Callable[[Sequence[Move]], float], best: list[Move], number: int) -> list[Move]:
+    """The angle of a view at which the volume is most symmetric: the vertex of a parabola, twice where that is far off."""
+    for _ in range(2):
+        at = best[number].angle_deg
+        tried = [_with(best, number, "angle_deg", at + turn) for turn in TRIED_DEG]
+        prior = [ANGLE_WEIGHT * ((at + turn) / USUAL.angle_deg) ** 2 for turn in TRIED_DEG]
+        costs = [asymmetry(moves) + weight for moves, weight in zip(tried, prior, strict=True)]
+        curved, slope, _ = np.polyfit(TRIED_DEG, costs, 2)
+        turn = float(np.clip(-slope / (2.0 * curved), -6.0, 6.0)) if curved > 0.0 else 0.0
+        if abs(at + turn) < LEAST_DEG:
+            return _with(best, number, "angle_deg", 0.0)
+        best = _with(best, number, "angle_deg", at + turn)
+        if abs(turn) < FAR_DEG:
+            break
+    return best
+
+
+def _only_clear(residual: Callable[[Sequence[Move]], float], best: list[Move]) -> list[Move]:
+    """Without the moves that do not clearly lower the cost."""
+    cost = _cost(residual(best), best)
+    for number, name in itertools.product(range(len(best)), BY_RESIDUAL):
+        rest = _with(best, number, name, getattr(Move(), name))
+        if rest != best and (without := _cost(residual(rest), rest)) < (1.0 + CLEARLY) * cost:
+            best, cost = rest, without
+    return best
+
+
+def _with(moves: Sequence[Move], number: int, name: str, value: float) -> list[Move]:
+    """The moves with one value of one of them changed."""
+    return [replace(move, **{name: value}) if at == number else move for at, move in enumerate(moves)]
 
 
 def _better(
@@ -191,8 +248,7 @@ def _better(
     for direction in (step, -step):
         improved = False
         for _ in range(4):
-            tried = list(best)
-            tried[number] = replace(best[number], **{name: getattr(best[number], name) + direction})
+            tried = _with(best, number, name, getattr(best[number], name) + direction)
             try:
                 tried_cost = _cost(residual(tried), tried)
             except InputError:  # beyond what a view can be

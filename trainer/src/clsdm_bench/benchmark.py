@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruction import choose_device
 from clsdm_bench.costs import Costs
 from clsdm_bench.measures import latents
 from clsdm_bench.report.page import LATENTS, TRUTH, write_page
@@ -24,10 +24,10 @@ from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import TableSpec
 from clsdm_bench.training import Trained, open_trained, train_missing
 from clsdm_trainer.checkpoint import load_state
+from clsdm_trainer.data.manifest import MANIFEST
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.readers import READERS
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import MANIFEST
 from clsdm_trainer.loop import BEST
 from clsdm_trainer.stages import AlignmentStage
 
@@ -115,7 +115,7 @@ def measure_costs(benchmark: Benchmark, left: Callable[[], float | None], say: S
 
 
 def plan(table: TableSpec, rows: Sequence[str], budget: Budget, out: Path) -> str:
-    """What would be trained for rows, as text: stages, steps and samples of each run."""
+    """The stages, steps and samples of each run that rows need, as text."""
     lines = [str(budget)]
     for name, wanted in table.runs_for(rows).items():
         run = open_trained(table, name, budget, out)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from clsdm import NOTICE
@@ -42,97 +43,140 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = OneLineParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_score(commands)
-    _add_localizers(commands)
-    _add_pairs(commands)
-    _add_evaluate(commands)
-    _add_benchmark(commands)
-    _add_report(commands)
+    for add, run, text in (
+        (_add_score, _score, "Score a bundle on scan files the way a user goes: project, reconstruct, compare."),
+        (_add_localizers, _localizers, "Volumes from the localizers of CT studies against their own scans."),
+        (_add_pairs, _real_pairs, "Volumes from radiographs against a CT of the patient from another day."),
+        (_add_evaluate, _evaluate, "Measure a bundle on the test patients of a store, beside the sanity rows."),
+        (_add_numbers, _numbers, "Numbers of reconstructions beside their scans': errors, coverage, what was made up."),
+        (_add_calibrate, _calibrate, "Put a table of its errors on patients into a bundle."),
+        (_add_benchmark, _benchmark, "Train and measure every system of a table side by side, and write the results."),
+        (_add_report, _report, "Write the page and the README's comparison anew from the records of a benchmark."),
+    ):  # fmt: skip
+        command = commands.add_parser(run.__name__.strip("_").replace("_", "-"), help=text, description=text)
+        command.set_defaults(run=run)
+        add(command.add_argument)
     return parser
 
 
-def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
-    text = "Score a bundle on scan files the way a user goes: project, reconstruct, compare."
-    parser = commands.add_parser("score", help=text, description=text)
-    parser.add_argument("--bundle", type=path, help="folder or archive (default: the embedded one)")
-    parser.add_argument("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
-                        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
-    parser.add_argument("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
-                        help="of folders with a splits.json (default: test)")  # fmt: skip
-    parser.add_argument("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
-    parser.add_argument("--products", nargs="+", choices=("mean", "sample", "ensemble"),
-                        default=["mean", "sample", "ensemble"], help="(default: all)")  # fmt: skip
-    parser.add_argument("--conditions", nargs="+", metavar="NAME",
-                        help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    parser.add_argument("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
-                        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=whole(0, 2**63 - 1), default=0, help="of samples and noise (default: %(default)s)"
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.set_defaults(run=_score)
+Add = Callable[..., Any]
+"""``add_argument`` of a command's parser."""
+SEED = whole(0, 2**63 - 1)
+PRODUCTS = ("mean", "sample", "ensemble")
 
 
-def _add_evaluate(commands: Any) -> None:  # noqa: ANN401
-    text = "Measure a bundle on the test patients of a store, beside the sanity rows."
-    parser = commands.add_parser("evaluate", help=text, description=text)
-    parser.add_argument("--bundle", type=path, required=True)
-    parser.add_argument("--store", type=path, required=True)
-    parser.add_argument("--out", type=path, required=True, help="folder for results.json, results.md, cases.csv")
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
-    parser.add_argument("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    parser.add_argument("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
-    parser.add_argument(
-        "--seeds", type=whole(0, 2**63 - 1), nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)"
-    )
-    parser.add_argument("--samples", type=whole(2, 1000), default=8, help="of the ensemble (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--products-only", action="store_true", help="leave the sanity rows out")
-    parser.add_argument("--json", action="store_true", help="progress as JSON lines on standard output")
-    parser.set_defaults(run=_evaluate)
+def _device(add: Add) -> None:
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
 
 
-def _add_benchmark(commands: Any) -> None:  # noqa: ANN401
-    text = "Train and measure every system of a table side by side, and write the results."
-    parser = commands.add_parser("benchmark", help=text, description=text)
-    _add_table(parser)
-    parser.add_argument("--store", type=path, required=True, help="folder of clsdm-train prepare; made from --data")
-    parser.add_argument("--data", type=path, metavar="ROOT", help="public data set, prepared if the store is not there")
-    parser.add_argument("--out", type=path, required=True, help="folder for runs, volumes and RESULTS.md")
-    parser.add_argument("--records", type=path, help="folder of what is kept of the rows (default: OUT/records)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
-    parser.add_argument("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
-    parser.add_argument("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
-                        help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
-    parser.add_argument("--speeds", type=path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
-    parser.add_argument(
-        "--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command"
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument(
-        "--costs", action="store_true", help="measure anew what a case and the training cost, of all rows"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the runs with their samples, and stop")
-    parser.add_argument("--json", action="store_true", help="log records as JSON lines on standard output")
-    parser.set_defaults(run=_benchmark)
+def _add_scored(add: Add) -> None:
+    """Options of every command that compares volumes with scans."""
+    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
+    add("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
+        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
+    add("--seed", type=SEED, default=0, help="of samples and noise (default: %(default)s)")
+    _device(add)
 
 
-def _add_report(commands: Any) -> None:  # noqa: ANN401
-    text = "Write the page and the README's comparison anew from the records of a benchmark."
-    parser = commands.add_parser("report", help=text, description=text)
-    _add_table(parser)
-    parser.add_argument("--records", type=path, required=True, help="folder of a benchmark's records")
-    parser.add_argument("--page", type=path, metavar="FILE", help="Markdown file to write")
-    parser.add_argument("--readme", type=path, metavar="FILE", help="file in which the comparison is to be replaced")
-    parser.set_defaults(run=_report)
+def _add_score(add: Add) -> None:
+    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
+        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
+    add("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
+        help="of folders with a splits.json (default: test)")  # fmt: skip
+    add("--products", nargs="+", choices=PRODUCTS, default=[*PRODUCTS], help="(default: all)")
+    add("--conditions", nargs="+", metavar="NAME",
+        help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
+    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
+    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+    _add_scored(add)
 
 
-def _add_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--table", "--preset", default="body128", help="shipped table or YAML file (default: %(default)s)"
-    )
+def _add_real(add: Add) -> None:
+    add("--product", choices=PRODUCTS, default="mean", help="(default: %(default)s)")
+    add("--limit", type=whole(1, 10**9), help="use only the first so many patients")
+    _add_scored(add)
+
+
+def _add_localizers(add: Add) -> None:
+    add("--data", type=path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
+    _add_real(add)
+
+
+def _add_pairs(add: Add) -> None:
+    add("--store", type=path, required=True, help="of clsdm-train prepare; lists the radiographs")
+    add("--data", type=path, required=True, help="root of the data set that the store was made from")
+    add("--preset", choices=sorted(PRESETS), default="chest",
+        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
+    _add_real(add)
+
+
+def _add_numbers(add: Add) -> None:
+    _add_cases(add, ["test"])
+    add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
+
+
+def _add_calibrate(add: Add) -> None:
+    _add_cases(add, ["train", "val"])
+    add("--write", type=path, required=True, help="bundle folder to write; may be --bundle itself")
+
+
+def _add_cases(add: Add, splits: list[str]) -> None:
+    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE", help="as for score")
+    add("--split", nargs="+", choices=("train", "val", "test"), default=splits,
+        help=f"of folders with a splits.json (default: {' '.join(splits)})")  # fmt: skip
+    add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
+    add("--products", nargs="+", choices=("mean", "sample", "ensemble"), default=["mean", "ensemble"],
+        help="(default: mean ensemble)")  # fmt: skip
+    add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],
+        help="of the X-rays, as for score (default: plain photons wrong-angle)")  # fmt: skip
+    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
+    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+
+
+def _add_evaluate(add: Add) -> None:
+    add("--bundle", type=path, required=True)
+    add("--store", type=path, required=True)
+    add("--out", type=path, required=True, help="folder for results.json, results.md, cases.csv")
+    add("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
+    add("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
+    add("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
+    add("--seeds", type=SEED, nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)")
+    add("--samples", type=whole(2, 1000), default=8, help="of the ensemble (default: %(default)s)")
+    _device(add)
+    add("--products-only", action="store_true", help="leave the sanity rows out")
+    add("--json", action="store_true", help="progress as JSON lines on standard output")
+
+
+def _add_benchmark(add: Add) -> None:
+    _add_table(add)
+    add("--store", type=path, required=True, help="folder of clsdm-train prepare; made from --data")
+    add("--data", type=path, metavar="ROOT", help="public data set, prepared if the store is not there")
+    add("--out", type=path, required=True, help="folder for runs, volumes and RESULTS.md")
+    add("--records", type=path, help="folder of what is kept of the rows (default: OUT/records)")
+    add("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
+    add("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
+    add("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
+        help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
+    add("--speeds", type=path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
+    add("--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command")
+    _device(add)
+    add("--costs", action="store_true", help="measure anew what a case and the training cost, of all rows")
+    add("--dry-run", action="store_true", help="print the runs with their samples, and stop")
+    add("--json", action="store_true", help="log records as JSON lines on standard output")
+
+
+def _add_report(add: Add) -> None:
+    _add_table(add)
+    add("--records", type=path, required=True, help="folder of a benchmark's records")
+    add("--page", type=path, metavar="FILE", help="Markdown file to write")
+    add("--readme", type=path, metavar="FILE", help="file in which the comparison is to be replaced")
+
+
+def _add_table(add: Add) -> None:
+    add("--table", "--preset", default="body128", help="shipped table or YAML file (default: %(default)s)")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -141,20 +185,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from clsdm_trainer.figures import figures_table
 
     bundle, store = Bundle.open(options.bundle), Store.open(options.store)
-    with _progress(options.json) as report:
+    with nullcontext(json_lines(sys.stdout)) if options.json else terminal() as report:
         store.verify(options.split, *(() if options.products_only else ("train",)), report=report)
         outcomes = evaluate(
-            bundle,
-            store,
-            split=options.split,
-            geometry=options.geometry,
-            angles_deg=options.angles,
-            seeds=options.seeds,
-            samples=options.samples,
-            device=options.device,
-            sanity=not options.products_only,
-            report=report,
-        )
+            bundle, store, split=options.split, geometry=options.geometry, angles_deg=options.angles, seeds=options.seeds,
+            samples=options.samples, device=options.device, sanity=not options.products_only, report=report,
+        )  # fmt: skip
     angles = " ".join(f"{angle:g}" for angle in options.angles)
     about = {
         "model": bundle.manifest.id,
@@ -222,43 +258,6 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _progress(as_json: bool) -> Any:  # noqa: ANN401 - a context manager
-    from contextlib import nullcontext
-
-    return nullcontext(json_lines(sys.stdout)) if as_json else terminal()
-
-
-def _add_localizers(commands: Any) -> None:  # noqa: ANN401
-    text = "Volumes from the localizers of CT studies against their own scans: real X-rays with truth."
-    parser = commands.add_parser("localizers", help=text, description=text)
-    parser.add_argument("--data", type=path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
-    _add_real(parser)
-    parser.set_defaults(run=_localizers)
-
-
-def _add_pairs(commands: Any) -> None:  # noqa: ANN401
-    text = "Volumes from radiographs against a CT of the same patient from another day, registered with it."
-    parser = commands.add_parser("real-pairs", help=text, description=text)
-    parser.add_argument("--store", type=path, required=True, help="of clsdm-train prepare; lists the radiographs")
-    parser.add_argument("--data", type=path, required=True, help="root of the data set that the store was made from")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="chest",
-                        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
-    _add_real(parser)
-    parser.set_defaults(run=_pairs)
-
-
-def _add_real(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", type=path, help="folder or archive (default: the embedded one)")
-    parser.add_argument("--out", type=path, required=True, help="folder for cases.csv, results.json and table.md")
-    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), default="mean",
-                        help="(default: %(default)s)")  # fmt: skip
-    parser.add_argument("--spacing", type=float, default=3.0, metavar="MM",
-                        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="use only the first so many patients")
-
-
 def _localizers(options: argparse.Namespace) -> int:
     from clsdm_bench.real.localizers import score_localizers
 
@@ -269,7 +268,7 @@ def _localizers(options: argparse.Namespace) -> int:
     return _write_real(options, bundle, rows, what, "localizers")
 
 
-def _pairs(options: argparse.Namespace) -> int:
+def _real_pairs(options: argparse.Namespace) -> int:
     from clsdm_bench.real.pairs import score_pairs
     from clsdm_trainer.data.store import Store
 
@@ -301,6 +300,24 @@ def _write_real(options: argparse.Namespace, bundle: Bundle, rows: Any, what: st
     return 0 if any(not row.refused for row in rows) else EXIT_INPUT
 
 
+def _numbers(options: argparse.Namespace) -> int:
+    from clsdm_bench.numbers.run import evaluate_numbers
+
+    with terminal() as report:
+        text = evaluate_numbers(options, report)
+    print(text, end="")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from clsdm_bench.numbers.run import calibrate_bundle
+
+    with terminal() as report:
+        text = calibrate_bundle(options, report)
+    print(text)
+    return 0
+
+
 def _score(options: argparse.Namespace) -> int:
     from clsdm_bench.score import Settings, score_bundle
     from clsdm_bench.score.cases import find_scans
@@ -312,14 +329,8 @@ def _score(options: argparse.Namespace) -> int:
         raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
     bundle = Bundle.open(options.bundle or default_bundle_path())
     settings = Settings(
-        tuple(options.products),
-        conditions,
-        options.preset,
-        options.spacing,
-        options.samples,
-        options.seed,
-        options.device,
-    )
+        tuple(options.products), conditions, options.preset, options.spacing, options.samples, options.seed, options.device
+    )  # fmt: skip
     scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
     with terminal() as report:
         score_bundle(bundle, scans, options.out, settings, report)

@@ -1,4 +1,4 @@
-"""What a row costs on one machine: seconds and peak memory of a case, minutes of training.
+"""The cost of a row on one machine: seconds and peak memory of a case, minutes of training.
 
 None of these depends on what the networks have learnt, so they are measured with the weights that these start with: of
 all rows alike and at one time, also of those that were trained elsewhere. The first case, and the first step of each kind, in
@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruction import choose_device
 from clsdm_bench.measures.memory import peak_memory
 from clsdm_bench.measures.speed import forecast, untrained_runner
 from clsdm_bench.rows import Benchmark

@@ -12,30 +12,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
 from clsdm.quality.metrics import summarise
-from clsdm.reconstruct import Options, Product, choose_device, reconstruct
+from clsdm.reconstruction import Options, Product, choose_device, reconstruct
 from clsdm.volume.ct import CTVolume
-from clsdm.volume.hu import hu_to_unit, unit_to_hu
-from clsdm_bench.patients import (
-    Method,
-    Outcome,
-    Patient,
-    load_patients,
-    measured,
-    nearest_patient,
-    population_mean,
-    refuse_seen,
-    shuffled,
-    write_cases,
-)
-from clsdm_trainer.data.store import Store, write_json, write_text
+from clsdm_bench.patients import Method, Outcome, Patient, load_patients, measured, refuse_seen, write_cases
+from clsdm_bench.systems.sanity import nearest_patient, population_mean, round_trip, shuffled
+from clsdm_trainer.data.store import Store
 from clsdm_trainer.figures import figures_table
+from clsdm_trainer.files import write_json, write_text
 
 HELD_OUT_DEG = (45.0, 135.0)
 """Views that no method gets to see and every volume is projected in."""
@@ -55,14 +43,6 @@ EXPOSURES: dict[str, tuple[str, tuple[float, ...]]] = {
 def bundle_method(bundle: Bundle, model: CLSDM, options: Options) -> Method:
     """A product of a bundle as a method."""
     return lambda xrays: reconstruct(xrays, bundle, options, model=model).volume
-
-
-@torch.inference_mode()
-def round_trip(model: CLSDM, ct: CTVolume) -> CTVolume:
-    """A CT through the autoencoder: its ceiling, the one row that is given the CT."""
-    device = next(model.parameters()).device
-    unit = model.decode(model.encode(hu_to_unit(torch.from_numpy(ct.hu))[None, None].to(device)))
-    return CTVolume.on_grid(unit_to_hu(unit)[0, 0].cpu().numpy(), model.config.grid)
 
 
 def evaluate(
@@ -94,7 +74,7 @@ def evaluate(
         runs.append((name, lambda patient: method(patient.xrays), on, seed))
 
     def product(name: Product, seed: int = 0) -> Method:
-        return bundle_method(bundle, model, Options(name, samples=samples, seed=seed, device=device))
+        return bundle_method(bundle, model, Options(name, samples=samples, seed=seed, device=device, measure=False))
 
     add("mean", product("mean"))
     for seed in seeds:

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from clsdm.errors import InputError
-from clsdm.files.atomic import write_atomically
-from clsdm.geometry.view import Detector, preset
+from clsdm.geometry.view import preset
 from clsdm.model.bundle import patient_mark
 from clsdm.progress import Report, silent
 from clsdm.quality.compare import covered_truth
@@ -29,9 +27,11 @@ from clsdm.quality.reprojection import reprojection
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
-from clsdm.xray.preprocess import XRay, preprocess
+from clsdm.xray.preprocess import XRay
+from clsdm_bench.lines import write_lines
 from clsdm_bench.measures.covered import Pair, figures_of
-from clsdm_trainer.data.store import Case, Store
+from clsdm_trainer.data.manifest import Case
+from clsdm_trainer.data.store import Store
 
 Method = Callable[[Sequence[XRay]], CTVolume]
 
@@ -124,37 +124,6 @@ def refuse_seen(name: str, trained_patients: Sequence[str], store: Store, split:
         )
 
 
-def shuffled(patients: Sequence[Patient]) -> list[Patient]:
-    """Every truth with the X-rays of the next patient: a method that reads its input must get much worse."""
-    return [
-        Patient(patient.case, patient.truth, patient.covered, other.xrays, other.held_out)
-        for patient, other in zip(patients, [*patients[1:], patients[0]], strict=True)
-    ]
-
-
-def population_mean(store: Store) -> Method:
-    """The mean training CT, whatever the X-rays show."""
-    cases = [case for case in store.cases("train") if case.split == "train"]
-    total = sum((canonical(store, case).hu.astype(np.float64) for case in cases), np.zeros((store.grid.size,) * 3))
-    mean = CTVolume.on_grid(total / len(cases), store.grid)
-    return lambda xrays: mean
-
-
-def nearest_patient(train: Sequence[Patient], detector: Detector) -> Method:
-    """The CT of these patients whose X-rays look most alike on the virtual detector."""
-
-    def seen(xrays: Sequence[XRay]) -> torch.Tensor:
-        return torch.stack([preprocess(xray, detector)[0][0] for xray in xrays])
-
-    images = [seen(patient.xrays) for patient in train]
-
-    def nearest(xrays: Sequence[XRay]) -> CTVolume:
-        own = seen(xrays)
-        return train[int(np.argmin([float((own - other).square().mean()) for other in images]))].truth
-
-    return nearest
-
-
 def measured(
     name: str, work: Callable[[Patient], CTVolume], patients: Sequence[Patient], seed: int = 0
 ) -> Iterator[tuple[Outcome, CTVolume]]:
@@ -190,21 +159,12 @@ def write_cases(outcomes: Sequence[Outcome], path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    keys = list(dict.fromkeys(key for outcome in outcomes for key in outcome.figures))
-
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*LEADING, *keys])
-            for outcome in outcomes:
-                figures = [outcome.figures.get(key) for key in keys]
-                writer.writerow([outcome.method, outcome.case, outcome.seed, outcome.seconds, *figures])
-
-    write_atomically(path, write)
+    lines = (dict(zip(LEADING, (o.method, o.case, o.seed, o.seconds), strict=True)) | o.figures for o in outcomes)
+    write_lines([*lines], path)
 
 
 def read_cases(path: Path) -> list[Outcome]:
-    """What :func:`write_cases` wrote.
+    """The outcomes in a file of :func:`write_cases`.
 
     Raises:
         OSError, KeyError, ValueError: it did not.

@@ -1,4 +1,4 @@
-"""What a benchmark keeps of its rows: two files that git can hold, and a picture of each row.
+"""The records of a benchmark: two files that git can hold, and a picture of each row.
 
 A folder of records holds ``patients.csv`` (each patient's figures, of all rows), ``rows.json`` (the protocol, and of each row
 what it was made from, distances and costs; of each run the agreement of its latents), ``ROW.png`` and ``latents-RUN.png``.
@@ -16,7 +16,7 @@ from typing import Any
 
 from clsdm.errors import InputError
 from clsdm_bench.patients import Outcome, read_cases, write_cases
-from clsdm_trainer.data.store import write_json
+from clsdm_trainer.files import write_json
 
 ROWS, PATIENTS = "rows.json", "patients.csv"
 

@@ -20,7 +20,7 @@ from clsdm_trainer.stages.autoencoder import AutoencoderStageConfig
 
 @dataclass(frozen=True)
 class Budget:
-    """What every method gets: the same number of training samples, or as many as it sees in the same minutes.
+    """The share of every method: the same number of training samples, or as many as it sees in the same minutes.
 
     Attributes:
         samples: of each method, unless there are minutes.
@@ -62,7 +62,7 @@ def samples_of(config: RunConfig, stage: str) -> int:
 def budget_of(
     table: TableSpec, samples: int | None = None, minutes: float | None = None, speeds: Records | None = None
 ) -> Budget:
-    """What every method gets: samples as asked for, as the table says, or those of its own recipe; or minutes.
+    """The budget of every method: samples as asked for, as the table says, or those of its own recipe; or minutes.
 
     Raises:
         InputError: minutes without speeds, or beside samples.

@@ -13,26 +13,17 @@ import torch
 
 from clsdm.files.atomic import write_atomically
 from clsdm.quality.reprojection import default_detector
-from clsdm.reconstruct import Options, Product, choose_device
+from clsdm.reconstruction import Options, Product, choose_device
 from clsdm.volume.ct import CTVolume
-from clsdm_bench.evaluate import bundle_method, round_trip
+from clsdm_bench.evaluate import bundle_method
 from clsdm_bench.measures.distribution import SET_FIGURE, sliced_wasserstein
-from clsdm_bench.patients import (
-    Method,
-    Outcome,
-    Patient,
-    load_patients,
-    measured,
-    nearest_patient,
-    population_mean,
-    refuse_seen,
-    shuffled,
-)
+from clsdm_bench.patients import Method, Outcome, Patient, load_patients, measured, refuse_seen
 from clsdm_bench.records import Records, RowResult
 from clsdm_bench.report.pictures import write_picture
 from clsdm_bench.resolve import Budget, recipe_of
 from clsdm_bench.systems.classical import METHODS, classical
 from clsdm_bench.systems.ours import bundle_of, latent_model
+from clsdm_bench.systems.sanity import nearest_patient, population_mean, round_trip, shuffled
 from clsdm_bench.systems.stages import BaselineStage
 from clsdm_bench.systems.voxels import load_voxels
 from clsdm_bench.table import RowSpec, TableSpec
@@ -158,7 +149,7 @@ class Benchmark:
         )
 
     def work(self, name: str, seed: int, *, trained: bool = True) -> Callable[[Patient], CTVolume]:
-        """What a row does for a patient. All but the round trip, which says so, sees nothing but the X-rays.
+        """The function from a patient to a row's volume. All but the round trip, which says so, see nothing but the X-rays.
 
         Args:
             name: of the row.
@@ -196,7 +187,7 @@ def trained_method(row: RowSpec, run: Trained, device: torch.device, seed: int, 
     if row.product == "voxels":
         raise ValueError(f"row {row.label!r}: only a baseline has the product 'voxels'")
     product: Product = row.product
-    options = Options(product, row.steps, row.samples, seed, device.type)
+    options = Options(product, row.steps, row.samples, seed, device.type, measure=False)
     return bundle_method(
         bundle_of(run.config, run.folder), latent_model(run.config, run.folder, run.stages, device, trained), options
     )

@@ -80,7 +80,7 @@ class RowSpec(Frozen):
 
 
 class Claim(Frozen):
-    """What the results must show: ``row`` better than ``than`` by at least ``margin`` in ``figure``; the table's if None."""
+    """A claim about the results: ``row`` better than ``than`` by at least ``margin`` in ``figure``; the table's if None."""
 
     row: str
     than: str

@@ -14,14 +14,15 @@ from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
-from clsdm.reconstruct import choose_device
+from clsdm.reconstruction import choose_device
 from clsdm_bench.resolve import Budget, config_of, samples_of
 from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig
 from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.checkpoint import load_part
-from clsdm_trainer.data.store import Store, sha256_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 from clsdm_trainer.lock import only_one
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable

@@ -43,7 +43,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What was scanned.
+    """The scanned part of a patient.
 
     Attributes:
         hu: (z, y, x) HU on cubic voxels.

@@ -180,7 +180,7 @@ def _is_displayed(exposure: Exposure) -> bool:
 def _displayed(
     image: Tensor, exposures: Sequence[Sequence[Exposure]], each: Callable[[Callable[[Exposure], float]], Tensor]
 ) -> Tensor:
-    """What a machine or a viewer makes of a measured image (B, V, size, size) in [-1, 1.5]."""
+    """A measured image (B, V, size, size) in [-1, 1.5] as a machine or a viewer changes it."""
     unit = ((image.clamp(-1.0, 1.5) + 1.0) / 2.0).clamp_min(1e-4) ** each(lambda e: math.exp(e.gamma))
     inside = unit.clamp(0.0, 1.0)
     unit = unit + each(lambda e: e.tone) * (3.0 * inside**2 - 2.0 * inside**3 - inside)

@@ -15,7 +15,8 @@ from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.anatomy import Anatomy, Pose, line_integrals, place, posed
 from clsdm_trainer.augment import Exposure, draw_exposures, draw_pose, numpy_generator, radiographs, virtual_cameras
 from clsdm_trainer.config import AugmentConfig
-from clsdm_trainer.data.store import Case, Store
+from clsdm_trainer.data.manifest import Case
+from clsdm_trainer.data.store import Store
 
 _VIEW_COUNT_STREAM, _SAMPLE_STREAM, _ORDER_STREAM = 1, 2, 3
 

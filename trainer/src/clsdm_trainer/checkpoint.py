@@ -44,7 +44,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What :func:`save_state` saved, on the CPU.
+    """The state that :func:`save_state` saved, on the CPU.
 
     Raises:
         InputError: missing or damaged.

@@ -1,4 +1,4 @@
-"""What is refused before a stage is trained: a store for another grid, sizes that do not fit, arithmetic that is wrong."""
+"""Checks before a stage is trained: a store for another grid, sizes that do not fit, arithmetic that is wrong."""
 
 from __future__ import annotations
 

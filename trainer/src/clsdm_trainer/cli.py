@@ -182,7 +182,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _checked(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """Recipe, store and the bundle to start from, with everything checked that can be before anything is written."""
-    from clsdm.reconstruct import choose_device
+    from clsdm.reconstruction import choose_device
     from clsdm_trainer.checks import check_networks, check_precision, check_store
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import read_about
@@ -209,7 +209,7 @@ def _engine(options: argparse.Namespace, precision: Any) -> Any:  # noqa: ANN401
     """The engine for a stage, with the processes that it trains in."""
     from lightning_fabric import Fabric
 
-    from clsdm.reconstruct import choose_device
+    from clsdm.reconstruction import choose_device
     from clsdm_trainer.precision import usable
 
     fabric = Fabric(

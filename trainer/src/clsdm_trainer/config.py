@@ -96,7 +96,9 @@ class AugmentConfig(Frozen):
     warp_probability: Share = 0.5
     warp_mm: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
     warp_controls: int = Field(default=7, ge=4, le=64)
-    presets: dict[str, Weight] = Field(default={"chest": 0.55, "x2ct": 0.15, "c-arm": 0.15, "linac-kv": 0.15})
+    presets: dict[str, Weight] = Field(
+        default={"chest": 0.5, "x2ct": 0.14, "c-arm": 0.13, "linac-kv": 0.13, "localizer": 0.1}
+    )
     angle_jitter_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 5.0
     tilt_jitter_deg: Annotated[float, Field(ge=0.0, le=40.0)] = 2.0
     distance_jitter: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
@@ -145,7 +147,7 @@ class OptimiserConfig(Frozen):
 
 
 class StageConfig(Frozen):
-    """What every stage has.
+    """The part of a configuration that every stage has.
 
     Attributes:
         steps: optimiser steps in all.

@@ -84,7 +84,7 @@ def export_bundle(
 
 
 def read_about(path: Path | None, name: str) -> dict[str, str]:
-    """What the card says in words: from a YAML file, or what is shipped for a recipe of that name.
+    """The words of the card: from a YAML file, or those shipped for a recipe of that name.
 
     Raises:
         InputError: nothing is shipped for this recipe, or a field is missing or unknown.
@@ -102,7 +102,7 @@ def read_about(path: Path | None, name: str) -> dict[str, str]:
 
 
 def _origin(run: Path) -> list[str]:
-    """What the card says of a run that started from a bundle."""
+    """The paragraph of the card about the bundle that a run started from."""
     origin = origin_of(run)
     if origin is None:
         return []

@@ -15,7 +15,8 @@ from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm_trainer.checkpoint import load_state, save_state
-from clsdm_trainer.data.store import Store, write_json
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import write_json
 from clsdm_trainer.recipe import RunConfig
 
 WEIGHTS, ORIGIN = "initial.safetensors", "initial.json"
@@ -83,7 +84,7 @@ def write_initial(folder: Path, bundle: Bundle) -> None:
 
 
 def origin_of(folder: Path) -> Origin | None:
-    """What a run started from; None for a run that started from nothing.
+    """The bundle that a run started from; None for a run that started from nothing.
 
     Raises:
         InputError: damaged.

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from clsdm.errors import InputError
-from clsdm_trainer.data.store import write_json
+from clsdm_trainer.files import write_json
 
 LOCK, HOLDER = ".lock", ".holder.json"
 

@@ -72,7 +72,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     Every round multiplies by a polynomial of x xᵀ from the left. The rounds are therefore taken on that square, which is
     small where a kernel has many more inputs than outputs, and x is multiplied once. In float32: a processor without
-    bfloat16 imitates it at a fraction of the speed (``trainer/benchmarks/muon.py``), and TF32, which torch uses for
+    bfloat16 imitates it at a fraction of the speed (``trainer/benchmarks/parts.py``), and TF32, which torch uses for
     matrices only when told to, is too coarse for squares.
 
     Args:
@@ -91,7 +91,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _factor(square: Tensor) -> Tensor:
-    """What one round multiplies x by, as a polynomial of x xᵀ."""
+    """The factor of one round on x, as a polynomial of x xᵀ."""
     a, b, c = NEWTON_SCHULZ
     factor = torch.addmm(square, square, square, beta=b, alpha=c)
     factor.diagonal().add_(a)

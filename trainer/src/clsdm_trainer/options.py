@@ -15,7 +15,7 @@ INPUT_EXIT = 2
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """What is wrong with a command line, in one line with a word of where help is."""
+    """A parser that says in one line what is wrong with a command line, with a word of where help is."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(INPUT_EXIT, f"{self.prog}: {' '.join(printable(message).split())} (--help lists what there is)\n")

@@ -27,7 +27,8 @@ from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.checkpoint import load_part, load_state, save_state
 from clsdm_trainer.checks import AnyStage, check_precision, check_store
-from clsdm_trainer.data.store import Store, write_json
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import write_json
 from clsdm_trainer.initial import Origin, check_initial, load_initial, origin_of, write_initial
 from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
 from clsdm_trainer.precision import has_fast_bfloat16, repeat_exactly
@@ -104,7 +105,7 @@ def trained_patients(folder: Path) -> list[str]:
 
 
 def environment() -> dict[str, Any]:
-    """What the run was made with: versions, revision, machine."""
+    """Versions, revision and machine of a run."""
     packages = ("torch", "numpy", "SimpleITK", "monai", "lightning-fabric", "safetensors")
     return {
         "python": platform.python_version(),

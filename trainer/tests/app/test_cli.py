@@ -18,10 +18,8 @@ from small_bundle import CENTRE_MM, reconstruct_command, run, small_phantom
 
 from clsdm.app.cli import build_parser, main
 from clsdm.model.bundle import Bundle
+from clsdm.quality.quantities import NO_TABLE, QUANTITIES
 from clsdm.volume.write import write_ct
-
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
@@ -120,6 +118,18 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["protocols"]) == {"honest", "x2ct"}
     assert metrics["provenance"]["model_sha256"] == small_model.hash
+    record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert metrics["measures"] == record["measures"]
+    assert set(metrics["true_measures"]["values"]) | set(metrics["true_measures"]["not_measurable"]) == set(QUANTITIES)
+    assert "What was measured" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct, "--fixed", tmp_path / "fixed.nii.gz")
+    assert code == 0
+    assert sitk.ReadImage(str(tmp_path / "fixed.nii.gz")).GetSize() == (16, 16, 16)
+    assert "filled in from other patients" in out
+    assert [
+        line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
+    ]
+    assert NO_TABLE in out
 
     changed = small_phantom(CENTRE_MM)
     changed.hu[:] = changed.hu[::-1] - 20.0
@@ -155,14 +165,6 @@ def test_the_bundles_default_product_is_made_unless_another_is_asked_for(capfd, 
     assert (made["product"], made["samples"]) == ("ensemble", 2)
     made = json.loads(run(capfd, *command, "--product", "sample")[1].splitlines()[-1])["result"]["provenance"]
     assert made["product"] == "sample"
-
-
-def test_a_request_file_and_options_beside_it_contradict_each_other(capfd, films, small_model, tmp_path):
-    path = request_file(tmp_path / "q.json", films, small_model, tmp_path / "r.nii.gz")
-    code, _, err = run(capfd, "reconstruct", path, "--out", tmp_path / "other.nii.gz")
-    assert code == 2
-    assert "--out" in err
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_bundle_info_and_verify(capfd, small_model):

@@ -21,7 +21,6 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import silent
 
-pytest_plugins = ["small_fixtures"]
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

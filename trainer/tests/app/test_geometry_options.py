@@ -11,8 +11,6 @@ from clsdm.app.cli import build_parser, main
 from clsdm.app.geometry_options import overrides_from
 from clsdm.xray.read import GeometryOverrides
 
-pytest_plugins = ["small_fixtures"]
-
 
 def parsed(*options: str) -> tuple[GeometryOverrides, GeometryOverrides, GeometryOverrides]:
     """The overrides of the frontal, the lateral and a further view."""
@@ -48,10 +46,11 @@ def test_the_record_keeps_what_was_given_for_each_view(tmp_path, small_model, ca
     assert [view["geometry"]["invert"] for view in views] == [None, True]
     out, err = capfd.readouterr()
     assert out.count("The images ") == 2  # the verdict, for each view
-    assert (
-        "pa.png at 0 degrees: The images disagree: do not trust the volume" in out
-    )  # of a model that was never trained
-    assert "do not trust the volume" in err
+    assert "pa.png (PA): The images disagree: do not trust the volume" in out  # of a model that was never trained
+    assert "lat.png (left lateral): The images" in out
+    assert "note: pa.png: The images disagree: do not trust the volume" in err
+    assert "try another spacing or distance (--spacing" in err
+    assert "note: assumed: source to detector 1800 mm, source to patient's middle 1600 mm (both X-rays)" in err
     assert any("do not trust the volume" in each for each in json.loads((tmp_path / "r.json").read_text())["warnings"])
 
 

@@ -18,9 +18,6 @@ from clsdm.quality.result import check_result
 from clsdm.reconstruct import Options, reconstruct
 from clsdm.xray.read import read_xray
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def body() -> np.ndarray:
     z, y, x = np.mgrid[-16:16, -16:16, -16:16]
@@ -107,7 +104,7 @@ def test_out_of_memory_is_said_in_one_line_with_what_to_do(
 def test_a_computer_that_really_has_too_little_memory_says_so(films, small_model, tmp_path):
     code = """
 import resource, sys
-import clsdm.reconstruct, clsdm.app.request
+import clsdm.reconstruction, clsdm.app.request
 from clsdm.app.cli import main
 pages = int(open("/proc/self/statm").read().split()[0])
 taken = pages * resource.getpagesize()

@@ -23,15 +23,14 @@ import pytest
 import torch
 from small_bundle import reconstruct_command
 
-from clsdm import reconstruct as core
+from clsdm import reconstruction as core
 from clsdm.app import tasks as worker_tasks
 from clsdm.app import worker
 from clsdm.app.cli import main
+from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.model.bundle import CARD, Bundle
 from clsdm.volume.read import read_ct
-
-pytest_plugins = ["small_fixtures"]
 
 LIMIT_S = 60.0
 
@@ -39,9 +38,9 @@ LIMIT_S = 60.0
 @pytest.fixture(autouse=True)
 def _cold() -> Iterator[None]:
     """No test finds a model another has loaded."""
-    worker_tasks._warm.forget()
+    WARM.forget()
     yield
-    worker_tasks._warm.forget()
+    WARM.forget()
 
 
 def ask(folder: Path, task: str, number: int = 1, **fields: Any) -> list[dict[str, Any]]:
@@ -183,12 +182,6 @@ def test_every_failure_has_a_kind_that_says_what_to_do_about_it(raised, kind):
     assert "\n" not in said["message"] or kind == "input"
 
 
-def test_a_full_disk_is_one_even_where_it_hides_behind_unusable_input():
-    hidden = InputError("/tmp: cannot be written")
-    hidden.__cause__ = OSError(28, "No space left on device")
-    assert worker.kind_of(hidden) == "disk"
-
-
 def test_after_running_out_of_memory_nothing_is_held(films, small_model, tmp_path, monkeypatch):
     asked = {"views": views(films), "bundle": str(small_model.path), "options": options()}
     result(tmp_path, "reconstruct", **asked)
@@ -199,7 +192,7 @@ def test_after_running_out_of_memory_nothing_is_held(films, small_model, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(core, "reconstruct", exhausted)
         assert error(tmp_path, "reconstruct", **asked)["kind"] == "memory"
-    assert worker_tasks._warm._model is None
+    assert WARM._model is None
     result(tmp_path, "reconstruct", **asked)
 
 

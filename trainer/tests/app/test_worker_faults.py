@@ -21,8 +21,6 @@ from clsdm.app import lines, tasks, worker
 from clsdm.app.cli import main
 from clsdm.limits import REQUEST_LINE_BYTES, REQUESTS_WAITING
 
-pytest_plugins = ["small_fixtures"]
-
 LIMIT_S = 60.0
 
 

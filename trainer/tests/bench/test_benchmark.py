@@ -14,13 +14,12 @@ import pytest
 import torch
 import yaml
 from ct_series import write_series
-from places import REPOSITORY
-from tiny import GRID, MARGIN, STAGE, one_thread, phantom_hu, tiny_case, tiny_config, tiny_store
+from tiny import GRID, MARGIN, STAGE, phantom_hu, tiny_case, tiny_config, tiny_store
 from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import SCHEMA, Manifest, patient_mark, write_bundle
-from clsdm.reconstruct import Options, prepare, reconstruct
+from clsdm.reconstruction import Options, prepare, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_bench.benchmark import fitting_source
@@ -36,13 +35,12 @@ from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes
 from clsdm_bench.rows import Benchmark, volumes_path
 from clsdm_bench.systems.ours import latent_model
 from clsdm_bench.table import OWN_STAGES, Claim, TableSpec, load_table
+from clsdm_trainer.data.manifest import write_manifest
 from clsdm_trainer.data.source import SourceConfig, scans_of
-from clsdm_trainer.data.store import Store, sha256_of, write_manifest
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 from clsdm_trainer.loop import Runner
 from clsdm_trainer.recipe import save_config
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPLIT = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test", "g": "test"}
 STAGES_STEPS = 3
@@ -527,10 +525,3 @@ def test_the_published_lists_of_scans_split_a_dicom_download_by_patient(tmp_path
     assert [(scan.patient, split) for scan, split in placed] == [("LIDC-IDRI-0001", "test")]
     assert len(rejected) == 60, "scans that are listed and not there are named"
     assert isinstance(source, SourceConfig)
-
-
-def test_the_shipped_comparison_has_the_marks_and_its_literature_is_that_of_the_table() -> None:
-    text = (REPOSITORY / "trainer" / "docs" / "benchmark.md").read_text(encoding="utf-8")
-    block = text.partition(BEGIN)[2].partition(END)[0]
-    for item in load_table("openkbp64").published:
-        assert f"| {item.label}; {item.source} | {item.psnr:.2f} | {item.ssim:.3f} |" in block

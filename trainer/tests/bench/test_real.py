@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from ct_series import write_series
+from ct_series import edit, write_series
 from scipy.spatial.transform import Rotation
 from small_bundle import small_bundle, small_phantom, small_xrays
 
@@ -23,21 +22,16 @@ from clsdm.volume.cube import to_cube
 from clsdm.xray.write_dx import write_dx
 from clsdm.xray.write_localizer import write_localizer
 from clsdm_bench.cli import main
-from clsdm_bench.real.pairs import chosen_films
+from clsdm_bench.real.localizers import Reconstructor, Settings
+from clsdm_bench.real.pairs import FOUND, FRONTAL_AND_LATERAL, _rows, chosen_films
 from clsdm_bench.real.registration import register
+from clsdm_trainer.data.manifest import Radiograph
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
-from clsdm_trainer.data.store import Radiograph, Store, sha256_of
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 CENTRE = (12.0, -30.0, 250.0)
-
-
-def edit(path: Path, **tags: object) -> Path:
-    item = pydicom.dcmread(path)
-    for tag, value in tags.items():
-        setattr(item, tag, value)
-    item.save_as(path)
-    return path
 
 
 def patient(root: Path, name: str, *, scouts: bool = True) -> CTVolume:
@@ -120,8 +114,8 @@ def test_localizers_are_scored_beside_projections_in_their_views(tree: Path, bun
     assert real["psnr_db"] == pytest.approx(projected["psnr_db"], abs=0.2)  # the scouts are projections here
     assert real["residual"] == pytest.approx(projected["residual"], abs=0.02)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["rows"]) == {row["condition"] for row in rows}
-    assert "localizers | 1 |" in capsys.readouterr().out
+    assert set(results["methods"]) == {f"{row['condition']} (1)" for row in rows}
+    assert "| localizers (1) |" in capsys.readouterr().out
 
 
 def test_a_tree_without_localizers_and_a_known_patient_are_refused(tree: Path, bundle: Bundle, tmp_path: Path, capsys):
@@ -150,15 +144,28 @@ def test_radiographs_of_another_day_are_scored_after_registration(
     assert len(store.radiographs) == 4
     code = main(["real-pairs", "--store", str(store.folder), "--data", str(tree), "--bundle", str(bundle.path),
                  "--device", "cpu", "--out", str(tmp_path), "--limit", "1"])  # fmt: skip
-    (row,) = rows_of(tmp_path)
-    refused = row["refused"]
-    assert code == (2 if refused else 0)
-    if refused:  # random weights need not give a body
-        assert "cannot be registered" in refused
-    else:
-        assert row["condition"] == "frontal and lateral film"
-        assert float(row["residual"]) > 0
-        assert all(row[key] for key in ("psnr_db", "body_dice", "registered_correlation", "turned_deg"))
+    (row,) = rows_of(tmp_path)  # random weights give no body
+    assert (code, "cannot be registered" in row["refused"]) == (2, True)
+
+
+class Knowing(Reconstructor):
+    """One that gives the patient's CT, as another machine would place it, and moves the views as the real one does."""
+
+    def __call__(self, xrays, *, refine=False):
+        _, figures = super().__call__(xrays, refine=refine)
+        return to_cube(small_phantom(CENTRE), Grid(24, 10.0), CENTRE), figures
+
+
+def test_each_pair_is_scored_as_stated_and_with_its_geometry_found(tree: Path, store: Store, bundle: Bundle):
+    case = next(case for case in store.all_cases if case.patient == "P1")
+    films = [film for film in store.radiographs if film.patient == "P1"]
+    stated, found = _rows(case, store, films, tree, Knowing(bundle, Settings(device="cpu", spacing_mm=10.0)), "chest")
+    assert (stated.condition, found.condition) == (FRONTAL_AND_LATERAL, FOUND)
+    for row in (stated, found):
+        assert row.figures["registered_correlation"] > 0.95
+        assert row.figures["body_dice"] > 0.9
+    assert found.figures["residual"] <= stated.figures["residual"]
+    assert set(found.figures) - set(stated.figures) == {"found_turned_deg", "found_down_mm", "found_scale"}
 
 
 def test_of_several_examinations_the_nearest_with_both_views_is_taken(tree: Path, store: Store):

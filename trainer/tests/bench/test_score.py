@@ -26,9 +26,6 @@ from clsdm_bench.score.cases import find_scans
 from clsdm_bench.score.exposures import as_radiographs
 from clsdm_trainer.figures import figures_table, read_results
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CENTRES = {"one": (12.0, -30.0, 250.0), "two": (0.0, 5.0, -40.0)}
 
 

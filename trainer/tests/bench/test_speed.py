@@ -5,21 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from tiny import cpu_fabric, one_thread, tiny_config, tiny_store
+from tiny import cpu_fabric, tiny_config
 
 from clsdm_bench.measures.speed import forecast, untrained_runner
-from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import CHECKPOINT
 from clsdm_trainer.recipe import changed
 from clsdm_trainer.stages import STAGES
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.mark.parametrize(

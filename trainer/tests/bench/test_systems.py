@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import GRID, checkpoint, differences, one_thread, run_to, tiny_config, tiny_runner, tiny_store, train
+from tiny import GRID, checkpoint, differences, run_to, tiny_config, tiny_runner, tiny_store, train
 from tiny_systems import EXACT, SMALL, SMALL_INRR, benchmark_config
 
 from clsdm.errors import InputError
@@ -27,9 +27,6 @@ from clsdm_trainer.losses import published_contrast
 from clsdm_trainer.optim import learning_rate
 from clsdm_trainer.recipe import changed
 from clsdm_trainer.run import load_stage
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def parameters(module: torch.nn.Module) -> int:

@@ -31,9 +31,6 @@ from clsdm.model.bundle import (
 )
 from clsdm.model.bundle_files import remove_bundle
 
-pytest_plugins = ["small_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def refusal(path: Path, *, build: bool = False) -> str:
     """The one line that says why a bundle is refused, when it is opened or, where ``build``, when it is built."""

@@ -6,30 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_bundle import CONFIG
 
-from clsdm.geometry.view import Detector, preset
+from clsdm.geometry.view import preset
 from clsdm.model.autoencoder import AutoencoderConfig
 from clsdm.model.clsdm import CLSDM, ModelConfig
-from clsdm.model.condition import Condition, ConditionConfig
-from clsdm.model.denoiser import UNetConfig
+from clsdm.model.condition import Condition
 from clsdm.model.schedule import ProcessConfig
 from clsdm.volume.ct import Grid
 from clsdm.xray.preprocess import cameras_for
 
-TINY = ModelConfig(
-    grid=Grid(16, 24.0),
-    detector=Detector(32, 480.0),
-    autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
-    condition=ConditionConfig(
-        image_channels=(8, 16),
-        features=8,
-        channels=(24, 24),
-        condition_channels=4,
-        contrast_channels=8,
-    ),
-    denoiser=UNetConfig(channels=(24, 24), attention=(False, True), head_width=8),
-    process=ProcessConfig("flow", source_noise=0.5, steps=3),
-)
+TINY = replace(CONFIG, process=ProcessConfig("flow", source_noise=0.5, steps=3))
 
 
 def randomised(config: ModelConfig) -> CLSDM:
@@ -157,3 +144,19 @@ def test_xrays_become_a_condition_on_the_latent_grid(model):
     assert condition.estimate.shape == (1, 1, 16, 16, 16)
     torch.testing.assert_close(condition.mean, model.encode(condition.estimate.clamp(-1.0, 1.0)))
     assert condition.mean.shape == (1, *model.latent_shape)
+
+
+@torch.no_grad()
+def test_a_denoiser_without_the_mean_has_the_aligned_features_alone() -> None:
+    plain = randomised(TINY)
+    model = CLSDM(replace(TINY, condition=replace(TINY.condition, mean=False))).eval()
+    model.load_state_dict(plain.state_dict())
+    xrays = (
+        torch.rand(1, 2, 2, 32, 32),
+        cameras_for([[preset("chest").view(angle) for angle in (0.0, 90.0)]], TINY.detector),
+    )
+    found, expected = model.align(*xrays), plain.align(*xrays)
+    assert not found.mean.any()
+    assert expected.mean.any()
+    assert torch.equal(found.features, expected.features)
+    assert torch.equal(found.estimate, expected.estimate)

@@ -162,16 +162,6 @@ def test_every_step_is_one_evaluation_and_one_tick():
         assert ticks == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
-def test_the_same_noise_gives_the_same_sample_and_other_noise_another():
-    start, other = many(3), many(3)
-    for sampler in (
-        lambda x: sample_flow(velocity, x, 4),
-        lambda x: sample_dpmpp_2m(noise_of, DIFFUSION, x, 4),
-    ):
-        assert torch.equal(sampler(start), sampler(start))
-        assert not torch.allclose(sampler(start), sampler(other))
-
-
 def test_the_flow_mixes_noise_into_the_residual_and_points_from_one_to_the_other():
     schedule = FlowSchedule(0.5)
     latents, mean, noise = (torch.randn(3, 2, 4, 4, 4) for _ in range(3))

@@ -8,13 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import (
-    GRID,
-    MARGIN,
-    one_thread,  # noqa: F401 - a fixture
-    padded_anatomy,
-    phantom_hu,
-)
+from tiny import GRID, MARGIN, padded_anatomy, phantom_hu
 
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
@@ -30,8 +24,6 @@ from clsdm_trainer.data.cube import canonical_cube
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
 from clsdm_trainer.data.store import Store
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 DETECTOR = Detector(48, 480.0)

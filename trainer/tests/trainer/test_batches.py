@@ -7,27 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from tiny import (
-    GRID,
-    MARGIN,
-    one_thread,  # noqa: F401 - a fixture
-    tiny_config,
-    tiny_store,
-)
+from tiny import GRID, MARGIN, tiny_config
 
 from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.batches import TrainingData, fixed_batches
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.data.store import Store
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 def training_data(store: Store, seed: int = 0, **augment: object) -> TrainingData:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tiny import MARGIN, one_thread, phantom_hu, tiny_config, tiny_store
+from tiny import MARGIN, phantom_hu, tiny_config, tiny_store
 
 from clsdm.app.cli import main as clsdm
 from clsdm.model.bundle import Bundle
@@ -19,9 +19,6 @@ from clsdm.volume.write import write_ct
 from clsdm_bench.evaluate import EXPOSURES
 from clsdm_trainer.cli import main as train
 from clsdm_trainer.recipe import save_config
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 ABOUT = {"licence": "none", "anatomy": "ellipsoids", "data": "made by a test", "recipe": "this test", "remarks": "-"}
 

@@ -15,15 +15,7 @@ from typing import Any
 import pytest
 import torch
 from places import TESTS
-from tiny import (
-    STAGE_NAMES,
-    checkpoint,
-    cpu_fabric,
-    one_thread,  # noqa: F401 - a fixture
-    tiny_config,
-    tiny_store,
-    train,
-)
+from tiny import STAGE_NAMES, checkpoint, cpu_fabric, tiny_config, tiny_store, train
 
 from clsdm.errors import InputError
 from clsdm_trainer.checkpoint import load_state
@@ -35,7 +27,6 @@ from clsdm_trainer.stages import STAGES, AutoencoderStage
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch was built without gloo"),
 ]
 

@@ -1,32 +1,16 @@
-"""The average of weights: by hand, in float32, and really what is judged and kept."""
+"""The average of weights: by hand, in float32, and really what is validated and kept."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from tiny import (
-    one_thread,  # noqa: F401 - a fixture
-    run_to,
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-)
+from tiny import run_to, tiny_config, tiny_runner
 from torch import nn
 
 from clsdm_trainer.checkpoint import load_state
-from clsdm_trainer.data.store import Store
 from clsdm_trainer.ema import Ema
-from clsdm_trainer.loop import BEST, CHECKPOINT, Runner
+from clsdm_trainer.loop import BEST, Runner
 from clsdm_trainer.losses import psnr_db
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 def scalar(value: float) -> nn.Linear:
@@ -77,7 +61,7 @@ def test_the_module_has_the_average_inside_and_its_own_weights_afterwards():
     assert float(module.weight.detach()) == 4.0
 
 
-def judged(runner: Runner) -> float:
+def validated(runner: Runner) -> float:
     """The selecting score of the weights that the stage has now."""
     scores = [psnr_db(next(iter(runner.stage.estimate(b).values())), b.unit, b.known) for b in runner.validation]
     return float(torch.cat(scores).mean())
@@ -90,20 +74,10 @@ def test_validation_judges_the_average_and_best_holds_it(store, tmp_path):
     best = load_state(tmp_path / "autoencoder" / BEST)
     raw = runner.kept.state_dict()
     with torch.no_grad():
-        raw_score = judged(runner)
+        raw_score = validated(runner)
         runner.kept.load_state_dict(best["weights"])
-        averaged_score = judged(runner)
+        averaged_score = validated(runner)
     assert best["psnr_round_trip_db"] == pytest.approx(averaged_score, abs=1e-4)
     assert abs(averaged_score - raw_score) > 1e-2
     assert all(value.dtype == torch.float32 for value in best["weights"].values())
     assert best["weights"].keys() == raw.keys()
-
-
-def test_best_differs_from_the_raw_weights_and_equals_the_average_in_the_checkpoint(store, tmp_path):
-    config = tiny_config(steps=4, validate_every=4)
-    run_to(tiny_runner(config, "autoencoder", store, Path(tmp_path)), 4)
-    best = load_state(tmp_path / "autoencoder" / BEST)["weights"]
-    state = load_state(tmp_path / "autoencoder" / CHECKPOINT)
-    same_as_raw = [torch.equal(best[name], value) for name, value in state["players"]["autoencoder"].items()]
-    assert not any(same_as_raw)
-    assert all(torch.equal(best[name], value) for name, value in state["ema"].items())

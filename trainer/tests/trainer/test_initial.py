@@ -6,16 +6,7 @@ import shutil
 
 import pytest
 import torch
-from tiny import (
-    STAGE_NAMES,
-    checkpoint,
-    differences,
-    one_thread,  # noqa: F401 - a fixture
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-    train,
-)
+from tiny import STAGE_NAMES, checkpoint, differences, tiny_config, tiny_runner, tiny_store, train
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle, patient_mark
@@ -25,8 +16,6 @@ from clsdm_trainer.export import export_bundle, trained_model
 from clsdm_trainer.initial import ORIGIN, origin_of
 from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import open_run, trained_patients
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 ABOUT = dict.fromkeys(("licence", "anatomy", "data", "recipe", "remarks"), "phantoms")
 OWN = {"f": "train", "g": "train", "h": "val", "i": "test"}

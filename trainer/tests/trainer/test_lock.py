@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import cpu_fabric, one_thread, tiny_config, tiny_store
+from tiny import cpu_fabric, tiny_config, tiny_store
 from tiny import train as train_stages
 
 from clsdm.errors import InputError
 from clsdm_trainer.lock import LOCK, in_first, only_one, only_one_of
-
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 HOLD = """
 import sys

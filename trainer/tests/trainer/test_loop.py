@@ -14,18 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from places import TESTS
-from tiny import (
-    STAGE_NAMES,
-    checkpoint,
-    cpu_fabric,
-    differences,
-    one_thread,  # noqa: F401 - a fixture
-    run_to,
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-    train,
-)
+from tiny import STAGE_NAMES, checkpoint, cpu_fabric, differences, run_to, tiny_config, tiny_runner, train
 
 from clsdm.errors import InputError
 from clsdm_trainer import loop
@@ -37,13 +26,6 @@ from clsdm_trainer.optim import learning_rate
 from clsdm_trainer.recipe import changed
 from clsdm_trainer.run import build_runner
 from clsdm_trainer.stages import STAGES
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tiny import (
-    GRID,
-    one_thread,  # noqa: F401 - a fixture
-    phantom_hu,
-)
+from tiny import GRID, phantom_hu
 
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import Detector, preset
 from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
 from clsdm.xray.preprocess import expose
 from clsdm_trainer.losses import info_nce, known_mean, local_and_global_contrast, projection_consistency, psnr_db
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEMPERATURE = 0.1
 
@@ -97,9 +91,7 @@ def test_losses_are_computed_in_float32_under_bfloat16_autocast():
     a, b = torch.randn(6, 32), torch.randn(6, 32)
     plain = info_nce(a, b, TEMPERATURE)
     unit = cube()
-    images, cameras = expose(
-        unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
-    )
+    images, cameras = exposed(unit, 0.0)
     shifted = unit.roll(1, -1)
     consistency = projection_consistency(shifted, unit, images[:, :, 1], cameras, GRID.spacing_mm)
     with torch.autocast("cpu", torch.bfloat16):
@@ -134,9 +126,7 @@ def test_projection_consistency_is_zero_for_the_truth_and_positive_otherwise():
 
 def test_projection_consistency_counts_measured_pixels_only():
     unit = cube()
-    images, cameras = expose(
-        unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
-    )
+    images, cameras = exposed(unit, 0.0)
     nowhere, half = torch.zeros_like(images[:, :, 1]), images[:, :, 1].clone()
     half[..., :16] = 0.0
     assert float(projection_consistency(unit.flip(-1), unit, nowhere, cameras, GRID.spacing_mm)) == 0.0
@@ -149,9 +139,7 @@ def test_projection_consistency_counts_measured_pixels_only():
 
 def test_projection_consistency_pulls_the_estimate_towards_the_truth():
     unit = cube()
-    images, cameras = expose(
-        unit_to_attenuation(unit), GRID.spacing_mm, [[preset("chest").view(0.0)]], Detector(32, 480.0)
-    )
+    images, cameras = exposed(unit, 0.0)
     estimate = (unit + 0.1 * torch.randn_like(unit)).requires_grad_()
     loss = projection_consistency(estimate, unit, images[:, :, 1], cameras, GRID.spacing_mm)
     loss.backward()

@@ -10,7 +10,6 @@ import torch
 from clsdm.geometry.view import PRESETS
 from clsdm.model.blocks import VoxelNorm
 from clsdm.model.clsdm import CLSDM, ModelConfig
-from clsdm.volume.hu import WINDOW_HU
 from clsdm.xray.preprocess import cameras_for
 from clsdm_trainer.recipe import RunConfig, load_config, preset_names
 
@@ -140,8 +139,3 @@ def test_a_shrunken_recipe_reconstructs():
         )
         drawn = model.draw(condition, torch.zeros_like(condition.mean))
         assert model.decode(drawn).shape == (1, 1, 16, 16, 16)
-
-
-def test_every_recipe_shares_the_one_window():
-    assert WINDOW_HU == (-1024.0, 1476.0)
-    assert not any("window" in name for name in RunConfig.model_fields)

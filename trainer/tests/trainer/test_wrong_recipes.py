@@ -8,82 +8,57 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import one_thread, tiny_config, tiny_store
+from tiny import tiny_config
 
 from clsdm_trainer.cli import main
 from clsdm_trainer.data.store import Store
 
-__all__ = ["one_thread"]
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAN, INF = float("nan"), float("inf")
-WRONG: list[tuple[str, Any]] = [
-    ("name", ""),
-    ("name", "../elsewhere"),
-    ("name", "\x1b[31mred"),
-    ("seed", -1),
-    ("seed", 2**70),
-    ("seed", 0.5),
-    ("seed", True),
-    ("model.grid.size", 0),
-    ("model.grid.size", -16),
-    ("model.grid.size", 17),
-    ("model.grid.size", 18),
-    ("model.grid.size", 100_000),
-    ("model.grid.spacing_mm", 0.0),
-    ("model.grid.spacing_mm", NAN),
-    ("model.detector.size", 0),
-    ("model.detector.size", 30),
-    ("model.detector.field_mm", -480.0),
-    ("model.autoencoder.channels", []),
-    ("model.autoencoder.channels", [24] * 9),
-    ("model.autoencoder.channels", [0]),
-    ("model.autoencoder.latent_channels", 0),
-    ("model.condition.channels", [24]),
-    ("model.condition.channels", [24] * 6),
-    ("model.condition.image_channels", []),
-    ("model.condition.features", 0),
-    ("model.denoiser.channels", [24, -24]),
-    ("model.denoiser.patch", 3),
-    ("model.denoiser.head_width", 0),
-    ("model.process.steps", 0),
-    ("model.process.source_noise", -1.0),
-    ("model.process.source_noise", 1e30),
-    ("model.process.train_steps", 10**9),
-    ("model.process.beta_start", 0.5),
-    ("model.process.beta_end", 1.0),
-    ("data.margin", -1),
-    ("augment.rotation_deg", -5.0),
-    ("augment.scale", 2.0),
-    ("augment.flip_probability", 1.5),
-    ("augment.noise", INF),
-    ("augment.distance_jitter", 1.0),
-    ("augment.presets", {}),
-    ("augment.presets", {"telescope": 1.0}),
-    ("augment.presets", {"chest": 0.0}),
-    ("augment.view_counts", {2: -1.0}),
-    ("augment.view_counts", {0: 1.0}),
-    ("augment.view_counts", {9: 1.0}),
-    ("autoencoder.optimiser.lr", 1e6),
-    ("autoencoder.optimiser.lr", NAN),
-    ("autoencoder.optimiser.betas", [0.9, 1.0]),
-    ("autoencoder.optimiser.weight_decay", INF),
-    ("autoencoder.optimiser.warmup_steps", -1),
-    ("autoencoder.steps", 10**12),
-    ("autoencoder.steps", True),
-    ("autoencoder.batch", 0),
-    ("autoencoder.batch", 10**6),
-    ("autoencoder.accumulate", 0),
-    ("autoencoder.clip", INF),
-    ("autoencoder.kl_weight", -1.0),
-    ("autoencoder.kl_weight", NAN),
-    ("autoencoder.blur_probability", 7.0),
-    ("autoencoder.adversarial_start", -3),
-    ("alignment.batch", 1),
-    ("alignment.temperature", 1e-30),
-    ("alignment.voxel_weight", INF),
-    ("diffusion.ema", 1.0),
-]
+WRONG_VALUES: dict[str, list[Any]] = {
+    "name": ["", "../elsewhere", "\x1b[31mred"],
+    "seed": [-1, 2**70, 0.5, True],
+    "model.grid.size": [0, -16, 17, 18, 100_000],
+    "model.grid.spacing_mm": [0.0, NAN],
+    "model.detector.size": [0, 30],
+    "model.detector.field_mm": [-480.0],
+    "model.autoencoder.channels": [[], [24] * 9, [0]],
+    "model.autoencoder.latent_channels": [0],
+    "model.condition.channels": [[24], [24] * 6],
+    "model.condition.image_channels": [[]],
+    "model.condition.features": [0],
+    "model.denoiser.channels": [[24, -24]],
+    "model.denoiser.patch": [3],
+    "model.denoiser.head_width": [0],
+    "model.process.steps": [0],
+    "model.process.source_noise": [-1.0, 1e30],
+    "model.process.train_steps": [10**9],
+    "model.process.beta_start": [0.5],
+    "model.process.beta_end": [1.0],
+    "data.margin": [-1],
+    "augment.rotation_deg": [-5.0],
+    "augment.scale": [2.0],
+    "augment.flip_probability": [1.5],
+    "augment.noise": [INF],
+    "augment.distance_jitter": [1.0],
+    "augment.presets": [{}, {"telescope": 1.0}, {"chest": 0.0}],
+    "augment.view_counts": [{2: -1.0}, {0: 1.0}, {9: 1.0}],
+    "autoencoder.optimiser.lr": [1e6, NAN],
+    "autoencoder.optimiser.betas": [[0.9, 1.0]],
+    "autoencoder.optimiser.weight_decay": [INF],
+    "autoencoder.optimiser.warmup_steps": [-1],
+    "autoencoder.steps": [10**12, True],
+    "autoencoder.batch": [0, 10**6],
+    "autoencoder.accumulate": [0],
+    "autoencoder.clip": [INF],
+    "autoencoder.kl_weight": [-1.0, NAN],
+    "autoencoder.blur_probability": [7.0],
+    "autoencoder.adversarial_start": [-3],
+    "alignment.batch": [1],
+    "alignment.temperature": [1e-30],
+    "alignment.voxel_weight": [INF],
+    "diffusion.ema": [1.0],
+}
+WRONG = [(field, value) for field, values in WRONG_VALUES.items() for value in values]
 TEXTS = [
     "",
     "[",
@@ -99,11 +74,6 @@ TEXTS = [
     "seed: 1\nseed: 2",
     "model: {grid: {size: 16, size: 32}}",
 ]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("store"))
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -138,10 +108,6 @@ def test_a_value_that_cannot_be_meant_is_refused_before_anything_is_written(fiel
     line = refusal(training(tmp_path / "recipe.yaml", store, tmp_path / "deep" / "run"), capsys)
     assert "recipe" in line
     assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
-
-
-def test_there_are_at_least_44_of_them():
-    assert len(WRONG) >= 44
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=[repr(text[:20]) for text in TEXTS])

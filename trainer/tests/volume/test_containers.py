@@ -139,20 +139,6 @@ def zip_up(path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
 
 
-@pytest.mark.parametrize("file", ["ct.mhd", "ct.nhdr"])
-@pytest.mark.parametrize("where", ["../other/ct.raw", "LIST", "slice%03d.raw 1 12 1", "nowhere.raw"])
-def test_voxels_elsewhere_or_in_several_files_are_refused(file: str, where: str, tmp_path: Path, hu: np.ndarray):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "here").mkdir()
-    (tmp_path / "other" / "ct.raw").write_bytes(hu.tobytes())
-    path = write(tmp_path / "here" / file, hu, packed=False)
-    key = "ElementDataFile = " if file == "ct.mhd" else "data file: "
-    lines = [f"{key}{where}" if line.startswith(key) else line for line in path.read_text().splitlines()]
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=r"several files|in the folder of the header"):
-        read_ct(path)
-
-
 def test_bzip2_and_a_byte_skip_are_counted_right(tmp_path: Path, hu: np.ndarray):
     head = "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 16 14 12\nendian: little\n"
     head += "space directions: (4,0,0) (0,5,0) (0,0,6)\nspace origin: (0,0,0)\n"

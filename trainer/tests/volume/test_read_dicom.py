@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from ct_series import write_series
+from ct_series import edit, write_series
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, RLELossless, SecondaryCaptureImageStorage
@@ -40,13 +40,6 @@ def sampled(direction: np.ndarray, path: np.ndarray) -> CTVolume:
 @pytest.fixture
 def ct() -> CTVolume:
     return sampled(np.eye(3), np.array([0.0, 0.0, SPACING_MM[2]]))
-
-
-def edit(path: Path, **tags: object) -> None:
-    item = pydicom.dcmread(path)
-    for tag, value in tags.items():
-        setattr(item, tag, value)
-    item.save_as(path)
 
 
 def refusal(path: Path, series: str | None = None) -> str:

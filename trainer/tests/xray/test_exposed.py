@@ -34,7 +34,7 @@ def test_an_unexposed_border_is_left_out_and_its_share_is_said(tmp_path, shape):
     assert (xray.valid & ~field).sum() == 0
     assert (xray.valid & field).sum() > 0.96 * field.sum()
     share = 1.0 - field.mean()
-    assert any(f"{share:.0%} of the image is an unexposed border" in warning for warning in xray.warnings)
+    assert any(f"left out: {share:.1%} of the image, an unexposed border" in warning for warning in xray.warnings)
 
 
 def test_a_round_field_is_found():

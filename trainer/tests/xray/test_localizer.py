@@ -25,8 +25,6 @@ from clsdm.xray.scouts import centred, read_localizers
 from clsdm.xray.slot import around, middle_of_body
 from clsdm.xray.write_localizer import write_localizer
 
-pytest_plugins = ["small_fixtures"]
-
 ISOCENTRE = (0.0, -35.0, 60.0)
 BODY = (12.0, -30.0, 75.0)
 

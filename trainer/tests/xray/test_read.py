@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
-from pydicom.data import get_testdata_file
-from pydicom.uid import ComputedRadiographyImageStorage
-from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom, write_picture
+from xray_files import COLS, ROWS, film_pixels, write_dicom, write_picture
 
 from clsdm.errors import InputError
 from clsdm.geometry.view import View
@@ -110,150 +106,7 @@ def test_a_jpeg_is_read_and_its_compression_reported(tmp_path):
     path = write_picture(tmp_path / "x.jpg", film_pixels(np.uint8))
     xray = read_xray(path, 90.0, SPACING)
     assert np.abs(xray.image - film_pixels()).mean() < 3.0
-    assert "lossy compression" in xray.warnings
-
-
-def test_compressed_dicom_that_pydicom_cannot_decode_is_decoded_by_itk(tmp_path):
-    dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
-    dataset.Modality, dataset.SOPClassUID = "CR", ComputedRadiographyImageStorage
-    dataset.save_as(tmp_path / "x.dcm")
-    expected = pydicom.dcmread(get_testdata_file("MR_small.dcm")).pixel_array
-    assert_same_up_to_scale(read_xray(tmp_path / "x.dcm", 0.0, SPACING).image, expected)
-
-
-def _missing(folder: Path) -> Path:
-    return folder / "absent.dcm"
-
-
-def _folder(folder: Path) -> Path:
-    return folder
-
-
-def _text_as(name: str):
-    def write(folder: Path) -> Path:
-        (folder / name).write_text("dear reader, I am no image\n" * 20)
-        return folder / name
-
-    return write
-
-
-def _truncated(folder: Path) -> Path:
-    path = write_dicom(folder / "x.dcm")
-    path.write_bytes(path.read_bytes()[:-3000])
-    return path
-
-
-def _cut_in_the_header(folder: Path) -> Path:
-    path = write_dicom(folder / "x.dcm")
-    path.write_bytes(path.read_bytes()[:420])
-    return path
-
-
-def _cut_png(folder: Path) -> Path:
-    noise = np.random.default_rng(0).integers(0, 255, (ROWS, COLS), dtype=np.uint8)
-    path = write_picture(folder / "x.png", noise)
-    path.write_bytes(path.read_bytes()[:60])
-    return path
-
-
-def _undecodable(folder: Path) -> Path:
-    dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
-    dataset.Modality, dataset.SOPClassUID = "CR", ComputedRadiographyImageStorage
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
-    dataset.save_as(folder / "x.dcm")
-    return folder / "x.dcm"
-
-
-def _colour_picture(folder: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 255, (ROWS, COLS, 3), dtype=np.uint8)
-    return write_picture(folder / "x.png", pixels, vector=True)
-
-
-def _colour_dicom(folder: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 255, (ROWS, COLS, 3), dtype=np.uint8)
-    return write_dicom(
-        folder / "x.dcm", pixels, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0
-    )
-
-
-def _ybr_dicom(folder: Path) -> Path:
-    return write_dicom(folder / "x.dcm", PhotometricInterpretation="YBR_FULL")
-
-
-def _volume(folder: Path) -> Path:
-    return write_picture(folder / "ct.nii.gz", np.zeros((5, 6, 7), np.int16))
-
-
-def _ct_slice(folder: Path) -> Path:
-    return write_dicom(folder / "x.dcm", Modality="CT")
-
-
-def _frames(folder: Path) -> Path:
-    return write_dicom(folder / "x.dcm", np.tile(film_pixels(), (2, 1)), Rows=ROWS, NumberOfFrames=2)
-
-
-def _no_pixels(folder: Path) -> Path:
-    dataset = pydicom.dcmread(write_dicom(folder / "x.dcm"))
-    del dataset.PixelData
-    dataset.save_as(folder / "x.dcm")
-    return folder / "x.dcm"
-
-
-def _not_finite(folder: Path) -> Path:
-    pixels = film_pixels(np.float32)
-    pixels[3, 3] = np.nan
-    return write_picture(folder / "x.mha", pixels)
-
-
-def _constant(folder: Path) -> Path:
-    return write_dicom(folder / "x.dcm", np.full((ROWS, COLS), 9, np.uint16))
-
-
-def _tiny(folder: Path) -> Path:
-    return write_dicom(folder / "x.dcm", film_pixels()[:10, :10].copy())
-
-
-def _bad_number(folder: Path) -> Path:
-    path = write_dicom(folder / "x.dcm")
-    path.write_bytes(path.read_bytes().replace(b"1500", b"far.", 1))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (_missing, "no such file"),
-        (_folder, "a folder"),
-        (_text_as("x.png"), "not an image"),
-        (_text_as("x.dcm"), "not a DICOM file"),
-        (_text_as("x.nii.gz"), "not an image"),
-        (_truncated, "truncated"),
-        (_cut_in_the_header, "no PixelData|truncated"),
-        (_cut_png, "truncated"),
-        (_undecodable, r"MPEG2 .*1\.2\.840\.10008\.1\.2\.4\.100"),
-        (_colour_picture, "colour image"),
-        (_colour_dicom, "colour image"),
-        (_ybr_dicom, "YBR_FULL, a colour image"),
-        (_volume, "7x6x5 voxels, a CT in place of an X-ray"),
-        (_ct_slice, "Modality is CT, a CT in place of an X-ray"),
-        (_frames, "NumberOfFrames is 2"),
-        (_no_pixels, "no PixelData"),
-        (_not_finite, "NaN"),
-        (_constant, "constant"),
-        (_tiny, "64x64"),
-        (_bad_number, "DistanceSourceToDetector is not a number"),
-    ],
-)
-def test_an_unusable_file_is_refused_in_one_line_that_names_it(tmp_path, capfd, make, says):
-    path = make(tmp_path)
-    with pytest.raises(InputError, match=says) as caught:
-        read_xray(path, 0.0, SPACING)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    assert "SECRET" not in message
-    assert "Doe" not in message
-    assert capfd.readouterr() == ("", "")
+    assert "image: lossy compression" in xray.warnings
 
 
 def test_the_patient_key_is_one_way_and_depends_on_the_issuer(tmp_path):
@@ -273,15 +126,3 @@ def test_real_radiographs_are_read(shared_data):
         height, width = xray.image.shape
         spine = np.median(xray.image[height // 2 :, int(0.45 * width) : int(0.55 * width)])
         assert spine > np.median(xray.image), f"{file.name}: the spine must be brighter than the rest"
-
-
-def test_the_rows_of_a_nifti_film_run_as_its_second_axis_says(tmp_path: Path):
-    """dcm2niix stores the lowest row first and says so in the affine; ITK stores the highest first."""
-    nibabel = pytest.importorskip("nibabel")
-    pixels = film_pixels()
-    for name, rows, affine in (
-        ("itk", pixels, np.diag([-2.0, -2, 2, 1])),
-        ("dcm2niix", pixels[::-1], np.diag([2.0] * 4)),
-    ):
-        nibabel.save(nibabel.Nifti1Image(rows.T[:, :, None].astype(np.int16), affine), tmp_path / f"{name}.nii.gz")
-        assert_same_up_to_scale(read_xray(tmp_path / f"{name}.nii.gz", 0.0).image, pixels)

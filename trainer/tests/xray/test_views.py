@@ -46,7 +46,9 @@ def test_a_lateral_given_as_the_frontal_one_is_followed_and_said(tmp_path):
     path = dicom(ViewPosition=None, ViewCodeSequence=[code("R-10236", "SRT", "left lateral")])(tmp_path)
     xray = read_xray(path, default_angle_deg=0.0)
     assert xray.view.angle_deg == 90.0
-    assert any("given as a view at 0 degrees, but the file says 90" in warning for warning in xray.warnings)
+    assert any(
+        "given as PA, but the file says left lateral (the file was followed)" in warning for warning in xray.warnings
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""What other programs start: the command line, request files and the worker that keeps a model loaded.
+"""The entries for other programs: the command line, request files and the worker that keeps a model loaded.
 Neighbours may use what is in ``__all__``; what is computed stands in the other rooms.
 """
 
-__all__ = ["cli", "record", "request", "tasks", "worker"]
+__all__ = ["cli", "library", "record", "request", "tasks", "worker"]

@@ -1,4 +1,4 @@
-"""The command line ``clsdm``: project, reconstruct, compare, bundle, serve.
+"""The command line ``clsdm``: project, reconstruct, compare, measure, bundle, serve.
 
 Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
 program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
@@ -13,14 +13,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
-from clsdm.app.geometry_options import add_geometry_options, overrides_from
+from clsdm.app.command import command, note, say
+from clsdm.app.measure_command import add_measure
+from clsdm.app.reconstruct_command import add_reconstruct
 from clsdm.app.record import XRaysNotFoundError
 from clsdm.errors import Cancelled, InputError, printable
 from clsdm.failures import in_words, kind_of
@@ -32,7 +34,20 @@ from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
-PATHS = (*POSITIONAL, "frontal", "lateral", "bundle", "out", "folder", "localizers")
+PATHS = (
+    *POSITIONAL,
+    "frontal",
+    "lateral",
+    "bundle",
+    "out",
+    "truth",
+    "fixed",
+    "folder",
+    "localizers",
+    "dicom",
+    "table",
+    "studies",
+)
 """Arguments that are one path."""
 
 
@@ -84,30 +99,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"clsdm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_project(commands)
-    _add_reconstruct(commands)
+    add_reconstruct(commands)
     _add_compare(commands)
+    add_measure(commands)
     _add_bundle(commands)
     _add_serve(commands)
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[..., Any], text: str, examples: str) -> argparse.ArgumentParser:  # noqa: ANN401
-    parser = commands.add_parser(
-        name,
-        help=text,
-        description=text,
-        epilog=f"{examples}\n{cli_help.EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     text = "Make X-rays of a CT: DICOM DX with full geometry, PNG previews."
-    parser = _command(commands, "project", _project, text, cli_help.PROJECT)
+    parser = command(commands, "project", _project, text, cli_help.PROJECT)
     parser.add_argument("ct", help="NIfTI, NRRD or MetaImage file, or DICOM folder")
     parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
@@ -120,36 +122,9 @@ def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     parser.add_argument("--out", required=True, help="folder for frontal.dcm, lateral.dcm and previews")
 
 
-def _add_reconstruct(commands: Any) -> None:  # noqa: ANN401
-    text = "Reconstruct a CT volume from one to eight X-rays of one patient."
-    parser = _command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
-    parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
-    parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
-    parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
-    parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
-    parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
-    parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
-    parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
-    products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
-    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
-    parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
-    parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
-    parser.add_argument(
-        "--at-once", type=int, metavar="N", help="samples drawn together; 1 takes least memory (default: 2)"
-    )
-    parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
-    parser.add_argument("--refine", action="store_true", default=None,
-                        help="find angle, tilt, height and distance of the views after the first by the residual")  # fmt: skip
-    parser.add_argument("--consistency", action="store_true", default=None,
-                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
-    add_geometry_options(parser)
-    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write")
-
-
 def _add_compare(commands: Any) -> None:  # noqa: ANN401
     text = "Compare a reconstruction with the CT and with its own X-rays."
-    parser = _command(commands, "compare", _compare, text, cli_help.COMPARE)
+    parser = command(commands, "compare", _compare, text, cli_help.COMPARE)
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
     parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
     parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
@@ -159,7 +134,7 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401
 
 
 def _add_bundle(commands: Any) -> None:  # noqa: ANN401
-    parser = _command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.", cli_help.BUNDLE)
+    parser = command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.", cli_help.BUNDLE)
     parser.add_argument("action", choices=("info", "verify"))
     parser.add_argument("bundle", nargs="?", help="folder or archive (default: the embedded one)")
 
@@ -187,80 +162,14 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         on_view=lambda done, total: report("project", done, total),
         on_note=notes.append,
     )
-    for note in notes:
-        _note(options, note)
-    _say(options, "\n".join(str(file) for file in files))
+    for text in notes:
+        note(options, text)
+    say(options, "\n".join(str(file) for file in files))
     return {"files": [str(file) for file in files], "notes": notes}
 
 
-def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.app import request
-
-    _refuse_both(options)
-    wanted = request.read_request(options.request) if options.request else _request_from(options)
-    result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
-    for warning in result.warnings:
-        _note(options, warning)
-    verdicts = [
-        f"{Path(each.source).name} at {each.angle_deg:g} degrees: {each.agreement}" for each in result.residuals
-    ]
-    _say(options, "\n".join([files["volume"], *verdicts, NOTICE]))
-    return {"files": files} | request.record(wanted, result)
-
-
-def _refuse_both(options: argparse.Namespace) -> None:
-    """A request file holds everything; what else was asked for would silently be dropped.
-
-    So no option of this command has a default in the parser: what is not None, nor an empty list, was given.
-    """
-    own = ("request", "run", "json", "quiet")
-    given = [name for name, value in vars(options).items() if name not in own and value is not None and value != []]
-    if options.request and given:
-        option = given[0].replace("_", "-")
-        raise InputError(f"{options.request}: a request file leaves no room for --{option}; put it into the file")
-
-
-def _request_from(options: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
-    from clsdm.app.request import Request
-    from clsdm.reconstruct import Options
-
-    if not options.out:
-        raise InputError("--out: missing; name the volume to write, for example reconstruction.nii.gz")
-    views = [
-        _view(options, file, role, None, angle)
-        for role, file, angle in (("frontal", options.frontal, 0.0), ("lateral", options.lateral, 90.0))
-        if file
-    ]
-    views += [_view(options, *_file_and_angle(text)) for text in options.view]
-    if not views and not options.localizers:
-        raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
-    bundle = options.bundle or str(default_bundle_path())
-    product = options.product or Bundle.open(bundle).manifest.default_product
-    names = ("steps", "samples", "at_once", "seed", "device", "consistency", "refine")
-    asked = {name: getattr(options, name) for name in names}
-    how = Options(product, **{name: value for name, value in asked.items() if value is not None})
-    machine = {} if options.preset is None else {"preset": options.preset}
-    scan = {"localizers": options.localizers, "series": options.series}
-    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
-
-
-def _view(options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None) -> Any:  # noqa: ANN401
-    from clsdm.app.request import ViewRequest
-
-    return ViewRequest(file, angle, default, overrides_from(options, role))
-
-
-def _file_and_angle(text: str) -> tuple[str, str, float]:
-    file, colon, angle = text.rpartition(":")
-    try:
-        return file, "view", float(angle if colon and file else "none")
-    except ValueError:
-        raise InputError(
-            f"--view {text!r}: expected FILE:ANGLE with the angle in degrees, e.g. oblique.dcm:45"
-        ) from None
-
-
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    from clsdm.app.measure_command import told_of
     from clsdm.app.record import read_record
     from clsdm.files.atomic import written_together
     from clsdm.quality.compare import compare
@@ -276,16 +185,16 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
-    comparison = compare(reconstruction, truth, xrays)
+    comparison = compare(reconstruction, truth, xrays, told_of(made))
     for warning in comparison.warnings:
-        _note(options, warning)
+        note(options, warning)
     report("compare", 1, 1)
     provenance = made.get("provenance", {})
     with written_together(out) as scratch:
         written = write_comparison(comparison, scratch, provenance)
     files = [str(out / file.name) for file in written]
     report("write", 1, 1)
-    _say(options, "\n".join(files))
+    say(options, "\n".join(files))
     return {"files": files} | as_json(comparison, provenance)
 
 
@@ -301,7 +210,7 @@ def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[
     except XRaysNotFoundError as error:
         if not options.ct or options.xrays:
             raise
-        _note(options, str(error))
+        note(options, str(error))
         return []
     _refuse_overwriting_compared(options, [Path(view.file) for view in request.views])
     return read_views(request)
@@ -321,20 +230,11 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     bundle = Bundle.open(options.bundle or default_bundle_path())
     report("verify", 1, 1)
     if options.action == "verify":
-        _say(options, f"{bundle.path}: {len(bundle.files)} files agree with the manifest")
+        say(options, f"{bundle.path}: {len(bundle.files)} files agree with the manifest")
     table = {"path": str(bundle.path), **to_plain(bundle.manifest), "sha256": bundle.hash, "figures": bundle.figures}
     if options.action == "info":
-        _say(options, json.dumps(table, indent=1))
+        say(options, json.dumps(table, indent=1))
     return table
-
-
-def _note(options: argparse.Namespace, text: str) -> None:
-    _say(options, f"note: {text}", stream=sys.stderr)
-
-
-def _say(options: argparse.Namespace, text: str, stream: Any = None) -> None:  # noqa: ANN401
-    if not (options.json or getattr(options, "request", None)):
-        print(printable(text), file=stream or sys.stdout)
 
 
 def _failed(as_json: bool, kind: str, message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""What ``clsdm --help`` shows below the options: examples and exit codes."""
+"""The end of ``clsdm --help``: examples and exit codes."""
 
 EXIT_CODES = """\
 exit codes:
@@ -13,6 +13,7 @@ examples:
   clsdm project ct.nii.gz --preset chest --out xrays
   clsdm reconstruct --frontal xrays/frontal.dcm --lateral xrays/lateral.dcm --out r.nii.gz
   clsdm compare r.nii.gz ct.nii.gz --out report
+  clsdm measure r.nii.gz
   clsdm bundle info
 """
 
@@ -30,12 +31,18 @@ examples:
   clsdm reconstruct --frontal pa.jpg --lateral lat.tif --frontal-spacing 0.17 --lateral-spacing 0.2 --out r.nii.gz
   clsdm reconstruct --view a.dcm:-30 --view b.dcm:60 --product ensemble --samples 16 --out r.nii.gz
   clsdm reconstruct --localizers ct_folder --out r.nii.gz      the scouts of a CT, in the CT's own coordinates
+  clsdm reconstruct --frontal pa.dcm --lateral lat.dcm --out r.nii.gz --dicom series --keep-patient
   clsdm reconstruct request.json                               the same for a calling program; JSON lines on stdout
+  clsdm reconstruct --table patients.csv --out results         many patients; results/index.html shows them all
+  clsdm reconstruct --studies dicom_tree --out results         the best pair of X-rays of each study in the tree
+  torchrun --nproc-per-node 8 -m clsdm reconstruct --table patients.csv --out results      on eight GPUs
 
 angles: 0 is PA, 180 AP, 90 a left lateral, -90 a right lateral; --view overrules the file, --frontal and --lateral
 do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel), R_spread.nii.gz (of an ensemble)
-and R.json (residuals, warnings, provenance). --refine finds how the views after the first were really taken (angle, tilt,
-height, distance), says so in notes, and leaves the found geometry in R.json; it takes about fifty reconstructions.
+and R.json (residuals, warnings, provenance). --dicom DIR gets a CT series and a picture of it, of nobody unless
+--keep-patient. --refine finds how the views after the first were really taken (angle, tilt, height, distance), says so
+in notes, and leaves the found geometry in R.json; it takes about fifty reconstructions.
+The same from Python: import clsdm; clsdm.reconstruct("pa.dcm", "lat.dcm").save("out/").
 """
 
 COMPARE = """\
@@ -43,6 +50,15 @@ examples:
   clsdm compare r.nii.gz ct.nii.gz --out report                against the true CT, and against the X-rays
   clsdm compare r.nii.gz ct_folder --out report                a volume from localizers against their own scan
   clsdm compare r.nii.gz --out report                          against the X-rays alone, named in r.json
+"""
+
+MEASURE = """\
+examples:
+  clsdm measure r.nii.gz                                       with intervals, where the model knows its errors
+  clsdm measure r.nii.gz --truth ct.nii.gz                     the CT beside it, over the same heights
+  clsdm measure ct.nii.gz                                      a CT alone
+
+What cannot be measured is said with the reason, never guessed. Positions are mm LPS.
 """
 
 BUNDLE = """\

@@ -59,7 +59,7 @@ def download(url: str, target: Path, report: Report) -> None:
 
 
 def split_address(url: str) -> tuple[str, str]:
-    """What a server is asked for, and the hash that is expected.
+    """The request to a server, and the hash that is expected.
 
     Raises:
         InputError: not encrypted, or no hash.
@@ -103,7 +103,7 @@ class _EncryptedOnly(urllib.request.HTTPRedirectHandler):
 
 
 def _length(headers: HTTPMessage) -> int:
-    """What the server says it will send; 0 where it does not say."""
+    """The bytes that the server says it will send; 0 where it does not say."""
     try:
         return max(0, int(headers.get("Content-Length") or 0))
     except ValueError:

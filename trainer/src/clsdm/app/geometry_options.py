@@ -1,17 +1,28 @@
-"""The command line's geometry options: for all views, and for the frontal and the lateral one apart."""
+"""The command line's X-rays, and their geometry: for all views, and for the frontal and the lateral one apart."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from clsdm.app import cli_help
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
 
 ROLES = ("frontal", "lateral")
 
 
-def add_geometry_options(parser: argparse.ArgumentParser) -> None:
+def add_xray_options(parser: argparse.ArgumentParser) -> None:
+    """Which X-rays, and how they were taken."""
+    parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
+    parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
+    parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
+    parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
+    parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
+    _add_geometry_options(parser)
+
+
+def _add_geometry_options(parser: argparse.ArgumentParser) -> None:
     """``--spacing`` and its like, and ``--frontal-spacing`` and ``--lateral-spacing``, which overrule it."""
     group = parser.add_argument_group("geometry, where the files do not say (values apply to all views)")
     group.add_argument("--preset", choices=sorted(PRESETS), help="(default: chest)")

@@ -32,6 +32,7 @@ def make_record(
     warnings: Sequence[str],
     request: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
+    measures: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The record as plain JSON types.
 
@@ -42,6 +43,7 @@ def make_record(
         request: of what X-rays, a ``clsdm.app.request.Request`` with their marks for their paths
             (``clsdm.files.digest``); None where nobody knows any more.
         files: SHA-256 of the files that belong to it, by role (:func:`companions`).
+        measures: as in ``Reconstruction.measures``.
     """
     record = {
         "schema": SCHEMA,
@@ -51,6 +53,7 @@ def make_record(
         "residuals": [dict(each) for each in residuals],
     }
     record |= {} if files is None else {"files": dict(files)}
+    record |= {} if measures is None else {"measures": dict(measures)}
     return record if request is None else record | {"request": dict(request)}
 
 

@@ -23,7 +23,7 @@ from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
-from clsdm.reconstruct import Options, Reconstruction, reconstruct
+from clsdm.reconstruction import Options, Reconstruction, reconstruct
 from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
@@ -55,7 +55,7 @@ class ViewRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """What to reconstruct, how, and where to put it.
+    """A reconstruction to be made: of which X-rays, how, and where to put it.
 
     Attributes:
         views: the X-rays.
@@ -106,16 +106,22 @@ def _renamed(data: Any) -> Any:  # noqa: ANN401 - untrusted JSON
     return data
 
 
+def read_view(view: ViewRequest, preset: str) -> XRay:
+    """One X-ray of a request.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    return read_xray(view.file, view.angle_deg, view.geometry, preset, default_angle_deg=view.default_angle_deg)
+
+
 def read_views(request: Request) -> list[XRay]:
     """The X-rays of a request.
 
     Raises:
         InputError: one of them cannot be used.
     """
-    xrays = [
-        read_xray(view.file, view.angle_deg, view.geometry, request.preset, default_angle_deg=view.default_angle_deg)
-        for view in request.views
-    ]
+    xrays = [read_view(view, request.preset) for view in request.views]
     if request.localizers is not None:
         folder = given_path(request.localizers, "localizers")
         return centred([*xrays, *read_localizers(folder, request.series)])
@@ -138,23 +144,57 @@ def run(
     Raises:
         InputError: unusable input, or the files cannot be written, or one of them is an input.
     """
-    files = companions(given_path(request.out, "out"))
-    recover(files["volume"].parent)
     bundle = Bundle.open(default_bundle_path() if request.bundle is None else given_path(request.bundle, "bundle"))
-    refuse_overwriting(files.values(), [*inputs, *_inputs(request, bundle)])
-    gone = left_over_spread(files)
+    kept = [*inputs, *inputs_of(request, bundle)]
+    ready(request.out, kept)
     xrays = read_views(request)
     report("read X-rays", len(xrays), len(xrays))
     result = reconstruct(xrays, bundle, request.options, report)
+    files = save(result, request.out, record(result, request), kept)
+    report("write", 1, 1)
+    return result, files
+
+
+def ready(out: str, inputs: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
+    """The files of a reconstruction by role, and the names of those that must not stay beside them.
+
+    Args:
+        out: volume to write.
+        inputs: files that must not be written over.
+
+    Raises:
+        InputError: one of the files is an input, or not of an earlier reconstruction.
+    """
+    files = companions(given_path(out, "out"))
+    recover(files["volume"].parent)
+    refuse_overwriting(files.values(), inputs)
+    return files, left_over_spread(files)
+
+
+def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterable[Path] = ()) -> dict[str, str]:
+    """Write the volume and what belongs beside it: all of the files or none.
+
+    Args:
+        result: to write.
+        out: volume to write.
+        text: of :func:`record`.
+        inputs: files that must not be written over.
+
+    Returns:
+        The written files by role (volume, coverage, spread, record).
+
+    Raises:
+        InputError: the files cannot be written, or one of them is an input.
+    """
+    files, gone = ready(out, inputs)
     volumes = {"volume": result.volume, "coverage": result.coverage}
     if result.spread is not None:
         volumes["spread"] = result.spread
-    _write_together(files, volumes, record(request, result), gone if result.spread is None else ())
-    report("write", 1, 1)
-    return result, {role: str(files[role]) for role in (*volumes, "record")}
+    _write_together(files, volumes, text, gone if result.spread is None else ())
+    return {role: str(files[role]) for role in (*volumes, "record")}
 
 
-def _inputs(request: Request, bundle: Bundle) -> list[Path]:
+def inputs_of(request: Request, bundle: Bundle) -> list[Path]:
     """Every file and folder that a request reads."""
     folder = [Path(request.localizers)] if request.localizers is not None else []
     of_bundle = [bundle.path, *(bundle.path / name for name in (MANIFEST, *bundle.files))]
@@ -163,19 +203,24 @@ def _inputs(request: Request, bundle: Bundle) -> list[Path]:
     return [*of_views, *folder, *of_study, *of_bundle]
 
 
-def record(request: Request, result: Reconstruction) -> dict[str, Any]:
-    """The content of ``R.json``, but for the hashes of its files."""
+def record(result: Reconstruction, request: Request | None = None) -> dict[str, Any]:
+    """The content of ``R.json``, but for the hashes of its files; without a request where the X-rays are no files."""
     residuals = [
         {"angle_deg": item.angle_deg, "rmse": item.rmse, "correlation": item.correlation} for item in result.residuals
     ]
-    views = tuple(replace(view, file=mark_of(Path(view.file))) for view in request.views)
-    if request.options.refine:  # so that whoever reads the record sees the X-rays where they were found
-        views = tuple(_where_found(view, used) for view, used in zip(views, result.views, strict=False))
-    folder = None if request.localizers is None else UNNAMED_FOLDER
-    asked = replace(request, views=views, out=Path(request.out).name, bundle=None, localizers=folder)
     numbers = {item.source: f"X-ray {number}" for number, item in enumerate(result.residuals, 1)}
     warnings = [nameless(text, numbers) for text in result.warnings]
-    return make_record(result.provenance, residuals, warnings, to_plain(asked))
+    asked = None if request is None else to_plain(nameless_request(request, result.views))
+    return make_record(result.provenance, residuals, warnings, asked, measures=result.measures)
+
+
+def nameless_request(request: Request, used: Sequence[View] = ()) -> Request:
+    """A request that names no file; with the views where they were found, if ``used`` says so."""
+    views = tuple(replace(view, file=mark_of(Path(view.file))) for view in request.views)
+    if request.options.refine and used:  # so that whoever reads the record sees the X-rays where they were found
+        views = tuple(_where_found(view, at) for view, at in zip(views, used, strict=False))
+    folder = None if request.localizers is None else UNNAMED_FOLDER
+    return replace(request, views=views, out=Path(request.out).name, bundle=None, localizers=folder)
 
 
 def _where_found(asked: ViewRequest, used: View) -> ViewRequest:

@@ -1,4 +1,4 @@
-"""What the worker can be asked for. Every task gets a folder of its own for arrays, ``report`` for progress, and the
+"""The tasks of the worker. Each gets a folder of its own for arrays, ``report`` for progress, and the
 request's other fields by name; it returns plain JSON types. A path in an answer is a .npy file in that folder.
 
 torch is imported by the tasks that need it, so that the worker greets, and looks at bundles, without it.
@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
+from clsdm.app.warm import WARM
 from clsdm.app.worker import Answer, Task
 from clsdm.errors import InputError
 from clsdm.files.atomic import room_for, write_atomically, written_together
@@ -25,62 +26,12 @@ from clsdm.progress import Report
 
 if TYPE_CHECKING:
     from clsdm.geometry.view import View
-    from clsdm.model.bundle import Bundle
-    from clsdm.model.clsdm import CLSDM
-    from clsdm.reconstruct import Reconstruction
+    from clsdm.reconstruction import Reconstruction
     from clsdm.volume.ct import CTVolume
 
 BLOCK_BYTES = 1 << 20
 PREVIEW_RANGE = 1.5
 """``xray.normalise`` limits intensities to plus and minus this."""
-
-
-class Warm:
-    """The bundle and the networks that were used last."""
-
-    def __init__(self) -> None:
-        self._bundle: tuple[tuple[Any, ...], Bundle] | None = None
-        self._model: tuple[tuple[Any, ...], CLSDM] | None = None
-
-    def bundle(self, path: str | None) -> Bundle:
-        """The bundle at ``path`` (the embedded one if None), opened and verified anew if any of its files changed.
-
-        Raises:
-            InputError: missing or damaged.
-        """
-        from clsdm.model.bundle import Bundle, default_bundle_path
-
-        where = default_bundle_path() if path is None else given_path(path, "bundle")
-        state = _state_of(where)
-        if self._bundle is None or self._bundle[0] != state:
-            self.forget()
-            self._bundle = (state, Bundle.open(where))
-        return self._bundle[1]
-
-    def model(self, bundle: Bundle, device: Any, report: Report) -> CLSDM:  # noqa: ANN401 - torch.device
-        """The bundle's networks on ``device``."""
-        state = (*_state_of(bundle.path), str(device))
-        if self._model is None or self._model[0] != state:
-            report("load model", 0, 1)
-            self._model = None  # before the next one is made: two may not fit
-            self._model = (state, bundle.model(device))
-            report("load model", 1, 1)
-        return self._model[1]
-
-    def forget(self) -> None:
-        """Let go of everything, memory of the GPU included."""
-        self._bundle = self._model = None
-        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _state_of(path: Path) -> tuple[Any, ...]:
-    """What changes when a bundle does: names, sizes and times of its files."""
-    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
-    return str(path), *((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files if each.exists())
-
-
-_warm = Warm()
 
 
 def hello(folder: Path, report: Report) -> Answer:
@@ -99,9 +50,9 @@ def hello(folder: Path, report: Report) -> Answer:
 
 def warm(folder: Path, report: Report, bundle: str | None = None, device: str = "auto") -> Answer:
     """Load a model, so that the next reconstruction need not."""
-    from clsdm.reconstruct import choose_device
+    from clsdm.reconstruction import choose_device
 
-    _warm.model(_warm.bundle(bundle), choose_device(device), report)
+    WARM.model(WARM.bundle(bundle), choose_device(device), report)
     return {}
 
 
@@ -116,7 +67,7 @@ def reconstruct(
     """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``.
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
-    "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings" and "provenance" as in ``R.json``;
+    "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings", "measures" and "provenance" as in ``R.json``;
     "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
     measured; "seconds" of the core.
 
@@ -124,21 +75,21 @@ def reconstruct(
         MemoryError: not enough memory; everything that was held is let go before.
     """
     report("read X-rays", 0, len(views))
-    from clsdm import reconstruct as core
+    from clsdm import reconstruction as core
     from clsdm.app.request import Request, read_views
     from clsdm.files.strict_json import from_plain
 
     began = time.perf_counter()
     plain = {"views": views, "options": options, "preset": preset, "out": "answered in arrays"}
     request = from_plain(Request, plain, "request")
-    opened = _warm.bundle(bundle)
+    opened = WARM.bundle(bundle)
     xrays = read_views(request)
     report("read X-rays", len(views), len(views))
     try:
-        model = _warm.model(opened, core.choose_device(request.options.device), report)
+        model = WARM.model(opened, core.choose_device(request.options.device), report)
         result = core.reconstruct(xrays, opened, request.options, report, model)
     except (RuntimeError, MemoryError):  # memory, mostly; a lighter attempt must find all of it free
-        _warm.forget()
+        WARM.forget()
         raise
     seconds = time.perf_counter() - began
     return _told(folder, result, [opened.manifest.model.detector.view(view) for view in result.views]) | {
@@ -148,7 +99,7 @@ def reconstruct(
 
 def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
     """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
-    from clsdm.reconstruct import describe
+    from clsdm.reconstruction import describe
 
     volumes = {"volume": result.volume, "coverage": result.coverage, "spread": result.spread}
     return {
@@ -168,8 +119,30 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
             for at, (each, view) in enumerate(zip(result.residuals, seen, strict=True))
         ],
         "warnings": list(result.warnings),
+        "measures": result.measures,
         "provenance": result.provenance,
     }
+
+
+def hanging(
+    folder: Path,
+    report: Report,
+    views: list[dict[str, Any]],
+    bundle: str | None = None,
+    preset: str = "chest",
+    device: str = "auto",
+) -> Answer:
+    """Find films that hang upside down or mirrored; answers with ``clsdm.hanging.Hanging.to_plain``."""
+    report("read X-rays", 0, len(views))
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
+    from clsdm.hanging import found
+    from clsdm.reconstruction import choose_device
+
+    request = from_plain(Request, {"views": views, "preset": preset, "out": "answered"}, "request")
+    opened = WARM.bundle(bundle)
+    xrays = read_views(request)
+    return found(xrays, opened, WARM.model(opened, choose_device(device), report), report).to_plain()
 
 
 def simulate(
@@ -181,7 +154,7 @@ def simulate(
     "isocentre_mm".
     """
     report("project", 0, len(angles))
-    from clsdm.reconstruct import describe
+    from clsdm.reconstruction import describe
     from clsdm.simulate import project_to_folder
     from clsdm.xray.read import read_xray
 
@@ -221,11 +194,11 @@ def preview(
     report("read X-rays", 0, 1)
     from clsdm.app.request import Request, read_views
     from clsdm.files.strict_json import from_plain
-    from clsdm.reconstruct import describe
+    from clsdm.reconstruction import describe
     from clsdm.xray.preprocess import preprocess
 
     request = from_plain(Request, {"views": [view], "preset": preset, "out": "answered in arrays"}, "request")
-    detector = _warm.bundle(bundle).manifest.model.detector
+    detector = WARM.bundle(bundle).manifest.model.detector
     (xray,) = read_views(request)
     (intensity, mask), seen = preprocess(xray, detector)
     image = ((intensity / PREVIEW_RANGE + 1.0) * 127.5).round().clamp(0.0, 255.0).byte()
@@ -307,6 +280,7 @@ TASKS: dict[str, Task] = {
     "hello": hello,
     "warm": warm,
     "reconstruct": reconstruct,
+    "hanging": hanging,
     "simulate": simulate,
     "compare": compare,
     "preview": preview,

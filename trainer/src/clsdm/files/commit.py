@@ -131,7 +131,7 @@ def _finish(scratch: Path, folder: Path) -> None:
 
 
 def _states(folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """What tells whether a file is still the same: size and time; null where there is none."""
+    """Size and time of a file, by which it is known to be the same; null where there is none."""
     states: dict[str, Any] = {}
     for name in names:
         try:

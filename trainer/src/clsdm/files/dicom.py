@@ -1,4 +1,4 @@
-"""What every DICOM file we write has in common. Free of torch, because 3D Slicer writes DICOM in its own process."""
+"""The common part of every DICOM file we write. Free of torch, because 3D Slicer writes DICOM in its own process."""
 
 from __future__ import annotations
 

@@ -21,12 +21,13 @@ MOST_LOOKED_AT = 20_000
 """Files, in a search for some by their content."""
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+def sha256_of(*paths: Path) -> str:
+    """SHA-256 of a file's content, or of those of several in the given order, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -58,7 +59,7 @@ def unsealed(table: dict[str, Any], where: str, todo: str = "") -> dict[str, Any
 
 
 def mark_of(path: Path) -> str:
-    """What :func:`find` knows a file by, ``sha256:HASH:BYTES``."""
+    """The mark by which :func:`find` knows a file, ``sha256:HASH:BYTES``."""
     return f"sha256:{sha256_of(path)}:{path.stat().st_size}"
 
 

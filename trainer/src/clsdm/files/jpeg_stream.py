@@ -1,4 +1,4 @@
-"""What a compressed image says of itself: its size and that it ends. Decoders believe the file's header, or make up the rest."""
+"""Size and end of a compressed image, by its own bytes. Decoders believe the file's header, or make up the rest."""
 
 from __future__ import annotations
 

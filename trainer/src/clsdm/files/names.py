@@ -155,7 +155,7 @@ def files_below(folder: Path, most: int) -> list[Path]:
         paths = (Path(place) / name for name in names)
         found += [path for path in paths if path.is_file()]
         if len(found) > most:
-            raise InputError(f"{folder}: holds more than {most:,} files; expected the folder of one study")
+            raise InputError(f"{folder}: holds more than {most:,} files; expected the folder that was meant")
     return sorted(found)
 
 
@@ -193,7 +193,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _wrong(name: str) -> str:
-    """What keeps ``name`` from being a plain name; "" where nothing does."""
+    """The reason why ``name`` is no plain name; "" where it is one."""
     if name.strip(". ") == "":
         return "names no file"
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):

@@ -21,7 +21,7 @@ Target = TypeVar("Target")
 
 
 def read_json(path: Path, kind: str) -> Any:  # noqa: ANN401 - untrusted JSON
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Args:
         path: of the file.

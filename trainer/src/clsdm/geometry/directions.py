@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+"""From DICOM's and ITK's axes to NIfTI's and 3D Slicer's, and back."""
+
 LETTERS: dict[str, tuple[float, float, float]] = {
     "L": (1.0, 0.0, 0.0),
     "R": (-1.0, 0.0, 0.0),

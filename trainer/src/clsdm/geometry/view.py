@@ -21,6 +21,18 @@ rows are not magnified."""
 BEAMS: tuple[Beam, ...] = ("cone", "fan")
 
 
+_NAMES = {0.0: "PA", 180.0: "AP", 90.0: "left lateral", -90.0: "right lateral"}
+NEARLY_DEG = 5.0
+
+
+def view_name(angle_deg: float) -> str:
+    """What a radiographer calls a view: PA, AP, left or right lateral where it is nearly that, else its angle."""
+    for named, name in _NAMES.items():
+        if abs(math.remainder(angle_deg - named, 360.0)) < NEARLY_DEG:
+            return name
+    return f"{angle_deg:g} degrees"
+
+
 @dataclass(frozen=True)
 class View:
     """One X-ray exposure.

@@ -19,7 +19,7 @@ def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1)
 
 Norm = Literal["group", "voxel"]
 """``group`` is the published normalisation; ``voxel`` normalises the channels of each position by themselves, which is
-faster where channels lie last in memory (``trainer/benchmarks/layers.py``)."""
+faster where channels lie last in memory (``trainer/benchmarks/parts.py``)."""
 
 
 def norm(channels: int, groups: int = 32, kind: Norm = "group", eps: float = 1e-6) -> nn.Module:
@@ -31,7 +31,7 @@ class GroupNorm(nn.GroupNorm):
     """``torch.nn.GroupNorm``, differentiated on a CPU in bfloat16 with the channels first.
 
     With the channels last, torch 2.13 takes longer for that than for moving them there and back; in float32 it does not.
-    Measured in ``trainer/benchmarks/layers.py``.
+    Measured in ``trainer/benchmarks/parts.py``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class VoxelNorm(nn.Module):
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Lay the convolutions' weights out as their fast kernels want them (``trainer/benchmarks/layers.py``)."""
+    """Lay the convolutions' weights out as their fast kernels want them (``trainer/benchmarks/parts.py``)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +23,10 @@ from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.digest import sealed
-from clsdm.files.strict_json import from_plain, to_plain
+from clsdm.files.strict_json import from_plain, parse_json, to_plain
 from clsdm.limits import CHANNELS, DETECTOR_SIZE, GRID_SIZE, LAYERS, WEIGHTS_BYTES, check_bytes
 from clsdm.model.bundle_files import (
+    CALIBRATION,
     CARD,
     MANIFEST,
     SCHEMA,
@@ -42,6 +43,7 @@ from clsdm.plausible import check_plausible
 from clsdm.volume.hu import WINDOW_HU
 
 __all__ = [
+    "CALIBRATION",
     "CARD",
     "MANIFEST",
     "SCHEMA",
@@ -54,6 +56,7 @@ __all__ = [
     "encode_weights",
     "patient_mark",
     "write_bundle",
+    "write_calibrated",
 ]
 
 Encoding = Literal["float32", "float16", "int8"]
@@ -149,6 +152,12 @@ class Bundle:
         """SHA-256 of the weights: what identifies this model in a result's provenance."""
         return self.files[WEIGHTS].sha256
 
+    @property
+    def calibration(self) -> Any:  # noqa: ANN401 - JSON that ``clsdm.quality.intervals`` checks
+        """What the bundle knows of its own errors on patients, None where it says nothing."""
+        name = f"{self.path}/{CALIBRATION}"
+        return parse_json(self.read(CALIBRATION), name) if CALIBRATION in self.files else None
+
     def model(self, device: torch.device | str = "cpu") -> CLSDM:
         """The networks with their weights, ready to run.
 
@@ -220,6 +229,26 @@ def write_bundle(
         InputError: it cannot be written.
     """
     contents = {WEIGHTS: save(encode_weights(weights, manifest.encoding)), CARD: card.encode("utf-8")}
+    return _written(folder, manifest, contents, figures)
+
+
+def write_calibrated(folder: Path, bundle: Bundle, calibration: dict[str, Any]) -> Bundle:
+    """The same bundle with a table of its errors, in place of the one that it may have had.
+
+    Args:
+        folder: to write; may be the bundle's own.
+        bundle: the model.
+        calibration: JSON types, see ``clsdm.quality.intervals.Calibration``.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    contents = {name: bundle.read(name) for name in bundle.files}
+    contents[CALIBRATION] = (json.dumps(calibration, indent=1, allow_nan=False) + "\n").encode("utf-8")
+    return _written(folder, replace(bundle.manifest, schema=SCHEMA), contents, bundle.figures)
+
+
+def _written(folder: Path, manifest: Manifest, contents: dict[str, bytes], figures: dict[str, Any]) -> Bundle:
     files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
     table = to_plain(manifest) | {"files": files, "figures": figures}
     contents[MANIFEST] = (json.dumps(sealed(table), indent=1) + "\n").encode("utf-8")

@@ -25,6 +25,8 @@ from clsdm.limits import BUNDLE_FILES, JSON_BYTES, WEIGHTS_BYTES, check_bytes, c
 BLOCK_BYTES = 1 << 20
 SCHEMA = 2
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
+CALIBRATION = "calibration.json"
+"""Not every bundle has it."""
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,10 @@ def _open_in_zip(path: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def default_bundle_path() -> Path:
-    """The bundle that comes with the project: ``Resources/Models`` of the source tree.
+    """The bundle that comes with the project: ``Resources/Models`` in the package (a wheel), or above it (a checkout).
 
     Raises:
-        InputError: it is not there (a wheel without the source tree).
+        InputError: it is not there.
     """
     for parent in Path(__file__).resolve().parents:
         found = sorted((parent / "Resources" / "Models").glob(f"*/{MANIFEST}"))

@@ -100,7 +100,8 @@ class CLSDM(nn.Module):
     def align(self, images: Tensor, cameras: Cameras) -> Condition:
         """X-rays on the virtual detector (B, V, 2, s, s) -> posterior mean, its latents, and condition features."""
         estimate, features = self.condition(images, cameras)
-        return Condition(features, self.encode(estimate.clamp(-1.0, 1.0)).float(), estimate)
+        latents = self.encode(estimate.clamp(-1.0, 1.0)).float()
+        return Condition(features, latents if self.config.condition.mean else torch.zeros_like(latents), estimate)
 
     def denoise(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The denoiser's raw output at ``x`` (B, C, m, m, m) and time ``t`` in [0, 1] (B,)."""

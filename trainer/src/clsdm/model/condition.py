@@ -44,6 +44,7 @@ class ConditionConfig:
         channels: widths of the 3-D U-Net, at 1/2, 1/4, ... of the CT grid; it must reach down to the latent grid.
         blocks: residual blocks at each level of it, on the way down and on the way up.
         condition_channels: condition features handed to the denoiser.
+        mean: whether the denoiser starts from the estimate's latents; else it has the aligned features alone, as published.
         contrast_channels: width of the space in which X-ray and CT latents are contrasted.
     """
 
@@ -53,6 +54,7 @@ class ConditionConfig:
     channels: tuple[int, ...] = (64, 128, 192)
     blocks: int = 1
     condition_channels: int = 16
+    mean: bool = True
     contrast_channels: int = 32
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -60,11 +62,12 @@ class ConditionConfig:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the X-rays say.
+    """The information of the X-rays.
 
     Attributes:
         features: (B, condition_channels, m, m, m) for the denoiser.
-        mean: (B, latent_channels, m, m, m) the estimate's normalised latents, where sampling starts.
+        mean: (B, latent_channels, m, m, m) the estimate's normalised latents, where sampling starts; zero (the mean over
+            all patients) in a model whose denoiser has the features alone.
         estimate: (B, 1, n, n, n) CT in the unit range, the posterior mean; not clamped.
     """
 

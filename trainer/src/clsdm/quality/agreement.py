@@ -12,6 +12,11 @@ _GRADES = (
 )
 """Least correlation, and what is said from there on: a reading aid, not validated."""
 _DOUBTFUL = 0.95
+WAYS_OUT = (
+    "where X-ray and volume disagree, try another spacing or distance (--spacing, --source-detector), the other polarity "
+    "(--invert or --no-invert), or the mirrored image (--flip)"
+)
+"""What is most often wrong where an X-ray and the volume disagree."""
 
 
 @dataclass(frozen=True)

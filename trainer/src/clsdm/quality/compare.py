@@ -12,14 +12,17 @@ covered fraction stands beside the figures, and less than all of it is a warning
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm.errors import InputError
+from clsdm.quality.measure import Measures, measure
 from clsdm.quality.metrics import Metrics, honest, x2ct
+from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, Grid, is_canonical
@@ -61,21 +64,31 @@ class Comparison:
         scores: against the truth, or None without it.
         reprojections: against the X-rays; empty without them.
         warnings: what the reader should know.
+        told: what was measured in the reconstruction (``numbers.numbers``).
+        true: what was measured in the truth over the same heights, or None without it.
     """
 
     recon: CTVolume
     scores: Scores | None
     reprojections: tuple[Reprojection, ...]
     warnings: tuple[str, ...]
+    told: Mapping[str, Any]
+    true: Measures | None
 
 
-def compare(recon: CTVolume, truth: CTVolume | None = None, xrays: Sequence[XRay] = ()) -> Comparison:
+def compare(
+    recon: CTVolume,
+    truth: CTVolume | None = None,
+    xrays: Sequence[XRay] = (),
+    told: Mapping[str, Any] | None = None,
+) -> Comparison:
     """Score a reconstruction against the truth, the X-rays, or both.
 
     Args:
         recon: the reconstruction.
         truth: the true CT on any grid, in the same patient coordinates.
         xrays: the X-rays the reconstruction was made from; its centre is their isocentre.
+        told: what was measured in it when it was made, with intervals; measured anew if None.
 
     Returns:
         The reconstruction turned to LPS, its scores, reprojections and warnings.
@@ -91,7 +104,10 @@ def compare(recon: CTVolume, truth: CTVolume | None = None, xrays: Sequence[XRay
     recon = _along_lps(recon)
     scores = None if truth is None else score(recon, truth)
     warnings += [] if scores is None else _warnings(scores)
-    return Comparison(recon, scores, tuple(reprojection(recon, xrays)) if xrays else (), tuple(warnings))
+    told = numbers(recon, None) if told is None else told
+    true = None if truth is None else measure(truth, Measures.from_plain(told).over_mm)
+    found = tuple(reprojection(recon, xrays)) if xrays else ()
+    return Comparison(recon, scores, found, tuple(warnings), told, true)
 
 
 def score(recon: CTVolume, truth: CTVolume) -> Scores:

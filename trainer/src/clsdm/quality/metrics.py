@@ -24,7 +24,7 @@ from clsdm.volume.hu import WINDOW_HU, WINDOW_WIDTH_HU, hu_clamped
 
 X2CT_PEAK_HU = 4095.0
 X2CT_IDENTICAL_SLICE_DB = 100.0
-"""What the published evaluation counts for a slice without any error, for example one of padding."""
+"""PSNR that the published evaluation counts for a slice without any error, for example one of padding."""
 
 REGIONS_HU: dict[str, tuple[float, float]] = {
     "lung": (-950.0, -500.0),

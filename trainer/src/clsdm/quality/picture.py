@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ TILE_PIXELS = 320
 _MARGIN, _LINE = 12, 22
 _TEXT, _HEADING = 16, 22
 _SPELLED = str.maketrans({"×": "x", "²": "^2", "³": "^3"})
-"""What Pillow's own font lacks."""
+"""Characters that Pillow's own font lacks."""
 _INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
 
 
@@ -161,11 +162,13 @@ def write_text(
     """Draw one line of text into ``rgb``, cut at the right edge."""
     from PIL import Image, ImageDraw
 
-    page = Image.fromarray(np.ascontiguousarray(rgb))
-    ImageDraw.Draw(page).text((left, top), text.translate(_SPELLED), fill=colour, font=_font(size))
-    rgb[:] = np.asarray(page)
+    line = rgb[max(top, 0) : top + 2 * size]  # a sheet has many lines
+    page = Image.fromarray(np.ascontiguousarray(line))
+    ImageDraw.Draw(page).text((left, min(top, 0)), text.translate(_SPELLED), fill=colour, font=_font(size))
+    line[:] = np.asarray(page)
 
 
+@lru_cache
 def _font(size: int) -> Any:  # noqa: ANN401 - one of Pillow's two kinds
     from PIL import ImageFont
 

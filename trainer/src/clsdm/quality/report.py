@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from clsdm import NOTICE
 from clsdm.geometry.directions import image_axes, letters_of
-from clsdm.quality import picture
+from clsdm.geometry.view import view_name
+from clsdm.quality import picture, quantities
 from clsdm.quality.compare import Comparison, Scores
 from clsdm.quality.metrics import Metrics
+from clsdm.quality.page import page
 from clsdm.quality.picture import Row, Tile
 from clsdm.quality.reprojection import Reprojection
-from clsdm.volume.body import body_mask
+from clsdm.volume.body import body_without_cavities
 
 _LABELS = {
     "psnr_3d_db": ("PSNR, whole cube", "dB", 2),
@@ -56,7 +57,7 @@ _PROJECTION_DIFFERENCE = picture.Painter(-1.0, 1.0, diverging=True)
 def rows_of(comparison: Comparison) -> list[Row]:
     """The picture rows: truth, reconstruction, difference (three planes each), then one row for each X-ray."""
     recon, scores = comparison.recon, comparison.scores
-    index = picture.centre_index(body_mask(recon.hu) if scores is None else scores.body)
+    index = picture.centre_index(body_without_cavities(recon.hu) if scores is None else scores.body)
 
     def tiles(values: np.ndarray, paint: picture.Painter) -> tuple[Tile, ...]:
         return picture.plane_tiles(values, recon.spacing_mm, index, paint)
@@ -91,7 +92,7 @@ def _projection_row(number: int, item: Reprojection) -> Row:
     for name, image, paint in parts:
         rgb = picture.centred(paint(picture.resized(image[box], (1.0, 1.0), scale)), picture.TILE_PIXELS)
         made.append(Tile(name, picture.marked(rgb, edges)))
-    title = f"X-ray {number} at {item.angle_deg:.0f} deg: residual {item.agreement.contrast_fraction:.1%} of contrast"
+    title = f"X-ray {number}, {view_name(item.angle_deg)}: residual {item.agreement.contrast_fraction:.1%} of contrast"
     return Row(title, tuple(made), str(item.agreement))
 
 
@@ -139,18 +140,17 @@ def html(comparison: Comparison, rows: Sequence[Row], provenance: Mapping[str, A
     """
     volumes = rows[: len(rows) - len(comparison.reprojections)]
     body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="notice"><strong>{escape(NOTICE)}</strong><br>{_CAUTION}</p>',
         *(f'<p class="warning">{escape(text)}</p>' for text in comparison.warnings),
         "<h2>Three planes through the middle of the body</h2>",
         "<p>Axial seen from the feet, coronal from the front, sagittal with the face to the left. "
         "Yellow letters: right, left, anterior, posterior, superior, inferior.</p>",
         *(_figure_row(row) for row in volumes),
         *_projection_section(comparison, rows[len(volumes) :]),
+        *_measures_section(comparison),
         *_figures_section(comparison.scores),
         *_provenance_section(comparison, provenance),
     ]
-    return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(body))
+    return page(title, body)
 
 
 def _figure_row(row: Row) -> str:
@@ -171,6 +171,18 @@ def _projection_section(comparison: Comparison, rows: Sequence[Row]) -> list[str
         f"<p>{_REPROJECTION_NOTE}</p>",
         *(_figure_row(row) + f'<p class="source">{escape(PurePath(item.source).name)}</p>' for row, item in named),
     ]
+
+
+def _measures_section(comparison: Comparison) -> list[str]:
+    true = None if comparison.true is None else comparison.true.values
+    cells = [
+        (row.label, row.value, row.interval, *((row.truth,) if true is not None else ()))
+        for row in quantities.rows(comparison.told, true)
+    ]
+    heads = ("", "in the reconstruction", "interval, or why not", *(("in the CT",) if true is not None else ()))
+    note = quantities.footnote(comparison.told)
+    doubts = [f'<p class="warning">{escape(text)}</p>' for text in quantities.before(comparison.told)]
+    return ["<h2>What was measured</h2>", *doubts, f"<p>{escape(note)}</p>" if note else "", _table(cells, "", heads)]
 
 
 def _figures_section(scores: Scores | None) -> list[str]:
@@ -206,10 +218,17 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - provenance holds any JSON value
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list | tuple) else str(value)
 
 
-def _table(rows: Iterable[tuple[str, str]], caption: str) -> str:
-    """Two columns; ``caption`` is HTML, the cells are plain text."""
-    cells = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    return f"<table>{caption and f'<caption>{caption}</caption>'}<tbody>{cells}</tbody></table>"
+def _table(rows: Iterable[tuple[str, ...]], caption: str, heads: Sequence[str] = ()) -> str:
+    """Columns of which the first names the row; ``caption`` is HTML, the cells are plain text."""
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    cells = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
+        for name, *values in rows
+    )
+    return (
+        f"<table>{caption and f'<caption>{caption}</caption>'}{top and f'<thead><tr>{top}</tr></thead>'}"
+        f"<tbody>{cells}</tbody></table>"
+    )
 
 
 _X2CT_NOTE = (
@@ -222,43 +241,3 @@ _REPROJECTION_NOTE = (
     "volume is consistent with the X-rays, not that it is right: many different volumes give the same X-rays. White is "
     "more attenuation; grey was not measured, or its ray leaves the reconstructed cube through the top or bottom."
 )
-
-_CAUTION = (
-    "A few X-rays determine only a small part of a CT volume. Most of the detail in the reconstruction was supplied by "
-    "a statistical model of other patients. It must not be used to find, exclude or measure disease."
-)
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1d22; --paper: #fff; --line: #d5d8de; --soft: #5c6370; --alarm: #8a4b00;
-  --alarm-paper: #fff3dc; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #14161a; --line: #383c45; --soft: #a0a7b4;
-  --alarm: #ffc46b; --alarm-paper: #33270f; } }
-body { margin: 0 auto; max-width: 64rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { margin: 0 0 1rem; font-size: 1.7rem; } h2 { margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line); }
-h3 { margin: 1.4rem 0 0; font-size: 1.05rem; } h3 + p { margin: 0 0 .5rem; color: var(--soft); }
-.notice, .warning { padding: .8rem 1rem; border-left: .35rem solid var(--alarm); background: var(--alarm-paper); }
-.notice strong { color: var(--alarm); font-size: 1.2rem; }
-.row { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; }
-figure { margin: 0; } img { display: block; width: 100%; background: #0c0c0e; }
-figcaption, .source { color: var(--soft); font-size: .9rem; } .source { margin: .2rem 0 0; }
-table { width: 100%; margin: 1rem 0; border-collapse: collapse; } caption { padding: .3rem 0; text-align: left; }
-th, td { padding: .25rem .5rem; border-top: 1px solid var(--line); text-align: left; font-weight: 400; }
-td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; } th { width: 55%; }
-@media print { h3, .row { break-inside: avoid; } }
-"""
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""

@@ -49,7 +49,7 @@ class Reprojection:
 
     @property
     def agreement(self) -> Agreement:
-        """What the figures say, see ``agreement``."""
+        """The verdict on the figures, see ``agreement``."""
         return Agreement(self.rmse, self.correlation)
 
 

@@ -43,9 +43,16 @@ def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None)
             }
             for item in comparison.reprojections
         ],
+        "measures": dict(comparison.told),
+        "true_measures": None if comparison.true is None else comparison.true.to_plain(),
         "warnings": list(comparison.warnings),
         "provenance": dict(provenance or {}),
     }
+
+
+def comparison_picture(comparison: Comparison) -> np.ndarray:
+    """The planes, the X-rays and the main figures as one picture, (rows, columns, 3) uint8, that names no file."""
+    return picture.sheet(report.rows_of(comparison), report.headline(comparison))
 
 
 def write_comparison(

@@ -11,25 +11,41 @@ BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
 
 
-def body_mask(hu: np.ndarray) -> np.ndarray:
+def body_mask(hu: np.ndarray, close: int = 0) -> np.ndarray:
     """The patient: largest connected part above ``BODY_HU`` with its cavities (lungs, airways) filled slice by slice.
 
     Args:
         hu: (z, y, x).
+        close: half the width, in voxels of a slice, of gaps in the outline that are bridged before; then also what lies
+            between the patient's front and back is inside, which holds where the side of the volume cuts a lung open.
 
     Returns:
         (z, y, x) bool; all False where nothing is above the threshold.
     """
+    solid = sitk.GetImageFromArray(body_without_cavities(hu).astype(np.uint8))
+    if close:
+        solid = sitk.BinaryMorphologicalClosing(solid, (close, close, 0))
+    slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(solid[:, :, z])) for z in range(hu.shape[0])]
+    body = np.stack(slices).astype(bool)
+    return _between_front_and_back(body) if close else body
+
+
+def body_without_cavities(hu: np.ndarray) -> np.ndarray:
+    """Of :func:`body_mask` what is above ``BODY_HU``: the same box, in a tenth of the time."""
     tissue = sitk.GetImageFromArray((hu > BODY_HU).astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(tissue, (1, 1, 0))
-    largest = sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1
-    slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(largest[:, :, z])) for z in range(hu.shape[0])]
-    return np.stack(slices).astype(bool)
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1).astype(bool)
+
+
+def _between_front_and_back(body: np.ndarray) -> np.ndarray:
+    """(z, y, x) bool: everything between the first and the last voxel of a mask along y."""
+    front, back = np.logical_or.accumulate(body, 1), np.logical_or.accumulate(body[:, ::-1], 1)[:, ::-1]
+    return np.asarray(front & back)
 
 
 def body_centre_mm(ct: CTVolume) -> tuple[float, float, float]:
     """LPS centre of the box around the body (the volume's centre where no body is found)."""
-    inside = np.argwhere(body_mask(ct.hu))
+    inside = np.argwhere(body_without_cavities(ct.hu))
     if not len(inside):
         return ct.centre_mm
     middle = (inside.min(0) + inside.max(0))[::-1] / 2  # x, y, z index

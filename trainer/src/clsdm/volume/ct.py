@@ -1,4 +1,4 @@
-"""What a CT is here: HU with a place in the patient, and the cube of voxels that every network works on.
+"""A CT: HU with a place in the patient, and the cube of voxels that every network works on.
 
 A :class:`CTVolume` is HU with an affine in LPS (the convention of DICOM and ITK); arrays are indexed (z, y, x) in the
 order of the file. The canonical cube has its axes along LPS, so that array order is (superior, posterior, left).
@@ -12,9 +12,6 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-"""From DICOM's and ITK's axes to NIfTI's and 3D Slicer's, and back."""
 
 Point = tuple[float, float, float]
 """(x, y, z) in mm, LPS."""
@@ -69,6 +66,13 @@ class CTVolume:
         """LPS position of the middle of the volume."""
         half = (np.array(self.hu.shape[::-1]) - 1) / 2 * np.array(self.spacing_mm)
         return point(np.array(self.origin_mm) + self.direction @ half)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """4x4 matrix from the index (x, y, z, 1) of a voxel to its centre in mm, LPS."""
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = self.direction * self.spacing_mm, self.origin_mm
+        return affine
 
     def to_sitk(self) -> sitk.Image:
         """The same volume as a SimpleITK image."""

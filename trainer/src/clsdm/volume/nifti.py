@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.volume.ct import LPS_TO_RAS
+from clsdm.geometry.directions import LPS_TO_RAS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -29,7 +29,7 @@ _TO_LPS = np.diag([*LPS_TO_RAS.diagonal(), 1.0])
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What stands before the voxels.
+    """The header of a NIfTI file.
 
     Attributes:
         shape: voxels along each axis, x first; trailing axes of one voxel are left out, but at least three are there.

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm import limits
 from clsdm.errors import InputError, reading
+from clsdm.files.itk import itk_header
 from clsdm.files.names import given_path, regular_file
 from clsdm.plausible import check_plausible
 from clsdm.volume.containers import check_spacing_stated, describe, stored_voxels
@@ -84,16 +84,10 @@ def _read_by_itk(path: Path) -> CTVolume:
     """NRRD and MetaImage: ITK tells the geometry; the voxels are read here, so that none is ever made up."""
     stored = _stored(path)
     check_spacing_stated(path)
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = itk_header(path)
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as a CT volume ({_reason(error)})") from None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     size, components = reader.GetSize(), reader.GetNumberOfComponents()
     if len(size) < 3 or math.prod(size[3:]) != 1 or components != 1:
         raise InputError(f"{path}: expected a 3-D scalar volume, found {len(size)}-D with {components} components")

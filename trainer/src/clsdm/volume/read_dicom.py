@@ -29,7 +29,7 @@ HU_TYPES = ("", "HU", "US", "HU_MOD")
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds.
+    """The DICOM content of a folder.
 
     Attributes:
         stacks: that may be a volume, most slices first.

@@ -218,7 +218,7 @@ def stacks(uid: str, number: str, description: str, slices: Sequence[Slice]) -> 
     left_out = len(unique) - sum(len(group) for group in whole)
     if left_out:
         notes.append(f"{left_out} images of another orientation or size than the others were left out")
-    parts = [part for group in whole for part in _told_apart(group)]
+    parts = [part for group in whole for part in _acquisitions(group)]
     found = Stack(uid, number, description, (), tuple(notes))
     return [
         replace(found, number=f"{number}/{at}" if len(parts) > 1 else number, slices=tuple(part))
@@ -226,7 +226,7 @@ def stacks(uid: str, number: str, description: str, slices: Sequence[Slice]) -> 
     ]
 
 
-def _told_apart(slices: list[Slice]) -> list[list[Slice]]:
+def _acquisitions(slices: list[Slice]) -> list[list[Slice]]:
     """Slices at the same places, parted by the first tag that parts them; as they are where none does."""
     if not _doubled(slices):
         return [slices]

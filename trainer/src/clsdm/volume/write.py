@@ -19,14 +19,15 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
-from clsdm.volume.ct import LPS_TO_RAS, CTVolume
+from clsdm.geometry.directions import LPS_TO_RAS
+from clsdm.volume.ct import CTVolume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Formats that keep a volume in one file; .mhd and .nhdr keep the voxels in a second one, which a rename would lose."""
 SUFFIXES_IN_STEPS = (".nii.gz", ".nrrd")
 PIECE_VOXELS = 1 << 17
 LEVEL = 4
-"""Of compression. 6, which is usual, takes much longer for a noisy CT and gains next to nothing (``benchmarks/writing.py``)."""
+"""Of compression. 6, which is usual, takes much longer for a noisy CT and gains next to nothing (``benchmarks/parts.py``)."""
 
 _SIGNED_SHORT, _MILLIMETRES, _SCANNER = 4, 2, 1  # codes of NIfTI-1
 _HEADER_BYTES = 352  # with the four that say that nothing comes between header and voxels

@@ -2,7 +2,8 @@
 
 A PACS must be able to file it and nobody may take it for a scan. So every slice is DERIVED\\SECONDARY with
 ContentQualification RESEARCH, a derivation in words, references to the X-rays it was made from, and new UIDs; it lies
-in the patient and study of those X-rays, unless they are to be left out.
+in the patient and study of those X-rays, unless they are to be left out. A picture of the result may lie beside it, as a
+Secondary Capture, for viewers that show no volumes.
 
 Takes a SimpleITK image (LPS mm, HU), because 3D Slicer calls this in its own process, where torch must not be loaded.
 """
@@ -10,11 +11,11 @@ Takes a SimpleITK image (LPS mm, HU), because 3D Slicer calls this in its own pr
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pydicom
@@ -27,6 +28,10 @@ from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.volume.capture import capture
+
+How = ParamSpec("How")
+Made = TypeVar("Made")
 
 STUDY_TAGS = (
     "SpecificCharacterSet",
@@ -69,7 +74,7 @@ class Source:
 
 
 def read_source(path: str | os.PathLike[str]) -> Source | None:
-    """What identifies a DICOM file, or None for a file of another format."""
+    """The identity of a DICOM file, or None for a file of another format."""
     try:
         wanted = [*STUDY_TAGS, "SOPClassUID", "SOPInstanceUID"]
         tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
@@ -79,16 +84,17 @@ def read_source(path: str | os.PathLike[str]) -> Source | None:
         return None
 
 
-def write_ct_series(
+def ct_series_in_steps(
     image: sitk.Image,
     folder: str | os.PathLike[str],
     *,
     sources: Sequence[Source] = (),
     provenance: Mapping[str, Any] | None = None,
     keep_patient: bool = True,
+    picture: np.ndarray | None = None,
     now: datetime | None = None,
-) -> list[Path]:
-    """Write a volume as one axial CT series; all of its files or, on failure, none.
+) -> Generator[float, None, list[Path]]:
+    """Write a volume as one axial CT series in steps; all of its files or, on failure, none.
 
     Args:
         image: HU; turned to LPS axis order, not resampled.
@@ -97,47 +103,51 @@ def write_ct_series(
         provenance: how the volume was made, as in ``Reconstruction.provenance``.
         keep_patient: file it under the patient and study of the X-rays; otherwise nothing of theirs is written, not
             even their UIDs.
+        picture: (rows, columns, 3) uint8, which becomes a series of its own of one image.
         now: time of creation; the present where None.
 
+    Yields:
+        The fraction done; closing it leaves nothing.
+
     Returns:
-        The files, from feet to head.
+        The files, from feet to head, and the picture last.
 
     Raises:
         InputError: no finite 3-D volume, the sources are of two patients, or the folder cannot be used.
     """
-    steps = ct_series_in_steps(
-        image, folder, sources=sources, provenance=provenance, keep_patient=keep_patient, now=now
-    )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            files: list[Path] = done.value
-            return files
-
-
-def ct_series_in_steps(
-    image: sitk.Image,
-    folder: str | os.PathLike[str],
-    *,
-    sources: Sequence[Source] = (),
-    provenance: Mapping[str, Any] | None = None,
-    keep_patient: bool = True,
-    now: datetime | None = None,
-) -> Generator[float, None, list[Path]]:
-    """:func:`write_ct_series` for callers that must not wait: yields the fraction done; closing it leaves nothing."""
     folder = Path(folder)
     image = _oriented(image)
     used = sources if keep_patient else ()
     common = _common(_study(used), provenance or {}, used, now or datetime.now())
-    _refuse_full(folder)
+    refuse_full(folder)
     count = image.GetSize()[2]
     names = [f"CT{number:04d}.dcm" for number in range(1, count + 1)]
     with written_together(folder) as scratch:
         for index, name in enumerate(names):
             save_dicom(_slice(image, index, common), scratch / name)
             yield (index + 1) / count
+        if picture is not None:
+            names.append("PICTURE.dcm")
+            save_dicom(capture(picture, common), scratch / names[-1])
     return [folder / name for name in names]
+
+
+def _finished(steps: Callable[How, Generator[float, None, Made]]) -> Callable[How, Made]:
+    """The function that takes all steps at once."""
+
+    def finish(*given: How.args, **named: How.kwargs) -> Made:
+        going = steps(*given, **named)
+        while True:
+            try:
+                next(going)
+            except StopIteration as done:
+                made: Made = done.value
+                return made
+
+    return finish
+
+
+write_ct_series = _finished(ct_series_in_steps)
 
 
 def derivation(provenance: Mapping[str, Any], views: int | None = None) -> str:
@@ -222,7 +232,12 @@ def _reference(source: Source) -> Dataset:
     return item
 
 
-def _refuse_full(folder: Path) -> None:
+def refuse_full(folder: Path) -> None:
+    """Refuse a folder for a series that holds files already.
+
+    Raises:
+        InputError: it does, or is no folder.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; expected a new or empty folder, so that two series do not mix")
 

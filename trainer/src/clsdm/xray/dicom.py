@@ -24,7 +24,9 @@ from clsdm.files.dicom_tags import Tags
 from clsdm.volume.slices import is_localizer
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
+from clsdm.xray.image import chosen_image
 from clsdm.xray.localizer import localizer_geometry
+from clsdm.xray.notes import EIGHT_BITS, LOSSY
 from clsdm.xray.orient import Film, Pair, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
@@ -110,7 +112,7 @@ def read_dicom(
         tags = Tags(open_dicom(path, pixels=pixels), path)
         _refuse_other_kinds(tags, pixels)
         check_pixel_header(tags)
-        number = _frame(tags, frame)
+        number = chosen_image(frames_of(tags), frame, path)
         return _film(tags, invert, window, number) if pixels else _header(tags, invert, number)
 
 
@@ -133,15 +135,6 @@ def _refuse_other_kinds(tags: Tags, pixels: bool) -> None:
             f"{tags.path}: PhotometricInterpretation is {shown}, a colour image, with {samples} samples per pixel; "
             "expected MONOCHROME1 or 2"
         )
-
-
-def _frame(tags: Tags, asked: int | None) -> int:
-    frames = frames_of(tags)
-    if asked is None and frames > 1:
-        raise InputError(f"{tags.path}: NumberOfFrames is {frames}; choose one with --frame 1 to {frames}")
-    if asked is not None and not 1 <= asked <= frames:
-        raise InputError(f"{tags.path}: --frame is {asked}; the file holds frames 1 to {frames}")
-    return asked or 1
 
 
 def _film(tags: Tags, invert: bool | None, window: Pair | None, frame: int) -> Film:
@@ -198,13 +191,15 @@ def patient_key(dataset: Dataset) -> str | None:
 def _image_notes(tags: Tags) -> list[str]:
     notes = []
     if tags.text("PresentationIntentType") == "FOR PRESENTATION":
-        notes.append("FOR PRESENTATION: contrast was processed for viewing, so it is not proportional to attenuation")
+        notes.append(
+            "image: FOR PRESENTATION, its contrast was processed for viewing and is not proportional to attenuation"
+        )
     if tags.count("BitsStored", 16) <= 8:
-        notes.append("8-bit image: fine contrast is lost")
+        notes.append(EIGHT_BITS)
     if tags.text("LossyImageCompression") == "01" or tags.dataset.file_meta.TransferSyntaxUID in _LOSSY:
-        notes.append("lossy compression")
+        notes.append(LOSSY)
     if tags.text("Modality") not in (*PROJECTIONS, "CT"):
-        notes.append("Modality is not that of a radiograph")
+        notes.append("image: Modality is not that of a radiograph")
     part = "".join(tags.text("BodyPartExamined").split())
     if part and not any(known in part for known in TRUNK):
         notes.append(f"BodyPartExamined is {part}; the reconstruction knows trunks only")

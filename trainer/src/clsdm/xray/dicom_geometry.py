@@ -1,4 +1,4 @@
-"""What the tags of a DICOM radiograph say of its geometry.
+"""The geometry of a DICOM radiograph by its tags.
 
 Angles: PositionerPrimaryAngle counts from RAO to LAO and so equals ``View.angle_deg``; PositionerSecondaryAngle is the
 *detector's* cranial angle, so ``View.tilt_deg`` is its negative. ViewPosition gives PA 0, AP 180, LL 90, RL -90, and so
@@ -35,7 +35,7 @@ AXIS_TAGS = ("DistanceSourceToIsocenter", "DistanceSourceToPatient")
 
 
 def geometry(tags: Tags, shape: tuple[int, int], frame: int = 1) -> tuple[Known, tuple[str, ...]]:
-    """What the tags state, and what the user should know about it.
+    """The geometry by the tags, and what the user should know about it.
 
     Args:
         tags: of the file.

@@ -43,7 +43,7 @@ class Polarity:
 
 
 def polarity(tags: Tags, invert: bool | None) -> Polarity:
-    """What tags and user say of the grey scale.
+    """The grey scale by tags and user.
 
     Args:
         tags: of the file.

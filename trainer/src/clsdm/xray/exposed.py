@@ -1,4 +1,4 @@
-"""What of an image is no tissue: the border that blades left unexposed, and letters and bars that were burnt in.
+"""The parts of an image that are no tissue: the border that blades left unexposed, and letters and bars that were burnt in.
 
 Both are denser than any patient and would set the grey scale. Found in the pixels, since most files do not say. Images
 are (rows, cols), brighter where more was attenuated.
@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
+from clsdm.xray.notes import left_out
 from clsdm.xray.orient import Film
 
 FLAT = 0.01
@@ -32,17 +33,17 @@ AIR, DENSE = 0.1, 0.9
 
 def without_border_and_marks(film: Film) -> Film:
     """The film with an unexposed border and burnt-in letters left out, and with notes that say so."""
-    image, notes = np.asarray(film.image, dtype=np.float32), []
+    image, notes = np.asarray(film.image, dtype=np.float32), ()
     valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
     border = unexposed_border(image, valid)
     if border is not None:
         valid &= ~border
-        notes.append(f"{border.mean():.0%} of the image is an unexposed border and was left out")
+        notes += left_out(float(border.mean()), "an unexposed border")
     marks = burnt_in(image, valid) if film.marked else None
     if marks is not None:
         valid &= ~marks
-        notes.append(f"{marks.mean():.1%} of the image are burnt-in letters or marks and were left out")
-    return replace(film, valid=valid).warned(*notes) if notes else film
+        notes += left_out(float(marks.mean()), "burnt-in letters or marks")
+    return film if border is None and marks is None else replace(film, valid=valid).warned(*notes)
 
 
 def right_way_up(film: Film, invert: bool | None) -> Film:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from clsdm.errors import InputError
 from clsdm.geometry import view as machines
-from clsdm.geometry.view import Beam, GeometryPreset
+from clsdm.geometry.view import Beam, GeometryPreset, view_name
 from clsdm.plausible import check_plausible
 from clsdm.xray.image import check_pixels
 from clsdm.xray.orient import Film, Pair, angle_by_orientation
@@ -35,7 +35,7 @@ TRUNK_MM = (180.0, 700.0)
 
 @dataclass(frozen=True)
 class GeometryOverrides:
-    """What the user knows better than the file.
+    """The values that the user knows better than the file.
 
     Attributes:
         pixel_mm: pixel spacing on the detector plane, one number or (row, column) of the stored image.
@@ -48,6 +48,7 @@ class GeometryOverrides:
         window: (low, high) in the file's values, beyond which nothing is told apart (a marker, a burnt-in label).
         isocentre_mm: LPS position of the isocentre in the patient.
         tilt_deg: of the source towards superior.
+        upright: whether the image is known to lie as ``geometry.View`` says, so that nothing about it is assumed.
         frame: which one of a cine run or of a TIFF with several pages, from 1.
     """
 
@@ -61,6 +62,7 @@ class GeometryOverrides:
     window: tuple[float, float] | None = None
     isocentre_mm: tuple[float, float, float] | None = None
     tilt_deg: float | None = None
+    upright: bool = False
     frame: int | None = None
 
     def __post_init__(self) -> None:
@@ -159,7 +161,8 @@ def _check_plausible(film: Film, distances: Pair, overrides: GeometryOverrides, 
         check("axis_detector_mm", distances[1] - distances[0])
     for spacing, count in zip(film.known.pixel_mm or (), film.image.shape, strict=False):
         check("pixel_mm", spacing)
-        check("panel_mm", spacing * count)
+        edge = f"the image's edge ({count} pixels of {spacing:g} mm, --spacing)"
+        check_plausible("panel_mm", spacing * count, film.source, edge)
     for value in (*(overrides.isocentre_mm or ()), *(film.known.isocentre_mm or ())):
         check("isocentre_mm", value)
     for value in (*(overrides.offset_mm or ()), *(film.known.offset_mm or ())):
@@ -177,7 +180,7 @@ def _angle_notes(tag: float | None, user: float | None, default: float | None) -
     if tag is None or asked is None or same_side(tag, asked):
         return ()
     used = "as asked" if user is not None else "the file was followed"
-    return (f"given as a view at {asked:g} degrees, but the file says {tag:g} ({used})",)
+    return (f"given as {view_name(asked)}, but the file says {view_name(tag)} ({used})",)
 
 
 def _with_distances(
@@ -199,9 +202,12 @@ def _with_distances(
         detector - gap if detector > 2.0 * gap else detector * machine.source_axis_mm / machine.source_detector_mm
     )
     axis = by_preset if found is None else found
-    for name, value in (("source-detector", detector), ("source-axis", axis)):
-        if origins[f"{name.replace('-', '_')}_mm"] == "default":
-            film = film.warned(f"{name} distance unknown: {value:g} mm assumed")
+    for field, to, value in (
+        ("source_detector_mm", "detector", detector),
+        ("source_axis_mm", "patient's middle", axis),
+    ):
+        if origins[field] == "default":
+            film = film.warned(f"assumed: source to {to} {value:g} mm")
     return film, (axis, detector)
 
 

@@ -18,7 +18,7 @@ from clsdm.xray.picture_pillow import PICTURES, read_with_pillow
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a reader.
+    """The wishes to a reader.
 
     Attributes:
         invert: True where the image as shown has bone dark, False where bright; None: by the file, where it says so.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.geometry.view import View
+from clsdm.geometry.view import View, preset
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,44 @@ class XRay:
                 f"({self.view.rows}, {self.view.cols})"
             )
 
+    @classmethod
+    def from_array(
+        cls,
+        image: np.ndarray,
+        angle_deg: float,
+        pixel_mm: float | tuple[float, float],
+        *,
+        source_axis_mm: float | None = None,
+        source_detector_mm: float | None = None,
+        machine: str = "chest",
+        valid: np.ndarray | None = None,
+        source: str = "X-ray",
+    ) -> XRay:
+        """An X-ray out of an array that lies as ``geometry.View`` says.
+
+        Args:
+            image: (rows, cols), brighter where more was attenuated; any scale and offset.
+            angle_deg: 0 PA, 180 AP, 90 left lateral, -90 right lateral.
+            pixel_mm: on the detector, one number or (row, column).
+            source_axis_mm: to the patient's middle; that of the machine if None.
+            source_detector_mm: to the detector's plane; that of the machine if None.
+            machine: preset of the distances and of the rays.
+            valid: (rows, cols), False where the image holds no measurement.
+            source: what messages call it.
+
+        Raises:
+            InputError: no image of at least 64x64 finite pixels with content, or an impossible geometry.
+        """
+        image = np.ascontiguousarray(image, dtype=np.float32)
+        if image.ndim != 2:
+            raise InputError(f"{source}: expected an array (rows, columns), found {image.ndim} dimensions")
+        (rows, cols), kind = image.shape, preset(machine)
+        distances = (source_axis_mm or kind.source_axis_mm, source_detector_mm or kind.source_detector_mm)
+        pitch = pixel_mm if isinstance(pixel_mm, tuple) else (pixel_mm, pixel_mm)
+        xray = cls(image, View(angle_deg, *distances, rows, cols, pixel_mm=pitch, beam=kind.beam), valid, source)
+        check_image(xray)
+        return xray
+
 
 def check_pixels(count: int, source: str) -> None:
     """Refuse an image of too few measured pixels.
@@ -67,3 +105,21 @@ def check_image(xray: XRay) -> None:
     check_pixels(measured.size, xray.source)
     if float(np.ptp(measured)) == 0.0:
         raise InputError(f"{xray.source}: the image is constant (every pixel is {float(measured.flat[0]):g})")
+
+
+class SeveralImagesError(InputError):
+    """The file holds several images, of which one must be named."""
+
+
+def chosen_image(count: int, asked: int | None, source: object) -> int:
+    """Which image of a cine run or of several pages is meant, from 1.
+
+    Raises:
+        SeveralImagesError: there are several, and none was named.
+        InputError: there are not so many.
+    """
+    if asked is None and count > 1:
+        raise SeveralImagesError(f"{source}: the file holds {count} images; choose one with --frame 1 to {count}")
+    if asked is not None and not 1 <= asked <= count:
+        raise InputError(f"{source}: --frame is {asked}; the file holds images 1 to {count}")
+    return asked or 1

@@ -45,7 +45,7 @@ def angle_of_tube(clock_deg: float, patient_position: str) -> float | None:
 
 
 def localizer_geometry(tags: Tags, shape: tuple[int, int]) -> tuple[Known, tuple[str, str], tuple[str, ...]]:
-    """What the tags of a localizer state.
+    """A localizer as its tags state it.
 
     Args:
         tags: of the file.

@@ -1,6 +1,6 @@
 """A film: pixels as a file holds them, with whatever the file says about its exposure; the step before an ``XRay``.
 
-Reading a radiograph has two halves: getting pixels and facts out of a format (``xray_dicom``, ``xray_io``), and making
+Reading a radiograph has two halves: getting pixels and facts out of a format (``dicom``, ``picture``), and making
 of them what ``geometry.View`` promises. This module owns the half that formats share: turning, mirroring, grey values.
 
 Axis order: images are (row, column); positions are (down, right) in mm on the detector plane.
@@ -17,8 +17,10 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
+from clsdm.files.itk import itk_header, quiet_itk
 from clsdm.geometry.directions import direction_of, image_axes
-from clsdm.geometry.view import Beam
+from clsdm.geometry.view import Beam, view_name
+from clsdm.xray.notes import left_out
 
 MAX_COLOURED_FRACTION = 0.05
 COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey film stays below this part of the range
@@ -30,7 +32,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Known:
-    """What a file states about its exposure, named as in ``geometry.View``; None where it is silent.
+    """The exposure as a file states it, named as in ``geometry.View``; None where it is silent.
 
     Attributes:
         angle_deg: around the patient's long axis.
@@ -168,7 +170,7 @@ def oriented(film: Film, angle_deg: float, tilt_deg: float) -> tuple[Film, bool]
         if turned is not None:
             return turned, True
         named = "\\".join(film.orientation)
-        film = film.warned(f"PatientOrientation {named} does not fit an angle of {angle_deg:g} degrees; not used")
+        film = film.warned(f"PatientOrientation {named} does not fit the view {view_name(angle_deg)}; not used")
     if film.shown_like_pa and math.cos(math.radians(angle_deg)) < -0.7:
         film = film.flipped(1)
     return film, False
@@ -211,11 +213,10 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
     coloured = spread > COLOUR_LEVELS * span
     if coloured.mean() > MAX_COLOURED_FRACTION:
         raise InputError(f"{source}: a colour image ({channels} channels that differ), expected one grey channel")
-    warnings: tuple[str, ...] = (f"{channels} channels holding one grey image; the grey value was taken",)
+    warnings: tuple[str, ...] = (f"image: {channels} channels that hold one grey image",)
     valid = ~coloured
     image = np.ascontiguousarray(colour[..., 0 if channels < 3 else 1], dtype=np.float32)
-    if coloured.any():
-        warnings += (f"{coloured.mean():.1%} of the pixels are coloured marks and were left out",)
+    warnings += left_out(float(coloured.mean()), "coloured marks")
     if channels in (2, 4):
         seen = pixels[..., -1] >= 0.5 * float(pixels[..., -1].max())
         if not seen.all() and float(np.ptp(image[~seen])) == 0.0:  # else the image goes on under what hides it
@@ -225,26 +226,16 @@ def grey(pixels: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray | None
 
 def header_quietly(path: Path) -> sitk.ImageFileReader | None:
     """A reader that knows size, spacing and type of an image, or None where ITK cannot read it."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        return itk_header(path)
     except RuntimeError:
         return None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    return reader
 
 
 def read_quietly(path: Path) -> sitk.Image | None:
     """The image ITK reads, or None where it cannot; ITK's own warnings on the console are held back."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        return sitk.ReadImage(str(path))
+        with quiet_itk():
+            return sitk.ReadImage(str(path))
     except RuntimeError:
         return None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)

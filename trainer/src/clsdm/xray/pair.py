@@ -80,3 +80,18 @@ def frontal_and_lateral(headers: Sequence[XRayHeader]) -> tuple[int | None, int 
     if pairs:
         return max(pairs, key=lambda pair: degrees_apart(known[pair[0]], known[pair[1]]))
     return (frontal[0], None) if frontal else (None, lateral[0] if lateral else None)
+
+
+def pairs_by_study(headers: Sequence[XRayHeader]) -> dict[tuple[str, str | None], tuple[int | None, int | None]]:
+    """The frontal and the lateral X-ray of each study, as :func:`frontal_and_lateral` finds them in it.
+
+    Returns:
+        Their indices by (StudyInstanceUID, patient key), in the order in which the studies appear.
+    """
+    owners = [(header.study_uid, header.patient_key) for header in headers]
+    found = {}
+    for owner in dict.fromkeys(owners):
+        numbers = [number for number, each in enumerate(owners) if each == owner]
+        frontal, lateral = frontal_and_lateral([headers[number] for number in numbers])
+        found[owner] = (None if frontal is None else numbers[frontal], None if lateral is None else numbers[lateral])
+    return found

@@ -13,6 +13,7 @@ from clsdm.errors import InputError
 from clsdm.limits import check_image_size
 from clsdm.volume.containers import check_container, describe, stored_voxels
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
+from clsdm.xray.notes import EIGHT_BITS
 from clsdm.xray.orient import Film, Known, blank, grey, header_quietly, read_quietly
 
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -76,7 +77,7 @@ def _header(path: Path) -> Film:
     known = Known(pixel_mm=(spacing[1], spacing[0])) if min(spacing[:2]) > 0.0 else Known()
     notes: tuple[str, ...] = ()
     if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
-        notes += ("8-bit image: fine contrast is lost",)
+        notes += (EIGHT_BITS,)
     if tuple(spacing[:2]) == (1.0, 1.0):
         notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
     return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)

@@ -18,6 +18,8 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from clsdm.errors import InputError
 from clsdm.files.jpeg_codes import fault
 from clsdm.limits import check_image_size
+from clsdm.xray.image import chosen_image
+from clsdm.xray.notes import EIGHT_BITS, LOSSY
 from clsdm.xray.orient import Film, blank, grey, read_quietly
 
 if TYPE_CHECKING:
@@ -100,12 +102,8 @@ def _opened(path: Path, stream: IO[bytes]) -> Image:
 
 def _turn_to(picture: Image, path: Path, frame: int | None) -> None:
     frames = int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
-    if frame is None and frames > 1:
-        raise InputError(f"{path}: the file holds {frames} pages; choose one with --frame 1 to {frames}")
-    if frame is not None and not 1 <= frame <= frames:
-        raise InputError(f"{path}: --frame is {frame}; the file holds images 1 to {frames}")
-    if frame is not None and frames > 1:
-        picture.seek(frame - 1)
+    if (number := chosen_image(frames, frame, path)) > 1:
+        picture.seek(number - 1)
 
 
 def _tags(picture: Image) -> Any:  # noqa: ANN401 - Pillow's directory of TIFF tags
@@ -168,9 +166,9 @@ def _by_itk(path: Path) -> np.ndarray:
 
 def _notes(picture: Image, deep_colour: bool) -> tuple[str, ...]:
     eight = picture.mode not in ("I;16", "I;16B", "I;16L", "I", "F") and not deep_colour
-    notes = ("8-bit image: fine contrast is lost",) if eight else ()
+    notes = (EIGHT_BITS,) if eight else ()
     lossy = picture.format in ("JPEG", "MPO") or _tags(picture).get(_COMPRESSION) in (6, 7)
-    return (*notes, "lossy compression") if lossy else notes
+    return (*notes, LOSSY) if lossy else notes
 
 
 def _check_whole(picture: Image, path: Path) -> None:

@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class XRayHeader:
-    """What is known of a radiograph before its pixels are read; None where it must be given.
+    """A radiograph before its pixels are read; None where a value must be given.
 
     Attributes:
         rows: of the image, turned as ``geometry.View`` says where the angle is known.
@@ -77,7 +77,7 @@ def inspect_xray(
     *,
     default_angle_deg: float | None = None,
 ) -> XRayHeader:
-    """What :func:`read_xray` would make of a file, from its header alone, in milliseconds and without torch.
+    """The geometry that :func:`read_xray` would give a file, from its header alone, in milliseconds and without torch.
 
     Args:
         path: image file.
@@ -180,7 +180,7 @@ def _view(
 def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:
     """The film turned into the convention of ``geometry.View``, with the user's corrections on top."""
     film, by_tag = oriented(film, angle_deg, film.known.tilt_deg or 0.0)
-    corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0
+    corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0 or overrides.upright
     origins["orientation"] = "user" if corrected else "tag" if by_tag else "default"
     if origins["orientation"] == "default":
         film = film.warned(_assumed_orientation(angle_deg))
@@ -196,6 +196,6 @@ def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origi
 def _assumed_orientation(angle_deg: float) -> str:
     across = math.sin(math.radians(angle_deg))
     if abs(across) < 0.7:
-        return "no orientation stored: the patient's left is assumed at image right; flip it otherwise"
+        return "assumed: the patient's left at image right, flip it otherwise"
     side = "left" if across > 0 else "right"
-    return f"no orientation stored: the patient is assumed to face image {side}; flip it otherwise"
+    return f"assumed: the patient faces image {side}, flip it otherwise"

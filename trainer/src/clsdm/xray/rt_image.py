@@ -21,7 +21,7 @@ RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 def rt_geometry(
     tags: Tags, known: Known, orientation: tuple[str, str] | None, notes: tuple[str, ...]
 ) -> tuple[Known, tuple[str, str] | None, tuple[str, ...]]:
-    """What the RT Image module states, beside what ordinary tags do.
+    """The statements of the RT Image module, beside those of ordinary tags.
 
     Args:
         tags: of the file.

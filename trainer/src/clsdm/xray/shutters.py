@@ -41,7 +41,7 @@ def measured_area(
 
 
 def _opening(tags: Tags, kind: str, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """What blades or shutters of all their shapes leave, and why that cannot be, or ""."""
+    """The pixels that blades or shutters of all their shapes leave, and why that cannot be, or ""."""
     inside, shapes = np.ones(shape, dtype=bool), tags.texts(f"{kind}Shape")
     for name, area in (("RECTANGULAR", _rectangle), ("CIRCULAR", _circle), ("POLYGONAL", _polygon)):
         if name not in shapes:

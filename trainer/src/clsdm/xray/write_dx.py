@@ -1,6 +1,6 @@
 """Writing an X-ray as DICOM "DIGITAL X-RAY IMAGE FOR PROCESSING" with its whole geometry, and as a PNG to look at.
 
-``xray_io.read_xray`` gives back the same ``View`` from standard tags alone: ImagerPixelSpacing,
+``read.read_xray`` gives back the same ``View`` from standard tags alone: ImagerPixelSpacing,
 DistanceSourceToDetector, DistanceSourceToPatient, PositionerPrimaryAngle, PositionerSecondaryAngle (the detector's, so
 minus our tilt), PatientOrientation, and PositionOfIsocenterProjection for the offset of the panel. IsocenterPosition
 says where in the patient (LPS mm) the isocentre lies, so that a reconstruction can be laid over the CT.
@@ -66,8 +66,8 @@ def write_dx(
     key = patient_key or xray.patient_key or "unknown"
     study = study_uid or generate_uid(entropy_srcs=["study", key])
     dataset = _file(xray, study, instance_number)
-    _describe(dataset, key, study, instance_number)
-    _place(dataset, xray.view)
+    _set_identity(dataset, key, study, instance_number)
+    _set_geometry(dataset, xray.view)
     if xray.isocentre_mm is not None:
         dataset.IsocenterPosition = [decimal(value) for value in xray.isocentre_mm]
     _fill(dataset, xray)
@@ -101,7 +101,7 @@ def _file(xray: XRay, study_uid: str, number: int) -> FileDataset:
     return new_dicom(DigitalXRayImageStorageForProcessing, uid)
 
 
-def _describe(dataset: Dataset, key: str, study_uid: str, number: int) -> None:
+def _set_identity(dataset: Dataset, key: str, study_uid: str, number: int) -> None:
     """Patient, study, series and equipment; types 1 and 2 of the DX IOD."""
     dataset.PatientName = "CLS-DM^Simulated"
     dataset.PatientID = key
@@ -127,7 +127,7 @@ def _describe(dataset: Dataset, key: str, study_uid: str, number: int) -> None:
     dataset.ContentQualification = "RESEARCH"
 
 
-def _place(dataset: Dataset, view: View) -> None:
+def _set_geometry(dataset: Dataset, view: View) -> None:
     angle = math.remainder(view.angle_deg, 360.0)
     dataset.PositionerType = "CARM"
     dataset.PositionerPrimaryAngle = decimal(angle)

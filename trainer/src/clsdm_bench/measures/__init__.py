@@ -1,1 +1,1 @@
-"""What is measured besides error: distances of sets, agreement of latents, tests, memory, speed; and error where scans cover."""
+"""Measures besides error: distances of sets, agreement of latents, tests, memory, speed; and error where scans cover."""

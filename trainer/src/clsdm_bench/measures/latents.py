@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from clsdm.files.atomic import write_atomically
-from clsdm.reconstruct import prepare
+from clsdm.reconstruction import prepare
 from clsdm.volume.hu import hu_to_unit
 from clsdm_bench.patients import Patient
 from clsdm_trainer.stages import AlignmentStage
@@ -110,7 +110,7 @@ def measure(stage: AlignmentStage, patients: Sequence[Patient], device: torch.de
     for patient in patients:
         condition = model.align(*prepare(patient.xrays, model, device))
         unit = hu_to_unit(torch.from_numpy(patient.truth.hu))[None, None].to(device)
-        means.append(condition.mean)
+        means.append(model.encode(condition.estimate.clamp(-1.0, 1.0)).float())
         features.append(stage.project_xray(condition.features))
         latents.append(model.encode(unit).float())
     mean, ct, xray = (torch.cat(parts).cpu() for parts in (means, latents, features))

@@ -20,7 +20,7 @@ from torch.autograd import DeviceType, profiler
 
 MIB = 2**20
 BLOCK = "[memory]"
-"""What the profiler calls the events of an allocator."""
+"""The profiler's name for the events of an allocator."""
 
 
 @dataclass

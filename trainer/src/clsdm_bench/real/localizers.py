@@ -8,7 +8,7 @@ projections are not: another beam, the couch, the vendor's processing, a patient
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,15 @@ from clsdm.errors import InputError, reading
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import Reprojection
-from clsdm.reconstruct import Options, Product, choose_device, reconstruct
+from clsdm.reconstruction import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
 from clsdm.xray.image import XRay
 from clsdm.xray.scouts import localizers_among
+from clsdm_bench.lines import Figures
 from clsdm_bench.measures.covered import Pair, figures_of, paired
-from clsdm_bench.real.tables import Figures, Row
+from clsdm_bench.real.tables import Row
 from clsdm_trainer.data.dicom import find_series, read_series
 from clsdm_trainer.data.scan import Scan
 
@@ -83,10 +84,16 @@ class Reconstructor:
         """Whether the model was trained or selected on this patient."""
         return patient_mark(patient) in self.known
 
-    def __call__(self, xrays: Sequence[XRay]) -> tuple[CTVolume, Figures]:
-        """The volume, and how well it explains its X-rays."""
-        result = reconstruct(xrays, self.bundle, self.options, model=self.model)
-        return result.volume, residual_figures(result.residuals)
+    def __call__(self, xrays: Sequence[XRay], *, refine: bool = False) -> tuple[CTVolume, Figures]:
+        """The volume, and how well it explains its X-rays; with ``refine`` also how far the last view was moved."""
+        result = reconstruct(xrays, self.bundle, replace(self.options, refine=refine), model=self.model)
+        figures = residual_figures(result.residuals)
+        if refine:
+            found, stated = result.views[-1], xrays[-1].view
+            figures["found_turned_deg"] = found.angle_deg - stated.angle_deg
+            figures["found_down_mm"] = found.offset_mm[0] - stated.offset_mm[0]
+            figures["found_scale"] = stated.source_axis_mm / found.source_axis_mm
+        return result.volume, figures
 
 
 def residual_figures(residuals: Sequence[Reprojection]) -> Figures:

@@ -1,8 +1,9 @@
 """Radiographs beside CTs: volumes from real films against a scan of the same patient from another day.
 
 The films are those that the store's manifest lists; of each patient a frontal and a lateral one of one examination, the
-nearest to the CT in time. The volume is made with the geometry that the files state or a preset assumes; its coordinates
-are not the scan's, so the scan is registered rigidly with it, and then compared. What remains is the model's error together
+nearest to the CT in time. The volume is made with the geometry that the files state or a preset assumes, and once more with
+that of the lateral film found (``clsdm.refine``); its coordinates are not the scan's, so the scan is registered rigidly with
+it, and then compared. What remains is the model's error together
 with breath, posture and time: a bound from below.
 """
 
@@ -15,16 +16,21 @@ from pathlib import Path
 from clsdm.errors import InputError, reading
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
+from clsdm.volume.ct import CTVolume
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import frontal_and_lateral
 from clsdm.xray.read import inspect_xray, read_xray
+from clsdm_bench.lines import Figures
 from clsdm_bench.measures.covered import paired
 from clsdm_bench.real.localizers import Reconstructor, Settings, compared
 from clsdm_bench.real.registration import register
 from clsdm_bench.real.tables import Row
-from clsdm_trainer.data.store import Case, Radiograph, Store, sha256_of
+from clsdm_trainer.data.manifest import Case, Radiograph
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 FRONTAL_AND_LATERAL, FRONTAL = "frontal and lateral film", "frontal film alone"
+FOUND = "frontal and lateral film, geometry found"
 
 
 def score_pairs(
@@ -65,18 +71,21 @@ def _rows(
         return
     try:
         with reading(case.source, "pair of radiographs and CT"):
-            xrays = chosen_films(films, root, preset)
-            recon, residual = reconstructor(xrays)
-            found = register(recon, store.scanned(case))
-            figures = {
-                **compared(paired(recon, found.scan, reconstructor.settings.spacing_mm)),
-                **residual,
-                "registered_correlation": found.correlation,
-                "turned_deg": found.turned_deg,
-            }
-            yield Row(case.id, FRONTAL_AND_LATERAL if len(xrays) > 1 else FRONTAL, figures)
+            xrays, scan = chosen_films(films, root, preset), store.scanned(case)
+            if len(xrays) == 1:
+                yield Row(case.id, FRONTAL, _figures(xrays, scan, reconstructor))
+                return
+            yield Row(case.id, FRONTAL_AND_LATERAL, _figures(xrays, scan, reconstructor))
+            yield Row(case.id, FOUND, _figures(xrays, scan, reconstructor, refine=True))
     except InputError as error:
         yield Row(case.id, FRONTAL_AND_LATERAL, {}, refused=str(error))
+
+
+def _figures(xrays: Sequence[XRay], scan: CTVolume, reconstructor: Reconstructor, *, refine: bool = False) -> Figures:
+    recon, residual = reconstructor(xrays, refine=refine)
+    found = register(recon, scan)
+    registered = {"registered_correlation": found.correlation, "turned_deg": found.turned_deg}
+    return {**compared(paired(recon, found.scan, reconstructor.settings.spacing_mm)), **residual, **registered}
 
 
 def chosen_films(films: Sequence[Radiograph], root: Path, preset: str) -> list[XRay]:

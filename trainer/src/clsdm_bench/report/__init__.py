@@ -1,1 +1,1 @@
-"""What the rows of a benchmark say: the page with its tables, tests, claims and pictures, and the comparison of the README."""
+"""The page of a benchmark with its tables, tests, claims and pictures. The comparison of the README is made here too."""

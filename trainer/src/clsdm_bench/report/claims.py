@@ -43,7 +43,7 @@ def best_baseline(table: TableSpec, results: Mapping[str, RowResult]) -> str | N
 
 @dataclass(frozen=True)
 class Finding:
-    """What the rows say of a claim."""
+    """A claim as the rows bear it out."""
 
     large_enough: bool
     found: str

@@ -16,8 +16,8 @@ from clsdm_bench.measures.statistics import holm, paired
 from clsdm_bench.records import PATIENTS, Records, RowResult
 from clsdm_bench.report.claims import IN_HU, best_baseline, check_claim, distance_of, interval, summary_of
 from clsdm_bench.table import TableSpec
-from clsdm_trainer.data.store import write_text
 from clsdm_trainer.figures import Column
+from clsdm_trainer.files import write_text
 
 HEADINGS = {
     "ours": "Ours",
@@ -133,7 +133,7 @@ def protocol_sentence(records: Records) -> str:
 
 
 def hardware_sentence(results: Results, budget: str) -> str:
-    """What hardware and budget the figures were made with."""
+    """The hardware and budget of the figures, as a sentence."""
     environments = [result.cost["environment"] for result in results.values() if result.cost]
     machines = sorted({_machine(environment) for environment in environments}) or ["nothing was trained"]
     minutes = {row.made_from["weights"]: row.cost["minutes"] for row in results.values() if row.cost}

@@ -10,8 +10,8 @@ from clsdm_bench.records import RowResult
 from clsdm_bench.report.claims import interval, summary_of
 from clsdm_bench.report.page import HEADINGS
 from clsdm_bench.table import TableSpec
-from clsdm_trainer.data.store import write_text
 from clsdm_trainer.figures import Column
+from clsdm_trainer.files import write_text
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 GROUPS = ("ours", "published", "baseline", "classical", "sanity")

@@ -42,12 +42,12 @@ RADIOGRAPH = AugmentConfig(
     sharpness=0.8,
     patches=3,
 )
-"""What a machine and a viewer may do to an image; fixed here, so that bundles trained with any recipe compare."""
+"""The changes by a machine and a viewer; fixed here, so that bundles trained with any recipe compare."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of :data:`CONDITIONS`.
+    """A case to be exposed under :data:`CONDITIONS`.
 
     Attributes:
         scan: volume file or folder of DICOM slices.

@@ -1,8 +1,7 @@
-"""What a scoring leaves: every case's figures, a table with intervals, and a picture of each case."""
+"""The files of a scoring: every case's figures, a table with intervals, and a picture of each case."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,16 +11,16 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm import NOTICE
-from clsdm.files.atomic import write_atomically, written_together
-from clsdm.quality.metrics import summarise
+from clsdm.files.atomic import written_together
 from clsdm.quality.picture import DIFFERENCE_PAINTER, HU_PAINTER, centre_index, planes
-from clsdm.reconstruct import Product
+from clsdm.reconstruction import Product
+from clsdm_bench.lines import summaries, write_lines
 from clsdm_bench.measures.covered import Pair
 from clsdm_bench.measures.distribution import SetDistance
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
-from clsdm_trainer.data.store import write_json, write_text
 from clsdm_trainer.figures import Column, figures_section
+from clsdm_trainer.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,12 @@ def write_tables(
     Raises:
         InputError: a file cannot be written.
     """
-    write_atomically(out / "cases.csv", lambda path: _write_cases(found, path))
+    lines = [
+        {"group": each.scan.group, "case": each.scan.name, "seen": each.scan.seen, "condition": each.condition}
+        | {"product": each.product, **each.figures}
+        for each in found
+    ]
+    write_lines(lines, out / "cases.csv")
     spacing = f"voxels of {about['spacing_mm']:g} mm where the scan covers"
     results = {
         "about": about,
@@ -79,26 +83,10 @@ def methods_of(
     methods = {}
     for (group, condition, product), each in rows.items():
         name = f"{group} ({len(each)}): {product}" + ("" if condition == "plain" else f", {CONDITIONS[condition].text}")
-        values = {key: [scored.figures.get(key) for scored in each] for key in each[0].figures}
-        known = {key: asdict(summarise(all_)) for key, all_ in values.items() if any(v is not None for v in all_)}
-        methods[name] = known | (_distances(distances[group, product]) if condition == "plain" else {})
+        methods[name] = summaries([scored.figures for scored in each])
+        if condition == "plain":  # without the bias of the set's size: what each case adds to its distance
+            methods[name] |= summaries([asdict(share) for share in distances[group, product].shares])
     return methods
-
-
-def _distances(found: SetDistance) -> dict[str, Any]:
-    """The distances of a set without the bias of its size: summaries of what each case adds to them."""
-    return {key: asdict(summarise([getattr(share, key) for share in found.shares])) for key in asdict(found.whole)}
-
-
-def _write_cases(found: Sequence[Scored], path: Path) -> None:
-    keys = list(dict.fromkeys(key for scored in found for key in scored.figures))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["group", "case", "seen", "condition", "product", *keys])
-        for scored in found:
-            scan = scored.scan
-            figures = [scored.figures.get(key) for key in keys]
-            writer.writerow([scan.group, scan.name, scan.seen, scored.condition, scored.product, *figures])
 
 
 def write_picture(path: Path, title: str, pairs: Mapping[Product, Pair], xrays: Path) -> None:

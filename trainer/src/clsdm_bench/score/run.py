@@ -17,7 +17,7 @@ from clsdm.app.request import run as reconstruct_files
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
-from clsdm.reconstruct import Options, Product
+from clsdm.reconstruction import Options, Product
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.ct import CTVolume, point
 from clsdm.volume.read import read_ct
@@ -27,7 +27,7 @@ from clsdm_bench.score import exposures, page
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.page import Scored
-from clsdm_trainer.data.store import write_json
+from clsdm_trainer.files import write_json
 
 SETTINGS = "settings.json"
 ALL_PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
@@ -73,7 +73,7 @@ class Scoring:
 
     def volume(self, scan: ScanFile, condition: str, product: Product) -> tuple[CTVolume, float]:
         """The volume file of a reconstruction, made unless it is there, and its residual as a share of the contrast."""
-        path = self.out / "cases" / scan.name / f"{condition}_{product}.nii.gz"
+        path = self.path(scan, condition, product)
         record = read_record(path)
         if record is None:
             source = self._next(scan) if CONDITIONS[condition].of_another else scan
@@ -82,6 +82,10 @@ class Scoring:
             reconstruct_files(Request(views, str(path), str(self.bundle.path), self.settings.preset, how))
             record = read_record(path) or {}
         return read_ct(path), float(np.mean([item["rmse"] for item in record["residuals"]])) / 2.0
+
+    def path(self, scan: ScanFile, condition: str, product: Product) -> Path:
+        """The volume file of a reconstruction."""
+        return self.out / "cases" / scan.name / f"{condition}_{product}.nii.gz"
 
     def xrays(self, scan: ScanFile) -> Path:
         """Folder of a scan's X-rays."""
@@ -144,7 +148,7 @@ def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
 
 
 def _claim(scoring: Scoring) -> None:
-    """What is in the folder must be of the same bundle and X-rays; more products and conditions may come to it."""
+    """Refuse a folder of another bundle or other X-rays; more products and conditions may come to it."""
     settings = asdict(scoring.settings)
     wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
     path = scoring.out / SETTINGS

@@ -1,4 +1,4 @@
-"""Models in latent space, ours and the LDM without alignment, through ``clsdm.reconstruct`` like any user's bundle."""
+"""Models in latent space, ours and the LDM without alignment, through ``clsdm.reconstruction`` like any user's bundle."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def latent_model(
 
 
 def bundle_of(config: BenchmarkConfig, folder: Path) -> Bundle:
-    """What ``clsdm.reconstruct`` must know of a model that is loaded already; there is no such file."""
+    """A bundle for ``clsdm.reconstruction`` around a model that is loaded already; there is no such file."""
     manifest = Manifest(SCHEMA, config.name, "0", "none", WINDOW_HU, config.model, "float32")
     return Bundle(folder, manifest, {WEIGHTS: FileEntry("", 0)})

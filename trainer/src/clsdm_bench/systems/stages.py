@@ -74,7 +74,7 @@ class BaselineStage(Stage[BaselineStageConfig]):
 
 
 def condition_without_mean(model: CLSDM, images: Tensor, cameras: Cameras) -> Condition:
-    """What a model without alignment knows: features, and no idea of the volume's latents."""
+    """The condition of a model without alignment: features, and no idea of the volume's latents."""
     estimate, features = model.condition(images, cameras)
     mean = torch.zeros(len(images), *model.latent_shape, device=images.device)
     return Condition(features, mean, estimate)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from clsdm.model.clsdm import CLSDM
-from clsdm.reconstruct import prepare
+from clsdm.reconstruction import prepare
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.preprocess import XRay

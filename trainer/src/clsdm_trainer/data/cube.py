@@ -28,7 +28,7 @@ HIGHEST_HU = float(np.iinfo(np.int16).max)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the store keeps of a scan.
+    """A scan as the store keeps it.
 
     Attributes:
         cube: on the network's grid with margin, whole HU in float32, (z, y, x) along LPS.

@@ -7,41 +7,32 @@ bytes differ from the record. The manifest is written last, so a store that open
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
-from clsdm.files.atomic import write_atomically
 from clsdm.volume.ct import Grid
-from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement, Prepared, canonical_cube
+from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement
+from clsdm_trainer.data.job import Done, Job, attempt
+from clsdm_trainer.data.manifest import MANIFEST, side_of, write_manifest
+from clsdm_trainer.data.parallel import results
 from clsdm_trainer.data.patients import possible_copies
-from clsdm_trainer.data.radiographs import radiographs_of
-from clsdm_trainer.data.readers import READERS
-from clsdm_trainer.data.scan import Rejected, Scan
+from clsdm_trainer.data.scan import Rejected
 from clsdm_trainer.data.source import SourceConfig, scans_of
-from clsdm_trainer.data.store import MANIFEST, Case, Radiograph, sha256_of, side_of, write_json, write_manifest
+from clsdm_trainer.files import sha256_of, write_json
 
 REJECTED, NOTES = "rejected.json", "notes.json"
-RECIPE = 2
-"""Raised when the same settings come to mean other volumes, so that volumes made before are made again."""
 
 
 class PrepareConfig(BaseModel):
-    """What to prepare, and how.
+    """The settings of a preparation.
 
     Attributes:
         sources: the data sets.
@@ -77,7 +68,7 @@ class PrepareConfig(BaseModel):
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did.
+    """The result of a preparation.
 
     Attributes:
         folder: the store.
@@ -107,37 +98,6 @@ class PrepareReport:
         return f"{text}, {len(self.rejected)} rejected (first: {self.rejected[0].reason}); see {REJECTED}"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One scan to be made into a volume, picklable for a worker process."""
-
-    scan: Scan
-    kind: str
-    split: str
-    repeats: int
-    config: PrepareConfig
-
-    @property
-    def volume(self) -> Path:
-        return self.config.out / "volumes" / f"{self.scan.id}.npy"
-
-    @property
-    def whole(self) -> Path:
-        return self.config.out / "scans" / f"{self.scan.id}.npy"
-
-    @property
-    def record(self) -> Path:
-        return self.volume.with_suffix(".json")
-
-
-@dataclass(frozen=True)
-class _Done:
-    case: Case
-    kept: bool
-    radiographs: tuple[Radiograph, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def prepare(config: PrepareConfig) -> PrepareReport:
     """Make the store; see the module's description.
 
@@ -151,9 +111,9 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     if config.strict and rejected:
         raise InputError(rejected[0].reason)
     _remove_manifest(config.out)
-    done: list[_Done] = []
+    done: list[Done] = []
     for result in _run(jobs, config.workers):
-        if isinstance(result, _Done):
+        if isinstance(result, Done):
             done.append(result)
         elif config.strict:
             raise InputError(result.reason)
@@ -172,7 +132,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected), sum(bool(item.notes) for item in done))
 
 
-def _by_id(done: Iterable[_Done]) -> list[_Done]:
+def _by_id(done: Iterable[Done]) -> list[Done]:
     return sorted(done, key=lambda item: item.case.id)
 
 
@@ -184,9 +144,9 @@ def _remove_manifest(folder: Path) -> None:
         raise InputError(f"{folder / MANIFEST}: cannot be replaced ({error.strerror})") from None
 
 
-def _list_jobs(config: PrepareConfig) -> tuple[list[_Job], list[Rejected]]:
+def _list_jobs(config: PrepareConfig) -> tuple[list[Job], list[Rejected]]:
     """All scans of all sources with their splits; collisions are found before any work is done."""
-    jobs: dict[str, _Job] = {}
+    jobs: dict[str, Job] = {}
     rejected: list[Rejected] = []
     for source in config.sources:
         placed, refused = scans_of(source)
@@ -195,7 +155,7 @@ def _list_jobs(config: PrepareConfig) -> tuple[list[_Job], list[Rejected]]:
             key = scan.id.casefold()  # some file systems do not tell case apart
             if key in jobs:
                 raise InputError(f"{source.root}: case id {scan.id!r} occurs twice; set 'prefix' on one of the sources")
-            jobs[key] = _Job(scan, source.kind, split, source.repeats, config)
+            jobs[key] = Job(scan, source.kind, split, source.repeats, config)
     _check_patients(jobs.values())
     _check_copies(list(jobs.values()))
     if not jobs:
@@ -203,7 +163,7 @@ def _list_jobs(config: PrepareConfig) -> tuple[list[_Job], list[Rejected]]:
     return list(jobs.values()), rejected
 
 
-def _check_patients(jobs: Iterable[_Job]) -> None:
+def _check_patients(jobs: Iterable[Job]) -> None:
     seen: dict[str, str] = {}
     for job in jobs:
         side = side_of(job.split)
@@ -212,10 +172,10 @@ def _check_patients(jobs: Iterable[_Job]) -> None:
             raise InputError(f"{job.scan.source}: patient {job.scan.patient!r} is in two splits, {other} and {side}")
 
 
-def _check_copies(jobs: list[_Job]) -> None:
+def _check_copies(jobs: list[Job]) -> None:
     """The same scan under two names must not be on two sides; only scans of one size are read."""
     for group in possible_copies(job.scan.files for job in jobs):
-        first_of: dict[str, _Job] = {}
+        first_of: dict[str, Job] = {}
         for job in (jobs[index] for index in group):
             first = first_of.setdefault(sha256_of(*job.scan.files), job)
             if side_of(job.split) != side_of(first.split):
@@ -225,133 +185,18 @@ def _check_copies(jobs: list[_Job]) -> None:
                 )
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
+def _run(jobs: list[Job], workers: int) -> Iterator[Done | Rejected]:
     """Results in the order in which they are finished, with a progress bar in a terminal."""
-    results = map(_attempt, jobs) if min(workers, len(jobs)) == 1 else _run_parallel(jobs, workers)
+
+    def died(job: Job) -> Rejected:
+        source = job.scan.source
+        return Rejected(job.scan.id, source, f"{source}: the process reading it died; out of memory?")
+
     console = Console(stderr=True)
     yield from track(
-        results, description="CT volumes", total=len(jobs), console=console, disable=not console.is_terminal
+        results(attempt, jobs, workers, died),
+        description="CT volumes",
+        total=len(jobs),
+        console=console,
+        disable=not console.is_terminal,
     )
-
-
-def _run_parallel(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
-    """In many processes; a scan whose process dies twice is rejected, and the others go on."""
-    left = {job.scan.id: job for job in jobs}
-    try:
-        for result in _in_pool(jobs, workers):
-            del left[_id_of(result)]
-            yield result
-        return
-    except BrokenProcessPool:
-        suspects = list(left.values())
-    for job in suspects:
-        try:
-            yield from _in_pool([job], 1)
-        except BrokenProcessPool:
-            yield Rejected(
-                job.scan.id, job.scan.source, f"{job.scan.source}: the process reading it died; out of memory?"
-            )
-
-
-def _id_of(result: _Done | Rejected) -> str:
-    return result.case.id if isinstance(result, _Done) else result.id
-
-
-def _in_pool(jobs: list[_Job], workers: int) -> Iterator[_Done | Rejected]:
-    context = multiprocessing.get_context("spawn")  # the only one that Windows has, and safe beside threads
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_use_one_thread) as pool:
-        waiting: set[Future[_Done | Rejected]] = {pool.submit(_attempt, job) for job in jobs}
-        try:
-            while waiting:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _use_one_thread() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-def _attempt(job: _Job) -> _Done | Rejected:
-    """One scan -> one volume and its record, unless they are already there.
-
-    Raises:
-        InputError: the store cannot be written (what is wrong with the scan is returned, not raised).
-    """
-    try:
-        recipe = _recipe(job)
-        record = _matching_record(job, recipe)
-        prepared = None if record is not None else _read(job)
-    except InputError as error:
-        return Rejected(job.scan.id, job.scan.source, _without_private_paths(str(error), job))
-    if prepared is not None:
-        record = _write(job, recipe, prepared)
-    record = record or {}
-    return _Done(_case(job, record), prepared is None, radiographs_of(job.scan), tuple(record.get("notes", ())))
-
-
-def _without_private_paths(reason: str, job: _Job) -> str:
-    """A DICOM tree often has patient names for folders; the scan's alias stands in for its files."""
-    if job.kind == "dicom":
-        for path in job.scan.files:
-            reason = reason.replace(str(path), job.scan.source)
-    return reason
-
-
-def _recipe(job: _Job) -> dict[str, Any]:
-    """All that decides the bytes of a volume."""
-    chosen = job.config.model_dump(
-        include={"size", "spacing_mm", "margin", "scan_spacing_mm", "placement", "background"}
-    )
-    return {"recipe": RECIPE, "kind": job.kind, **chosen, "source_sha256": sha256_of(*job.scan.files)}
-
-
-def _read(job: _Job) -> Prepared:
-    config = job.config
-    ct = READERS[job.kind].read(job.scan)
-    made = canonical_cube(ct, config.grid, config.margin, config.placement, config.background, config.scan_spacing_mm)
-    return replace(made, scan=replace(made.scan, notes=ct.notes))
-
-
-def _write(job: _Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
-    for path, ct in ((job.volume, prepared.cube), (job.whole, prepared.scan)):
-        hu = ct.hu.astype(np.int16)
-        write_atomically(path, partial(np.save, arr=hu, allow_pickle=False), hu.nbytes)
-    centre = prepared.cube.centre_mm
-    record = {
-        **recipe,
-        "sha256": sha256_of(job.volume),
-        "scan_sha256": sha256_of(job.whole),
-        "centre_mm": [round(value, 3) for value in centre],
-        "scan_origin_mm": [round(a - b, 3) for a, b in zip(prepared.scan.origin_mm, centre, strict=True)],
-        "fov_fraction": round(prepared.fov_fraction, 4),
-        "notes": list(prepared.scan.notes),
-    }
-    write_json(job.record, record)
-    return record
-
-
-MEASURED = ("sha256", "source_sha256", "centre_mm", "fov_fraction", "scan_sha256", "scan_origin_mm")
-"""What a record tells of a case, beside the settings."""
-
-
-def _case(job: _Job, record: dict[str, Any]) -> Case:
-    values = {key: record[key] for key in MEASURED}
-    values |= {"id": job.scan.id, "patient": job.scan.patient, "source": job.scan.source}
-    values |= {"split": job.split, "repeats": job.repeats}
-    return Case(file=f"volumes/{job.volume.name}", scan=f"scans/{job.whole.name}", **values)
-
-
-def _matching_record(job: _Job, recipe: dict[str, Any]) -> dict[str, Any] | None:
-    """The record of an earlier run, if it is of this recipe and the volume is still the one it describes."""
-    try:
-        record = json.loads(job.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or not set(MEASURED) <= set(record):
-        return None
-    if any(record.get(key) != value for key, value in recipe.items()):
-        return None
-    files = ((job.volume, record["sha256"]), (job.whole, record["scan_sha256"]))
-    return record if all(path.is_file() and sha256_of(path) == expected for path, expected in files) else None

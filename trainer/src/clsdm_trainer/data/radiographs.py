@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 
 from clsdm.errors import InputError
 from clsdm.volume.slices import header_of, text, values
+from clsdm_trainer.data.manifest import Radiograph
 from clsdm_trainer.data.scan import Scan
-from clsdm_trainer.data.store import Radiograph, sha256_of
+from clsdm_trainer.files import sha256_of
 
 _TAGS = ["SOPInstanceUID", "Modality", "ViewPosition", "StudyInstanceUID", "StudyDate", "AcquisitionDate", "Rows"]
 

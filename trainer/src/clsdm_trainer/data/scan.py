@@ -39,7 +39,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below the root of a data set.
+    """The scans of a data set.
 
     Attributes:
         scans: the CTs, one or more of each patient.

@@ -17,7 +17,7 @@ from clsdm_trainer.data.patients import several_scans
 from clsdm_trainer.data.readers import READERS, Kind
 from clsdm_trainer.data.scan import Rejected, Scan
 from clsdm_trainer.data.splits import Splits, lidc_patient, read_id_list, split_by_hash, splits_from_file, x2ct_splits
-from clsdm_trainer.data.store import write_text
+from clsdm_trainer.files import write_text
 
 SPLIT_FILE = "splits.json"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsdm.errors import InputError
-from clsdm_trainer.data.store import SPLITS
+from clsdm_trainer.data.manifest import SPLITS
 
 X2CT_DROPPED_CASES = frozenset({"LIDC-IDRI-0442"})
 """Patients left out of the X2CT training list (docs/method.md, 4)."""

@@ -10,88 +10,19 @@ first time, so that nobody trains or judges on a damaged volume, or on another p
 
 from __future__ import annotations
 
-import hashlib
-import json
-import reprlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.files.atomic import write_atomically
-from clsdm.files.digest import sealed, unsealed
-from clsdm.files.strict_json import read_json
 from clsdm.progress import Report, silent
 from clsdm.volume.ct import CTVolume, Grid
-from clsdm.volume.hu import WINDOW_HU, hu_clamped
-
-SCHEMA = 2
-MANIFEST = "manifest.json"
-MOST_REPEATS = 10_000
-SPLITS = ("train", "auxiliary", "val", "test")
-"""``auxiliary`` is trained on like ``train``; the name keeps it apart from a benchmark's own training set."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One volume of the store.
-
-    Attributes:
-        id: unique name of the scan, safe as a file name.
-        patient: de-identified patient id; all scans of a patient are in one split.
-        split: one of ``SPLITS``.
-        file: the volume, relative to the store.
-        sha256: of that file.
-        source: name of the scan relative to the root of its data set.
-        source_sha256: of the scan's file (of all its files in order, for a DICOM series).
-        centre_mm: (x, y, z) LPS position in the scan of the cube's centre.
-        fov_fraction: share of the cube's voxels, margin included, that lie inside the scan; the rest is air.
-        scan: the scan's file, relative to the store.
-        scan_sha256: of that file.
-        scan_origin_mm: (x, y, z) LPS position of the scan's first voxel's centre, from the cube's centre.
-        repeats: how often training draws the case in each epoch.
-    """
-
-    id: str
-    patient: str
-    split: str
-    file: str
-    sha256: str
-    source: str
-    source_sha256: str
-    centre_mm: tuple[float, float, float]
-    fov_fraction: float
-    scan: str
-    scan_sha256: str
-    scan_origin_mm: tuple[float, float, float]
-    repeats: int = 1
-
-
-@dataclass(frozen=True)
-class Radiograph:
-    """An X-ray image that lies beside a patient's CT in the data set.
-
-    Attributes:
-        patient: as in the cases.
-        source: name relative to the root of its data set, or an alias where names are private.
-        sha256: of its file.
-        modality: CR, DX, ...
-        view: ViewPosition, or "".
-        study: one-way mark; images of one examination share it.
-        days_from_ct: when it was taken, counted from the CT; None where a date is missing.
-    """
-
-    patient: str
-    source: str
-    sha256: str
-    modality: str
-    view: str
-    study: str
-    days_from_ct: int | None
+from clsdm.volume.hu import hu_clamped
+from clsdm_trainer.data.manifest import MANIFEST, SPLITS, Case, Radiograph, read_manifest
+from clsdm_trainer.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -125,26 +56,12 @@ class Store:
             InputError: no manifest, another schema or HU window, a missing volume, a patient in two splits.
         """
         folder = Path(folder)
-        path = folder / MANIFEST
-        table = _read_manifest(path)
-        window = table.get("window_hu")
-        if window != list(WINDOW_HU):
-            raise InputError(f"{path}: window_hu is {window}, this version works with {list(WINDOW_HU)}")
-        try:
-            grid = Grid(int(table["grid"]["size"]), float(table["grid"]["spacing_mm"]))
-            margin = int(table["grid"]["margin"])
-            scan_spacing_mm = float(table["grid"]["scan_spacing_mm"])
-            cases = tuple(_case(row) for row in table["cases"])
-            radiographs = tuple(Radiograph(**row) for row in table.get("radiographs", ()))
-            settings = dict(table.get("settings", {}))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{path}: damaged manifest, field {error} is missing or of the wrong type") from None
-        spacings_fit = all(0.01 <= each <= 1000.0 for each in (grid.spacing_mm, scan_spacing_mm))
-        if grid.size < 1 or margin < 0 or not spacings_fit:
-            raise InputError(f"{path}: impossible grid {table['grid']}")
-        check_cases(cases, str(path))
-        store = cls(folder, grid, margin, scan_spacing_mm, cases, settings, radiographs=radiographs)
-        for path in (folder / file for case in cases for file in (case.file, case.scan)):
+        found = read_manifest(folder / MANIFEST)
+        grid = Grid(found.grid.size, found.grid.spacing_mm)
+        store = cls(
+            folder, grid, found.grid.margin, found.grid.scan_spacing_mm, found.cases, found.settings, found.radiographs
+        )
+        for path in (folder / file for case in found.cases for file in (case.file, case.scan)):
             if not path.is_file():
                 raise InputError(f"{path}: the manifest lists this volume, but there is no such file")
         return store
@@ -253,141 +170,3 @@ def _mapped(path: Path) -> np.ndarray:
 def padded_grid(grid: Grid, margin: int) -> Grid:
     """``grid`` with ``margin`` voxels more on every side."""
     return Grid(grid.size + 2 * margin, grid.spacing_mm)
-
-
-def write_manifest(
-    folder: Path,
-    grid: Grid,
-    margin: int,
-    scan_spacing_mm: float,
-    cases: Iterable[Case],
-    settings: dict[str, Any] | None = None,
-    radiographs: Iterable[Radiograph] = (),
-) -> None:
-    """Write ``manifest.json``: same cases, same bytes, whatever their order.
-
-    Raises:
-        InputError: two cases of one id, an unknown split, a patient in two splits, or the file cannot be written.
-    """
-    cases = sorted(cases, key=lambda case: case.id)
-    check_cases(cases, str(folder))
-    table = {
-        "schema": SCHEMA,
-        "grid": {
-            "size": grid.size,
-            "spacing_mm": grid.spacing_mm,
-            "margin": margin,
-            "scan_spacing_mm": scan_spacing_mm,
-        },
-        "window_hu": list(WINDOW_HU),
-        "settings": settings or {},
-        "cases": [asdict(case) for case in cases],
-        "radiographs": [asdict(each) for each in sorted(radiographs, key=lambda each: each.source)],
-    }
-    write_json(folder / MANIFEST, sealed(table))
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON atomically with the same bytes on every platform.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 atomically, with the newlines of ``text`` as they are.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-
-    def write(name: Path) -> None:
-        name.write_bytes(text.encode())
-
-    write_atomically(path, write)
-
-
-def check_cases(cases: Iterable[Case], where: str) -> None:
-    """The rules every store obeys: unique ids, known splits, files inside the store, no patient and no scan on two sides.
-
-    Raises:
-        InputError: the first rule that is broken; ``where`` begins the message.
-    """
-    seen: set[str] = set()
-    seen_on: dict[tuple[str, str], Case] = {}
-    for case in cases:
-        if case.id in seen:
-            raise InputError(f"{where}: case id {case.id!r} occurs twice")
-        if case.split not in SPLITS:
-            raise InputError(f"{where}: case {case.id!r} has split {case.split!r}, expected one of {', '.join(SPLITS)}")
-        for name in (case.file, case.scan):
-            file = PurePosixPath(name)
-            if file.is_absolute() or ".." in file.parts or "\\" in name or ":" in name:
-                raise InputError(f"{where}: case {case.id!r} points outside the store: {name!r}")
-        seen.add(case.id)
-        for what, value in (
-            ("patient", case.patient),
-            ("scan", case.source_sha256),
-            ("volume", case.sha256),
-            ("scanned volume", case.scan_sha256),
-        ):
-            first = seen_on.setdefault((what, value), case)
-            if side_of(first.split) != side_of(case.split):
-                named = repr(value) if what == "patient" else f"of {first.id!r} and {case.id!r} is the same and"
-                sides = f"{side_of(first.split)} and {side_of(case.split)}"
-                raise InputError(f"{where}: {what} {named} is in two splits, {sides}")
-
-
-def side_of(split: str) -> str:
-    """The side of an experiment on which a split is."""
-    return "train" if split == "auxiliary" else split
-
-
-def sha256_of(*paths: Path) -> str:
-    """Hash of a file, or of several in the given order.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return digest.hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise InputError(f"{path}: no such file; make a store with 'clsdm-train prepare'")
-    table = read_json(path, "manifest")
-    schema = table.get("schema") if isinstance(table, dict) else None
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path}: schema is {reprlib.repr(schema)}, this version reads {SCHEMA}; "
-            "make the store again with 'clsdm-train prepare'"
-        )
-    return unsealed(
-        table, str(path), "; run the same 'clsdm-train prepare' again, which keeps the volumes that are right"
-    )
-
-
-def _case(row: dict[str, Any]) -> Case:
-    values = {item.name: row[item.name] for item in fields(Case)}
-    for name in ("id", "patient", "split", "file", "sha256", "source", "source_sha256", "scan", "scan_sha256"):
-        if not isinstance(values[name], str):
-            raise TypeError(name)
-    for name in ("centre_mm", "scan_origin_mm"):
-        x, y, z = (float(value) for value in values[name])
-        values[name] = (x, y, z)
-    values |= {"fov_fraction": float(values["fov_fraction"]), "repeats": int(values["repeats"])}
-    if not np.isfinite([*values["centre_mm"], *values["scan_origin_mm"]]).all():
-        raise ValueError("centre_mm or scan_origin_mm")
-    if not (0.0 <= values["fov_fraction"] <= 1.0 and 1 <= values["repeats"] <= MOST_REPEATS):
-        raise ValueError("fov_fraction or repeats")
-    return Case(**values)

@@ -1,4 +1,4 @@
-"""What a stage of the training is: its name, what it needs, the networks it moves, its losses, and what it leaves behind.
+"""A stage of the training: its name, what it needs, the networks it moves, its losses, and what it leaves behind.
 
 A stage is one file; everything else (loop, run, command line, benchmark) asks it. The loop knows named *modules*, each
 with an optimiser of its own: :class:`Moved` holds the networks that one optimiser moves and the loss that moves them.
@@ -104,7 +104,7 @@ class Stage(ABC, Generic[Section]):
         return {name: float(torch.cat(values).mean()) for name, values in scores.items()}, picture.cpu().numpy()
 
     def measure(self, store: Store, validation: list[Batch]) -> dict[str, Tensor]:
-        """What later stages need beside the best weights, which are in the model; it is written to ``product``."""
+        """Statistics that later stages need beside the best weights, which are in the model; written to ``product``."""
         return {}
 
     @classmethod

@@ -16,7 +16,9 @@ import torch
 from clsdm.errors import InputError
 from clsdm.files.digest import SEAL, sealed
 from clsdm.volume.ct import Grid
-from clsdm_trainer.data.store import MANIFEST, Case, Store, sha256_of, write_manifest
+from clsdm_trainer.data.manifest import MANIFEST, Case, write_manifest
+from clsdm_trainer.data.store import Store
+from clsdm_trainer.files import sha256_of
 
 GRID, MARGIN, SCAN_MM = Grid(4, 6.0), 1, 2.0
 SPLIT_OF = {"a": "train", "b": "auxiliary", "c": "val", "d": "test"}
@@ -159,14 +161,6 @@ def test_a_patient_on_two_sides_is_refused_when_writing(tmp_path: Path, training
     assert not (tmp_path / MANIFEST).exists()
 
 
-def test_a_patient_on_two_sides_is_refused_when_opening(tmp_path: Path, store: Store):
-    table = json.loads((tmp_path / MANIFEST).read_text())
-    table["cases"][3]["patient"] = table["cases"][0]["patient"]
-    edit_manifest(tmp_path, cases=table["cases"])
-    with pytest.raises(InputError, match="is in two splits, train and test"):
-        Store.open(tmp_path)
-
-
 def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
     two = [write_case(tmp_path, "a", "train", "p"), write_case(tmp_path, "b", "auxiliary", "p")]
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, two)
@@ -177,10 +171,10 @@ def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
     ("changes", "message"),
     [
         ({"schema": 1}, "schema is 1.*make the store again"),
-        ({"window_hu": [-500.0, 2000.0]}, r"window_hu is \[-500.0, 2000.0\]"),
+        ({"window_hu": [-500.0, 2000.0]}, r"window_hu is \(-500.0, 2000.0\)"),
         ({"grid": {"size": 4, "margin": 1}}, "spacing_mm"),
         ({"grid": {"size": 0, "spacing_mm": 6.0, "margin": 1, "scan_spacing_mm": 2.0}}, "impossible grid"),
-        ({"grid": {"size": 4, "spacing_mm": 6.0, "margin": 1, "scan_spacing_mm": "inf"}}, "impossible grid"),
+        ({"grid": {"size": 4, "spacing_mm": 6.0, "margin": 1, "scan_spacing_mm": 0.0}}, "impossible grid"),
         ({"cases": [{"id": "a"}]}, "patient"),
     ],
 )
@@ -272,7 +266,7 @@ def test_a_number_of_a_case_that_cannot_be_is_refused(change: dict[str, Any], tm
     table = json.loads((tmp_path / MANIFEST).read_text())
     table["cases"][0] |= change
     (tmp_path / MANIFEST).write_text(json.dumps(sealed(table)))
-    with pytest.raises(InputError, match=f"damaged manifest, field .*{next(iter(change))}"):
+    with pytest.raises(InputError, match=rf"manifest\.json\.cases\[0\].*{next(iter(change))}"):
         Store.open(tmp_path)
 
 

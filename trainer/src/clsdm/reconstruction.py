@@ -1,8 +1,8 @@
 """From X-rays to a CT volume. This is the page to read first.
 
-X-rays are put on the virtual detector (``xray``), and aligned with the CT by their real geometry (``nets.condition``):
+X-rays are put on the virtual detector (``xray``), and aligned with the CT by their real geometry (``model.condition``):
 that gives the posterior mean in voxels, and what the X-rays say in the CT's latent space. There the mean is completed by
-sampling (``sampler``) or not, and decoded to HU (``nets.autoencoder``).
+sampling (``model.sampler``) or not, and decoded to HU (``model.autoencoder``).
 
 Three products, always named: ``mean`` is the posterior mean, closest to the truth on average and smooth where
 two views cannot decide; ``sample`` is one realistic volume among many; ``ensemble`` is the mean of K samples with their
@@ -13,8 +13,8 @@ and the reprojection residual, the only check there is without a CT. Ground trut
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,16 +26,23 @@ from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
 from clsdm.geometry.view import MAX_VIEWS, View
-from clsdm.model.bundle import Bundle
+from clsdm.model.bundle import CALIBRATION, Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
+from clsdm.quality.agreement import WAYS_OUT
+from clsdm.quality.intervals import calibration_from
+from clsdm.quality.measure import Measures, measure
+from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.quality.result import check_result
+from clsdm.quality.spread import told_of
+from clsdm.quality.usual import doubts, shown_by, usual_from
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
+from clsdm.xray.notes import gathered
 from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
@@ -57,6 +64,7 @@ class Options:
         consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
         refine: find each view's pose by how well the volume explains the X-rays (``refine``).
         at_once: samples that are drawn together; fewer take less memory, and each is the same.
+        measure: measure lungs, heart, spine and outline in the volume (``quality.measure``).
     """
 
     product: Product = "mean"
@@ -67,6 +75,7 @@ class Options:
     consistency: bool = False
     refine: bool = False
     at_once: int = SAMPLES_AT_ONCE
+    measure: bool = True
 
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
@@ -83,7 +92,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the X-rays gave.
+    """A volume from X-rays, with all that belongs to it.
 
     Attributes:
         volume: HU on the model's cube, placed around the isocentre (LPS).
@@ -93,6 +102,8 @@ class Reconstruction:
         warnings: what the user should know.
         provenance: model, hash, product, seed, steps, software; plain JSON types.
         views: of the X-rays, as they were used.
+        measures: what was measured in the volume, with intervals where the model has a table of its errors
+            (``quality.numbers``); plain JSON types, None where it was not asked for.
     """
 
     volume: CTVolume
@@ -102,6 +113,7 @@ class Reconstruction:
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     views: tuple[View, ...] = ()
+    measures: dict[str, Any] | None = None
 
 
 @torch.inference_mode()
@@ -141,20 +153,44 @@ def reconstruct(
         found = refine(xrays, bundle, model, report)
         xrays, warnings = found.xrays, (*found.notes, *warnings)
     images, cameras = prepare(xrays, model, device)
+    values: list[dict[str, float]] = []
     if options.product == "mean":
         hu, spread = unit_to_hu(model.condition(images, cameras)[0])[0, 0], None
         report("align X-rays", 1, 1)
     else:
         condition = model.align(images, cameras)
         report("align X-rays", 1, 1)
-        hu, spread = _draw(model, condition, options, report)
+        hu, spread, values = _draw(model, condition, options, report)
     if options.consistency:
         spacing_mm = model.config.grid.spacing_mm
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
         report("follow X-rays", 1, 1)
     cubes = hu, spread, ray_coverage(images, cameras, model)
     check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
-    return _placed(xrays, bundle, options, device, cubes, warnings)
+    made = _placed(xrays, bundle, options, device, cubes, warnings)
+    return _measured(made, xrays, bundle, options, values, report) if options.measure else made
+
+
+def _measured(
+    made: Reconstruction,
+    xrays: Sequence[XRay],
+    bundle: Bundle,
+    options: Options,
+    values: Sequence[Mapping[str, float]],
+    report: Report,
+) -> Reconstruction:
+    """With what can be measured in it, ``values`` being that of an ensemble's samples, and what is unusual about it."""
+    where = f"{bundle.path}/{CALIBRATION}"
+    known = None if (table := bundle.calibration) is None else calibration_from(table, bundle.hash, where)
+    measures = numbers(made.volume, options.product, known, values)
+    if known is not None and made.spread is not None and (factors := known.voxels.get(measures["region"])):
+        measures["voxels"] = told_of(made.volume.hu, made.spread.hu, factors)
+    usual = None if known is None else usual_from(known.usual, where)
+    if usual is not None:
+        shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), bundle.manifest.model.detector)
+        measures["doubts"] = doubts(shown, usual)
+    report("measure", 1, 1)
+    return replace(made, measures=measures, warnings=(*measures.get("doubts", ()), *made.warnings))
 
 
 def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
@@ -174,7 +210,8 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
                 f"{known[0][0]} and {source}: their isocentres differ ({known[0][1]} and {isocentre_mm} mm LPS); "
                 "expected exposures around one isocentre"
             )
-    warnings = [*check_together(xrays), *(f"{x.source}: {text}" for x in xrays for text in x.warnings)]
+    notes = [(xray.source, text) for xray in xrays for text in xray.warnings]
+    warnings = [*check_together(xrays), *gathered(notes, len(xrays))]
     if len(xrays) == 1:
         warnings.append("only one view: depth along its rays is a guess from other patients")
     if bundle.manifest.trained_anatomy:
@@ -224,20 +261,25 @@ def prepare(xrays: Sequence[XRay], model: CLSDM, device: torch.device) -> tuple[
     return images, cameras_for([[xray.view for xray in xrays]], detector, device)
 
 
-def _draw(model: CLSDM, condition: Condition, options: Options, report: Report) -> tuple[Tensor, Tensor | None]:
-    """(n, n, n) HU of a sample or of an ensemble's mean, and an ensemble's spread."""
+def _draw(
+    model: CLSDM, condition: Condition, options: Options, report: Report
+) -> tuple[Tensor, Tensor | None, list[dict[str, float]]]:
+    """(n, n, n) HU of a sample or of an ensemble's mean, an ensemble's spread, and what is measured in its samples."""
     count = options.samples if options.product == "ensemble" else 1
     total = torch.zeros([model.config.grid.size] * 3, dtype=torch.float64, device=condition.mean.device)
     squares = torch.zeros_like(total)
+    values = []
     for first in range(0, count, options.at_once):
         numbers = range(first, min(first + options.at_once, count))
         for hu in _samples(model, condition, options, numbers, count, report).double():
             total, squares = total + hu, squares + hu.square()
+            if options.measure and count > 1:
+                values.append(measure(CTVolume.on_grid(hu.float().cpu().numpy(), model.config.grid)).values)
     mean = total / count
     if options.product == "sample":
-        return mean.float(), None
+        return mean.float(), None, values
     variance = (squares / count - mean.square()).clamp_min(0.0) * count / (count - 1)
-    return mean.float(), variance.sqrt().float()
+    return mean.float(), variance.sqrt().float(), values
 
 
 def _samples(
@@ -302,7 +344,8 @@ def _placed(
         "isocentre_lps_mm": list(centre),
         "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
     }
-    doubts = tuple(f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees)
+    doubts = [f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees]
+    doubts += [WAYS_OUT] if doubts else []
     views = tuple(xray.view for xray in xrays)
     return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance, views)
 

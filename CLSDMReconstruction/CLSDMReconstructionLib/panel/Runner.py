@@ -1,0 +1,112 @@
+"""The reconstruction that the panel's button starts, from the click to the result in the scene."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.panel.Parameters import nodeOf
+from CLSDMReconstructionLib.panel.ResultSection import showInSlices
+
+
+class Runner:
+    """Starts one at a time, with what the panel shows.
+
+    Args:
+        panel: the ReconstructionPanel.
+
+    Attributes:
+        run: the reconstruction under way, or None.
+    """
+
+    def __init__(self, panel) -> None:
+        self._panel, self.run = panel, None
+
+    def reconstruct(self, **changes) -> None:
+        """Start a reconstruction with what the panel shows; ``changes`` overrule it."""
+        if self.run is not None or self._panel.parameters is None:
+            return
+        arguments = self._arguments() | changes
+        frontal, lateral, *views = self._panel.xrays.xrays()
+        self._panel.runSection.start()
+        self._panel.lock(True)
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The reconstruction could not be started.")):
+                self.run = self._panel.logic.reconstruct(
+                    frontal,
+                    lateral,
+                    views=[view for view in views if view is not None],
+                    onProgress=self._onProgress,
+                    onFinished=lambda run: self._onFinished(run, arguments),
+                    onError=self._onError,
+                    onLog=self._panel.runSection.log,
+                    **arguments,
+                )
+        finally:
+            if self.run is None:
+                self._panel.lock(False)
+                self._panel.runSection.idle()
+
+    def _arguments(self) -> dict:
+        parameters = self._panel.parameters
+        return {
+            "product": parameters.product,
+            "steps": parameters.steps or None,
+            "samples": parameters.samples,
+            "seed": parameters.seed,
+            "preset": parameters.preset,
+            "device": self._panel.model.device,
+            "bundle": self._panel.model.bundle(),
+            "into": nodeOf(parameters, "output"),
+        }
+
+    def cancel(self) -> None:
+        """Stop the reconstruction."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def takeOffer(self, changes: dict) -> None:
+        """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's."""
+        kept = {name: value for name, value in changes.items() if name in self._panel.parameters.allParameters}
+        for name, value in kept.items():
+            self._panel.parameters.setValue(name, value)
+        self.reconstruct(**changes)
+
+    def _onProgress(self, run) -> None:
+        if run is self.run:
+            self._panel.runSection.progress(run)
+
+    def _onFinished(self, run, arguments: dict) -> None:
+        if not self._ended(run):
+            return
+        panel, result = self._panel, run.result
+        panel.compare.onChanged(result.volumeNode)
+        panel.result.clear()
+        panel.model.remember(arguments["product"], arguments["samples"], result)
+        panel.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
+        panel.result.show(result)
+        panel.parameters.reconstruction = result.volumeNode
+        showInSlices(result.volumeNode, panel.views)
+        panel.export.setReconstruction(result.volumeNode, result.inputs)
+        panel.xrays.orientation.look(**{name: arguments[name] for name in ("bundle", "preset", "device")})
+        truth = nodeOf(panel.parameters, "groundTruth")
+        if truth is not None:
+            panel.compare.setTruth(truth)
+
+    def _onError(self, run) -> None:
+        if not self._ended(run):
+            return
+        if run.state == "cancelled":
+            self._panel.runSection.idle(_("Cancelled. The scene is as it was."))
+        else:
+            self._panel.runSection.idle()
+            self._panel.runSection.showError(run.error)
+            self._panel.dependencies.refresh()  # what was there at the start may be gone
+            self._panel.model.refresh()
+            self._panel.updateReadiness()
+
+    def _ended(self, run) -> bool:
+        """Whether this was the run the panel waits for; the panel can be used again."""
+        if run is not self.run:
+            return False
+        self.run = None
+        self._panel.lock(False)
+        return self._panel.parameters is not None

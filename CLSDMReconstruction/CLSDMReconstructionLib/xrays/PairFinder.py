@@ -1,0 +1,91 @@
+"""The button "Find pair": frontal and lateral among files, loaded volumes, or the newest study of the DICOM database."""
+
+from collections.abc import Callable, Iterator
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.xrays.Facts import suggestPair
+from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES
+
+NOTHING = "No X-ray was found there."
+
+
+class PairFinder:
+    """See the module's docstring.
+
+    Args:
+        button: gets the menu.
+        say: takes a line and its tone.
+        fill: takes what was found: an ``XRayInput`` or None for frontal and for lateral.
+    """
+
+    def __init__(self, button, say: Callable[[str, str], None], fill: Callable[[list], None]) -> None:
+        self._button, self._say, self._fill = button, say, fill
+        self._search: Steps | None = None
+        self._menu = qt.QMenu(button)
+        for text, slot in (
+            (_("From image files…"), self.fromFiles),
+            (_("From the loaded volumes"), self.fromNodes),
+            (_("From the newest study in the DICOM database"), self.fromDatabase),
+        ):
+            self._menu.addAction(text).connect("triggered()", slot)
+        button.setMenu(self._menu)
+
+    @property
+    def isLooking(self) -> bool:
+        """Whether a pair is being looked for."""
+        return self._search is not None
+
+    def fromFiles(self) -> None:
+        """Choose several files and let frontal and lateral be found among them."""
+        pattern = _("X-ray images ({patterns});;All files (*)").format(patterns=FILES)
+        names = qt.QFileDialog.getOpenFileNames(self._button, _("X-ray images"), "", pattern)
+        names = names[0] if isinstance(names, tuple) and len(names) == 2 and not isinstance(names[0], str) else names
+        if names:
+            self.among(list(names))
+
+    def fromNodes(self) -> None:
+        """Find frontal and lateral among the loaded volumes."""
+        self.among(loadedXRays())
+
+    def fromDatabase(self) -> None:
+        """Find frontal and lateral in the newest study that holds X-rays."""
+        self._look(_newestPair())
+
+    def among(self, candidates: list) -> None:
+        """Find them among paths or nodes."""
+        self._look(suggestPair(candidates))
+
+    def stop(self) -> None:
+        """Look no further."""
+        search, self._search = self._search, None
+        if search is not None:
+            search.cancel()
+
+    def _look(self, steps: Iterator[float]) -> None:
+        self.stop()
+        self._say(_("Looking for a pair…"), "muted")
+        self._search = Steps(steps, self._onPair, lambda error: self._onPair((None, None)))
+
+    def _onPair(self, pair: tuple) -> None:
+        self._search = None
+        if pair == (None, None):
+            self._say(_(NOTHING), "caution")
+        else:
+            self._fill(list(pair))
+
+
+def loadedXRays() -> list:
+    """The loaded volumes that are single images."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in volumes if node.GetImageData() and 1 in node.GetImageData().GetDimensions()]
+
+
+def _newestPair() -> Iterator[float]:
+    """The pair in the newest study of the DICOM database that holds X-rays."""
+    series = yield from xraySeries()
+    return (yield from suggestPair([one.path for one in series if one.studyUid == series[0].studyUid]))

@@ -1,0 +1,132 @@
+"""X-rays that say little about themselves: pictures, files that are cut short, nodes whose files are gone."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import numpy as np
+import qt
+from panel_case import PanelCase, write_picture
+
+from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.scene import XRayNodes
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
+
+
+class PicturesTest(PanelCase):
+    def test_two_pictures_given_together_fill_both_slots_and_can_be_swapped(self) -> None:
+        frontal, lateral = self.pictures()
+        for names in (("pa.png", "lat.png"), ("IMG_1.png", "IMG_2.png")):
+            files = [path.rename(self.folder / name) for path, name in zip((frontal, lateral), names, strict=True)]
+            for given in (files, files[::-1]):
+                with self.subTest(given=[path.name for path in given]):
+                    self.panel.xrays.setXRays([None, None])
+                    self.drop(self.frontal.widget, *given)
+                    self.assertEqual([slot.xray.path for slot in self.panel.xrays.slots], [str(one) for one in files])
+                    self.ui.swapButton.click()
+                    self.assertEqual(self.frontal.xray.path, str(files[1]))
+            frontal, lateral = files
+
+    def pictures(self) -> list:
+        """A frontal and a lateral film, as pictures: the one nearly its own mirror image, the other not."""
+        across = np.linspace(-1.0, 1.0, 90)
+        chest = 120 - 80 * np.exp(-(((np.abs(across) - 0.45) / 0.25) ** 2)) + 10 * across
+        side = 120 - 80 * np.exp(-(((across - 0.3) / 0.4) ** 2)) + 90 * (across < -0.5)
+        rows = 1.0 + 0.1 * np.sin(np.arange(110)[:, None] / 9.0)
+        return [
+            write_picture(self.folder / name, (rows * line).clip(0, 255).astype(np.uint8))
+            for name, line in (("one.png", chest), ("two.png", side))
+        ]
+
+    def test_the_notes_of_a_pair_are_said_once(self) -> None:
+        self.drop(self.frontal.widget, self.png("pa.png"), self.png("lat.png"))
+        for slot in self.panel.xrays.slots:
+            self.type(slot.geometry.spacing, "2.5")
+            self.assertFalse(slot.ui.problemLabel.visible)
+        lines = self.ui.pairLabel.text.splitlines()
+        self.assertLessEqual(len(lines), 4, lines)
+        self.assertEqual(len(lines), len(set(lines)))
+        self.assertEqual(sum("8-bit" in line for line in lines), 1, lines)
+
+    def test_an_unknown_spacing_is_found_by_the_size_of_the_film(self) -> None:
+        slot, path = self.frontal, self.folder / "film.png"
+        write_picture(path, (np.arange(430 * 350).reshape(430, 350) % 251).astype(np.uint8))
+        self.drop(slot.widget, path)
+        self.assertTrue(slot.ui.spacingButton.visible)
+        slot.spacingHelp.byFilm((43, 43))
+        self.assertIn("not the shape", slot.ui.problemLabel.text)
+        self.assertNotIn("spacingMm", slot.xray.entered)
+        slot.spacingHelp.byFilm((35, 43))
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+        with mock.patch.object(qt.QInputDialog, "getText", return_value="17,5"):
+            slot.spacingHelp.askWidth()
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
+        with mock.patch.object(qt.QInputDialog, "getText", return_value=""):
+            slot.spacingHelp.askWidth()
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
+
+    def test_an_unknown_spacing_is_found_by_two_clicks_on_a_ruler(self) -> None:
+        slot, path = self.frontal, self.folder / "film.png"
+        write_picture(path, (np.arange(400 * 400).reshape(400, 400) % 251).astype(np.uint8))
+        self.drop(slot.widget, path)
+        self.wait(slot.hasPreview)
+        slot.spacingHelp.startRuler()
+        label = slot.ui.previewLabel
+        shown = label.pixmap.width()
+        middle, half = (label.width / 2, label.height / 2), shown / 4
+        with mock.patch.object(qt.QInputDialog, "getText", return_value="100"):
+            for x in (middle[0] - half, middle[0] + half):  # half of the image's 400 pixels
+                how = (qt.Qt.LeftButton, qt.Qt.LeftButton, qt.Qt.NoModifier)
+                press = qt.QMouseEvent(qt.QEvent.MouseButtonPress, qt.QPointF(x, middle[1]), *how)
+                qt.QCoreApplication.sendEvent(label, press)
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5), rtol=0.02)
+
+    def test_a_film_that_hangs_the_wrong_way_is_found_after_a_run_and_turned_with_a_click(self) -> None:
+        self.drop(self.frontal.widget, self.png("pa.png"), self.png("lat.png"))
+        for slot in self.panel.xrays.slots:
+            self.type(slot.geometry.spacing, "2.5")
+        self.ui.reconstructButton.click()
+        self.logic.runs[-1].finish(self.result())
+        run = self.logic.runs[-1]
+        self.assertEqual(run.task, "hanging")
+        hangs = [{"turned": True, "mirrored": False}, {"turned": False, "mirrored": True}]
+        run.finish({"hangs": hangs, "residual_before": 0.27, "residual_after": 0.04})
+        for words in ("Found", "Frontal is upside down", "Lateral is mirrored", "27.0 %"):
+            self.assertIn(words, self.ui.foundLabel.text)
+        self.ui.foundButton.click()
+        self.assertEqual(self.frontal.xray.entered["rotateQuarters"], 2)
+        self.assertIs(self.lateral.xray.entered["flip"], True)
+        self.assertFalse(self.ui.foundArea.visible)
+
+    def test_films_whose_files_say_how_they_lie_are_not_asked_about(self) -> None:
+        self.fillSlots()
+        self.ui.reconstructButton.click()
+        self.logic.runs[-1].finish(self.result())
+        self.assertEqual(self.logic.runs[-1].task, "reconstruct")
+
+    def test_a_file_whose_pixels_cannot_be_read_is_refused_once_the_preview_has_found_out(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.assertTrue(self.ui.reconstructButton.enabled)
+        self.wait(lambda: self.logic.previews)
+        self.logic.previews[-1].fail(ReconstructionError("input", "The frontal X-ray is cut off."))
+        self.assertFalse(self.ui.reconstructButton.enabled)
+        self.assertIn("cut off", self.ui.reconstructButton.toolTip)
+        self.drop(self.frontal.widget, self.xrayFile("whole.dcm"))
+        self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_a_preview_that_fails_for_want_of_memory_refuses_nothing(self) -> None:
+        self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
+        self.wait(lambda: self.logic.previews)
+        self.logic.previews[-1].fail(ReconstructionError("memory", "No memory."))
+        self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_a_simulated_x_ray_without_its_file_keeps_its_view_and_brings_no_caution(self) -> None:
+        view = {"angle_deg": 90.0, "tilt_deg": 0.0, "source_axis_mm": 1600.0, "source_detector_mm": 1800.0}
+        view |= {"rows": 70, "cols": 90, "pixel_mm": [4.0, 4.0], "offset_mm": [0.0, 0.0]}
+        pixels = np.arange(70 * 90, dtype=np.float32).reshape(70, 90)
+        node = XRayNodes.makeXRay(pixels, view, [0.0, 0.0, 5.0], "Simulated", str(self.folder / "gone.dcm"))
+        Nodes.addToScene([node])
+        self.drop(self.lateral.widget, node)
+        self.assertEqual(self.lateral.facts.warnings, ())
+        self.assertIn("left lateral", self.lateral.ui.sourceLabel.text)

@@ -1,0 +1,78 @@
+"""``clsdm reconstruct --table`` against the networks alone on the same X-rays, read and with the model loaded.
+
+The first over the second is the share of the networks' throughput that is left when films are read, results and reports
+written, hashes taken and the summary kept; issue 18 asks for 0.8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from measuring import Comparison, main
+from synthetic import phantom_hu
+
+from clsdm.app import batch
+from clsdm.app.cases import Case
+from clsdm.app.request import Request, ViewRequest
+from clsdm.app.warm import WARM
+from clsdm.geometry.view import PRESETS
+from clsdm.progress import silent
+from clsdm.reconstruction import PRODUCTS, Options, reconstruct
+from clsdm.simulate import simulate_xrays, write_dx
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm.xray.read import read_xray
+
+
+def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator[Comparison]:
+    """One for each product."""
+    count, pixels = (2, 64) if arguments.smoke else (arguments.patients, arguments.pixels)
+    ct = CTVolume.on_grid(phantom_hu(np.random.default_rng(0), 64), Grid(64, 6.0))
+    xrays = simulate_xrays(ct, [PRESETS["chest"].view(angle, pixels) for angle in (0.0, 90.0)])
+    bundle = WARM.bundle(arguments.bundle)
+    model = WARM.model(bundle, device, silent)
+    with tempfile.TemporaryDirectory() as name:
+        films = [Path(name) / f"{at}.dcm" for at in range(len(xrays))]
+        for xray, path in zip(xrays, films, strict=True):
+            write_dx(xray, path)
+        known, numbers = [read_xray(path) for path in films], itertools.count()
+        views = tuple(ViewRequest(str(path)) for path in films)
+        for product in arguments.products:
+            options = Options(product, device=device.type)
+
+            def alone(options: Options = options) -> None:
+                for _ in range(count):
+                    reconstruct(known, bundle, options, model=model)
+
+            def many(options: Options = options) -> None:
+                out = Path(name) / str(next(numbers))
+                cases = [
+                    Case(f"{at}", Request(views, str(out / f"{at}" / batch.VOLUME), options=options))
+                    for at in range(count)
+                ]
+                done = batch.run(cases, batch.Plan(out, bundle), silent, print)
+                if done["done"] != count:
+                    raise SystemExit(f"expected {count} patients done, found {done}")
+
+            calls = {"networks alone": alone, "many patients": many}
+            title = f"{count} patients, {len(films)} films of {pixels}² pixels each, {product}, {bundle.manifest.id}"
+            yield Comparison(title, calls, [("networks alone", "many patients")])
+
+
+if __name__ == "__main__":
+    main(
+        __doc__,
+        comparisons,
+        {
+            "patients": {"type": int, "default": 8},
+            "pixels": {"type": int, "default": 2500, "help": "along an edge of a film"},
+            "products": {"nargs": "+", "choices": PRODUCTS, "default": ["mean", "sample"]},
+            "bundle": {"help": "model (default: the embedded one)"},
+        },
+        rounds=3,
+    )

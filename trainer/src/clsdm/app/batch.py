@@ -1,0 +1,292 @@
+"""Many patients in one process: the model is loaded once, the next X-rays are read and the last results written meanwhile.
+
+Each patient has a folder with the volume, its record and a report. What is finished is known by the record, which names
+a hash of the request, of the X-rays' contents, of the model and of this program's version; the rest is made anew, so the
+same command goes on where it was cut. A patient that fails has ``failed.json`` in its folder and does not stop the
+others; the next run tries it again.
+
+Several processes share the patients, by what torchrun or a SLURM array says in the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clsdm import __version__
+from clsdm.app.batch_summary import FAILED, write_summary
+from clsdm.app.cases import Case
+from clsdm.app.dicom_output import comparison_of, write_dicom
+from clsdm.app.record import read_record
+from clsdm.app.request import (
+    UNNAMED_FOLDER,
+    Request,
+    inputs_of,
+    nameless_request,
+    read_views,
+    ready,
+    record,
+    save,
+)
+from clsdm.app.warm import WARM
+from clsdm.errors import Cancelled, InputError
+from clsdm.failures import described
+from clsdm.files.atomic import write_atomically
+from clsdm.files.digest import sha256_of
+from clsdm.files.names import files_below, nameless, regular_file
+from clsdm.files.strict_json import to_plain
+from clsdm.limits import SERIES_FILES
+from clsdm.model.bundle import Bundle
+from clsdm.progress import Report, silent
+from clsdm.quality.write import write_comparison
+from clsdm.reconstruction import Reconstruction, choose_device, reconstruct
+from clsdm.volume.write_dicom import refuse_full
+from clsdm.xray.image import XRay
+
+VOLUME = "reconstruction.nii.gz"
+AHEAD = 2
+"""Patients whose X-rays are read, and results that wait to be written: each takes the memory of its films."""
+SUMMARY_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings that all patients share.
+
+    Attributes:
+        out: folder of the patients' folders, the summary and the index page.
+        bundle: the model.
+        dicom: folder of the patients' DICOM folders, or None.
+        keep_patient: whether those name the patient.
+    """
+
+    out: Path
+    bundle: Bundle
+    dicom: Path | None = None
+    keep_patient: bool = False
+
+    def dicom_of(self, case: Case) -> Path | None:
+        """The DICOM folder of a patient."""
+        return None if self.dicom is None else self.dicom / case.name
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A patient whose X-rays are read; None where the result is there already."""
+
+    key: str
+    xrays: list[XRay] | None
+
+
+def run(cases: Sequence[Case], plan: Plan, report: Report, note: Callable[[str], None]) -> dict[str, Any]:
+    """Reconstruct this process's share of the patients.
+
+    Args:
+        cases: all of them, also those of other processes.
+        plan: what they share.
+        report: progress, in patients.
+        note: told of each patient that failed, without naming a file.
+
+    Returns:
+        How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.
+    """
+    _take_own_gpu(os.environ)
+    mine = [case for case in share(cases, os.environ) if case.request is not None]
+    count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
+    written, seconds = time.monotonic(), 0.0
+    try:
+        with closing(_outcomes(mine, plan)) as outcomes:
+            for number, (case, outcome) in enumerate(outcomes, 1):
+                count[outcome.status] += 1
+                seconds += outcome.seconds
+                if outcome.problem:
+                    note(f"{case.name}: {outcome.problem}")
+                report("patients", number, len(mine))
+                if time.monotonic() - written > SUMMARY_EVERY_S:
+                    write_summary(cases, plan.out)
+                    written = time.monotonic()
+    finally:
+        files = write_summary(cases, plan.out)
+    times = {"network_seconds": round(seconds, 3), "seconds": round(time.perf_counter() - began, 3)}
+    return count | times | {"files": [str(file) for file in files]}
+
+
+def share(cases: Sequence[Case], environ: Mapping[str, str]) -> Sequence[Case]:
+    """The cases of this process among those that torchrun, a SLURM array, or both have started.
+
+    Raises:
+        InputError: their variables are no numbers that fit together.
+    """
+    index, count = 0, 1
+    for names in (("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"), ("RANK", "WORLD_SIZE")):
+        texts = [environ.get(name) for name in names]
+        if None in texts:
+            continue
+        try:
+            at, of = (int(text or "") for text in texts)
+            at -= int(environ.get("SLURM_ARRAY_TASK_MIN", "0")) if names[0].startswith("SLURM") else 0
+        except ValueError:
+            raise InputError(
+                f"{names[0]}, {names[1]}: expected whole numbers, found {texts[0]!r} and {texts[1]!r}"
+            ) from None
+        if not 0 <= at < of:
+            raise InputError(
+                f"{names[0]}={texts[0]}, {names[1]}={texts[1]}: expected tasks without gaps, like --array=0-9"
+            )
+        index, count = index * of + at, count * of
+    return cases[index::count]
+
+
+def _take_own_gpu(environ: Mapping[str, str]) -> None:
+    """Where torchrun has started a process for each GPU of this machine, take the one that is meant."""
+    if (local := environ.get("LOCAL_RANK", "")).isdecimal() and (gpus := torch.cuda.device_count()):
+        torch.cuda.set_device(int(local) % gpus)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
+
+    status: str
+    problem: str = ""
+    seconds: float = 0.0
+
+
+def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
+    """Each patient with what became of it, as soon as that is on the disk."""
+    waiting: deque[tuple[Case, float, Future[None]]] = deque()
+    with _pool() as readers, _pool() as writers:
+        for case, reading in _ahead(readers, cases, plan):
+            began = time.perf_counter()
+            try:
+                ready_case = reading.result()
+                if ready_case.xrays is None:
+                    yield case, Outcome("kept")
+                    continue
+                result = _made(ready_case.xrays, case, plan)
+            except Cancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - one patient must not stop the others
+                yield case, _failed(case, error)
+                continue
+            waiting.append(
+                (case, time.perf_counter() - began, writers.submit(_write, case, result, ready_case.key, plan))
+            )
+            while len(waiting) > AHEAD or (waiting and waiting[0][2].done()):
+                yield _written(*waiting.popleft())
+        while waiting:
+            yield _written(*waiting.popleft())
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """One thread: decoders of images are not made for several. What has not begun is left when the work is stopped."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, cases: Sequence[Case], plan: Plan) -> Iterator[tuple[Case, Future[Ready]]]:
+    """Each patient, while the X-rays of the next ones are being read."""
+    waiting: deque[tuple[Case, Future[Ready]]] = deque()
+    for case in cases:
+        waiting.append((case, pool.submit(_read, case, plan)))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _read(case: Case, plan: Plan) -> Ready:
+    request = _request(case)
+    for view in request.views:
+        regular_file(view.file, "X-ray image file")
+    key = key_of(request, plan.bundle)
+    if _finished(case, key, plan):
+        return Ready(key, None)
+    ready(request.out, inputs_of(request, plan.bundle))
+    if (folder := plan.dicom_of(case)) is not None:
+        refuse_full(folder)
+    return Ready(key, read_views(request))
+
+
+def _made(xrays: list[XRay], case: Case, plan: Plan) -> Reconstruction:
+    options = _request(case).options
+    try:
+        model = WARM.model(plan.bundle, choose_device(options.device), silent)
+        result = reconstruct(xrays, plan.bundle, options, model=model)
+    except (RuntimeError, MemoryError):  # memory, mostly: the next patient finds all of it free
+        WARM.forget()
+        raise
+    return result
+
+
+def _write(case: Case, result: Reconstruction, key: str, plan: Plan) -> None:
+    """The record comes last: a patient without it is not finished."""
+    request = _request(case)
+    folder = Path(request.out).parent
+    write_comparison(comparison_of(result), folder, result.provenance, title=case.name)
+    if (dicom := plan.dicom_of(case)) is not None:
+        write_dicom(result, dicom, plan.keep_patient)
+    save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
+    (folder / FAILED).unlink(missing_ok=True)
+
+
+def _written(case: Case, seconds: float, writing: Future[None]) -> tuple[Case, Outcome]:
+    try:
+        writing.result()
+    except Exception as error:  # noqa: BLE001 - likewise
+        return case, _failed(case, error)
+    return case, Outcome("done", seconds=seconds)
+
+
+def _failed(case: Case, error: Exception) -> Outcome:
+    """Leave word of a failure, without the names of files, which may say whose they are."""
+    request = _request(case)
+    names = {view.file: f"X-ray {number}" for number, view in enumerate(request.views, 1)}
+    names |= {} if request.localizers is None else {request.localizers: "the folder with the localizers"}
+    told = {name: nameless(text, names) for name, text in described(error).items()}
+    text = json.dumps(told, indent=1) + "\n"
+    problem = told["message"]
+    try:
+        write_atomically(Path(request.out).parent / FAILED, lambda path: path.write_text(text, encoding="utf-8"))
+    except InputError as second:
+        problem = f"{problem}; {second}"
+    return Outcome("failed", problem)
+
+
+def _finished(case: Case, key: str, plan: Plan) -> bool:
+    """Whether the result of exactly this is there, whole."""
+    folder = plan.dicom_of(case)
+    try:
+        made = read_record(Path(_request(case).out))
+    except InputError:
+        return False
+    volume = Path(_request(case).out)
+    there = volume.is_file() and (folder is None or (folder.is_dir() and any(folder.iterdir())))
+    return bool(made is not None and made.get("asked") == key and there)
+
+
+def key_of(request: Request, bundle: Bundle) -> str:
+    """A hash of what is asked for: options, geometry, the contents of the X-rays' files, model, program."""
+    plain = to_plain(nameless_request(request))
+    if request.localizers is not None:
+        plain[UNNAMED_FOLDER] = sorted(map(sha256_of, files_below(Path(request.localizers), SERIES_FILES)))
+    return hashlib.sha256(json.dumps([plain, bundle.hash, __version__], sort_keys=True).encode()).hexdigest()
+
+
+def _request(case: Case) -> Request:
+    assert case.request is not None  # those without are left out at the beginning
+    return case.request

@@ -1,0 +1,147 @@
+"""The outcomes of many patients as a table and a page: ``summary.csv`` and ``index.html``, from what is on the disk.
+
+Several processes may write them at once, each of the same files: whoever finds that the disk has changed meanwhile writes
+again, so that the last one to end leaves the whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from clsdm.app.cases import Case
+from clsdm.errors import InputError
+from clsdm.files.atomic import written_together
+from clsdm.files.strict_json import read_json
+from clsdm.quality.agreement import Agreement
+from clsdm.quality.page import page
+
+FAILED = "failed.json"
+FILES = ("summary.csv", "index.html")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One patient in the table.
+
+    Attributes:
+        case: name.
+        status: done, failed, skipped (no pair of X-rays), or waiting.
+        volume: relative path, or "".
+        views: number of X-rays.
+        worst_correlation: of the X-ray that the volume explains worst.
+        agreement: the same in words.
+        warnings: what the user should know.
+        problem: why there is no result.
+        model: that made it.
+        product: mean, sample or ensemble.
+    """
+
+    case: str
+    status: str
+    volume: str = ""
+    views: int = 0
+    worst_correlation: float | None = None
+    agreement: str = ""
+    warnings: str = ""
+    problem: str = ""
+    model: str = ""
+    product: str = ""
+
+
+def write_summary(cases: Sequence[Case], out: Path) -> list[Path]:
+    """Write both files.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    rows: list[Row] = []
+    while (found := [_row(case) for case in cases]) != rows:
+        rows = found
+        with written_together(out) as scratch:
+            (scratch / FILES[0]).write_text(as_csv(rows), encoding="utf-8", newline="")
+            (scratch / FILES[1]).write_text(as_html(rows), encoding="utf-8")
+    return [out / name for name in FILES]
+
+
+def _row(case: Case) -> Row:
+    if case.request is None:
+        return Row(case.name, "skipped", problem=case.problem)
+    volume = Path(case.request.out)
+    if (failure := _json(volume.parent / FAILED)) is not None:
+        return Row(case.name, "failed", problem=str(failure.get("message", "")))
+    record = _json(volume.with_name(f"{volume.name.partition('.')[0]}.json"))
+    if record is None:
+        return Row(case.name, "waiting")
+    made, residuals = record.get("provenance", {}), record.get("residuals", [])
+    told = [Agreement(float(each["rmse"]), each["correlation"]) for each in residuals]
+    worst = min(told, key=lambda each: -1.0 if each.correlation is None else each.correlation, default=None)
+    return Row(
+        case.name,
+        "done",
+        f"{case.name}/{volume.name}",
+        len(told),
+        None if worst is None else worst.correlation,
+        "" if worst is None else str(worst),
+        "; ".join(record.get("warnings", [])),
+        model=str(made.get("model", "")),
+        product=str(made.get("product", "")),
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = read_json(path, "record") if path.is_file() else None
+    except InputError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line for each patient below the names of the columns."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(Row)])
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def as_html(rows: Sequence[Row]) -> str:
+    """The page: a picture of each patient that leads to its report."""
+    counted = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
+    body = [
+        f'<p>{len(rows)} patients: {escape(counted)}. The figures are in <a href="{FILES[0]}">{FILES[0]}</a>.</p>',
+        f'<div class="cards">{"".join(map(_card, rows))}</div>',
+    ]
+    return page("Reconstructions", body, _STYLE, "'self' file:")
+
+
+def _card(row: Row) -> str:
+    folder, name = quote(row.case), escape(row.case)
+    if row.status != "done":
+        problem = f'<p class="warning">{escape(row.problem)}</p>' if row.problem else ""
+        return f"<article><h2>{name}</h2><p>{row.status}</p>{problem}</article>"
+    doubt = ' class="warning"' if Agreement(0.0, row.worst_correlation).disagrees else ""
+    notes = f"<details><summary>what to know</summary>{escape(row.warnings)}</details>" if row.warnings else ""
+    return (
+        f'<article><h2>{name}</h2><a href="{folder}/report.html"><img loading="lazy" src="{folder}/comparison.png" '
+        f'alt="{name}: axial, coronal and sagittal plane"></a><p{doubt}>{escape(row.agreement)}</p>{notes}'
+        f'<p><a href="{folder}/report.html">report</a> · <a href="{quote(row.volume)}">volume</a></p></article>'
+    )
+
+
+_STYLE = """
+body { max-width: 100rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1.2rem; }
+article { border: 1px solid var(--line); padding: .8rem; overflow-wrap: anywhere; }
+article h2 { margin: 0 0 .5rem; font-size: 1.05rem; border: 0; } article p { margin: .5rem 0 0; }
+article img { aspect-ratio: 1008 / 450; object-fit: cover; object-position: top; }
+article a { color: inherit; } details { margin-top: .5rem; color: var(--soft); font-size: .9rem; }
+"""

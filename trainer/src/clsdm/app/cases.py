@@ -1,0 +1,160 @@
+"""Many patients: the rows of a table, or the studies in a tree of DICOM files.
+
+A table is a CSV file with a column ``case``, which names the folder of the results, and a column for each option of
+``clsdm reconstruct`` that is about X-rays, without its dashes: frontal, lateral, view, localizers, spacing,
+lateral-spacing, flip ... Paths are relative to the table. What a row leaves empty is as the command line says.
+
+In a tree, the best pair of each study is taken, by the rule of ``clsdm.xray.pair``; a study is named by a hash, because a
+folder's name should not say whose it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from clsdm.app.geometry_options import add_xray_options
+from clsdm.app.request import Request
+from clsdm.errors import InputError
+from clsdm.files.dicom_open import open_dicom
+from clsdm.files.names import files_below, plain_name, regular_file
+from clsdm.limits import TABLE_BYTES, TREE_FILES, check_bytes
+from clsdm.progress import Report
+from clsdm.xray.dicom import NO_PROJECTIONS, is_dicom
+from clsdm.xray.pair import pairs_by_study
+from clsdm.xray.read import XRayHeader, inspect_xray
+
+PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip")
+YES, NO = ("yes", "true", "1"), ("no", "false", "0")
+RequestOf = Callable[[str, dict[str, Any]], Request]
+"""(name of a case, options of the command line that are its own) -> what to reconstruct."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient of many.
+
+    Attributes:
+        name: of the folder of its results.
+        request: what to reconstruct, or None where there is no pair of X-rays.
+        problem: why there is none.
+    """
+
+    name: str
+    request: Request | None
+    problem: str = ""
+
+
+def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
+    """The patients of a CSV file.
+
+    Raises:
+        InputError: not a table, an unknown column, a case without a name or with another's, or an impossible value.
+    """
+    cases: dict[str, Case] = {}
+    for where, row in _rows(table):
+        name = plain_name(row.pop("case", ""), f"{where}: case")
+        if name.casefold() in cases:
+            raise InputError(f"{where}: case {name!r} is there already; expected a name for each patient")
+        try:
+            cases[name.casefold()] = Case(name, request_of(name, _given(row, table.absolute().parent)))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    if not cases:
+        raise InputError(f"{table}: holds no patients; expected a line for each below the names of the columns")
+    return list(cases.values())
+
+
+def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row stands, and its filled cells by the names of their columns."""
+    check_bytes(regular_file(table, "table").stat().st_size, TABLE_BYTES, table, "a table")
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        separator = next((mark for mark in ";\t" if mark in (lines or [""])[0]), ",")
+        reader = csv.DictReader(lines, delimiter=separator, strict=True)
+        for row in reader:
+            where = f"{table}: line {reader.line_num}"
+            if None in row:
+                raise InputError(f"{where}: has more cells than there are columns")
+            yield (
+                where,
+                {key.strip().replace("_", "-"): value.strip() for key, value in row.items() if value and value.strip()},
+            )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not a table of comma-separated values in UTF-8 ({error})") from None
+
+
+class _Row(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message.replace("--", "column "))
+
+
+def _given(row: dict[str, str], folder: Path) -> dict[str, Any]:
+    """The options that a row gives, by the command line's own rules."""
+    parser = _Row(add_help=False, allow_abbrev=False)
+    add_xray_options(parser)
+    words: list[str] = []
+    for name, text in row.items():
+        cells = [each.strip() for each in text.split(";")] if name in LISTS else [text]
+        if name.endswith("spacing"):
+            words += [f"--{name}", *text.split()]
+        elif name.endswith("invert"):
+            words.append(_switch(name, text))
+        else:
+            words += [f"--{name}={folder / cell if name in PATHS else cell}" for cell in cells]
+    return {name: value for name, value in vars(parser.parse_args(words)).items() if value not in (None, [])}
+
+
+def _switch(name: str, text: str) -> str:
+    if text.lower() not in (*YES, *NO):
+        raise InputError(f"column {name}: expected yes or no, found {text!r}")
+    return f"--{name}" if text.lower() in YES else f"--no-{name}"
+
+
+def cases_of_studies(tree: Path, request_of: RequestOf, report: Report) -> list[Case]:
+    """The studies in a tree of DICOM files, each with its best pair of X-rays.
+
+    Raises:
+        InputError: no folder, or no X-ray that says from where it was taken is in it.
+    """
+    if not tree.is_dir():
+        raise InputError(f"{tree}: no such folder; expected one with DICOM files")
+    paths, headers = [], []
+    files = files_below(tree, TREE_FILES)
+    for number, path in enumerate(files, 1):
+        if (header := _header(path)) is not None and header.likely_angle_deg is not None:
+            paths.append(path)
+            headers.append(header)
+        report("find X-rays", number, len(files))
+    if not headers:
+        raise InputError(f"{tree}: no DICOM radiograph in it says from where it was taken; use --table")
+    return [_case(owner, pair, paths, request_of) for owner, pair in pairs_by_study(headers).items()]
+
+
+def _case(
+    owner: tuple[str, str | None], pair: tuple[int | None, int | None], paths: list[Path], request_of: RequestOf
+) -> Case:
+    name = f"study-{hashlib.sha256(repr(owner).encode()).hexdigest()[:12]}"
+    frontal, lateral = pair
+    if frontal is None or lateral is None:
+        missing = "frontal" if frontal is None else "lateral"
+        return Case(name, None, f"no {missing} X-ray is in this study; to use one alone, name it in a table")
+    return Case(name, request_of(name, {"frontal": str(paths[frontal]), "lateral": str(paths[lateral])}))
+
+
+def _header(path: Path) -> XRayHeader | None:
+    """Of a radiograph; None for anything else, a slice or a localizer of a CT too."""
+    try:
+        if (
+            not is_dicom(path)
+            or str(open_dicom(path, pixels=False, tags=["Modality"]).get("Modality")) in NO_PROJECTIONS
+        ):
+            return None
+        return inspect_xray(path)
+    except (InputError, OSError):
+        return None

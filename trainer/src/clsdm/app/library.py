@@ -1,0 +1,129 @@
+"""``import clsdm``: what a line of Python asks for. The command line and Slicer do the same with a ``Request``.
+
+The model stays loaded between calls (``warm``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from clsdm.app.dicom_output import write_dicom
+from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record, save
+from clsdm.app.warm import WARM
+from clsdm.errors import InputError
+from clsdm.files.names import given_path
+from clsdm.geometry.view import PRESETS
+from clsdm.model.bundle import Bundle
+from clsdm.progress import Report, silent
+from clsdm.reconstruction import Options, Reconstruction, choose_device
+from clsdm.reconstruction import reconstruct as from_xrays
+from clsdm.xray.image import XRay
+from clsdm.xray.read import GeometryOverrides
+from clsdm.xray.scouts import centred
+
+Film = str | PathLike[str] | ViewRequest | XRay
+"""A file, a file with a geometry of its own, or an X-ray that was read or made of an array."""
+
+ROLE_ANGLES_DEG = (0.0, 90.0)
+"""Of the first film and of the second, where neither says from where it was taken."""
+NAME = "reconstruction.nii.gz"
+"""Of the volume in a folder."""
+
+
+@dataclass(frozen=True)
+class Result(Reconstruction):
+    """A reconstruction that can be saved.
+
+    Attributes:
+        request: what it was made from; None where an X-ray was no file.
+        inputs: files and folders that it was made from.
+    """
+
+    request: Request | None = None
+    inputs: tuple[Path, ...] = ()
+
+    def save(self, out: str | PathLike[str]) -> dict[str, str]:
+        """Write the volume (HU), its coverage, the spread of an ensemble, and the record, all of them or none.
+
+        Args:
+            out: a volume file (.nii.gz, .nii, .nrrd, .mha), or a folder, which gets ``reconstruction.nii.gz``.
+
+        Returns:
+            The files by role: volume, coverage, spread, record.
+
+        Raises:
+            InputError: they cannot be written, or one of them is an input, or something else of that name is there.
+        """
+        path = given_path(str(out), "out")
+        path = path if path.suffix and not path.is_dir() else path / NAME
+        request = None if self.request is None else replace(self.request, out=str(path))
+        return save(self, str(path), record(self, request), self.inputs)
+
+    def save_dicom(self, folder: str | PathLike[str], *, keep_patient: bool = False) -> None:
+        """Write a CT series and a picture of it, for a PACS.
+
+        Args:
+            folder: new or empty.
+            keep_patient: file it under the patient and study of the X-rays.
+
+        Raises:
+            InputError: it cannot be written, or is not empty.
+        """
+        write_dicom(self, given_path(str(folder), "folder"), keep_patient)
+
+
+def reconstruct(
+    frontal: Film,
+    lateral: Film | None = None,
+    *others: Film,
+    geometry: GeometryOverrides | None = None,
+    preset: str = "chest",
+    bundle: str | PathLike[str] | None = None,
+    report: Report = silent,
+    **options: Any,  # noqa: ANN401 - the fields of Options
+) -> Result:
+    """Reconstruct a CT volume from one to eight X-rays of one patient.
+
+    Args:
+        frontal: PA or AP; 0 degrees unless it says otherwise.
+        lateral: 90 degrees unless it says otherwise.
+        others: further X-rays, which must say from where they were taken.
+        geometry: what overrules the files' geometry, of those that bring none of their own.
+        preset: distances where neither file nor user knows them.
+        bundle: model folder or archive; the one that comes with the program if None.
+        report: progress ``(stage, done, total)``; may raise ``Cancelled``.
+        options: product, steps, samples, seed, device, consistency, refine, at_once: see ``clsdm.reconstruction.Options``.
+
+    Raises:
+        InputError: an X-ray, the model or an option cannot be used; the message says which, and why.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    opened = WARM.bundle(None if bundle is None else str(bundle))
+    how = Options(**{"product": opened.manifest.default_product, **options})
+    films = [frontal, *([] if lateral is None else [lateral]), *others]
+    views = [_view(film, number, geometry or GeometryOverrides()) for number, film in enumerate(films)]
+    xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
+    report("read X-rays", len(xrays), len(xrays))
+    made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))
+    return Result(**vars(made), **_sources(views, opened, preset, how))
+
+
+def _view(film: Film, number: int, geometry: GeometryOverrides) -> ViewRequest | XRay:
+    if isinstance(film, ViewRequest | XRay):
+        return film
+    angle = ROLE_ANGLES_DEG[number] if number < len(ROLE_ANGLES_DEG) else None
+    return ViewRequest(str(film), default_angle_deg=angle, geometry=geometry)
+
+
+def _sources(views: Sequence[ViewRequest | XRay], bundle: Bundle, preset: str, options: Options) -> dict[str, Any]:
+    """The attributes of a :class:`Result` beyond those of a reconstruction."""
+    files = tuple(view for view in views if isinstance(view, ViewRequest))
+    if len(files) < len(views):
+        return {"inputs": tuple(Path(view.file) for view in files)}
+    request = Request(files, NAME, str(bundle.path), preset, options)
+    return {"request": request, "inputs": tuple(inputs_of(request, bundle))}

@@ -1,0 +1,162 @@
+"""The command ``clsdm reconstruct``: its options, and the request that they make."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from clsdm import NOTICE
+from clsdm.app import batch, cli_help, request
+from clsdm.app.cases import cases_of_studies, cases_of_table
+from clsdm.app.command import command, note, say
+from clsdm.app.dicom_output import write_dicom
+from clsdm.app.geometry_options import add_xray_options, overrides_from
+from clsdm.app.request import Request, ViewRequest
+from clsdm.app.warm import WARM
+from clsdm.errors import InputError
+from clsdm.files.names import nameless
+from clsdm.geometry.view import view_name
+from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.progress import Report
+from clsdm.reconstruction import Options
+from clsdm.volume.write_dicom import refuse_full
+
+
+def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    """Add the command to the parser."""
+    text = "Reconstruct a CT volume from one to eight X-rays of one patient."
+    parser = command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
+    parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
+    parser.add_argument(
+        "--bundle", help="model folder or archive; its grid is the volume's (default: the embedded one)"
+    )
+    products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
+    parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
+    parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")
+    parser.add_argument("--samples", type=int, help="of an ensemble (default: 8)")
+    parser.add_argument(
+        "--at-once", type=int, metavar="N", help="samples drawn together; 1 takes least memory (default: 2)"
+    )
+    parser.add_argument("--seed", type=int, help="of the samples (default: 0)")
+    parser.add_argument("--refine", action="store_true", default=None,
+                        help="find angle, tilt, height and distance of the views after the first by the residual")  # fmt: skip
+    parser.add_argument("--consistency", action="store_true", default=None,
+                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
+    add_xray_options(parser)
+    many = parser.add_argument_group("many patients: the same again goes on, and tries again what failed")
+    many.add_argument(
+        "--table", metavar="CSV", help="a line for each, with columns case, frontal, lateral, spacing ..."
+    )
+    many.add_argument("--studies", metavar="FOLDER", help="a tree of DICOM files: the best pair of each study")
+    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write; of many patients, the folder for all")
+    parser.add_argument("--dicom", metavar="DIR", help="also write a CT series and a picture of it, for a PACS")
+    parser.add_argument("--keep-patient", action="store_true", default=None,
+                        help="with --dicom: file it under the patient and study of the X-rays (default: of nobody)")  # fmt: skip
+
+
+def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    _refuse_both(options)
+    if options.table or options.studies:
+        return _reconstruct_many(options, report)
+    wanted = request.read_request(options.request) if options.request else _request_from(options)
+    folder = dicom_folder(options)
+    result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
+    if folder is not None:
+        files["dicom"] = str(write_dicom(result, folder, bool(options.keep_patient)))
+    names = {each.source: Path(each.source).name for each in result.residuals}
+    for warning in result.warnings:
+        note(options, nameless(warning, names))
+    verdicts = [f"{names[each.source]} ({view_name(each.angle_deg)}): {each.agreement}" for each in result.residuals]
+    say(options, "\n".join([files["volume"], *([str(folder)] if folder else []), *verdicts, NOTICE]))
+    return {"files": files} | request.record(result, wanted)
+
+
+def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    one = next((name for name in ("frontal", "lateral", "view", "localizers") if getattr(options, name)), None)
+    if one or (options.table and options.studies):
+        raise InputError(f"--{one or 'studies'}: names patients beside --table or --studies; expected one of them")
+    if not options.out:
+        raise InputError("--out: missing; name the folder for the results")
+    out, bundle = Path(options.out), WARM.bundle(options.bundle)
+    shared = vars(options) | {"product": options.product or bundle.manifest.default_product}
+
+    def request_of(name: str, own: dict[str, Any]) -> Request:
+        return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
+
+    cases = (
+        cases_of_table(Path(options.table), request_of)
+        if options.table
+        else cases_of_studies(Path(options.studies), request_of, report)
+    )
+    plan = batch.Plan(out, bundle, Path(options.dicom) if options.dicom else None, bool(options.keep_patient))
+    result = batch.run(cases, plan, report, lambda text: note(options, text))
+    say(options, "\n".join([*result["files"], NOTICE]))
+    if result["failed"]:
+        raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")
+    return result
+
+
+def dicom_folder(options: argparse.Namespace) -> Path | None:
+    """The folder for DICOM files, looked at before anything is computed.
+
+    Raises:
+        InputError: it holds files, or ``--keep-patient`` was given without it.
+    """
+    if options.dicom is None:
+        if options.keep_patient:
+            raise InputError("--keep-patient: goes with --dicom DIR; the other files never name a patient")
+        return None
+    folder = Path(options.dicom)
+    refuse_full(folder)
+    return folder
+
+
+def _refuse_both(options: argparse.Namespace) -> None:
+    """A request file holds everything; what else was asked for would silently be dropped.
+
+    So no option of this command has a default in the parser: what is not None, nor an empty list, was given.
+    """
+    own = ("request", "run", "json", "quiet", "dicom", "keep_patient")
+    given = [name for name, value in vars(options).items() if name not in own and value is not None and value != []]
+    if options.request and given:
+        option = given[0].replace("_", "-")
+        raise InputError(f"{options.request}: a request file leaves no room for --{option}; put it into the file")
+
+
+def _request_from(options: argparse.Namespace) -> Request:
+    if not options.out:
+        raise InputError("--out: missing; name the volume to write, for example reconstruction.nii.gz")
+    views = [
+        _view(options, file, role, None, angle)
+        for role, file, angle in (("frontal", options.frontal, 0.0), ("lateral", options.lateral, 90.0))
+        if file
+    ]
+    views += [_view(options, *_file_and_angle(text)) for text in options.view]
+    if not views and not options.localizers:
+        raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
+    bundle = options.bundle or str(default_bundle_path())
+    product = options.product or Bundle.open(bundle).manifest.default_product
+    names = ("steps", "samples", "at_once", "seed", "device", "consistency", "refine")
+    asked = {name: getattr(options, name) for name in names}
+    how = Options(product, **{name: value for name, value in asked.items() if value is not None})
+    machine = {} if options.preset is None else {"preset": options.preset}
+    scan = {"localizers": options.localizers, "series": options.series}
+    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
+
+
+def _view(
+    options: argparse.Namespace, file: str, role: str, angle: float | None, default: float | None = None
+) -> ViewRequest:
+    return ViewRequest(file, angle, default, overrides_from(options, role))
+
+
+def _file_and_angle(text: str) -> tuple[str, str, float]:
+    file, colon, angle = text.rpartition(":")
+    try:
+        return file, "view", float(angle if colon and file else "none")
+    except ValueError:
+        raise InputError(
+            f"--view {text!r}: expected FILE:ANGLE with the angle in degrees, e.g. oblique.dcm:45"
+        ) from None

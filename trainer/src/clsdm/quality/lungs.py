@@ -1,0 +1,242 @@
+"""Lungs, windpipe, diaphragm and heart of a chest in HU, by thresholds, connected components and distance maps.
+
+Volumes are (z, y, x) of cubic voxels with axes along LPS: z towards the head, y to the back, x to the patient's left. What
+cannot be found, or is cut off by the end of the volume, raises :class:`NotMeasurable` with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from clsdm.volume.body import BODY_HU
+
+LUNG_HU = BODY_HU
+"""Below it, inside the body, is lung and other air: halfway, so that a blurred border stays where it is."""
+SMALLEST_LUNG_ML = 250.0
+LARGEST_OFFSET = 5.0
+"""One lung may be so many times smaller than the other; with less it is taken for bowel gas, or for a collapsed lung."""
+APART_MM = 60.0
+"""At least between the middles of two lungs."""
+BEYOND_MM = (3.0, 9.0)
+"""So far above and below the lungs the body must go on."""
+VESSEL_MM = 7.0
+"""Vessels and airways up to about twice this wide count as lung."""
+WINDPIPE_HU = -300.0
+WINDPIPE_MM2 = (30.0, 900.0)
+SHORTEST_WINDPIPE_MM = 30.0
+WINDPIPE_OFF_MM = 40.0
+"""Farthest from the middle of the body."""
+
+ABOVE_DOME_MM, DOME_PART = 6.0, (0.4, 0.75)
+
+
+class NotMeasurable(Exception):  # noqa: N818 - it is no error: it is the answer
+    """Why a quantity cannot be had from a volume."""
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """Both lungs, with the vessels in them.
+
+    Attributes:
+        left: (z, y, x) bool, the patient's left lung.
+        right: (z, y, x) bool.
+        spacing_mm: voxel edge.
+        cut: which of the ends "upper" and "lower" lie outside what the volume shows, and of which lung.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    spacing_mm: float
+    cut: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def both(self) -> np.ndarray:
+        """(z, y, x) bool."""
+        return self.left | self.right
+
+    def ending(self, *ends: str) -> Lungs:
+        """These lungs, if the volume shows these ends of them.
+
+        Raises:
+            NotMeasurable: it does not.
+        """
+        for end in ends:
+            if end in self.cut:
+                raise NotMeasurable(f"the {end} end of the {self.cut[end]} lung lies outside what the volume shows")
+        return self
+
+
+def find_lungs(hu: np.ndarray, body: np.ndarray, spacing_mm: float, windpipe: np.ndarray) -> Lungs:
+    """The two lungs: the two largest parts of air in the body, told apart where they are thinnest.
+
+    Args:
+        hu: (z, y, x).
+        body: (z, y, x) bool, the patient with all cavities.
+        spacing_mm: voxel edge.
+        windpipe: (z, y, x) bool, left out.
+
+    Raises:
+        NotMeasurable: there are no two lungs, or they reach the side of the volume.
+    """
+    air = body & (hu < LUNG_HU) & ~windpipe
+    depth = inside_mm(air, spacing_mm)
+    for radius in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0):
+        seeds = _two_parts(depth > radius * spacing_mm, spacing_mm)
+        if seeds is not None:
+            break
+    else:
+        raise NotMeasurable(f"no two lungs of at least {SMALLEST_LUNG_ML:.0f} ml of air are found")
+    wanted = sitk.GetImageFromArray(np.where(air, -depth, 1.0).astype(np.float32))
+    owners = sitk.GetArrayFromImage(
+        sitk.MorphologicalWatershedFromMarkers(wanted, sitk.GetImageFromArray(seeds), False)
+    )
+    left, right = (
+        closed(_largest(air & (owners == label)), VESSEL_MM, spacing_mm) & body & ~windpipe for label in (1, 2)
+    )
+    return _checked(Lungs(left, right & ~left, spacing_mm), body)
+
+
+def _two_parts(mask: np.ndarray, spacing_mm: float) -> np.ndarray | None:
+    """(z, y, x) uint8, 1 on the left one of the two largest parts of a mask and 2 on the right one, if these are lungs."""
+    labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(labels)
+    if shapes.GetNumberOfLabels() < 2:
+        return None
+    sizes = [shapes.GetNumberOfPixels(label) for label in (1, 2)]
+    middles = [shapes.GetCentroid(label)[0] * spacing_mm for label in (1, 2)]
+    too_small = sizes[1] * spacing_mm**3 < 0.25e3 * SMALLEST_LUNG_ML or sizes[0] > LARGEST_OFFSET * sizes[1]
+    if too_small or abs(middles[0] - middles[1]) < APART_MM:
+        return None
+    found = sitk.GetArrayFromImage(labels)
+    left = 1 if middles[0] > middles[1] else 2
+    return np.where(found == left, 1, np.where(found == 3 - left, 2, 0)).astype(np.uint8)
+
+
+def _checked(lungs: Lungs, body: np.ndarray) -> Lungs:
+    """The lungs with what is cut off of them; they end in tissue, within the body that the volume shows."""
+    area, above, below = body.sum((1, 2)), *(round(beyond / lungs.spacing_mm) for beyond in BEYOND_MM)
+    cut = {}
+    for name, lung in (("left", lungs.left), ("right", lungs.right)):
+        millilitres = lung.sum() * lungs.spacing_mm**3 / 1000.0
+        if millilitres < SMALLEST_LUNG_ML:
+            raise NotMeasurable(f"the {name} lung holds {millilitres:.0f} ml of air only")
+        if lung[:, :, [0, -1]].any() or lung[:, [0, -1]].any():
+            raise NotMeasurable(f"the {name} lung reaches the side of the volume")
+        heights = np.flatnonzero(lung.any((1, 2)))
+        middle = area[round(heights.mean())]
+        for end, z, least in (("upper", heights[-1] + above, 0.15), ("lower", heights[0] - below, 0.6)):
+            if not 0 <= z < len(area) or area[z] < least * middle:
+                cut[end] = name
+    return replace(lungs, cut=cut)
+
+
+def find_windpipe(hu: np.ndarray, body: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """(z, y, x) bool: the longest column of air with a windpipe's cross-section in the middle of the body, if any."""
+    air = body & (hu < WINDPIPE_HU)
+    pieces = np.stack([_windpipe_pieces(air[z], body[z], spacing_mm) for z in range(len(hu))])
+    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(pieces.astype(np.uint8)))
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(labels)
+    heights = {label: shapes.GetBoundingBox(label)[5] for label in shapes.GetLabels()}
+    longest = max(heights, key=heights.__getitem__, default=0)
+    if not longest or heights[longest] * spacing_mm < SHORTEST_WINDPIPE_MM:
+        return np.zeros_like(body)
+    return np.asarray(sitk.GetArrayFromImage(labels) == longest)
+
+
+def _windpipe_pieces(air: np.ndarray, body: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """(y, x) bool: the parts of a slice's air that may be a windpipe's."""
+    if not air.any():
+        return air
+    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(air.astype(np.uint8)))
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(labels)
+    middle = float(np.flatnonzero(body.any(0)).mean())
+    chosen = []
+    for label in shapes.GetLabels():
+        area = shapes.GetNumberOfPixels(label) * spacing_mm**2
+        off_mm = abs(shapes.GetCentroid(label)[0] - middle) * spacing_mm
+        sides = shapes.GetBoundingBox(label)[2:]
+        if WINDPIPE_MM2[0] <= area <= WINDPIPE_MM2[1] and off_mm <= WINDPIPE_OFF_MM and max(sides) <= 3 * min(sides):
+            chosen.append(label)
+    return np.isin(sitk.GetArrayFromImage(labels), chosen)
+
+
+def inside_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """(z, y, x) float32 distance in mm to the surface of a mask, positive inside."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=True, squaredDistance=False, useImageSpacing=False)
+    return np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32) * np.float32(spacing_mm)
+
+
+def closed(mask: np.ndarray, radius_mm: float, spacing_mm: float) -> np.ndarray:
+    """The mask with gaps narrower than twice the radius filled: dilated by a ball, and eroded by it again."""
+    margin = int(np.ceil(radius_mm / spacing_mm)) + 1
+    padded = np.pad(mask, margin)
+    dilated = inside_mm(padded, spacing_mm) > -radius_mm - 1e-3
+    filled = inside_mm(dilated, spacing_mm) > radius_mm - 1e-3
+    inner = (slice(margin, -margin),) * 3
+    return mask | filled[inner]
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask."""
+    labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
+    return np.asarray(sitk.GetArrayFromImage(labels) == 1)
+
+
+def dome_level(lungs: Lungs, side: str) -> float:
+    """Index of the height of a lung's diaphragm: where the depth of lung from front to back has fallen to half.
+
+    In each column of the frontal projection, from its greatest depth downwards; the median, between two slices, over the
+    columns from two fifths to three quarters of the lung's width outwards, which the heart leaves free.
+
+    Raises:
+        NotMeasurable: the lung has no lower end.
+    """
+    lung = getattr(lungs, side)
+    depth = lung.sum(1).astype(np.float64)  # (z, x)
+    columns = np.flatnonzero(depth.any(0))
+    first, last = (round(part * (len(columns) - 1)) for part in DOME_PART)
+    levels = []
+    for x in (columns if side == "left" else columns[::-1])[first : last + 1]:
+        line = depth[:, x]
+        top = int(line.argmax())
+        below = np.flatnonzero(line[: top + 1] <= line[top] / 2.0)
+        if len(below):
+            at = int(below[-1])
+            levels.append(at + (line[top] / 2.0 - line[at]) / (line[at + 1] - line[at]))
+    if not levels:
+        raise NotMeasurable("the lung does not end downwards")
+    return float(np.median(levels))
+
+
+def heart_borders(lungs: Lungs) -> tuple[float, float]:
+    """Index along x of the last lung on the heart's right and the first on its left, where it pushes them farthest apart.
+
+    Of the slices from just above the higher diaphragm halfway up to the lungs' tops, in rows that hold both.
+    """
+    top = np.flatnonzero(lungs.both.any((1, 2)))[-1]
+    lowest = max(dome_level(lungs, "left"), dome_level(lungs, "right")) + ABOVE_DOME_MM / lungs.spacing_mm
+    slices = range(int(np.ceil(lowest)), int((lowest + top) / 2) + 1)
+    borders = [found for z in slices if (found := _borders_in(lungs, z)) is not None]
+    if len(borders) * lungs.spacing_mm < 20.0:
+        raise NotMeasurable("the heart between diaphragm and the middle of the lungs spans less than 20 mm")
+    right, left = (np.sort(np.array(side)) for side in zip(*borders, strict=True))
+    return float(right[min(1, len(right) - 1)]), float(left[-min(2, len(left))])
+
+
+def _borders_in(lungs: Lungs, z: int) -> tuple[float, float] | None:
+    """Of one slice; a border is where a tenth of the rows goes beyond it."""
+    left, right = lungs.left[z], lungs.right[z]
+    rows = np.flatnonzero(left.any(1) & right.any(1))
+    if len(rows) * lungs.spacing_mm < 40.0:
+        return None
+    inner_left = left[rows].argmax(1)
+    inner_right = right.shape[1] - 1 - right[rows, ::-1].argmax(1)
+    return float(np.quantile(inner_right, 0.1)), float(np.quantile(inner_left, 0.9))

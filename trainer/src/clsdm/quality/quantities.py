@@ -1,0 +1,131 @@
+"""What can be measured is called so, and so it is put in words for the command line, the report and 3D Slicer. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SHOWN_LEVEL = "80"
+CALIBRATED = (
+    "Intervals held on patients that the model was not trained on. A patient unlike them, or X-rays unlike projections, may "
+    "lie outside more often."
+)
+DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
+NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number is called.
+
+    Attributes:
+        label: for a reader.
+        unit: "ml", "mm", "cm²", "HU", "°" or "" for a ratio.
+        digits: after the point.
+    """
+
+    label: str
+    unit: str
+    digits: int = 0
+
+    def text(self, value: float) -> str:
+        """The value with its unit."""
+        return f"{value:.{self.digits}f} {self.unit}".rstrip()
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "lung_ml": Quantity("Lung volume, both", "ml"),
+    "lung_left_ml": Quantity("Lung volume, left", "ml"),
+    "lung_right_ml": Quantity("Lung volume, right", "ml"),
+    "lung_left_height_mm": Quantity("Lung height, left (apex to diaphragm)", "mm"),
+    "lung_right_height_mm": Quantity("Lung height, right (apex to diaphragm)", "mm"),
+    "lung_width_mm": Quantity("Greatest width across both lungs", "mm"),
+    "lung_mean_hu": Quantity("Mean HU of the lungs", "HU"),
+    "heart_width_mm": Quantity("Heart width", "mm"),
+    "cardiothoracic_ratio": Quantity("Cardiothoracic ratio", "", 2),
+    "diaphragm_left_mm": Quantity("Diaphragm, left (z, LPS)", "mm"),
+    "diaphragm_right_mm": Quantity("Diaphragm, right (z, LPS)", "mm"),
+    "windpipe_left_of_spine_mm": Quantity("Windpipe, to the left of the spine's middle", "mm"),
+    "windpipe_before_spine_mm": Quantity("Windpipe, in front of the spine's middle", "mm"),
+    "kyphosis_deg": Quantity("Kyphosis of the spine that is seen (estimate)", "°"),
+    "lateral_curve_mm": Quantity("Lateral curve of the spine, greatest offset", "mm"),
+    "outline_cm2": Quantity("Area of the body's outline, mean", "cm²"),
+    "water_diameter_mm": Quantity("Water-equivalent diameter, mean (AAPM 220)", "mm"),
+}
+"""By key. Means and curves are taken over the lungs' height; where there are no whole lungs, over all slices with a body."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        label: what was measured.
+        value: with its unit, or "not measurable".
+        interval: at 80 % and what it rests on, or why there is no number.
+        truth: of the CT, "" where there is none or it cannot be had there either.
+    """
+
+    label: str
+    value: str
+    interval: str
+    truth: str = ""
+
+
+def rows(told: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> list[Row]:
+    """The table for a reader, one row for each quantity.
+
+    Args:
+        told: of ``clsdm.quality.numbers.numbers``.
+        truth: values measured in the CT, over the same heights.
+    """
+    made = []
+    for key, quantity in QUANTITIES.items():
+        true = "" if truth is None or key not in truth else quantity.text(truth[key])
+        if key not in told["values"]:
+            made.append(Row(quantity.label, "not measurable", told["not_measurable"].get(key, ""), true))
+            continue
+        each = told["values"][key]
+        made.append(Row(quantity.label, quantity.text(each["value"]), _interval(key, each, told), true))
+    for tissue, each in told.get("voxels", {}).items():
+        held = f"held {each['held']:.0%} of them on {each['patients']} patients" if each["held"] else "from one patient"
+        made.append(Row(f"A voxel of {tissue}, middle one", f"± {each['half_hu']:.0f} HU", f"80 % of voxels; {held}"))
+    return made
+
+
+def _interval(key: str, each: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    known = each.get("intervals")
+    if known is None:
+        return "no interval: no patients to tell from" if told["calibrated"] else ""
+    text, patients = QUANTITIES[key].text, known["patients"]
+    whose = f"{patients} patient{'s' if patients > 1 else ''}"
+    if SHOWN_LEVEL in known["held"]:
+        low, high = known["held"][SHOWN_LEVEL]
+        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose})"
+    if SHOWN_LEVEL in known["normal"]:
+        low, high = known["normal"][SHOWN_LEVEL]
+        return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
+    return f"no {SHOWN_LEVEL} % interval from {whose}"
+
+
+def before(told: Mapping[str, Any]) -> list[str]:
+    """What must be said before any number: what is unlike the patients that the model was checked on."""
+    return [DOUBT, *told["doubts"]] if told.get("doubts") else []
+
+
+def footnote(told: Mapping[str, Any]) -> str:
+    """What is to be said of the table as a whole."""
+    if told.get("product") is None:
+        return ""
+    return CALIBRATED if told["calibrated"] else NO_TABLE
+
+
+def lines(made: Sequence[Row]) -> list[str]:
+    """The table as text."""
+    wide = max(len(row.label) for row in made)
+    value = max(len(row.value) for row in made)
+    return [
+        f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
+        for row in made
+    ]

@@ -1,0 +1,190 @@
+"""Many patients: a failing one stops nobody, what is finished is not made again, and the index shows them all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from small_bundle import run
+
+import clsdm
+from clsdm.app import batch
+from clsdm.app.cases import Case
+from clsdm.app.warm import WARM
+from clsdm.errors import InputError
+from clsdm.model.bundle import Bundle
+
+ROWS = """\
+case,frontal,lateral,lateral-invert,source-detector
+anna,films/frontal.dcm,films/lateral.dcm,,
+bert,films/frontal.dcm,,,1700
+broken,films/frontal.dcm,films/damaged.dcm,no,
+"""
+
+
+@pytest.fixture
+def hospital(films: Path, tmp_path: Path) -> Path:
+    """A folder with films, one of them damaged, and a table that names them."""
+    (tmp_path / "films").mkdir()
+    for name in ("frontal.dcm", "lateral.dcm"):
+        shutil.copy(films / name, tmp_path / "films" / name)
+    (tmp_path / "films" / "damaged.dcm").write_bytes((films / "lateral.dcm").read_bytes()[:3000])
+    (tmp_path / "patients.csv").write_text(ROWS, encoding="utf-8")
+    return tmp_path
+
+
+def many(capfd, bundle: Bundle, out: Path, *arguments: str | Path) -> tuple[int, dict[str, dict[str, str]], str]:
+    """Exit code, the summary's rows by case, and what was said."""
+    code, said, error = run(capfd, "reconstruct", *arguments, "--bundle", bundle.path, "--device", "cpu", "--out", out)
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return code, {row["case"]: row for row in csv.DictReader(file)}, said + error
+
+
+def times(out: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/reconstruction.json")}
+
+
+def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on(hospital, small_model, capfd):
+    out = hospital / "out"
+    code, rows, said = many(capfd, small_model, out, "--table", hospital / "patients.csv", "--seed", "3")
+    assert code == 2
+    assert "1 of 3 patients failed" in said
+    assert {name: row["status"] for name, row in rows.items()} == {"anna": "done", "bert": "done", "broken": "failed"}
+    assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
+    assert "X-ray 2: " in rows["broken"]["problem"]
+    assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
+    assert clsdm.read_ct(out / "anna" / "reconstruction.nii.gz").hu.shape == (16, 16, 16)
+    first = times(out)
+
+    shutil.copy(hospital / "films" / "lateral.dcm", hospital / "films" / "damaged.dcm")
+    code, rows, _ = many(capfd, small_model, out, "--table", hospital / "patients.csv", "--seed", "3")
+    assert (code, {row["status"] for row in rows.values()}) == (0, {"done"})
+    assert not (out / "broken" / "failed.json").exists()
+    assert {name: times(out)[name] for name in first} == first
+
+
+@pytest.mark.parametrize("what", ["film", "option", "volume"])
+def test_what_changed_is_made_again(what, hospital, small_model, capfd):
+    out, more = hospital / "out", ()
+    (hospital / "patients.csv").write_text("case;frontal\nanna;films/frontal.dcm\nbert;films/lateral.dcm\n")
+    many(capfd, small_model, out, "--table", hospital / "patients.csv")
+    first = times(out)
+    if what == "film":
+        shutil.copy(hospital / "films" / "lateral.dcm", hospital / "films" / "frontal.dcm")
+    elif what == "volume":
+        shutil.copy(out / "bert" / "reconstruction.nii.gz", out / "anna" / "reconstruction.nii.gz")
+    else:
+        more = ("--product", "sample")
+    many(capfd, small_model, out, "--table", hospital / "patients.csv", *more)
+    changed = {name for name, at in times(out).items() if at != first[name]}
+    assert changed == ({"anna"} if what in ("film", "volume") else {"anna", "bert"})
+
+
+def test_a_tree_of_studies_gives_the_best_pair_of_each_and_names_nobody(films, small_model, tmp_path, capfd):
+    for number, names in enumerate((("frontal", "lateral"), ("lateral", "frontal"), ("frontal",)), 1):
+        for name in names:
+            tags = pydicom.dcmread(films / f"{name}.dcm")
+            tags.PatientID, tags.IssuerOfPatientID, tags.StudyInstanceUID = f"SECRET-{number}", "", f"1.2.3.{number}"
+            place = tmp_path / "tree" / f"SECRET-{number}" / name
+            place.mkdir(parents=True)
+            tags.save_as(place / "IM1")
+    (tmp_path / "tree" / "notes.txt").write_text("no film")
+    out, dicom = tmp_path / "out", tmp_path / "dicom"
+    code, rows, said = many(capfd, small_model, out, "--studies", tmp_path / "tree", "--dicom", dicom)
+    assert code == 0, said
+    assert sorted(row["status"] for row in rows.values()) == ["done", "done", "skipped"]
+    assert all(name.startswith("study-") for name in rows)
+    written = [path for folder in (out, dicom) for path in folder.rglob("*") if path.is_file()]
+    assert len([path for path in written if path.suffix == ".dcm"]) == 2 * 17
+    assert not [path for path in written if b"SECRET" in path.read_bytes() or b"1.2.3." in path.read_bytes()]
+    assert "SECRET" not in said
+
+    shutil.rmtree(dicom)
+    first = times(out)
+    many(capfd, small_model, out, "--studies", tmp_path / "tree", "--dicom", dicom)
+    assert len(list(dicom.iterdir())) == 2
+    assert all(at != first[name] for name, at in times(out).items())
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("case,frontal\n", "holds no patients"),
+        ("frontal\na.dcm\n", "line 2: case"),
+        ("case,frontal\n../x,a.dcm\n", "line 2: case"),
+        ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
+        ("case,colour\na,red\n", "line 2: unrecognized arguments: column colour"),
+        ("case,frontal,spacing\na,a.dcm,wide\n", "line 2: argument column spacing"),
+        ("case,frontal,invert\na,a.dcm,maybe\n", "column invert: expected yes or no"),
+        ("case,frontal\na,a.dcm,b.dcm\n", "line 2: has more cells"),
+        ("case\na\n", "line 2: no X-ray given"),
+        ("case,frontal\na,\xff\n", "not a table"),
+    ],
+)
+def test_a_wrong_table_is_refused_before_anything_is_computed(table, problem, small_model, tmp_path, capfd):
+    (tmp_path / "t.csv").write_bytes(table.encode("latin-1"))
+    code, _, error = run(capfd, "reconstruct", "--table", tmp_path / "t.csv", "--bundle", small_model.path, "--out",
+                         tmp_path / "out")  # fmt: skip
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    assert problem in error
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, "abcdefg"),
+        ({"RANK": "1", "WORLD_SIZE": "3"}, "be"),
+        ({"SLURM_ARRAY_TASK_ID": "11", "SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_COUNT": "2"}, "bdf"),
+        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2", "RANK": "1", "WORLD_SIZE": "2"}, "d"),
+        ({"RANK": "3", "WORLD_SIZE": "3"}, None),
+        ({"RANK": "one", "WORLD_SIZE": "3"}, None),
+    ],
+)
+def test_processes_share_the_patients_as_torchrun_and_slurm_say(environ, expected):
+    cases = [Case(name, None) for name in "abcdefg"]
+    if expected is None:
+        with pytest.raises(InputError, match="RANK"):
+            batch.share(cases, environ)
+    else:
+        assert "".join(case.name for case in batch.share(cases, environ)) == expected
+
+
+def test_two_processes_leave_one_summary_of_all(hospital, small_model, capfd, monkeypatch):
+    for rank, waiting in (("0", {"bert"}), ("1", set())):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        _, rows, _ = many(capfd, small_model, hospital / "out", "--table", hospital / "patients.csv")
+        assert {name for name, row in rows.items() if row["status"] == "waiting"} == waiting
+
+
+def test_the_model_is_loaded_once_and_the_result_is_that_of_one_patient_alone(
+    hospital, small_model, capfd, monkeypatch
+):
+    out, loads, load = hospital / "out", [], Bundle.model
+    monkeypatch.setattr(Bundle, "model", lambda *arguments: loads.append(arguments) or load(*arguments))
+    WARM.forget()
+    many(capfd, small_model, out, "--table", hospital / "patients.csv")
+    alone = clsdm.reconstruct(hospital / "films" / "frontal.dcm", hospital / "films" / "lateral.dcm",
+                              bundle=small_model.path, device="cpu")  # fmt: skip
+    assert len(loads) == 1
+    files = alone.save(hospital / "alone" / "reconstruction.nii.gz")
+    for role in ("volume", "coverage"):
+        assert Path(files[role]).read_bytes() == (out / "anna" / Path(files[role]).name).read_bytes()
+    records = [
+        json.loads((folder / "reconstruction.json").read_text()) for folder in (out / "anna", hospital / "alone")
+    ]
+    assert records[0].pop("asked")
+    assert records[0]["provenance"] == records[1]["provenance"]
+    np.testing.assert_equal(records[0]["residuals"], records[1]["residuals"])
+
+
+@pytest.mark.parametrize("more", [("--frontal", "a.dcm"), ("--studies", "tree")])
+def test_one_patient_beside_many_contradicts_itself(more, tmp_path, capfd):
+    code, _, error = run(capfd, "reconstruct", "--table", "t.csv", *more, "--out", tmp_path / "out")
+    assert code == 2
+    assert "beside --table" in error

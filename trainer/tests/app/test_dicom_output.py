@@ -1,0 +1,88 @@
+"""``--dicom``: what a PACS gets, which is valid, says whose it is only when asked to, and lies where the volume lies."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from small_bundle import reconstruct_command, run
+
+import clsdm
+from clsdm.model.bundle import Bundle
+
+MARKED = {
+    "PatientID": "SECRET-4711",
+    "PatientName": "Doe^SECRET",
+    "StudyInstanceUID": "1.2.3.4.5",
+    "StudyDate": "20260102",
+}
+
+
+@pytest.fixture(scope="module")
+def patients_films(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The films, of somebody."""
+    folder = tmp_path_factory.mktemp("patient")
+    for path in films.glob("*.dcm"):
+        tags = pydicom.dcmread(path)
+        for name, value in MARKED.items():
+            setattr(tags, name, value)
+        tags.save_as(folder / path.name)
+    return folder
+
+
+def made(capfd, films: Path, bundle: Bundle, folder: Path, *more: str) -> list[Path]:
+    code, out, error = run(
+        capfd, *reconstruct_command(films, bundle, folder / "r.nii.gz", "--dicom", str(folder / "d"), *more)
+    )
+    assert code == 0, error
+    assert str(folder / "d") in out
+    return sorted((folder / "d").iterdir())
+
+
+@pytest.mark.parametrize("keep", [(), ("--keep-patient",)], ids=["of nobody", "of the patient"])
+def test_the_series_and_its_picture_are_valid_and_name_the_patient_only_when_asked(
+    keep, patients_films, small_model, tmp_path, capfd
+):
+    files = made(capfd, patients_films, small_model, tmp_path, *keep)
+    tags = [pydicom.dcmread(path) for path in files]
+    assert {each.Modality for each in tags} == {"CT", "OT"}
+    assert len({each.StudyInstanceUID for each in tags}) == 1
+    named = {
+        path.name for path in files if any(text in path.read_bytes() for text in (b"SECRET", b"1.2.3.4.5", b"20260102"))
+    }
+    assert named == ({path.name for path in files} if keep else set())
+    if validator := shutil.which("dciodvfy"):
+        for path in files:
+            done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False, timeout=60)
+            assert "Error" not in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_the_series_is_read_back_where_the_volume_lies_and_the_picture_is_a_picture(
+    films, small_model, tmp_path, capfd
+):
+    files = made(capfd, films, small_model, tmp_path)
+    back, volume = clsdm.read_ct(tmp_path / "d"), clsdm.read_ct(tmp_path / "r.nii.gz")
+    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-3)
+    np.testing.assert_array_equal(back.hu, volume.hu)
+    (picture,) = [each for each in map(pydicom.dcmread, files) if each.Modality == "OT"]
+    assert picture.pixel_array.shape[2] == 3
+    assert picture.pixel_array.std() > 20
+    assert picture.ContentQualification == "RESEARCH"
+    assert "not scanned" in picture.DerivationDescription
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_computed(
+    there, films, small_model, tmp_path, capfd
+):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "old.dcm").touch()
+    more = ("--dicom", str(tmp_path / "d")) if there else ("--keep-patient",)
+    code, _, error = run(capfd, *reconstruct_command(films, small_model, tmp_path / "r.nii.gz", *more))
+    assert code == 2
+    assert ("new or empty folder" if there else "--keep-patient: goes with --dicom") in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]
