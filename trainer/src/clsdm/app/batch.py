@@ -45,7 +45,7 @@ from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
-from clsdm.files.names import nameless, regular_file, regular_files
+from clsdm.files.names import files_below, nameless, regular_file
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
@@ -285,7 +285,7 @@ def key_of(request: Request, bundle: Bundle) -> str:
     """A hash of what is asked for: options, geometry, the contents of the X-rays' files, model, program."""
     plain = to_plain(nameless_request(request))
     if request.localizers is not None:
-        plain[UNNAMED_FOLDER] = sorted(map(sha256_of, regular_files(Path(request.localizers), SERIES_FILES)))
+        plain[UNNAMED_FOLDER] = sorted(map(sha256_of, files_below(Path(request.localizers), SERIES_FILES)))
     return hashlib.sha256(json.dumps([plain, bundle.hash, __version__], sort_keys=True).encode()).hexdigest()
 
 
