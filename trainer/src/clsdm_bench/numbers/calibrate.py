@@ -1,13 +1,15 @@
 """The table of a bundle's errors, from what was found on patients it was not trained on (``clsdm.quality.intervals``).
 
 Of n patients the half width at a level is the ceil((n + 1) level)-th smallest of their errors (split conformal prediction, on
-the number). A patient's error is the largest of the conditions of the X-rays. The scale, nothing, the number itself or the
-ensemble's spread of it, is the one that gives the narrowest 80 % intervals on these patients.
+the number). A patient's error is the largest of the conditions of the X-rays; of eight patients and more it counts from the
+median of the others', by which numbers are corrected. The scale, nothing, the number itself or the ensemble's spread of it, is
+the one that gives the narrowest 80 % intervals on these patients.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -72,9 +74,17 @@ def errors_of(found: Sequence[Found], key: str) -> Errors | None:
     if len(cases) >= FEWEST_TO_CHOOSE:
         scale = min(scales, key=lambda each: _width(made[each]))
     errors = [error for error, _ in made[scale]]
-    return Errors(
-        len(errors), scale, half_widths(errors), normal_bounds(errors), tuple(sorted(round(e, 5) for e in errors))
-    )
+    shift, left = shifted(errors)
+    known = tuple(sorted(round(error, 5) for error in errors))
+    return Errors(len(errors), scale, half_widths(left), normal_bounds(errors), known, shift)
+
+
+def shifted(errors: Sequence[float]) -> tuple[float, list[float]]:
+    """The median error, and each patient's error less the median of all others; (0, errors) of too few patients."""
+    if len(errors) < FEWEST_TO_CHOOSE:
+        return 0.0, list(errors)
+    left = [error - statistics.median([*errors[:at], *errors[at + 1 :]]) for at, error in enumerate(errors)]
+    return statistics.median(errors), left
 
 
 def _worst(conditions: Sequence[Found], key: str, scale: Scale) -> tuple[float, float]:
@@ -88,7 +98,7 @@ def _worst(conditions: Sequence[Found], key: str, scale: Scale) -> tuple[float, 
 
 
 def _width(pairs: Sequence[tuple[float, float]]) -> float:
-    half = half_widths([error for error, _ in pairs]).get("80", math.inf)
+    half = half_widths(shifted([error for error, _ in pairs])[1]).get("80", math.inf)
     return half * float(np.mean([by for _, by in pairs]))
 
 
