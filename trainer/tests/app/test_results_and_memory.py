@@ -15,7 +15,7 @@ from clsdm.app.cli import main
 from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
 from clsdm.quality.result import check_result
-from clsdm.reconstruct import Options, reconstruct
+from clsdm.reconstruction import Options, reconstruct
 from clsdm.xray.read import read_xray
 
 
