@@ -2,7 +2,7 @@
 
     python trainer/benchmarks/faults/mutated.py --count 5000 [--kinds film scan] [--workers 2] [--faults FILE]
 
-Input number n of a kind is the same on every machine; ``--only KIND:NUMBER`` judges one again, with all that was said.
+Input number n of a kind is damaged in the same way each time; ``--only KIND:NUMBER`` judges one again, with all that was said.
 """
 
 from __future__ import annotations
