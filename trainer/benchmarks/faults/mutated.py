@@ -46,8 +46,9 @@ def run(
         counts.setdefault(each.kind, Counter())[each.column] += 1
         if each.column not in GOOD:
             faults.append(each)
-        if sys.stderr.isatty():
-            print(f"\r{done} of {len(cases)}, {len(faults)} at fault", end="", file=sys.stderr)
+        if sys.stderr.isatty() or done % 500 == 0:
+            end = "" if sys.stderr.isatty() else "\n"
+            print(f"\r{done} of {len(cases)}, {len(faults)} at fault", end=end, file=sys.stderr, flush=True)
     return counts
 
 
