@@ -96,6 +96,13 @@ class FakeDependencies:
         self.calls.append(folder)
         self.onFinished, self.onLog = onFinished, onLog
 
+    def versions(self) -> str:
+        return "torch 2.13.0, safetensors 0.6"
+
+    def reinstall(self, onFinished, onLog=print) -> None:
+        self.calls.append("reinstall")
+        self.onFinished, self.onLog = onFinished, onLog
+
     def cancel(self) -> None:
         self.calls.append("cancel")
 

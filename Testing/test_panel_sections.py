@@ -111,6 +111,18 @@ class DependenciesTest(PanelCase):
         self.assertFalse(self.ui.dependencyFrame.visible)
         self.assertTrue(self.ui.reconstructButton.enabled)
 
+    def test_versions_are_shown_and_can_be_installed_anew_with_consent(self) -> None:
+        self.assertIn("torch 2.13.0", self.ui.packagesLabel.text)
+        for agrees, calls in ((False, []), (True, ["reinstall"])):
+            with mock.patch("slicer.util.confirmOkCancelDisplay", mock.Mock(return_value=agrees)):
+                self.ui.reinstallButton.click()
+            self.assertEqual(self.logic.dependencies.calls, calls)
+        self.assertTrue(self.ui.dependencyFrame.visible)
+        self.assertFalse(self.ui.reinstallButton.enabled)
+        self.logic.dependencies.onFinished(True, "Everything is installed.")
+        self.assertFalse(self.ui.dependencyFrame.visible)
+        self.assertTrue(self.ui.reinstallButton.enabled)
+
     def test_a_failed_installation_leaves_its_reason_and_the_command(self) -> None:
         self.missTorch()
         with mock.patch("slicer.util.confirmOkCancelDisplay", mock.Mock(return_value=True)):

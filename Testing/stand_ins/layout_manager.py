@@ -82,6 +82,7 @@ class _View(QtWidgets.QFrame):
             self._window, renderer = vtk.vtkRenderWindow(), vtk.vtkRenderer()
             self._window.SetOffScreenRendering(1)
             self._window.SetMultiSamples(0)
+            self._window.SetNumberOfLayers(3)  # legends and interactions draw above the image
             self._window.AddRenderer(renderer)
             self._window.SetSize(*size)
             self._interactor = vtk.vtkGenericRenderWindowInteractor()

@@ -67,7 +67,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
-        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady)
+        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, self._stopWorker)
         self.views = HeldViews()
         self.result = ResultSection(ui, self.views)
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
@@ -217,6 +217,10 @@ class ReconstructionPanel(VTKObservationMixin):
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
+    def _stopWorker(self) -> None:
+        self.logic.cancel()
+        self.logic.worker.stop()
+
     def _onDependenciesReady(self) -> None:
         self.xrays.canPreview = True
         self.xrays.refresh()
@@ -269,6 +273,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self.ui.modelSelector,
             self.ui.modelMenuButton,
             self.ui.productSelector,
+            self.ui.outputSelector,
             self.ui.advancedSection,
         ):
             widget.enabled = not locked
