@@ -36,6 +36,7 @@ from clsdm.quality.intervals import calibration_from
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.spread import told_of
 from clsdm.quality.usual import doubts, shown_by, usual_from
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
@@ -178,6 +179,8 @@ def _measured(
     where = f"{bundle.path}/{CALIBRATION}"
     known = None if (table := bundle.calibration) is None else calibration_from(table, bundle.hash, where)
     measures = numbers(made.volume, options.product, known, values)
+    if known is not None and made.spread is not None and (factors := known.voxels.get(measures["region"])):
+        measures["voxels"] = told_of(made.volume.hu, made.spread.hu, factors)
     usual = None if known is None else usual_from(known.usual, where)
     if usual is not None:
         shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), bundle.manifest.model.detector)

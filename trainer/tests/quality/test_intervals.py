@@ -140,6 +140,8 @@ def test_voxel_intervals_hold_as_many_voxels_as_they_say() -> None:
     ratios = {"lung": np.histogram(np.abs(3.0 * random.standard_normal(200_000)), edges)[0].tolist()}
     factors = voxel_factors([found("a", 1.0, 1.0, ratios=ratios)])
     assert factors["lung"]["80"] == pytest.approx(3.0 * 1.2816, rel=0.02)
+    twice = voxel_factors([found(case, 1.0, 1.0, ratios=ratios) for case in "ab"])
+    assert (twice["lung"]["patients"], twice["lung"]["held"]) == (2, pytest.approx(0.8, abs=0.005))
     hu = np.array([[[-800.0, 0.0]]])
     wide = half_width_hu(hu, np.full_like(hu, 40.0), factors)
     assert wide[0, 0].tolist() == pytest.approx([math.hypot(40, 10) * factors["lung"]["80"], 0.0], rel=1e-5)

@@ -179,13 +179,6 @@ def test_a_page_of_a_tiff_is_chosen(tmp_path):
     assert inspect_xray(path, 0.0, options).rows == 200
 
 
-def test_a_missing_spacing_names_the_file_once(tmp_path):
-    path = PICTURE_FILES["PNG 8 bits"](tmp_path)
-    with pytest.raises(InputError) as caught:
-        read_xray(path, 0.0)
-    assert str(caught.value) == f"{path}: the pixel spacing is unknown; give it with --spacing (mm on the detector)"
-
-
 @pytest.mark.parametrize("field", ["source_detector_mm", "source_axis_mm", "pixel_mm"])
 @pytest.mark.parametrize("value", [1e9, 1e-9, -1.0])
 def test_an_implausible_option_is_refused_by_its_name(tmp_path, field, value):

@@ -88,6 +88,9 @@ def rows(told: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> l
             continue
         each = told["values"][key]
         made.append(Row(quantity.label, quantity.text(each["value"]), _interval(key, each, told), true))
+    for tissue, each in told.get("voxels", {}).items():
+        held = f"held {each['held']:.0%} of them on {each['patients']} patients" if each["held"] else "from one patient"
+        made.append(Row(f"A voxel of {tissue}, middle one", f"± {each['half_hu']:.0f} HU", f"80 % of voxels; {held}"))
     return made
 
 

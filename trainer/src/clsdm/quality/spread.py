@@ -1,6 +1,6 @@
 """How far a voxel may be off: an ensemble's spread times what its errors were of it, tissue by tissue, on other patients.
 
-The tissue is that of the reconstruction, the only one a user knows. No torch.
+The tissue is that of the reconstruction, the only one a user knows.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from clsdm.volume.body import body_mask
 
 REGIONS: dict[str, tuple[float, float]] = {
     "lung": (-np.inf, -500.0),
@@ -37,6 +39,26 @@ def error_ratios(
     """Of each tissue's voxels in ``body``, the error over its scale."""
     ratio = np.abs(hu - truth_hu) / scale_hu(spread_hu)
     return {name: ratio[mask & body] for name, mask in tissue_of(hu).items()}
+
+
+def told_of(hu: np.ndarray, spread_hu: np.ndarray, factors: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By tissue, what its middle voxel may be off at 80 %, in HU; on how many patients that rests; and how much it held.
+
+    Args:
+        hu: an ensemble's mean.
+        spread_hu: standard deviation over its samples.
+        factors: of the patient's region, ``Calibration.voxels``.
+    """
+    body, wide = body_mask(hu), half_width_hu(hu, spread_hu, factors)
+    return {
+        name: {
+            "half_hu": round(float(np.median(wide[mask & body])), 1),
+            "patients": int(factors[name]["patients"]),
+            "held": float(factors[name].get("held", 0.0)),
+        }
+        for name, mask in tissue_of(hu).items()
+        if name in factors and (mask & body).any()
+    }
 
 
 def half_width_hu(hu: np.ndarray, spread_hu: np.ndarray, factors: Mapping[str, Any], level: str = "80") -> np.ndarray:

@@ -45,10 +45,15 @@ def table_of(found: Sequence[Found], shown: Sequence[Shown], model_sha256: str, 
         "voxels": {
             region: factors
             for region in dict.fromkeys(each.region for each in found)
-            if (factors := voxel_factors([each for each in found if each.region == region and each.ratios]))
+            if (factors := voxel_factors(_plain_of(found, region)))
         },
         "usual": asdict(usual_of(shown)) if shown else {},
     }
+
+
+def _plain_of(found: Sequence[Found], region: str) -> list[Found]:
+    """Ensembles of plain X-rays, one a patient."""
+    return [each for each in found if each.region == region and each.ratios and each.condition == "plain"]
 
 
 def errors_of(found: Sequence[Found], key: str) -> Errors | None:
@@ -111,11 +116,24 @@ def voxel_factors(found: Sequence[Found]) -> dict[str, dict[str, float]]:
         counts = [np.array(each.ratios[tissue], dtype=np.float64) for each in found if tissue in each.ratios]
         if not counts:
             continue
-        within = np.mean([np.cumsum(each)[:-1] / each.sum() for each in counts], axis=0)
-        factors[tissue] = {
-            str(level): round(float(np.interp(level / 100.0, within, RATIO_BINS)), 3) for level in LEVELS
-        } | {"patients": len({each.case for each in found})}
+        within = np.stack([np.cumsum(each)[:-1] / each.sum() for each in counts])
+        factors[tissue] = {str(level): round(_factor(within, level), 3) for level in LEVELS}
+        factors[tissue] |= {"patients": len(within), "held": round(_left_out(within), 3)}
     return factors
+
+
+def _factor(within: np.ndarray, level: int) -> float:
+    """Of (patients, bins) shares within each bin's edge, where the patients' mean reaches the level."""
+    return float(np.interp(level / 100.0, within.mean(0), RATIO_BINS))
+
+
+def _left_out(within: np.ndarray) -> float:
+    """Mean share of a patient's voxels within the 80 % interval that all others gave; 0 for one patient alone."""
+    shares = [
+        np.interp(_factor(np.delete(within, at, 0), 80), RATIO_BINS, within[at])
+        for at in range(len(within) * (len(within) > 1))
+    ]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def usual_of(shown: Sequence[Shown]) -> Usual:
