@@ -317,7 +317,7 @@ class qSlicerLayoutManager(QtCore.QObject):
 
     def _new_view(self, node: object) -> _View:
         if node.IsA("vtkMRMLViewNode"):
-            return qMRMLThreeDWidget(node)
+            return self._prepared(qMRMLThreeDWidget(node))
         if not node.IsA("vtkMRMLSliceNode"):
             return _PlainView(node)
         logic = slicer.vtkMRMLSliceLogic()
@@ -325,4 +325,10 @@ class qSlicerLayoutManager(QtCore.QObject):
         logic.SetMRMLScene(self._scene)
         logic.SetSliceNode(node)
         self._slices.AddItem(logic)
-        return qMRMLSliceWidget(node, logic)
+        return self._prepared(qMRMLSliceWidget(node, logic))
+
+    @staticmethod
+    def _prepared(view: _View) -> _View:
+        """With its displayable managers, which hear of what joins the scene before the view first draws."""
+        view._prepare((32, 32))
+        return view

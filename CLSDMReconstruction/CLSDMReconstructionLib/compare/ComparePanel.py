@@ -196,7 +196,6 @@ class ComparePanel(Panel):
     def _onDifference(self, node) -> None:
         self.shown.difference = node
         setDifferenceLimit(node, self.ui.limitSlider.value)
-        showLegend(node, _("HU"))
         if self._entered:
             self.screen.open()  # also where the layout still shows the comparison before
         self._onPartDone()
@@ -258,6 +257,7 @@ class ComparePanel(Panel):
         self.screen.overlay.start(truth, reconstruction)
         self._onOverlay()
         self._showTable()
+        showLegend(self.shown.difference, _("HU"))  # now that there are views to draw it
 
     def _showTable(self) -> None:
         view = self.screen.layout.tableView()

@@ -11,6 +11,7 @@ from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.install.DependenciesSection import DependenciesSection
+from CLSDMReconstructionLib.panel.BatchPanel import BatchPanel
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.panel.ModelSection import ModelSection
 from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
@@ -73,7 +74,8 @@ class ReconstructionPanel(VTKObservationMixin):
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
         self.simulate = SimulatePanel(logic, ui.simulateSection)
         self.export = ExportPanel(logic, ui.exportSection)
-        self.panels = (self.compare, self.simulate, self.export)
+        self.batch = BatchPanel(logic, self.runner.arguments, ui.batchSection)
+        self.panels = (self.compare, self.simulate, self.export, self.batch)
         for selector in (ui.outputSelector, ui.reconstructionSelector):
             selector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
