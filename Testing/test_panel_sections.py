@@ -165,3 +165,7 @@ class ModelTest(PanelCase):
         self.assertEqual(self.ui.deviceSelector.itemText(2), "GPU X (8.0 of 10.0 GB free)")
         self.ui.deviceSelector.setCurrentIndex(2)
         self.assertEqual(self.panel.model.device, "cuda")
+        self.assertTrue(self.ui.memoryGauge.visible)
+        self.assertEqual((self.ui.memoryGauge.value, self.ui.memoryGauge.format), (20, "2.0 of 10.0 GB in use"))
+        self.ui.deviceSelector.setCurrentIndex(1)
+        self.assertFalse(self.ui.memoryGauge.visible)
