@@ -302,17 +302,22 @@ class qSlicerLayoutManager(QtCore.QObject):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_added(self, _scene: object, _event: str, node: object) -> None:
         """As in Slicer, a view is made when its node joins the scene, and shown when a layout asks for it."""
-        if node.IsA("vtkMRMLAbstractViewNode") and node.GetLayoutName() and node.GetLayoutName() not in self._views:
-            self._views[node.GetLayoutName()] = self._new_view(node)
+        if node.IsA("vtkMRMLAbstractViewNode") and node.GetLayoutName():
+            self._view_of(node.GetLayoutName(), node)
 
     def _view(self, element: ET.Element) -> QtWidgets.QWidget | None:
         name = element.get("singletontag")
         node = self._scene.GetSingletonNode(name, element.get("class"))
         if node is None:
             return None
-        if name not in self._views:
+        view = self._view_of(name, node)
+        view.setVisible(True)
+        return view
+
+    def _view_of(self, name: str, node: object) -> _View:
+        """The view of a node; a new one where the node was removed and made again."""
+        if name not in self._views or self._views[name]._node.GetScene() is None:
             self._views[name] = self._new_view(node)
-        self._views[name].setVisible(True)
         return self._views[name]
 
     def _new_view(self, node: object) -> _View:

@@ -51,6 +51,7 @@ class BatchPanel(Panel):
     def forget(self) -> None:
         """The scene closes; the studies are files, and stay."""
         self.cancel()
+        super().forget()
 
     def find(self, steps: Iterator[float]) -> None:
         """Fill the table with what these steps find."""
