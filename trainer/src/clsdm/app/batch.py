@@ -32,7 +32,6 @@ from clsdm.app.record import read_record
 from clsdm.app.request import (
     UNNAMED_FOLDER,
     Request,
-    check,
     inputs_of,
     nameless_request,
     read_views,
@@ -231,7 +230,6 @@ def _made(xrays: list[XRay], case: Case, plan: Plan) -> Reconstruction:
     except (RuntimeError, MemoryError):  # memory, mostly: the next patient finds all of it free
         WARM.forget()
         raise
-    check(result)
     return result
 
 
