@@ -36,6 +36,7 @@ from clsdm.quality.intervals import calibration_from
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.result import check_result
 from clsdm.quality.spread import told_of
 from clsdm.quality.usual import doubts, shown_by, usual_from
 from clsdm.refine import refine
@@ -135,7 +136,8 @@ def reconstruct(
         model: the bundle's networks where they are loaded already (``bundle.model(device)``).
 
     Raises:
-        InputError: too many or too few X-rays, of two patients or isocentres, or an unusable image or device.
+        InputError: too many or too few X-rays, of two patients or isocentres, an unusable image or device, or a result
+            that is no CT.
     """
     options = options or Options()
     warnings = check_xrays(xrays, bundle)
@@ -163,7 +165,9 @@ def reconstruct(
         spacing_mm = model.config.grid.spacing_mm
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
         report("follow X-rays", 1, 1)
-    made = _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
+    cubes = hu, spread, ray_coverage(images, cameras, model)
+    check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
+    made = _placed(xrays, bundle, options, device, cubes, warnings)
     return _measured(made, xrays, bundle, options, values, report) if options.measure else made
 
 

@@ -1,13 +1,15 @@
 """The table of a bundle's errors, from what was found on patients it was not trained on (``clsdm.quality.intervals``).
 
 Of n patients the half width at a level is the ceil((n + 1) level)-th smallest of their errors (split conformal prediction, on
-the number). A patient's error is the largest of the conditions of the X-rays. The scale, nothing, the number itself or the
-ensemble's spread of it, is the one that gives the narrowest 80 % intervals on these patients.
+the number). A patient's error is the largest of the conditions of the X-rays; of eight patients and more it counts from the
+median of the others', by which numbers are corrected. The scale, nothing, the number itself or the ensemble's spread of it, is
+the one that gives the narrowest 80 % intervals on these patients.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,14 +20,14 @@ from scipy import stats
 from clsdm.quality.intervals import LEVELS, SCHEMA, Errors, Scale
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.quality.spread import REGIONS
-from clsdm.quality.usual import Shown, Usual, alikeness
+from clsdm.quality.usual import Shown, Usual, alikeness, variants
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 
 FEWEST_TO_CHOOSE = 8
 """Patients from which the scale is chosen; with fewer it is the number itself for volumes, else nothing."""
 RELATIVE = ("lung_ml", "lung_left_ml", "lung_right_ml", "outline_cm2", "water_diameter_mm")
-MARGIN = 0.35
-"""Beyond the patients' range, as a share of it, that is still usual."""
+MARGIN, SPARE = 0.35, 0.01
+"""Beyond the patients' range of thickness, as a share of it, that is still usual; and of what a changed film may be better."""
 
 
 def table_of(found: Sequence[Found], shown: Sequence[Shown], model_sha256: str, command: str) -> dict[str, Any]:
@@ -72,9 +74,17 @@ def errors_of(found: Sequence[Found], key: str) -> Errors | None:
     if len(cases) >= FEWEST_TO_CHOOSE:
         scale = min(scales, key=lambda each: _width(made[each]))
     errors = [error for error, _ in made[scale]]
-    return Errors(
-        len(errors), scale, half_widths(errors), normal_bounds(errors), tuple(sorted(round(e, 5) for e in errors))
-    )
+    shift, left = shifted(errors)
+    known = tuple(sorted(round(error, 5) for error in errors))
+    return Errors(len(errors), scale, half_widths(left), normal_bounds(errors), known, shift)
+
+
+def shifted(errors: Sequence[float]) -> tuple[float, list[float]]:
+    """The median error, and each patient's error less the median of all others; (0, errors) of too few patients."""
+    if len(errors) < FEWEST_TO_CHOOSE:
+        return 0.0, list(errors)
+    left = [error - statistics.median([*errors[:at], *errors[at + 1 :]]) for at, error in enumerate(errors)]
+    return statistics.median(errors), left
 
 
 def _worst(conditions: Sequence[Found], key: str, scale: Scale) -> tuple[float, float]:
@@ -88,7 +98,7 @@ def _worst(conditions: Sequence[Found], key: str, scale: Scale) -> tuple[float, 
 
 
 def _width(pairs: Sequence[tuple[float, float]]) -> float:
-    half = half_widths([error for error, _ in pairs]).get("80", math.inf)
+    half = half_widths(shifted([error for error, _ in pairs])[1]).get("80", math.inf)
     return half * float(np.mean([by for _, by in pairs]))
 
 
@@ -142,17 +152,24 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
     for each in shown:
         for kind, some in each.films.items():
             films.setdefault(kind, []).extend(np.round(film, 3).tolist() for film in some)
-    alike = {
-        kind: _below([alikeness(np.array(film), [*every[:at], *every[at + 1 :]]) for at, film in enumerate(every)])
-        for kind, every in films.items()
-        if len(every) > 2
-    }
+    films = {kind: every for kind, every in films.items() if len(every) > 2}
+    alike, better = {}, {}
+    for kind, every in films.items():
+        others = [[*every[:at], *every[at + 1 :]] for at in range(len(every))]
+        same = [alikeness(np.array(film), rest) for film, rest in zip(every, others, strict=True)]
+        changed = [
+            max(variants(np.array(film), kind, films | {kind: rest}).values())
+            for film, rest in zip(every, others, strict=True)
+        ]
+        alike[kind] = _below(same)
+        better[kind] = round(max(0.0, *(best - own for best, own in zip(changed, same, strict=True))) + SPARE, 4)
     thick = [each.water_mm for each in shown if each.water_mm is not None]
     spare = MARGIN * float(np.ptp(thick)) if thick else 0.0
     return Usual(
         len(shown),
         films,
         alike,
+        better,
         _below([each.correlation for each in shown if each.correlation is not None]),
         _below([each.heights for each in shown if each.heights is not None]),
         (round(min(thick) - spare, 1), round(max(thick) + spare, 1)) if thick else (0.0, 1e6),
@@ -160,5 +177,5 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
 
 
 def _below(values: Sequence[float]) -> float:
-    """The least similarity that is still usual: as far below the least one seen as a share of what misses to 1."""
-    return round(min(values) - MARGIN * (1.0 - min(values)), 4) if values else -1.0
+    """The least similarity that is still usual: as far again below 1 as the least one seen."""
+    return round(2.0 * min(values) - 1.0, 4) if values else -1.0

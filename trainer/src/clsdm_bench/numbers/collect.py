@@ -5,7 +5,6 @@ X-rays and volumes are those of ``score`` (scan file, DICOM files, volume file),
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from clsdm.app.record import companions, read_record
 from clsdm.files.strict_json import from_plain, read_json
 from clsdm.progress import Report, silent
 from clsdm.quality.compare import covered_truth
-from clsdm.quality.measure import Measures, measure
+from clsdm.quality.measure import Measures, measuring
 from clsdm.quality.numbers import numbers, spine_distances_mm
 from clsdm.quality.spread import REGIONS, error_ratios
 from clsdm.volume.body import body_mask
@@ -97,15 +96,14 @@ def _kept(path: Path) -> list[Found]:
 
 def _measured(scoring: Scoring, scan: ScanFile, runs: Sequence[tuple[str, Any]]) -> Iterator[Found]:
     ct = read_ct(scan.path)
-    truths: dict[str, Measures] = {}
+    truth_over = measuring(ct)
     for condition, product in runs:
         recon, _ = scoring.volume(scan, condition, product)
         path = scoring.path(scan, condition, product)
         record = read_record(path) or {}
         told = record.get("measures") or numbers(recon, product)
         mine = Measures.from_plain(told)
-        over = json.dumps(mine.over_mm)
-        truth = truths[over] = truths[over] if over in truths else measure(ct, mine.over_mm)
+        truth = truth_over(mine.over_mm)
         on_grid, covered = covered_truth(ct, recon)
         body = body_mask(on_grid.hu) & covered
         yield Found(

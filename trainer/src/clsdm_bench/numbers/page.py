@@ -28,7 +28,7 @@ SPINE_TARGET_MM = 6.0
 def tables(found: Sequence[Found], calibration: Calibration, handed: Sequence[Handed] | None) -> str:
     """All tables, each with a heading."""
     parts = [
-        ("Errors", errors_table(found)),
+        ("Errors", errors_table(found, calibration)),
         ("Coverage of the intervals", coverage_table(found, calibration)),
         ("Coverage of the voxels' 80 % intervals", voxels_table(found, calibration)),
         ("Structures above 6 ml", structures_table(found)),
@@ -53,18 +53,20 @@ def _both(found: Sequence[Found], key: str) -> list[Found]:
     return [each for each in found if key in each.values and key in each.truths]
 
 
-def errors_table(found: Sequence[Found]) -> str:
-    """Mean absolute errors of what has a target, and of the rest; what could be measured in volume and scan."""
+def errors_table(found: Sequence[Found], calibration: Calibration) -> str:
+    """Mean absolute errors, as measured in the volume and corrected, of what could be measured in volume and scan."""
     keys = list(QUANTITIES)
     head = ["group, X-rays, product", *(QUANTITIES[key].label for key in keys), "spine, front", "spine, side"]
     rows = [["target", *(TARGETS[key][0] if key in TARGETS else "" for key in keys), *["6 mm"] * 2]]
     for (group, condition, product), each in _runs(found).items():
         row = [f"{group}, {CONDITIONS[condition].text}, {product}"]
         for key in keys:
-            errors = [truth_error(one, key) for one in _both(each, key)]
+            errors = [truth_error(one, key, one.values[key]) for one in _both(each, key)]
+            better = [truth_error(one, key, _corrected(one, key, calibration)) for one in _both(each, key)]
             unit = "%" if _relative(key) else QUANTITIES[key].unit
             digits = 1 if _relative(key) else max(QUANTITIES[key].digits + 1, 1)
-            row.append(f"{statistics.mean(errors):.{digits}f} {unit} ({len(errors)})" if errors else "-")
+            means = [f"{statistics.mean(both):.{digits}f}" for both in (errors, better) if both]
+            row.append(f"{' / '.join(means)} {unit} ({len(errors)})" if errors else "-")
         spines = [one.spine_mm for one in each if one.spine_mm is not None]
         row += [
             f"{statistics.mean(s[axis] for s in spines):.1f} mm ({len(spines)})" if spines else "-" for axis in (0, 1)
@@ -73,9 +75,14 @@ def errors_table(found: Sequence[Found]) -> str:
     return _table(head, rows)
 
 
-def truth_error(found: Found, key: str) -> float:
+def _corrected(found: Found, key: str, calibration: Calibration) -> float:
+    told = calibration.intervals(found.product, found.region, key, found.values[key], found.spreads.get(key))
+    return found.values[key] if told is None else told.corrected
+
+
+def truth_error(found: Found, key: str, value: float) -> float:
     """Absolute, in per cent of the truth where a share is aimed at."""
-    off = abs(found.values[key] - found.truths[key])
+    off = abs(value - found.truths[key])
     return 100.0 * off / abs(found.truths[key]) if _relative(key) else off
 
 
