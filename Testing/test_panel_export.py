@@ -51,15 +51,10 @@ class ExportTest(SceneCase):
     def xray(self, patient: str = "P1", name: str = "frontal") -> str:
         """A DICOM file with nothing but what identifies it."""
         path = self.folder / f"{name}.dcm"
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-        meta.MediaStorageSOPInstanceUID = f"1.2.3.{len(name)}"
-        dataset = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        dataset.PatientID, dataset.PatientName, dataset.StudyInstanceUID = patient, "Doe^Jane", "1.2.840.1"
-        from clsdm.files.dicom import save_dicom
+        from clsdm.files.dicom import new_dicom, save_dicom
 
+        dataset = new_dicom(pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.1.1"), pydicom.uid.UID(f"1.2.3.{len(name)}"))
+        dataset.PatientID, dataset.PatientName, dataset.StudyInstanceUID = patient, "Doe^Jane", "1.2.840.1"
         save_dicom(dataset, path)
         return str(path)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
+import qt
 from panel_case import PanelCase, write_picture
 
 from CLSDMReconstructionLib.base import Nodes
@@ -34,6 +37,73 @@ class PicturesTest(PanelCase):
             write_picture(self.folder / name, (rows * line).clip(0, 255).astype(np.uint8))
             for name, line in (("one.png", chest), ("two.png", side))
         ]
+
+    def test_the_notes_of_a_pair_are_said_once(self) -> None:
+        self.drop(self.frontal.widget, self.png("pa.png"), self.png("lat.png"))
+        for slot in self.panel.xrays.slots:
+            self.type(slot.geometry.spacing, "2.5")
+            self.assertFalse(slot.ui.problemLabel.visible)
+        lines = self.ui.pairLabel.text.splitlines()
+        self.assertLessEqual(len(lines), 4, lines)
+        self.assertEqual(len(lines), len(set(lines)))
+        self.assertEqual(sum("8-bit" in line for line in lines), 1, lines)
+
+    def test_an_unknown_spacing_is_found_by_the_size_of_the_film(self) -> None:
+        slot, path = self.frontal, self.folder / "film.png"
+        write_picture(path, (np.arange(430 * 350).reshape(430, 350) % 251).astype(np.uint8))
+        self.drop(slot.widget, path)
+        self.assertTrue(slot.ui.spacingButton.visible)
+        slot.spacingHelp.byFilm((43, 43))
+        self.assertIn("not the shape", slot.ui.problemLabel.text)
+        self.assertNotIn("spacingMm", slot.xray.entered)
+        slot.spacingHelp.byFilm((35, 43))
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+        with mock.patch.object(qt.QInputDialog, "getText", return_value="17,5"):
+            slot.spacingHelp.askWidth()
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
+        with mock.patch.object(qt.QInputDialog, "getText", return_value=""):
+            slot.spacingHelp.askWidth()
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
+
+    def test_an_unknown_spacing_is_found_by_two_clicks_on_a_ruler(self) -> None:
+        slot, path = self.frontal, self.folder / "film.png"
+        write_picture(path, (np.arange(400 * 400).reshape(400, 400) % 251).astype(np.uint8))
+        self.drop(slot.widget, path)
+        self.wait(slot.hasPreview)
+        slot.spacingHelp.startRuler()
+        label = slot.ui.previewLabel
+        shown = label.pixmap.width()
+        middle, half = (label.width / 2, label.height / 2), shown / 4
+        with mock.patch.object(qt.QInputDialog, "getText", return_value="100"):
+            for x in (middle[0] - half, middle[0] + half):  # half of the image's 400 pixels
+                how = (qt.Qt.LeftButton, qt.Qt.LeftButton, qt.Qt.NoModifier)
+                press = qt.QMouseEvent(qt.QEvent.MouseButtonPress, qt.QPointF(x, middle[1]), *how)
+                qt.QCoreApplication.sendEvent(label, press)
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5), rtol=0.02)
+
+    def test_a_film_that_hangs_the_wrong_way_is_found_after_a_run_and_turned_with_a_click(self) -> None:
+        self.drop(self.frontal.widget, self.png("pa.png"), self.png("lat.png"))
+        for slot in self.panel.xrays.slots:
+            self.type(slot.geometry.spacing, "2.5")
+        self.ui.reconstructButton.click()
+        self.logic.runs[-1].finish(self.result())
+        run = self.logic.runs[-1]
+        self.assertEqual(run.task, "hanging")
+        hangs = [{"turned": True, "mirrored": False}, {"turned": False, "mirrored": True}]
+        run.finish({"hangs": hangs, "residual_before": 0.27, "residual_after": 0.04})
+        for words in ("Found", "Frontal is upside down", "Lateral is mirrored", "27.0 %"):
+            self.assertIn(words, self.ui.foundLabel.text)
+        self.ui.foundButton.click()
+        self.assertEqual(self.frontal.xray.entered["rotateQuarters"], 2)
+        self.assertIs(self.lateral.xray.entered["flip"], True)
+        self.assertFalse(self.ui.foundArea.visible)
+
+    def test_films_whose_files_say_how_they_lie_are_not_asked_about(self) -> None:
+        self.fillSlots()
+        self.ui.reconstructButton.click()
+        self.logic.runs[-1].finish(self.result())
+        self.assertEqual(self.logic.runs[-1].task, "reconstruct")
 
     def test_a_file_whose_pixels_cannot_be_read_is_refused_once_the_preview_has_found_out(self) -> None:
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))

@@ -13,6 +13,7 @@ from volumes import add_volume
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Steps import atOnce
+from CLSDMReconstructionLib.compare.TakeAway import Comparison
 from CLSDMReconstructionLib.scene import SessionFiles, Space, XRayNodes
 from CLSDMReconstructionLib.scene.Sampling import centre
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
@@ -184,6 +185,39 @@ class RunTest(PanelCase):
         self.assertEqual([opacity.GetValue(hu) > 0.2 for hu in (-900, 40, 500)], [False, False, True])
         self.ui.renderingCheckBox.click()
         self.assertFalse(display.GetVisibility())
+
+    def test_the_verdict_stands_above_the_numbers(self) -> None:
+        self.start().finish(self.result())
+        self.assertIn("explains its X-rays", self.ui.verdictLabel.text)
+        self.assertTrue(self.ui.verdictLabel.visible)
+
+    def test_an_output_volume_is_handed_on_and_a_comparison_of_it_ends(self) -> None:
+        self.assertIsNone(self.start().arguments["into"])
+        first = self.result()
+        self.logic.runs[-1].finish(first)
+        scan = add_volume("a scan")
+        self.ui.outputSelector.setCurrentNode(scan)
+        self.assertIsNone(self.ui.outputSelector.currentNode(), "only what this module made can be replaced")
+        self.ui.outputSelector.setCurrentNode(first.volumeNode)
+        self.panel.compare.shown = Comparison(scan, first.volumeNode)
+        run = self.start()
+        self.assertIs(run.arguments["into"], first.volumeNode)
+        run.finish(first)
+        self.assertEqual(self.panel.compare.shown, Comparison())
+
+    def test_what_is_loaded_is_chosen_when_the_module_is_opened_and_offered_once(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        xray, ct = add_volume("pa", size=(90, 70, 1)), add_volume("CT")
+        self.panel.exit()
+        self.panel.enter()
+        self.wait(lambda: not self.panel.xrays.pair.isLooking)
+        self.assertIs(self.frontal.xray.node, xray)
+        selectors = self.panel.compare.ui.truthSelector, self.panel.simulate.ui.ctSelector
+        self.assertEqual([selector.currentNode() for selector in selectors], [ct, ct])
+        self.frontal.ui.clearButton.click()
+        self.panel.exit()
+        self.panel.enter()
+        self.assertIsNone(self.frontal.xray)
 
     def test_coverage_and_spread_say_what_their_colours_mean(self) -> None:
         self.start().finish(self.result(spread=True))

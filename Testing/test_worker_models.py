@@ -14,6 +14,7 @@ import qt
 from fakes import FakeChannel
 from real_worker import OwnTemporaries, leftovers, smallCase, waitFor
 
+from clsdm.files.digest import sealed
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, readModel
@@ -69,11 +70,11 @@ class StoreTest(unittest.TestCase):
 
     def test_a_manifest_that_lacks_something_is_no_model(self) -> None:
         path = self.put("a")
-        table = json.loads((path / "bundle.json").read_text()) | {"schema": 1}  # of before manifests had a hash
-        del table["manifest_sha256"]
+        table = json.loads((path / "bundle.json").read_text())
         for name in ("id", "model", "licence"):
             with self.subTest(name=name):
-                (path / "bundle.json").write_text(json.dumps({key: table[key] for key in table if key != name}))
+                left = {key: value for key, value in table.items() if key != name}
+                (path / "bundle.json").write_text(json.dumps(sealed(left)))
                 with self.assertRaisesRegex(ValueError, name):
                     readModel(path)
 

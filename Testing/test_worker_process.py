@@ -203,6 +203,14 @@ class RealWorkerTest(OwnTemporaries):
         views = [{"file": str(smallCase() / f"{name}.dcm")} for name in ("frontal", "lateral")]
         return {"views": views, "bundle": str(smallCase() / "bundle"), "options": {"device": "cpu"}}
 
+    def sampling(self):
+        """A job in the middle of a long reconstruction."""
+        asked, started = self.reconstruct(), []
+        asked["options"] |= {"product": "ensemble", "samples": 1000}
+        job = self.process.submit("reconstruct", asked, onProgress=lambda *step: started.append(step))
+        waitFor(lambda: any(step[0] == "sample" for step in started))
+        return job
+
     def pid(self) -> int:
         return self.process.processId
 
@@ -216,11 +224,7 @@ class RealWorkerTest(OwnTemporaries):
     def test_cancelling_ends_the_process_and_the_next_job_works(self) -> None:
         self.done("hello")
         pid = self.pid()
-        asked = self.reconstruct()
-        asked["options"] = {"device": "cpu", "product": "ensemble", "samples": 1000}
-        started = []
-        job = self.process.submit("reconstruct", asked, onProgress=lambda *step: started.append(step))
-        waitFor(lambda: any(step[0] == "sample" for step in started))
+        job = self.sampling()
         self.process.cancel(job)
         assert job.state == "cancelled"
         waitFor(lambda: not alive(pid), 10.0)
@@ -229,11 +233,7 @@ class RealWorkerTest(OwnTemporaries):
     @unittest.skipIf(sys.platform == "win32", "signals")
     def test_killing_it_from_outside_is_noticed_and_the_next_job_works(self) -> None:
         self.done("hello")
-        asked = self.reconstruct()
-        asked["options"] = {"device": "cpu", "product": "ensemble", "samples": 1000}
-        started = []
-        job = self.process.submit("reconstruct", asked, onProgress=lambda *step: started.append(step))
-        waitFor(lambda: any(step[0] == "sample" for step in started))
+        job = self.sampling()
         os.kill(self.pid(), signal.SIGKILL)
         waitFor(lambda: job.state == "failed")
         assert job.failure["kind"] == "crash"

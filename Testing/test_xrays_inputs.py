@@ -19,20 +19,15 @@ from CLSDMReconstructionLib.xrays.Inputs import FIELDS, XRayInput
 
 ensureCore()
 import pydicom  # noqa: E402 - Slicer brings it
-from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402
 
-from clsdm.files.dicom import save_dicom  # noqa: E402
+from clsdm.files.dicom import new_dicom, save_dicom  # noqa: E402
 
-DX = "1.2.840.10008.5.1.4.1.1.1.1.1"
+DX = pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.1.1.1")
 
 
 def dicom(path: Path, pixels: np.ndarray | None = None, **tags) -> Path:
     """A DX file of 64 x 80 pixels with these tags over a frontal chest's."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = DX, f"1.2.3.{abs(hash(path.name)) % 10**6}"
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DX, meta.MediaStorageSOPInstanceUID
+    dataset = new_dicom(DX, pydicom.uid.UID(f"1.2.3.{abs(hash(path.name)) % 10**6}"))
     known = {
         "Modality": "DX",
         "PatientName": "Doe^Jane",

@@ -73,6 +73,7 @@ class ReconstructionLogic(ModelTasks):
         device: str = "auto",
         bundle=None,
         preset: str = "chest",
+        into=None,
         wait: bool = False,
         onProgress=None,
         onFinished=None,
@@ -92,6 +93,7 @@ class ReconstructionLogic(ModelTasks):
             device: "auto", "cuda" or "cpu".
             bundle: model (a ``Model``, folder or archive); the embedded one if None.
             preset: machine whose distances are taken where neither file nor user knows them.
+            into: a reconstruction's node that the result takes the place of; a new one if None.
             wait: see the module's docstring, and so all others.
             onProgress: likewise.
             onFinished: likewise.
@@ -106,13 +108,10 @@ class ReconstructionLogic(ModelTasks):
         options = {"product": product, "steps": steps, "samples": samples, "seed": seed, "device": device}
 
         def begin() -> None:
-            inputs = [XRayInput.of(each, "frontal") for each in (frontal,) if each is not None]
-            inputs += [XRayInput.of(each, "lateral") for each in (lateral,) if each is not None]
-            inputs += [XRayInput.of(each, "view") for each in views]
+            inputs = _inputs(frontal, lateral, views)
             facts = _checked(inputs, preset)
-            folder = self._keeper.newFolder(run)
             payload = {
-                "views": [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)],
+                "views": self._viewRequests(run, inputs),
                 "options": options,
                 "bundle": modelPath(run, bundle),
                 "preset": preset,
@@ -122,11 +121,30 @@ class ReconstructionLogic(ModelTasks):
                 run.say(_summary(xray, each))
 
             def made(answer: dict[str, Any]) -> ReconstructionResult:
-                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown)
+                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown, into)
                 result.seconds["total"] = time.monotonic() - began
                 return result
 
             self._keeper.submit(run, "reconstruct", payload, made, options)
+
+        return self._keeper.start(run, begin, wait)
+
+    def hanging(
+        self, frontal, lateral, *, bundle=None, preset: str = "chest", device: str = "auto", wait=False, **callbacks
+    ) -> Run:
+        """Find out whether one of two films hangs upside down or mirrored.
+
+        The result will be ``clsdm.hanging.Hanging.to_plain``'s dict, in the order of the arguments, which are those of
+        :meth:`reconstruct`.
+        """
+        run = Run("hanging", **callbacks)
+
+        def begin() -> None:
+            inputs = _inputs(frontal, lateral)
+            _checked(inputs, preset)
+            payload = {"views": self._viewRequests(run, inputs), "bundle": modelPath(run, bundle)}
+            payload |= {"preset": preset, "device": device}
+            self._keeper.submit(run, "hanging", payload, lambda answer: answer)
 
         return self._keeper.start(run, begin, wait)
 
@@ -205,6 +223,10 @@ class ReconstructionLogic(ModelTasks):
         """Cancel every run, end the worker, remove temporary files and observers."""
         self._keeper.cleanup()
 
+    def _viewRequests(self, run: Run, inputs: list[XRayInput]) -> list[dict[str, Any]]:
+        folder = self._keeper.newFolder(run)
+        return [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)]
+
     def _viewRequest(self, run: Run, xray: XRayInput, written: Path) -> dict[str, Any]:
         """The request for one X-ray; a node without a file of its own is written to ``written``."""
         if xray.path is not None:
@@ -217,6 +239,11 @@ class ReconstructionLogic(ModelTasks):
             run.hide(text, xray.label)
         run.hide(str(file.parent), "its folder")
         return xray.toViewRequest(file)
+
+
+def _inputs(frontal, lateral, views=()) -> list[XRayInput]:
+    known = ((frontal, "frontal"), (lateral, "lateral"), *((view, "view") for view in views))
+    return [XRayInput.of(source, role) for source, role in known if source is not None]
 
 
 def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, generate_uid
 
+from clsdm.files.dicom import new_dicom
 from clsdm.volume.ct import CTVolume
 
 
@@ -19,13 +19,8 @@ def write_series(folder: Path, ct: CTVolume, prefix: str = "", **tags: object) -
     names = np.random.default_rng(0).permutation(ct.hu.shape[0])
     paths = []
     for z, (name, plane) in enumerate(zip(names, ct.hu, strict=True)):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
         path = folder / f"{prefix}{name:03d}.dcm"
-        item = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        item = new_dicom(CTImageStorage, generate_uid())
         item.Modality, item.PatientID, item.SeriesInstanceUID = "CT", "LIDC-IDRI-0001", series
         item.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         item.Rows, item.Columns = plane.shape

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from clsdm.app.cli import main
+from clsdm.files.digest import sealed
 from clsdm.geometry.view import PRESETS, Detector
 from clsdm.model.autoencoder import AutoencoderConfig
-from clsdm.model.bundle import MANIFEST, SCHEMA, SIGNATURE, Bundle, Encoding, Manifest, write_bundle
-from clsdm.model.bundle_files import signature_of
+from clsdm.model.bundle import MANIFEST, SCHEMA, Bundle, Encoding, Manifest, write_bundle
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import ConditionConfig
 from clsdm.model.denoiser import UNetConfig
@@ -94,8 +94,7 @@ def edited(bundle: Bundle, folder: Path, **changes: Any) -> Path:
     shutil.copytree(bundle.path, folder)
     table = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
     kept = {name: value for name, value in table.items() if value is not None}
-    kept[SIGNATURE] = signature_of(kept)
-    (folder / MANIFEST).write_text(json.dumps(kept), encoding="utf-8")
+    (folder / MANIFEST).write_text(json.dumps(sealed(kept)), encoding="utf-8")
     return folder
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import math
 import shutil
 from pathlib import Path
@@ -34,6 +35,7 @@ import clsdm_bench
 import clsdm_trainer
 from clsdm import reconstruction
 from clsdm.errors import InputError
+from clsdm.files.digest import sealed
 from clsdm.geometry.cameras import voxel_axis, voxel_centres
 from clsdm.geometry.lift import lift_rays, look_up, parallel_rays
 from clsdm.geometry.view import Detector, preset
@@ -147,7 +149,8 @@ def test_3_selection_does_see_the_validation_patients(run, tmp_path):
 def test_3_a_patient_on_two_sides_is_refused(tmp_path):
     tiny_store(tmp_path)
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"patient-e"', '"patient-a"'))
+    table = json.loads(manifest.read_text().replace('"patient-e"', '"patient-a"'))
+    manifest.write_text(json.dumps(sealed(table)))
     with pytest.raises(InputError, match="'patient-a' is in two splits"):
         Store.open(tmp_path)
 

@@ -27,10 +27,11 @@ CORE = {
     "model": ("errors", "limits", "plausible", "files", "geometry", "volume"),
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "refine": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
+    "hanging": ("progress", "xray", "model", "refine"),
     "reconstruction": ("errors", "progress", "geometry", "volume", "xray", "model", "quality", "refine"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
     "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality",
-            "reconstruction", "simulate"),
+            "hanging", "reconstruction", "simulate"),
     "__main__": ("app",),
 }  # fmt: skip
 """Each room or file of ``clsdm`` and those it may use, all of them above it; every one may use the package's own names."""

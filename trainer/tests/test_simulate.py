@@ -163,7 +163,14 @@ def test_a_preview_is_read_back_as_the_same_view(tmp_path, angle_deg):
 
 
 @pytest.mark.parametrize(
-    ("angles", "says"), [((), "1 to 8"), ((0, 360), "different"), (tuple(range(9)), "1 to 8"), ((math.nan,), "degrees")]
+    ("angles", "says"),
+    [
+        ((), "1 to 8"),
+        ((0, 360), "different"),
+        (tuple(range(9)), "1 to 8"),
+        ((math.nan,), "degrees"),
+        ((1e300,), "-720 to 720 degrees"),
+    ],
 )
 def test_unusable_angles_are_refused(tmp_path, angles, says):
     with pytest.raises(InputError, match=says):

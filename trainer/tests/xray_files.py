@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ComputedRadiographyImageStorage, generate_uid
 
-from clsdm.files.dicom import save_dicom
+from clsdm.files.dicom import new_dicom, save_dicom
 
 ROWS, COLS = 70, 90
 
@@ -26,11 +25,7 @@ def film_pixels(dtype: type = np.uint16) -> np.ndarray:
 def write_dicom(path: Path, pixels: np.ndarray | None = None, **tags: object) -> Path:
     """A CR file as a modality would write it, with ``tags`` on top; a tag of None is left out."""
     pixels = film_pixels() if pixels is None else pixels
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset = new_dicom(ComputedRadiographyImageStorage, generate_uid())
     stated = {
         "Modality": "DX",
         "PatientID": "SECRET-4711",

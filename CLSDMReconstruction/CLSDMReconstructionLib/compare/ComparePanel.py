@@ -69,6 +69,11 @@ class ComparePanel(Panel):
         """Choose the ground-truth CT."""
         self.ui.truthSelector.setCurrentNode(node)
 
+    def offerTruth(self, node) -> None:
+        """Choose this CT where none is chosen."""
+        if self.ui.truthSelector.currentNode() is None:
+            self.setTruth(node)
+
     def enter(self) -> None:
         """The module is shown; the comparison layout waits for the user to ask for it."""
         self._entered = True
@@ -123,6 +128,11 @@ class ComparePanel(Panel):
         """Forget the comparison: stop it, leave its layout, remove its nodes."""
         self.showLayout(False)
         self._forget()
+
+    def onChanged(self, node) -> None:
+        """This volume holds something else now: a comparison of it is none any more."""
+        if node in self.shown.pair:
+            self.reset()
 
     def _forget(self) -> None:
         """Stop it and remove its nodes; where its layout is shown, it stays for the next."""

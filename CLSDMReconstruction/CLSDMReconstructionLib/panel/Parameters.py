@@ -42,6 +42,7 @@ class Parameters:
     steps: Annotated[int, WithinRange(0, 1000), Default(0)]
     samples: Annotated[int, WithinRange(2, 64), Default(8)]
     seed: Annotated[int, WithinRange(0, 2147483647), Default(0)]
+    output: vtkMRMLScalarVolumeNode
     reconstruction: vtkMRMLScalarVolumeNode
     groundTruth: vtkMRMLScalarVolumeNode
 

@@ -11,10 +11,10 @@ from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import sentence, setTone
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
-    ROLE_ATTRIBUTE,
     SPREAD_ROLE,
     attributeOf,
     provenanceOf,
@@ -44,7 +44,7 @@ class ResultSection:
         self.ui, self.result, self._views = ui, None, views
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
-        ui.reconstructionSelector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
+        self._labels = (ui.verdictLabel, ui.residualLabel, ui.numbersLabel, ui.warningsLabel, ui.provenanceLabel)
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
         ui.renderingCheckBox.connect("toggled(bool)", self._onRendering)
@@ -73,7 +73,11 @@ class ResultSection:
         self.clear()
         self.result = result
         self.ui.resultSection.collapsed = False
+        text, tone = verdict(result.residuals)
+        self.ui.verdictLabel.text = text and f"<b>{text}</b>"
+        setTone(self.ui.verdictLabel, tone)
         self.ui.residualLabel.text = "\n".join(residualInWords(residual) for residual in result.residuals)
+        self.ui.numbersLabel.text = numbersHtml(result.measures)
         for reprojection in result.reprojections:
             self._addPicture(reprojection)
         self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
@@ -115,7 +119,7 @@ class ResultSection:
             widget.hide()
             widget.deleteLater()
         self._pictures = []
-        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+        for label in self._labels:
             label.text = ""
         for box in (ui.exposuresCheckBox, ui.renderingCheckBox, ui.coverageCheckBox, ui.spreadCheckBox):
             box.checked = box.enabled = False
@@ -132,7 +136,7 @@ class ResultSection:
         self.ui.coverageCheckBox.checked = self.ui.spreadCheckBox.checked = False
 
     def _updateVisibility(self) -> None:
-        for label in (self.ui.residualLabel, self.ui.warningsLabel, self.ui.provenanceLabel):
+        for label in self._labels:
             label.visible = bool(label.text)
 
     def _onExposures(self, on: bool) -> None:
@@ -194,6 +198,7 @@ def resultOf(node) -> ReconstructionResult:
         views=[],
         inputs=[],
         seconds={},
+        measures=attributeOf(node, "measures"),
     )
 
 
@@ -208,28 +213,6 @@ def pairPicture(reprojection: dict) -> np.ndarray:
     first, second = reprojection["input"], reprojection["reprojected"]
     paint = Painter(-1.0, 1.0)
     return np.hstack([paint(first), paint(second), Painter(-1.0, 1.0, diverging=True)(second - first)])
-
-
-def residualInWords(residual: dict) -> str:
-    """The core's verdict on how well the reconstruction explains one of its X-rays, and what to do about a bad one."""
-    ensureCore()
-    from clsdm.quality.agreement import Agreement
-
-    agreement = Agreement(residual["rmse"], residual["correlation"])
-    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
-    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
-
-
-def provenanceText(result) -> str:
-    """Model, product, device, seed and time in one line."""
-    made = result.provenance
-    parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
-    if made.get("seed") is not None:
-        parts.append(_("seed {seed}").format(seed=made["seed"]))
-    seconds = result.seconds.get("total") or result.seconds.get("core")
-    if seconds:
-        parts.append(f"{seconds:.1f} s")
-    return " · ".join(part for part in parts if part)
 
 
 def showInSlices(node, views: HeldViews) -> None:

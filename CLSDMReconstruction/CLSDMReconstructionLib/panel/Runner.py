@@ -55,6 +55,7 @@ class Runner:
             "preset": parameters.preset,
             "device": self._panel.model.device,
             "bundle": self._panel.model.bundle(),
+            "into": nodeOf(parameters, "output"),
         }
 
     def cancel(self) -> None:
@@ -77,12 +78,15 @@ class Runner:
         if not self._ended(run):
             return
         panel, result = self._panel, run.result
+        panel.compare.onChanged(result.volumeNode)
+        panel.result.clear()
         panel.model.remember(arguments["product"], arguments["samples"], result)
         panel.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
         panel.result.show(result)
         panel.parameters.reconstruction = result.volumeNode
         showInSlices(result.volumeNode, panel.views)
         panel.export.setReconstruction(result.volumeNode, result.inputs)
+        panel.xrays.orientation.look(**{name: arguments[name] for name in ("bundle", "preset", "device")})
         truth = nodeOf(panel.parameters, "groundTruth")
         if truth is not None:
             panel.compare.setTruth(truth)

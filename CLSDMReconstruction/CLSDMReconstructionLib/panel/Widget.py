@@ -17,8 +17,10 @@ from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, 
 from CLSDMReconstructionLib.panel.ResultSection import ResultSection, showInSlices
 from CLSDMReconstructionLib.panel.Runner import Runner
 from CLSDMReconstructionLib.panel.RunSection import RunSection
+from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE, isUsers
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.PairFinder import loadedXRays
 from CLSDMReconstructionLib.xrays.SampleMenu import SampleMenu
 from CLSDMReconstructionLib.xrays.SimulatePanel import SimulatePanel
 from CLSDMReconstructionLib.xrays.XRaysSection import XRaysSection
@@ -38,6 +40,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.logic, self.parameters = logic, None
         self._guiTag, self._xraysShown, self._entered = None, None, False
         self._warmed = self._chosen = self._preload = None
+        self._offered: set[str] = set()  # IDs of volumes that were chosen for the user once
         self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -71,6 +74,8 @@ class ReconstructionPanel(VTKObservationMixin):
         self.simulate = SimulatePanel(logic, ui.simulateSection)
         self.export = ExportPanel(logic, ui.exportSection)
         self.panels = (self.compare, self.simulate, self.export)
+        for selector in (ui.outputSelector, ui.reconstructionSelector):
+            selector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
         self.simulate.onXRays(self._onSimulated)
 
@@ -84,10 +89,24 @@ class ReconstructionPanel(VTKObservationMixin):
         self.xrays.canPreview = not self.dependencies.missing
         self.model.refresh()
         self.updateReadiness()
+        self._offerLoaded()
         for panel in self.panels:
             panel.enter()
         if self._preload is None:
             self._preload = Steps(preload(), lambda _: None, lambda _: None)
+
+    def _offerLoaded(self) -> None:
+        """Choose what is loaded and was not offered before, where nothing is chosen: X-rays, and a CT to compare with."""
+        volumes = {node.GetID(): node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+        fresh = [node for name, node in volumes.items() if name not in self._offered and isUsers(node)]
+        self._offered |= set(volumes)
+        xrays = [node for node in loadedXRays() if node in fresh]
+        cts = [node for node in fresh if node.GetImageData() and node not in xrays]
+        if xrays and not any(self.xrays.xrays()):
+            self.xrays.pair.among(xrays)
+        if cts:
+            self.compare.offerTruth(cts[0])
+            self.simulate.offerTruth(cts[0])
 
     def exit(self) -> None:
         """Another module is shown; a reconstruction goes on."""

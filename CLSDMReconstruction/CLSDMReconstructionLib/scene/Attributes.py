@@ -11,7 +11,7 @@ COVERAGE_ROLE, SPREAD_ROLE = PREFIX + "coverage", PREFIX + "spread"
 """References from a reconstruction to the nodes that belong to it."""
 
 
-_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids")
+_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids", "measures")
 
 
 def setAttributes(node, values: dict[str, Any]) -> None:
@@ -19,6 +19,18 @@ def setAttributes(node, values: dict[str, Any]) -> None:
     for name, value in values.items():
         if value is not None:
             node.SetAttribute(PREFIX + name, value if _isPlainText(value) else json.dumps(value))
+
+
+def isUsers(node) -> bool:
+    """Whether a node is none of ours."""
+    return not any(name.startswith(PREFIX) for name in node.GetAttributeNames())
+
+
+def clearAttributes(node) -> None:
+    """Remove all of ours, but what kind of node it is."""
+    for name in list(node.GetAttributeNames()):
+        if name.startswith(PREFIX) and name != ROLE_ATTRIBUTE:
+            node.RemoveAttribute(name)
 
 
 def attributeOf(node, name: str, default: Any = None) -> Any:

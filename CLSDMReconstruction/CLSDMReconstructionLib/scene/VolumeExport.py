@@ -73,7 +73,9 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     with written_together(path.parent, needed_bytes=2 * hu.size) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
         files = {"volume": sha256_of(scratch / path.name)}
-        known = make_record(provenanceOf(node), residuals, warnings, files=files)
+        known = make_record(
+            provenanceOf(node), residuals, warnings, files=files, measures=attributeOf(node, "measures")
+        )
         (scratch / record.name).write_text(record_text(known), encoding="utf-8")
     return [path, record]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.scene import Volumes, XRayNodes
-from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, setAttributes
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, clearAttributes, setAttributes
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 
@@ -26,6 +26,7 @@ class ReconstructionResult:
             array}, NaN where not measured.
         views: geometry of each view (``clsdm.geometry.view.View`` as a dict, with "origins").
         inputs: the XRayInputs it was made from.
+        measures: what was measured in the volume (``clsdm.quality.numbers``), or None.
         seconds: {"total": from click to nodes, "core": of it the core's own}.
     """
 
@@ -39,6 +40,7 @@ class ReconstructionResult:
     views: list[dict[str, Any]]
     inputs: list[XRayInput]
     seconds: dict[str, float]
+    measures: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class SimulationResult:
     angles: list[float]
 
 
-def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid: str, shown) -> ReconstructionResult:
+def reconstructionFrom(
+    answer: dict[str, Any], inputs: list[XRayInput], studyUid: str, shown, into=None
+) -> ReconstructionResult:
     """Read the arrays, make the nodes, and put them into the scene, all or none.
 
     Args:
@@ -74,6 +78,7 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
         inputs: the X-rays.
         studyUid: StudyInstanceUID of the X-rays or "".
         shown: takes what must not be seen out of a text.
+        into: a reconstruction's node, in the scene, that is to hold the new one in place of its own; None for a new node.
 
     Raises:
         OSError: an array cannot be read.
@@ -88,11 +93,14 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
     coverage = _volume(answer["coverage"], f"CLS-DM {product}, coverage (research only)", hounsfield=False)
     spread = _volume(answer["spread"], f"CLS-DM {product}, spread (research only)") if "spread" in answer else None
     made = {**answer["provenance"], "residuals": answer["residuals"], "warnings": warnings}
+    made["measures"] = answer.get("measures")
+    if into is not None and into.GetScene() is not None:
+        volume = _takenOver(into, volume)
     sources = [xray.node for xray in inputs if xray.node is not None]
     for node, role in ((volume, "volume"), (coverage, "coverage"), (spread, "spread")):
         if node is not None:
             setAttributes(node, {**made, "role": role, "source_instance_uids": _instances(sources)})
-    nodes = [node for node in (coverage, spread, volume) if node is not None]
+    nodes = [node for node in (coverage, spread, volume) if node is not None and node.GetScene() is None]
     Nodes.addToScene(nodes, Nodes.studyItem(sources, studyUid))
     Volumes.showHounsfield(volume)
     volume.SetNodeReferenceID(COVERAGE_ROLE, coverage.GetID())
@@ -109,7 +117,20 @@ def reconstructionFrom(answer: dict[str, Any], inputs: list[XRayInput], studyUid
         answer["views"],
         inputs,
         {"core": answer["seconds"]},
+        answer.get("measures"),
     )
+
+
+def _takenOver(into, volume):
+    """The node with the voxels, the place and the units of another, and without what belonged to its own."""
+    Nodes.remove(*(into.GetNodeReference(role) for role in (COVERAGE_ROLE, SPREAD_ROLE)))
+    clearAttributes(into)
+    into.SetAndObserveTransformNodeID(None)
+    into.SetAndObserveImageData(volume.GetImageData())
+    into.CopyOrientation(volume)
+    into.SetVoxelValueQuantity(volume.GetVoxelValueQuantity())
+    into.SetVoxelValueUnits(volume.GetVoxelValueUnits())
+    return into
 
 
 def _volume(volume: dict[str, Any], name: str, *, hounsfield: bool = True):

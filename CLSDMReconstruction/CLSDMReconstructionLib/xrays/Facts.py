@@ -124,6 +124,20 @@ def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
     return ""
 
 
+def filmOf(xray: XRayInput) -> Iterator[float]:
+    """Read an X-ray's pixels as they are stored; the generator returns ((rows, columns), uint8 picture of at most 512).
+
+    Raises:
+        InputError: it cannot be read.
+        ValueError: its node is gone.
+    """
+    ensureCore()
+    from clsdm.xray.guess import picture_of
+
+    with xray.asFile() as file:
+        return (yield from aside(lambda: picture_of(file)))
+
+
 def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
     """(why X-rays that have been inspected cannot be used together or "", warnings), by ``clsdm.xray.pair``."""
     ensureCore()
@@ -134,6 +148,15 @@ def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
         return "The X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
     warning = depth_warning([header.angle_deg for header in headers if header.angle_deg is not None])
     return "", (sentence(warning),) if warning else ()
+
+
+def pairNotes(named: list[tuple[str, XRayFacts]]) -> tuple[str, ...]:
+    """What the user should know about X-rays, by their names, what holds for several said once; by ``clsdm.xray.notes``."""
+    ensureCore()
+    from clsdm.xray.notes import gathered
+
+    notes = [(name, text) for name, facts in named for text in facts.warnings]
+    return tuple(sentence(line) for line in gathered(notes, len(named)))
 
 
 def suggestPair(candidates) -> Iterator[float]:

@@ -40,6 +40,11 @@ class SimulatePanel(Panel):
         """Choose the CT."""
         self.ui.ctSelector.setCurrentNode(node)
 
+    def offerTruth(self, node) -> None:
+        """Choose this CT where none is chosen."""
+        if self.ui.ctSelector.currentNode() is None:
+            self.setTruth(node)
+
     @property
     def ct(self):
         """See the class."""

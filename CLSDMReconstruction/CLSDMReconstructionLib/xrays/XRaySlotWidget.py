@@ -13,9 +13,10 @@ from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
-from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, filmOf, inspect
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.SpacingHelp import SpacingHelp
 
 FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
 
@@ -37,6 +38,8 @@ class XRaySlotWidget:
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
         self._geometryWanted, self._fault = False, ""
+        self._film: tuple[int, int] | None = None  # rows and columns of the image, while it is shown as it is stored
+        self._reading: Steps | None = None
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
         self.widget.setMRMLScene(slicer.mrmlScene)
@@ -46,6 +49,15 @@ class XRaySlotWidget:
         self.widget.minimumWidth = LEAST_PIXELS  # else two beside each other would keep the panel from becoming narrow
         self.geometry = GeometryFields(self.ui.geometryArea.layout(), self._onEntered)
         self._build()
+        self.spacingHelp = SpacingHelp(
+            self.ui.spacingButton,
+            self.ui.previewLabel,
+            self._size,
+            lambda: self._film,
+            self.showFilm,
+            lambda mm: self._onEntered("spacingMm", (mm, mm)),
+            self._sayOfSpacing,
+        )
         self.refresh()
 
     def _build(self) -> None:
@@ -68,7 +80,9 @@ class XRaySlotWidget:
     def cleanup(self) -> None:
         """Let go of the widget."""
         self._stopSearch()
+        self._stopReading()
         self.widget.removeEventFilter(self._drops)
+        self.ui.previewLabel.removeEventFilter(self.spacingHelp)
         slicer.mrmlScene.RemoveObserver(self._observer)
 
     # --- what the user does ---
@@ -147,8 +161,9 @@ class XRaySlotWidget:
 
     def setXRay(self, xray: XRayInput | None) -> None:
         """Show an X-ray, without a callback."""
+        self._stopReading()
         self.xray = xray
-        self._pixmap = None
+        self._pixmap = self._film = None
         self.refresh()
 
     def setPreset(self, preset: str) -> None:
@@ -178,13 +193,49 @@ class XRaySlotWidget:
         self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None
         if self.xray is None:
             self.setPreview(None, _("Drop an X-ray here,\nor choose one"))
+        elif self.facts.missing == "spacingMm":
+            self.showFilm()
         elif self.problem():
             self.setPreview(None, _("No preview yet"))
+        self.ui.spacingButton.visible = self._isSpacingOpen()
+
+    def _isSpacingOpen(self) -> bool:
+        """Whether the file does not say the spacing, so that it can be found in another way."""
+        field = None if self.facts is None else self.facts.fields.get("spacingMm")
+        return field is not None and (field.value is None or field.origin == "entered")
+
+    def _size(self) -> tuple[int, int] | None:
+        header = None if self.facts is None else self.facts.header
+        return self._film or (None if header is None else (header.rows, header.cols))
+
+    def showFilm(self) -> None:
+        """Show the image as it is stored, which needs no geometry, as soon as it is read."""
+        if self._film is None and self._reading is None:
+            self.setPreview(None, _("Reading…"))
+            self._reading = Steps(filmOf(self.xray), self._onFilm, self._onNoFilm)
+
+    def _onFilm(self, film: tuple) -> None:
+        self._reading, (size, pixels) = None, film
+        self.setPreview(pixels)
+        self._film = size
+
+    def _onNoFilm(self, error: Exception) -> None:
+        self._reading = None
+        self.setPreview(None, _("No preview yet"))
+
+    def _stopReading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+
+    def _sayOfSpacing(self, text: str, isProblem: bool) -> None:
+        self.ui.problemLabel.text, self.ui.problemLabel.visible = text, True
+        setTone(self.ui.problemLabel, "error" if isProblem else "info")
 
     def _showProblem(self) -> None:
-        self.ui.problemLabel.text = self.problem() or "\n".join(self.facts.warnings if self.facts else ())
+        self.ui.problemLabel.text = self.problem()
         self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
-        setTone(self.ui.problemLabel, "error" if self.problem() else "caution")
+        setTone(self.ui.problemLabel, "error")
 
     def problem(self) -> str:
         """Why this X-ray cannot be used yet, or ""."""
@@ -209,6 +260,7 @@ class XRaySlotWidget:
 
     def setPreview(self, pixels, text: str = "") -> None:
         """The X-ray as the network sees it (uint8), or a text in its place."""
+        self._film = None
         if pixels is None:
             self._pixmap = None
             self.ui.previewLabel.setPixmap(qt.QPixmap())

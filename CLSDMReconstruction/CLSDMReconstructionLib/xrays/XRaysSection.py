@@ -7,8 +7,9 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import setTone
 from CLSDMReconstructionLib.base.Dropping import DropFilter
-from CLSDMReconstructionLib.xrays.Facts import checkTogether
+from CLSDMReconstructionLib.xrays.Facts import checkTogether, pairNotes
 from CLSDMReconstructionLib.xrays.Inputs import MAX_VIEWS
+from CLSDMReconstructionLib.xrays.OrientationCheck import OrientationCheck
 from CLSDMReconstructionLib.xrays.PairFinder import PairFinder
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import XRaySlotWidget
 
@@ -23,6 +24,7 @@ class XRaysSection:
     Attributes:
         slots: frontal, lateral, and further views.
         pair: the PairFinder.
+        orientation: the OrientationCheck.
         canPreview: False while the worker cannot run (torch is missing).
     """
 
@@ -38,6 +40,7 @@ class XRaysSection:
         self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
         self._timer.setInterval(PREVIEW_DELAY_MS)
         self._timer.connect("timeout()", self._requestPreviews)
+        self.orientation = OrientationCheck(ui, logic, lambda: self.slots[:2], lambda: self._changed())
         self._addSlot("frontal", _("Frontal"))
         self._addSlot("lateral", _("Lateral"))
         self._connect()
@@ -161,6 +164,7 @@ class XRaysSection:
 
     def refresh(self, slot: XRaySlotWidget | None = None) -> None:
         """Look at the pair again, and ask for new previews of one slot or of all."""
+        self.orientation.clear()
         text, tone = self._pairMessage()
         self._say(text, tone)
         for one in [slot] if slot is not None else self.slots:
@@ -182,11 +186,13 @@ class XRaysSection:
         return slot.title or _("View {number}").format(number=self.slots.index(slot) + 1)
 
     def _pairMessage(self) -> tuple[str, str]:
-        facts = [slot.facts for slot in self.slots if slot.facts is not None]
+        filled = [slot for slot in self.slots if slot.facts is not None]
+        facts, notes = [slot.facts for slot in filled], pairNotes([(self._title(slot), slot.facts) for slot in filled])
         if len(facts) == 1:
-            return _("With one view, depth along its rays is a guess. A second one, at 90°, helps most."), "muted"
+            text = _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.")
+            return "\n".join((text, *notes)), "caution" if notes else "muted"
         problem, warnings = checkTogether(facts)
-        return (problem, "error") if problem else ("\n".join(warnings), "caution")
+        return (problem, "error") if problem else ("\n".join((*warnings, *notes)), "caution")
 
     def _say(self, text: str, tone: str) -> None:
         self.ui.pairLabel.text = text

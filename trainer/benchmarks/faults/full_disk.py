@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import io
 import json
-import multiprocessing
+import re
 import shutil
 import subprocess
 import sys
@@ -30,13 +30,17 @@ import numpy as np  # noqa: E402
 import pydicom  # noqa: E402
 import SimpleITK as sitk  # noqa: E402, N813 - the usual name
 import torch  # noqa: E402
+from forking import processes  # noqa: E402
 from hostile_inputs import Inputs  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from clsdm_trainer.checkpoint import load_state  # noqa: E402
 
 COLUMNS = ("refused", "right", "traceback", "not one line", "disk not named", "half-written", "left behind")
-PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+PROCESSES = processes(
+    "hostile_inputs", "clsdm.app.request", "clsdm.simulate", "clsdm.quality.write", "clsdm_trainer.run",
+    "clsdm_trainer.reporting", "clsdm_trainer.data.prepare", "lightning_fabric",
+)  # fmt: skip
 SIZES_KB = (1, 4, 24, 64, 200, 600, 2000, 20_000)
 
 
@@ -109,13 +113,15 @@ def judged(code: int, err: str, out: Path) -> str:
     if code != 2:
         print(err[-1500:], file=sys.stderr)
         return "traceback"
-    if err.count("\n") != 1:
+    if [line.startswith("clsdm") for line in err.splitlines()].count(True) != 1 or not err.splitlines()[-1].startswith(
+        "clsdm"
+    ):
         print(err[-1500:], file=sys.stderr)
         return "not one line"
-    named = any(word in err.lower() for word in ("disk", "space", "too large", "file size"))
+    named = re.search(r"disk full: .* has .* left, at least .* are needed", err) is not None and str(out) in err
     if not named:
         print(err, file=sys.stderr)
-    return "refused" if named and str(out) in err else "disk not named"
+    return "refused" if named else "disk not named"
 
 
 def whole(path: Path) -> bool:

@@ -16,7 +16,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +65,22 @@ class Hostile:
         path: what is handed in.
         base: the undamaged one it was made of.
         how: what was done to it.
-        contradicts: it must be refused, or give the same content.
+        contradicts: it must be refused, or give the same content, where the file itself can tell (``well_formed``).
+        impossible: it must be refused, or give the same content.
     """
 
     path: Path
     base: Path
     how: str
     contradicts: bool
+    impossible: bool = False
 
 
 def put(base: Path, damaged: Damaged, where: Path) -> Hostile:
     """The damaged content under the name of the undamaged file."""
     path = where / base.name
     path.write_bytes(damaged.data)
-    return Hostile(path, base, f"{base.name}: {damaged.how}", damaged.contradicts)
+    return Hostile(path, base, f"{base.name}: {damaged.how}", damaged.contradicts, damaged.impossible)
 
 
 class Inputs:
@@ -134,13 +136,15 @@ class Inputs:
         path = where / base.name
         shutil.copytree(base, path)
         hostile = _in_folder(base, path, damage_manifest_or_weights, random)
-        return Hostile(path, base, hostile.how, hostile.path.name != "bundle.json" or hostile.contradicts)
+        return Hostile(path, base, hostile.how, contradicts=True)
 
     def _request(self, random: Random, where: Path) -> Hostile:
         table = self.request(where)
         damage = damage_json if random.random() < 0.8 else damage_json_text
-        base = self.folder / "request.json"
-        return put(base, damage(table, random), where)
+        damaged = damage(table, random)
+        return put(
+            self.folder / "request.json", Damaged(damaged.data, damaged.how), where
+        )  # a shorter one may be one too
 
     def request(self, where: Path) -> dict[str, Any]:
         """An undamaged request that writes into ``where``."""
@@ -189,7 +193,7 @@ class Inputs:
         if random.random() < 0.2:
             return _wrong_volume(base, path, random)
         hostile = _in_folder(base, path, damage_manifest_or_weights, random)
-        return Hostile(path, base, hostile.how, hostile.path.name in USED_VOLUMES)
+        return Hostile(path, base, hostile.how, hostile.path.name in (*USED_VOLUMES, "manifest.json"))
 
     def _checkpoint(self, random: Random, where: Path) -> Hostile:
         base, path = self.folder / "run", where / "run"
@@ -215,7 +219,7 @@ class Inputs:
 USED_VOLUMES = tuple(f"{name}.npy" for name, split in SPLIT_OF.items() if split != "test")
 """Of the store: what training reads."""
 SEALED = (".nii.gz", ".png", "_packed.mha", "_packed.nrrd")
-"""Formats that carry a checksum of their content: no change of it may go unseen."""
+"""Formats that carry a checksum of their pixels."""
 
 
 def _one_of(folder: Path, random: Random) -> Path:
@@ -234,7 +238,11 @@ def _in_folder(base: Path, path: Path, damage: Callable[[Path, Random], Damaged]
     damaged = damage(file, random)
     file.write_bytes(damaged.data)
     return Hostile(
-        file if damage is damage_manifest_or_weights else path, base, f"{file.name}: {damaged.how}", damaged.contradicts
+        file if damage is damage_manifest_or_weights else path,
+        base,
+        f"{file.name}: {damaged.how}",
+        damaged.contradicts,
+        damaged.impossible,
     )
 
 
@@ -266,7 +274,7 @@ def damage_image(path: Path, random: Random) -> Damaged:
         return damage_nifti(data, random)
     if name.endswith(".nii.gz"):
         damaged = damage_nifti(gzip.decompress(data), random)
-        return Damaged(gzip.compress(damaged.data), damaged.how, damaged.contradicts)
+        return replace(damaged, data=gzip.compress(damaged.data))
     if name.endswith((".mha", ".nrrd")):
         return damage_text_header(data, random)
     if name.endswith(".png"):

@@ -1,7 +1,7 @@
 """What the programs make of a damaged input: the judge calls them as a user does, and looks at everything they leave.
 
-``refused`` is one line and exit code 2, with nothing left behind; ``right`` is an answer from an input that does not
-contradict itself, or the same answer as without the damage. Everything else is a fault.
+``refused`` is one line and exit code 2, with nothing left behind; ``right`` is an answer from an input in which nothing can
+tell that it was damaged (``well_formed``), or the same answer as without the damage. Everything else is a fault.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_inputs import Hostile, Inputs
+from hostile_inputs import USED_VOLUMES, Hostile, Inputs
+from wellformed import well_formed
 
 GOOD = ("refused", "right")
 FAULTS = ("traceback", "not one line", "left behind", "over 2 GB", "wrongly accepted", "over 10 s", "died")
@@ -58,10 +59,10 @@ def command(program: Callable[[list[str]], int], *arguments: object) -> Ended:
 
 def judge(kind: str, hostile: Hostile, inputs: Inputs, where: Path) -> Verdict:
     """Hand a damaged input in and judge what comes of it; ``where`` is the folder that holds it."""
-    before = listing(where)
+    before, damaged = listing(where), files_of(hostile.path) != files_of(hostile.base)
     try:
         ended, same = JUDGES[kind](hostile, inputs, where)
-        wrong = ended.code in (0, 3) and hostile.contradicts and not same()
+        wrong = ended.code in (0, 3) and damaged and _told(kind, hostile) and not same()
     except MemoryError:
         return Verdict("over 2 GB", traceback.format_exc())
     except Exception:  # noqa: BLE001 - this is what is looked for
@@ -82,6 +83,23 @@ def judge(kind: str, hostile: Hostile, inputs: Inputs, where: Path) -> Verdict:
 def listing(folder: Path) -> list[str]:
     """Every entry of a folder with its size."""
     return sorted(f"{path.relative_to(folder)} {path.lstat().st_size}" for path in folder.rglob("*"))
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """The content of a file, or of the files in a folder; nothing of what is no file, which would not end."""
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return {str(each.relative_to(path)): each.read_bytes() for each in files if each.is_file() and _small(each)}
+
+
+def _small(path: Path) -> bool:
+    return path.stat().st_size < 2**28
+
+
+def _told(kind: str, hostile: Hostile) -> bool:
+    """Whether an input says by itself that it was damaged."""
+    if hostile.impossible or not hostile.contradicts or kind not in ("film", "scan"):
+        return hostile.impossible or hostile.contradicts
+    return not well_formed(hostile.path, hostile.base)
 
 
 Judged = tuple[Ended, Callable[[], bool]]
@@ -123,13 +141,15 @@ def _bundle(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
     from clsdm.app.cli import main
     from clsdm.model.bundle import Bundle
 
-    def content(path: Path) -> tuple[np.ndarray, ...]:
-        return tuple(value.numpy() for value in Bundle.open(path).model().state_dict().values())
-
     film = inputs.folder / "films" / "raw.dcm"
     given = ["--frontal", film, "--bundle", hostile.path, "--device", "cpu", "--quiet"]
     ended = command(main, "reconstruct", *given, "--out", where / "out" / "r.nii.gz")
-    return ended, lambda: _equal(content(hostile.path), content(hostile.base))
+    return ended, lambda: _content(Bundle.open(hostile.path)) == _content(Bundle.open(hostile.base))
+
+
+def _content(bundle: Any) -> tuple[object, ...]:
+    """All that is in a bundle; weights by their hash, against which they were held when it was opened."""
+    return bundle.manifest, bundle.figures, bundle.files
 
 
 def _request(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
@@ -166,7 +186,13 @@ def _store(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
     from clsdm_trainer.cli import main
 
     given = ["--preset", inputs.recipe, "--store", hostile.path, "--run", where / "run", "--device", "cpu"]
-    return command(main, "autoencoder", *given, "--dry-run"), lambda: False
+    return command(main, "autoencoder", *given, "--dry-run"), lambda: _used(hostile.path) == _used(hostile.base)
+
+
+def _used(store: Path) -> list[object]:
+    """What training reads of a store."""
+    manifest = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
+    return [manifest, *((store / "volumes" / name).read_bytes() for name in USED_VOLUMES)]
 
 
 def _checkpoint(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:

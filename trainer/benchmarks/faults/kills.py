@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -30,6 +29,7 @@ TESTS = HERE.parents[1] / "tests"
 sys.path[:0] = [str(HERE), str(TESTS)]
 
 import torch  # noqa: E402
+from forking import processes  # noqa: E402
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays  # noqa: E402
 from tiny import checkpoint, differences, tiny_store  # noqa: E402
 from tiny import main as train  # noqa: E402
@@ -38,8 +38,9 @@ from clsdm.errors import InputError  # noqa: E402
 from clsdm_trainer.checkpoint import load_checkpoint, load_state, save_checkpoint  # noqa: E402
 
 COLUMNS = ("right", "other bits", "logged twice", "mixed", "unreadable", "left behind")
-PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-"""A fork server has imported everything, so that a process starts in milliseconds."""
+PROCESSES = processes(
+    "small_bundle", "tiny", "clsdm.app.request", "clsdm_trainer.run", "clsdm_trainer.reporting", "lightning_fabric"
+)
 
 
 def started(what: Callable[..., None], *words: object) -> BaseProcess:

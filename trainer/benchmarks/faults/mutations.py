@@ -27,11 +27,12 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Damaged:
-    """What became of a file: its bytes, how, and whether it now contradicts itself."""
+    """What became of a file: its bytes, how, whether it may now contradict itself, and whether physics does."""
 
     data: bytes
     how: str
     contradicts: bool = False
+    impossible: bool = False
 
 
 # Bytes
@@ -233,9 +234,8 @@ def damage_nifti(data: bytes, random: Random) -> Damaged:
     value = choices[int(random.integers(len(choices)))]
     field = struct.pack(f"<{kind}", value)
     impossible = name in ("pixdim[1]", "pixdim[2]", "pixdim[3]") and not 0.05 <= abs(value) <= 25.0
-    return Damaged(
-        data[:at] + field + data[at + len(field) :], f"{name} = {value}", impossible or name.startswith(CONTRADICTING)
-    )
+    changed = data[:at] + field + data[at + len(field) :]
+    return Damaged(changed, f"{name} = {value}", name.startswith(CONTRADICTING), impossible)
 
 
 TEXT_VALUES = (
@@ -270,7 +270,7 @@ def damage_text_header(data: bytes, random: Random) -> Damaged:
         b"abc",
         b"99999999999",
     )
-    return Damaged(b"\n".join(lines) + data[end:], how, bool(impossible or ABOUT_DATA.match(key)))
+    return Damaged(b"\n".join(lines) + data[end:], how, bool(ABOUT_DATA.match(key)), bool(impossible))
 
 
 def damage_png(data: bytes, random: Random) -> Damaged:

@@ -13,7 +13,7 @@ KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
 is not installed, or this program."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory", "bad_alloc")
 _OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
 

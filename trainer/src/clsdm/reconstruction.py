@@ -33,9 +33,12 @@ from clsdm.model.consistency import consistent
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.intervals import calibration_from
-from clsdm.quality.measure import measure
+from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.result import check_result
+from clsdm.quality.spread import told_of
+from clsdm.quality.usual import doubts, shown_by, usual_from
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
@@ -133,7 +136,8 @@ def reconstruct(
         model: the bundle's networks where they are loaded already (``bundle.model(device)``).
 
     Raises:
-        InputError: too many or too few X-rays, of two patients or isocentres, or an unusable image or device.
+        InputError: too many or too few X-rays, of two patients or isocentres, an unusable image or device, or a result
+            that is no CT.
     """
     options = options or Options()
     warnings = check_xrays(xrays, bundle)
@@ -161,19 +165,32 @@ def reconstruct(
         spacing_mm = model.config.grid.spacing_mm
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
         report("follow X-rays", 1, 1)
-    made = _placed(xrays, bundle, options, device, (hu, spread, ray_coverage(images, cameras, model)), warnings)
-    return _measured(made, bundle, options, values, report) if options.measure else made
+    cubes = hu, spread, ray_coverage(images, cameras, model)
+    check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
+    made = _placed(xrays, bundle, options, device, cubes, warnings)
+    return _measured(made, xrays, bundle, options, values, report) if options.measure else made
 
 
 def _measured(
-    made: Reconstruction, bundle: Bundle, options: Options, values: Sequence[Mapping[str, float]], report: Report
+    made: Reconstruction,
+    xrays: Sequence[XRay],
+    bundle: Bundle,
+    options: Options,
+    values: Sequence[Mapping[str, float]],
+    report: Report,
 ) -> Reconstruction:
-    """With what can be measured in it, ``values`` being that of an ensemble's samples."""
-    table = bundle.calibration
-    known = None if table is None else calibration_from(table, bundle.hash, f"{bundle.path}/{CALIBRATION}")
+    """With what can be measured in it, ``values`` being that of an ensemble's samples, and what is unusual about it."""
+    where = f"{bundle.path}/{CALIBRATION}"
+    known = None if (table := bundle.calibration) is None else calibration_from(table, bundle.hash, where)
     measures = numbers(made.volume, options.product, known, values)
+    if known is not None and made.spread is not None and (factors := known.voxels.get(measures["region"])):
+        measures["voxels"] = told_of(made.volume.hu, made.spread.hu, factors)
+    usual = None if known is None else usual_from(known.usual, where)
+    if usual is not None:
+        shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), bundle.manifest.model.detector)
+        measures["doubts"] = doubts(shown, usual)
     report("measure", 1, 1)
-    return replace(made, measures=measures)
+    return replace(made, measures=measures, warnings=(*measures.get("doubts", ()), *made.warnings))
 
 
 def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     Returns:
         The X-rays with moved views, and what was found. One X-ray alone tells nothing and stays.
     """
-    explained = _Explained(xrays, bundle, model)
+    explained = Explained(xrays, bundle, model)
     best = [Move() for _ in xrays]
     before = explained.residual(best)
     for number, xray in enumerate(xrays):
@@ -112,7 +112,7 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
     return Refinement(found, tuple(best), before, after)
 
 
-def _found(explained: _Explained, moves: list[Move], number: int, seen: Move | None) -> list[Move]:
+def _found(explained: Explained, moves: list[Move], number: int, seen: Move | None) -> list[Move]:
     """The moves with that of one view found; ``seen`` by profiles."""
     best = moves if seen is None else [seen if at == number else move for at, move in enumerate(moves)]
     if best != moves and explained.residual(best) > CLEARLY * explained.residual(moves):
@@ -122,7 +122,7 @@ def _found(explained: _Explained, moves: list[Move], number: int, seen: Move | N
     return _search(explained.residual, best, number, names)
 
 
-class _Explained:
+class Explained:
     """The posterior mean of moved views: how well it explains them, and how symmetric it is."""
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> None:

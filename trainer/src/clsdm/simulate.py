@@ -181,8 +181,7 @@ def project_to_folder(
 
 
 def _name(angle_deg: float) -> str:
-    if not math.isfinite(angle_deg):
-        raise InputError(f"angles: expected degrees, got {angle_deg}")
+    check_plausible("angle_deg", angle_deg, "angles")
     return NAMES.get(math.remainder(angle_deg, 360.0), f"view_{angle_deg:g}")
 
 

@@ -48,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         (_add_localizers, _localizers, "Volumes from the localizers of CT studies against their own scans."),
         (_add_pairs, _real_pairs, "Volumes from radiographs against a CT of the patient from another day."),
         (_add_evaluate, _evaluate, "Measure a bundle on the test patients of a store, beside the sanity rows."),
+        (_add_numbers, _numbers, "Numbers of reconstructions beside their scans': errors, coverage, what was made up."),
+        (_add_calibrate, _calibrate, "Put a table of its errors on patients into a bundle."),
         (_add_benchmark, _benchmark, "Train and measure every system of a table side by side, and write the results."),
         (_add_report, _report, "Write the page and the README's comparison anew from the records of a benchmark."),
     ):  # fmt: skip
@@ -107,6 +109,31 @@ def _add_pairs(add: Add) -> None:
     add("--preset", choices=sorted(PRESETS), default="chest",
         help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
     _add_real(add)
+
+
+def _add_numbers(add: Add) -> None:
+    _add_cases(add, ["test"])
+    add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
+
+
+def _add_calibrate(add: Add) -> None:
+    _add_cases(add, ["train", "val"])
+    add("--write", type=path, required=True, help="bundle folder to write; may be --bundle itself")
+
+
+def _add_cases(add: Add, splits: list[str]) -> None:
+    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE", help="as for score")
+    add("--split", nargs="+", choices=("train", "val", "test"), default=splits,
+        help=f"of folders with a splits.json (default: {' '.join(splits)})")  # fmt: skip
+    add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
+    add("--products", nargs="+", choices=("mean", "sample", "ensemble"), default=["mean", "ensemble"],
+        help="(default: mean ensemble)")  # fmt: skip
+    add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],
+        help="of the X-rays, as for score (default: plain photons wrong-angle)")  # fmt: skip
+    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
+    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
 
 
 def _add_evaluate(add: Add) -> None:
@@ -271,6 +298,24 @@ def _write_real(options: argparse.Namespace, bundle: Bundle, rows: Any, what: st
     }
     print(write_tables(rows, options.out, about), end="")
     return 0 if any(not row.refused for row in rows) else EXIT_INPUT
+
+
+def _numbers(options: argparse.Namespace) -> int:
+    from clsdm_bench.numbers.run import evaluate_numbers
+
+    with terminal() as report:
+        text = evaluate_numbers(options, report)
+    print(text, end="")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from clsdm_bench.numbers.run import calibrate_bundle
+
+    with terminal() as report:
+        text = calibrate_bundle(options, report)
+    print(text)
+    return 0
 
 
 def _score(options: argparse.Namespace) -> int:

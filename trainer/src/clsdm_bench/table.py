@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from clsdm.errors import InputError
@@ -20,6 +19,7 @@ from clsdm_bench.systems.stages import ALL_STAGES
 from clsdm_trainer.config import Frozen
 from clsdm_trainer.recipe import merged
 from clsdm_trainer.stages import STAGES
+from clsdm_trainer.strict_yaml import read_yaml
 
 Group = Literal["ours", "published", "baseline", "classical", "sanity", "ablation"]
 SANITY = ("population-mean", "nearest-patient", "round-trip", "shuffled")
@@ -240,8 +240,6 @@ def load_table(name_or_file: str) -> TableSpec:
     """
     try:
         return TableSpec.model_validate(_read(name_or_file))
-    except yaml.YAMLError as error:
-        raise InputError(f"benchmark {name_or_file}: not YAML ({str(error).splitlines()[0]})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -257,7 +255,7 @@ def _read(name_or_file: str) -> dict[str, Any]:
         text = Path(name_or_file).read_text(encoding="utf-8")
     else:
         raise InputError(f"benchmark {name_or_file!r}: no such file, nor one of {', '.join(table_names())}")
-    table = yaml.safe_load(text)
+    table = read_yaml(text, f"benchmark {name_or_file}")
     if not isinstance(table, dict):
         raise InputError(f"benchmark {name_or_file}: expected a table of fields, found {type(table).__name__}")
     if "like" not in table:

@@ -33,7 +33,14 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_strip(state, "", tensors))
     metadata = {"state": text, _HASH: hashlib.sha256(text.encode()).hexdigest()}
-    write_atomically(path, lambda name: save_file(tensors, name, metadata=metadata))
+
+    def write(name: Path) -> None:
+        try:
+            save_file(tensors, name, metadata=metadata)
+        except SafetensorError as error:  # of the system, most likely
+            raise OSError(str(error)) from error
+
+    write_atomically(path, write, sum(each.numel() * each.element_size() for each in tensors.values()))
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import Bundle, Encoding, Manifest, write_bundle
+from clsdm.model.bundle import SCHEMA, Bundle, Encoding, Manifest, write_bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.volume.hu import WINDOW_HU
 from clsdm_trainer.checkpoint import load_state
@@ -22,6 +21,7 @@ from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.recipe import RunConfig
 from clsdm_trainer.run import ENVIRONMENT, check_patients, load_stage, trained_patients
 from clsdm_trainer.stages import STAGES
+from clsdm_trainer.strict_yaml import read_yaml
 
 VERSION = "1"
 ABOUT_FIELDS = ("licence", "anatomy", "data", "recipe", "remarks")
@@ -68,7 +68,7 @@ def export_bundle(
     """
     check_patients(run, store)
     manifest = Manifest(
-        schema=1,
+        schema=SCHEMA,
         id=config.name,
         version=VERSION,
         licence=about["licence"],
@@ -93,9 +93,9 @@ def read_about(path: Path | None, name: str) -> dict[str, str]:
     if path is None and not shipped.is_file():
         raise InputError(f"--about: needed; nothing is shipped for the recipe {name!r}")
     try:
-        about = yaml.safe_load((path or shipped).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        about = read_yaml((path or shipped).read_text(encoding="utf-8"), str(path or shipped))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
     if not isinstance(about, dict) or set(about) != set(ABOUT_FIELDS):
         raise InputError(f"{path or shipped}: expected exactly the fields {', '.join(ABOUT_FIELDS)}")
     return {field: str(about[field]).strip() for field in ABOUT_FIELDS}

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
-from clsdm.quality.picture import write_png
+from clsdm.files.png import write_png
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.checkpoint import load_checkpoint, save_checkpoint, save_state
 from clsdm_trainer.ema import Ema

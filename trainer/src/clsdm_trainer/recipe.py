@@ -24,6 +24,7 @@ from clsdm_trainer.stages.alignment import AlignmentStageConfig
 from clsdm_trainer.stages.autoencoder import AutoencoderStageConfig
 from clsdm_trainer.stages.base import Section
 from clsdm_trainer.stages.diffusion import DiffusionStageConfig
+from clsdm_trainer.strict_yaml import read_yaml
 
 RECIPE_BYTES = 2**20
 Recipe = TypeVar("Recipe", bound="RunConfig")
@@ -57,12 +58,9 @@ class RunConfig(Frozen):
             InputError: no such preset or file, or a field that does not belong or does not fit.
         """
         try:
-            return cls.model_validate(yaml.safe_load(_text_of(name_or_file)))
+            return cls.model_validate(read_yaml(_text_of(name_or_file), f"configuration {name_or_file}"))
         except ValidationError as error:
             raise InputError(f"configuration {name_or_file}: {first_of(error)}") from None
-        except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"configuration {name_or_file}: not YAML ({printable(reason)})") from None
 
     def section(self, stage: type[Stage[Section]]) -> Section:
         """The section of a stage.

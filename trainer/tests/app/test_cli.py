@@ -122,8 +122,10 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     assert metrics["measures"] == record["measures"]
     assert set(metrics["true_measures"]["values"]) | set(metrics["true_measures"]["not_measurable"]) == set(QUANTITIES)
     assert "What was measured" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct)
+    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", ct, "--fixed", tmp_path / "fixed.nii.gz")
     assert code == 0
+    assert sitk.ReadImage(str(tmp_path / "fixed.nii.gz")).GetSize() == (16, 16, 16)
+    assert "filled in from other patients" in out
     assert [
         line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
     ]
@@ -163,14 +165,6 @@ def test_the_bundles_default_product_is_made_unless_another_is_asked_for(capfd, 
     assert (made["product"], made["samples"]) == ("ensemble", 2)
     made = json.loads(run(capfd, *command, "--product", "sample")[1].splitlines()[-1])["result"]["provenance"]
     assert made["product"] == "sample"
-
-
-def test_a_request_file_and_options_beside_it_contradict_each_other(capfd, films, small_model, tmp_path):
-    path = request_file(tmp_path / "q.json", films, small_model, tmp_path / "r.nii.gz")
-    code, _, err = run(capfd, "reconstruct", path, "--out", tmp_path / "other.nii.gz")
-    assert code == 2
-    assert "--out" in err
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_bundle_info_and_verify(capfd, small_model):

@@ -71,16 +71,17 @@ def test_a_record_of_another_volume_is_refused(films, small_model, tmp_path, cap
     assert not (tmp_path / "cmp").exists()
 
 
-def test_a_coverage_that_is_not_ours_is_not_replaced(films, small_model, tmp_path, capfd):
-    (tmp_path / "r_coverage.nii.gz").write_text("the user's")
+@pytest.mark.parametrize("name", ["r_coverage.nii.gz", "r_spread.nii.gz"])
+def test_a_companion_that_is_not_ours_is_neither_replaced_nor_removed(name, films, small_model, tmp_path, capfd):
+    (tmp_path / name).write_text("the user's")
     command = reconstruct_command(films, small_model, tmp_path / "r.nii.gz", "--quiet")
     assert main(command) == 2
-    assert "r_coverage.nii.gz: is there and is not of an earlier reconstruction" in capfd.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["r_coverage.nii.gz"]
-    (tmp_path / "r_coverage.nii.gz").unlink()
+    assert f"{name}: is there and is not of an earlier reconstruction" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / name).unlink()
     assert main(command) == 0
     assert main(command) == 0  # over its own
-    (tmp_path / "r_coverage.nii.gz").write_text("the user's")
+    (tmp_path / name).write_text("the user's")
     assert main(command) == 2
 
 
@@ -149,13 +150,6 @@ def test_a_request_is_not_replaced_by_the_record_of_its_own_volume(films, small_
     assert json.loads((tmp_path / "r.json").read_text()) == request
     assert main(reconstruct_command(films, small_model, tmp_path / "r.nii.gz")) == 2
     assert "r.json: is there and is no record of a reconstruction" in capfd.readouterr().err
-
-
-def test_a_spread_that_is_not_ours_is_not_removed(films, small_model, tmp_path, capfd):
-    (tmp_path / "r_spread.nii.gz").write_text("the user's")
-    assert main(reconstruct_command(films, small_model, tmp_path / "r.nii.gz")) == 2
-    assert "r_spread.nii.gz: is there and is not of an earlier reconstruction" in capfd.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["r_spread.nii.gz"]
 
 
 def test_x_rays_of_a_ct_do_not_go_into_its_own_folder_nor_a_comparison_over_its_input(films, tmp_path, capfd):

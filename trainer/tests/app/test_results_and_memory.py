@@ -15,6 +15,8 @@ from clsdm.app.cli import main
 from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM
 from clsdm.quality.result import check_result
+from clsdm.reconstruction import Options, reconstruct
+from clsdm.xray.read import read_xray
 
 
 def body() -> np.ndarray:
@@ -63,6 +65,8 @@ def test_a_model_that_gives_nothing_or_overflows_ends_in_an_error_and_no_file(pr
     assert len(err) == 1
     assert "the reconstruction is no CT" in err[0]
     assert not out.exists()
+    with pytest.raises(InputError, match=r"^the reconstruction is no CT: "):
+        reconstruct([read_xray(films / "frontal.dcm")], bundle, Options(product, samples=2, device="cpu"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -181,12 +182,6 @@ def test_every_failure_has_a_kind_that_says_what_to_do_about_it(raised, kind):
     assert "\n" not in said["message"] or kind == "input"
 
 
-def test_a_full_disk_is_one_even_where_it_hides_behind_unusable_input():
-    hidden = InputError("/tmp: cannot be written")
-    hidden.__cause__ = OSError(28, "No space left on device")
-    assert worker.kind_of(hidden) == "disk"
-
-
 def test_after_running_out_of_memory_nothing_is_held(films, small_model, tmp_path, monkeypatch):
     asked = {"views": views(films), "bundle": str(small_model.path), "options": options()}
     result(tmp_path, "reconstruct", **asked)
@@ -264,6 +259,14 @@ def test_a_model_is_installed_whole_or_not_at_all(small_model, tmp_path, as_arch
     (damaged / CARD).write_text("altered")
     assert error(tmp_path, "install", bundle=str(damaged), into=str(store), name="damaged")["kind"] == "input"
     assert [each.name for each in store.iterdir()] == ["small.zip" if as_archive else "small"]
+    assert (
+        error(tmp_path, "install", bundle=str(damaged), into=str(tmp_path / "new" / "store"), name="x")["kind"]
+        == "input"
+    )
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("x")
+    assert error(tmp_path, "install", bundle=str(source), into=str(tmp_path / "file"), name="x")["kind"] == "input"
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_a_real_worker_greets_and_keeps_foreign_prints_off_the_protocol(tmp_path):
@@ -322,7 +325,11 @@ def test_a_disk_that_fills_up_is_reported_as_that(films, small_model, tmp_path):
         say(child, id=1, task="reconstruct", views=views(films), bundle=str(small_model.path), options=options())
         while "stage" in (last := hear(child)):
             pass
-        assert last["error"]["kind"] == "disk"
+    assert last["error"]["kind"] == "disk"
+    assert re.search(
+        r"volume\.npy: .*disk full: .*; / has .* left, at least 0\.1 MB are needed",
+        last["error"]["message"],
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "nice"), reason="priorities are others there")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_the_judge_sees_every_kind_of_fault(faults, tmp_path, monkeypatch):
     for column, ended in endings.items():
         where = tmp_path / column
         where.mkdir()
-        hostile = Hostile(where, where, "damaged", contradicts=column == "wrongly accepted")
+        (where / "x.png").write_text("damaged")
+        hostile = Hostile(where / "x.png", where, "damaged", contradicts=column == "wrongly accepted")
 
         def called(*_: object, ended=ended, column=column, where=where) -> object:
             if column == "left behind":
@@ -84,6 +86,37 @@ def test_the_judge_sees_every_kind_of_fault(faults, tmp_path, monkeypatch):
 
     monkeypatch.setitem(judging.JUDGES, "film", raising)
     assert judging.judge("film", hostile, None, where).column == "traceback"
+
+
+def test_a_file_is_well_formed_where_neither_a_checksum_nor_its_own_numbers_tell(faults, tmp_path):
+    import SimpleITK as sitk  # noqa: N813
+    from PIL import Image
+    from wellformed import well_formed
+
+    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 251
+    names = ("x.nii", "x.nii.gz", "x.mha", "x_packed.mha", "x.nrrd", "x.jpg", "x.png")
+    for name in names:
+        if name.endswith((".jpg", ".png")):
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name)
+        else:
+            sitk.WriteImage(sitk.GetImageFromArray(pixels), str(tmp_path / name), useCompression="packed" in name)
+    whole = {name: (tmp_path / name).read_bytes() for name in names}
+
+    def fine(name: str, data: bytes) -> bool:
+        (tmp_path / name).write_bytes(data)
+        return well_formed(tmp_path / name, tmp_path)
+
+    nifti = whole["x.nii"]
+    assert fine("x.nii", nifti[:70] + struct.pack("<h", 4) + nifti[72:]), "int16 for uint16: as many bytes"
+    assert not fine("x.nii", nifti[:70] + struct.pack("<h", 2) + nifti[72:])
+    assert fine("x.mha", whole["x.mha"].replace(b"ElementSpacing = 1 1", b"ElementSpacing = 1 2"))
+    assert not fine("x.mha", whole["x.mha"].replace(b"DimSize = 64 64", b"DimSize = 64 63"))
+    packed = whole["x_packed.mha"]
+    assert fine("x_packed.mha", packed.replace(b"ElementSpacing = 1 1", b"ElementSpacing = 1 2"))
+    assert not fine("x_packed.mha", packed[:-9] + bytes([packed[-9] ^ 1]) + packed[-8:])
+    for name in names:
+        assert fine(name, whole[name]) is (name != "x.png"), name
+        assert not fine(name, whole[name][:-40]), name
 
 
 def test_the_same_number_is_the_same_damage_and_another_number_another(faults):
@@ -101,9 +134,11 @@ def test_a_file_under_its_final_name_that_is_not_whole_is_seen(faults, tmp_path)
     from full_disk import judged
 
     (tmp_path / "r.json").write_text('{"half": ')
-    assert judged(2, f"clsdm: {tmp_path}: disk full\n", tmp_path) == "half-written"
+    said = f"clsdm: {tmp_path}: cannot be written (disk full: no space; / has 1 GB left, at least 2 GB are needed)\n"
+    assert judged(2, said, tmp_path) == "half-written"
     (tmp_path / "r.json").unlink()
-    assert judged(2, f"clsdm: {tmp_path}: disk full\n", tmp_path) == "refused"
+    assert judged(2, said, tmp_path) == "refused"
+    assert judged(2, f"clsdm: {tmp_path}: disk full\n", tmp_path) == "disk not named"
     assert judged(2, f"clsdm: {tmp_path}: no\n", tmp_path) == "disk not named"
     assert judged(1, "Traceback", tmp_path) == "traceback"
     (tmp_path / ".clsdm-x").mkdir()

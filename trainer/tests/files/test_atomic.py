@@ -171,6 +171,31 @@ except InputError as error:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit to make a disk that is full")
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.png", "write_png(np.random.randint(0, 255, (99, 99, 3), np.uint8), path)"),
+        ("x.npy", "np.save(path, np.ones(999))"),
+    ],
+)
+def test_a_full_disk_is_noticed_where_a_library_does_not_or_says_it_in_its_own_words(tmp_path, name, write):
+    code = f"""
+import resource, sys, numpy as np
+from clsdm.errors import InputError
+from clsdm.files.atomic import write_atomically
+from clsdm.files.png import write_png
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    write_atomically(sys.argv[1] + "/{name}", lambda path: {write})
+except InputError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "cannot be written (disk full: " in said.stdout, said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failure_behind_others_keeps_its_kind():
     hidden = InputError("cannot be written")
     hidden.__cause__ = InputError("cannot be written")

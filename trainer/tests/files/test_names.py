@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
 from clsdm.errors import InputError
-from clsdm.files.names import given_path, inside, plain_name, refuse_overwriting, regular_file, regular_files
+from clsdm.files.names import (
+    given_path,
+    inside,
+    of_another_system,
+    plain_name,
+    refuse_overwriting,
+    regular_file,
+    regular_files,
+)
 
 LEADING_ELSEWHERE = ["..", ".", "", "../x", "a/../../x", "/etc/passwd", "C:x", "C:\\x", "a\\b", "..\\x", "a/", "//x"]
 
@@ -45,6 +54,17 @@ def test_a_name_in_a_folder_below_is_found_and_a_link_to_outside_is_not(tmp_path
 def test_a_path_that_is_empty_or_impossible_is_refused(text):
     with pytest.raises(InputError, match=r"^--bundle: "):
         given_path(text, "--bundle")
+
+
+@pytest.mark.parametrize("text", ["C:\\x", "c:/x", "\\\\server\\share"])
+def test_an_absolute_path_of_another_system_is_one(text):
+    assert of_another_system(text, windows=False)
+    assert not of_another_system(text, windows=True)
+    assert of_another_system("/home/x", windows=True)
+    assert not any(of_another_system(each, windows=os.name == "nt") for each in ("x", "a:b", str(Path.cwd())))
+    if os.name != "nt":
+        with pytest.raises(InputError, match=r"^--out: .* is a path of another system"):
+            given_path(text, "--out")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs special files")

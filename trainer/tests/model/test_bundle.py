@@ -17,11 +17,11 @@ from safetensors.torch import load, save
 from small_bundle import CONFIG, edited, random_weights, small_bundle, small_manifest
 
 from clsdm.errors import InputError
+from clsdm.files.digest import SEAL
 from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import (
     CARD,
     MANIFEST,
-    SIGNATURE,
     WEIGHTS,
     Bundle,
     decode_weights,
@@ -237,9 +237,14 @@ def test_a_missing_field_and_an_unknown_encoding_are_refused(small_model, tmp_pa
         ("grid", "spacing_mm", -1.0, "model.grid.spacing_mm"),
         ("detector", "size", 10**6, "model.detector.size"),
         ("detector", "field_mm", 0.0, "model.detector.field_mm"),
-        ("process", "steps", 0, "model.process.steps"),
-        ("process", "steps", 10**9, "model.process.steps"),
-        ("process", "train_steps", 10**12, "model.process.train_steps"),
+        ("process", "steps", 0, "model.process: steps"),
+        ("process", "steps", 10**9, "model.process: steps"),
+        ("process", "train_steps", 10**12, "model.process: train_steps"),
+        ("process", "source_noise", 1e30, "model.process: source_noise"),
+        ("process", "source_noise", -1.0, "model.process: source_noise"),
+        ("process", "beta_start", 0.5, "model.process: beta_start"),
+        ("process", "beta_start", 0.0, "model.process: beta_start"),
+        ("process", "beta_end", 1.0, "model.process: beta_end"),
         ("condition", "blocks", 10**9, "model.condition.blocks"),
         ("autoencoder", "latent_channels", 10**9, "model.autoencoder.latent_channels"),
         ("autoencoder", "channels", [8] * 1000, "model.autoencoder.channels"),
@@ -283,19 +288,19 @@ def test_a_manifest_that_was_altered_is_refused(field, small_model, tmp_path):
     table[field] = "altered"
     (tmp_path / "b" / MANIFEST).write_text(json.dumps(table))
     assert f"{MANIFEST}: was altered" in refusal(tmp_path / "b")
-    del table[SIGNATURE]
+    del table[SEAL]
     (tmp_path / "b" / MANIFEST).write_text(json.dumps(table))
-    assert f"{SIGNATURE} is missing" in refusal(tmp_path / "b")
+    assert f"{SEAL} is missing" in refusal(tmp_path / "b")
 
 
-def test_a_manifest_may_be_laid_out_anew_and_one_of_before_it_had_a_hash_is_read(small_model, tmp_path):
+def test_a_manifest_may_be_laid_out_anew_but_not_lose_its_hash_by_an_older_schema(small_model, tmp_path):
     table = json.loads((small_model.path / MANIFEST).read_text())
     shutil.copytree(small_model.path, tmp_path / "b")
     (tmp_path / "b" / MANIFEST).write_text(json.dumps(dict(reversed(table.items()))))
     assert Bundle.open(tmp_path / "b").hash == small_model.hash
-    del table[SIGNATURE]
+    del table[SEAL]
     (tmp_path / "b" / MANIFEST).write_text(json.dumps(table | {"schema": 1}))
-    assert Bundle.open(tmp_path / "b").hash == small_model.hash
+    assert "schema version 1 is unknown; this program reads 2" in refusal(tmp_path / "b")
 
 
 # Weights

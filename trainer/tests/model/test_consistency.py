@@ -13,7 +13,15 @@ from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector, preset
 from clsdm.model.clsdm import CLSDM, ERROR_BLOCKS, UNKNOWN_ERROR_HU
-from clsdm.model.consistency import Correction, conjugate_gradients, consistent, cosines, gain, without_exposure
+from clsdm.model.consistency import (
+    Correction,
+    conjugate_gradients,
+    consistent,
+    cosines,
+    fixed_by_films,
+    gain,
+    without_exposure,
+)
 from clsdm.reconstruction import Options, reconstruct
 from clsdm.volume.hu import hu_to_attenuation
 from clsdm.xray.preprocess import cameras_for, expose, normalise
@@ -154,3 +162,18 @@ def test_any_number_of_views_will_do(count):
     error = torch.full_like(truth, 150.0)
     corrected = consistent(wrong_lung(truth), error, images, cameras, SPACING_MM)
     assert rms(corrected - truth) < rms(wrong_lung(truth) - truth)
+
+
+def test_what_x_rays_fix_of_a_volume_is_its_projection_on_what_they_can_see():
+    hu = body() + 1000.0
+    cameras = cameras_for(VIEWS, DETECTOR)
+    seen = torch.ones(1, 2, DETECTOR.size, DETECTOR.size)
+    fixed = fixed_by_films(hu, seen, cameras, SPACING_MM)
+    rest = hu - fixed
+    films, of_rest = (project(each, SPACING_MM, cameras) for each in (hu, rest))
+    assert of_rest.norm() < 0.03 * films.norm(), "the rest leaves no trace in the X-rays"
+    assert abs(float((fixed * rest).sum())) < 0.03 * float(hu.square().sum())
+    again = fixed_by_films(fixed, seen, cameras, SPACING_MM)
+    assert (again - fixed).norm() < 0.05 * fixed.norm()
+    assert 0.2 < float(fixed.square().sum() / hu.square().sum()) < 0.95
+    assert fixed_by_films(hu, 0.0 * seen, cameras, SPACING_MM).norm() == 0.0

@@ -30,6 +30,10 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "model.denoiser.patch": [3],
     "model.denoiser.head_width": [0],
     "model.process.steps": [0],
+    "model.process.source_noise": [-1.0, 1e30],
+    "model.process.train_steps": [10**9],
+    "model.process.beta_start": [0.5],
+    "model.process.beta_end": [1.0],
     "data.margin": [-1],
     "augment.rotation_deg": [-5.0],
     "augment.scale": [2.0],
@@ -65,6 +69,10 @@ TEXTS = [
     "&a [*a]",
     "\0",
     "seed: !!python/name:os",
+    "seed: 1:30",
+    "seed: 0x1F",
+    "seed: 1\nseed: 2",
+    "model: {grid: {size: 16, size: 32}}",
 ]
 
 
@@ -152,3 +160,15 @@ def test_an_option_of_the_other_commands_out_of_range_is_refused(command, option
 def test_a_name_that_is_too_long_is_refused_and_no_defect(tmp_path, capsys):
     command = ["autoencoder", "--store", "x" * 300, "--run", str(tmp_path / "run")]
     assert "name too long" in refusal(command, capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("seed: 1:30", "seed: "), ("seed: 7", "'seed' stands twice, line"), ("model: {seed: 0x1F}", "stands twice")],
+)
+def test_a_whole_recipe_with_one_line_that_yaml_reads_otherwise_is_refused(line, said, store, tmp_path, capsys):
+    table = tiny_config(steps=1).model_dump(mode="json")
+    if line == "seed: 1:30":
+        del table["seed"]
+    (tmp_path / "recipe.yaml").write_text(f"{yaml.safe_dump(table)}{line}\n", encoding="utf-8")
+    assert said in refusal(training(tmp_path / "recipe.yaml", store, tmp_path / "run"), capsys)

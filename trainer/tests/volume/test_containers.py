@@ -175,6 +175,7 @@ def test_a_compressed_size_that_is_missing_or_wrong_is_refused(tmp_path: Path, h
         ("mha", rb"NDims = \d", b"NDims = -1", "3 sizes in '-1' dimensions"),
         ("mha", rb"NDims = \d", b"NDims = 100000 100000", "3 sizes in"),
         ("mha, packed", rb"ElementSpacing = [^\n]*", b"ElementSpacing = 4 nan 6", "ElementSpacing is '4 nan 6'"),
+        ("mha", rb"ElementSpacing =", b"no value\nElementSpacing =", "a header line 'no value' before ElementSpacing"),
         ("mhd", rb"Offset = [^\n]*", b"Offset = 0 0 inf", "Offset is"),
         ("nrrd", rb"dimension: \d", b"dimension: " + b"x" * 100_000, "a header line of 100011 characters"),
         ("nrrd", rb"dimension: \d", b"dimension: x", "3 sizes in 'x' dimensions"),

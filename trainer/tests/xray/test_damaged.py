@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import tracemalloc
 import zlib
@@ -15,7 +16,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 from torso import PICTURE_FILES, SYNTAXES, dicom, eight_bits, picture, resaved, tiff, torso
 
 from clsdm.errors import InputError
@@ -78,6 +79,22 @@ def without_its_end(syntax: str):
     return damaged
 
 
+def jpeg_in_dicom(folder: Path, left_out: int = 0) -> Path:
+    """A baseline JPEG in DICOM, without so many of its last bytes before its end."""
+    path, stream = dicom(eight_bits(), BitsAllocated=8, BitsStored=8, HighBit=7)(folder), io.BytesIO()
+    Image.fromarray(eight_bits()).save(stream, "JPEG", quality=95)
+    dataset, data = pydicom.dcmread(path), stream.getvalue()
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PixelData = encapsulate([data[: -2 - left_out] + data[-2:]])
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def without_codes(folder: Path) -> Path:
+    return jpeg_in_dicom(folder, 40)
+
+
 def _huge(folder: Path) -> Path:
     dataset = pydicom.dcmread(dicom()(folder))
     dataset.compress(RLELossless)
@@ -133,6 +150,8 @@ CASES = {
     "a column too few": (retagged(dicom(), Columns=199), "longer than its header says"),
     "a row too many": (retagged(dicom(), Rows=201), "PixelData is truncated"),
     "fewer bits than values": (retagged(dicom(), BitsStored=7), "expected 0 to 127, by BitsStored 7"),
+    "fewer bits than a JPEG's values": (retagged(jpeg_in_dicom, BitsStored=7), "expected 0 to 127, by BitsStored 7"),
+    "a JPEG in DICOM without some codes": (retagged(without_codes, BitsStored=8), "its data end before its pixels do"),
     "more bits than there are": (retagged(dicom(), BitsStored=17), "BitsStored is 17; expected 1 to 16"),
     "another size than the stream": (
         retagged(SYNTAXES["JPEG-LS lossless"](), Rows=100, Columns=400),
@@ -177,13 +196,6 @@ def test_a_page_of_a_tiff_is_chosen(tmp_path):
     options = GeometryOverrides(pixel_mm=2.0, frame=2)
     np.testing.assert_array_equal(read_xray(path, 0.0, options).image, torso())
     assert inspect_xray(path, 0.0, options).rows == 200
-
-
-def test_a_missing_spacing_names_the_file_once(tmp_path):
-    path = PICTURE_FILES["PNG 8 bits"](tmp_path)
-    with pytest.raises(InputError) as caught:
-        read_xray(path, 0.0)
-    assert str(caught.value) == f"{path}: the pixel spacing is unknown; give it with --spacing (mm on the detector)"
 
 
 @pytest.mark.parametrize("field", ["source_detector_mm", "source_axis_mm", "pixel_mm"])
@@ -236,16 +248,18 @@ def test_whatever_is_changed_in_a_film_it_is_read_or_refused_in_one_line(tmp_pat
     assert not any("\n" in line for line in lines)
 
 
-@pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_whose_header_promises_more_rows_than_it_holds_is_refused(tmp_path, progressive):
+@pytest.mark.parametrize(("progressive", "more"), [(False, 40), (False, 8), (False, -8), (True, 40)])
+def test_a_jpeg_whose_header_promises_other_rows_than_it_holds_is_refused(tmp_path, progressive, more):
     path = tmp_path / "x.jpg"
     Image.fromarray(eight_bits()).save(path, quality=90, progressive=progressive)
     assert read_xray(path, 0.0, SPACING).image.shape == torso().shape
     data = bytearray(path.read_bytes())
     height = data.find(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
-    data[height : height + 2] = (len(torso()) + 40).to_bytes(2, "big")
+    data[height : height + 2] = (len(torso()) + more).to_bytes(2, "big")
     path.write_bytes(data)
-    with pytest.raises(InputError, match="ends before its last rows"):
+    with pytest.raises(
+        InputError, match=r"truncated or damaged JPEG: .*(before|behind) its (last rows|pixels do|last pixel)"
+    ):
         read_xray(path, 0.0, SPACING)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
 from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom
 
 from clsdm.errors import InputError
@@ -46,17 +45,6 @@ def test_linear_data_become_line_integrals(tmp_path):
     tags = {"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": 1}
     image = read_xray(write_dicom(tmp_path / "x.dcm", stored, **tags)).image
     np.testing.assert_allclose(image, integral, atol=2e-4)
-
-
-def test_a_modality_lut_is_applied(tmp_path):
-    table = Dataset()
-    table.LUTDescriptor = [256, 0, 16]
-    table["LUTDescriptor"].VR = "US"
-    table.LUTData = [(255 - value) ** 2 for value in range(256)]
-    table["LUTData"].VR = "US"
-    stored = film_pixels()
-    image = read_xray(write_dicom(tmp_path / "x.dcm", stored, ModalityLUTSequence=[table])).image
-    assert_same_up_to_scale(image, (255 - stored.astype(float)) ** 2)
 
 
 def test_grey_levels_that_were_processed_or_reduced_are_reported(tmp_path):
@@ -226,10 +214,3 @@ def test_a_polygonal_collimator_turns_with_the_image(tmp_path):
     row, col = np.mgrid[1 : 2 * ROWS + 1, 1 : 2 * COLS + 1]
     valid = read_xray(write_dicom(tmp_path / "x.dcm", pixels, **tags)).valid
     np.testing.assert_array_equal(valid, np.fliplr(row + col < 200))
-
-
-def test_padding_is_not_measured(tmp_path):
-    pixels = film_pixels()
-    pixels[:10] = 7
-    valid = read_xray(write_dicom(tmp_path / "x.dcm", pixels, PixelPaddingValue=7)).valid
-    np.testing.assert_array_equal(valid, np.arange(ROWS)[:, None].repeat(COLS, 1) >= 10)

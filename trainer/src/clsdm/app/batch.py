@@ -32,7 +32,6 @@ from clsdm.app.record import read_record
 from clsdm.app.request import (
     UNNAMED_FOLDER,
     Request,
-    check,
     inputs_of,
     nameless_request,
     read_views,
@@ -45,7 +44,7 @@ from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
-from clsdm.files.names import nameless, regular_file, regular_files
+from clsdm.files.names import files_below, nameless, regular_file
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
@@ -231,7 +230,6 @@ def _made(xrays: list[XRay], case: Case, plan: Plan) -> Reconstruction:
     except (RuntimeError, MemoryError):  # memory, mostly: the next patient finds all of it free
         WARM.forget()
         raise
-    check(result)
     return result
 
 
@@ -285,7 +283,7 @@ def key_of(request: Request, bundle: Bundle) -> str:
     """A hash of what is asked for: options, geometry, the contents of the X-rays' files, model, program."""
     plain = to_plain(nameless_request(request))
     if request.localizers is not None:
-        plain[UNNAMED_FOLDER] = sorted(map(sha256_of, regular_files(Path(request.localizers), SERIES_FILES)))
+        plain[UNNAMED_FOLDER] = sorted(map(sha256_of, files_below(Path(request.localizers), SERIES_FILES)))
     return hashlib.sha256(json.dumps([plain, bundle.hash, __version__], sort_keys=True).encode()).hexdigest()
 
 

@@ -41,6 +41,7 @@ PATHS = (
     "bundle",
     "out",
     "truth",
+    "fixed",
     "folder",
     "localizers",
     "dicom",

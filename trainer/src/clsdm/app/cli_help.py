@@ -42,6 +42,7 @@ do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel)
 and R.json (residuals, warnings, provenance). --dicom DIR gets a CT series and a picture of it, of nobody unless
 --keep-patient. --refine finds how the views after the first were really taken (angle, tilt, height, distance), says so
 in notes, and leaves the found geometry in R.json; it takes about twenty reconstructions.
+The same from Python: import clsdm; clsdm.reconstruct("pa.dcm", "lat.dcm").save("out/").
 """
 
 COMPARE = """\

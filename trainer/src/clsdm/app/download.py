@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from clsdm.errors import InputError
+from clsdm.files.atomic import room_for
 from clsdm.limits import DOWNLOAD_BYTES, check_bytes
 from clsdm.progress import Report
 
@@ -28,8 +29,8 @@ def download(url: str, target: Path, report: Report) -> None:
 
     Raises:
         InputError: the address is not encrypted, here or after a redirection, or without a hash; the content is too
-            large, cut, or another than promised.
-        OSError: the network or the disk fails.
+            large, cut, or another than promised; or the disk is full.
+        OSError: the network fails.
     """
     address, expected = split_address(url)
     digest, done = hashlib.sha256(), 0
@@ -42,7 +43,8 @@ def download(url: str, target: Path, report: Report) -> None:
             while block := source.read(BLOCK_BYTES):
                 done += len(block)
                 check_bytes(done, DOWNLOAD_BYTES, address, "a model")
-                file.write(block)
+                with room_for(target, max(total, done)):
+                    file.write(block)
                 digest.update(block)
                 report("download", done, max(total, done))
         if total and done != total:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.dicom_output import write_dicom
-from clsdm.app.request import Request, ViewRequest, check, inputs_of, read_view, record, save
+from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record, save
 from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.files.names import given_path
@@ -110,7 +110,6 @@ def reconstruct(
     xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
     report("read X-rays", len(xrays), len(xrays))
     made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))
-    check(made)
     return Result(**vars(made), **_sources(views, opened, preset, how))
 
 

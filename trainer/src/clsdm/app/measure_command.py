@@ -9,14 +9,16 @@ from typing import Any
 from clsdm import NOTICE
 from clsdm.app import cli_help
 from clsdm.app.command import command, say
+from clsdm.app.fixed import FIXED_LEGEND, write_fixed
 from clsdm.app.record import SUFFIXES, read_record
 from clsdm.errors import InputError
+from clsdm.files.names import given_path
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path
 from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers, spine_distances_mm
-from clsdm.quality.quantities import footnote, lines, rows
+from clsdm.quality.quantities import before, footnote, lines, rows
 from clsdm.volume.read import read_ct
 
 
@@ -27,6 +29,8 @@ def add_measure(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote, or a CT")
     parser.add_argument("--truth", metavar="CT", help="true CT, measured beside it over the same heights")
     parser.add_argument("--series", metavar="ID", help=f"of the CT: {cli_help.SERIES}")
+    parser.add_argument("--fixed", metavar="F.nii.gz",
+                        help="write the part of the volume that its X-rays fix; the rest comes from other patients")  # fmt: skip
     parser.add_argument("--bundle", help="model that made the volume, where it is not the embedded one")
 
 
@@ -45,8 +49,12 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         found["truth"] = truth.to_plain()
         apart = spine_distances_mm(mine, truth)
         found["spine_distance_mm"] = None if apart is None else {"frontal": apart[0], "lateral": apart[1]}
+    if options.fixed:
+        found["fixed"] = write_fixed(ct, made, given_path(options.fixed, "--fixed"), [volume])
+        report("fixed", 1, 1)
+        say(options, f"{options.fixed}: {FIXED_LEGEND.format(share=found['fixed']['share'])}")
     table = lines(rows(told, None if truth is None else truth.values))
-    say(options, "\n".join(filter(None, [*table, footnote(told), NOTICE])))
+    say(options, "\n".join(filter(None, [*before(told), *table, footnote(told), NOTICE])))
     return found
 
 

@@ -28,7 +28,9 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
     text = "Reconstruct a CT volume from one to eight X-rays of one patient."
     parser = command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
     parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
-    parser.add_argument("--bundle", help="model folder or archive (default: the embedded one)")
+    parser.add_argument(
+        "--bundle", help="model folder or archive; its grid is the volume's (default: the embedded one)"
+    )
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
     parser.add_argument("--steps", type=int, help="denoiser evaluations per sample (default: the model's)")

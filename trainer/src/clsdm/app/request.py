@@ -23,7 +23,6 @@ from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
 from clsdm.progress import Report, silent
-from clsdm.quality.result import check_result
 from clsdm.reconstruction import Options, Reconstruction, reconstruct
 from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
@@ -151,7 +150,6 @@ def run(
     xrays = read_views(request)
     report("read X-rays", len(xrays), len(xrays))
     result = reconstruct(xrays, bundle, request.options, report)
-    check(result)
     files = save(result, request.out, record(result, request), kept)
     report("write", 1, 1)
     return result, files
@@ -194,16 +192,6 @@ def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterabl
         volumes["spread"] = result.spread
     _write_together(files, volumes, text, gone if result.spread is None else ())
     return {role: str(files[role]) for role in (*volumes, "record")}
-
-
-def check(result: Reconstruction) -> None:
-    """Refuse a result that is no CT.
-
-    Raises:
-        InputError: constant, not finite, or such as no patient has.
-    """
-    spread = None if result.spread is None else result.spread.hu
-    check_result(result.volume.hu, spread, result.coverage.hu)
 
 
 def inputs_of(request: Request, bundle: Bundle) -> list[Path]:

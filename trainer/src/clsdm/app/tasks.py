@@ -19,9 +19,9 @@ from clsdm import __version__
 from clsdm.app.warm import WARM
 from clsdm.app.worker import Answer, Task
 from clsdm.errors import InputError
+from clsdm.files.atomic import room_for, write_atomically, written_together
 from clsdm.files.digest import sha256_of
 from clsdm.files.names import given_path, inside, plain_name
-from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from clsdm.volume.ct import CTVolume
 
 BLOCK_BYTES = 1 << 20
-COPY_PREFIX = ".clsdm-copy-"
 PREVIEW_RANGE = 1.5
 """``xray.normalise`` limits intensities to plus and minus this."""
 
@@ -77,7 +76,7 @@ def reconstruct(
     """
     report("read X-rays", 0, len(views))
     from clsdm import reconstruction as core
-    from clsdm.app.request import Request, check, read_views
+    from clsdm.app.request import Request, read_views
     from clsdm.files.strict_json import from_plain
 
     began = time.perf_counter()
@@ -89,7 +88,6 @@ def reconstruct(
     try:
         model = WARM.model(opened, core.choose_device(request.options.device), report)
         result = core.reconstruct(xrays, opened, request.options, report, model)
-        check(result)
     except (RuntimeError, MemoryError):  # memory, mostly; a lighter attempt must find all of it free
         WARM.forget()
         raise
@@ -124,6 +122,27 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
         "measures": result.measures,
         "provenance": result.provenance,
     }
+
+
+def hanging(
+    folder: Path,
+    report: Report,
+    views: list[dict[str, Any]],
+    bundle: str | None = None,
+    preset: str = "chest",
+    device: str = "auto",
+) -> Answer:
+    """Find films that hang upside down or mirrored; answers with ``clsdm.hanging.Hanging.to_plain``."""
+    report("read X-rays", 0, len(views))
+    from clsdm.app.request import Request, read_views
+    from clsdm.files.strict_json import from_plain
+    from clsdm.hanging import found
+    from clsdm.reconstruction import choose_device
+
+    request = from_plain(Request, {"views": views, "preset": preset, "out": "answered"}, "request")
+    opened = WARM.bundle(bundle)
+    xrays = read_views(request)
+    return found(xrays, opened, WARM.model(opened, choose_device(device), report), report).to_plain()
 
 
 def simulate(
@@ -222,17 +241,18 @@ def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> 
     target = inside(store, plain_name(name if source.is_dir() else f"{name}.zip", "name"), "name")
     if target.exists():
         raise InputError(f"{target}: is there already; delete it first")
-    report("copy", 0, 1)
-    store.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(store, COPY_PREFIX)
-    own = OwnFolder(store, COPY_PREFIX)
-    try:
-        part = own.path / target.name
+
+    def copy(part: Path) -> None:
         copy_bundle(source, part)
         check_bundle(folder, report, str(part))
-        part.rename(target)
-    finally:
-        own.remove()
+
+    report("copy", 0, 1)
+    needed = check_bundle(folder, report, bundle)["bytes"]
+    if source.is_dir():
+        with written_together(target, needed_bytes=needed) as scratch:
+            copy(scratch)
+    else:
+        write_atomically(target, copy, needed)
     report("copy", 1, 1)
     return {"path": str(target)}
 
@@ -251,7 +271,8 @@ def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
 
 def _saved(folder: Path, name: str, array: np.ndarray) -> str:
     path = folder / f"{name}.npy"
-    np.save(path, array)
+    with room_for(path, array.nbytes):
+        np.save(path, array)
     return str(path)
 
 
@@ -259,6 +280,7 @@ TASKS: dict[str, Task] = {
     "hello": hello,
     "warm": warm,
     "reconstruct": reconstruct,
+    "hanging": hanging,
     "simulate": simulate,
     "compare": compare,
     "preview": preview,

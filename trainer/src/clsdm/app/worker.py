@@ -34,6 +34,7 @@ from typing import Any
 from clsdm.app.lines import Requests
 from clsdm.errors import InputError, printable
 from clsdm.failures import KINDS, described, kind_of
+from clsdm.files.atomic import room_for
 from clsdm.files.names import given_path
 from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.files.strict_json import arguments_of, parse_json
@@ -71,7 +72,8 @@ class ArrayFolders:
             shutil.rmtree(self._kept.popleft(), ignore_errors=True)
         self._count += 1
         folder = self._own / str(self._count)
-        folder.mkdir()
+        with room_for(folder, 0):
+            folder.mkdir()
         self._kept.append(folder)
         return folder
 

@@ -3,14 +3,6 @@ use what is in ``__all__``; nothing here needs torch or knows of X-rays.
 """
 
 __all__ = [
-    "atomic",
-    "dicom",
-    "dicom_open",
-    "dicom_pixels",
-    "dicom_tags",
-    "digest",
-    "itk",
-    "names",
-    "scratch",
+    "atomic", "dicom", "dicom_open", "dicom_pixels", "dicom_tags", "digest", "itk", "jpeg_codes", "names", "png", "scratch",
     "strict_json",
-]
+]  # fmt: skip

@@ -13,9 +13,11 @@ from clsdm.errors import InputError
 from clsdm.files.commit import NEW, PREFIX, commit, recover
 from clsdm.files.scratch import OwnFolder
 
-__all__ = ["recover", "write_atomically", "written_together"]
+__all__ = ["recover", "room_for", "write_atomically", "written_together"]
 
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_FULL_WORDS = ("requested and", *(os.strerror(number) for number in _FULL))
+"""What libraries say that do not pass the system's reason on as a number; the first is numpy's."""
 _NO_ROOM_BYTES = 2**20
 """With less than this left, a library that only says that it could not write is taken to have met a full disk."""
 
@@ -70,11 +72,30 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
         InputError: the file cannot be written (no permission, disk full).
     """
     path = Path(path)
-    with written_together(path.parent, needed_bytes=needed_bytes) as scratch:
-        try:
-            write(scratch / path.name)
-        except (OSError, RuntimeError) as error:
-            raise InputError(_in_words(error, path, scratch, max(needed_bytes, _size(scratch)))) from error
+    with (
+        written_together(path.parent, needed_bytes=needed_bytes) as scratch,
+        room_for(path, needed_bytes, scratch),
+    ):
+        write(scratch / path.name)
+
+
+@contextmanager
+def room_for(path: Path, needed_bytes: int, scratch: Path | None = None) -> Iterator[None]:
+    """Where writing ``path`` fails, say so as all of this program does: the disk, what it has left, what is needed.
+
+    Args:
+        path: file or folder, begins the message.
+        needed_bytes: what is written, as far as it is known.
+        scratch: the folder on that disk where it is written first.
+
+    Raises:
+        InputError: in place of an ``OSError`` or a library's ``RuntimeError``.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        used = 0 if scratch is None else _size(scratch)
+        raise InputError(_in_words(error, path, scratch or path.absolute(), max(needed_bytes, used))) from error
 
 
 def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -> str:
@@ -83,7 +104,11 @@ def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -
         return str(error)
     disk = next(each for each in (on_disk, *on_disk.parents) if os.path.ismount(each) or each == each.parent)
     free = shutil.disk_usage(disk).free
-    if getattr(error, "errno", None) in _FULL or free < _NO_ROOM_BYTES:
+    if (
+        getattr(error, "errno", None) in _FULL
+        or free < _NO_ROOM_BYTES
+        or any(each in str(error) for each in _FULL_WORDS)
+    ):
         said = getattr(error, "strerror", None) or "nothing more can be written"
         room = f"{disk} has {_in_units(free)} left, at least {_in_units(needed_bytes)} are needed"
         reason = f"disk full: {said}; {room}"

@@ -40,7 +40,7 @@ def commit(scratch: Path, folder: Path, gone: Iterable[str] = ()) -> None:
     """
     new = scratch / NEW
     names = sorted(path.name for path in new.iterdir())
-    _to_disk(new, names)
+    _to_disk(new)
     if not folder.exists() and _moved_whole(new, folder):
         return
     blocked = next((name for name in names if (folder / name).is_dir()), None)
@@ -151,10 +151,9 @@ def _linked(file: Path, to: Path) -> None:
         shutil.copy2(file, to)
 
 
-def _to_disk(folder: Path, names: Iterable[str]) -> None:
-    for name in names:
-        if (folder / name).is_file():
-            _file_to_disk(folder / name)
+def _to_disk(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        (_folder_to_disk if path.is_dir() else _file_to_disk)(path)
     _folder_to_disk(folder)
 
 

@@ -23,6 +23,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from clsdm.errors import InputError
 from clsdm.files.dicom import new_dicom
 from clsdm.files.dicom_tags import Tags
+from clsdm.files.jpeg_codes import fault
 from clsdm.files.jpeg_stream import is_whole, size_of
 from clsdm.limits import check_expansion, check_image_size
 
@@ -32,6 +33,7 @@ _COPIED = (
 )  # fmt: skip
 _JPEG_FAMILY, _ENDING_IN_A_MARKER = "1.2.840.10008.1.2.4.", (*range(50, 94), 201, 202, 203)
 """JPEG, JPEG-LS, JPEG 2000 and HTJ2K; the same family holds MPEG."""
+_SEQUENTIAL = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _OLD = int(pydicom.__version__.split(".")[0]) < 3
 _NO_DECODER = (
     AttributeError,
@@ -185,6 +187,8 @@ def _check_encapsulated(tags: Tags, frame: int) -> None:
             f"{tags.path}: the compressed image has {size[0]}x{size[1]} pixels, its header says "  # type: ignore[index]
             f"{dataset.Rows}x{dataset.Columns}"
         )
+    if syntax in _SEQUENTIAL and (wrong := fault(stream)):
+        raise InputError(f"{tags.path}: PixelData is truncated or damaged: {wrong}")
 
 
 def _frame_stream(dataset: Dataset, frame: int) -> bytes:
@@ -205,7 +209,12 @@ def _by_pydicom(dataset: Dataset, frame: int) -> np.ndarray | None:
             return _of_old_pydicom(dataset, frame)
         from pydicom.pixels import pixel_array
 
-        return pixel_array(dataset, index=frame - 1)  # type: ignore[arg-type]
+        syntax = dataset.file_meta.TransferSyntaxUID
+        whole = (
+            syntax.is_encapsulated and not dataset.PixelRepresentation
+        )  # its values are held against BitsStored later
+        more = {"correct_unused_bits": False} if whole else {}
+        return pixel_array(dataset, index=frame - 1, **more)  # type: ignore[arg-type]
     except _NO_DECODER:
         return None
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from clsdm.errors import InputError
 
 BLOCK_BYTES = 1 << 20
+SEAL = "manifest_sha256"
+"""Field of a manifest that holds the hash of all others."""
 MOST_LOOKED_AT = 20_000
 """Files, in a search for some by their content."""
 
@@ -23,6 +29,33 @@ def sha256_of(*paths: Path) -> str:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def sealed(table: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the hash of its own content, however it will be laid out; a seal that it had is replaced."""
+    content = {name: value for name, value in table.items() if name != SEAL}
+    plain = json.loads(json.dumps(content))  # of what will be read: lists for tuples
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return content | {SEAL: hashlib.sha256(text.encode("ascii")).hexdigest()}
+
+
+def unsealed(table: dict[str, Any], where: str, todo: str = "") -> dict[str, Any]:
+    """A manifest that was read, without its own hash.
+
+    Args:
+        table: as it was read.
+        where: file, begins the message.
+        todo: ends the message.
+
+    Raises:
+        InputError: it has no hash, or was altered since.
+    """
+    said = table.get(SEAL)
+    if said is None:
+        raise InputError(f"{where}: {SEAL} is missing{todo}")
+    if (found := sealed(table)[SEAL]) != said:
+        raise InputError(f"{where}: was altered: its SHA-256 is {found}, {SEAL} says {said!r:.80}{todo}")
+    return {name: value for name, value in table.items() if name != SEAL}
 
 
 def mark_of(path: Path) -> str:

@@ -74,7 +74,7 @@ def given_path(text: str, where: str) -> Path:
         where: the option or field, begins the message.
 
     Raises:
-        InputError: empty, which would be the current folder, or not possible in a path.
+        InputError: empty, which would be the current folder, not possible in a path, or absolute on another system.
     """
     if not text:
         raise InputError(f"{where}: is empty; expected a path")
@@ -84,7 +84,24 @@ def given_path(text: str, where: str) -> Path:
         possible = False
     if not possible:
         raise InputError(f"{where}: {text!r} holds a character that no path can hold")
+    if of_another_system(text, windows=os.name == "nt"):
+        raise InputError(f"{where}: {text!r} is a path of another system; expected one of this computer")
     return Path(text)
+
+
+def of_another_system(text: str, *, windows: bool) -> bool:
+    r"""Whether a path is absolute on Windows but not on POSIX, or the other way.
+
+    On POSIX ``C:\x`` would be a new file of that name in the current folder; on Windows ``/x`` lies on whatever drive is
+    the current one.
+
+    Args:
+        text: the path.
+        windows: whether it is to be used there.
+    """
+    if windows:
+        return text.startswith("/") and not text.startswith("//")
+    return re.match(r"[A-Za-z]:[\\/]|\\\\", text) is not None
 
 
 def regular_file(path: str | os.PathLike[str], kind: str = "file") -> Path:

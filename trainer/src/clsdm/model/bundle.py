@@ -22,14 +22,14 @@ from torch import Tensor
 from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
+from clsdm.files.digest import sealed
 from clsdm.files.strict_json import from_plain, parse_json, to_plain
-from clsdm.limits import CHANNELS, DETECTOR_SIZE, GRID_SIZE, LAYERS, STEPS, TRAIN_STEPS, WEIGHTS_BYTES, check_bytes
+from clsdm.limits import CHANNELS, DETECTOR_SIZE, GRID_SIZE, LAYERS, WEIGHTS_BYTES, check_bytes
 from clsdm.model.bundle_files import (
     CALIBRATION,
     CARD,
     MANIFEST,
     SCHEMA,
-    SIGNATURE,
     WEIGHTS,
     FileEntry,
     as_table,
@@ -37,7 +37,6 @@ from clsdm.model.bundle_files import (
     default_bundle_path,
     read_manifest,
     reader,
-    signature_of,
 )
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.plausible import check_plausible
@@ -48,7 +47,6 @@ __all__ = [
     "CARD",
     "MANIFEST",
     "SCHEMA",
-    "SIGNATURE",
     "WEIGHTS",
     "Bundle",
     "FileEntry",
@@ -208,12 +206,6 @@ def _check_sizes(model: ModelConfig, where: str) -> None:
     factor = model.autoencoder.factor
     if factor < 1 or model.grid.size % factor:
         raise InputError(f"{where}.autoencoder: reduces by {factor:g}, which does not divide {model.grid.size} voxels")
-    for name, value, most in (
-        ("steps", model.process.steps, STEPS),
-        ("train_steps", model.process.train_steps, TRAIN_STEPS),
-    ):
-        if not 1 <= value <= most:
-            raise InputError(f"{where}.process.{name}: expected 1 to {most}, found {value}")
 
 
 def _check_network(fields: dict[str, Any], where: str) -> None:
@@ -259,8 +251,7 @@ def write_calibrated(folder: Path, bundle: Bundle, calibration: dict[str, Any]) 
 def _written(folder: Path, manifest: Manifest, contents: dict[str, bytes], figures: dict[str, Any]) -> Bundle:
     files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
     table = to_plain(manifest) | {"files": files, "figures": figures}
-    table[SIGNATURE] = signature_of(json.loads(json.dumps(table)))  # of what will be read: lists for tuples
-    contents[MANIFEST] = (json.dumps(table, indent=1) + "\n").encode("utf-8")
+    contents[MANIFEST] = (json.dumps(sealed(table), indent=1) + "\n").encode("utf-8")
     with written_together(folder) as scratch:
         for name, data in contents.items():
             (scratch / name).write_bytes(data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,15 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from clsdm.errors import InputError, reading
+from clsdm.files.digest import unsealed
 from clsdm.files.names import inside, plain_name, regular_file
 from clsdm.files.strict_json import from_plain, parse_json
 from clsdm.limits import BUNDLE_FILES, JSON_BYTES, WEIGHTS_BYTES, check_bytes, check_expansion
 
 BLOCK_BYTES = 1 << 20
 SCHEMA = 2
-UNSIGNED_SCHEMA = 1
-"""Of the bundles that were made before manifests had a hash; they are read as they are."""
-SIGNATURE = "manifest_sha256"
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
 CALIBRATION = "calibration.json"
 """Not every bundle has it."""
@@ -52,10 +49,10 @@ def read_manifest(path: Path, read: Callable[[str], bytes]) -> tuple[dict[str, A
     """
     manifest_name = f"{path}/{MANIFEST}"
     table = parse_json(read(MANIFEST), manifest_name)
-    version = table.get("schema") if isinstance(table, dict) else table
-    if type(version) is not int or version not in (SCHEMA, UNSIGNED_SCHEMA):
+    version = table.get("schema") if isinstance(table, dict) else None
+    if type(version) is not int or version != SCHEMA:
         raise InputError(f"{manifest_name}: schema version {version!r:.40} is unknown; this program reads {SCHEMA}")
-    _check_signature(table, manifest_name)
+    table = unsealed(table, manifest_name)
     entries = as_table(table.pop("files", None), f"{manifest_name}: files")
     if len(entries) > BUNDLE_FILES:
         raise InputError(f"{manifest_name}: files: {len(entries)} of them; expected at most {BUNDLE_FILES}")
@@ -66,23 +63,6 @@ def read_manifest(path: Path, read: Callable[[str], bytes]) -> tuple[dict[str, A
     if WEIGHTS not in files:
         raise InputError(f"{manifest_name}: files: {WEIGHTS} is missing")
     return table, files
-
-
-def signature_of(table: dict[str, Any]) -> str:
-    """SHA-256 of a manifest's content, however it is laid out, but for the signature itself."""
-    content = {name: value for name, value in table.items() if name != SIGNATURE}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
-
-
-def _check_signature(table: dict[str, Any], manifest_name: str) -> None:
-    """Take the manifest's own hash out of it, and compare."""
-    if SIGNATURE not in table and table["schema"] == UNSIGNED_SCHEMA:
-        return
-    if SIGNATURE not in table:
-        raise InputError(f"{manifest_name}: {SIGNATURE} is missing")
-    found, said = signature_of(table), table.pop(SIGNATURE)
-    if found != said:
-        raise InputError(f"{manifest_name}: was altered: its SHA-256 is {found}, {SIGNATURE} says {said!r:.80}")
 
 
 def check_files(path: Path, files: dict[str, FileEntry]) -> None:

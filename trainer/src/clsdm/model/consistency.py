@@ -86,6 +86,38 @@ def consistent(
         return attenuation_to_hu(estimate + variance * adjoint(weights)).detach()
 
 
+def fixed_by_films(values: Tensor, seen: Tensor, cameras: Cameras, spacing_mm: float, iterations: int = 60) -> Tensor:
+    """The part of a volume that its X-rays fix: its projection A' (A A')^-1 A v onto the range of A', the adjoint.
+
+    Two volumes with the same X-rays have this part in common; the rest, in the null space of A, leaves no trace in them and
+    comes from other patients. Conjugate gradients approach it from below: what they have not reached counts as the rest.
+
+    Args:
+        values: (1, 1, n, n, n), any unit.
+        seen: (1, V, size, size) 1 where a pixel was measured.
+        cameras: of the X-rays.
+        spacing_mm: voxel edge.
+        iterations: conjugate-gradient steps.
+
+    Returns:
+        (1, 1, n, n, n) in the same unit.
+    """
+    with torch.inference_mode(False), torch.enable_grad():  # the adjoint is autograd's
+        volume, seen = values.float().clone(), seen.float().clone()
+
+        def forward(each: Tensor) -> Tensor:
+            return project(each, spacing_mm, cameras) * seen
+
+        def adjoint(image: Tensor) -> Tensor:
+            zero = torch.zeros_like(volume).requires_grad_()
+            return torch.autograd.grad(forward(zero), zero, image)[0]
+
+        weights = conjugate_gradients(
+            lambda image: forward(adjoint(image)).detach(), forward(volume).detach(), iterations
+        )
+        return adjoint(weights).detach()
+
+
 def without_exposure(image: Tensor, mask: Tensor, background: int) -> Callable[[Tensor], Tensor]:
     """The orthogonal projection of images (1, V, rows, cols) onto what neither a gain nor a background explains.
 

@@ -12,6 +12,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from clsdm.limits import STEPS, TRAIN_STEPS
+
+MOST_NOISE, LEAST_BETA, MOST_BETA = 10.0, 1e-8, 0.999
+
 
 @dataclass(frozen=True)
 class ProcessConfig:
@@ -35,6 +39,19 @@ class ProcessConfig:
     beta_end: float = 0.0155
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        most = min(STEPS, self.train_steps) if self.kind == "ddpm" else STEPS
+        for name, low, high in (
+            ("train_steps", 1, TRAIN_STEPS),
+            ("steps", 1, most),
+            ("source_noise", 0.0, MOST_NOISE),
+            ("beta_start", LEAST_BETA, self.beta_end),
+            ("beta_end", LEAST_BETA, MOST_BETA),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name}: expected {low:g} to {high:g}, found {value:g}")
 
 
 @dataclass(frozen=True)

@@ -3,4 +3,4 @@ Neighbours may use what is in ``__all__``; ``agreement``, ``picture``, ``interva
 """
 
 __all__ = ["agreement", "compare", "intervals", "measure", "metrics", "numbers", "page", "picture", "quantities", "reprojection",
-           "result", "symmetry", "write"]  # fmt: skip
+           "result", "spread", "symmetry", "usual", "write"]  # fmt: skip

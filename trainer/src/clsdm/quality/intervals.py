@@ -29,7 +29,8 @@ class Errors:
     Attributes:
         patients: that they were measured on.
         scale: what an error is divided by: nothing, the number, or its standard deviation over an ensemble's samples.
-        half: half width by level; left out where there are too few patients.
+        shift: what a number is usually off, the median; 0 where there are too few patients to tell.
+        half: half width around the shifted number by level; left out where there are too few patients.
         normal: lowest and highest error by level if errors are normal.
         errors: of each patient, sorted.
     """
@@ -39,6 +40,7 @@ class Errors:
     half: dict[str, float]
     normal: dict[str, list[float]]
     errors: tuple[float, ...] = ()
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class Intervals:
 
     Attributes:
         patients: that they rest on.
+        corrected: the number less what it usually is off.
         held: lowest and highest by level, as held on these patients; left out where they are too few.
         normal: likewise if errors are normal.
     """
 
     patients: int
+    corrected: float
     held: dict[str, Bounds]
     normal: dict[str, Bounds]
 
@@ -96,9 +100,10 @@ class Calibration:
         scale = {"one": 1.0, "value": abs(value), "spread": spread}[errors.scale]
         if scale is None:
             return None
-        held = {level: (value - half * scale, value + half * scale) for level, half in errors.half.items()}
+        best = value + errors.shift * scale
+        held = {level: (best - half * scale, best + half * scale) for level, half in errors.half.items()}
         normal = {level: (value + low * scale, value + high * scale) for level, (low, high) in errors.normal.items()}
-        return Intervals(errors.patients, held, normal)
+        return Intervals(errors.patients, best, held, normal)
 
 
 def calibration_from(table: Any, model_sha256: str, where: str) -> Calibration:  # noqa: ANN401 - untrusted JSON

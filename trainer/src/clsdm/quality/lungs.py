@@ -30,7 +30,7 @@ SHORTEST_WINDPIPE_MM = 30.0
 WINDPIPE_OFF_MM = 40.0
 """Farthest from the middle of the body."""
 
-ABOVE_DOME_MM, DOME_PART = 6.0, (0.4, 0.75)
+DOME_PART, WIDE = (0.4, 0.75), 0.75
 
 
 class NotMeasurable(Exception):  # noqa: N818 - it is no error: it is the answer
@@ -219,11 +219,13 @@ def dome_level(lungs: Lungs, side: str) -> float:
 def heart_borders(lungs: Lungs) -> tuple[float, float]:
     """Index along x of the last lung on the heart's right and the first on its left, where it pushes them farthest apart.
 
-    Of the slices from just above the higher diaphragm halfway up to the lungs' tops, in rows that hold both.
+    Of the slices from just above both diaphragms, where each lung has most of its cross-section, halfway up to the lungs'
+    tops, in rows that hold both.
     """
+    areas = np.stack([lungs.left.sum((1, 2)), lungs.right.sum((1, 2))])
+    wide = np.flatnonzero((areas >= WIDE * areas.max(1, keepdims=True)).all(0))
     top = np.flatnonzero(lungs.both.any((1, 2)))[-1]
-    lowest = max(dome_level(lungs, "left"), dome_level(lungs, "right")) + ABOVE_DOME_MM / lungs.spacing_mm
-    slices = range(int(np.ceil(lowest)), int((lowest + top) / 2) + 1)
+    slices = range(int(wide[0]), int((wide[0] + top) / 2) + 1) if len(wide) else range(0)
     borders = [found for z in slices if (found := _borders_in(lungs, z)) is not None]
     if len(borders) * lungs.spacing_mm < 20.0:
         raise NotMeasurable("the heart between diaphragm and the middle of the lungs spans less than 20 mm")

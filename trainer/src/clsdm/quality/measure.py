@@ -81,14 +81,15 @@ def _rounded(values: Iterable[float]) -> list[float]:
 class _Volume:
     """A volume on the voxels of measuring, with what is found in it once."""
 
-    def __init__(self, ct: CTVolume, over_mm: tuple[float, float] | None) -> None:
+    over_mm: tuple[float, float] | None = None
+
+    def __init__(self, ct: CTVolume) -> None:
         self.step_mm = max(MEASURE_MM, min(ct.spacing_mm) / 2.0)
         box = scan_box(ct, self.step_mm)
         self.hu, self.origin_mm = box.hu, box.origin_mm
         self.body = body_mask(self.hu, BRIDGED_VOXELS)
         if not self.body.any():
             raise NotMeasurable("there is no body in the volume")
-        self.over_mm = over_mm
         self.windpipe = chest.find_windpipe(self.hu, self.body, self.step_mm)
         self.areas_cm2 = areas_mm2(self.body, self.step_mm) / 100.0
         self.water_mm = water_diameters_mm(self.hu, self.body, self.step_mm)
@@ -155,10 +156,21 @@ def measure(ct: CTVolume, over_mm: tuple[float, float] | None = None) -> Measure
         over_mm: lowest and highest z (LPS) over which means and curves are taken, ``Measures.over_mm`` of another volume
             that this one is to be compared with; its own lungs' height if None.
     """
+    return measuring(ct)(over_mm)
+
+
+def measuring(ct: CTVolume) -> Callable[[tuple[float, float] | None], Measures]:
+    """:func:`measure` of one volume for whatever heights, in which everything is found once."""
     try:
-        volume = _Volume(ct, over_mm)
+        volume = _Volume(ct)
     except NotMeasurable as why:
-        return Measures({}, dict.fromkeys(QUANTITIES, str(why)))
+        nothing = Measures({}, dict.fromkeys(QUANTITIES, str(why)))
+        return lambda _: nothing
+    return lambda over_mm: _measured(volume, over_mm)
+
+
+def _measured(volume: _Volume, over_mm: tuple[float, float] | None) -> Measures:
+    volume.over_mm = over_mm
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
     for key, find in _FINDERS.items():

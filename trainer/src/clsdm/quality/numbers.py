@@ -31,8 +31,9 @@ def numbers(
         samples: values measured in each sample of an ensemble, whose spread some intervals scale with.
 
     Returns:
-        JSON types: ``Measures.to_plain`` and for each value "spread" and "intervals" where they are known, the latter with
-        "patients", "held" and "normal" by level; "calibrated", whether the model has a table.
+        JSON types: ``Measures.to_plain`` with "product" and "calibrated", whether the model has a table; and for each value
+        "spread" and "intervals" where they are known, the latter with "patients", "corrected" (for what the model usually is
+        off), "held" and "normal" by level.
     """
     found = measure(ct)
     plain = found.to_plain() | {"product": product, "calibrated": calibration is not None}
@@ -44,6 +45,7 @@ def numbers(
         if told:
             plain["values"][key]["intervals"] = {
                 "patients": told.patients,
+                "corrected": round(told.corrected, 4),
                 "held": {level: _plain(bounds) for level, bounds in told.held.items()},
                 "normal": {level: _plain(bounds) for level, bounds in told.normal.items()},
             }

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
 from clsdm import NOTICE
+from clsdm.files.png import write_png
 
 WINDOW_SHOWN_HU = (-950.0, 550.0)
 """Width 1500, level -200: lung and soft tissue in one picture."""
@@ -207,11 +207,6 @@ def _draw_row(area: np.ndarray, row: Row) -> None:
         left = _MARGIN + number * (TILE_PIXELS + _MARGIN)
         area[_LINE : _LINE + TILE_PIXELS, left : left + TILE_PIXELS] = tile.rgb
         write_text(area, tile.caption, _LINE + TILE_PIXELS + 4, left)
-
-
-def write_png(rgb: np.ndarray, path: Path) -> None:
-    """Write (rows, cols, 3) uint8 as PNG."""
-    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(rgb), isVector=True), str(path))
 
 
 def png_bytes(rgb: np.ndarray) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any
 
 SHOWN_LEVEL = "80"
 CALIBRATED = (
-    "Intervals held on patients that the model was not trained on. A patient unlike them, or X-rays unlike projections, may "
-    "lie outside more often."
+    "Numbers are corrected for what they were off at the median, and intervals held, on patients that the model was not "
+    "trained on. A patient unlike them, or X-rays unlike projections, may lie outside more often."
 )
+DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
 
 
@@ -86,7 +87,11 @@ def rows(told: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> l
             made.append(Row(quantity.label, "not measurable", told["not_measurable"].get(key, ""), true))
             continue
         each = told["values"][key]
-        made.append(Row(quantity.label, quantity.text(each["value"]), _interval(key, each, told), true))
+        best = each.get("intervals", {}).get("corrected", each["value"])
+        made.append(Row(quantity.label, quantity.text(best), _interval(key, each, told), true))
+    for tissue, each in told.get("voxels", {}).items():
+        held = f"held {each['held']:.0%} of them on {each['patients']} patients" if each["held"] else "from one patient"
+        made.append(Row(f"A voxel of {tissue}, middle one", f"± {each['half_hu']:.0f} HU", f"80 % of voxels; {held}"))
     return made
 
 
@@ -103,6 +108,11 @@ def _interval(key: str, each: Mapping[str, Any], told: Mapping[str, Any]) -> str
         low, high = known["normal"][SHOWN_LEVEL]
         return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
     return f"no {SHOWN_LEVEL} % interval from {whose}"
+
+
+def before(told: Mapping[str, Any]) -> list[str]:
+    """What must be said before any number: what is unlike the patients that the model was checked on."""
+    return [DOUBT, *told["doubts"]] if told.get("doubts") else []
 
 
 def footnote(told: Mapping[str, Any]) -> str:

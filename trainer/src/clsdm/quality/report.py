@@ -181,7 +181,8 @@ def _measures_section(comparison: Comparison) -> list[str]:
     ]
     heads = ("", "in the reconstruction", "interval, or why not", *(("in the CT",) if true is not None else ()))
     note = quantities.footnote(comparison.told)
-    return ["<h2>What was measured</h2>", f"<p>{escape(note)}</p>" if note else "", _table(cells, "", heads)]
+    doubts = [f'<p class="warning">{escape(text)}</p>' for text in quantities.before(comparison.told)]
+    return ["<h2>What was measured</h2>", *doubts, f"<p>{escape(note)}</p>" if note else "", _table(cells, "", heads)]
 
 
 def _figures_section(scores: Scores | None) -> list[str]:

@@ -202,7 +202,7 @@ def _nifti(path: Path, header: NiftiHeader) -> Container:
 
 def _meta_image(path: Path) -> Container:
     text, end = _text_header(path, re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:].*\n?", re.MULTILINE))
-    fields = dict(re.findall(r"^[ \t]*(\w+)[ \t]*[=:][ \t]*(.*?)\s*$", text, re.MULTILINE))  # as ITK takes them
+    fields = _meta_fields(text, path)
     _check_numbers({key: fields[key] for key in META_NUMBERS if key in fields}, path)
     _check_dimension(fields.get("NDims", ""), fields["DimSize"], path)
     dtype = META_TYPES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")]
@@ -217,6 +217,23 @@ def _meta_image(path: Path) -> Container:
         _check_packed(fields.get("CompressedDataSize", ""), data.stat().st_size - (start or 0), path)
     big = "true" in (fields.get(f"{key}ByteOrderMSB", "").lower() for key in ("BinaryData", "Element"))
     return Container(data, start, shape, int(dtype[1:]) * 8, (">" if big else "<") + dtype, "zlib" if packed else "")
+
+
+def _meta_fields(text: str, path: Path) -> dict[str, str]:
+    """The fields of a MetaImage header as ITK takes them: what stands on a line without a value belongs to the next name.
+
+    Raises:
+        InputError: a field that ITK therefore does not know.
+    """
+    fields = {}
+    for name, value in re.findall(r"([^=:]*)[=:]([^\n]*)", text):
+        *lost, name = name.strip().split("\n")
+        if lost and name[:1].isalpha():
+            raise InputError(
+                f"{path}: a header line {lost[-1].strip()[:60]!r} before {name.strip()}; expected 'Name = value'"
+            )
+        fields[name.strip()] = value.strip()
+    return fields
 
 
 def _check_packed(said: str, found: int, path: Path) -> None:

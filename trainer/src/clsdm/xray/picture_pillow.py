@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
+from clsdm.files.jpeg_codes import fault
 from clsdm.limits import check_image_size
 from clsdm.xray.image import chosen_image
 from clsdm.xray.notes import EIGHT_BITS, LOSSY
@@ -38,7 +39,7 @@ _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3)
 """EXIF orientation: mirrored left to right or not, then turned counter-clockwise by so many quarters."""
 _DEFLATE = (8, 32946)
 _JPEG_BLOCK, _JPEG_MISSING = 8, 128
-"""Rows that a JPEG decoder fills with this grey, without a word, where the data end before the image does."""
+"""Rows that a JPEG decoder fills with this grey, without a word, where the data of a progressive one end before the image."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
 """Adam7: first row and step, first column and step of each pass (PNG specification, 8.2)."""
@@ -147,8 +148,11 @@ def _decoded(picture: Image, path: Path) -> np.ndarray:
         values = np.array(picture.convert(PLAIN[picture.mode]))
     except OSError as error:
         raise InputError(f"{path}: truncated or damaged {picture.format} ({error})") from None
-    if picture.format in ("JPEG", "MPO") and bool((values[-_JPEG_BLOCK:] == _JPEG_MISSING).all()):
-        raise InputError(f"{path}: truncated or damaged JPEG: it ends before its last rows")
+    if picture.format not in ("JPEG", "MPO"):
+        return values
+    wrong = fault(path.read_bytes())
+    if wrong or bool((values[-_JPEG_BLOCK:] == _JPEG_MISSING).all()):
+        raise InputError(f"{path}: truncated or damaged JPEG: {wrong or 'it ends before its last rows'}")
     return values
 
 

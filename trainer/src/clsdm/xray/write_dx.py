@@ -16,13 +16,13 @@ import math
 import os
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the usual name
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DigitalXRayImageStorageForProcessing, generate_uid
 
 from clsdm.files.atomic import write_atomically
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.files.png import write_png
 from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.geometry.view import View
 from clsdm.xray.dicom import OWN_ISSUER, VIEW_ANGLES_DEG
@@ -91,8 +91,8 @@ def write_preview(xray: XRay, path: str | os.PathLike[str]) -> None:
         unit = np.where(xray.valid, unit, 0.0)
     if math.cos(math.radians(xray.view.angle_deg)) < -0.7:
         unit = unit[:, ::-1]
-    picture = sitk.GetImageFromArray(np.round(unit * 255.0).astype(np.uint8))
-    write_atomically(path, lambda name: sitk.WriteImage(picture, str(name)))
+    picture = np.round(unit * 255.0).astype(np.uint8)
+    write_atomically(path, lambda name: write_png(picture, name))
 
 
 def _file(xray: XRay, study_uid: str, number: int) -> FileDataset:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from clsdm.files.atomic import write_atomically
-from clsdm.quality.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet, write_png
+from clsdm.files.png import write_png
+from clsdm.quality.picture import HU_PAINTER, Row, Tile, centre_index, plane_tiles, sheet
 from clsdm.volume.body import body_mask
 from clsdm_bench.patients import Patient
 

@@ -73,7 +73,7 @@ class Scoring:
 
     def volume(self, scan: ScanFile, condition: str, product: Product) -> tuple[CTVolume, float]:
         """The volume file of a reconstruction, made unless it is there, and its residual as a share of the contrast."""
-        path = self.out / "cases" / scan.name / f"{condition}_{product}.nii.gz"
+        path = self.path(scan, condition, product)
         record = read_record(path)
         if record is None:
             source = self._next(scan) if CONDITIONS[condition].of_another else scan
@@ -82,6 +82,10 @@ class Scoring:
             reconstruct_files(Request(views, str(path), str(self.bundle.path), self.settings.preset, how))
             record = read_record(path) or {}
         return read_ct(path), float(np.mean([item["rmse"] for item in record["residuals"]])) / 2.0
+
+    def path(self, scan: ScanFile, condition: str, product: Product) -> Path:
+        """The volume file of a reconstruction."""
+        return self.out / "cases" / scan.name / f"{condition}_{product}.nii.gz"
 
     def xrays(self, scan: ScanFile) -> Path:
         """Folder of a scan's X-rays."""

@@ -100,7 +100,8 @@ def _read(job: Job) -> Prepared:
 
 def _write(job: Job, recipe: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     for path, ct in ((job.volume, prepared.cube), (job.whole, prepared.scan)):
-        write_atomically(path, partial(np.save, arr=ct.hu.astype(np.int16), allow_pickle=False))
+        hu = ct.hu.astype(np.int16)
+        write_atomically(path, partial(np.save, arr=hu, allow_pickle=False), hu.nbytes)
     centre = prepared.cube.centre_mm
     record = {
         **recipe,

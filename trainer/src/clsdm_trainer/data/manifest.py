@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clsdm.errors import InputError
+from clsdm.files.digest import sealed, unsealed
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.volume.ct import Grid
 from clsdm.volume.hu import WINDOW_HU
@@ -134,7 +135,8 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: schema is {reprlib.repr(schema)}, this version reads {SCHEMA}; "
             "make the store again with 'clsdm-train prepare'"
         )
-    found = from_plain(Manifest, table, str(path))
+    again = "; run the same 'clsdm-train prepare' again, which keeps the volumes that are right"
+    found = from_plain(Manifest, unsealed(table, str(path), again), str(path))
     if found.window_hu != WINDOW_HU:
         raise InputError(f"{path}: window_hu is {found.window_hu}, this version works with {WINDOW_HU}")
     check_cases(found.cases, str(path))
@@ -159,7 +161,7 @@ def write_manifest(
     check_cases(ordered, str(folder))
     films = tuple(sorted(radiographs, key=lambda each: each.source))
     stored = StoredGrid(grid.size, grid.spacing_mm, margin, scan_spacing_mm)
-    write_json(folder / MANIFEST, to_plain(Manifest(SCHEMA, stored, WINDOW_HU, settings or {}, ordered, films)))
+    write_json(folder / MANIFEST, sealed(to_plain(Manifest(SCHEMA, stored, WINDOW_HU, settings or {}, ordered, films))))
 
 
 def check_cases(cases: Iterable[Case], where: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from clsdm.errors import InputError
+from clsdm.files.digest import SEAL, sealed
 from clsdm.volume.ct import Grid
 from clsdm_trainer.data.manifest import MANIFEST, Case, write_manifest
 from clsdm_trainer.data.store import Store
@@ -60,7 +61,7 @@ def store(tmp_path: Path, cases: list[Case]) -> Store:
 
 def edit_manifest(folder: Path, **changes: object) -> None:
     table = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(table | changes))
+    (folder / MANIFEST).write_text(json.dumps(sealed(table | changes)))
 
 
 def test_a_store_gives_back_the_cases_grid_and_margin_it_was_written_with(store: Store, cases: list[Case]):
@@ -191,6 +192,21 @@ def test_a_volume_outside_the_store_is_refused(tmp_path: Path, cases: list[Case]
         write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [replace(cases[0], file=file)])
 
 
+@pytest.mark.parametrize("change", ["a test case made one to train on", "no hash", "an older schema without one"])
+def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, store: Store, change: str):
+    table = json.loads((tmp_path / MANIFEST).read_text())
+    if change == "a test case made one to train on":
+        table["cases"][3]["split"] = "train"
+    else:
+        del table[SEAL]
+    table["schema"] -= "schema" in change
+    (tmp_path / MANIFEST).write_text(json.dumps(table))
+    with pytest.raises(
+        InputError, match=f"{MANIFEST}: (was altered|{SEAL} is missing|schema is 1).*clsdm-train prepare"
+    ):
+        Store.open(tmp_path)
+
+
 def test_two_cases_of_one_id_are_refused(tmp_path: Path, cases: list[Case]):
     with pytest.raises(InputError, match="'a' occurs twice"):
         write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [cases[0], cases[0]])
@@ -247,9 +263,9 @@ def test_a_damaged_file_is_named_in_one_line(store: Store, folder: str, content:
 )  # fmt: skip
 def test_a_number_of_a_case_that_cannot_be_is_refused(change: dict[str, Any], tmp_path: Path):
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [write_case(tmp_path, "a", "train", "p")])
-    table = json.loads((tmp_path / "manifest.json").read_text())
+    table = json.loads((tmp_path / MANIFEST).read_text())
     table["cases"][0] |= change
-    (tmp_path / "manifest.json").write_text(json.dumps(table))
+    (tmp_path / MANIFEST).write_text(json.dumps(sealed(table)))
     with pytest.raises(InputError, match=rf"manifest\.json\.cases\[0\].*{next(iter(change))}"):
         Store.open(tmp_path)
 
@@ -257,8 +273,8 @@ def test_a_number_of_a_case_that_cannot_be_is_refused(change: dict[str, Any], tm
 def test_a_scan_of_a_test_patient_in_a_training_slot_is_refused(tmp_path: Path):
     cases = [write_case(tmp_path, "a", "train", "p"), write_case(tmp_path, "b", "test", "q")]
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, cases)
-    table = json.loads((tmp_path / "manifest.json").read_text())
+    table = json.loads((tmp_path / MANIFEST).read_text())
     table["cases"][0] |= {name: table["cases"][1][name] for name in ("scan", "scan_sha256")}
-    (tmp_path / "manifest.json").write_text(json.dumps(table))
+    (tmp_path / MANIFEST).write_text(json.dumps(sealed(table)))
     with pytest.raises(InputError, match=r"scanned volume of 'a' and 'b' is the same and is in two splits"):
         Store.open(tmp_path)

@@ -1,0 +1,66 @@
+"""What the section "Result" says about a reconstruction, in words of the core's and with the numbers that belong to them."""
+
+from html import escape
+
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+
+_VERDICTS = {
+    "good": "The volume explains its X-rays.",
+    "caution": "The volume explains its X-rays only in part: check spacing, distances, orientation and angles.",
+    "error": "The volume does not explain its X-rays: do not trust it.",
+}
+
+
+def verdict(residuals: list[dict]) -> tuple[str, str]:
+    """(a sentence on the whole, its tone); the worst view decides. ("", "plain") where nothing is known."""
+    ensureCore()
+    from clsdm.quality.agreement import Agreement
+
+    found = [Agreement(each["rmse"], each["correlation"]) for each in residuals]
+    if not found:
+        return "", "plain"
+    tone = (
+        "error" if any(each.disagrees for each in found)
+        else "caution" if any(each.doubtful for each in found)
+        else "good"
+    )  # fmt: skip
+    return _(_VERDICTS[tone]), tone
+
+
+def residualInWords(residual: dict) -> str:
+    """The core's verdict on how well the reconstruction explains one of its X-rays, and what to do about a bad one."""
+    ensureCore()
+    from clsdm.quality.agreement import Agreement
+
+    agreement = Agreement(residual["rmse"], residual["correlation"])
+    advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
+    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
+
+
+def numbersHtml(measures: dict | None) -> str:
+    """What was measured in the volume, as a table with intervals where the model has them; "" where nothing was."""
+    if not measures or not measures.get("values"):
+        return ""
+    ensureCore()
+    from clsdm.quality.quantities import footnote, rows
+
+    lines = "".join(
+        f"<tr><td>{escape(row.label)}&nbsp;</td><td>{escape(row.value)}&nbsp;&nbsp;</td><td>{escape(row.interval)}</td></tr>"
+        for row in rows(measures)
+        if row.value != "not measurable"
+    )
+    return f"<table>{lines}</table><p>{escape(footnote(measures))}</p>"
+
+
+def provenanceText(result) -> str:
+    """Model, product, device, seed and time in one line."""
+    made = result.provenance
+    parts = [made.get("model", ""), made.get("product", ""), made.get("device", "")]
+    if made.get("seed") is not None:
+        parts.append(_("seed {seed}").format(seed=made["seed"]))
+    seconds = result.seconds.get("total") or result.seconds.get("core")
+    if seconds:
+        parts.append(f"{seconds:.1f} s")
+    return " · ".join(part for part in parts if part)

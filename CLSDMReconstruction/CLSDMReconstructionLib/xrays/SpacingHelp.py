@@ -1,0 +1,138 @@
+"""The pixel spacing of an X-ray whose file does not say it: from the film's size, or from two points on a ruler in it.
+
+Spacing is that on the detector. What is measured on a ruler counts for where the ruler lay: on the film, or beside it.
+"""
+
+import math
+
+import qt
+from slicer.i18n import tr as _
+
+FILMS_CM = ((35, 43), (43, 43), (30, 40), (24, 30), (18, 24))
+"""Shorter and longer side of the usual films and detectors."""
+FITTING = 0.05
+"""By which an image's shape may differ from a film's; more, and something was cut off."""
+
+
+def spacingOfFilm(rows: int, cols: int, filmCm: tuple[float, float]) -> float:
+    """Spacing in mm of an image that shows a whole film.
+
+    Raises:
+        ValueError: the image has another shape.
+    """
+    ratio, expected = max(rows, cols) / min(rows, cols), max(filmCm) / min(filmCm)
+    if abs(ratio / expected - 1.0) > FITTING:
+        raise ValueError(
+            _("The image is {rows} × {cols} pixels, which is not the shape of a film of {one} × {other} cm.").format(
+                rows=rows, cols=cols, one=filmCm[0], other=filmCm[1]
+            )
+        )
+    return 10.0 * math.sqrt(filmCm[0] * filmCm[1] / (rows * cols))
+
+
+def spacingOfRuler(one: tuple[float, float], other: tuple[float, float], lengthMm: float) -> float:
+    """Spacing in mm by two points (column, row) that are known to lie this far apart.
+
+    Raises:
+        ValueError: they are nearly the same point.
+    """
+    pixels = math.dist(one, other)
+    if pixels < 5.0:
+        raise ValueError(_("The two points lie too close together; choose them as far apart as the ruler allows."))
+    return lengthMm / pixels
+
+
+class SpacingHelp(qt.QObject):
+    """The menu of a slot's button "Find…", and the two clicks on its picture.
+
+    Args:
+        button: gets the menu.
+        picture: label that shows the image, fitted and centred.
+        sizeOf: gives (rows, columns) of the image, or None.
+        shownOf: the same of the image that the label shows as it is stored, None while it shows something else.
+        showFilm: has the label show it.
+        found: takes the spacing in mm.
+        say: takes a sentence, and whether it is a problem.
+    """
+
+    def __init__(self, button, picture, sizeOf, shownOf, showFilm, found, say) -> None:
+        super().__init__()
+        self._button, self._picture, self._sizeOf, self._found, self._say = button, picture, sizeOf, found, say
+        self._shownOf, self._showFilm = shownOf, showFilm
+        self._points: list | None = None
+        self._menu = qt.QMenu(button)
+        for film in FILMS_CM:
+            text = _("The whole film or detector, {one} × {other} cm").format(one=film[0], other=film[1])
+            self._menu.addAction(text).connect("triggered()", lambda film=film: self.byFilm(film))
+        self._menu.addAction(_("The width of the film…")).connect("triggered()", self.askWidth)
+        self._menu.addAction(_("Two points on a ruler in the picture…")).connect("triggered()", self.startRuler)
+        button.setMenu(self._menu)
+        picture.installEventFilter(self)
+
+    def byFilm(self, filmCm: tuple[float, float]) -> None:
+        """The image is a whole film of this size."""
+        size = self._sizeOf()
+        if size is not None:
+            self._try(lambda: spacingOfFilm(*size, filmCm))
+
+    def askWidth(self) -> None:
+        """Ask how wide the image is on the film."""
+        size = self._sizeOf()
+        if size is not None:
+            widthCm = self._ask(_("Width of what the image shows, in cm, measured on the film:"), 35.0)
+            if widthCm:
+                self._found(10.0 * widthCm / size[1])
+
+    def startRuler(self) -> None:
+        """The next two clicks on the picture are points of a ruler."""
+        self._points = []
+        if self._shownOf() is None:
+            self._showFilm()
+        self._say(_("Click on two points of a ruler or scale in the picture."), False)
+
+    def eventFilter(self, watched, event) -> bool:
+        """Qt calls this for every event of the picture."""
+        if self._points is None or event.type() != qt.QEvent.MouseButtonPress:
+            return False
+        at = event.pos()
+        self.click(at.x(), at.y())
+        return True
+
+    def click(self, x: float, y: float) -> None:
+        """A click at this place of the picture's label."""
+        point = self._inImage(x, y)
+        if self._points is None or point is None:
+            return
+        self._points.append(point)
+        if len(self._points) < 2:
+            self._say(_("Now the second point."), False)
+            return
+        points, self._points = self._points, None
+        lengthMm = self._ask(_("Distance between the two points, in mm:"), 100.0)
+        if lengthMm:
+            self._try(lambda: spacingOfRuler(*points, lengthMm))
+
+    def _inImage(self, x: float, y: float) -> tuple[float, float] | None:
+        """(column, row) of the image under a point of the label, which shows it fitted and centred."""
+        size, shown = self._shownOf(), self._picture.pixmap
+        if size is None or shown is None or shown.isNull():
+            return None
+        left, top = (self._picture.width - shown.width()) / 2, (self._picture.height - shown.height()) / 2
+        across, down = (x - left) / shown.width(), (y - top) / shown.height()
+        return (across * size[1], down * size[0]) if 0 <= across <= 1 and 0 <= down <= 1 else None
+
+    def _ask(self, question: str, value: float) -> float:
+        """The number that the user types; 0 for none. By text: PythonQt's getDouble does not tell a cancelled question."""
+        line = qt.QLineEdit.Normal
+        answer = qt.QInputDialog.getText(self._button, _("Pixel spacing"), question, line, f"{value:g}")
+        text = (answer[0] if isinstance(answer, tuple) else answer) or ""
+        try:
+            return max(0.0, float(text.replace(",", ".")))
+        except ValueError:
+            return 0.0
+
+    def _try(self, spacing) -> None:
+        try:
+            self._found(spacing())
+        except ValueError as error:
+            self._say(str(error), True)

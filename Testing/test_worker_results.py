@@ -1,0 +1,48 @@
+"""The worker's answers as nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+from scene_case import SceneCase
+from volumes import add_volume
+
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, attributeOf
+from CLSDMReconstructionLib.worker import Results
+
+
+class ReconstructionTest(SceneCase):
+    def answer(self, hu: int, edge: int = 8) -> dict:
+        def placed(name: str) -> dict:
+            np.save(self.folder / f"{name}.npy", np.full((edge,) * 3, hu, np.int16))
+            geometry = {"spacing_mm": [2.0] * 3, "origin_mm": [float(edge)] * 3, "direction": np.eye(3).tolist()}
+            return geometry | {"array": str(self.folder / f"{name}.npy")}
+
+        provenance = {"product": "mean", "model": f"model {hu}"}
+        told = {"residuals": [], "warnings": [], "reprojections": [], "views": [], "seconds": 1.0, "measures": None}
+        return told | {"provenance": provenance, "volume": placed("volume"), "coverage": placed("coverage")}
+
+    def made(self, hu: int, into=None, edge: int = 8):
+        return Results.reconstructionFrom(self.answer(hu, edge), [], "", str, into)
+
+    def test_a_result_takes_the_place_of_another_with_all_that_belongs_to_it(self) -> None:
+        first = self.made(100)
+        first.volumeNode.SetName("my volume")
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        first.volumeNode.SetAndObserveTransformNodeID(transform.GetID())
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        second = self.made(300, first.volumeNode, edge=10)
+        self.assertIs(second.volumeNode, first.volumeNode)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertEqual(second.volumeNode.GetName(), "my volume")
+        self.assertEqual(slicer.util.arrayFromVolume(second.volumeNode).shape, (10, 10, 10))
+        self.assertEqual(slicer.util.arrayFromVolume(second.volumeNode).max(), 300)
+        self.assertEqual(second.volumeNode.GetOrigin(), (-10.0, -10.0, 10.0))
+        self.assertEqual(attributeOf(second.volumeNode, "model"), "model 300")
+        self.assertIs(second.volumeNode.GetNodeReference(COVERAGE_ROLE), second.coverageNode)
+        self.assertIsNone(second.volumeNode.GetParentTransformNode())
+
+    def test_into_a_node_that_is_gone_a_new_one_is_made(self) -> None:
+        gone = add_volume("gone")
+        slicer.mrmlScene.RemoveNode(gone)
+        self.assertIsNot(self.made(100, gone).volumeNode, gone)

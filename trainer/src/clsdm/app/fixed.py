@@ -1,0 +1,73 @@
+"""What the X-rays of a reconstruction fix of it, and what came from other patients, as a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsdm.errors import InputError
+from clsdm.files.atomic import written_together
+from clsdm.files.names import refuse_overwriting
+from clsdm.files.strict_json import from_plain
+from clsdm.geometry.view import Detector, View
+from clsdm.model.consistency import fixed_by_films
+from clsdm.volume.body import body_mask
+from clsdm.volume.ct import CTVolume, is_canonical
+from clsdm.volume.write import write_ct
+from clsdm.xray.preprocess import cameras_for, panel_mask
+
+FIELD_PER_CUBE = 1.25
+FIXED_LEGEND = (
+    "what the X-rays fix, in HU as the difference from water inside the body. Any volume with the same X-rays has this part in "
+    "common; what the reconstruction shows and this volume does not leaves no trace in the X-rays and was filled in from other "
+    "patients. Of the contrast inside the body the X-rays fix {share:.0%}."
+)
+
+
+def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
+    """The part of a reconstruction that its X-rays fix.
+
+    Args:
+        ct: a cube along LPS around the isocentre.
+        views: of its X-rays; every pixel of their panels counts as measured.
+
+    Returns:
+        HU as the difference from water inside the body, and its share of the whole difference (of the sum of squares).
+
+    Raises:
+        InputError: the volume is no such cube.
+    """
+    if not is_canonical(ct):
+        raise InputError(f"{ct.source}: expected a cube of cubic voxels along LPS, as clsdm reconstruct writes it")
+    body = body_mask(ct.hu)
+    inside = torch.from_numpy(np.where(body, ct.hu, 0.0).astype(np.float32))[None, None]
+    size = ct.hu.shape[0]
+    detector = Detector(2 * size, FIELD_PER_CUBE * ct.spacing_mm[0] * size)
+    seen = panel_mask([list(views)], detector)
+    fixed = fixed_by_films(inside, seen, cameras_for([list(views)], detector), ct.spacing_mm[0])
+    share = float(fixed.square().sum() / inside.square().sum().clamp_min(1e-6))
+    return CTVolume(fixed[0, 0].numpy(), ct.spacing_mm, ct.origin_mm, ct.direction, ct.source), min(share, 1.0)
+
+
+def write_fixed(ct: CTVolume, made: dict[str, Any], out: Path, inputs: Iterable[Path]) -> dict[str, Any]:
+    """Write it; returns the file, the share and the legend.
+
+    Raises:
+        InputError: no record tells the views, or the file cannot be written, or is an input.
+    """
+    described = made.get("provenance", {}).get("views")
+    if not described:
+        raise InputError(f"{ct.source}: no record beside it says how its X-rays were taken; --fixed needs it")
+    views = tuple(
+        from_plain(View, {key: each for key, each in view.items() if key != "origins"}, f"record of {ct.source}: views")
+        for view in described
+    )
+    refuse_overwriting([out], inputs)
+    part, share = fixed_part(ct, views)
+    with written_together(out.parent, (), 2 * part.hu.size) as scratch:
+        write_ct(part, scratch / out.name)
+    return {"file": str(out), "share": share, "legend": FIXED_LEGEND.format(share=share)}

@@ -1,0 +1,179 @@
+"""Whether X-rays and volume are such as the model has been checked on: a leg, a phantom, a photograph or a wrong geometry is not.
+
+What patients of the calibration show is kept in the bundle: films in 16 x 16 fields of ranked brightness (blind to exposure and
+tone), how well volumes explained their films, how alike the heights of two films were, and how thick the patients were. What
+goes beyond is said in words, before any number.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from clsdm.files.strict_json import from_plain
+from clsdm.geometry.view import Detector
+from clsdm.quality.measure import Measures
+from clsdm.quality.reprojection import Reprojection
+from clsdm.xray.image import XRay
+from clsdm.xray.pair import degrees_apart
+from clsdm.xray.preprocess import preprocess
+
+FIELDS = 16
+OBLIQUE_DEG = 25.0
+"""Films farther from frontal and lateral are compared with none."""
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the patients of the calibration show.
+
+    Attributes:
+        patients: how many.
+        films: by "frontal" and "lateral", a list of (256,) descriptions, see :func:`described`.
+        alike: least similarity of a film to the most similar of them, by the same names.
+        correlation: least, of volume and film.
+        heights: least similarity of two films' profiles along the patient.
+        water_mm: least and greatest water-equivalent diameter.
+    """
+
+    patients: int
+    films: dict[str, Any]
+    alike: dict[str, Any]
+    correlation: float
+    heights: float
+    water_mm: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one set of films and its volume show.
+
+    Attributes:
+        films: description of each film, by "frontal" and "lateral"; several films of a kind one after the other.
+        correlation: the least of volume and film, -1 where one is constant.
+        heights: similarity of the first frontal and the first lateral film's profiles, None without both.
+        water_mm: water-equivalent diameter, None where it is not measurable.
+    """
+
+    films: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    correlation: float | None = None
+    heights: float | None = None
+    water_mm: float | None = None
+
+
+def usual_from(table: dict[str, Any], where: str) -> Usual | None:
+    """What a bundle's calibration says of its patients; None where it says nothing.
+
+    Raises:
+        InputError: a field does not belong or fit.
+    """
+    return from_plain(Usual, table, f"{where}: usual") if table else None
+
+
+def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures: Measures, detector: Detector) -> Shown:
+    """What films and volume show."""
+    films: dict[str, list[np.ndarray]] = {}
+    profiles: dict[str, np.ndarray] = {}
+    for xray in xrays:
+        kind = kind_of(xray.view.angle_deg)
+        image, mask = (each.numpy() for each in _facing_usual(preprocess(xray, detector)[0], xray.view.angle_deg))
+        profiles.setdefault(kind or "oblique", _profile(image, mask))
+        if kind is not None:
+            films.setdefault(kind, []).append(described(image, mask))
+    known = [-1.0 if each.correlation is None else each.correlation for each in residuals]
+    return Shown(
+        films,
+        min(known, default=None),
+        _heights(profiles),
+        measures.values.get("water_diameter_mm"),
+    )
+
+
+def kind_of(angle_deg: float) -> str | None:
+    """ "frontal" or "lateral", None for a film from between."""
+    for kind, angle in (("frontal", 0.0), ("lateral", 90.0)):
+        if degrees_apart(angle_deg, angle) <= OBLIQUE_DEG:
+            return kind
+    return None
+
+
+def _facing_usual(pair: torch.Tensor, angle_deg: float) -> torch.Tensor:
+    """A film from behind, or from the right, mirrored: as if from the front, or from the left."""
+    turned = (angle_deg + 45.0) % 360.0 >= 180.0
+    return pair.flip(-1) if turned else pair
+
+
+def described(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(256,) unit vector: ranks of the mean brightness of 16 x 16 fields, less their mean; 0 where nothing was measured."""
+    pair = torch.from_numpy(np.stack((image * mask, mask)))[None]
+    total, weight = F.adaptive_avg_pool2d(pair, FIELDS)[0].numpy().reshape(2, -1)
+    known = weight > 0.25
+    values = np.where(known, total / np.maximum(weight, 1e-6), -2.0).round(3)
+    ranks = np.searchsorted(np.sort(values[known]), values) / max(1, known.sum())
+    centred = np.where(known, ranks - ranks[known].mean() if known.any() else 0.0, 0.0)
+    length = float(np.linalg.norm(centred))
+    return centred / length if length else centred
+
+
+def alikeness(film: np.ndarray, others: Sequence[Sequence[float]]) -> float:
+    """To the most similar of other films, -1 to 1."""
+    return float(max((np.dot(film, other) for other in others), default=1.0))
+
+
+def _profile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(rows,) mean along each row, NaN where less than half of it was measured."""
+    count = mask.sum(1)
+    mean = (image * mask).sum(1) / np.maximum(count, 1.0)
+    return np.where(count > 0.5 * mask.shape[1], mean, np.nan)
+
+
+def _heights(profiles: dict[str, np.ndarray]) -> float | None:
+    pairs = [pair for pair in itertools.combinations(profiles.values(), 2)]
+    if not pairs:
+        return None
+    one, other = pairs[0]
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < len(one) // 4 or min(one[both].std(), other[both].std()) < 1e-6:
+        return -1.0
+    return float(np.corrcoef(one[both], other[both])[0, 1])
+
+
+def doubts(shown: Shown, usual: Usual) -> list[str]:
+    """What goes beyond the patients that the model was checked on, in words."""
+    found = []
+    whose = f"the {usual.patients} patients that this model was checked on"
+    for kind, films in shown.films.items():
+        least = min(alikeness(film, usual.films.get(kind, [])) for film in films)
+        if least < usual.alike.get(kind, -1.0):
+            found.append(
+                f"the {kind} film looks like none of {whose} (similarity {least:.2f}, least of theirs "
+                f"{usual.alike[kind]:.2f}): another body part, no patient, or turned, mirrored, inverted or wrongly scaled?"
+            )
+    if shown.correlation is not None and shown.correlation < usual.correlation:
+        found.append(
+            f"the volume explains its films worse than in any of {whose} (correlation {shown.correlation:.3f}, least of "
+            f"theirs {usual.correlation:.3f}): wrong geometry, or films of two patients?"
+        )
+    if shown.heights is not None and shown.heights < usual.heights:
+        found.append(
+            f"the films do not show the same at the same heights (similarity {shown.heights:.2f}, least of {whose} "
+            f"{usual.heights:.2f}): of two patients or moments, or one is shifted or scaled?"
+        )
+    if shown.water_mm is not None and not usual.water_mm[0] <= shown.water_mm <= usual.water_mm[1]:
+        found.append(
+            f"the body is {shown.water_mm:.0f} mm of water thick, beyond the {usual.water_mm[0]:.0f} to "
+            f"{usual.water_mm[1]:.0f} mm of {whose}: another body part, or a wrong scale?"
+        )
+    return found
+
+
+def without(usual: Usual, number: int) -> Usual:
+    """Without the films of one of the patients."""
+    films = {kind: [*each[:number], *each[number + 1 :]] for kind, each in usual.films.items()}
+    return replace(usual, films=films)

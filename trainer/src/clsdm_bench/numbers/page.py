@@ -1,0 +1,181 @@
+"""What was observed beside what was promised, as Markdown tables."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from clsdm.quality.intervals import LEVELS, Calibration
+from clsdm.quality.quantities import QUANTITIES
+from clsdm.quality.spread import REGIONS
+from clsdm_bench.numbers.collect import RATIO_BINS, Found
+from clsdm_bench.numbers.wrong import Handed
+from clsdm_bench.score.exposures import CONDITIONS
+
+TARGETS = {
+    "lung_ml": ("7 %", 0.07, True),
+    "cardiothoracic_ratio": (".04", 0.04, False),
+    "water_diameter_mm": ("3 %", 0.03, True),
+    "diaphragm_left_mm": ("8 mm", 8.0, False),
+    "diaphragm_right_mm": ("8 mm", 8.0, False),
+}
+"""By quantity: in words, the mean absolute error that is aimed at, and whether it is a share of the truth."""
+SPINE_TARGET_MM = 6.0
+
+
+def tables(found: Sequence[Found], calibration: Calibration, handed: Sequence[Handed] | None) -> str:
+    """All tables, each with a heading."""
+    parts = [
+        ("Errors", errors_table(found, calibration)),
+        ("Coverage of the intervals", coverage_table(found, calibration)),
+        ("Coverage of the voxels' 80 % intervals", voxels_table(found, calibration)),
+        ("Structures above 6 ml", structures_table(found)),
+        *([] if handed is None else [("Wrong and right inputs", wrong_table(handed))]),
+    ]
+    return "\n".join(f"## {title}\n\n{text}" for title, text in parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _runs(found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
+    runs: dict[tuple[str, str, str], list[Found]] = {}
+    for each in found:
+        runs.setdefault((each.group, each.condition, each.product), []).append(each)
+    return runs
+
+
+def _both(found: Sequence[Found], key: str) -> list[Found]:
+    return [each for each in found if key in each.values and key in each.truths]
+
+
+def errors_table(found: Sequence[Found], calibration: Calibration) -> str:
+    """Mean absolute errors, as measured in the volume and corrected, of what could be measured in volume and scan."""
+    keys = list(QUANTITIES)
+    head = ["group, X-rays, product", *(QUANTITIES[key].label for key in keys), "spine, front", "spine, side"]
+    rows = [["target", *(TARGETS[key][0] if key in TARGETS else "" for key in keys), *["6 mm"] * 2]]
+    for (group, condition, product), each in _runs(found).items():
+        row = [f"{group}, {CONDITIONS[condition].text}, {product}"]
+        for key in keys:
+            errors = [truth_error(one, key, one.values[key]) for one in _both(each, key)]
+            better = [truth_error(one, key, _corrected(one, key, calibration)) for one in _both(each, key)]
+            unit = "%" if _relative(key) else QUANTITIES[key].unit
+            digits = 1 if _relative(key) else max(QUANTITIES[key].digits + 1, 1)
+            means = [f"{statistics.mean(both):.{digits}f}" for both in (errors, better) if both]
+            row.append(f"{' / '.join(means)} {unit} ({len(errors)})" if errors else "-")
+        spines = [one.spine_mm for one in each if one.spine_mm is not None]
+        row += [
+            f"{statistics.mean(s[axis] for s in spines):.1f} mm ({len(spines)})" if spines else "-" for axis in (0, 1)
+        ]
+        rows.append(row)
+    return _table(head, rows)
+
+
+def _corrected(found: Found, key: str, calibration: Calibration) -> float:
+    told = calibration.intervals(found.product, found.region, key, found.values[key], found.spreads.get(key))
+    return found.values[key] if told is None else told.corrected
+
+
+def truth_error(found: Found, key: str, value: float) -> float:
+    """Absolute, in per cent of the truth where a share is aimed at."""
+    off = abs(value - found.truths[key])
+    return 100.0 * off / abs(found.truths[key]) if _relative(key) else off
+
+
+def _relative(key: str) -> bool:
+    return (key in TARGETS and TARGETS[key][2]) or QUANTITIES[key].unit in ("ml", "cm²")
+
+
+def coverage_table(found: Sequence[Found], calibration: Calibration) -> str:
+    """How often the truth lay in the interval, over all quantities and patients; also that of the normal intervals."""
+    head = [
+        "group, X-rays, product",
+        "numbers",
+        *(f"{level} %" for level in LEVELS),
+        *(f"{level} %, normal" for level in LEVELS),
+    ]
+    rows = []
+    for (group, condition, product), each in _runs(found).items():
+        within: dict[tuple[str, str], list[bool]] = {}
+        count = 0
+        for one in each:
+            for key in QUANTITIES:
+                if key not in one.values or key not in one.truths:
+                    continue
+                told = calibration.intervals(product, one.region, key, one.values[key], one.spreads.get(key))
+                count += told is not None
+                for kind in ("held", "normal") if told is not None else ():
+                    for level, (low, high) in getattr(told, kind).items():
+                        within.setdefault((kind, level), []).append(low <= one.truths[key] <= high)
+        cells = [_share(within.get((kind, str(level)), [])) for kind in ("held", "normal") for level in LEVELS]
+        rows.append([f"{group}, {CONDITIONS[condition].text}, {product}", str(count), *cells])
+    return _table(head, rows)
+
+
+def _share(hits: Sequence[bool]) -> str:
+    return f"{np.mean(hits):.0%} of {len(hits)}" if hits else "none"
+
+
+def voxels_table(found: Sequence[Found], calibration: Calibration) -> str:
+    """Share of a tissue's voxels within their 80 % interval, mean over patients."""
+    rows = []
+    edges = np.concatenate(([0.0], RATIO_BINS))
+    for (group, condition, product), each in _runs([one for one in found if one.ratios]).items():
+        row = [f"{group}, {CONDITIONS[condition].text}, {product}"]
+        for tissue in REGIONS:
+            shares = []
+            for one in each:
+                factor = calibration.voxels.get(one.region, {}).get(tissue, {}).get("80")
+                if factor is not None and tissue in one.ratios:
+                    counts = np.array(one.ratios[tissue], dtype=np.float64)
+                    shares.append(
+                        float(np.interp(factor, edges, np.concatenate(([0.0], np.cumsum(counts)[:-1] / counts.sum()))))
+                    )
+            row.append(f"{np.mean(shares):.0%} ({len(shares)})" if shares else "-")
+        rows.append(row)
+    return _table(["group, X-rays, product", *REGIONS], rows)
+
+
+def structures_table(found: Sequence[Found]) -> str:
+    """Made up and lost, per patient and as a share."""
+    rows = []
+    for (group, condition, product), each in _runs(found).items():
+        total = {key: sum(one.structures[key] for one in each) for key in each[0].structures}
+        rows.append(
+            [
+                f"{group}, {CONDITIONS[condition].text}, {product}",
+                f"{total['shown'] / len(each):.1f}",
+                f"{total['made_up'] / len(each):.1f} ({_of(total['made_up'], total['shown'])})",
+                f"{total['true'] / len(each):.1f}",
+                f"{total['lost'] / len(each):.1f} ({_of(total['lost'], total['true'])})",
+            ]
+        )
+    return _table(["group, X-rays, product", "shown a patient", "of them made up", "in the scan", "of them lost"], rows)
+
+
+def _of(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
+def wrong_table(handed: Sequence[Handed]) -> str:
+    """How many of each kind were flagged, and by what."""
+    kinds: dict[tuple[bool, str], list[Handed]] = {}
+    for each in handed:
+        kinds.setdefault((each.wrong, each.kind), []).append(each)
+    rows = [
+        [
+            "wrong" if wrong else "right",
+            kind,
+            f"{sum(bool(one.doubts) for one in each)} of {len(each)}",
+            "; ".join(sorted({one.doubts[0][:60] for one in each if one.doubts})),
+        ]
+        for (wrong, kind), each in kinds.items()
+    ]
+    for wrong, name in ((True, "wrong"), (False, "right")):
+        all_ = [one for one in handed if one.wrong == wrong]
+        rows.append([name, "all", f"{sum(bool(one.doubts) for one in all_)} of {len(all_)}", ""])
+    return _table(["", "input", "flagged", "first words"], rows)

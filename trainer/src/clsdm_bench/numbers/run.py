@@ -1,0 +1,99 @@
+"""The order of ``clsdm-bench calibrate`` and ``clsdm-bench numbers``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from clsdm.errors import InputError
+from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, write_calibrated
+from clsdm.progress import Report
+from clsdm.quality.intervals import calibration_from
+from clsdm.quality.measure import Measures
+from clsdm.quality.reprojection import reprojection
+from clsdm.quality.usual import Shown, shown_by, usual_from
+from clsdm.xray.read import read_xray
+from clsdm_bench.numbers.calibrate import table_of
+from clsdm_bench.numbers.collect import Found, collect
+from clsdm_bench.numbers.page import tables
+from clsdm_bench.numbers.wrong import hand_in
+from clsdm_bench.score.cases import ScanFile, find_scans
+from clsdm_bench.score.exposures import CONDITIONS
+from clsdm_bench.score.run import Scoring, Settings
+from clsdm_trainer.files import write_json, write_text
+
+
+def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
+    """Measure the patients and write the bundle with its table; says on how many it rests.
+
+    Patients of the split ``train`` that the bundle was trained on are left out. Those of ``val`` were selected on, never
+    trained on.
+
+    Raises:
+        InputError: nobody is left, or the bundle cannot be written.
+    """
+    scoring = scoring_of(options)
+    usable = [scan for scan in scoring.scans if not (scan.seen and not scan.group.endswith(", val"))]
+    if not usable:
+        raise InputError("--cases: expected patients that the bundle was not trained on, found none")
+    scoring = Scoring(scoring.bundle, usable, scoring.out, scoring.settings)
+    found = collect(scoring, report)
+    places = " ".join(Path(each.rpartition("=")[2]).name for each in options.cases)
+    command = (
+        f"clsdm-bench calibrate --cases {places} --split {' '.join(options.split)} --products {' '.join(options.products)} "
+        f"--conditions {' '.join(options.conditions)}"
+    )
+    means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
+    shown = [shown_of(scoring, scan, means[scan.name]) for scan in usable if scan.name in means]
+    table = table_of(found, shown, scoring.bundle.hash, command)
+    calibration_from(table, scoring.bundle.hash, CALIBRATION)
+    written = write_calibrated(options.write, scoring.bundle, table)
+    return f"{written.path}: errors of {len(usable)} patients, {sum(each.region == 'chest' for each in found)} chests"
+
+
+def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
+    """Measure the patients and write ``numbers.json`` and ``numbers.md``; the latter's text.
+
+    Raises:
+        InputError: the bundle has no table.
+    """
+    scoring = scoring_of(options)
+    where = f"{scoring.bundle.path}/{CALIBRATION}"
+    table = scoring.bundle.calibration
+    if table is None:
+        raise InputError(f"{where}: is missing; clsdm-bench calibrate makes it")
+    calibration = calibration_from(table, scoring.bundle.hash, where)
+    unseen = [scan for scan in scoring.scans if not scan.seen]
+    found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
+    usual = usual_from(calibration.usual, where)
+    wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
+    text = tables(found, calibration, wrong)
+    write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
+    write_text(scoring.out / "numbers.md", text)
+    return text
+
+
+def scoring_of(options: argparse.Namespace) -> Scoring:
+    """The bundle, the scans and the folder."""
+    unknown = next((name for name in options.conditions if name not in CONDITIONS), None)
+    if unknown is not None:
+        raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown!r}")
+    bundle = Bundle.open(options.bundle or default_bundle_path())
+    scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
+    how = Settings(
+        tuple(options.products),
+        tuple(options.conditions),
+        options.preset,
+        samples=options.samples,
+        device=options.device,
+    )
+    return Scoring(bundle, scans, options.out, how)
+
+
+def shown_of(scoring: Scoring, scan: ScanFile, found: Found) -> Shown:
+    """What the plain X-rays of a scan and their mean show."""
+    recon, _ = scoring.volume(scan, "plain", "mean")
+    xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / "plain").glob("*.dcm"))]
+    detector = scoring.bundle.manifest.model.detector
+    return shown_by(xrays, reprojection(recon, xrays, detector), Measures(found.values, {}), detector)

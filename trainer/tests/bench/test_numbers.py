@@ -1,0 +1,76 @@
+"""Numbers of a bundle on scans: structures that were made up, and the two commands from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_bundle import small_phantom
+
+from clsdm.model.bundle import Bundle
+from clsdm.quality.quantities import QUANTITIES
+from clsdm.volume.write import write_ct
+from clsdm_bench.cli import main
+from clsdm_bench.numbers.structures import Structures, count_structures
+
+SPACING_MM = 6.0
+
+
+def with_ball(ml: float, hu: float, at: tuple[int, int, int] = (20, 20, 20)) -> np.ndarray:
+    """Water with a ball of another density."""
+    z, y, x = np.indices((40, 40, 40))
+    radius = (3.0 * ml * 1000.0 / (4.0 * np.pi)) ** (1 / 3) / SPACING_MM
+    off = (z - at[0]) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2
+    return np.where(off < radius**2, hu, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "expected"),
+    [
+        ((20.0, 600.0), (0.0, 0.0), Structures(1, 1, 0, 0)),
+        ((0.0, 0.0), (20.0, -600.0), Structures(0, 0, 1, 1)),
+        ((20.0, 600.0), (20.0, 500.0), Structures(1, 0, 1, 0)),
+        ((20.0, 600.0), (20.0, -600.0), Structures(1, 1, 1, 1)),
+        ((3.0, 600.0), (0.0, 0.0), Structures(0, 0, 0, 0)),
+        ((20.0, 80.0), (0.0, 0.0), Structures(0, 0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_a_structure_of_one_volume_alone_is_made_up_or_lost(mine, theirs, expected) -> None:
+    body = np.ones((40, 40, 40), dtype=bool)
+    assert count_structures(with_ball(*mine), with_ball(*theirs), body, SPACING_MM) == expected
+
+
+def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tmp_path: Path, capsys) -> None:
+    folder, out, bundle = tmp_path / "scans", tmp_path / "out", tmp_path / "bundle"
+    folder.mkdir()
+    for number in range(3):
+        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
+    (folder / "splits.json").write_text(json.dumps({"val": ["s0", "s1"], "test": ["s2"]}), encoding="utf-8")
+    common = [
+        "--cases",
+        str(folder),
+        "--products",
+        "mean",
+        "--conditions",
+        "plain",
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+    ]
+    code = main(["calibrate", "--bundle", str(small_model.path), *common, "--split", "val", "--write", str(bundle)])
+    assert code == 0
+    assert "errors of 2 patients" in capsys.readouterr().out
+    table = Bundle.open(bundle).calibration
+    assert table["usual"]["patients"] == 2
+    assert "--split val" in table["command"]
+    assert main(["numbers", "--bundle", str(bundle), *common]) == 0
+    text = (out / "numbers.md").read_text(encoding="utf-8")
+    assert text == capsys.readouterr().out
+    assert all(f"| {quantity.label} |" in text for quantity in QUANTITIES.values())
+    (found,) = json.loads((out / "numbers.json").read_text(encoding="utf-8"))
+    assert found["case"] == "s2"
+    assert main(["numbers", "--bundle", str(small_model.path), *common]) == 2
+    assert "calibration.json: is missing" in capsys.readouterr().err

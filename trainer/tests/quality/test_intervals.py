@@ -1,0 +1,165 @@
+"""Intervals around a number: what a few patients allow, that they hold, and how a bundle carries them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clsdm.errors import InputError
+from clsdm.model.bundle import CALIBRATION, Bundle, write_calibrated
+from clsdm.quality.intervals import calibration_from
+from clsdm.quality.quantities import QUANTITIES, rows
+from clsdm.quality.spread import half_width_hu
+from clsdm_bench.numbers.calibrate import errors_of, half_widths, normal_bounds, table_of, voxel_factors
+from clsdm_bench.numbers.collect import RATIO_BINS, Found
+from clsdm_bench.numbers.page import coverage_table, voxels_table
+
+
+def found(case: str, value: float, truth: float, condition: str = "plain", **more: Any) -> Found:
+    fields = {"spreads": {}, "spine_mm": None, "residuals": {}, "ratios": {}, "structures": {}} | more
+    values, truths = {"lung_ml": value}, {"lung_ml": truth}
+    return Found(case, "test", False, condition, "mean", "chest", values, truths=truths, **fields)
+
+
+@pytest.mark.parametrize(("patients", "levels"), [(1, ["50"]), (2, ["50"]), (4, ["50", "80"]), (8, ["50", "80"]),
+                                                  (9, ["50", "80", "90"])])  # fmt: skip
+def test_so_few_patients_allow_no_more(patients: int, levels: list[str]) -> None:
+    errors = [float(each) for each in range(1, patients + 1)]
+    half = half_widths(errors)
+    assert list(half) == levels
+    for level, width in half.items():
+        assert width == math.ceil((patients + 1) * int(level) / 100 - 1e-9)
+
+
+@pytest.mark.parametrize("patients", [3, 9, 20])
+def test_the_next_patient_lies_within_as_often_as_is_said_whatever_the_errors_are(patients: int) -> None:
+    random = np.random.default_rng(0)
+    hits: dict[str, list[bool]] = {}
+    for _ in range(1500):
+        *errors, following = random.standard_t(2, patients + 1) + 0.5
+        for level, half in half_widths(errors).items():
+            hits.setdefault(level, []).append(abs(following) <= half)
+    assert hits
+    for level, each in hits.items():
+        assert int(level) / 100 - 0.03 <= np.mean(each) <= int(level) / 100 + 1 / (patients + 1) + 0.03
+
+
+def test_intervals_for_normal_errors_are_as_wide_as_so_few_patients_make_them() -> None:
+    assert normal_bounds([1.0]) == {}
+    low, high = normal_bounds([0.0, 2.0])["90"]
+    assert high - 1.0 == pytest.approx(6.3138 * math.sqrt(2.0) * math.sqrt(1.5), rel=1e-3)
+    assert low + high == pytest.approx(2.0)
+
+
+def test_what_all_are_off_alike_is_taken_from_the_number_and_not_from_the_interval() -> None:
+    some = [found(f"p{at}", 1000.0, 1100.0 + at) for at in range(9)]
+    errors = errors_of(some, "lung_ml")
+    assert errors is not None
+    assert errors.shift == pytest.approx(0.104 if errors.scale == "value" else 104.0)
+    assert errors.half["90"] * (1000.0 if errors.scale == "value" else 1.0) < 5.0
+
+
+def test_a_patients_error_is_the_largest_of_the_conditions() -> None:
+    some = [found("a", 1000.0, 1100.0), found("a", 1000.0, 700.0, "photons"), found("b", 1000.0, 900.0)]
+    errors = errors_of(some, "lung_ml")
+    assert errors is not None
+    assert (errors.patients, errors.scale, errors.errors) == (2, "value", (-0.3, -0.1))
+    assert errors_of(some, "kyphosis_deg") is None
+
+
+def test_the_ensembles_spread_is_the_scale_where_it_tells_patients_apart() -> None:
+    random = np.random.default_rng(1)
+    spreads = random.uniform(10.0, 400.0, 30)
+    some = [found(f"p{at}", 4000.0, 4000.0 + wide * random.uniform(-1, 1), spreads={"lung_ml": wide}) for at, wide in
+            enumerate(spreads)]  # fmt: skip
+    errors = errors_of(some, "lung_ml")
+    assert errors is not None
+    assert errors.scale == "spread"
+    assert errors.half["90"] <= 1.2
+
+
+@pytest.fixture
+def calibrated(small_model: Bundle, tmp_path: Path) -> Bundle:
+    errors = [-200.0, 100.0, 300.0, -50.0]
+    table = table_of(
+        [found(f"p{at}", 4000.0, 4000.0 + error) for at, error in enumerate(errors)], [], small_model.hash, "a command"
+    )
+    return write_calibrated(tmp_path / "bundle", small_model, table)
+
+
+def test_a_bundle_carries_its_table_and_one_without_it_stays_as_it_is(calibrated: Bundle, small_model: Bundle) -> None:
+    assert small_model.calibration is None
+    assert calibrated.hash == small_model.hash
+    known = calibration_from(calibrated.calibration, calibrated.hash, "table")
+    told = known.intervals("mean", "chest", "lung_ml", 2000.0, None)
+    assert told is not None
+    assert told.patients == 4
+    assert told.held["80"] == pytest.approx((2000.0 * (1 - 0.075), 2000.0 * (1 + 0.075)))
+    assert "90" not in told.held
+    assert told.normal["90"][0] < 2000.0 < told.normal["90"][1]
+    assert known.intervals("ensemble", "chest", "lung_ml", 2000.0, None) is None
+    assert known.intervals("mean", "other", "lung_ml", 2000.0, None) is None
+
+
+ODD_LEVEL = {"patients": 2, "scale": "one", "half": {"70": 1.0}, "normal": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_sha256": "0" * 64}, "is of weights 0000"),
+        ({"schema": 7}, "schema version 7 is unknown"),
+        ({"numbers": {"mean": {"chest": {"lung_ml": {"patients": 2}}}}}, "lung_ml.scale: missing"),
+        ({"numbers": {"mean": {"chest": {"lung_ml": ODD_LEVEL}}}}, "levels"),
+        ({"numbers": {"mean": 3}}, "expected an object"),
+        ({"surprise": 1}, "surprise: unknown field"),
+    ],
+)  # fmt: skip
+def test_a_table_that_is_of_another_model_or_is_none_is_refused(calibrated: Bundle, change, words) -> None:
+    with pytest.raises(InputError, match=words):
+        calibration_from(calibrated.calibration | change, calibrated.hash, "table")
+
+
+def test_a_table_that_was_altered_is_refused(calibrated: Bundle) -> None:
+    file = calibrated.path / CALIBRATION
+    file.write_text(file.read_text(encoding="utf-8").replace("0.075", "0.001"), encoding="utf-8")
+    with pytest.raises(InputError, match=f"{CALIBRATION}: (SHA-256|has)"):
+        Bundle.open(calibrated.path)
+
+
+def test_a_reader_is_told_on_how_many_patients_an_interval_rests() -> None:
+    def row(half: dict[str, float], patients: int) -> str:
+        intervals = {"patients": patients, "held": {key: [1.0, 2.0] for key in half}, "normal": {"80": [0.0, 3.0]}}
+        told = {"values": {"lung_ml": {"value": 1.5, "intervals": intervals}}, "not_measurable": {}, "calibrated": True}
+        return next(each.interval for each in rows(told) if each.label == QUANTITIES["lung_ml"].label)
+
+    assert row({"80": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients)"
+    assert row({"50": 1.0}, 2) == "no 80 % interval from 2 patients; if errors are normal: 0 ml to 3 ml"
+
+
+def test_voxel_intervals_hold_as_many_voxels_as_they_say() -> None:
+    random = np.random.default_rng(2)
+    edges = np.concatenate(([0.0], RATIO_BINS, [np.inf]))
+    ratios = {"lung": np.histogram(np.abs(3.0 * random.standard_normal(200_000)), edges)[0].tolist()}
+    factors = voxel_factors([found("a", 1.0, 1.0, ratios=ratios)])
+    assert factors["lung"]["80"] == pytest.approx(3.0 * 1.2816, rel=0.02)
+    twice = voxel_factors([found(case, 1.0, 1.0, ratios=ratios) for case in "ab"])
+    assert (twice["lung"]["patients"], twice["lung"]["held"]) == (2, pytest.approx(0.8, abs=0.005))
+    hu = np.array([[[-800.0, 0.0]]])
+    wide = half_width_hu(hu, np.full_like(hu, 40.0), factors)
+    assert wide[0, 0].tolist() == pytest.approx([math.hypot(40, 10) * factors["lung"]["80"], 0.0], rel=1e-5)
+
+
+def test_observed_coverage_stands_in_the_tables(calibrated: Bundle) -> None:
+    known = calibration_from(calibrated.calibration, calibrated.hash, "table")
+    some = [found("x", 4000.0, 4250.0), found("y", 4000.0, 4400.0)]
+    assert "| 0% of 2 | 50% of 2 | none |" in coverage_table(some, known)
+    ratios = {"lung": [0] * 40 + [100] + [0] * 41}
+    table = json.loads(json.dumps(calibrated.calibration)) | {"voxels": {"chest": {"lung": {"80": 50.0}}}}
+    wide = calibration_from(table, calibrated.hash, "table")
+    assert "100% (1)" in voxels_table([found("x", 1.0, 1.0, ratios=ratios)], wide)

@@ -1,0 +1,58 @@
+"""Films and volumes that are unlike the patients a model was checked on are said to be so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from torso import torso
+
+from clsdm.quality.usual import Shown, described, doubts, kind_of
+from clsdm_bench.numbers.calibrate import usual_of
+
+
+def described_film(image: np.ndarray) -> np.ndarray:
+    return described(image.astype(np.float32), np.ones(image.shape, dtype=np.float32))
+
+
+def patient(seed: int) -> Shown:
+    """A torso that is a little shifted, with its frontal film on both sides."""
+    film = described_film(np.roll(torso(), (seed * 3, seed), (0, 1)))
+    return Shown({"frontal": [film], "lateral": [film]}, 0.97 + 0.002 * seed, 0.9 + 0.01 * seed, 220.0 + 10.0 * seed)
+
+
+USUAL = usual_of([patient(seed) for seed in range(6)])
+
+
+def test_exposure_and_tone_do_not_show() -> None:
+    film = torso().astype(np.float64)
+    assert np.dot(described_film(film), described_film(np.sqrt(film) * 40.0 + 7.0)) > 0.99
+
+
+def test_another_patient_like_them_is_not_doubted() -> None:
+    assert doubts(replace(patient(3), films={"frontal": [described_film(np.roll(torso(), 7, 0))]}), USUAL) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"films": {"frontal": [described_film(torso()[::-1])]}}, "frontal film looks like none of the 6 patients"),
+        ({"films": {"lateral": [described_film(-torso().astype(float))]}}, "lateral film looks like none"),
+        ({"films": {"frontal": [described_film(np.random.default_rng(0).random((200, 200)))]}}, "another body part"),
+        ({"correlation": 0.8}, "explains its films worse"),
+        ({"heights": 0.1}, "same at the same heights"),
+        ({"water_mm": 90.0}, "90 mm of water thick"),
+    ],
+)  # fmt: skip
+def test_what_is_unlike_them_is_said_in_words(change, words) -> None:
+    (said,) = doubts(replace(patient(2), **change), USUAL)
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    ("angle", "kind"),
+    [(0, "frontal"), (180, "frontal"), (20, "frontal"), (90, "lateral"), (-90, "lateral"), (45, None)],
+)
+def test_a_film_is_compared_with_its_kind(angle, kind) -> None:
+    assert kind_of(angle) == kind
