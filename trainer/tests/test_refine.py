@@ -82,8 +82,12 @@ def test_the_angle_goes_to_where_the_volume_is_most_symmetric_unless_that_is_noi
     assert first == Move()
     assert second.angle_deg == pytest.approx(found, abs=1e-3)
     assert second.down_mm == 3.0
-    flat = _most_symmetric(lambda _: 5.0, [Move(), Move()], 1)
-    assert flat == [Move(), Move()]
+
+
+def test_an_angle_far_off_is_found_where_the_symmetry_changes_ever_less_on_the_way():
+    found = _most_symmetric(lambda moves: abs(moves[1].angle_deg - 8.0) ** 0.5, [Move(), Move()], 1)
+    assert found[1].angle_deg == pytest.approx(8.0, abs=1.5)
+    assert _most_symmetric(lambda _: 5.0, [Move(), Move()], 1) == [Move(), Move()]
 
 
 def test_a_sheared_body_is_less_symmetric_and_a_turned_or_shifted_one_hardly():

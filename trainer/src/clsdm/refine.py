@@ -153,7 +153,8 @@ def _most_symmetric(asymmetric: Misfit, best: list[Move], number: int) -> list[M
         tried = [_with(best, number, "angle_deg", at + turn) for turn in TRIED_DEG]
         costs = [asymmetric(moves) + WEIGHT / 2 * (moves[number].angle_deg / USUAL.angle_deg) ** 2 for moves in tried]
         curved, slope, _ = np.polyfit(TRIED_DEG, costs, 2)
-        turn = float(np.clip(-slope / (2.0 * curved), -MOST_DEG, MOST_DEG)) if curved > 0.0 else 0.0
+        vertex = -slope / (2.0 * curved) if curved > 0.0 else TRIED_DEG[int(np.argmin(costs))]  # else far away
+        turn = float(np.clip(vertex, -MOST_DEG, MOST_DEG))
         best = _with(best, number, "angle_deg", at + turn if abs(at + turn) >= LEAST_DEG else 0.0)
         if abs(turn) < FAR_DEG:
             break
