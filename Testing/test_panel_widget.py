@@ -167,7 +167,7 @@ class RunTest(PanelCase):
         for panel in self.panel.panels:
             panel.say("2 X-rays made; they are in the slots above.")
         slicer.mrmlScene.Clear(0)
-        self.assertEqual([panel.ui.statusLabel.text for panel in self.panel.panels], [""] * 3)
+        self.assertEqual([panel.ui.statusLabel.text for panel in self.panel.panels], [""] * 4)
 
     def test_3d_frames_the_patient_and_can_show_the_volume(self) -> None:
         self.start().finish(self.result(spread=True))

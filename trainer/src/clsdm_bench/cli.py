@@ -114,6 +114,7 @@ def _add_pairs(add: Add) -> None:
 def _add_numbers(add: Add) -> None:
     _add_cases(add, ["test"])
     add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
+    add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
 
 
 def _add_calibrate(add: Add) -> None:
