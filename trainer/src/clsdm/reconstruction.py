@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm import NOTICE, __version__
+from clsdm import NOTICE, __version__, hanging
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
@@ -128,6 +128,8 @@ def reconstruct(
     cubes = hu, spread, ray_coverage(images, cameras, model)
     check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
     made = _placed(xrays, bundle, options, device, cubes, warnings)
+    if any(each.agreement.doubtful for each in made.residuals):
+        made = replace(made, warnings=(*hanging.notes(xrays, bundle, model), *made.warnings))
     return _measured(made, xrays, bundle, options, values, report) if options.measure else made
 
 
