@@ -66,7 +66,8 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tm
     table = Bundle.open(bundle).calibration
     assert table["usual"]["patients"] == 2
     assert "--split val" in table["command"]
-    assert main(["numbers", "--bundle", str(bundle), *common]) == 0
+    assert main(["numbers", "--bundle", str(bundle), *common, "--pictures"]) == 0
+    assert (out / "fixed" / "s2.png").read_bytes()[1:4] == b"PNG"
     text = (out / "numbers.md").read_text(encoding="utf-8")
     assert text == capsys.readouterr().out
     assert all(f"| {quantity.label} |" in text for quantity in QUANTITIES.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_a_scout_in_the_series_is_no_slice(tags: dict[str, object], ct: CTVolume
     scout.write_bytes(paths[0].read_bytes())
     edit(scout, SOPInstanceUID="1.2.3", ImageOrientationPatient=[1, 0, 0, 0, 0, -1], **tags)
     np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
+
+
+def test_images_of_two_patients_in_one_series_are_refused(ct: CTVolume, tmp_path: Path):
+    edit(write_series(tmp_path, ct)[5], PatientID="somebody else")
+    assert "one series holds images of 2 patients (their PatientIDs differ)" in refusal(tmp_path)
+
+
+def test_a_spacing_in_cm_is_asked_about(ct: CTVolume, tmp_path: Path):
+    tenth = replace(ct, spacing_mm=(ct.spacing_mm[0] / 10, ct.spacing_mm[1] / 10, ct.spacing_mm[2]))
+    write_series(tmp_path, tenth)
+    assert "is its spacing in mm?" in read_ct(tmp_path).notes[0]
 
 
 def test_an_unlabelled_image_across_the_others_is_left_out_and_said(ct: CTVolume, tmp_path: Path):

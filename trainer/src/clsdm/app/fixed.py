@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from clsdm.geometry.view import Detector, View
 from clsdm.model.consistency import fixed_by_films
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, is_canonical
+from clsdm.volume.hu import WINDOW_HU
 from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import cameras_for, panel_mask
 
 FIELD_PER_CUBE = 1.25
 FIXED_LEGEND = (
-    "what the X-rays fix, in HU as the difference from water inside the body. Any volume with the same X-rays has this part in "
-    "common; what the reconstruction shows and this volume does not leaves no trace in the X-rays and was filled in from other "
-    "patients. Of the contrast inside the body the X-rays fix {share:.0%}."
+    "what the X-rays fix, in HU: inside the body, what they tell of its difference from water. Any volume with the same X-rays "
+    "has this part in common; what the reconstruction shows and this volume does not leaves no trace in the X-rays and was "
+    "filled in from other patients. Of the contrast inside the body the X-rays fix {share:.0%}."
 )
 
 
@@ -36,7 +38,7 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
         views: of its X-rays; every pixel of their panels counts as measured.
 
     Returns:
-        HU as the difference from water inside the body, and its share of the whole difference (of the sum of squares).
+        HU, water and that part inside the body and air around it; and its share of the whole difference (of the sum of squares).
 
     Raises:
         InputError: the volume is no such cube.
@@ -50,7 +52,21 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
     seen = panel_mask([list(views)], detector)
     fixed = fixed_by_films(inside, seen, cameras_for([list(views)], detector), ct.spacing_mm[0])
     share = float(fixed.square().sum() / inside.square().sum().clamp_min(1e-6))
-    return CTVolume(fixed[0, 0].numpy(), ct.spacing_mm, ct.origin_mm, ct.direction, ct.source), min(share, 1.0)
+    hu = np.where(body, fixed[0, 0].numpy(), WINDOW_HU[0]).astype(np.float32)
+    return replace(ct, hu=hu, notes=()), min(share, 1.0)
+
+
+def recorded_views(made: dict[str, Any], source: str) -> tuple[View, ...]:
+    """How the X-rays of a reconstruction were taken, from its record.
+
+    Raises:
+        InputError: it says nothing of that; ``source`` begins the message.
+    """
+    described = made.get("provenance", {}).get("views")
+    if not described:
+        raise InputError(f"{source}: no record beside it says how its X-rays were taken; --fixed needs it")
+    views = ({key: each for key, each in view.items() if key != "origins"} for view in described)
+    return tuple(from_plain(View, view, f"record of {source}: views") for view in views)
 
 
 def write_fixed(ct: CTVolume, made: dict[str, Any], out: Path, inputs: Iterable[Path]) -> dict[str, Any]:
@@ -59,13 +75,7 @@ def write_fixed(ct: CTVolume, made: dict[str, Any], out: Path, inputs: Iterable[
     Raises:
         InputError: no record tells the views, or the file cannot be written, or is an input.
     """
-    described = made.get("provenance", {}).get("views")
-    if not described:
-        raise InputError(f"{ct.source}: no record beside it says how its X-rays were taken; --fixed needs it")
-    views = tuple(
-        from_plain(View, {key: each for key, each in view.items() if key != "origins"}, f"record of {ct.source}: views")
-        for view in described
-    )
+    views = recorded_views(made, ct.source)
     refuse_overwriting([out], inputs)
     part, share = fixed_part(ct, views)
     with written_together(out.parent, (), 2 * part.hu.size) as scratch:

@@ -8,8 +8,8 @@ goes beyond is said in words, before any number.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Usual:
         patients: how many.
         films: by "frontal" and "lateral", a list of (256,) descriptions, see :func:`described`.
         alike: least similarity of a film to the most similar of them, by the same names.
+        better: how much more similar a film may be when it is changed as in :func:`variants`, by the same names.
         correlation: least, of volume and film.
         heights: least similarity of two films' profiles along the patient.
         water_mm: least and greatest water-equivalent diameter.
@@ -45,6 +46,7 @@ class Usual:
     patients: int
     films: dict[str, Any]
     alike: dict[str, Any]
+    better: dict[str, Any]
     correlation: float
     heights: float
     water_mm: tuple[float, float]
@@ -123,7 +125,19 @@ def described(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def alikeness(film: np.ndarray, others: Sequence[Sequence[float]]) -> float:
     """To the most similar of other films, -1 to 1."""
-    return float(max((np.dot(film, other) for other in others), default=1.0))
+    return float(max((np.dot(film, other) for other in others), default=-1.0))
+
+
+def variants(film: np.ndarray, kind: str, films: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+    """How alike a film is to those of its kind when it is changed, and to those of the other kind, by the mistake it shows."""
+    square = film.reshape(FIELDS, FIELDS)
+    other = "lateral" if kind == "frontal" else "frontal"
+    return {
+        "mirrored": alikeness(square[:, ::-1].ravel(), films.get(kind, [])),
+        "upside down": alikeness(square[::-1].ravel(), films.get(kind, [])),
+        "inverted": alikeness(-film, films.get(kind, [])),
+        f"a {other} one": alikeness(film, films[other]) if films.get(other) else -1.0,
+    }
 
 
 def _profile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -149,12 +163,8 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
     found = []
     whose = f"the {usual.patients} patients that this model was checked on"
     for kind, films in shown.films.items():
-        least = min(alikeness(film, usual.films.get(kind, [])) for film in films)
-        if least < usual.alike.get(kind, -1.0):
-            found.append(
-                f"the {kind} film looks like none of {whose} (similarity {least:.2f}, least of theirs "
-                f"{usual.alike[kind]:.2f}): another body part, no patient, or turned, mirrored, inverted or wrongly scaled?"
-            )
+        for film in films if kind in usual.alike else ():
+            found += _doubts_of(film, kind, usual, whose)
     if shown.correlation is not None and shown.correlation < usual.correlation:
         found.append(
             f"the volume explains its films worse than in any of {whose} (correlation {shown.correlation:.3f}, least of "
@@ -173,7 +183,17 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
     return found
 
 
-def without(usual: Usual, number: int) -> Usual:
-    """Without the films of one of the patients."""
-    films = {kind: [*each[:number], *each[number + 1 :]] for kind, each in usual.films.items()}
-    return replace(usual, films=films)
+def _doubts_of(film: np.ndarray, kind: str, usual: Usual, whose: str) -> list[str]:
+    """Of one film: that it is like theirs only when changed, or that it is like none."""
+    alike = alikeness(film, usual.films[kind])
+    mistake, best = max(variants(film, kind, usual.films).items(), key=lambda pair: pair[1])
+    if best - alike > usual.better[kind] and best >= usual.alike[kind]:
+        return [
+            f"the {kind} film looks as if it were {mistake} (similarity to {whose} {best:.2f}, as handed in {alike:.2f})"
+        ]
+    if alike < usual.alike[kind]:
+        return [
+            f"the {kind} film looks like none of {whose} (similarity {alike:.2f}, least of theirs "
+            f"{usual.alike[kind]:.2f}): another body part, no patient, or a wrong scale?"
+        ]
+    return []

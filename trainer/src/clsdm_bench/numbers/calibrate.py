@@ -20,14 +20,14 @@ from scipy import stats
 from clsdm.quality.intervals import LEVELS, SCHEMA, Errors, Scale
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.quality.spread import REGIONS
-from clsdm.quality.usual import Shown, Usual, alikeness
+from clsdm.quality.usual import Shown, Usual, alikeness, variants
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 
 FEWEST_TO_CHOOSE = 8
 """Patients from which the scale is chosen; with fewer it is the number itself for volumes, else nothing."""
 RELATIVE = ("lung_ml", "lung_left_ml", "lung_right_ml", "outline_cm2", "water_diameter_mm")
-MARGIN = 0.35
-"""Beyond the patients' range, as a share of it, that is still usual."""
+MARGIN, SPARE = 0.35, 0.01
+"""Beyond the patients' range of thickness, as a share of it, that is still usual; and of what a changed film may be better."""
 
 
 def table_of(found: Sequence[Found], shown: Sequence[Shown], model_sha256: str, command: str) -> dict[str, Any]:
@@ -152,17 +152,24 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
     for each in shown:
         for kind, some in each.films.items():
             films.setdefault(kind, []).extend(np.round(film, 3).tolist() for film in some)
-    alike = {
-        kind: _below([alikeness(np.array(film), [*every[:at], *every[at + 1 :]]) for at, film in enumerate(every)])
-        for kind, every in films.items()
-        if len(every) > 2
-    }
+    films = {kind: every for kind, every in films.items() if len(every) > 2}
+    alike, better = {}, {}
+    for kind, every in films.items():
+        others = [[*every[:at], *every[at + 1 :]] for at in range(len(every))]
+        same = [alikeness(np.array(film), rest) for film, rest in zip(every, others, strict=True)]
+        changed = [
+            max(variants(np.array(film), kind, films | {kind: rest}).values())
+            for film, rest in zip(every, others, strict=True)
+        ]
+        alike[kind] = _below(same)
+        better[kind] = round(max(0.0, *(best - own for best, own in zip(changed, same, strict=True))) + SPARE, 4)
     thick = [each.water_mm for each in shown if each.water_mm is not None]
     spare = MARGIN * float(np.ptp(thick)) if thick else 0.0
     return Usual(
         len(shown),
         films,
         alike,
+        better,
         _below([each.correlation for each in shown if each.correlation is not None]),
         _below([each.heights for each in shown if each.heights is not None]),
         (round(min(thick) - spare, 1), round(max(thick) + spare, 1)) if thick else (0.0, 1e6),
@@ -170,5 +177,5 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
 
 
 def _below(values: Sequence[float]) -> float:
-    """The least similarity that is still usual: as far below the least one seen as a share of what misses to 1."""
-    return round(min(values) - MARGIN * (1.0 - min(values)), 4) if values else -1.0
+    """The least similarity that is still usual: as far again below 1 as the least one seen."""
+    return round(2.0 * min(values) - 1.0, 4) if values else -1.0

@@ -13,10 +13,12 @@ from clsdm.quality.intervals import calibration_from
 from clsdm.quality.measure import Measures
 from clsdm.quality.reprojection import reprojection
 from clsdm.quality.usual import Shown, shown_by, usual_from
+from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.numbers.calibrate import table_of
 from clsdm_bench.numbers.collect import Found, collect
 from clsdm_bench.numbers.page import tables
+from clsdm_bench.numbers.picture import write_picture
 from clsdm_bench.numbers.wrong import hand_in
 from clsdm_bench.score.cases import ScanFile, find_scans
 from clsdm_bench.score.exposures import CONDITIONS
@@ -66,6 +68,10 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     calibration = calibration_from(table, scoring.bundle.hash, where)
     unseen = [scan for scan in scoring.scans if not scan.seen]
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
+    for scan in unseen if options.pictures else ():
+        mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
+        picture = scoring.out / "fixed" / f"{scan.name}.png"
+        write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, calibration)
     usual = usual_from(calibration.usual, where)
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     text = tables(found, calibration, wrong)
