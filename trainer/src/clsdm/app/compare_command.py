@@ -9,13 +9,20 @@ from typing import Any
 
 from clsdm.app import cli_help
 from clsdm.app.command import command, note, say
-from clsdm.app.record import XRaysNotFoundError
+from clsdm.app.measure_command import told_of
+from clsdm.app.record import XRaysNotFoundError, companions, read_record
+from clsdm.app.request import found_again, read_views
 from clsdm.errors import InputError
+from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, refuse_overwriting
 from clsdm.progress import Report
+from clsdm.quality.compare import compare
+from clsdm.quality.write import FILES, as_json, write_comparison
+from clsdm.volume.read import read_ct
 
 
 def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    """Add the command to the parser."""
     text = "Compare a reconstruction with the CT and with its own X-rays."
     parser = command(commands, "compare", _compare, text, cli_help.COMPARE)
     parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
@@ -27,13 +34,6 @@ def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.app.measure_command import told_of
-    from clsdm.app.record import read_record
-    from clsdm.files.atomic import written_together
-    from clsdm.quality.compare import compare
-    from clsdm.quality.write import as_json, write_comparison
-    from clsdm.volume.read import read_ct
-
     volume, out = Path(options.reconstruction), Path(options.out)
     _refuse_overwriting_compared(options)
     reconstruction = read_ct(volume)
@@ -58,8 +58,6 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[Any]:  # noqa: ANN401 - untrusted JSON
     """The X-rays that a volume was made from; without them, where there is a CT, the CT alone is compared with."""
-    from clsdm.app.request import found_again, read_views
-
     if recorded is None:
         return []
     folder = [options.ct] if options.ct and Path(options.ct).is_dir() else []  # which may hold the localizers too
@@ -75,9 +73,6 @@ def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[
 
 
 def _refuse_overwriting_compared(options: argparse.Namespace, found: Sequence[Path] = ()) -> None:
-    from clsdm.app.record import companions
-    from clsdm.quality.write import FILES
-
     inputs = [*companions(Path(options.reconstruction)).values(), *(Path(each) for each in options.xrays), *found]
     refuse_overwriting(
         [Path(options.out) / name for name in FILES], [*inputs, *([Path(options.ct)] if options.ct else [])]
