@@ -34,6 +34,10 @@ class PicturesTest(PanelCase):
                     self.assertEqual(self.frontal.xray.path, str(files[1]))
             frontal, lateral = files
 
+    def test_files_dropped_between_the_slots_are_taken_too(self) -> None:
+        self.assertTrue(self.drop(self.ui.slotArea, *self.pictures()))
+        self.assertTrue(all(slot.xray is not None for slot in self.panel.xrays.slots))
+
     def pictures(self) -> list:
         """A frontal and a lateral film, as pictures: the one nearly its own mirror image, the other not."""
         across = np.linspace(-1.0, 1.0, 90)

@@ -177,6 +177,7 @@ class RunTest(PanelCase):
         camera = Space.cameraOf(view)
         np.testing.assert_allclose(camera.GetFocalPoint(), centre(volume), atol=1e-6)
         self.assertLess(np.linalg.norm(np.subtract(camera.GetPosition(), camera.GetFocalPoint())), 700.0)
+        self.assertTrue(view.GetBoxVisible(), "the user's own view stays as it is")
         logic = slicer.modules.volumerendering.logic()
         self.ui.renderingCheckBox.click()
         display = logic.GetFirstVolumeRenderingDisplayNode(volume)

@@ -332,8 +332,8 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._slices.AddItem(logic)
         return self._prepared(qMRMLSliceWidget(node, logic))
 
-    @staticmethod
-    def _prepared(view: _View) -> _View:
+    def _prepared(self, view: _View) -> _View:
         """With its displayable managers, which hear of what joins the scene before the view first draws."""
-        view._prepare((32, 32))
+        if self._scene.GetFirstNodeByClass("vtkMRMLInteractionNode") is not None:  # else the scene is going
+            view._prepare((32, 32))
         return view
