@@ -173,6 +173,7 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
         better,
         _below([each.correlation for each in shown if each.correlation is not None]),
         _below([each.heights for each in shown if each.heights is not None]),
+        round(0.5 * min((each.detail for each in shown if each.detail is not None), default=0.0), 5),
         (round(min(thick) - spare, 1), round(max(thick) + spare, 1)) if thick else (0.0, 1e6),
     )
 
