@@ -96,6 +96,13 @@ class FakeDependencies:
         self.calls.append(folder)
         self.onFinished, self.onLog = onFinished, onLog
 
+    def versions(self) -> str:
+        return "torch 2.13.0, safetensors 0.6"
+
+    def reinstall(self, onFinished, onLog=print) -> None:
+        self.calls.append("reinstall")
+        self.onFinished, self.onLog = onFinished, onLog
+
     def cancel(self) -> None:
         self.calls.append("cancel")
 
@@ -181,6 +188,15 @@ class FakeDatabase:
 
     def filesForSeries(self, series: str) -> list[str]:
         return self._answer(self.series[series][1])
+
+    def fileForInstance(self, uid: str) -> str:
+        return self._answer(uid if any(uid in files for _, files in self.series.values()) else "")
+
+    def seriesForFile(self, path: str) -> str:
+        return self._answer(next(name for name, (_, files) in self.series.items() if path in files))
+
+    def studyForSeries(self, series: str) -> str:
+        return self._answer(next(name for name, (_, found) in self.studies.items() if series in found))
 
     def fieldForStudy(self, field: str, study: str) -> str:
         return self._answer(self.studies[study][0])

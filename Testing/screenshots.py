@@ -2,7 +2,7 @@
 
     .venv/bin/python Testing/screenshots.py [FOLDER] [--ct FILE] [--all]
 
-Writes empty, missing, ready, running, result, comparison, profile, narrow and error.jpg to FOLDER (default:
+Writes empty, missing, ready, running, result, volume, comparison, profile and error.jpg to FOLDER (default:
 build/screenshots); with --all each on screens of 1280x800, 1600x900 and 1920x1080, light and dark. The case is a CT of
 your own (--ct), else the phantom. Needs the packages of the extra `test`, and torch.
 """
@@ -117,6 +117,9 @@ def main() -> int:
     session.reconstruct()
     session.wait(lambda: panel.result._exposing is None)
     session.shot("result", "resultSection")
+    ui.renderingCheckBox.checked = True
+    session.shot("volume", "residualArea")
+    ui.renderingCheckBox.checked = False
     ui.compareSection.collapsed = False
     compare(session)
     session.shot("comparison", "compareSection")

@@ -23,6 +23,16 @@ class ShownFiguresTest(ComparePanelCase):
             choose(back)
             self.assertTrue(not self.ui.figuresLabel.isHidden() and self.ui.csvButton.enabled)
 
+    def test_a_difference_leaves_its_views_one_by_one(self) -> None:
+        self.compared()
+        difference, layout = self.panel.shown.difference, self.panel.screen.layout
+        shown = [sum(each.GetBackgroundVolumeID() == difference.GetID() for _, _, each in layout.views("Difference"))]
+        for _ in layout.letGo(difference):
+            shown.append(
+                sum(each.GetBackgroundVolumeID() == difference.GetID() for _, _, each in layout.views("Difference"))
+            )
+        self.assertEqual(shown, [3, 2, 1, 0])
+
     def test_there_is_no_empty_plot_and_no_label_on_the_images(self) -> None:
         self.compared()
         self.assertNotIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())

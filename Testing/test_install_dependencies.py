@@ -150,6 +150,22 @@ class DependenciesTest(unittest.TestCase):
         self.all.install(self.finished, self.lines.append)
         self.assertEqual([pip.asked for pip in FakePip.made], [["ensure", "safetensors"]])
 
+    def test_torch_is_installed_anew_by_pytorch_utils_after_it_was_removed(self) -> None:
+        self.there |= {"torch", "safetensors"}
+        self.all.reinstall(self.finished, self.lines.append)
+        for _ in range(3):
+            FakePip.made[-1].onFinished(0, False)
+        torch = ["torch", str(Path("/extensions")), ">=2.4"]
+        expected = [["remove", "torch", "torchvision"], torch, ["upgrade", "safetensors"]]
+        self.assertEqual([pip.asked for pip in FakePip.made], expected)
+        self.assertEqual(self.said, [(True, "Everything is installed.")])
+
+    def test_without_the_extension_pytorch_nothing_is_removed(self) -> None:
+        self.there = {"torch", "safetensors", "pydicom", "SimpleITK"}
+        self.all.reinstall(self.finished, self.lines.append)
+        self.assertEqual((FakePip.made, self.said[0][0]), ([], False))
+        self.assertIn("Extensions Manager", self.said[0][1])
+
     def test_while_slicer_installs_something_else_nothing_is_begun(self) -> None:
         busy = types.SimpleNamespace(isPipInstallInProgress=lambda: True)
         with mock.patch.dict(sys.modules, {"slicer.packaging": busy}):
@@ -322,6 +338,11 @@ class InstallerTest(unittest.TestCase):
             process, said, _ = self.run_("wheels", str(self.folder), name, PIP_CONSTRAINT=theirs.as_uri())
             self.assertNotEqual(process.returncode, 0)
             self.assertIn(f"{name}=={version}", said)
+
+    def test_what_is_not_there_is_removed_without_an_error(self) -> None:
+        process, _, errors = self.run_("remove", "clsdm-there-is-no-such-package")
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("not installed", errors)
 
     def test_what_is_there_is_not_installed_again(self) -> None:
         process, _, errors = self.run_("ensure", "pip", PIP_NO_INDEX="1")

@@ -114,6 +114,7 @@ class IndexEntryTest(unittest.TestCase):
         for key, (kind, required) in INDEX_KEYS.items():
             if required or key in self.entry:
                 self.assertIsInstance(self.entry[key], kind, key)
+        self.assertIn("schema-v1.0.2.json", self.entry["$schema"])
         self.assertIn(self.entry["scm_type"], ("git", "local"))
         self.assertTrue(1 <= self.entry["tier"] <= 5)
         self.assertTrue(
@@ -129,6 +130,12 @@ class IndexEntryTest(unittest.TestCase):
         self.assertTrue(repository[1].startswith("Slicer"))
         self.assertTrue((ROOT / "LICENSE").is_file())
         self.assertNotIn(b"\r", self.path.read_bytes())
+
+    def test_related_patents_are_named_where_users_look(self) -> None:
+        page = (ROOT / "trainer" / "docs" / "slicer.md").read_text(encoding="utf-8")
+        for text in (package.cmake_text("EXTENSION_DESCRIPTION"), page):
+            for number in ("US 10,709,394", "US 12,023,192", "WO 2011/133606"):
+                self.assertIn(number, text)
 
     def test_it_agrees_with_cmake(self) -> None:
         self.assertEqual(self.entry["build_dependencies"], package.cmake_text("EXTENSION_DEPENDS").split())

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import qt
+import slicer
+from fakes import FakeDatabase
 from panel_case import PanelCase, write_picture
+from volumes import add_volume
 
+from clsdm.geometry.view import preset
+from clsdm.xray.image import XRay
+from clsdm.xray.write_localizer import write_localizer
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
@@ -26,6 +33,10 @@ class PicturesTest(PanelCase):
                     self.ui.swapButton.click()
                     self.assertEqual(self.frontal.xray.path, str(files[1]))
             frontal, lateral = files
+
+    def test_files_dropped_between_the_slots_are_taken_too(self) -> None:
+        self.assertTrue(self.drop(self.ui.slotArea, *self.pictures()))
+        self.assertTrue(all(slot.xray is not None for slot in self.panel.xrays.slots))
 
     def pictures(self) -> list:
         """A frontal and a lateral film, as pictures: the one nearly its own mirror image, the other not."""
@@ -104,6 +115,30 @@ class PicturesTest(PanelCase):
         self.ui.reconstructButton.click()
         self.logic.runs[-1].finish(self.result())
         self.assertEqual(self.logic.runs[-1].task, "reconstruct")
+
+    def test_the_localizers_of_a_loaded_ct_fill_both_slots_with_one_click(self) -> None:
+        files = [str(self.localizer("frontal.dcm", 0.0)), str(self.localizer("lateral.dcm", 90.0))]
+        ct = add_volume("CT", size=(20, 20, 40))
+        database = FakeDatabase({"new": ("2024-01-01", {"scout": ("CT", files[::-1]), "ct": ("CT", ["ct.dcm"])})})
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            ct.SetAttribute("DICOM.instanceUIDs", "ct.dcm ct2.dcm")
+            self.panel.xrays.pair.fromLocalizers()
+            self.wait(lambda: not self.panel.xrays.pair.isLooking)
+        self.assertEqual([slot.xray.path for slot in self.panel.xrays.slots], files)
+        self.assertEqual([slot.geometry.badges["angleDeg"].text for slot in self.panel.xrays.slots], ["tag", "tag"])
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+
+    def test_a_ct_without_localizers_is_said(self) -> None:
+        add_volume("CT")
+        self.panel.xrays.pair.fromLocalizers()
+        self.wait(lambda: not self.panel.xrays.pair.isLooking)
+        self.assertIn("No X-ray was found", self.ui.pairLabel.text)
+
+    def localizer(self, name: str, angle: float) -> Path:
+        view = preset("localizer").view(angle, 108)
+        image = np.random.default_rng(0).random((view.rows, view.cols), dtype=np.float32)
+        write_localizer(XRay(image, view, patient_key="a"), self.folder / name)
+        return self.folder / name
 
     def test_a_file_whose_pixels_cannot_be_read_is_refused_once_the_preview_has_found_out(self) -> None:
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))

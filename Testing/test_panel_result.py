@@ -50,5 +50,5 @@ class ResidualTest(unittest.TestCase):
     def test_a_residual_is_said_in_words(self) -> None:
         self.assertIn("closely", residualInWords({"angle_deg": 0.0, "rmse": 0.05, "correlation": 0.99}))
         text = residualInWords({"angle_deg": 90.0, "rmse": 0.5, "correlation": 0.3})
-        for part in ("90°", "disagree", "25.0%", "Check spacing"):
+        for part in ("left lateral", "disagree", "25.0%", "Check spacing"):
             self.assertIn(part, text)

@@ -111,6 +111,18 @@ class DependenciesTest(PanelCase):
         self.assertFalse(self.ui.dependencyFrame.visible)
         self.assertTrue(self.ui.reconstructButton.enabled)
 
+    def test_versions_are_shown_and_can_be_installed_anew_with_consent(self) -> None:
+        self.assertIn("torch 2.13.0", self.ui.packagesLabel.text)
+        for agrees, calls in ((False, []), (True, ["reinstall"])):
+            with mock.patch("slicer.util.confirmOkCancelDisplay", mock.Mock(return_value=agrees)):
+                self.ui.reinstallButton.click()
+            self.assertEqual(self.logic.dependencies.calls, calls)
+        self.assertTrue(self.ui.dependencyFrame.visible)
+        self.assertFalse(self.ui.reinstallButton.enabled)
+        self.logic.dependencies.onFinished(True, "Everything is installed.")
+        self.assertFalse(self.ui.dependencyFrame.visible)
+        self.assertTrue(self.ui.reinstallButton.enabled)
+
     def test_a_failed_installation_leaves_its_reason_and_the_command(self) -> None:
         self.missTorch()
         with mock.patch("slicer.util.confirmOkCancelDisplay", mock.Mock(return_value=True)):
@@ -153,3 +165,7 @@ class ModelTest(PanelCase):
         self.assertEqual(self.ui.deviceSelector.itemText(2), "GPU X (8.0 of 10.0 GB free)")
         self.ui.deviceSelector.setCurrentIndex(2)
         self.assertEqual(self.panel.model.device, "cuda")
+        self.assertTrue(self.ui.memoryGauge.visible)
+        self.assertEqual((self.ui.memoryGauge.value, self.ui.memoryGauge.format), (20, "2.0 of 10.0 GB in use"))
+        self.ui.deviceSelector.setCurrentIndex(1)
+        self.assertFalse(self.ui.memoryGauge.visible)

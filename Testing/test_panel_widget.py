@@ -167,7 +167,7 @@ class RunTest(PanelCase):
         for panel in self.panel.panels:
             panel.say("2 X-rays made; they are in the slots above.")
         slicer.mrmlScene.Clear(0)
-        self.assertEqual([panel.ui.statusLabel.text for panel in self.panel.panels], [""] * 3)
+        self.assertEqual([panel.ui.statusLabel.text for panel in self.panel.panels], [""] * 4)
 
     def test_3d_frames_the_patient_and_can_show_the_volume(self) -> None:
         self.start().finish(self.result(spread=True))
@@ -177,6 +177,7 @@ class RunTest(PanelCase):
         camera = Space.cameraOf(view)
         np.testing.assert_allclose(camera.GetFocalPoint(), centre(volume), atol=1e-6)
         self.assertLess(np.linalg.norm(np.subtract(camera.GetPosition(), camera.GetFocalPoint())), 700.0)
+        self.assertTrue(view.GetBoxVisible(), "the user's own view stays as it is")
         logic = slicer.modules.volumerendering.logic()
         self.ui.renderingCheckBox.click()
         display = logic.GetFirstVolumeRenderingDisplayNode(volume)

@@ -1,11 +1,17 @@
-"""What ``RunInSlicer`` counts."""
+"""What ``RunInSlicer`` counts, and that scripts that are asked for help do nothing else."""
 
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import unittest
+from pathlib import Path
 
 import RunInSlicer
+from real_worker import findPython
+
+TESTING = Path(RunInSlicer.__file__).parent
 
 _CLASSES = """
 import unittest
@@ -37,3 +43,22 @@ class CountTest(unittest.TestCase):
         words = io.StringIO()
         self.assertEqual(RunInSlicer.runSuite(suite, words), (2, 1))
         self.assertIn("7 tests: 2 passed, 1 failed, 4 skipped", words.getvalue())
+
+
+class HelpTest(unittest.TestCase):
+    def helped(self, *command: str) -> str:
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    @unittest.skipUnless(shutil.which("sh"), "no shell")
+    def test_the_shell_scripts_help_and_do_nothing_else(self) -> None:
+        for name, words in (("run.sh", "Every check"), ("lint.sh", "The linters")):
+            said = self.helped("sh", str(TESTING / name))
+            self.assertTrue(said.startswith(words), said)
+            self.assertLess(len(said.splitlines()), 5, "nothing was begun")
+
+    def test_the_benchmark_helps_and_measures_nothing(self) -> None:
+        said = self.helped(findPython(), str(TESTING / "benchmark_module.py"))
+        self.assertIn("--repeat N", said)
+        self.assertNotIn("PASS  ", said)

@@ -122,6 +122,7 @@ class FakeWorkerTest(unittest.TestCase):
     def test_a_crash_fails_the_job_with_the_last_lines_and_others_go_on(self) -> None:
         first, second = self.submit(), self.submit()
         old = self.channel
+        old.say(pid=old.processId, protocol=1)
         old.onErrors(b"Segmentation fault\n")
         old.end(139, True)
         assert (first.state, first.failure["kind"]) == ("failed", "crash")
@@ -137,7 +138,7 @@ class FakeWorkerTest(unittest.TestCase):
         assert job.state == "running"
         assert self.channel is not old
         self.channel.end(0)
-        assert job.failure["kind"] == "crash"
+        assert job.failure["kind"] == "start"
 
     def test_going_idle_leaves_nothing(self) -> None:
         self.submit()
@@ -243,7 +244,7 @@ class RealWorkerTest(OwnTemporaries):
         process = InferenceProcess(python=str(smallCase() / "no_python_here"))
         job = process.submit("hello", {})
         waitFor(lambda: job.state == "failed")
-        assert job.failure["kind"] == "crash"
+        assert job.failure["kind"] == "start"
         assert "cannot be started" in job.failure["details"]
 
     def test_two_at_once_do_not_meet(self) -> None:

@@ -82,6 +82,7 @@ class _View(QtWidgets.QFrame):
             self._window, renderer = vtk.vtkRenderWindow(), vtk.vtkRenderer()
             self._window.SetOffScreenRendering(1)
             self._window.SetMultiSamples(0)
+            self._window.SetNumberOfLayers(3)  # legends and interactions draw above the image
             self._window.AddRenderer(renderer)
             self._window.SetSize(*size)
             self._interactor = vtk.vtkGenericRenderWindowInteractor()
@@ -301,22 +302,27 @@ class qSlicerLayoutManager(QtCore.QObject):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_added(self, _scene: object, _event: str, node: object) -> None:
         """As in Slicer, a view is made when its node joins the scene, and shown when a layout asks for it."""
-        if node.IsA("vtkMRMLAbstractViewNode") and node.GetLayoutName() and node.GetLayoutName() not in self._views:
-            self._views[node.GetLayoutName()] = self._new_view(node)
+        if node.IsA("vtkMRMLAbstractViewNode") and node.GetLayoutName():
+            self._view_of(node.GetLayoutName(), node)
 
     def _view(self, element: ET.Element) -> QtWidgets.QWidget | None:
         name = element.get("singletontag")
         node = self._scene.GetSingletonNode(name, element.get("class"))
         if node is None:
             return None
-        if name not in self._views:
+        view = self._view_of(name, node)
+        view.setVisible(True)
+        return view
+
+    def _view_of(self, name: str, node: object) -> _View:
+        """The view of a node; a new one where the node was removed and made again."""
+        if name not in self._views or self._views[name]._node.GetScene() is None:
             self._views[name] = self._new_view(node)
-        self._views[name].setVisible(True)
         return self._views[name]
 
     def _new_view(self, node: object) -> _View:
         if node.IsA("vtkMRMLViewNode"):
-            return qMRMLThreeDWidget(node)
+            return self._prepared(qMRMLThreeDWidget(node))
         if not node.IsA("vtkMRMLSliceNode"):
             return _PlainView(node)
         logic = slicer.vtkMRMLSliceLogic()
@@ -324,4 +330,10 @@ class qSlicerLayoutManager(QtCore.QObject):
         logic.SetMRMLScene(self._scene)
         logic.SetSliceNode(node)
         self._slices.AddItem(logic)
-        return qMRMLSliceWidget(node, logic)
+        return self._prepared(qMRMLSliceWidget(node, logic))
+
+    def _prepared(self, view: _View) -> _View:
+        """With its displayable managers, which hear of what joins the scene before the view first draws."""
+        if self._scene.GetFirstNodeByClass("vtkMRMLInteractionNode") is not None:  # else the scene is going
+            view._prepare((32, 32))
+        return view

@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from clsdm.geometry.move import Move, moved
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.quality.metrics import honest
 from clsdm.reconstruction import prepare
-from clsdm.refine import Move, moved, refine
+from clsdm.refine import refine
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.cube import to_cube

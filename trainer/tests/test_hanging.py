@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clsdm.geometry.view import PRESETS
-from clsdm.hanging import Hang, found, rehung
+from clsdm.hanging import Hang, found, notes, rehung
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.read import read_ct
@@ -38,3 +38,7 @@ def test_on_chests_the_wrong_ways_are_found_and_the_right_one_is_left_alone(shar
         hung = [rehung(xray, hang) for xray, hang in zip(xrays, wrong, strict=True)]
         assert found(hung, bundle, model).hangs == wrong
     assert found(xrays[:1], bundle, model).hangs == (Hang(),)
+    mirrored = [xrays[0], rehung(xrays[1], Hang(mirrored=True))]
+    assert notes(mirrored, bundle, model) == ()  # they are said to lie so
+    (said,) = notes([replace(xray, origins={"orientation": "default"}) for xray in mirrored], bundle, model)
+    assert said.startswith(f"{xrays[1].source}: seems to hang mirrored (--flip); the residual would fall from")

@@ -156,6 +156,9 @@ class ComparePanel(Panel):
     def _removing(self) -> Iterator[float]:
         with self._views.held():
             while self._leaving:
+                node = self._leaving[-1]
+                for _done in self.screen.layout.letGo(node):  # else every view that shows it would change in one turn
+                    yield 0.0
                 Nodes.remove(self._leaving.pop())
                 yield 0.0
 
@@ -196,7 +199,6 @@ class ComparePanel(Panel):
     def _onDifference(self, node) -> None:
         self.shown.difference = node
         setDifferenceLimit(node, self.ui.limitSlider.value)
-        showLegend(node, _("HU"))
         if self._entered:
             self.screen.open()  # also where the layout still shows the comparison before
         self._onPartDone()
@@ -253,11 +255,15 @@ class ComparePanel(Panel):
         truth, reconstruction = self.shown.pair
         yield from self.screen.layout.show(truth, reconstruction, self.shown.difference)
         self.screen.window.start([truth, reconstruction])
+        yield 1.0
         self._onWindow(self.ui.windowComboBox.currentIndex)
         yield 1.0
         self.screen.overlay.start(truth, reconstruction)
+        yield 1.0
         self._onOverlay()
+        yield 1.0
         self._showTable()
+        showLegend(self.shown.difference, _("HU"))  # now that there are views to draw it
 
     def _showTable(self) -> None:
         view = self.screen.layout.tableView()

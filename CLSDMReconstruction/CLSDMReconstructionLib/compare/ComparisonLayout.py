@@ -200,7 +200,19 @@ class ComparisonLayout:
             self.tableView().SetDoPropagateTableSelection(False)
         if self.plotView() is not None:
             self.plotView().SetDoPropagatePlotChartSelection(False)
-        Space.look(slicer.mrmlScene.GetSingletonNode(THREE_D, "vtkMRMLViewNode"), reconstruction)
+        space = slicer.mrmlScene.GetSingletonNode(THREE_D, "vtkMRMLViewNode")
+        if space is not None:
+            space.SetBoxVisible(False)  # it would reach to the sources, metres away
+            space.SetAxisLabelsVisible(False)
+            Space.look(space, reconstruction)
+
+    def letGo(self, node) -> Iterator[float]:
+        """Show a volume no longer, a view at a time."""
+        for row in ROWS:
+            for _, _, composite in self.views(row):
+                if node.GetID() and composite.GetBackgroundVolumeID() == node.GetID():
+                    composite.SetBackgroundVolumeID(None)
+                    yield 0.0
 
     def position(self) -> np.ndarray:
         """RAS position where the three planes of the reconstruction cross."""

@@ -9,6 +9,7 @@ rest: see ``Installer.py``.
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable
@@ -22,6 +23,10 @@ OnFinished = Callable[[bool, str], None]
 NEEDED = {"torch": "torch>=2.4", "safetensors": "safetensors", "pydicom": "pydicom>=2.4", "SimpleITK": "SimpleITK"}
 """Module to import -> what to ask pip for."""
 
+_NO_EXTENSION = (
+    "PyTorch is not installed, or not by the extension that installs it. In the Extensions Manager install PyTorch and "
+    "restart Slicer; without the internet, install from a folder of wheels."
+)
 TORCH_VERSION = NEEDED["torch"].removeprefix("torch")
 
 
@@ -124,6 +129,27 @@ class Dependencies:
         command = ["wheels", folder, *self._wanted()]
         self._run([command], onFinished, onLog, lambda reason: f"pip could not install from this folder: {reason}")
 
+    def versions(self) -> str:
+        """What is installed, in a line; "" where the worker runs in another Python."""
+        if os.environ.get("CLSDM_PYTHON"):
+            return ""
+        return ", ".join(f"{name} {version}" for name in NEEDED if (version := _version(name)))
+
+    def reinstall(self, onFinished: OnFinished, onLog: OnLog = print) -> None:
+        """Install PyTorch, as it fits this computer today, and safetensors anew; Slicer's own packages stay.
+
+        The worker must have ended before: what it has loaded cannot be replaced everywhere. Arguments as for :meth:`install`.
+        """
+        if self._isBusy(onFinished):
+            return
+        extension = self._findModule("PyTorchUtils")
+        if extension is None:
+            onFinished(False, _NO_EXTENSION)
+            return
+        torch = ["torch", str(Path(extension).parent), TORCH_VERSION]  # it chooses anew only where there is none
+        commands = [["remove", "torch", "torchvision"], torch, ["upgrade", NEEDED["safetensors"]]]
+        self._run(commands, onFinished, onLog, self._failed)
+
     def cancel(self) -> None:
         """Stop a running installation."""
         if self._pip is not None:
@@ -193,14 +219,18 @@ def _find(name: str) -> str | None:
     return None
 
 
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def _advice(missing: tuple[str, ...], canInstallTorch: bool) -> str:
     if not missing:
         return ""
     if "torch" in missing and not canInstallTorch:
-        return (
-            "PyTorch is not installed, nor is the extension that installs it. In the Extensions Manager install "
-            "PyTorch and restart Slicer; without the internet, install from a folder of wheels."
-        )
+        return _NO_EXTENSION
     names = ", ".join("PyTorch" if name == "torch" else name for name in missing)
     return f"{names} must be installed once before the first reconstruction (up to 3 GB of download)."
 

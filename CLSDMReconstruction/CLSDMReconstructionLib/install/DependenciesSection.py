@@ -10,9 +10,10 @@ from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
 class DependenciesSection:
     """Shows itself only when something is missing."""
 
-    def __init__(self, ui, dependencies, onReady) -> None:
-        """``onReady()`` when everything is there after an installation."""
-        self.ui, self._dependencies, self._onReady = ui, dependencies, onReady
+    def __init__(self, ui, dependencies, onReady, stopWorker) -> None:
+        """``onReady()`` when everything is there after an installation; ``stopWorker()`` before what it uses is replaced."""
+        self.ui, self._dependencies, self._onReady, self._stopWorker = ui, dependencies, onReady, stopWorker
+        ui.reinstallButton.connect("clicked()", self.reinstall)
         self.isInstalling = False
         ui.dependencyLabel.setStyleSheet(NOTICE_STYLE)
         ui.installButton.connect("clicked()", self.install)
@@ -28,7 +29,11 @@ class DependenciesSection:
     def refresh(self) -> None:
         """Look again; imports nothing."""
         self._status = self._dependencies.status()
-        self.ui.dependencyFrame.visible = bool(self._status.missing)
+        self.ui.dependencyFrame.visible = bool(self._status.missing) or self.isInstalling
+        self.ui.packagesLabel.text = self._dependencies.versions() or _("those of CLSDM_PYTHON")
+        self.ui.reinstallButton.enabled = (
+            self._status.canInstallTorch and not self._status.missing and not self.isInstalling
+        )
         self.ui.dependencyLabel.text = self._status.message
         self.ui.installButton.text = _("Extensions Manager…") if self._needsExtension else _("Install…")
         self.ui.installButton.toolTip = (
@@ -60,6 +65,16 @@ class DependenciesSection:
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install Python packages")):
             self._begin()
             self._dependencies.install(self._onFinished, self._onLog)
+
+    def reinstall(self) -> None:
+        """Ask, and install anew what is there."""
+        question = _("Remove PyTorch and install it anew (up to 3 GB of download), and upgrade safetensors?")
+        if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Reinstall or upgrade")):
+            self._stopWorker()
+            self._begin()
+            self.refresh()
+            self.ui.dependencyLabel.text = _("Installing anew…")
+            self._dependencies.reinstall(self._onFinished, self._onLog)
 
     def installFromFolder(self) -> None:
         """Ask for a folder of wheels, and install from there."""

@@ -4,6 +4,8 @@
     by PyTorchUtils of the extension PyTorch, which lies in that folder: it chooses the build that fits the GPU's driver.
 ``python Installer.py CONSTRAINTS ensure REQUIREMENT ...``
     by Slicer's ``pip_ensure``.
+``python Installer.py CONSTRAINTS remove NAME ...`` and ``python Installer.py CONSTRAINTS upgrade REQUIREMENT ...``
+    by pip, for what is there already.
 ``python Installer.py CONSTRAINTS wheels FOLDER REQUIREMENT ...``
     by pip, from a folder and nowhere else.
 
@@ -37,7 +39,8 @@ def main(constraints: str, command: str, *arguments: str) -> None:
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != own]
     theirs = os.environ.get("PIP_CONSTRAINT", "")
     os.environ["PIP_CONSTRAINT"] = f"{Path(constraints).as_uri()} {theirs}".strip()  # blanks stand between two
-    {"torch": installTorch, "ensure": ensure, "wheels": installWheels}[command](*arguments)
+    commands = {"torch": installTorch, "remove": remove, "ensure": ensure, "upgrade": upgrade, "wheels": installWheels}
+    commands[command](*arguments)
 
 
 def installTorch(folder: str, requirement: str) -> None:
@@ -49,6 +52,16 @@ def installTorch(folder: str, requirement: str) -> None:
     from PyTorchUtils import PyTorchUtilsLogic
 
     PyTorchUtilsLogic().installTorch(torchVersionRequirement=requirement)
+
+
+def remove(*names: str) -> None:
+    """By pip; what is not there is passed over."""
+    runModule("pip", ["uninstall", "--yes", *names])
+
+
+def upgrade(*requirements: str) -> None:
+    """By pip, to the newest that the constraints allow."""
+    runModule("pip", ["install", "--upgrade", *requirements])
 
 
 def ensure(*requirements: str) -> None:

@@ -169,11 +169,24 @@ class ModelSection:
         """Offer the devices that the worker found, with their free memory."""
         self._devices = [{"name": "auto", "label": ""}, *devices]
         self._fillDevices()
+        self._showGauge()
         self.showProduct()
+
+    def _showGauge(self) -> None:
+        """The memory of the GPU that will be used; none is shown for the CPU."""
+        known = [each for each in self._devices if each["name"] in (self.device, "cuda") and each.get("total_bytes")]
+        gauge = self.ui.memoryGauge
+        gauge.visible = bool(known) and self.device != "cpu"
+        if known:
+            used, total = known[0]["total_bytes"] - known[0]["free_bytes"], known[0]["total_bytes"]
+            gauge.setRange(0, 100)
+            gauge.setValue(round(100 * used / total))
+            gauge.setFormat(_("{used:.1f} of {total:.1f} GB in use").format(used=used / 1e9, total=total / 1e9))
 
     def _onDevice(self, index: int) -> None:
         if not self._updating:
             qt.QSettings().setValue(DEVICE_SETTING, self.device)
+            self._showGauge()
             self.showProduct()
             self._onChanged()
 
@@ -222,6 +235,7 @@ class ModelSection:
         """Learn from a reconstruction how long the next will take."""
         device = result.provenance.get("device", "cpu")
         self.timing.remember(product, self.steps(), samples, device, result.seconds.get("core", 0.0))
+        self._onAdvanced(self.ui.advancedSection.collapsed)
         self.showProduct()
 
 

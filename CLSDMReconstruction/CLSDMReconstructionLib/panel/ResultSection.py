@@ -23,6 +23,7 @@ from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Legend import showLegend
 from CLSDMReconstructionLib.worker.Results import ReconstructionResult
+from CLSDMReconstructionLib.xrays.Inputs import viewName
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
 OVERLAY_OPACITY = 0.5
@@ -95,8 +96,8 @@ class ResultSection:
 
     def _addPicture(self, reprojection: dict) -> None:
         caption = qt.QLabel(
-            _("{angle:g}°: X-ray · X-ray of the reconstruction · difference (blue: too little, red: too much)").format(
-                angle=reprojection["angle_deg"]
+            _("{view}: X-ray · X-ray of the reconstruction · difference (blue: too little, red: too much)").format(
+                view=viewName(reprojection["angle_deg"])
             )
         )
         caption.wordWrap = True

@@ -24,7 +24,7 @@ class Runner:
         """Start a reconstruction with what the panel shows; ``changes`` overrule it."""
         if self.run is not None or self._panel.parameters is None:
             return
-        arguments = self._arguments() | changes
+        arguments = self.arguments() | changes
         frontal, lateral, *views = self._panel.xrays.xrays()
         self._panel.runSection.start()
         self._panel.lock(True)
@@ -45,7 +45,8 @@ class Runner:
                 self._panel.lock(False)
                 self._panel.runSection.idle()
 
-    def _arguments(self) -> dict:
+    def arguments(self) -> dict:
+        """How to reconstruct, as the panel says; of ``ReconstructionLogic.reconstruct``."""
         parameters = self._panel.parameters
         return {
             "product": parameters.product,

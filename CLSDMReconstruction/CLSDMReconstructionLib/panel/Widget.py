@@ -11,6 +11,7 @@ from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.install.DependenciesSection import DependenciesSection
+from CLSDMReconstructionLib.panel.BatchPanel import BatchPanel
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.panel.ModelSection import ModelSection
 from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
@@ -67,13 +68,14 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
-        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady)
+        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, self._stopWorker)
         self.views = HeldViews()
         self.result = ResultSection(ui, self.views)
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
         self.simulate = SimulatePanel(logic, ui.simulateSection)
         self.export = ExportPanel(logic, ui.exportSection)
-        self.panels = (self.compare, self.simulate, self.export)
+        self.batch = BatchPanel(logic, self.runner.arguments, ui.batchSection)
+        self.panels = (self.compare, self.simulate, self.export, self.batch)
         for selector in (ui.outputSelector, ui.reconstructionSelector):
             selector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
@@ -217,6 +219,10 @@ class ReconstructionPanel(VTKObservationMixin):
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
+    def _stopWorker(self) -> None:
+        self.logic.cancel()
+        self.logic.worker.stop()
+
     def _onDependenciesReady(self) -> None:
         self.xrays.canPreview = True
         self.xrays.refresh()
@@ -269,6 +275,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self.ui.modelSelector,
             self.ui.modelMenuButton,
             self.ui.productSelector,
+            self.ui.outputSelector,
             self.ui.advancedSection,
         ):
             widget.enabled = not locked

@@ -5,6 +5,7 @@ from html import escape
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.xrays.Inputs import viewName
 
 _VERDICTS = {
     "good": "The volume explains its X-rays.",
@@ -36,7 +37,7 @@ def residualInWords(residual: dict) -> str:
 
     agreement = Agreement(residual["rmse"], residual["correlation"])
     advice = " Check spacing, distances, orientation and angle of this X-ray." if agreement.doubtful else ""
-    return f"X-ray at {residual['angle_deg']:g}° and the reconstruction projected like it. {agreement}{advice}"
+    return f"X-ray {viewName(residual['angle_deg'])} and the reconstruction projected like it. {agreement}{advice}"
 
 
 def numbersHtml(measures: dict | None) -> str:

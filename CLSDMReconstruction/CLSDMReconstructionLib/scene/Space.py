@@ -14,11 +14,7 @@ COLOUR_HU = ((-350, (0.55, 0.25, 0.15)), (60, (0.85, 0.6, 0.5)), (200, (0.95, 0.
 
 
 def look(view, volume) -> None:
-    """Frame a volume in a 3-D view; without the view's box, which would reach to the sources."""
-    if view is None:
-        return
-    view.SetBoxVisible(False)
-    view.SetAxisLabelsVisible(False)
+    """Frame a volume in a 3-D view."""
     camera = cameraOf(view)
     middle, size = centre(volume), np.ptp(corners(volume), axis=0).max()
     camera.SetFocalPoint(*middle)

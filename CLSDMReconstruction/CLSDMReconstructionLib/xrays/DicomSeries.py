@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import slicer
+
+from CLSDMReconstructionLib.scene.XRayNodes import INSTANCES_ATTRIBUTE
 
 MODALITIES = ("DX", "CR", "XA", "RF", "RG")
 VIEW_POSITION = "0018,5101"
@@ -45,3 +48,18 @@ def xraySeries() -> Iterator[float]:
                 yield number / len(dated)
             yield number / len(dated)
     return found
+
+
+def studyFiles(node) -> list[Path]:
+    """The files of the study that a loaded volume is of: by the database, else those beside the file it was read from."""
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (node.GetAttribute(INSTANCES_ATTRIBUTE) or "").split()
+    file = database.fileForInstance(uids[0]) if uids and database is not None and database.isOpen else ""
+    if file:
+        study = database.studyForSeries(database.seriesForFile(file))
+        return [Path(path) for series in database.seriesForStudy(study) for path in database.filesForSeries(series)]
+    storage = node.GetStorageNode()
+    beside = Path(storage.GetFileName()).parent if storage is not None and storage.GetFileName() else None
+    return (
+        [path for path in sorted(beside.iterdir()) if path.is_file()] if beside is not None and beside.is_dir() else []
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene import SessionFiles, XRayNodes
@@ -153,3 +154,12 @@ def isDicom(file: Path) -> bool:
     from clsdm.xray.dicom import is_dicom
 
     return is_dicom(file)
+
+
+def viewName(angleDeg: float | None) -> str:
+    """A view's name in radiography, or its angle."""
+    names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
+    if angleDeg is None:
+        return ""
+    nearest = min(names, key=lambda at: abs((angleDeg - at + 180.0) % 360.0 - 180.0))
+    return names[nearest] if abs((angleDeg - nearest + 180.0) % 360.0 - 180.0) < 5.0 else f"{angleDeg:g}°"

@@ -6,9 +6,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.base.Steps import Steps, aside
+from CLSDMReconstructionLib.scene.Attributes import isUsers
+from CLSDMReconstructionLib.xrays.DicomSeries import studyFiles, xraySeries
 from CLSDMReconstructionLib.xrays.Facts import suggestPair
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES
 
 NOTHING = "No X-ray was found there."
@@ -31,6 +34,7 @@ class PairFinder:
             (_("From image files…"), self.fromFiles),
             (_("From the loaded volumes"), self.fromNodes),
             (_("From the newest study in the DICOM database"), self.fromDatabase),
+            (_("Localizers of the loaded CT"), self.fromLocalizers),
         ):
             self._menu.addAction(text).connect("triggered()", slot)
         button.setMenu(self._menu)
@@ -55,6 +59,10 @@ class PairFinder:
     def fromDatabase(self) -> None:
         """Find frontal and lateral in the newest study that holds X-rays."""
         self._look(_newestPair())
+
+    def fromLocalizers(self) -> None:
+        """Take the localizers (scouts, topograms) that the loaded CT was planned on."""
+        self._look(_localizers(loadedCts()))
 
     def among(self, candidates: list) -> None:
         """Find them among paths or nodes."""
@@ -83,6 +91,29 @@ def loadedXRays() -> list:
     """The loaded volumes that are single images."""
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return [node for node in volumes if node.GetImageData() and 1 in node.GetImageData().GetDimensions()]
+
+
+def loadedCts() -> list:
+    """The loaded volumes of several slices that are none of ours."""
+    xrays, volumes = loadedXRays(), slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in volumes if node.GetImageData() and node not in xrays and isUsers(node)]
+
+
+def _localizers(cts: list) -> Iterator[float]:
+    """Those of the first of these CTs that has any."""
+    ensureCore()
+    from clsdm.xray.scouts import localizer_files
+
+    for number, node in enumerate(cts):
+        yield number / len(cts)
+        bounds = [0.0] * 6
+        node.GetRASBounds(bounds)
+        files = studyFiles(node)
+        found = yield from aside(lambda files=files, bounds=bounds: localizer_files(files, (bounds[4], bounds[5])))
+        if found != (None, None):
+            roles = zip(found, ("frontal", "lateral"), strict=True)
+            return tuple(None if path is None else XRayInput(path=str(path), role=role) for path, role in roles)
+    return None, None
 
 
 def _newestPair() -> Iterator[float]:

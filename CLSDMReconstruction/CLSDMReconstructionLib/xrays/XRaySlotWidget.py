@@ -15,7 +15,7 @@ from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
 from CLSDMReconstructionLib.xrays.Facts import XRayFacts, filmOf, inspect
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
-from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
 from CLSDMReconstructionLib.xrays.SpacingHelp import SpacingHelp
 
 FILES = "*.dcm *.ima *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.nii *.nii.gz *.nrrd *.mha"
@@ -281,12 +281,3 @@ class XRaySlotWidget:
         """Show or hide the geometry; an empty slot has none."""
         self._geometryWanted = visible
         self.ui.geometryArea.visible = visible and self.xray is not None
-
-
-def viewName(angleDeg: float | None) -> str:
-    """A view's name in radiography, or its angle."""
-    names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
-    if angleDeg is None:
-        return ""
-    nearest = min(names, key=lambda at: abs((angleDeg - at + 180.0) % 360.0 - 180.0))
-    return names[nearest] if abs((angleDeg - nearest + 180.0) % 360.0 - 180.0) < 5.0 else f"{angleDeg:g}°"

@@ -48,6 +48,7 @@ class XRaysSection:
 
     def _connect(self) -> None:
         self._resizes = DropFilter(lambda sources: self.pair.among(sources), self._onResize)
+        self.ui.slotArea.acceptDrops = True
         self.ui.slotArea.installEventFilter(self._resizes)
         self.ui.swapButton.connect("clicked()", self.swap)
         self.ui.addViewButton.connect("clicked()", self.addView)

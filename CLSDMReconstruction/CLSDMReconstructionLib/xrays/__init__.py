@@ -3,4 +3,4 @@
 Neighbours may use what is in ``__all__``; the other modules are parts of the sections.
 """
 
-__all__ = ["Facts", "Inputs", "PairFinder", "SampleMenu", "SimulatePanel", "Simulation", "XRaysSection"]
+__all__ = ["Facts", "Inputs", "PairFinder", "SampleMenu", "SimulatePanel", "Simulation", "Studies", "XRaysSection"]

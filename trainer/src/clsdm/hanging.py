@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from clsdm.geometry.move import Move
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
-from clsdm.refine import Explained, Move
+from clsdm.refine import Explained
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
 
@@ -39,6 +40,11 @@ class Hang:
 
     turned: bool = False
     mirrored: bool = False
+
+    def __str__(self) -> str:
+        """In words, with the option that rights it; empty where it hangs as it is taken to."""
+        ways = (("upside down", self.turned), ("mirrored (--flip)", self.mirrored))
+        return " and ".join(words for words, so in ways if so)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,27 @@ def found(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report = 
         model: its networks, loaded.
         report: progress; may raise ``Cancelled``.
     """
-    ways = [_ways_of(xray) for xray in xrays]
+    return _best(xrays, [_ways_of(xray) for xray in xrays], bundle, model, report)
+
+
+def notes(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> tuple[str, ...]:
+    """A note for each film that seems to hang otherwise than was assumed; what a file or the user says is not doubted."""
+    assumed = [xray.origins.get("orientation") == "default" for xray in xrays]
+    if not any(assumed):
+        return ()
+    ways = [_ways_of(xray) if unsure else (Hang(),) for xray, unsure in zip(xrays, assumed, strict=True)]
+    better = _best(xrays, ways, bundle, model, silent)
+    fell = f"the residual would fall from {better.residual_before:.1%} to {better.residual_after:.1%} of the contrast"
+    return tuple(
+        f"{xray.source}: seems to hang {hang}; {fell}"
+        for xray, hang in zip(xrays, better.hangs, strict=True)
+        if str(hang)
+    )
+
+
+def _best(
+    xrays: Sequence[XRay], ways: Sequence[Sequence[Hang]], bundle: Bundle, model: CLSDM, report: Report
+) -> Hanging:
     tried = [()] if len(xrays) < 2 else list(itertools.product(*ways))
     as_it_is = (Hang(),) * len(xrays)
     residuals: dict[tuple[Hang, ...], float] = {}

@@ -46,7 +46,7 @@ PLAUSIBLE: dict[str, Range] = {
 }
 """By the name of the field. ``pixel_mm``: on the detector, from dental films to coarse simulations; ``panel_mm``: edge of
 the whole image there; ``axis_detector_mm``: the patient's middle to the detector; ``voxel_mm``, ``scan_mm``: edge of a
-CT's voxel and of a scan; ``position_mm``: of a scan in the patient's coordinates; ``cube_mm``: edge of a model's cube."""
+CT's voxel and of a scan, ``position_mm``: of a scan in the patient's coordinates; ``cube_mm``: edge of a model's cube."""
 
 
 def check_plausible(field: str, value: float, where: object, name: str = "") -> None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm import NOTICE, __version__
+from clsdm import NOTICE, __version__, hanging
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
@@ -30,6 +30,7 @@ from clsdm.model.bundle import CALIBRATION, Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
+from clsdm.options import PRODUCTS, Options, Product, choose_device
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.intervals import calibration_from
@@ -46,48 +47,7 @@ from clsdm.xray.notes import gathered
 from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
-Product = Literal["mean", "sample", "ensemble"]
-PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
-SAMPLES_AT_ONCE, MOST_AT_ONCE = 2, 64  # at batch 1 the small convolutions of a CPU are slower than half a batch of 2
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to reconstruct.
-
-    Attributes:
-        product: "mean", "sample" or "ensemble".
-        steps: evaluations of the denoiser per sample; the model's default if None.
-        samples: K of the ensemble.
-        seed: of the samples.
-        device: "auto", "cpu" or "cuda".
-        consistency: correct the volume until its projections explain the X-rays (``model.consistency``).
-        refine: find each view's pose by how well the volume explains the X-rays (``refine``).
-        at_once: samples that are drawn together; fewer take less memory, and each is the same.
-        measure: measure lungs, heart, spine and outline in the volume (``quality.measure``).
-    """
-
-    product: Product = "mean"
-    steps: int | None = None
-    samples: int = 8
-    seed: int = 0
-    device: str = "auto"
-    consistency: bool = False
-    refine: bool = False
-    at_once: int = SAMPLES_AT_ONCE
-    measure: bool = True
-
-    def __post_init__(self) -> None:
-        if self.product not in PRODUCTS:
-            raise InputError(f"product: expected one of {', '.join(PRODUCTS)}, got {self.product!r}")
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise InputError(f"steps: expected 1 to 1000, got {self.steps}")
-        if not 2 <= self.samples <= 1000:
-            raise InputError(f"samples: an ensemble needs 2 to 1000, got {self.samples}")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}")
-        if not 1 <= self.at_once <= MOST_AT_ONCE:
-            raise InputError(f"at_once: expected 1 to {MOST_AT_ONCE} samples, got {self.at_once}")
+__all__ = ["PRODUCTS", "Options", "Product", "Reconstruction", "choose_device", "reconstruct"]
 
 
 @dataclass(frozen=True)
@@ -168,6 +128,8 @@ def reconstruct(
     cubes = hu, spread, ray_coverage(images, cameras, model)
     check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
     made = _placed(xrays, bundle, options, device, cubes, warnings)
+    if any(each.agreement.doubtful for each in made.residuals):
+        made = replace(made, warnings=(*hanging.notes(xrays, bundle, model), *made.warnings))
     return _measured(made, xrays, bundle, options, values, report) if options.measure else made
 
 
@@ -231,27 +193,6 @@ def _check_source(xray: XRay, cube_mm: float) -> None:
             f"{xray.source}: the X-ray source stands {distance_mm:g} mm from the patient's middle; expected more than "
             f"{reach_mm:.0f} mm, outside the cube that is reconstructed; in mm?"
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to compute on; ``auto`` takes a CUDA GPU where there is one.
-
-    Raises:
-        InputError: unknown, not on this machine, or computed wrongly by this version of torch.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, but torch finds no CUDA GPU; use --device cpu")
-    if name == "cuda" and torch.__version__.startswith("2.9."):  # pytorch #163539; right before and after
-        raise InputError(
-            f"device: torch {torch.__version__} computes bfloat16 convolutions of volumes wrongly on CUDA; install torch "
-            "2.10 or later, or use --device cpu"
-        )
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    return torch.device(name)
 
 
 def prepare(xrays: Sequence[XRay], model: CLSDM, device: torch.device) -> tuple[Tensor, Cameras]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
-from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.progress import json_lines, terminal
-from clsdm_trainer.options import OneLineParser, decimal, path, whole
+from clsdm_bench import cli_options as options_of
+from clsdm_trainer.options import OneLineParser
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
@@ -44,140 +44,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="clsdm-bench", description=f"Measure CLS-DM models and others. {NOTICE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add, run, text in (
-        (_add_score, _score, "Score a bundle on scan files the way a user goes: project, reconstruct, compare."),
-        (_add_localizers, _localizers, "Volumes from the localizers of CT studies against their own scans."),
-        (_add_pairs, _real_pairs, "Volumes from radiographs against a CT of the patient from another day."),
-        (_add_evaluate, _evaluate, "Measure a bundle on the test patients of a store, beside the sanity rows."),
-        (_add_numbers, _numbers, "Numbers of reconstructions beside their scans': errors, coverage, what was made up."),
-        (_add_calibrate, _calibrate, "Put a table of its errors on patients into a bundle."),
-        (_add_benchmark, _benchmark, "Train and measure every system of a table side by side, and write the results."),
-        (_add_report, _report, "Write the page and the README's comparison anew from the records of a benchmark."),
+        (options_of.add_score, _score, "Score a bundle on scan files the way a user goes: project, reconstruct, compare."),
+        (options_of.add_localizers, _localizers, "Volumes from the localizers of CT studies against their own scans."),
+        (options_of.add_pairs, _real_pairs, "Volumes from radiographs against a CT of the patient from another day."),
+        (options_of.add_evaluate, _evaluate, "Measure a bundle on the test patients of a store, beside the sanity rows."),
+        (options_of.add_numbers, _numbers, "Numbers of reconstructions beside their scans': errors, coverage, what was made up."),
+        (options_of.add_calibrate, _calibrate, "Put a table of its errors on patients into a bundle."),
+        (options_of.add_benchmark, _benchmark, "Train and measure every system of a table side by side, and write the results."),
+        (options_of.add_report, _report, "Write the page and the README's comparison anew from the records of a benchmark."),
     ):  # fmt: skip
         command = commands.add_parser(run.__name__.strip("_").replace("_", "-"), help=text, description=text)
         command.set_defaults(run=run)
         add(command.add_argument)
     return parser
-
-
-Add = Callable[..., Any]
-"""``add_argument`` of a command's parser."""
-SEED = whole(0, 2**63 - 1)
-PRODUCTS = ("mean", "sample", "ensemble")
-
-
-def _device(add: Add) -> None:
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-
-
-def _add_scored(add: Add) -> None:
-    """Options of every command that compares volumes with scans."""
-    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
-    add("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
-    add("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
-        help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
-    add("--seed", type=SEED, default=0, help="of samples and noise (default: %(default)s)")
-    _device(add)
-
-
-def _add_score(add: Add) -> None:
-    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
-        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
-    add("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
-        help="of folders with a splits.json (default: test)")  # fmt: skip
-    add("--products", nargs="+", choices=PRODUCTS, default=[*PRODUCTS], help="(default: all)")
-    add("--conditions", nargs="+", metavar="NAME",
-        help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
-    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
-    _add_scored(add)
-
-
-def _add_real(add: Add) -> None:
-    add("--product", choices=PRODUCTS, default="mean", help="(default: %(default)s)")
-    add("--limit", type=whole(1, 10**9), help="use only the first so many patients")
-    _add_scored(add)
-
-
-def _add_localizers(add: Add) -> None:
-    add("--data", type=path, required=True, help="DICOM tree, as The Cancer Imaging Archive gives it")
-    _add_real(add)
-
-
-def _add_pairs(add: Add) -> None:
-    add("--store", type=path, required=True, help="of clsdm-train prepare; lists the radiographs")
-    add("--data", type=path, required=True, help="root of the data set that the store was made from")
-    add("--preset", choices=sorted(PRESETS), default="chest",
-        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
-    _add_real(add)
-
-
-def _add_numbers(add: Add) -> None:
-    _add_cases(add, ["test"])
-    add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
-    add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
-
-
-def _add_calibrate(add: Add) -> None:
-    _add_cases(add, ["train", "val"])
-    add("--write", type=path, required=True, help="bundle folder to write; may be --bundle itself")
-
-
-def _add_cases(add: Add, splits: list[str]) -> None:
-    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
-    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE", help="as for score")
-    add("--split", nargs="+", choices=("train", "val", "test"), default=splits,
-        help=f"of folders with a splits.json (default: {' '.join(splits)})")  # fmt: skip
-    add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
-    add("--products", nargs="+", choices=("mean", "sample", "ensemble"), default=["mean", "ensemble"],
-        help="(default: mean ensemble)")  # fmt: skip
-    add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],
-        help="of the X-rays, as for score (default: plain photons wrong-angle)")  # fmt: skip
-    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-
-
-def _add_evaluate(add: Add) -> None:
-    add("--bundle", type=path, required=True)
-    add("--store", type=path, required=True)
-    add("--out", type=path, required=True, help="folder for results.json, results.md, cases.csv")
-    add("--split", choices=("test", "val"), default="test", help="(default: %(default)s)")
-    add("--geometry", choices=sorted(PRESETS), default="chest", help="(default: %(default)s)")
-    add("--angles", type=decimal(-720.0, 720.0), nargs="+", default=[0.0, 90.0], help="(default: 0 90)")
-    add("--seeds", type=SEED, nargs="+", default=[0, 1, 2], help="of the samples (default: 0 1 2)")
-    add("--samples", type=whole(2, 1000), default=8, help="of the ensemble (default: %(default)s)")
-    _device(add)
-    add("--products-only", action="store_true", help="leave the sanity rows out")
-    add("--json", action="store_true", help="progress as JSON lines on standard output")
-
-
-def _add_benchmark(add: Add) -> None:
-    _add_table(add)
-    add("--store", type=path, required=True, help="folder of clsdm-train prepare; made from --data")
-    add("--data", type=path, metavar="ROOT", help="public data set, prepared if the store is not there")
-    add("--out", type=path, required=True, help="folder for runs, volumes and RESULTS.md")
-    add("--records", type=path, help="folder of what is kept of the rows (default: OUT/records)")
-    add("--only", nargs="+", default=[], metavar="ROW", help="rows (default: all)")
-    add("--budget", type=whole(1, 10**12), metavar="SAMPLES", help="training samples of each method")
-    add("--minutes-each", type=decimal(1e-3, 1e7), metavar="MINUTES",
-        help="in place of --budget: training minutes of each method, by --speeds")  # fmt: skip
-    add("--speeds", type=path, metavar="RECORDS", help="of a benchmark with --budget on this machine")
-    add("--minutes", type=decimal(0.0, 1e7), help="stop after so long, to be continued by the same command")
-    _device(add)
-    add("--costs", action="store_true", help="measure anew what a case and the training cost, of all rows")
-    add("--dry-run", action="store_true", help="print the runs with their samples, and stop")
-    add("--json", action="store_true", help="log records as JSON lines on standard output")
-
-
-def _add_report(add: Add) -> None:
-    _add_table(add)
-    add("--records", type=path, required=True, help="folder of a benchmark's records")
-    add("--page", type=path, metavar="FILE", help="Markdown file to write")
-    add("--readme", type=path, metavar="FILE", help="file in which the comparison is to be replaced")
-
-
-def _add_table(add: Add) -> None:
-    add("--table", "--preset", default="body128", help="shipped table or YAML file (default: %(default)s)")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

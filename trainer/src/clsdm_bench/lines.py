@@ -11,7 +11,7 @@ from typing import Any
 from clsdm.files.atomic import write_atomically
 from clsdm.quality.metrics import summarise
 
-Figures = Mapping[str, Any]
+Figures = dict[str, Any]
 """By name: a number, None where it is undefined, or a word."""
 
 

@@ -106,7 +106,8 @@ def test_a_tree_of_studies_gives_the_best_pair_of_each_and_names_nobody(films, s
 
     shutil.rmtree(dicom)
     first = times(out)
-    many(capfd, small_model, out, "--studies", tmp_path / "tree", "--dicom", dicom)
+    code, _, said = many(capfd, small_model, out, "--studies", tmp_path / "tree", "--dicom", dicom)
+    assert code == 0, said
     assert len(list(dicom.iterdir())) == 2
     assert all(at != first[name] for name, at in times(out).items())
 

@@ -15,7 +15,7 @@ from clsdm.reconstruction import Options
 def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(
     tmp_path, films, small_model, monkeypatch
 ):
-    monkeypatch.setattr(refine, "CLEARLY", -1.0)  # whatever was found stays
+    monkeypatch.setattr(refine, "LEAST_DEG", 0.0)  # whatever was found stays
     views = tuple(ViewRequest(str(films / f"{name}.dcm")) for name in ("frontal", "lateral"))
     request = Request(views, str(tmp_path / "r.nii.gz"), str(small_model.path), options=Options(refine=True))
     result, _ = run(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,17 @@ def test_a_scout_in_the_series_is_no_slice(tags: dict[str, object], ct: CTVolume
     np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
 
 
+def test_images_of_two_patients_in_one_series_are_refused(ct: CTVolume, tmp_path: Path):
+    edit(write_series(tmp_path, ct)[5], PatientID="somebody else")
+    assert "one series holds images of 2 patients (their PatientIDs differ)" in refusal(tmp_path)
+
+
+def test_a_spacing_in_cm_is_asked_about(ct: CTVolume, tmp_path: Path):
+    tenth = replace(ct, spacing_mm=(ct.spacing_mm[0] / 10, ct.spacing_mm[1] / 10, ct.spacing_mm[2]))
+    write_series(tmp_path, tenth)
+    assert "is its spacing in mm?" in read_ct(tmp_path).notes[0]
+
+
 def test_an_unlabelled_image_across_the_others_is_left_out_and_said(ct: CTVolume, tmp_path: Path):
     paths = write_series(tmp_path, ct)
     (tmp_path / "across.dcm").write_bytes(paths[0].read_bytes())
@@ -194,6 +206,15 @@ def test_slices_without_the_header_of_part_10_are_read(ct: CTVolume, tmp_path: P
         data = path.read_bytes()
         path.write_bytes(data[data.index(b"\x08\x00\x08\x00CS") :])  # from ImageType on
     np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
+
+
+@pytest.mark.parametrize("frames", ["0", "-1"])
+def test_a_slice_that_says_it_has_no_frames_is_not_lost_without_a_word(frames: str, ct: CTVolume, tmp_path: Path):
+    path = write_series(tmp_path, ct)[0]
+    item = pydicom.dcmread(path)
+    item.NumberOfFrames = frames
+    item.save_as(path)
+    assert f"NumberOfFrames is {frames}; expected 1 or more" in refusal(tmp_path)
 
 
 def enhanced(path: Path, ct: CTVolume, order: np.ndarray) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from torso import PIXEL_MM, TOP, dicom, picture, torso
 
-from clsdm.xray.exposed import border_is_denser, burnt_in, convex_hull, unexposed_border
+from clsdm.xray.exposed import border_is_denser, burnt_in, convex_hull, covered_border, unexposed_border
 from clsdm.xray.read import GeometryOverrides, read_xray
 
 FIELDS = {
@@ -34,22 +34,38 @@ def test_an_unexposed_border_is_left_out_and_its_share_is_said(tmp_path, shape):
     assert (xray.valid & ~field).sum() == 0
     assert (xray.valid & field).sum() > 0.96 * field.sum()
     share = 1.0 - field.mean()
-    assert any(f"left out: {share:.1%} of the image, an unexposed border" in warning for warning in xray.warnings)
+    assert any(
+        f"left out: {share:.1%} of the image, an unexposed or covered border" in warning for warning in xray.warnings
+    )
+
+
+@pytest.mark.parametrize("value", [0, 150, 4095])
+@pytest.mark.parametrize("shape", [name for name in FIELDS if "rectangle" in name])
+def test_a_border_that_a_shutter_painted_is_left_out_whatever_its_value(tmp_path, shape, value):
+    field = inside(FIELDS[shape])
+    xray = read_xray(dicom(np.where(field, torso() // 2 + 300, value).astype(np.uint16))(tmp_path))
+    assert (xray.valid & ~field).sum() == 0
+    assert (xray.valid & field).sum() > 0.96 * field.sum()
+    assert any("unexposed or covered border" in warning for warning in xray.warnings)
+    np.testing.assert_array_equal(xray.image[xray.valid], (torso() // 2 + 300)[xray.valid])
 
 
 def test_a_round_field_is_found():
     row, col = np.mgrid[:200, :200]
     field = (row - 100) ** 2 + (col - 95) ** 2 < 85**2
-    border = unexposed_border(np.where(field, torso(), TOP).astype(np.float32), np.ones_like(field))
-    assert border is not None
-    assert (border & field).sum() < 0.02 * field.sum()
-    assert (~border & ~field).sum() < 0.02 * (~field).sum()
+    white = unexposed_border(np.where(field, torso(), TOP).astype(np.float32), np.ones_like(field))
+    black = covered_border(np.where(field, torso() + 100.0, 0.0))
+    for border in (white, black):
+        assert border is not None
+        assert (border & field).sum() < 0.02 * field.sum()
+        assert (~border & ~field).sum() < 0.02 * (~field).sum()
 
 
 @pytest.mark.parametrize("part", [slice(None), slice(60, 200), slice(0, 120)])
 def test_a_patient_before_air_has_no_border_whichever_way_the_grey_scale_runs(part):
     for image in (torso()[part].astype(np.float32), -torso()[part].astype(np.float32)):
         assert unexposed_border(image, np.ones(image.shape, dtype=bool)) is None
+        assert covered_border(image) is None
 
 
 def test_letters_are_left_out_and_do_not_set_the_grey_scale(tmp_path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -58,6 +59,8 @@ VOLUME = "reconstruction.nii.gz"
 AHEAD = 2
 """Patients whose X-rays are read, and results that wait to be written: each takes the memory of its films."""
 SUMMARY_EVERY_S = 60.0
+_DICOM = threading.Lock()
+"""Readers note what decoders warn of, and Python's warnings are the whole process's: one patient's must not become another's."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,8 @@ def _read(case: Case, plan: Plan) -> Ready:
     ready(request.out, inputs_of(request, plan.bundle))
     if (folder := plan.dicom_of(case)) is not None:
         refuse_full(folder)
-    return Ready(key, read_views(request))
+    with _DICOM:
+        return Ready(key, read_views(request))
 
 
 def _made(xrays: list[XRay], case: Case, plan: Plan) -> Reconstruction:
@@ -239,7 +243,8 @@ def _write(case: Case, result: Reconstruction, key: str, plan: Plan) -> None:
     folder = Path(request.out).parent
     write_comparison(comparison_of(result), folder, result.provenance, title=case.name)
     if (dicom := plan.dicom_of(case)) is not None:
-        write_dicom(result, dicom, plan.keep_patient)
+        with _DICOM:
+            write_dicom(result, dicom, plan.keep_patient)
     save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
     (folder / FAILED).unlink(missing_ok=True)
 

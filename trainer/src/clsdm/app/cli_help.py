@@ -41,7 +41,7 @@ angles: 0 is PA, 180 AP, 90 a left lateral, -90 a right lateral; --view overrule
 do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel), R_spread.nii.gz (of an ensemble)
 and R.json (residuals, warnings, provenance). --dicom DIR gets a CT series and a picture of it, of nobody unless
 --keep-patient. --refine finds how the views after the first were really taken (angle, tilt, height, distance), says so
-in notes, and leaves the found geometry in R.json; it takes about fifty reconstructions.
+in notes, and leaves the found geometry in R.json; it takes about twenty reconstructions.
 The same from Python: import clsdm; clsdm.reconstruct("pa.dcm", "lat.dcm").save("out/").
 """
 

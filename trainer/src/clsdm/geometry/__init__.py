@@ -2,4 +2,4 @@
 Neighbours may use what is in ``__all__``; ``view`` and ``directions`` need no torch.
 """
 
-__all__ = ["cameras", "directions", "lift", "projector", "view"]
+__all__ = ["cameras", "directions", "lift", "move", "projector", "view"]

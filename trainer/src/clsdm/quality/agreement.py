@@ -14,7 +14,7 @@ _GRADES = (
 _DOUBTFUL = 0.95
 WAYS_OUT = (
     "where X-ray and volume disagree, try another spacing or distance (--spacing, --source-detector), the other polarity "
-    "(--invert or --no-invert), or the mirrored image (--flip)"
+    "(--invert or --no-invert), or the mirrored image (--flip); is it an X-ray of a trunk?"
 )
 """What is most often wrong where an X-ray and the volume disagree."""
 

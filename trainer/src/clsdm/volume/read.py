@@ -16,8 +16,9 @@ from clsdm.errors import InputError, reading
 from clsdm.files.itk import itk_header
 from clsdm.files.names import given_path, regular_file
 from clsdm.plausible import check_plausible
-from clsdm.volume.containers import check_spacing_stated, describe, stored_voxels
+from clsdm.volume.containers import stored_voxels
 from clsdm.volume.ct import CTVolume, point
+from clsdm.volume.headers import check_spacing_stated, describe
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.volume.read_dicom import read_dicom_ct
 from clsdm.volume.slices import header_of
@@ -25,6 +26,8 @@ from clsdm.volume.slices import header_of
 FORMATS = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 AIR_BELOW_HU = -500.0
 """A scan whose least value is above this shows no air: it was clipped to a window, or holds no HU."""
+BODY_MM = 80.0
+"""A body is wider, and longer or deeper."""
 CONTRAST_HU = 200.0
 MIN_SIDE = 4
 UNCLIPPED_HU = 2900.0
@@ -126,7 +129,7 @@ def checked(ct: CTVolume) -> CTVolume:
             f"below {AIR_BELOW_HU:g}, and tissue near 0)"
         )
     _check_geometry(ct)
-    return ct.noted(*_clipping(ct.hu, high))
+    return ct.noted(*_clipping(ct.hu, high), *_too_small(ct))
 
 
 def _check_geometry(ct: CTVolume) -> None:
@@ -136,6 +139,14 @@ def _check_geometry(ct: CTVolume) -> None:
         check_plausible("voxel_mm", step, ct.source, f"voxel spacing along {axis}")
         check_plausible("scan_mm", step * count, ct.source, f"extent along {axis}")
         check_plausible("position_mm", origin, ct.source, f"position along {axis}")
+
+
+def _too_small(ct: CTVolume) -> tuple[str, ...]:
+    """A note where two edges are shorter than a body is wide, as with a spacing in cm."""
+    edges = [step * count for step, count in zip(ct.spacing_mm, ct.hu.shape[::-1], strict=True)]
+    if sorted(edges)[1] >= BODY_MM:
+        return ()
+    return (f"the scan is only {' x '.join(f'{edge:.0f}' for edge in edges)} mm; is its spacing in mm?",)
 
 
 def _clipping(hu: np.ndarray, high: float) -> tuple[str, ...]:

@@ -92,6 +92,9 @@ def found_in(files: Sequence[Path], label: str) -> Found:
 
 def _stacks_of(uid: str, images: Sequence[tuple[Path, pydicom.Dataset]], label: str) -> list[Stack]:
     _, first = images[0]
+    patients = {text(header, "PatientID") for _, header in images}
+    if len(patients) > 1:
+        raise InputError(f"{label}: one series holds images of {len(patients)} patients (their PatientIDs differ)")
     slices = [item for file, header in images for item in slices_of(file, header, label)]
     return stacks(uid, text(first, "SeriesNumber"), text(first, "SeriesDescription"), slices)
 

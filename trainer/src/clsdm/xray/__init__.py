@@ -2,4 +2,16 @@
 Neighbours may use what is in ``__all__``; only ``preprocess`` and ``write_dx`` need torch.
 """
 
-__all__ = ["dicom", "guess", "image", "notes", "pair", "preprocess", "read", "scouts", "write_dx", "write_localizer"]
+__all__ = [
+    "dicom",
+    "guess",
+    "image",
+    "notes",
+    "pair",
+    "preprocess",
+    "profiles",
+    "read",
+    "scouts",
+    "write_dx",
+    "write_localizer",
+]

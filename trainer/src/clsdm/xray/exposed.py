@@ -23,6 +23,8 @@ LEAST_BORDER, LEAST_FIELD = 0.01, 0.1
 CONVEX = 0.97
 """Of its convex hull an exposed field fills at least this, and it holds as much of what is not border; a patient before air
 does neither."""
+RECTANGULAR = 0.96
+"""Of the least rectangle around it, a drawn rectangle fills at least this; a patient does not."""
 LARGEST_MARK, LARGEST_BAR, MOST_MARKED, LEAST_MARK_PIXELS = 0.02, 0.12, 0.2, 12
 """Of the image: the largest letter, the largest bar, all of them; and pixels."""
 FEWEST_LEVELS = 24
@@ -36,9 +38,10 @@ def without_border_and_marks(film: Film) -> Film:
     image, notes = np.asarray(film.image, dtype=np.float32), ()
     valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
     border = unexposed_border(image, valid)
+    border = covered_border(image) if border is None else border
     if border is not None:
         valid &= ~border
-        notes += left_out(float(border.mean()), "an unexposed border")
+        notes += left_out(float(border.mean()), "an unexposed or covered border")
     marks = burnt_in(image, valid) if film.marked else None
     if marks is not None:
         valid &= ~marks
@@ -139,6 +142,37 @@ def unexposed_border(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
     just_inside = hull & ~_eroded(hull, 2)
     falls = float((image[just_inside] < level - STEP * span).mean())
     return ~hull if falls > 0.5 else None
+
+
+def covered_border(image: np.ndarray) -> np.ndarray | None:
+    """Mask of what a viewer's or a station's shutter painted over: one value around a rectangle or a disc of others.
+
+    Air around a patient may have one value too, but no patient is drawn so and ends so abruptly.
+    """
+    edge = np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
+    values, counts = np.unique(edge, return_counts=True)
+    level, span = float(values[counts.argmax()]), float(np.ptp(image))
+    painted = _touching_the_edge(image == level)
+    if not LEAST_BORDER < painted.mean() < 1.0 - LEAST_FIELD:
+        return None
+    field = convex_hull(~painted)
+    filled = (field & ~painted).sum() > CONVEX * field.sum() and (~field).mean() > LEAST_BORDER
+    abrupt = float((np.abs(image[field & ~_eroded(field, 1)] - level) > STEP * span).mean()) > 0.5
+    return ~field if filled and abrupt and _is_drawn(field) else None
+
+
+def _is_drawn(field: np.ndarray) -> bool:
+    """Whether a convex field is a rectangle, upright or turned, or a disc."""
+    row, col = np.nonzero(field & ~_eroded(field, 1))
+    middle, area = (row.mean(), col.mean()), float(field.sum())
+    radii = np.hypot(row - middle[0], col - middle[1])
+    if float(radii.std()) < 1.0:
+        return True
+    boxes = []
+    for turn in np.deg2rad(np.arange(0.0, 90.0, 0.5)):
+        along, across = col * np.cos(turn) + row * np.sin(turn), row * np.cos(turn) - col * np.sin(turn)
+        boxes.append((np.ptp(along) + 1.0) * (np.ptp(across) + 1.0))
+    return area > RECTANGULAR * min(boxes)
 
 
 def _densest_at_the_edge(image: np.ndarray) -> float:

@@ -59,11 +59,19 @@ def localizers_among(files: Sequence[Path], heights: tuple[float, float] | None,
     Raises:
         InputError: no localizer, or one that cannot be read.
     """
-    scouts = [scout for path in files if (scout := _scout(path)) is not None]
-    if not scouts:
+    chosen = localizer_files(files, heights)
+    if chosen == (None, None):
         raise InputError(f"{label}: no CT localizer (DICOM ImageType LOCALIZER) found")
-    chosen = [_best([each for each in scouts if each.frontal == frontal], heights) for frontal in (True, False)]
-    return centred([read_xray(each.path, preset="localizer") for each in chosen if each is not None], heights)
+    return centred([read_xray(path, preset="localizer") for path in chosen if path is not None], heights)
+
+
+def localizer_files(
+    files: Iterable[Path], heights: tuple[float, float] | None = None
+) -> tuple[Path | None, Path | None]:
+    """The best frontal and the best lateral localizer among the files of a study, None where there is none."""
+    scouts = [scout for path in files if (scout := _scout(path)) is not None]
+    frontal, lateral = (_best([each for each in scouts if each.frontal == wanted], heights) for wanted in (True, False))
+    return frontal and frontal.path, lateral and lateral.path
 
 
 def centred(xrays: Sequence[XRay], heights: tuple[float, float] | None = None) -> list[XRay]:
