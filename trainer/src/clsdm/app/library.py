@@ -91,12 +91,12 @@ def reconstruct(
     Args:
         frontal: PA or AP; 0 degrees unless it says otherwise.
         lateral: 90 degrees unless it says otherwise.
-        others: further X-rays, which must say from where they were taken.
+        *others: further X-rays, which must say from where they were taken.
         geometry: what overrules the files' geometry, of those that bring none of their own.
         preset: distances where neither file nor user knows them.
         bundle: model folder or archive; the one that comes with the program if None.
         report: progress ``(stage, done, total)``; may raise ``Cancelled``.
-        options: product, steps, samples, seed, device, consistency, refine, at_once: see ``clsdm.reconstruction.Options``.
+        **options: product, steps, samples, seed, device, consistency, refine, at_once: see ``clsdm.reconstruction.Options``.
 
     Raises:
         InputError: an X-ray, the model or an option cannot be used; the message says which, and why.
