@@ -107,7 +107,8 @@ class Worker:
         if seconds < 1.1 * LIMIT_S:
             return False
         worked = cpu_seconds(self._process.pid) - self._worked
-        return worked > LIMIT_S or worked < 0.02 * seconds or seconds > PATIENCE_S
+        waits = worked < 0.02 * seconds and seconds > 3.0 * LIMIT_S and not runnable(self._process.pid)
+        return worked > LIMIT_S or waits or seconds > PATIENCE_S
 
     def _restart(self) -> None:
         self.end()
@@ -168,6 +169,14 @@ def cpu_seconds(pid: int | None) -> float:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return time.monotonic()
+
+
+def runnable(pid: int | None) -> bool:
+    """Whether a process would work if others left it the processor; False where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+    except (OSError, IndexError):
+        return False
 
 
 def limit_memory() -> None:

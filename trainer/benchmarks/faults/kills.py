@@ -208,6 +208,9 @@ def writing(kills: int, folder: Path, say: Callable[[str], None]) -> Counter[str
             counts[_write_and_kill(kind, folder / kind, moment)] += 1
         started(WRITERS[kind][0], folder / kind, NUMBERS[0]).join(300)
         left = [each for each in (folder / kind).rglob("*") if each.name.startswith(".clsdm-")]
+        for each in left:
+            inside = [path.name for path in each.rglob("*")]
+            print(f"left behind: {each.name}: {inside}", file=sys.stderr)
         counts["left behind"] += len(left)
         say(f"{counts.total()} kills while writing: {dict(counts)}")
     return counts

@@ -2,7 +2,7 @@
 
     python trainer/benchmarks/faults/mutated.py --count 5000 [--kinds film scan] [--workers 2] [--faults FILE]
 
-Input number n of a kind is the same on every machine; ``--only KIND:NUMBER`` judges one again, with all that was said.
+Input number n of a kind is damaged in the same way each time; ``--only KIND:NUMBER`` judges one again, with all that was said.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def run(
         counts.setdefault(each.kind, Counter())[each.column] += 1
         if each.column not in GOOD:
             faults.append(each)
-        if sys.stderr.isatty():
-            print(f"\r{done} of {len(cases)}, {len(faults)} at fault", end="", file=sys.stderr)
+        if sys.stderr.isatty() or done % 500 == 0:
+            end = "" if sys.stderr.isatty() else "\n"
+            print(f"\r{done} of {len(cases)}, {len(faults)} at fault", end=end, file=sys.stderr, flush=True)
     return counts
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from clsdm.errors import InputError
+from clsdm.model.bundle import check_sizes
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import FOLD, Condition
 from clsdm_trainer.data.store import Store
@@ -65,6 +66,7 @@ def check_networks(config: RunConfig, stage: AnyStage) -> None:
         InputError: what torch or a network says of it.
     """
     model, section = config.model, config.section(stage)
+    check_sizes(model, f"recipe {config.name}: model")
     try:
         _check_levels(model)
         with torch.device("meta"), torch.no_grad():

@@ -179,11 +179,11 @@ class Runner:
         if step % self.config.validate_every == 0 or last:
             scores, picture = self._validate()
             logged |= scores
-        if step % self.config.checkpoint_every == 0:
-            self._save()
         if logged and self.fabric.is_global_zero:
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(head | logged) + "\n")
+        if step % self.config.checkpoint_every == 0:
+            self._save()  # after the log, which is cut to the checkpoint's step: a kill between the two loses no record
         self.report(head | logged | ({} if picture is None else {"picture": picture}))
 
     def _validate(self) -> tuple[dict[str, float], np.ndarray | None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from clsdm.files import scratch
 from clsdm.files.scratch import MARK, OwnFolder, abandoned, remove_abandoned
 
 PREFIX = "clsdm-test-"
@@ -143,16 +144,40 @@ def test_a_thread_that_still_works_in_it_does_not_keep_it(tmp_path):
 
 
 def test_an_empty_folder_whose_maker_died_before_it_could_mark_it_goes_and_no_other_does(tmp_path):
-    unmarked = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path))
+    unmarked, begun, ended = (Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path)) for _ in range(3))
+    (begun / MARK).write_bytes(b"")  # killed before it could write into it
+    ended.rename(f"{ended}-gone")  # killed after it had removed it
+    marked = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path))
+    (marked / MARK).write_bytes(b"of another folder")
     full = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path))
     (full / "file").write_text("somebody's")
     named = tmp_path / f"{PREFIX}results"
     named.mkdir()
     (tmp_path / f"{PREFIX}abcd1234").mkdir(mode=0o755)  # as nobody's mkdtemp makes it
     remove_abandoned(tmp_path, PREFIX)
-    kept = {full.name, named.name} | ({f"{PREFIX}abcd1234"} if hasattr(os, "getuid") else set())
+    kept = {full.name, named.name, marked.name} | ({f"{PREFIX}abcd1234"} if hasattr(os, "getuid") else set())
     assert {each.name for each in tmp_path.iterdir()} == kept
     assert not unmarked.exists()
+
+
+def test_a_living_process_that_has_made_its_mark_and_not_yet_locked_it_is_not_robbed(tmp_path, monkeypatch):
+    """Another looks at the mark just then, and takes it for abandoned: a new folder is made."""
+    real, calls = scratch.try_lock, []
+
+    def looked_at_first(file):
+        calls.append(file)
+        if len(calls) == 1:
+            monkeypatch.setattr(scratch, "try_lock", real)
+            remove_abandoned(tmp_path, PREFIX)
+        return real(file)
+
+    monkeypatch.setattr(scratch, "try_lock", looked_at_first)
+    own = OwnFolder(tmp_path, PREFIX)
+    assert calls
+    assert list(tmp_path.iterdir()) == [own.path]
+    assert list(abandoned(tmp_path, PREFIX)) == []
+    own.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_taken_for_abandoned_before_it_is_marked_is_made_again(tmp_path, monkeypatch):

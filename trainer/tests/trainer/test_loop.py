@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tiny import STAGE_NAMES, checkpoint, cpu_fabric, differences, run_to, tiny_
 
 from clsdm.errors import InputError
 from clsdm_trainer import loop
-from clsdm_trainer.checkpoint import load_state, save_state
+from clsdm_trainer.checkpoint import load_state, save_checkpoint, save_state
 from clsdm_trainer.config import OptimiserConfig
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT, LOG, NonFiniteLossError
@@ -213,6 +214,22 @@ def test_no_step_is_logged_twice_after_a_cut_between_checkpoints(store, tmp_path
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()[:-1]] == [1, 2, 3, 4, 5]
     assert run_to(tiny_runner(config, "autoencoder", store, tmp_path), 8)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 9))
+
+
+def test_no_step_is_missing_in_the_log_after_a_cut_while_its_checkpoint_is_saved(store, tmp_path, monkeypatch):
+    config = tiny_config(steps=4, validate_every=1, checkpoint_every=2)
+
+    def saved_and_cut(path: Path, state: dict[str, Any]) -> None:
+        save_checkpoint(path, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_checkpoint", saved_and_cut)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, store, tmp_path, "autoencoder")
+    monkeypatch.undo()
+    train(config, store, tmp_path, "autoencoder")
+    log = tmp_path / "autoencoder" / LOG
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
 
 
 def test_the_best_weights_are_those_of_the_best_validation_not_of_the_last(store, tmp_path):

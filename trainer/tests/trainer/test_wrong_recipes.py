@@ -29,6 +29,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "model.denoiser.channels": [[24, -24]],
     "model.denoiser.patch": [3],
     "model.denoiser.head_width": [0],
+    "model.denoiser.res_blocks": [10**29],
     "model.process.steps": [0],
     "model.process.source_noise": [-1.0, 1e30],
     "model.process.train_steps": [10**9],

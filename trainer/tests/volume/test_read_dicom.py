@@ -208,6 +208,15 @@ def test_slices_without_the_header_of_part_10_are_read(ct: CTVolume, tmp_path: P
     np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
 
 
+@pytest.mark.parametrize("frames", ["0", "-1"])
+def test_a_slice_that_says_it_has_no_frames_is_not_lost_without_a_word(frames: str, ct: CTVolume, tmp_path: Path):
+    path = write_series(tmp_path, ct)[0]
+    item = pydicom.dcmread(path)
+    item.NumberOfFrames = frames
+    item.save_as(path)
+    assert f"NumberOfFrames is {frames}; expected 1 or more" in refusal(tmp_path)
+
+
 def enhanced(path: Path, ct: CTVolume, order: np.ndarray) -> Path:
     """An enhanced CT of one file, its frames in another order than in space."""
     (first, *others) = write_series(path.parent / "parts", ct)

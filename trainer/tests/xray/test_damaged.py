@@ -95,6 +95,15 @@ def without_codes(folder: Path) -> Path:
     return jpeg_in_dicom(folder, 40)
 
 
+def without_bits(folder: Path) -> Path:
+    """A TIFF whose BitsPerSample says that it is longer than the file, so that Pillow passes over it and takes 1."""
+    path = PICTURE_FILES["TIFF 8 bits"](folder)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(struct.pack("<HHI", 258, 3, 1)) + 4, 10**6)
+    path.write_bytes(data)
+    return path
+
+
 def _huge(folder: Path) -> Path:
     dataset = pydicom.dcmread(dicom()(folder))
     dataset.compress(RLELossless)
@@ -137,6 +146,7 @@ CASES = {
     ),
     "TIFF cut": (cut(PICTURE_FILES["TIFF 16 bits"], 0.7), "truncated"),
     "TIFF deflated, changed": (with_bytes(PICTURE_FILES["TIFF deflated"], 0.6, b"\xa5\x5a"), "damaged TIFF"),
+    "TIFF with a tag that is none": (without_bits, "its strips hold 40000 bytes, expected 5000"),
     "TIFF LZW, changed": (with_bytes(PICTURE_FILES["TIFF LZW"], 0.5, bytes(range(20))), "damaged TIFF"),
     "BMP cut": (cut(PICTURE_FILES["BMP"], 0.7), "truncated or damaged BMP"),
     "MetaImage cut": (cut(PICTURE_FILES["MetaImage"], 0.7), "truncated"),

@@ -3,8 +3,8 @@
 A folder is taken for abandoned on three grounds together: its name; a lock on a file in it that no living process holds
 (a system lets go of a lock when its holder ends, however it ends); and a mark in that file, written after the lock was
 taken, that names the folder itself (its device and inode), so that a copy of such a folder, or one out of an archive, is
-none. Whatever lacks one of them is left alone, but for a folder of such a name with nothing in it at all: its maker died
-before it could mark it, or after it had unmarked it, and there is nothing in it to lose.
+none. Whatever lacks one of them is left alone, but for a folder of such a name with nothing in it at all, or a mark that is
+empty: its maker died before it could mark it, or after it had unmarked it, and there is nothing in it to lose.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -38,10 +39,11 @@ class OwnFolder:
             try:
                 self._identity = _identity(self.path)
                 self._mark = (self.path / MARK).open("xb", buffering=0)
-                if try_lock(self._mark):
+                if _lock_soon(self._mark):
                     self._mark.write(self._identity)
+                os.lstat(self.path / MARK)
                 return
-            except FileNotFoundError:  # another took it for abandoned while it was still empty
+            except FileNotFoundError:  # another took it for abandoned before it was marked
                 if not tries_left:
                     raise
             except OSError:  # a full disk, for example
@@ -105,12 +107,22 @@ def remove_abandoned(parent: Path, prefix: str) -> None:
         unmarked = [Path(entry.path) for entry in entries if _never_marked(entry, prefix)]
         for path in unmarked:
             with contextlib.suppress(OSError):  # not empty, most likely
+                _remove_empty_mark(path)
                 path.rmdir()
     for path in abandoned(parent, prefix):
         empty(path)
         emptied.append(path)
     for path in emptied:  # no longer held, as Windows wants it
         remove_emptied(path)
+
+
+def _remove_empty_mark(path: Path) -> None:
+    """Remove the mark of a folder whose maker died before it could write it; of a living one it is locked in a moment."""
+    found = os.lstat(path / MARK) if os.listdir(path) == [MARK] else None  # noqa: PTH208
+    if found is not None and stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        with (path / MARK).open("r+b") as mark:
+            if try_lock(mark) and not mark.read(1):
+                (path / MARK).unlink()
 
 
 def empty(path: Path) -> None:
@@ -150,6 +162,15 @@ def try_lock(file: IO[bytes]) -> bool:
     return True
 
 
+def _lock_soon(file: IO[bytes]) -> bool:
+    """Whether the file is locked for this process; another that looks whether it is abandoned holds it for a moment."""
+    for _ in range(TRIES):
+        if try_lock(file):
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def _may_be_own(entry: os.DirEntry[str], prefix: str) -> bool:
     """Whether this user made it, by all that can be seen without opening anything."""
     if not (entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)):
@@ -162,8 +183,10 @@ def _may_be_own(entry: os.DirEntry[str], prefix: str) -> bool:
 
 
 def _never_marked(entry: os.DirEntry[str], prefix: str) -> bool:
-    """Whether it looks as ``mkdtemp`` leaves a folder of this user."""
-    if not (re.fullmatch(re.escape(prefix) + r"[a-z0-9_]{8}", entry.name) and entry.is_dir(follow_symlinks=False)):
+    """Whether it looks as ``mkdtemp`` leaves a folder of this user, or as it is left when it is removed."""
+    if not (
+        re.fullmatch(re.escape(prefix) + r"[a-z0-9_]{8}(-gone)?", entry.name) and entry.is_dir(follow_symlinks=False)
+    ):
         return False
     found = entry.stat(follow_symlinks=False)
     return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700)

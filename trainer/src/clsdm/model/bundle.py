@@ -51,6 +51,7 @@ __all__ = [
     "Bundle",
     "FileEntry",
     "Manifest",
+    "check_sizes",
     "decode_weights",
     "default_bundle_path",
     "encode_weights",
@@ -134,7 +135,7 @@ class Bundle:
         manifest = from_plain(Manifest, table, manifest_name)
         if manifest.window_hu != WINDOW_HU:
             raise InputError(f"{manifest_name}: window_hu is {manifest.window_hu}, this program works with {WINDOW_HU}")
-        _check_sizes(manifest.model, f"{manifest_name}: model")
+        check_sizes(manifest.model, f"{manifest_name}: model")
         bundle = cls(path, manifest, files, figures, read)
         bundle.verify()
         return bundle
@@ -193,8 +194,12 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
-def _check_sizes(model: ModelConfig, where: str) -> None:
-    """Refuse sizes that no model has, before they are multiplied."""
+def check_sizes(model: ModelConfig, where: str) -> None:
+    """Refuse sizes that no model has, before they are multiplied or built.
+
+    Raises:
+        InputError: names the field; the message begins with ``where``.
+    """
     sizes = (("grid", model.grid.size, GRID_SIZE), ("detector", model.detector.size, DETECTOR_SIZE))
     for name, value, most in sizes:
         if not 1 < value <= most:

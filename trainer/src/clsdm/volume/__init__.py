@@ -2,4 +2,17 @@
 Neighbours may use what is in ``__all__``; nothing here needs torch.
 """
 
-__all__ = ["body", "containers", "ct", "cube", "hu", "nifti", "read", "read_dicom", "slices", "write", "write_dicom"]
+__all__ = [
+    "body",
+    "containers",
+    "ct",
+    "cube",
+    "headers",
+    "hu",
+    "nifti",
+    "read",
+    "read_dicom",
+    "slices",
+    "write",
+    "write_dicom",
+]

@@ -16,8 +16,9 @@ from clsdm.errors import InputError, reading
 from clsdm.files.itk import itk_header
 from clsdm.files.names import given_path, regular_file
 from clsdm.plausible import check_plausible
-from clsdm.volume.containers import check_spacing_stated, describe, stored_voxels
+from clsdm.volume.containers import stored_voxels
 from clsdm.volume.ct import CTVolume, point
+from clsdm.volume.headers import check_spacing_stated, describe
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.volume.read_dicom import read_dicom_ct
 from clsdm.volume.slices import header_of

@@ -159,9 +159,12 @@ def slices_of(path: Path, header: Dataset, label: str) -> list[Slice]:
         label: begins messages; the file's name may hold the patient's.
 
     Raises:
-        InputError: a tag of its place is missing or no list of numbers.
+        InputError: no frames, or a tag of its place is missing or no list of numbers.
     """
-    count = int(header.get("NumberOfFrames") or 1)
+    stated = header.get("NumberOfFrames")
+    count = 1 if stated is None or stated == "" else int(stated)
+    if count < 1:
+        raise InputError(f"{label}: NumberOfFrames is {stated}; expected 1 or more")
     per_frame: Sequence[Dataset | None] = header.get("PerFrameFunctionalGroupsSequence") or [None] * count
     if count > 1 and per_frame[0] is None:
         raise InputError(f"{label}: multi-frame image without per-frame positions is not a CT volume")

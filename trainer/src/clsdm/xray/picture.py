@@ -11,7 +11,8 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
 from clsdm.limits import check_image_size
-from clsdm.volume.containers import check_container, describe, stored_voxels
+from clsdm.volume.containers import check_container, stored_voxels
+from clsdm.volume.headers import describe
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.xray.notes import EIGHT_BITS
 from clsdm.xray.orient import Film, Known, blank, grey, header_quietly, read_quietly

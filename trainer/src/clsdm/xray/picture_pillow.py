@@ -56,6 +56,14 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
     Raises:
         InputError: no such picture, a colour one, larger than any film, damaged, or Pillow is not installed.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of sizes, which have a limit of their own, and of tags, which go to the terminal
+        return _read(path, frame, pixels)
+
+
+def _read(path: Path, frame: int | None, pixels: bool) -> Film:
     # By name, Pillow would map the file, and then mixes up width and height of a TIFF that is to be turned.
     with path.open("rb") as stream, _opened(path, stream) as picture:
         _turn_to(picture, path, frame)
@@ -87,14 +95,10 @@ def _opened(path: Path, stream: IO[bytes]) -> Image:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise InputError(f"{path}: reading {path.suffix} files needs Pillow; pip install pillow") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes, which have a limit of their own
-        try:
-            picture = Image.open(stream)
-        except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
-            raise InputError(
-                f"{path}: not an image, or damaged; expected the content of a {path.suffix} file"
-            ) from None
+    try:
+        picture = Image.open(stream)
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
+        raise InputError(f"{path}: not an image, or damaged; expected the content of a {path.suffix} file") from None
     if picture.format not in FORMATS:
         raise InputError(f"{path}: a {picture.format} file named {path.suffix}; expected PNG, JPEG, TIFF or BMP")
     return picture
@@ -210,21 +214,27 @@ def _check_png_length(header: bytes, packed: bytes, path: Path) -> None:
 
 
 def _check_strips(picture: Image, path: Path) -> None:
-    """Strips lie in the file; deflated ones unpack to their end, where their checksum stands, and LZW ones to their size."""
+    """Strips lie in the file and hold the image; deflated ones unpack to their checksum, and LZW ones to their size."""
     tags, size = _tags(picture), path.stat().st_size
     places, lengths = (_several(tags.get(tag)) for tag in (_STRIPS, _STRIP_BYTES))
     if any(place + length > size for place, length in zip(places, lengths, strict=False)):
         raise InputError(f"{path}: truncated TIFF: its pixels reach beyond the end of the file")
-    if tags.get(_COMPRESSION) not in (*_DEFLATE, 5):
+    compression = tags.get(_COMPRESSION, 1)
+    if compression not in (1, *_DEFLATE, 5):
         return
     cols, rows = picture.size
     bits = sum(_several(tags.get(_BITS, 1)))
     row_bytes, per_strip = (cols * bits + 7) // 8, int(tags.get(278) or rows)
+    if compression == 1:
+        expected, found = rows * row_bytes, sum(lengths)
+        if lengths and not expected <= found < expected + row_bytes + 4 * len(lengths):  # some writers align them
+            raise InputError(f"{path}: damaged TIFF: its strips hold {found} bytes, expected {expected}")
+        return
     with path.open("rb") as stream:
         for number, (place, length) in enumerate(zip(places, lengths, strict=True)):
             stream.seek(place)
             data, left = stream.read(length), min(per_strip, rows - number * per_strip)
-            unpacked = _lzw_length(data) if tags.get(_COMPRESSION) == 5 else _deflate_length(data, left * row_bytes)
+            unpacked = _lzw_length(data) if compression == 5 else _deflate_length(data, left * row_bytes)
             if unpacked != left * row_bytes:
                 raise InputError(
                     f"{path}: damaged TIFF: a strip unpacks to {unpacked} bytes, expected {left * row_bytes}"
