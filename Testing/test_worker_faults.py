@@ -38,7 +38,9 @@ class ExplainedTest(unittest.TestCase):
 
     def test_a_worker_that_never_greeted_is_not_said_to_lack_memory(self) -> None:
         details = "Traceback\nModuleNotFoundError: No module named 'clsdm'"
-        error = Faults.explain("start", "the worker ended with code 1", details, {"product": "sample", "device": "cuda"})
+        error = Faults.explain(
+            "start", "the worker ended with code 1", details, {"product": "sample", "device": "cuda"}
+        )
         self.assertIn("could not be started (ModuleNotFoundError", error.message)
         self.assertNotIn("memory", str(error))
         self.assertEqual(error.offers, ())
