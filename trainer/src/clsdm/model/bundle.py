@@ -249,7 +249,7 @@ def write_calibrated(folder: Path, bundle: Bundle, calibration: dict[str, Any]) 
         InputError: it cannot be written.
     """
     contents = {name: bundle.read(name) for name in bundle.files}
-    contents[CALIBRATION] = (json.dumps(calibration, indent=1, allow_nan=False) + "\n").encode("utf-8")
+    contents[CALIBRATION] = (json.dumps(calibration, allow_nan=False) + "\n").encode("utf-8")
     return _written(folder, replace(bundle.manifest, schema=SCHEMA), contents, bundle.figures)
 
 

@@ -25,6 +25,8 @@ from clsdm.xray.pair import degrees_apart
 from clsdm.xray.preprocess import preprocess
 
 FIELDS = 16
+SHADOW = -0.9
+"""Of normalised intensities; air lies below."""
 OBLIQUE_DEG = 25.0
 """Films farther from frontal and lateral are compared with none."""
 
@@ -40,6 +42,7 @@ class Usual:
         better: how much more similar a film may be when it is changed as in :func:`variants`, by the same names.
         correlation: least, of volume and film.
         heights: least similarity of two films' profiles along the patient.
+        detail: least fine structure of a film, see :func:`detail_of`.
         water_mm: least and greatest water-equivalent diameter.
     """
 
@@ -49,6 +52,7 @@ class Usual:
     better: dict[str, Any]
     correlation: float
     heights: float
+    detail: float
     water_mm: tuple[float, float]
 
 
@@ -60,12 +64,14 @@ class Shown:
         films: description of each film, by "frontal" and "lateral"; several films of a kind one after the other.
         correlation: the least of volume and film, -1 where one is constant.
         heights: similarity of the first frontal and the first lateral film's profiles, None without both.
+        detail: fine structure of the film that shows least of it.
         water_mm: water-equivalent diameter, None where it is not measurable.
     """
 
     films: dict[str, list[np.ndarray]] = field(default_factory=dict)
     correlation: float | None = None
     heights: float | None = None
+    detail: float | None = None
     water_mm: float | None = None
 
 
@@ -82,9 +88,11 @@ def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures:
     """What films and volume show."""
     films: dict[str, list[np.ndarray]] = {}
     profiles: dict[str, np.ndarray] = {}
+    details: list[float] = []
     for xray in xrays:
         kind = kind_of(xray.view.angle_deg)
         image, mask = (each.numpy() for each in _facing_usual(preprocess(xray, detector)[0], xray.view.angle_deg))
+        details.append(detail_of(image, mask))
         profiles.setdefault(kind or "oblique", _profile(image, mask))
         if kind is not None:
             films.setdefault(kind, []).append(described(image, mask))
@@ -93,6 +101,7 @@ def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures:
         films,
         min(known, default=None),
         _heights(profiles),
+        min(details),
         measures.values.get("water_diameter_mm"),
     )
 
@@ -126,6 +135,13 @@ def described(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def alikeness(film: np.ndarray, others: Sequence[Sequence[float]]) -> float:
     """To the most similar of other films, -1 to 1."""
     return float(max((np.dot(film, other) for other in others), default=-1.0))
+
+
+def detail_of(image: np.ndarray, mask: np.ndarray) -> float:
+    """Median difference of a film from its mean over 5 x 5 pixels around, in the patient's shadow; edges do not count."""
+    around = F.avg_pool2d(torch.from_numpy(image)[None, None], 5, 1, 2, count_include_pad=False)[0, 0].numpy()
+    shadow = (mask > 0.5) & (image > SHADOW)
+    return float(np.median(np.abs(image - around)[shadow])) if shadow.any() else 0.0
 
 
 def variants(film: np.ndarray, kind: str, films: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
@@ -174,6 +190,11 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
         found.append(
             f"the films do not show the same at the same heights (similarity {shown.heights:.2f}, least of {whose} "
             f"{usual.heights:.2f}): of two patients or moments, or one is shifted or scaled?"
+        )
+    if shown.detail is not None and shown.detail < usual.detail:
+        found.append(
+            f"a film shows hardly any fine structure (less than half of what the least of {whose} shows): a phantom, a drawing, "
+            "or a blurred picture?"
         )
     if shown.water_mm is not None and not usual.water_mm[0] <= shown.water_mm <= usual.water_mm[1]:
         found.append(
