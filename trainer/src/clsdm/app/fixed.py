@@ -1,4 +1,4 @@
-"""What the X-rays of a reconstruction fix of it, and what came from other patients, as a volume."""
+"""The part of a reconstruction that its X-rays fix, as a volume; the rest came from other patients."""
 
 from __future__ import annotations
 

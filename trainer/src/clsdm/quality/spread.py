@@ -24,7 +24,7 @@ LEAST_SPREAD_HU = 10.0
 
 
 def scale_hu(spread_hu: np.ndarray) -> np.ndarray:
-    """What an error is divided by."""
+    """The divisor of an error."""
     return np.sqrt(np.square(spread_hu, dtype=np.float32) + LEAST_SPREAD_HU**2)
 
 

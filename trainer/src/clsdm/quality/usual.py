@@ -33,7 +33,7 @@ OBLIQUE_DEG = 25.0
 
 @dataclass(frozen=True)
 class Usual:
-    """What the patients of the calibration show.
+    """Values that the patients of the calibration show.
 
     Attributes:
         patients: how many.
@@ -58,7 +58,7 @@ class Usual:
 
 @dataclass(frozen=True)
 class Shown:
-    """What one set of films and its volume show.
+    """Values that one set of films and its volume show.
 
     Attributes:
         films: description of each film, by "frontal" and "lateral"; several films of a kind one after the other.
@@ -76,7 +76,7 @@ class Shown:
 
 
 def usual_from(table: dict[str, Any], where: str) -> Usual | None:
-    """What a bundle's calibration says of its patients; None where it says nothing.
+    """The patients' values in a bundle's calibration; None where it has none.
 
     Raises:
         InputError: a field does not belong or fit.
@@ -85,7 +85,7 @@ def usual_from(table: dict[str, Any], where: str) -> Usual | None:
 
 
 def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures: Measures, detector: Detector) -> Shown:
-    """What films and volume show."""
+    """Values that films and volume show."""
     films: dict[str, list[np.ndarray]] = {}
     profiles: dict[str, np.ndarray] = {}
     details: list[float] = []
@@ -177,7 +177,7 @@ def _heights(profiles: dict[str, np.ndarray]) -> float | None:
 
 
 def doubts(shown: Shown, usual: Usual) -> list[str]:
-    """What goes beyond the patients that the model was checked on, in words."""
+    """Each value beyond those of the patients that the model was checked on, in words."""
     found = []
     whose = f"the {usual.patients} patients that this model was checked on"
     for kind, films in shown.films.items():

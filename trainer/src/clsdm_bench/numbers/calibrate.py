@@ -148,7 +148,7 @@ def _left_out(within: np.ndarray) -> float:
 
 
 def usual_of(shown: Sequence[Shown]) -> Usual:
-    """What patients show, with the limits beyond which a film or a volume is unlike all of them."""
+    """Values of the patients, with the limits beyond which a film or a volume is unlike all of them."""
     films: dict[str, list[Any]] = {}
     for each in shown:
         for kind, some in each.films.items():

@@ -1,4 +1,4 @@
-"""What was observed beside what was promised, as Markdown tables."""
+"""Observed coverage beside the promised one, as Markdown tables."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
 
 
 def shown_of(scoring: Scoring, scan: ScanFile, found: Found) -> Shown:
-    """What the plain X-rays of a scan and their mean show."""
+    """Values that the plain X-rays of a scan and their mean show."""
     recon, _ = scoring.volume(scan, "plain", "mean")
     xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / "plain").glob("*.dcm"))]
     detector = scoring.bundle.manifest.model.detector

@@ -31,7 +31,7 @@ Films = tuple[XRay, ...]
 
 @dataclass(frozen=True)
 class Handed:
-    """What was handed in and what was said of it."""
+    """A pair that was handed in, and the answer to it."""
 
     wrong: bool
     kind: str
