@@ -56,7 +56,7 @@ Misfit = Callable[[Sequence[Move]], float]
 
 @dataclass(frozen=True)
 class Refinement:
-    """What was found.
+    """Result of a search.
 
     Attributes:
         xrays: with their moved views.

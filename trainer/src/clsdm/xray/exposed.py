@@ -35,7 +35,7 @@ AIR, DENSE = 0.1, 0.9
 
 def without_border_and_marks(film: Film) -> Film:
     """The film with an unexposed border and burnt-in letters left out, and with notes that say so."""
-    image, notes = np.asarray(film.image, dtype=np.float32), ()
+    image, notes = np.asarray(film.image, dtype=np.float32), tuple[str, ...]()
     valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
     border = unexposed_border(image, valid)
     border = covered_border(image) if border is None else border
