@@ -30,11 +30,20 @@ class ExplainedTest(unittest.TestCase):
         ensureCore()
         from clsdm.app.worker import KINDS
 
-        for kind in (*KINDS, "crash"):
+        for kind in (*KINDS, "start", "crash"):
             with self.subTest(kind=kind):
                 error = Faults.explain(kind, "something")
                 self.assertRegex(error.message, r"^[A-Z].*\.$")
                 self.assertRegex(error.advice, r"^[A-Z].*\.$")
+
+    def test_a_worker_that_never_greeted_is_not_said_to_lack_memory(self) -> None:
+        details = "Traceback\nModuleNotFoundError: No module named 'clsdm'"
+        error = Faults.explain(
+            "start", "the worker ended with code 1", details, {"product": "sample", "device": "cuda"}
+        )
+        self.assertIn("could not be started (ModuleNotFoundError", error.message)
+        self.assertNotIn("memory", str(error))
+        self.assertEqual(error.offers, ())
 
     def test_a_gpu_without_memory_offers_the_cpu_and_a_lighter_product(self) -> None:
         error = Faults.explain(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 import torch
+from PIL import Image
 from small_bundle import CENTRE_MM, CONFIG, FINER, PIXELS, initial_weights, small_bundle, small_phantom, small_xrays
 
 from clsdm import reconstruction as module
@@ -21,7 +22,7 @@ from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device,
 from clsdm.simulate import simulate_xrays, write_dx
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.xray.preprocess import XRay
-from clsdm.xray.read import read_xray
+from clsdm.xray.read import GeometryOverrides, read_xray
 
 CPU = {"device": "cpu"}
 
@@ -409,3 +410,20 @@ def test_a_gpu_is_not_used_with_the_torch_that_computes_wrongly_there(version, r
         return
     with pytest.raises(InputError, match=r"wrongly on CUDA; install torch 2\.10 or later, or use --device cpu"):
         choose_device(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["camera", "brick", "page"])
+def test_what_is_no_x_ray_of_a_trunk_is_said_not_to_be_trusted(tmp_path, name):
+    picture = getattr(pytest.importorskip("skimage.data"), name)()
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    geometry = GeometryOverrides(pixel_mm=400.0 / max(picture.shape))
+    xrays = [read_xray(tmp_path / "x.png", angle, geometry) for angle in (0.0, 90.0)]
+    bundle = Bundle.open(default_bundle_path())
+    if name == "brick":
+        with pytest.raises(InputError, match="these are no X-rays of a patient"):
+            reconstruct(xrays, bundle, Options("mean", device="cpu"))
+        return
+    result = reconstruct(xrays, bundle, Options("mean", device="cpu"))
+    assert sum("disagree: do not trust the volume" in warning for warning in result.warnings) == 2
+    assert any("is it an X-ray of a trunk?" in warning for warning in result.warnings)

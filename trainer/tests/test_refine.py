@@ -45,6 +45,15 @@ def test_height_and_scale_are_found_by_what_lies_at_each_height(asymmetric_phant
     assert (found == Move()) == (mistake == Move())
 
 
+@pytest.mark.parametrize("scale", [0.85, 1.2])
+def test_a_patient_is_never_found_behind_the_detector_nor_further_off_than_is_looked_for(asymmetric_phantom, scale):
+    near = [replace(view, source_axis_mm=1500.0) for view in STATED]
+    taken = simulate_xrays(asymmetric_phantom, [near[0], moved(near[1], Move(scale=scale))], (0.0, 0.0, 0.0))
+    found = by_profile(taken[0], replace(taken[1], view=replace(near[1], source_axis_mm=1700.0)))
+    assert found is None or 0.9 <= found.scale <= 1.1
+    moved(near[1], found or Move())
+
+
 def test_a_film_of_which_hardly_a_row_is_measured_tells_no_height(asymmetric_phantom):
     first, other = films(asymmetric_phantom, Move(down_mm=20.0))
     valid = np.zeros(other.image.shape, dtype=bool)

@@ -126,7 +126,7 @@ class Overlay:
         return copies
 
     def _over(self, mode: str, plane: str, fraction: float):
-        """What lies over the truth in a plane; a pattern's borders cross it, and none lies in it.
+        """The volume over the truth in a plane; a pattern's borders cross it, and none lies in it.
 
         There what is shown and what is not would mix in every pixel.
         """

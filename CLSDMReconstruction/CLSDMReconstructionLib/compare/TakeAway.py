@@ -1,4 +1,4 @@
-"""What is taken along from a comparison: its figures as CSV, its planes as PNG; and both volumes' HU along a line."""
+"""Files of a comparison to take along: its figures as CSV, its planes as PNG; and both volumes' HU along a line."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

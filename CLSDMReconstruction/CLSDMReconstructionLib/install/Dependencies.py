@@ -130,7 +130,7 @@ class Dependencies:
         self._run([command], onFinished, onLog, lambda reason: f"pip could not install from this folder: {reason}")
 
     def versions(self) -> str:
-        """What is installed, in a line; "" where the worker runs in another Python."""
+        """Installed versions, in a line; "" where the worker runs in another Python."""
         if os.environ.get("CLSDM_PYTHON"):
             return ""
         return ", ".join(f"{name} {version}" for name in NEEDED if (version := _version(name)))

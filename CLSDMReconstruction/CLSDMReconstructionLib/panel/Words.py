@@ -1,4 +1,4 @@
-"""What the section "Result" says about a reconstruction, in words of the core's and with the numbers that belong to them."""
+"""Words of the section "Result" about a reconstruction: the core's, with the numbers that belong to them."""
 
 from html import escape
 
@@ -41,7 +41,7 @@ def residualInWords(residual: dict) -> str:
 
 
 def numbersHtml(measures: dict | None) -> str:
-    """What was measured in the volume, as a table with intervals where the model has them; "" where nothing was."""
+    """The measures of the volume, as a table with intervals where the model has them; "" where nothing was."""
     if not measures or not measures.get("values"):
         return ""
     ensureCore()

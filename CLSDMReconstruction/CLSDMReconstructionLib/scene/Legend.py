@@ -1,4 +1,4 @@
-"""What the colours of a volume mean: a bar with numbers in every view that shows it."""
+"""Legend of a volume's colours: a bar with numbers in every view that shows it."""
 
 import slicer
 

@@ -1,4 +1,4 @@
-"""What the logic asks of its worker about devices and models: which there are, loading one, looking at one, keeping one."""
+"""Questions of the logic to its worker about devices and models: which there are, loading one, looking at one, keeping one."""
 
 import shutil
 from pathlib import Path

@@ -151,7 +151,7 @@ def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
 
 
 def pairNotes(named: list[tuple[str, XRayFacts]]) -> tuple[str, ...]:
-    """What the user should know about X-rays, by their names, what holds for several said once; by ``clsdm.xray.notes``."""
+    """Notes on X-rays by their names, one that holds for several said once; by ``clsdm.xray.notes``."""
     ensureCore()
     from clsdm.xray.notes import gathered
 

@@ -39,7 +39,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - untrusted YAML
-    """What a YAML text holds.
+    """The content of a YAML text.
 
     Args:
         text: of a file.

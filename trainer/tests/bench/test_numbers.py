@@ -66,6 +66,12 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tm
     table = Bundle.open(bundle).calibration
     assert table["usual"]["patients"] == 2
     assert "--split val" in table["command"]
+    more = [*common[:2], "--products", "sample", *common[4:]]
+    assert main(["calibrate", "--bundle", str(bundle), *more, "--split", "val", "--write", str(bundle)]) == 0
+    both = Bundle.open(bundle).calibration
+    assert (both["numbers"]["mean"], both["usual"]) == (table["numbers"]["mean"], table["usual"])
+    assert "sample" in both["numbers"]
+    capsys.readouterr()
     assert main(["numbers", "--bundle", str(bundle), *common, "--pictures"]) == 0
     assert (out / "fixed" / "s2.png").read_bytes()[1:4] == b"PNG"
     text = (out / "numbers.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torso import torso
 
-from clsdm.quality.usual import Shown, described, doubts, kind_of
+from clsdm.quality.usual import Shown, described, detail_of, doubts, kind_of
 from clsdm_bench.numbers.calibrate import usual_of
 
 
@@ -19,11 +19,22 @@ def described_film(image: np.ndarray) -> np.ndarray:
 def patient(seed: int) -> Shown:
     """A torso that is a little shifted, with its frontal film on both sides."""
     film = described_film(np.roll(torso(), (seed * 3, seed), (0, 1)))
-    return Shown({"frontal": [film], "lateral": [film]}, 0.97 + 0.002 * seed, 0.9 + 0.01 * seed, 220.0 + 10.0 * seed)
+    return Shown(
+        {"frontal": [film], "lateral": [film]}, 0.97 + 0.002 * seed, 0.9 + 0.01 * seed, 0.02, 220.0 + 10.0 * seed
+    )
 
 
 NOISE = np.random.default_rng(0).random((200, 200))
 USUAL = usual_of([patient(seed) for seed in range(6)])
+
+
+def test_a_box_has_edges_and_no_fine_structure() -> None:
+    box = np.zeros((64, 64), dtype=np.float32)
+    box[10:50, 20:40] = 1.0
+    noise = 0.1 * np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    ones = np.ones_like(box)
+    assert detail_of(2 * box - 1, ones) < 1e-6
+    assert detail_of(2 * box - 1 + noise, ones) > 0.03
 
 
 def test_exposure_and_tone_do_not_show() -> None:
@@ -43,6 +54,7 @@ def test_another_patient_like_them_is_not_doubted() -> None:
         ({"films": {"frontal": [described_film(NOISE)]}}, "frontal film looks like none of the 6 patients"),
         ({"correlation": 0.8}, "explains its films worse"),
         ({"heights": 0.1}, "same at the same heights"),
+        ({"detail": 0.001}, "hardly any fine structure"),
         ({"water_mm": 90.0}, "90 mm of water thick"),
     ],
 )  # fmt: skip

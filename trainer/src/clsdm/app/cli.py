@@ -15,18 +15,17 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
 from clsdm.app import cli_help, worker
 from clsdm.app.command import command, note, say
+from clsdm.app.compare_command import add_compare
 from clsdm.app.measure_command import add_measure
 from clsdm.app.reconstruct_command import add_reconstruct
-from clsdm.app.record import XRaysNotFoundError
-from clsdm.errors import Cancelled, InputError, printable
+from clsdm.errors import Cancelled, printable
 from clsdm.failures import in_words, kind_of
-from clsdm.files.names import given_path, refuse_overwriting
+from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
@@ -35,19 +34,8 @@ from clsdm.progress import Report, json_lines, terminal
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
 PATHS = (
-    *POSITIONAL,
-    "frontal",
-    "lateral",
-    "bundle",
-    "out",
-    "truth",
-    "fixed",
-    "folder",
-    "localizers",
-    "dicom",
-    "table",
-    "studies",
-)
+    *POSITIONAL, "frontal", "lateral", "bundle", "out", "truth", "fixed", "folder", "localizers", "dicom", "table", "studies",
+)  # fmt: skip
 """Arguments that are one path."""
 
 
@@ -100,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_project(commands)
     add_reconstruct(commands)
-    _add_compare(commands)
+    add_compare(commands)
     add_measure(commands)
     _add_bundle(commands)
     _add_serve(commands)
@@ -120,17 +108,6 @@ def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     parser.add_argument("--photons", type=float, help="add the noise of so many photons per pixel (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
     parser.add_argument("--out", required=True, help="folder for frontal.dcm, lateral.dcm and previews")
-
-
-def _add_compare(commands: Any) -> None:  # noqa: ANN401
-    text = "Compare a reconstruction with the CT and with its own X-rays."
-    parser = command(commands, "compare", _compare, text, cli_help.COMPARE)
-    parser.add_argument("reconstruction", help="volume that clsdm reconstruct wrote")
-    parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
-    parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
-    parser.add_argument("--xrays", nargs="+", default=[], metavar="PATH",
-                        help="files or folders with its X-rays, where they are not beside it")  # fmt: skip
-    parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
 
 def _add_bundle(commands: Any) -> None:  # noqa: ANN401
@@ -166,64 +143,6 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         note(options, text)
     say(options, "\n".join(str(file) for file in files))
     return {"files": [str(file) for file in files], "notes": notes}
-
-
-def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    from clsdm.app.measure_command import told_of
-    from clsdm.app.record import read_record
-    from clsdm.files.atomic import written_together
-    from clsdm.quality.compare import compare
-    from clsdm.quality.write import as_json, write_comparison
-    from clsdm.volume.read import read_ct
-
-    volume, out = Path(options.reconstruction), Path(options.out)
-    _refuse_overwriting_compared(options)
-    reconstruction = read_ct(volume)
-    truth = read_ct(options.ct, options.series) if options.ct else None
-    made = read_record(volume) or {}
-    xrays = _xrays_of(options, made.get("request"), volume)
-    if truth is None and not xrays:
-        raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
-    report("read", 1, 1)
-    comparison = compare(reconstruction, truth, xrays, told_of(made))
-    for warning in comparison.warnings:
-        note(options, warning)
-    report("compare", 1, 1)
-    provenance = made.get("provenance", {})
-    with written_together(out) as scratch:
-        written = write_comparison(comparison, scratch, provenance)
-    files = [str(out / file.name) for file in written]
-    report("write", 1, 1)
-    say(options, "\n".join(files))
-    return {"files": files} | as_json(comparison, provenance)
-
-
-def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[Any]:  # noqa: ANN401 - untrusted JSON
-    """The X-rays that a volume was made from; without them, where there is a CT, the CT alone is compared with."""
-    from clsdm.app.request import found_again, read_views
-
-    if recorded is None:
-        return []
-    folder = [options.ct] if options.ct and Path(options.ct).is_dir() else []  # which may hold the localizers too
-    try:
-        request = found_again(recorded, volume, [given_path(each, "--xrays") for each in (*options.xrays, *folder)])
-    except XRaysNotFoundError as error:
-        if not options.ct or options.xrays:
-            raise
-        note(options, str(error))
-        return []
-    _refuse_overwriting_compared(options, [Path(view.file) for view in request.views])
-    return read_views(request)
-
-
-def _refuse_overwriting_compared(options: argparse.Namespace, found: Sequence[Path] = ()) -> None:
-    from clsdm.app.record import companions
-    from clsdm.quality.write import FILES
-
-    inputs = [*companions(Path(options.reconstruction)).values(), *(Path(each) for each in options.xrays), *found]
-    refuse_overwriting(
-        [Path(options.out) / name for name in FILES], [*inputs, *([Path(options.ct)] if options.ct else [])]
-    )
 
 
 def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:

@@ -88,15 +88,16 @@ def reconstruct(
 ) -> Result:
     """Reconstruct a CT volume from one to eight X-rays of one patient.
 
+    ``others`` are further X-rays, which must say from where they were taken; ``options`` are product, steps, samples, seed,
+    device, consistency, refine and at_once of ``clsdm.reconstruction.Options``.
+
     Args:
         frontal: PA or AP; 0 degrees unless it says otherwise.
         lateral: 90 degrees unless it says otherwise.
-        others: further X-rays, which must say from where they were taken.
         geometry: what overrules the files' geometry, of those that bring none of their own.
         preset: distances where neither file nor user knows them.
         bundle: model folder or archive; the one that comes with the program if None.
         report: progress ``(stage, done, total)``; may raise ``Cancelled``.
-        options: product, steps, samples, seed, device, consistency, refine, at_once: see ``clsdm.reconstruction.Options``.
 
     Raises:
         InputError: an X-ray, the model or an option cannot be used; the message says which, and why.

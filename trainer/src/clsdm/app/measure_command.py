@@ -59,7 +59,7 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def told_of(made: dict[str, Any]) -> dict[str, Any] | None:
-    """What a record says was measured in its volume; None where it says nothing, or what it says is no such table."""
+    """The measures in a volume's record; None where it has none, or no such table."""
     told = made.get("measures")
     try:
         Measures.from_plain(told or {})

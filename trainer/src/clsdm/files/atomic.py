@@ -17,7 +17,7 @@ __all__ = ["recover", "room_for", "write_atomically", "written_together"]
 
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _FULL_WORDS = ("requested and", *(os.strerror(number) for number in _FULL))
-"""What libraries say that do not pass the system's reason on as a number; the first is numpy's."""
+"""Messages of libraries that do not pass the system's reason on as a number; the first is numpy's."""
 _NO_ROOM_BYTES = 2**20
 """With less than this left, a library that only says that it could not write is taken to have met a full disk."""
 

@@ -36,15 +36,8 @@ _JPEG_FAMILY, _ENDING_IN_A_MARKER = "1.2.840.10008.1.2.4.", (*range(50, 94), 201
 _SEQUENTIAL = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _OLD = int(pydicom.__version__.split(".")[0]) < 3
 _NO_DECODER = (
-    AttributeError,
-    ImportError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+    AttributeError, ImportError, IndexError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError,
+)  # fmt: skip
 
 
 def check_pixel_header(tags: Tags) -> None:
@@ -209,11 +202,8 @@ def _by_pydicom(dataset: Dataset, frame: int) -> np.ndarray | None:
             return _of_old_pydicom(dataset, frame)
         from pydicom.pixels import pixel_array
 
-        syntax = dataset.file_meta.TransferSyntaxUID
-        whole = (
-            syntax.is_encapsulated and not dataset.PixelRepresentation
-        )  # its values are held against BitsStored later
-        more = {"correct_unused_bits": False} if whole else {}
+        whole = dataset.file_meta.TransferSyntaxUID.is_encapsulated and not dataset.PixelRepresentation
+        more = {"correct_unused_bits": False} if whole else {}  # values are held against BitsStored later
         return pixel_array(dataset, index=frame - 1, **more)  # type: ignore[arg-type]
     except _NO_DECODER:
         return None

@@ -25,7 +25,7 @@ _LONGEST_BLOCK = 512
 
 @dataclass
 class _Header:
-    """What the codes mean: sizes, sampling (h, v) of each component, code lengths and symbols by class and number."""
+    """Headers of a JPEG: sizes, sampling (h, v) of each component, code lengths and symbols by class and number."""
 
     rows: int = 0
     cols: int = 0
@@ -37,7 +37,7 @@ class _Header:
 
 
 def fault(stream: bytes) -> str:
-    """What is wrong with the codes of a JPEG, in words; "" where nothing is, or they are not counted here.
+    """The fault in the codes of a JPEG, in words; "" where nothing is, or they are not counted here.
 
     Args:
         stream: from its first marker on; what follows its end is not looked at.
@@ -148,7 +148,7 @@ def _several(counts: bytes, symbols: bytes) -> tuple[list[int], list[int]]:
 
 
 def _left(part: bytes, blocks: list[tuple[list[int], list[int], list[int]]], units: int) -> str:
-    """What is wrong with one part of the codes."""
+    """The fault in one part of the codes."""
     padded = np.frombuffer(part + bytes(_LONGEST_BLOCK), np.uint8).astype(np.uint32)
     words = (padded[:-3] << 24 | padded[1:-2] << 16 | padded[2:-1] << 8 | padded[3:]).data
     at, end = 0, 8 * len(part)

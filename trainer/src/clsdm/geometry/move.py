@@ -41,7 +41,7 @@ class Move:
 USUAL = Move(4.0, 2.0, 20.0, 0.05)
 """Size of a usual mistake, the prior's deviation (of ``scale``: from 1)."""
 SPIKE, WEIGHT = 0.15, 0.02
-"""What any mistake in a value costs, and what one of usual size costs besides, against logarithms of misfits."""
+"""Cost of any mistake in a value, and further cost of one of usual size, against logarithms of misfits."""
 
 
 def moved(view: View, move: Move) -> View:

@@ -26,7 +26,7 @@ NEARLY_DEG = 5.0
 
 
 def view_name(angle_deg: float) -> str:
-    """What a radiographer calls a view: PA, AP, left or right lateral where it is nearly that, else its angle."""
+    """A radiographer's name of a view: PA, AP, left or right lateral where it is nearly that, else its angle."""
     for named, name in _NAMES.items():
         if abs(math.remainder(angle_deg - named, 360.0)) < NEARLY_DEG:
             return name

@@ -43,22 +43,9 @@ from clsdm.plausible import check_plausible
 from clsdm.volume.hu import WINDOW_HU
 
 __all__ = [
-    "CALIBRATION",
-    "CARD",
-    "MANIFEST",
-    "SCHEMA",
-    "WEIGHTS",
-    "Bundle",
-    "FileEntry",
-    "Manifest",
-    "check_sizes",
-    "decode_weights",
-    "default_bundle_path",
-    "encode_weights",
-    "patient_mark",
-    "write_bundle",
-    "write_calibrated",
-]
+    "CALIBRATION", "CARD", "MANIFEST", "SCHEMA", "WEIGHTS", "Bundle", "FileEntry", "Manifest", "check_sizes",
+    "decode_weights", "default_bundle_path", "encode_weights", "patient_mark", "write_bundle", "write_calibrated",
+]  # fmt: skip
 
 Encoding = Literal["float32", "float16", "int8"]
 
@@ -155,7 +142,7 @@ class Bundle:
 
     @property
     def calibration(self) -> Any:  # noqa: ANN401 - JSON that ``clsdm.quality.intervals`` checks
-        """What the bundle knows of its own errors on patients, None where it says nothing."""
+        """The model's errors on patients, None where the bundle has no such table."""
         name = f"{self.path}/{CALIBRATION}"
         return parse_json(self.read(CALIBRATION), name) if CALIBRATION in self.files else None
 
@@ -249,7 +236,7 @@ def write_calibrated(folder: Path, bundle: Bundle, calibration: dict[str, Any]) 
         InputError: it cannot be written.
     """
     contents = {name: bundle.read(name) for name in bundle.files}
-    contents[CALIBRATION] = (json.dumps(calibration, indent=1, allow_nan=False) + "\n").encode("utf-8")
+    contents[CALIBRATION] = (json.dumps(calibration, allow_nan=False) + "\n").encode("utf-8")
     return _written(folder, replace(bundle.manifest, schema=SCHEMA), contents, bundle.figures)
 
 

@@ -16,7 +16,7 @@ WAYS_OUT = (
     "where X-ray and volume disagree, try another spacing or distance (--spacing, --source-detector), the other polarity "
     "(--invert or --no-invert), or the mirrored image (--flip); is it an X-ray of a trunk?"
 )
-"""What is most often wrong where an X-ray and the volume disagree."""
+"""The most frequent fault where an X-ray and the volume disagree."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a bundle knows of its own errors.
+    """A model's errors on patients, as its bundle keeps them.
 
     Attributes:
         schema: version of this format.
@@ -107,7 +107,7 @@ class Calibration:
 
 
 def calibration_from(table: Any, model_sha256: str, where: str) -> Calibration:  # noqa: ANN401 - untrusted JSON
-    """What is in a bundle's calibration file.
+    """The calibration from the content of a bundle's file.
 
     Raises:
         InputError: of another model or version, or a field does not belong or fit.

@@ -1,4 +1,4 @@
-"""What can be measured in a volume, and why the rest cannot: lungs, heart, diaphragm, spine, windpipe, outline of the body.
+"""Measures of a volume, and why some cannot be had: lungs, heart, diaphragm, spine, windpipe, outline of the body.
 
 Plain image analysis by thresholds, connected components and distance maps (``lungs``, ``spine``, ``outline``), the same for a
 reconstruction and for a CT, on voxels of 3 mm (coarser where the volume's

@@ -1,4 +1,4 @@
-"""What is said of a volume in numbers: each measure with its interval.
+"""Numbers of a volume: each measure with its interval.
 
 As plain JSON types it stands in ``R.json`` and in the answers of the worker under "measures"; ``quantities`` puts it in words.
 """

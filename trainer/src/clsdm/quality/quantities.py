@@ -1,4 +1,4 @@
-"""What can be measured is called so, and so it is put in words for the command line, the report and 3D Slicer. No torch."""
+"""Names of the measures, and their words on the command line, in the report and in 3D Slicer. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_TABLE = "The model brings no table of its errors: how far these numbers may b
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a number is called.
+    """Name and unit of a number.
 
     Attributes:
         label: for a reader.
@@ -111,12 +111,12 @@ def _interval(key: str, each: Mapping[str, Any], told: Mapping[str, Any]) -> str
 
 
 def before(told: Mapping[str, Any]) -> list[str]:
-    """What must be said before any number: what is unlike the patients that the model was checked on."""
+    """The lines before any number: each says in which way films or volume are unlike the patients of the calibration."""
     return [DOUBT, *told["doubts"]] if told.get("doubts") else []
 
 
 def footnote(told: Mapping[str, Any]) -> str:
-    """What is to be said of the table as a whole."""
+    """Remark on the table as a whole."""
     if told.get("product") is None:
         return ""
     return CALIBRATED if told["calibrated"] else NO_TABLE

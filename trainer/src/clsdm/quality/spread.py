@@ -24,7 +24,7 @@ LEAST_SPREAD_HU = 10.0
 
 
 def scale_hu(spread_hu: np.ndarray) -> np.ndarray:
-    """What an error is divided by."""
+    """The divisor of an error."""
     return np.sqrt(np.square(spread_hu, dtype=np.float32) + LEAST_SPREAD_HU**2)
 
 
@@ -49,7 +49,7 @@ def told_of(hu: np.ndarray, spread_hu: np.ndarray, factors: Mapping[str, Any]) -
         spread_hu: standard deviation over its samples.
         factors: of the patient's region, ``Calibration.voxels``.
     """
-    body, wide = body_mask(hu), half_width_hu(hu, spread_hu, factors)
+    body, wide = body_mask(hu, 2), half_width_hu(hu, spread_hu, factors)
     return {
         name: {
             "half_hu": round(float(np.median(wide[mask & body])), 1),

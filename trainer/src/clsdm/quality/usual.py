@@ -25,13 +25,15 @@ from clsdm.xray.pair import degrees_apart
 from clsdm.xray.preprocess import preprocess
 
 FIELDS = 16
+SHADOW = -0.9
+"""Of normalised intensities; air lies below."""
 OBLIQUE_DEG = 25.0
 """Films farther from frontal and lateral are compared with none."""
 
 
 @dataclass(frozen=True)
 class Usual:
-    """What the patients of the calibration show.
+    """Values that the patients of the calibration show.
 
     Attributes:
         patients: how many.
@@ -40,6 +42,7 @@ class Usual:
         better: how much more similar a film may be when it is changed as in :func:`variants`, by the same names.
         correlation: least, of volume and film.
         heights: least similarity of two films' profiles along the patient.
+        detail: least fine structure of a film, see :func:`detail_of`.
         water_mm: least and greatest water-equivalent diameter.
     """
 
@@ -49,28 +52,31 @@ class Usual:
     better: dict[str, Any]
     correlation: float
     heights: float
+    detail: float
     water_mm: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What one set of films and its volume show.
+    """Values that one set of films and its volume show.
 
     Attributes:
         films: description of each film, by "frontal" and "lateral"; several films of a kind one after the other.
         correlation: the least of volume and film, -1 where one is constant.
         heights: similarity of the first frontal and the first lateral film's profiles, None without both.
+        detail: fine structure of the film that shows least of it.
         water_mm: water-equivalent diameter, None where it is not measurable.
     """
 
     films: dict[str, list[np.ndarray]] = field(default_factory=dict)
     correlation: float | None = None
     heights: float | None = None
+    detail: float | None = None
     water_mm: float | None = None
 
 
 def usual_from(table: dict[str, Any], where: str) -> Usual | None:
-    """What a bundle's calibration says of its patients; None where it says nothing.
+    """The patients' values in a bundle's calibration; None where it has none.
 
     Raises:
         InputError: a field does not belong or fit.
@@ -79,12 +85,14 @@ def usual_from(table: dict[str, Any], where: str) -> Usual | None:
 
 
 def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures: Measures, detector: Detector) -> Shown:
-    """What films and volume show."""
+    """Values that films and volume show."""
     films: dict[str, list[np.ndarray]] = {}
     profiles: dict[str, np.ndarray] = {}
+    details: list[float] = []
     for xray in xrays:
         kind = kind_of(xray.view.angle_deg)
         image, mask = (each.numpy() for each in _facing_usual(preprocess(xray, detector)[0], xray.view.angle_deg))
+        details.append(detail_of(image, mask))
         profiles.setdefault(kind or "oblique", _profile(image, mask))
         if kind is not None:
             films.setdefault(kind, []).append(described(image, mask))
@@ -93,6 +101,7 @@ def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures:
         films,
         min(known, default=None),
         _heights(profiles),
+        min(details),
         measures.values.get("water_diameter_mm"),
     )
 
@@ -128,6 +137,13 @@ def alikeness(film: np.ndarray, others: Sequence[Sequence[float]]) -> float:
     return float(max((np.dot(film, other) for other in others), default=-1.0))
 
 
+def detail_of(image: np.ndarray, mask: np.ndarray) -> float:
+    """Median difference of a film from its mean over 5 x 5 pixels around, in the patient's shadow; edges do not count."""
+    around = F.avg_pool2d(torch.from_numpy(image)[None, None], 5, 1, 2, count_include_pad=False)[0, 0].numpy()
+    shadow = (mask > 0.5) & (image > SHADOW)
+    return float(np.median(np.abs(image - around)[shadow])) if shadow.any() else 0.0
+
+
 def variants(film: np.ndarray, kind: str, films: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
     """How alike a film is to those of its kind when it is changed, and to those of the other kind, by the mistake it shows."""
     square = film.reshape(FIELDS, FIELDS)
@@ -141,9 +157,11 @@ def variants(film: np.ndarray, kind: str, films: Mapping[str, Sequence[Sequence[
 
 
 def _profile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(rows,) mean along each row, NaN where less than half of it was measured."""
-    count = mask.sum(1)
-    mean = (image * mask).sum(1) / np.maximum(count, 1.0)
+    """(rows,) mean rank of brightness along each row, whatever the film's tone; NaN where less than half of it was measured."""
+    known = mask > 0.5
+    ranks = np.searchsorted(np.sort(image[known]), image, side="right") / max(1, known.sum())
+    count = known.sum(1)
+    mean = np.where(known, ranks, 0.0).sum(1) / np.maximum(count, 1)
     return np.where(count > 0.5 * mask.shape[1], mean, np.nan)
 
 
@@ -159,7 +177,7 @@ def _heights(profiles: dict[str, np.ndarray]) -> float | None:
 
 
 def doubts(shown: Shown, usual: Usual) -> list[str]:
-    """What goes beyond the patients that the model was checked on, in words."""
+    """Each value beyond those of the patients that the model was checked on, in words."""
     found = []
     whose = f"the {usual.patients} patients that this model was checked on"
     for kind, films in shown.films.items():
@@ -174,6 +192,11 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
         found.append(
             f"the films do not show the same at the same heights (similarity {shown.heights:.2f}, least of {whose} "
             f"{usual.heights:.2f}): of two patients or moments, or one is shifted or scaled?"
+        )
+    if shown.detail is not None and shown.detail < usual.detail:
+        found.append(
+            f"a film shows hardly any fine structure (less than half of what the least of {whose} shows): a phantom, a drawing, "
+            "or a blurred picture?"
         )
     if shown.water_mm is not None and not usual.water_mm[0] <= shown.water_mm <= usual.water_mm[1]:
         found.append(

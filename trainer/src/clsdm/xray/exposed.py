@@ -35,7 +35,7 @@ AIR, DENSE = 0.1, 0.9
 
 def without_border_and_marks(film: Film) -> Film:
     """The film with an unexposed border and burnt-in letters left out, and with notes that say so."""
-    image, notes = np.asarray(film.image, dtype=np.float32), ()
+    image, notes = np.asarray(film.image, dtype=np.float32), tuple[str, ...]()
     valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
     border = unexposed_border(image, valid)
     border = covered_border(image) if border is None else border
@@ -156,9 +156,11 @@ def covered_border(image: np.ndarray) -> np.ndarray | None:
     if not LEAST_BORDER < painted.mean() < 1.0 - LEAST_FIELD:
         return None
     field = convex_hull(~painted)
-    filled = (field & ~painted).sum() > CONVEX * field.sum() and (~field).mean() > LEAST_BORDER
-    abrupt = float((np.abs(image[field & ~_eroded(field, 1)] - level) > STEP * span).mean()) > 0.5
-    return ~field if filled and abrupt and _is_drawn(field) else None
+    rim = field & ~_eroded(field, 1)
+    if (field & ~painted).sum() < CONVEX * field.sum() or (~field).mean() < LEAST_BORDER or not rim.any():
+        return None
+    abrupt = float((np.abs(image[rim] - level) > STEP * span).mean()) > 0.5
+    return ~field if abrupt and _is_drawn(field) else None
 
 
 def _is_drawn(field: np.ndarray) -> bool:

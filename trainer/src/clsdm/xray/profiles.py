@@ -17,6 +17,8 @@ from clsdm.xray.image import XRay
 
 HEIGHTS_MM = np.linspace(-300.0, 300.0, 241)
 """In the patient, downwards."""
+SCALES = (0.9, 1.1)
+"""Least and greatest error of the magnification that is looked for."""
 FEWEST = 40
 """Heights that both views must show."""
 ALIKE = 0.9
@@ -32,16 +34,18 @@ def by_profile(first: XRay, other: XRay) -> Move | None:
     def cost(move: Move) -> float:
         return math.log(max(1e-6, 1.0 - likeness(wanted, profile(other, move, means)))) + unlikely(move)
 
-    coarse = min(_moves(range(-48, 49, 4), np.arange(0.9, 1.101, 0.02)), key=cost)
+    least = max(SCALES[0], other.view.source_axis_mm / (0.99 * other.view.source_detector_mm))  # before the detector
+    coarse = min(_moves(range(-48, 49, 4), np.arange(0.9, SCALES[1] + 0.001, 0.02), least), key=cost)
     down, scale = coarse.down_mm, coarse.scale
-    fine = _moves(np.arange(down - 3, down + 4), np.arange(scale - 0.015, scale + 0.016, 0.005))
+    fine = _moves(np.arange(down - 3, down + 4), np.arange(scale - 0.015, scale + 0.016, 0.005), least)
     best = min((Move(), coarse, *fine), key=cost)
     return best if likeness(wanted, profile(other, best, means)) > ALIKE else None
 
 
-def _moves(down_mm: Iterable[float], scale: Iterable[float]) -> list[Move]:
-    """Every pair, and those of one value alone."""
-    pairs = itertools.product({*map(float, down_mm), 0.0}, {*(round(float(each), 4) for each in scale), 1.0})
+def _moves(down_mm: Iterable[float], scale: Iterable[float], least: float) -> list[Move]:
+    """Every pair, and those of one value alone; scales from ``least`` to ``SCALES[1]``."""
+    scales = {round(float(each), 4) for each in scale if least <= each <= SCALES[1] + 1e-6}
+    pairs = itertools.product(sorted({*map(float, down_mm), 0.0}), sorted({*scales, 1.0}))
     return [Move(down_mm=down, scale=times) for down, times in pairs]
 
 

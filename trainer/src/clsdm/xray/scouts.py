@@ -71,7 +71,7 @@ def localizer_files(
     """The best frontal and the best lateral localizer among the files of a study, None where there is none."""
     scouts = [scout for path in files if (scout := _scout(path)) is not None]
     frontal, lateral = (_best([each for each in scouts if each.frontal == wanted], heights) for wanted in (True, False))
-    return frontal and frontal.path, lateral and lateral.path
+    return (frontal.path if frontal else None), (lateral.path if lateral else None)
 
 
 def centred(xrays: Sequence[XRay], heights: tuple[float, float] | None = None) -> list[XRay]:

@@ -1,7 +1,7 @@
 """The table of a bundle's errors, from what was found on patients it was not trained on (``clsdm.quality.intervals``).
 
 Of n patients the half width at a level is the ceil((n + 1) level)-th smallest of their errors (split conformal prediction, on
-the number). A patient's error is the largest of the conditions of the X-rays; of eight patients and more it counts from the
+the number). A patient's error is the largest of the conditions of the X-rays; of five patients and more it counts from the
 median of the others', by which numbers are corrected. The scale, nothing, the number itself or the ensemble's spread of it, is
 the one that gives the narrowest 80 % intervals on these patients.
 """
@@ -23,8 +23,9 @@ from clsdm.quality.spread import REGIONS
 from clsdm.quality.usual import Shown, Usual, alikeness, variants
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 
-FEWEST_TO_CHOOSE = 8
-"""Patients from which the scale is chosen; with fewer it is the number itself for volumes, else nothing."""
+FEWEST_TO_SHIFT, FEWEST_TO_CHOOSE = 5, 8
+"""Patients from which numbers are corrected by the median error, and from which the scale is chosen; with fewer it is the number
+itself for volumes and sizes, else nothing."""
 RELATIVE = ("lung_ml", "lung_left_ml", "lung_right_ml", "outline_cm2", "water_diameter_mm")
 MARGIN, SPARE = 0.35, 0.01
 """Beyond the patients' range of thickness, as a share of it, that is still usual; and of what a changed film may be better."""
@@ -81,7 +82,7 @@ def errors_of(found: Sequence[Found], key: str) -> Errors | None:
 
 def shifted(errors: Sequence[float]) -> tuple[float, list[float]]:
     """The median error, and each patient's error less the median of all others; (0, errors) of too few patients."""
-    if len(errors) < FEWEST_TO_CHOOSE:
+    if len(errors) < FEWEST_TO_SHIFT:
         return 0.0, list(errors)
     left = [error - statistics.median([*errors[:at], *errors[at + 1 :]]) for at, error in enumerate(errors)]
     return statistics.median(errors), left
@@ -147,7 +148,7 @@ def _left_out(within: np.ndarray) -> float:
 
 
 def usual_of(shown: Sequence[Shown]) -> Usual:
-    """What patients show, with the limits beyond which a film or a volume is unlike all of them."""
+    """Values of the patients, with the limits beyond which a film or a volume is unlike all of them."""
     films: dict[str, list[Any]] = {}
     for each in shown:
         for kind, some in each.films.items():
@@ -172,6 +173,7 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
         better,
         _below([each.correlation for each in shown if each.correlation is not None]),
         _below([each.heights for each in shown if each.heights is not None]),
+        round(0.5 * min((each.detail for each in shown if each.detail is not None), default=0.0), 5),
         (round(min(thick) - spare, 1), round(max(thick) + spare, 1)) if thick else (0.0, 1e6),
     )
 

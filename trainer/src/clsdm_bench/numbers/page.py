@@ -1,4 +1,4 @@
-"""What was observed beside what was promised, as Markdown tables."""
+"""Observed coverage beside the promised one, as Markdown tables."""
 
 from __future__ import annotations
 
@@ -55,24 +55,27 @@ def _both(found: Sequence[Found], key: str) -> list[Found]:
 
 def errors_table(found: Sequence[Found], calibration: Calibration) -> str:
     """Mean absolute errors, as measured in the volume and corrected, of what could be measured in volume and scan."""
-    keys = list(QUANTITIES)
-    head = ["group, X-rays, product", *(QUANTITIES[key].label for key in keys), "spine, front", "spine, side"]
-    rows = [["target", *(TARGETS[key][0] if key in TARGETS else "" for key in keys), *["6 mm"] * 2]]
-    for (group, condition, product), each in _runs(found).items():
-        row = [f"{group}, {CONDITIONS[condition].text}, {product}"]
-        for key in keys:
-            errors = [truth_error(one, key, one.values[key]) for one in _both(each, key)]
-            better = [truth_error(one, key, _corrected(one, key, calibration)) for one in _both(each, key)]
-            unit = "%" if _relative(key) else QUANTITIES[key].unit
-            digits = 1 if _relative(key) else max(QUANTITIES[key].digits + 1, 1)
-            means = [f"{statistics.mean(both):.{digits}f}" for both in (errors, better) if both]
-            row.append(f"{' / '.join(means)} {unit} ({len(errors)})" if errors else "-")
-        spines = [one.spine_mm for one in each if one.spine_mm is not None]
-        row += [
-            f"{statistics.mean(s[axis] for s in spines):.1f} mm ({len(spines)})" if spines else "-" for axis in (0, 1)
-        ]
-        rows.append(row)
-    return _table(head, rows)
+    runs = _runs(found)
+    rows = []
+    for key, quantity in QUANTITIES.items():
+        unit, digits = ("%", 1) if _relative(key) else (quantity.unit, quantity.digits + 1)
+        cells = [_errors(each, key, calibration, f"{{:.{digits}f}}", unit) for each in runs.values()]
+        rows.append([quantity.label, TARGETS[key][0] if key in TARGETS else "", *cells])
+    for axis, name in enumerate(("front", "side")):
+        lines = [[one.spine_mm[axis] for one in each if one.spine_mm is not None] for each in runs.values()]
+        cells = [f"{statistics.mean(line):.1f} mm ({len(line)})" if line else "-" for line in lines]
+        rows.append([f"Spine's midline, seen from the {name}", f"{SPINE_TARGET_MM:.0f} mm", *cells])
+    heads = [f"{group}, {CONDITIONS[condition].text}, {product}" for group, condition, product in runs]
+    return _table(["mean absolute error, as measured / corrected (patients)", "target", *heads], rows)
+
+
+def _errors(found: Sequence[Found], key: str, calibration: Calibration, form: str, unit: str) -> str:
+    both = _both(found, key)
+    if not both:
+        return "-"
+    plain = statistics.mean(truth_error(one, key, one.values[key]) for one in both)
+    better = statistics.mean(truth_error(one, key, _corrected(one, key, calibration)) for one in both)
+    return f"{form.format(plain)} / {form.format(better)} {unit}".rstrip() + f" ({len(both)})"
 
 
 def _corrected(found: Found, key: str, calibration: Calibration) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, write_calibrated
@@ -29,8 +30,8 @@ from clsdm_trainer.files import write_json, write_text
 def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     """Measure the patients and write the bundle with its table; says on how many it rests.
 
-    Patients of the split ``train`` that the bundle was trained on are left out. Those of ``val`` were selected on, never
-    trained on.
+    A table that the bundle has already keeps what it says of other products. Patients of the split ``train`` that the bundle
+    was trained on are left out; those of ``val`` were selected on, never trained on.
 
     Raises:
         InputError: nobody is left, or the bundle cannot be written.
@@ -48,10 +49,27 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     )
     means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
     shown = [shown_of(scoring, scan, means[scan.name]) for scan in usable if scan.name in means]
-    table = table_of(found, shown, scoring.bundle.hash, command)
+    table = joined(scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, command))
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
     return f"{written.path}: errors of {len(usable)} patients, {sum(each.region == 'chest' for each in found)} chests"
+
+
+def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """A new table with what an earlier one of the same model says and it does not."""
+    if before.get("model_sha256") != table["model_sha256"]:
+        return table
+    parts = {name: before[name] | table[name] for name in ("numbers", "voxels")}
+    commands = [each for each in before["command"].split("; ") if each != table["command"]]
+    return (
+        table
+        | parts
+        | {
+            "usual": table["usual"] or before["usual"],
+            "command": "; ".join([*commands, table["command"]]),
+            "conditions": sorted({*before["conditions"], *table["conditions"]}),
+        }
+    )
 
 
 def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
@@ -98,7 +116,7 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
 
 
 def shown_of(scoring: Scoring, scan: ScanFile, found: Found) -> Shown:
-    """What the plain X-rays of a scan and their mean show."""
+    """Values that the plain X-rays of a scan and their mean show."""
     recon, _ = scoring.volume(scan, "plain", "mean")
     xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / "plain").glob("*.dcm"))]
     detector = scoring.bundle.manifest.model.detector

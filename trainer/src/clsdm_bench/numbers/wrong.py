@@ -6,6 +6,7 @@ turned upside down, inverted, mirrored, swapped, of a wrong scale, from another 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,7 @@ Films = tuple[XRay, ...]
 
 @dataclass(frozen=True)
 class Handed:
-    """What was handed in and what was said of it."""
+    """A pair that was handed in, and the answer to it."""
 
     wrong: bool
     kind: str
@@ -63,12 +64,16 @@ def films_of(scoring: Scoring, scan: ScanFile, kind: str = "plain") -> Films:
 
 
 def _right(scoring: Scoring, scans: Sequence[ScanFile]) -> Iterator[tuple[bool, str, Films]]:
-    plain = [(False, "as projected", films_of(scoring, scan)) for scan in scans]
-    noisy = [
-        (False, "with noise", tuple(add_noise(film, 2000.0, seed) for film in films_of(scoring, scan)))
-        for seed, scan in enumerate(scans)
-    ]
-    yield from [*plain, *noisy][:RIGHT]
+    """Each scan's films as they are, then all with noise, with another tone, and with little noise, until there are enough."""
+    kinds: dict[str, Callable[[XRay], XRay]] = {
+        "as projected": lambda film: film,
+        "2,000 photons a pixel": lambda film: add_noise(film, 2000.0, 1),
+        "another tone": lambda film: replace(film, image=np.sqrt(np.maximum(film.image, 0.0))),
+        "10,000 photons a pixel": lambda film: add_noise(film, 10000.0, 2),
+    }
+    chosen = itertools.product(kinds.items(), scans)
+    for (kind, change), scan in itertools.islice(chosen, RIGHT):
+        yield False, kind, tuple(change(film) for film in films_of(scoring, scan))
 
 
 def _wrong(scoring: Scoring, scans: Sequence[ScanFile]) -> Iterator[tuple[bool, str, Films]]:

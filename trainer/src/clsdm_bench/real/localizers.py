@@ -87,7 +87,7 @@ class Reconstructor:
     def __call__(self, xrays: Sequence[XRay], *, refine: bool = False) -> tuple[CTVolume, Figures]:
         """The volume, and how well it explains its X-rays; with ``refine`` also how far the last view was moved."""
         result = reconstruct(xrays, self.bundle, replace(self.options, refine=refine), model=self.model)
-        figures = residual_figures(result.residuals)
+        figures = dict(residual_figures(result.residuals))
         if refine:
             found, stated = result.views[-1], xrays[-1].view
             figures["found_turned_deg"] = found.angle_deg - stated.angle_deg
