@@ -45,8 +45,8 @@ from clsdm.xray.profiles import by_profile
 
 BY_PROFILE, BY_RESIDUAL, STEPS = ("down_mm", "scale"), ("tilt_deg",), (0.5, 0.2)
 """The values that are searched, and by which parts of a usual mistake, in turn."""
-CLEARLY = 1.1
-"""By so much the residual may rise where the profiles agree: the model's own error is of that size."""
+CLEARLY = 1.01
+"""By so much the residual may rise where the profiles agree, for the model's own error."""
 TRIED_DEG, LEAST_DEG, FAR_DEG, MOST_DEG = (-5.0, -2.0, 0.0, 2.0, 5.0), 1.0, 4.0, 6.0
 """Angles at which symmetry is looked at; the least that is told from noise; where it is looked at again from there; and how
 far one look goes."""

@@ -196,6 +196,15 @@ except InputError as error:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_scratch_folder_whose_maker_died_before_it_marked_it_goes_with_the_next_writing(tmp_path):
+    for name, files in ((".clsdm-abcdefgh", []), (".clsdm-abcdefg1", ["owner.lock"])):
+        (tmp_path / name).mkdir(mode=0o700)
+        for file in files:
+            (tmp_path / name / file).write_bytes(b"")
+    write_atomically(tmp_path / "x", lambda path: path.write_text("x"))
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
 def test_a_failure_behind_others_keeps_its_kind():
     hidden = InputError("cannot be written")
     hidden.__cause__ = InputError("cannot be written")

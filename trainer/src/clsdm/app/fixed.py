@@ -45,7 +45,7 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
     """
     if not is_canonical(ct):
         raise InputError(f"{ct.source}: expected a cube of cubic voxels along LPS, as clsdm reconstruct writes it")
-    body = body_mask(ct.hu)
+    body = body_mask(ct.hu, 2)
     inside = torch.from_numpy(np.where(body, ct.hu, 0.0).astype(np.float32))[None, None]
     size = ct.hu.shape[0]
     detector = Detector(2 * size, FIELD_PER_CUBE * ct.spacing_mm[0] * size)

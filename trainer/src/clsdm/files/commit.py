@@ -20,7 +20,7 @@ from typing import Any
 
 from clsdm.errors import InputError
 from clsdm.files.names import plain_name
-from clsdm.files.scratch import abandoned, empty, remove_emptied
+from clsdm.files.scratch import abandoned, empty, remove_abandoned
 
 PREFIX = ".clsdm-"
 NEW, OLD, PLAN = "new", "old", "plan.json"
@@ -59,14 +59,11 @@ def commit(scratch: Path, folder: Path, gone: Iterable[str] = ()) -> None:
 
 def recover(folder: Path) -> None:
     """Finish what a killed process had decided to do in ``folder``, and remove what it had not."""
-    emptied = []
     for scratch in abandoned(folder, PREFIX):
         with suppress(OSError, InputError):
             _finish(scratch, folder)
         empty(scratch)
-        emptied.append(scratch)
-    for scratch in emptied:
-        remove_emptied(scratch)
+    remove_abandoned(folder, PREFIX)
 
 
 def _moved_whole(new: Path, folder: Path) -> bool:

@@ -49,7 +49,7 @@ def told_of(hu: np.ndarray, spread_hu: np.ndarray, factors: Mapping[str, Any]) -
         spread_hu: standard deviation over its samples.
         factors: of the patient's region, ``Calibration.voxels``.
     """
-    body, wide = body_mask(hu), half_width_hu(hu, spread_hu, factors)
+    body, wide = body_mask(hu, 2), half_width_hu(hu, spread_hu, factors)
     return {
         name: {
             "half_hu": round(float(np.median(wide[mask & body])), 1),

@@ -157,9 +157,11 @@ def variants(film: np.ndarray, kind: str, films: Mapping[str, Sequence[Sequence[
 
 
 def _profile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(rows,) mean along each row, NaN where less than half of it was measured."""
-    count = mask.sum(1)
-    mean = (image * mask).sum(1) / np.maximum(count, 1.0)
+    """(rows,) mean rank of brightness along each row, whatever the film's tone; NaN where less than half of it was measured."""
+    known = mask > 0.5
+    ranks = np.searchsorted(np.sort(image[known]), image, side="right") / max(1, known.sum())
+    count = known.sum(1)
+    mean = np.where(known, ranks, 0.0).sum(1) / np.maximum(count, 1)
     return np.where(count > 0.5 * mask.shape[1], mean, np.nan)
 
 

@@ -38,7 +38,7 @@ def write_picture(path: Path, scan: CTVolume, volume: Path, ensemble: Path | Non
     """
     recon = read_ct(volume)
     truth = covered_truth(scan, recon)[0]
-    body = body_mask(recon.hu)
+    body = body_mask(recon.hu, 2)
     fixed, share = fixed_part(recon, recorded_views(read_record(volume) or {}, str(volume)))
     rest = np.where(body, recon.hu - fixed.hu, 0.0)
     rows = [
@@ -56,7 +56,7 @@ def _spread_row(ensemble: Path, calibration: Calibration) -> tuple[str, np.ndarr
     mean = read_ct(ensemble)
     spread = sitk.GetArrayFromImage(sitk.ReadImage(str(companions(ensemble)["spread"]))).astype(np.float32)
     factors = calibration.voxels.get(measure(mean).region, {})
-    wide = np.where(body_mask(mean.hu), half_width_hu(mean.hu, spread, factors), 0.0)
+    wide = np.where(body_mask(mean.hu, 2), half_width_hu(mean.hu, spread, factors), 0.0)
     return f"how far a voxel may be off at 80 % (black 0, white {WIDEST_HU:.0f} HU)", wide, Painter(0.0, WIDEST_HU)
 
 
