@@ -1,6 +1,5 @@
 """The studies that hold a frontal and a lateral X-ray: in the DICOM database, or in a folder at any depth."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +66,11 @@ def _studies(files: list[Path]) -> Iterator[float]:
 
 
 def _study(owner: tuple, pair: tuple, paths: list[str]) -> Study:
+    ensureCore()
+    from clsdm.xray.pair import study_name
+
     frontal, lateral = (
         None if index is None else XRayInput(path=paths[index], role=role)
         for index, role in zip(pair, ("frontal", "lateral"), strict=True)
     )
-    return Study(f"study-{hashlib.sha256(repr(owner).encode()).hexdigest()[:12]}", frontal, lateral)
+    return Study(study_name(owner), frontal, lateral)

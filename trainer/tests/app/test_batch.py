@@ -14,9 +14,12 @@ from small_bundle import run
 
 import clsdm
 from clsdm.app import batch
+from clsdm.app.batch_summary import Row, as_csv
 from clsdm.app.cases import Case
+from clsdm.app.request import Request, names_for
 from clsdm.app.warm import WARM
 from clsdm.errors import InputError
+from clsdm.files.names import nameless
 from clsdm.model.bundle import Bundle
 
 ROWS = """\
@@ -112,12 +115,45 @@ def test_a_tree_of_studies_gives_the_best_pair_of_each_and_names_nobody(films, s
     assert all(at != first[name] for name, at in times(out).items())
 
 
+def test_what_was_cut_between_volume_and_dicom_goes_on(hospital, small_model, capfd, monkeypatch):
+    out, dicom, save = hospital / "out", hospital / "dicom", batch.save
+
+    def cut(*arguments):
+        monkeypatch.setattr(batch, "save", save)
+        raise OSError("the disk is away")
+
+    (hospital / "patients.csv").write_text("case,frontal\nanna,films/frontal.dcm\n")
+    monkeypatch.setattr(batch, "save", cut)
+    arguments = ("--table", hospital / "patients.csv", "--dicom", dicom)
+    assert many(capfd, small_model, out, *arguments)[0] == 2
+    code, rows, said = many(capfd, small_model, out, *arguments)
+    assert (code, rows["anna"]["status"], len(list(dicom.glob("anna/*.dcm")))) == (0, "done", 17), said
+    _, rows, _ = many(capfd, small_model, out, *arguments, "--keep-patient")  # those that are there name nobody
+    assert (rows["anna"]["status"], "is there already" in rows["anna"]["problem"]) == ("failed", True)
+
+
+def test_a_failure_names_no_file_of_a_folder(tmp_path):
+    file = tmp_path / "ct" / "John Smith.dcm"
+    file.parent.mkdir()
+    file.touch()
+    names = names_for(Request((), "r.nii.gz", localizers=str(file.parent)))
+    assert nameless(f"{file}: truncated", names) == "a localizer's file: truncated"
+    assert nameless(f"{file.parent}: no scout", names) == "the folder with the localizers: no scout"
+
+
+def test_a_spreadsheet_runs_nothing_of_the_summary():
+    text = as_csv([Row("=1+1", "failed", problem="-2+3", worst_correlation=-0.5)])
+    (row,) = csv.DictReader(text.splitlines())
+    assert (row["case"], row["problem"], row["worst_correlation"]) == ("'=1+1", "'-2+3", "-0.5")
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
         ("case,frontal\n", "holds no patients"),
         ("frontal\na.dcm\n", "line 2: case"),
         ("case,frontal\n../x,a.dcm\n", "line 2: case"),
+        ("case,frontal\nIndex.html,a.dcm\n", "line 2: case 'Index.html' has the name of a file"),
         ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
         ("case,colour\na,red\n", "line 2: unrecognized arguments: column colour"),
         ("case,frontal,spacing\na,a.dcm,wide\n", "line 2: argument column spacing"),

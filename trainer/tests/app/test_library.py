@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from places import REPOSITORY
 from small_bundle import reconstruct_command, run
 
@@ -63,6 +64,14 @@ def test_a_result_does_not_overwrite_its_x_rays_nor_what_is_not_ours(films: Path
 def test_an_array_that_is_no_x_ray_is_refused(image: np.ndarray):
     with pytest.raises(clsdm.InputError, match="X-ray"):
         clsdm.XRay.from_array(image, 0.0, 0.4)
+
+
+def test_a_further_film_must_say_from_where_it_was_taken(films: Path, small_model: Bundle, tmp_path: Path):
+    Image.fromarray(np.arange(6400, dtype=np.uint16).reshape(80, 80)).save(tmp_path / "oblique.png")
+    geometry = clsdm.GeometryOverrides(pixel_mm=6.75)
+    with pytest.raises(clsdm.InputError, match=r"oblique.png: .*angle"):
+        clsdm.reconstruct(films / "frontal.dcm", None, tmp_path / "oblique.png", geometry=geometry,
+                          bundle=small_model.path, device="cpu")  # fmt: skip
 
 
 def test_the_model_is_loaded_once(films: Path, small_model: Bundle):

@@ -12,6 +12,7 @@ import pytest
 from small_bundle import reconstruct_command
 
 from clsdm.app.cli import main
+from clsdm.app.measure_command import told_of
 from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
 from clsdm.volume.read import read_ct
 from clsdm.volume.write import write_ct
@@ -214,3 +215,11 @@ def test_files_are_found_by_their_content_and_not_without_end(tmp_path):
         mark_of(tmp_path / "a" / "x"): tmp_path / "a" / "x",
     }
     assert MOST_LOOKED_AT <= 100_000
+
+
+@pytest.mark.parametrize("interval", [{}, {"patients": 3, "corrected": 1.0, "held": {"80": 2.0}, "normal": {}}])
+def test_a_table_of_measures_that_cannot_be_shown_counts_as_none(interval):
+    value = {"lung_ml": {"value": 1.0, "intervals": interval}}
+    table = {"values": value, "not_measurable": {}, "over_mm": None, "profiles": {}, "calibrated": True}
+    assert told_of({"measures": table}) is None
+    assert told_of({"measures": table | {"values": {}}}) is not None

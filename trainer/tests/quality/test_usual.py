@@ -53,6 +53,7 @@ def test_another_patient_like_them_is_not_doubted() -> None:
         ({"films": {"lateral": [described_film(-torso().astype(float))]}}, "lateral film looks as if it were inverted"),
         ({"films": {"frontal": [described_film(NOISE)]}}, "frontal film looks like none of the 6 patients"),
         ({"correlation": 0.8}, "explains its films worse"),
+        ({"correlation": 0.8}, f"usual from {2 * 0.97 - 1:.3f} on"),
         ({"heights": 0.1}, "same at the same heights"),
         ({"detail": 0.001}, "hardly any fine structure"),
         ({"water_mm": 90.0}, "90 mm of water thick"),

@@ -35,6 +35,7 @@ from clsdm.app.request import (
     Request,
     inputs_of,
     nameless_request,
+    names_for,
     read_views,
     ready,
     record,
@@ -216,7 +217,7 @@ def _read(case: Case, plan: Plan) -> Ready:
     request = _request(case)
     for view in request.views:
         regular_file(view.file, "X-ray image file")
-    key = key_of(request, plan.bundle)
+    key = key_of(request, plan)
     if _finished(case, key, plan):
         return Ready(key, None)
     ready(request.out, inputs_of(request, plan.bundle))
@@ -238,14 +239,14 @@ def _made(xrays: list[XRay], case: Case, plan: Plan) -> Reconstruction:
 
 
 def _write(case: Case, result: Reconstruction, key: str, plan: Plan) -> None:
-    """The record comes last: a patient without it is not finished."""
+    """The DICOM folder comes last: it is never written over, and one without a record would be in the way of the next try."""
     request = _request(case)
     folder = Path(request.out).parent
     write_comparison(comparison_of(result), folder, result.provenance, title=case.name)
+    save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
     if (dicom := plan.dicom_of(case)) is not None:
         with _DICOM:
             write_dicom(result, dicom, plan.keep_patient)
-    save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
     (folder / FAILED).unlink(missing_ok=True)
 
 
@@ -260,9 +261,7 @@ def _written(case: Case, seconds: float, writing: Future[None]) -> tuple[Case, O
 def _failed(case: Case, error: Exception) -> Outcome:
     """Leave word of a failure, without the names of files, which may say whose they are."""
     request = _request(case)
-    names = {view.file: f"X-ray {number}" for number, view in enumerate(request.views, 1)}
-    names |= {} if request.localizers is None else {request.localizers: "the folder with the localizers"}
-    told = {name: nameless(text, names) for name, text in described(error).items()}
+    told = {name: nameless(text, names_for(request)) for name, text in described(error).items()}
     text = json.dumps(told, indent=1) + "\n"
     problem = told["message"]
     try:
@@ -284,12 +283,15 @@ def _finished(case: Case, key: str, plan: Plan) -> bool:
     return bool(made is not None and made.get("asked") == key and there)
 
 
-def key_of(request: Request, bundle: Bundle) -> str:
-    """A hash of what is asked for: options, geometry, the contents of the X-rays' files, model, program."""
+def key_of(request: Request, plan: Plan) -> str:
+    """A hash of what is asked for: options, geometry, the contents of the X-rays' files, DICOM and of whom, model, program."""
     plain = to_plain(nameless_request(request))
     if request.localizers is not None:
         plain[UNNAMED_FOLDER] = sorted(map(sha256_of, files_below(Path(request.localizers), SERIES_FILES)))
-    return hashlib.sha256(json.dumps([plain, bundle.hash, __version__], sort_keys=True).encode()).hexdigest()
+    dicom = None if plan.dicom is None else {"keep_patient": plan.keep_patient}
+    return hashlib.sha256(
+        json.dumps([plain, dicom, plan.bundle.hash, __version__], sort_keys=True).encode()
+    ).hexdigest()
 
 
 def _request(case: Case) -> Request:

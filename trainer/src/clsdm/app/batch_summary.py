@@ -105,12 +105,16 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One line for each patient below the names of the columns."""
+    """One line for each patient below the names of the columns; what a spreadsheet would run as a formula is quoted."""
     text = io.StringIO()
     table = csv.DictWriter(text, [field.name for field in fields(Row)])
     table.writeheader()
-    table.writerows(asdict(row) for row in rows)
+    table.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def as_html(rows: Sequence[Row]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from clsdm.files.names import files_below, plain_name, regular_file
 from clsdm.limits import TABLE_BYTES, TREE_FILES, check_bytes
 from clsdm.progress import Report
 from clsdm.xray.dicom import NO_PROJECTIONS, is_dicom
-from clsdm.xray.pair import pairs_by_study
+from clsdm.xray.pair import pairs_by_study, study_name
 from clsdm.xray.read import XRayHeader, inspect_xray
 
 PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip")
@@ -139,7 +138,7 @@ def cases_of_studies(tree: Path, request_of: RequestOf, report: Report) -> list[
 def _case(
     owner: tuple[str, str | None], pair: tuple[int | None, int | None], paths: list[Path], request_of: RequestOf
 ) -> Case:
-    name = f"study-{hashlib.sha256(repr(owner).encode()).hexdigest()[:12]}"
+    name = study_name(owner)
     frontal, lateral = pair
     if frontal is None or lateral is None:
         missing = "frontal" if frontal is None else "lateral"

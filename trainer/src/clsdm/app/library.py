@@ -28,8 +28,6 @@ from clsdm.xray.scouts import centred
 Film = str | PathLike[str] | ViewRequest | XRay
 """A file, a file with a geometry of its own, or an X-ray that was read or made of an array."""
 
-ROLE_ANGLES_DEG = (0.0, 90.0)
-"""Of the first film and of the second, where neither says from where it was taken."""
 NAME = "reconstruction.nii.gz"
 """Of the volume in a folder."""
 
@@ -106,19 +104,22 @@ def reconstruct(
         raise InputError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     opened = WARM.bundle(None if bundle is None else str(bundle))
     how = Options(**{"product": opened.manifest.default_product, **options})
-    films = [frontal, *([] if lateral is None else [lateral]), *others]
-    views = [_view(film, number, geometry or GeometryOverrides()) for number, film in enumerate(films)]
+    films: list[tuple[Film | None, float | None]] = [
+        (frontal, 0.0),
+        (lateral, 90.0),
+        *((film, None) for film in others),
+    ]
+    views = [_view(film, angle, geometry or GeometryOverrides()) for film, angle in films if film is not None]
     xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
     report("read X-rays", len(xrays), len(xrays))
     made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))
     return Result(**vars(made), **_sources(views, opened, preset, how))
 
 
-def _view(film: Film, number: int, geometry: GeometryOverrides) -> ViewRequest | XRay:
+def _view(film: Film, default_angle_deg: float | None, geometry: GeometryOverrides) -> ViewRequest | XRay:
     if isinstance(film, ViewRequest | XRay):
         return film
-    angle = ROLE_ANGLES_DEG[number] if number < len(ROLE_ANGLES_DEG) else None
-    return ViewRequest(str(film), default_angle_deg=angle, geometry=geometry)
+    return ViewRequest(str(film), default_angle_deg=default_angle_deg, geometry=geometry)
 
 
 def _sources(views: Sequence[ViewRequest | XRay], bundle: Bundle, preset: str, options: Options) -> dict[str, Any]:

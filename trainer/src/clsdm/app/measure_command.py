@@ -63,6 +63,7 @@ def told_of(made: dict[str, Any]) -> dict[str, Any] | None:
     told = made.get("measures")
     try:
         Measures.from_plain(told or {})
+        rows(told or {})
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         return None
     return told

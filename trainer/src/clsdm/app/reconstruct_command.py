@@ -8,6 +8,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
+from clsdm.app.batch_summary import FILES as SUMMARY
 from clsdm.app.cases import cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
@@ -83,6 +84,8 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
     shared = vars(options) | {"product": options.product or bundle.manifest.default_product}
 
     def request_of(name: str, own: dict[str, Any]) -> Request:
+        if name.casefold() in SUMMARY:
+            raise InputError(f"case {name!r} has the name of a file that is written beside the patients' folders")
         return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
 
     cases = (

@@ -8,6 +8,7 @@ the X-rays again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from clsdm.app.record import XRaysNotFoundError, companions, left_over_spread, m
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
-from clsdm.files.names import given_path, nameless, refuse_overwriting, regular_files
+from clsdm.files.names import files_below, given_path, nameless, refuse_overwriting, regular_files
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
@@ -221,6 +222,16 @@ def nameless_request(request: Request, used: Sequence[View] = ()) -> Request:
         views = tuple(_where_found(view, at) for view, at in zip(views, used, strict=False))
     folder = None if request.localizers is None else UNNAMED_FOLDER
     return replace(request, views=views, out=Path(request.out).name, bundle=None, localizers=folder)
+
+
+def names_for(request: Request) -> dict[str, str]:
+    """What to say in place of each path of a request to somebody who must not learn whose files they are."""
+    names = {view.file: f"X-ray {number}" for number, view in enumerate(request.views, 1)}
+    if request.localizers is not None:
+        with contextlib.suppress(InputError):
+            names |= dict.fromkeys(map(str, files_below(Path(request.localizers), SERIES_FILES)), "a localizer's file")
+        names[request.localizers] = "the folder with the localizers"
+    return names
 
 
 def _where_found(asked: ViewRequest, used: View) -> ViewRequest:

@@ -38,12 +38,12 @@ class Usual:
     Attributes:
         patients: how many.
         films: by "frontal" and "lateral", a list of (256,) descriptions, see :func:`described`.
-        alike: least similarity of a film to the most similar of them, by the same names.
+        alike: least similarity of a film to the most similar of them that is still usual, by the same names.
         better: how much more similar a film may be when it is changed as in :func:`variants`, by the same names.
-        correlation: least, of volume and film.
-        heights: least similarity of two films' profiles along the patient.
-        detail: least fine structure of a film, see :func:`detail_of`.
-        water_mm: least and greatest water-equivalent diameter.
+        correlation: least that is still usual, of volume and film.
+        heights: likewise, of two films' profiles along the patient.
+        detail: likewise, fine structure of a film, see :func:`detail_of`.
+        water_mm: least and greatest water-equivalent diameter that are still usual.
     """
 
     patients: int
@@ -185,13 +185,13 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
             found += _doubts_of(film, kind, usual, whose)
     if shown.correlation is not None and shown.correlation < usual.correlation:
         found.append(
-            f"the volume explains its films worse than in any of {whose} (correlation {shown.correlation:.3f}, least of "
-            f"theirs {usual.correlation:.3f}): wrong geometry, or films of two patients?"
+            f"the volume explains its films worse than in any of {whose} (correlation {shown.correlation:.3f}, "
+            f"usual from {usual.correlation:.3f} on): wrong geometry, or films of two patients?"
         )
     if shown.heights is not None and shown.heights < usual.heights:
         found.append(
-            f"the films do not show the same at the same heights (similarity {shown.heights:.2f}, least of {whose} "
-            f"{usual.heights:.2f}): of two patients or moments, or one is shifted or scaled?"
+            f"the films do not show the same at the same heights (similarity {shown.heights:.2f}, usual of {whose} "
+            f"from {usual.heights:.2f} on): of two patients or moments, or one is shifted or scaled?"
         )
     if shown.detail is not None and shown.detail < usual.detail:
         found.append(
@@ -200,8 +200,8 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
         )
     if shown.water_mm is not None and not usual.water_mm[0] <= shown.water_mm <= usual.water_mm[1]:
         found.append(
-            f"the body is {shown.water_mm:.0f} mm of water thick, beyond the {usual.water_mm[0]:.0f} to "
-            f"{usual.water_mm[1]:.0f} mm of {whose}: another body part, or a wrong scale?"
+            f"the body is {shown.water_mm:.0f} mm of water thick; usual by {whose} are "
+            f"{usual.water_mm[0]:.0f} to {usual.water_mm[1]:.0f} mm: another body part, or a wrong scale?"
         )
     return found
 
@@ -216,7 +216,7 @@ def _doubts_of(film: np.ndarray, kind: str, usual: Usual, whose: str) -> list[st
         ]
     if alike < usual.alike[kind]:
         return [
-            f"the {kind} film looks like none of {whose} (similarity {alike:.2f}, least of theirs "
-            f"{usual.alike[kind]:.2f}): another body part, no patient, or a wrong scale?"
+            f"the {kind} film looks like none of {whose} (similarity {alike:.2f}, usual from "
+            f"{usual.alike[kind]:.2f} on): another body part, no patient, or a wrong scale?"
         ]
     return []

@@ -6,6 +6,7 @@ between two lines of sight, 0 to 90 degrees. No torch and no pixels.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -95,3 +96,8 @@ def pairs_by_study(headers: Sequence[XRayHeader]) -> dict[tuple[str, str | None]
         frontal, lateral = frontal_and_lateral([headers[number] for number in numbers])
         found[owner] = (None if frontal is None else numbers[frontal], None if lateral is None else numbers[lateral])
     return found
+
+
+def study_name(owner: tuple[str, str | None]) -> str:
+    """A name for the results of a study that does not say whose they are; ``owner`` is a key of :func:`pairs_by_study`."""
+    return f"study-{hashlib.sha256(repr(owner).encode()).hexdigest()[:12]}"

@@ -11,7 +11,7 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, write_calibrated
 from clsdm.progress import Report
 from clsdm.quality.intervals import calibration_from
-from clsdm.quality.measure import Measures
+from clsdm.quality.measure import CHEST, Measures
 from clsdm.quality.reprojection import reprojection
 from clsdm.quality.usual import Shown, shown_by, usual_from
 from clsdm.volume.read import read_ct
@@ -52,7 +52,8 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     table = joined(scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, command))
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
-    return f"{written.path}: errors of {len(usable)} patients, {sum(each.region == 'chest' for each in found)} chests"
+    chests = {each.case for each in found if each.region == CHEST}
+    return f"{written.path}: errors of {len(usable)} patients, {len(chests)} of them chests"
 
 
 def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
