@@ -168,6 +168,7 @@ CASES = {
         "has 200x200 pixels, its header says 100x400",
     ),
     "a size of gigabytes": (_huge, "65535 x 65535 pixels; expected an image of at most"),
+    "a slope beyond all numbers": (dicom(RescaleSlope="9e307"), "the image holds infinite pixels"),
     "no photometric interpretation": (dicom(PhotometricInterpretation=None), "PhotometricInterpretation is missing"),
     "a photograph's colours": (
         picture("x.jpg", lambda: np.random.default_rng(0).integers(0, 255, (200, 200, 3), "u1")),

@@ -143,6 +143,8 @@ def read_xray(
     """
     overrides = overrides or GeometryOverrides()
     film = _read_film(Path(path), overrides)
+    if np.isinf(film.image).any():
+        raise InputError(f"{path}: the image holds infinite pixels")
     film, angle, distances, origins = described(film, angle_deg, default_angle_deg, overrides, preset)
     if angle is None:
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
