@@ -42,13 +42,13 @@ class ReportTest(SceneTest):
         self.assertEqual(len(set(names)), len(names), "no figure is there twice")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "figures.csv"
-            ComparisonReport.writeCsv(path, rows, {"model": "m", "views": [{"angle_deg": 90.0}]})
+            ComparisonReport.writeCsv(path, rows, {"model": "=m", "views": [{"angle_deg": 90.0}]})
             with path.open(newline="", encoding="utf-8") as file:
                 lines = list(csv.reader(file))
         self.assertEqual(tuple(lines[0]), ComparisonReport.TABLE_COLUMNS)
         self.assertEqual([tuple(line) for line in lines[1 : len(rows) + 1]], rows)
         self.assertIn("RESEARCH ONLY", dict(lines[len(rows) + 2 :])["Notice"].upper())
-        self.assertIn(["model", "m"], lines)
+        self.assertIn(["model", "'=m"], lines)
         self.assertIn(["views", '[{"angle_deg": 90.0}]'], lines)
 
     def test_a_profile_reads_both_volumes_at_the_same_points(self) -> None:

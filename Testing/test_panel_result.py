@@ -45,6 +45,8 @@ class ResidualTest(unittest.TestCase):
         self.assertIn(quantity.label, text)
         self.assertIn("from 12 patients", text)
         self.assertNotIn("not measurable", text)
+        doubted = numbersHtml(told | {"doubts": ["too <thin>"]})
+        self.assertLess(doubted.index("too &lt;thin&gt;"), doubted.index(quantity.label))
         self.assertEqual((numbersHtml(None), numbersHtml({"values": {}})), ("", ""))
 
     def test_a_residual_is_said_in_words(self) -> None:

@@ -1,7 +1,7 @@
 """``clsdm reconstruct --table`` against the networks alone on the same X-rays, read and with the model loaded.
 
 The first over the second is the share of the networks' throughput that is left when films are read, results and reports
-written, hashes taken and the summary kept; issue 18 asks for 0.8.
+written, hashes taken and the summary kept. Bar: 0.8.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever is handed in: one clear line, exit code 2, and nothing left behind (issue 2, section 7)."""
+"""Whatever is handed in: one clear line, exit code 2, and nothing left behind."""
 
 from __future__ import annotations
 

@@ -121,10 +121,12 @@ def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, Any]
     """
     ensureCore()
     from clsdm import NOTICE
+    from clsdm.errors import no_formula
     from clsdm.files.atomic import write_atomically
 
     made = [
-        (name, value if isinstance(value, str) else json.dumps(value)) for name, value in sorted(provenance.items())
+        (name, no_formula(value) if isinstance(value, str) else json.dumps(value))
+        for name, value in sorted(provenance.items())
     ]
 
     def write(scratch: Path) -> None:

@@ -81,7 +81,8 @@ class ResultSection:
         self.ui.numbersLabel.text = numbersHtml(result.measures)
         for reprojection in result.reprojections:
             self._addPicture(reprojection)
-        self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings)
+        said = (result.measures or {}).get("doubts", ()) if self.ui.numbersLabel.text else ()
+        self.ui.warningsLabel.text = "\n".join(f"⚠ {sentence(text)}" for text in result.warnings if text not in said)
         self.ui.provenanceLabel.text = provenanceText(result)
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),

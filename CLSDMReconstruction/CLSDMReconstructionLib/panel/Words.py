@@ -41,18 +41,21 @@ def residualInWords(residual: dict) -> str:
 
 
 def numbersHtml(measures: dict | None) -> str:
-    """The measures of the volume, as a table with intervals where the model has them; "" where nothing was."""
+    """The measures of the volume, as a table with intervals where the model has them, after what speaks against relying on
+    them; "" where nothing was measured.
+    """
     if not measures or not measures.get("values"):
         return ""
     ensureCore()
-    from clsdm.quality.quantities import footnote, rows
+    from clsdm.quality.quantities import before, footnote, rows
 
     lines = "".join(
         f"<tr><td>{escape(row.label)}&nbsp;</td><td>{escape(row.value)}&nbsp;&nbsp;</td><td>{escape(row.interval)}</td></tr>"
         for row in rows(measures)
         if row.value != "not measurable"
     )
-    return f"<table>{lines}</table><p>{escape(footnote(measures))}</p>"
+    doubts = "".join(f"<p><b>{escape(line)}</b></p>" for line in before(measures))
+    return f"{doubts}<table>{lines}</table><p>{escape(footnote(measures))}</p>"
 
 
 def provenanceText(result) -> str:

@@ -10,7 +10,7 @@ MAKE_MEAN = ("Make the mean", {"product": "mean"})
 
 
 def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
-    """A failure of the worker (kinds of ``clsdm.app.worker.KINDS``, "crash" and "start") for the user.
+    """A failure of the worker (kinds of ``clsdm.failures.KINDS``, "crash" and "start") for the user.
 
     Args:
         kind: what it is about.

@@ -38,7 +38,7 @@ class Job:
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
         result: the worker's answer, when finished. Its arrays may be gone once ``onDone`` returns.
-        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.app.worker.KINDS``, "crash" and "start".
+        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.failures.KINDS``, "crash" and "start".
         attempts: how often it was sent.
         heard: whether the worker has said anything about it.
     """

@@ -53,3 +53,8 @@ def reading(path: object, kind: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:  # the system's; a decoder's has no number
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         raise InputError(f"{path}: truncated or damaged {kind} ({type(error).__name__} while reading)") from error
+
+
+def no_formula(text: str) -> str:
+    """A text from outside as a cell of a CSV file: what a spreadsheet would run as a formula is quoted."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -160,6 +160,7 @@ def test_the_recipe_as_printed_fits_together_at_its_full_size(place: Path):
         check_networks(config, stage)
 
 
+@pytest.mark.slow  # what the answers above left
 def test_results_are_what_the_page_says(place: Path):
     assert {path.name for path in (place / "results").iterdir()} >= {"anna", "bert", "index.html", "summary.csv"}
     assert (place / "lungs.nii.gz").is_file()

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clsdm.app.cases import Case
-from clsdm.errors import InputError
+from clsdm.errors import InputError, no_formula
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import read_json
 from clsdm.quality.agreement import Agreement
@@ -109,12 +109,10 @@ def as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, [field.name for field in fields(Row)])
     table.writeheader()
-    table.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in rows)
+    for row in rows:
+        cells = asdict(row).items()
+        table.writerow({name: no_formula(value) if isinstance(value, str) else value for name, value in cells})
     return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def as_html(rows: Sequence[Row]) -> str:
