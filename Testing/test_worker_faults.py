@@ -14,6 +14,7 @@ import slicer
 from fakes import FakeChannel, FakeWorkerCase
 from real_worker import scene, waitFor
 from test_logic import RealTest
+from volumes import add_volume
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
@@ -168,6 +169,12 @@ class RealFaultsTest(RealTest):
                 self.assertIn("rontal X-ray", error.message)
                 self.assertNotIn("DOE", str(error))
         self.usable()
+
+    def test_a_volume_of_the_users_gives_no_place_to_a_result(self) -> None:
+        ct = add_volume("CT")
+        self.assertIn("Only a reconstruction", self.fails(into=ct).message)
+        self.assertIs(ct.GetScene(), slicer.mrmlScene)
+        Nodes.remove(ct)
 
     def test_two_patients(self) -> None:
         error = self.fails(lateral="other_patient.dcm")

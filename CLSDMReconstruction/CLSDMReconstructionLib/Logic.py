@@ -14,6 +14,7 @@ from typing import Any
 
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
 from CLSDMReconstructionLib.scene import XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import attributeOf
 from CLSDMReconstructionLib.worker import Results
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore
@@ -108,6 +109,10 @@ class ReconstructionLogic(ModelTasks):
         options = {"product": product, "steps": steps, "samples": samples, "seed": seed, "device": device}
 
         def begin() -> None:
+            if into is not None and attributeOf(into, "role") != "volume":
+                raise ReconstructionError(
+                    "input", "Only a reconstruction can give place to another; this volume is none."
+                )
             inputs = _inputs(frontal, lateral, views)
             facts = _checked(inputs, preset)
             payload = {

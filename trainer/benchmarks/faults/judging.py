@@ -127,10 +127,11 @@ def _scan(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
         return ct.hu, np.array(ct.spacing_mm)
 
     try:  # reading alone: the projection of 32^3 voxels that follows in `clsdm project` would take most of the time
-        read_ct(hostile.path)
+        notes = read_ct(hostile.path).notes
     except InputError as error:
         return Ended(2, "", f"clsdm: {error}\n"), lambda: False
-    return Ended(0, "", ""), lambda: _equal(content(hostile.path), content(hostile.base))
+    said = any("damaged" in note for note in notes)  # and left out
+    return Ended(0, "", ""), lambda: said or _equal(content(hostile.path), content(hostile.base))
 
 
 def _equal(one: tuple[np.ndarray, ...], two: tuple[np.ndarray, ...]) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from torso import torso
 
-from clsdm.quality.usual import Shown, described, detail_of, doubts, kind_of
+from clsdm.errors import InputError
+from clsdm.quality.usual import Shown, described, detail_of, doubts, kind_of, usual_from
 from clsdm_bench.numbers.calibrate import usual_of
 
 
@@ -63,6 +65,18 @@ def test_another_patient_like_them_is_not_doubted() -> None:
 def test_what_is_unlike_them_is_said_in_words(change, words) -> None:
     (said,) = doubts(replace(patient(2), **change), USUAL)
     assert words in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"films": {"frontal": [[0.1, 0.2]]}}, {"films": {"frontal": 3}}, {"alike": {}}, {"better": {"frontal": [1], "lateral": 0}}],
+)  # fmt: skip
+def test_a_table_of_films_that_are_none_is_refused(change) -> None:
+    table = json.loads(json.dumps(asdict(USUAL)))
+    assert usual_from(table, "table") is not None
+    assert usual_from(table | {"films": {}, "alike": {}, "better": {}}, "table") is not None  # of two patients
+    with pytest.raises(InputError, match="table: usual: expected films of 256 numbers"):
+        usual_from(table | change, "table")
 
 
 @pytest.mark.parametrize(

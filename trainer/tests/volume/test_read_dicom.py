@@ -178,8 +178,10 @@ def test_captures_and_radiographs_beside_the_slices_are_none(ct: CTVolume, tmp_p
 
 def test_a_damaged_file_is_left_out_and_said(ct: CTVolume, tmp_path: Path):
     paths = write_series(tmp_path, ct)
-    for at in (-1, 10):
-        paths[at].write_bytes(paths[at].read_bytes()[:140] + b"\xff" * 60)
+    paths[-1].write_text("no such thing")
+    (tmp_path / "README.txt").write_text("which is none")
+    assert read_ct(tmp_path).notes == ("1 damaged DICOM files were left out",)
+    paths[10].write_bytes(paths[10].read_bytes()[:140] + b"\xff" * 60)
     assert "1 missing slices" in refusal(tmp_path)
     assert "2 damaged DICOM files were left out" in refusal(tmp_path)
 

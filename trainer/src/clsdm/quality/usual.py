@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain
 from clsdm.geometry.view import Detector
 from clsdm.quality.measure import Measures
@@ -83,7 +84,20 @@ def usual_from(table: dict[str, Any], where: str) -> Usual | None:
     Raises:
         InputError: a field does not belong or fit.
     """
-    return from_plain(Usual, table, f"{where}: usual") if table else None
+    if not table:
+        return None
+    found = from_plain(Usual, table, f"{where}: usual")
+    try:
+        shapes = {np.array(films, dtype=np.float64).shape[1:] for films in found.films.values()}
+        limits = [(found.alike[kind], found.better[kind]) for kind in found.films]
+        np.array(limits, dtype=np.float64).reshape(len(limits), 2)
+    except (TypeError, ValueError, KeyError):
+        shapes = {()}
+    if shapes - {(FIELDS**2,)}:
+        raise InputError(
+            f"{where}: usual: expected films of {FIELDS**2} numbers, and two limits for each of their kinds"
+        )
+    return found
 
 
 def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures: Measures, detector: Detector) -> Shown:

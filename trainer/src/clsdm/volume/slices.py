@@ -34,6 +34,9 @@ _TAGS = [
 ]  # fmt: skip
 
 
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
 @dataclass(frozen=True)
 class Slice:
     """One image of a CT.
@@ -96,15 +99,15 @@ def header_of(path: Path, tags: list[str] | None = None) -> Dataset | None:
     """Some tags of a DICOM file, with or without the preamble of part 10; None where it is no DICOM.
 
     Raises:
-        InputError: it begins like DICOM and cannot be read.
+        InputError: it begins like DICOM or is named so, and cannot be read.
     """
-    begins = _begins_like_dicom(path)
+    begins, named = _begins_like_dicom(path), path.suffix.lower() in _SUFFIXES
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom comments on odd values, and such values may name the patient
             header = open_dicom(path, pixels=False, tags=tags or _TAGS)
     except Exception as error:
-        if begins:
+        if begins or named:
             raise InputError(f"{path}: truncated or damaged DICOM ({type(error).__name__} while reading)") from error
         return None
     told = [name in header for name in ("SOPInstanceUID", "Modality")]
@@ -112,6 +115,8 @@ def header_of(path: Path, tags: list[str] | None = None) -> Dataset | None:
         return header
     if begins and header.file_meta.get("MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:
         raise InputError(f"{path}: truncated or damaged DICOM (neither SOPInstanceUID nor Modality)")
+    if named and not begins:
+        raise InputError(f"{path}: named like DICOM, but neither SOPInstanceUID nor Modality are in it")
     return None
 
 

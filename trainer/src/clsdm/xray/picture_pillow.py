@@ -6,6 +6,7 @@ they are whole (PNG's checksums, the length and checksum of TIFF's strips) is lo
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -24,6 +25,10 @@ from clsdm.xray.orient import Film, blank, grey, read_quietly
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+logging.getLogger("PIL").addHandler(
+    logging.NullHandler()
+)  # or what it has to say of damaged files goes to the terminal
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "MPO")
