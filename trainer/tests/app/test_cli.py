@@ -130,10 +130,11 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
         line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
     ]
     assert NO_TABLE in out
-    air = small_phantom(CENTRE_MM)
-    air.hu[:] = -1000.0
-    sitk.WriteImage(air.to_sitk(), str(tmp_path / "air.nii.gz"))
-    code, out, _ = run(capfd, "measure", tmp_path / "a.nii.gz", "--truth", tmp_path / "air.nii.gz")
+    nobody = small_phantom(CENTRE_MM)
+    nobody.hu[:] = nobody.hu * 0.01 - 990.0
+    nobody.hu[:, :3, :3] = 0.0
+    sitk.WriteImage(nobody.to_sitk(), str(tmp_path / "nobody.nii.gz"))
+    code, out, _ = run(capfd, "measure", ct, "--truth", tmp_path / "nobody.nii.gz")
     assert (code, "CT, what is not beside a number: not measurable, " in out) == (0, True)
 
     changed = small_phantom(CENTRE_MM)
