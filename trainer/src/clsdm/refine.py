@@ -6,8 +6,8 @@ what was stated or assumed (``geometry.move``):
 
 1. height and scale: where both views have as much of the patient at each height (``xray.profiles``), unless the volume then
    explains the X-rays clearly worse;
-2. angle: where the volume is most symmetric (``quality.symmetry``), unless the same. Neither profiles nor residual tell it, since for a small
-   cone angle some volume explains any two views that agree height by height;
+2. angle: where the volume is most symmetric (``quality.symmetry``), unless the same. Neither profiles nor residual tell
+   it, since for a small cone angle some volume explains any two views that agree height by height;
 3. tilt, and height and scale where the profiles are of no use, by coordinate search over
 
        log residual² of the volume's projections against the X-rays  +  prior,
