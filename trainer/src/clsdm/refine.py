@@ -6,8 +6,8 @@ what was stated or assumed (``geometry.move``):
 
 1. height and scale: where both views have as much of the patient at each height (``xray.profiles``), unless the volume then
    explains the X-rays clearly worse;
-2. angle: where the volume is most symmetric (``quality.symmetry``). Neither profiles nor residual tell it, since for a small
-   cone angle some volume explains any two views that agree height by height;
+2. angle: where the volume is most symmetric (``quality.symmetry``), unless the same. Neither profiles nor residual tell
+   it, since for a small cone angle some volume explains any two views that agree height by height;
 3. tilt, and height and scale where the profiles are of no use, by coordinate search over
 
        log residual² of the volume's projections against the X-rays  +  prior,
@@ -46,7 +46,7 @@ from clsdm.xray.profiles import by_profile
 BY_PROFILE, BY_RESIDUAL, STEPS = ("down_mm", "scale"), ("tilt_deg",), (0.5, 0.2)
 """The values that are searched, and by which parts of a usual mistake, in turn."""
 CLEARLY = 1.01
-"""By so much the residual may rise where the profiles agree, for the model's own error."""
+"""By so much the residual may rise where profiles or symmetry agree, for the model's own error."""
 TRIED_DEG, LEAST_DEG, FAR_DEG, MOST_DEG = (-5.0, -2.0, 0.0, 2.0, 5.0), 1.0, 4.0, 6.0
 """Angles at which symmetry is looked at; the least that is told from noise; where it is looked at again from there; and how
 far one look goes."""
@@ -114,12 +114,15 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
 
 def _found(explained: Explained, moves: list[Move], number: int, seen: Move | None) -> list[Move]:
     """The moves with that of one view found; ``seen`` by profiles."""
-    best = moves if seen is None else [seen if at == number else move for at, move in enumerate(moves)]
-    if best != moves and explained.residual(best) > CLEARLY * explained.residual(moves):
-        best, seen = moves, None
-    names = BY_RESIDUAL if seen is not None else (*BY_RESIDUAL, *BY_PROFILE)
-    best = _most_symmetric(explained.asymmetry, best, number)
+    profiled = moves if seen is None else [seen if at == number else move for at, move in enumerate(moves)]
+    best = _unless_clearly_worse(explained.residual, moves, profiled)
+    names = BY_RESIDUAL if seen is not None and best == profiled else (*BY_RESIDUAL, *BY_PROFILE)
+    best = _unless_clearly_worse(explained.residual, best, _most_symmetric(explained.asymmetry, best, number))
     return _search(explained.residual, best, number, names)
+
+
+def _unless_clearly_worse(residual: Misfit, moves: list[Move], tried: list[Move]) -> list[Move]:
+    return moves if tried != moves and residual(tried) > CLEARLY * residual(moves) else tried
 
 
 class Explained:

@@ -130,6 +130,12 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
         line for line in out.splitlines() if line.startswith(QUANTITIES["water_diameter_mm"].label) and "CT" in line
     ]
     assert NO_TABLE in out
+    nobody = small_phantom(CENTRE_MM)
+    nobody.hu[:] = nobody.hu * 0.01 - 990.0
+    nobody.hu[:, :3, :3] = 0.0
+    sitk.WriteImage(nobody.to_sitk(), str(tmp_path / "nobody.nii.gz"))
+    code, out, _ = run(capfd, "measure", ct, "--truth", tmp_path / "nobody.nii.gz")
+    assert (code, "CT, what is not beside a number: not measurable, " in out) == (0, True)
 
     changed = small_phantom(CENTRE_MM)
     changed.hu[:] = changed.hu[::-1] - 20.0

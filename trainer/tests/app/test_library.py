@@ -66,6 +66,12 @@ def test_an_array_that_is_no_x_ray_is_refused(image: np.ndarray):
         clsdm.XRay.from_array(image, 0.0, 0.4)
 
 
+def test_what_is_no_film_is_refused_and_a_result_is_shown_without_its_voxels(films: Path, small_model: Bundle):
+    with pytest.raises(clsdm.InputError, match=r"X-ray: .*XRay.from_array.* got ndarray"):
+        clsdm.reconstruct(films / "frontal.dcm", np.zeros((80, 80)), bundle=small_model.path, device="cpu")
+    assert "array([[[" not in repr(clsdm.reconstruct(films / "frontal.dcm", bundle=small_model.path, device="cpu"))
+
+
 def test_a_further_film_must_say_from_where_it_was_taken(films: Path, small_model: Bundle, tmp_path: Path):
     Image.fromarray(np.arange(6400, dtype=np.uint16).reshape(80, 80)).save(tmp_path / "oblique.png")
     geometry = clsdm.GeometryOverrides(pixel_mm=6.75)

@@ -81,3 +81,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tm
     assert found["case"] == "s2"
     assert main(["numbers", "--bundle", str(small_model.path), *common]) == 2
     assert "calibration.json: is missing" in capsys.readouterr().err
+    settings = out / "settings.json"
+    settings.write_text(settings.read_text(encoding="utf-8").replace(small_model.hash, "0" * 64), encoding="utf-8")
+    assert main(["calibrate", "--bundle", str(bundle), *common, "--split", "val", "--write", str(bundle)]) == 2
+    assert "of another bundle" in capsys.readouterr().err

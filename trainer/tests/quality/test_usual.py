@@ -57,6 +57,7 @@ def test_another_patient_like_them_is_not_doubted() -> None:
         ({"correlation": 0.8}, "explains its films worse"),
         ({"correlation": 0.8}, f"usual from {2 * 0.97 - 1:.3f} on"),
         ({"heights": 0.1}, "same at the same heights"),
+        ({"heights": -1.0}, "too little in common to be compared"),
         ({"detail": 0.001}, "hardly any fine structure"),
         ({"water_mm": 90.0}, "90 mm of water thick"),
     ],

@@ -119,6 +119,10 @@ def reconstruct(
 def _view(film: Film, default_angle_deg: float | None, geometry: GeometryOverrides) -> ViewRequest | XRay:
     if isinstance(film, ViewRequest | XRay):
         return film
+    if not isinstance(film, str | PathLike):
+        raise InputError(
+            f"X-ray: expected a file, a ViewRequest or an XRay (of an array: XRay.from_array), got {type(film).__name__}"
+        )
     return ViewRequest(str(film), default_angle_deg=default_angle_deg, geometry=geometry)
 
 

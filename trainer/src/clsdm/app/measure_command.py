@@ -54,6 +54,8 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         report("fixed", 1, 1)
         say(options, f"{options.fixed}: {FIXED_LEGEND.format(share=found['fixed']['share'])}")
     table = lines(rows(told, None if truth is None else truth.values))
+    why = () if truth is None else dict.fromkeys(truth.reasons[key] for key in told["values"] if key in truth.reasons)
+    table += [f"CT, what is not beside a number: not measurable, {reason}" for reason in why]
     say(options, "\n".join(filter(None, [*before(told), *table, footnote(told), NOTICE])))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -43,9 +43,9 @@ class Reprojection:
     angle_deg: float
     rmse: float
     correlation: float | None
-    xray: np.ndarray
-    reprojected: np.ndarray
-    difference: np.ndarray
+    xray: np.ndarray = field(repr=False)
+    reprojected: np.ndarray = field(repr=False)
+    difference: np.ndarray = field(repr=False)
 
     @property
     def agreement(self) -> Agreement:

@@ -30,6 +30,8 @@ SHADOW = -0.9
 """Of normalised intensities; air lies below."""
 OBLIQUE_DEG = 25.0
 """Films farther from frontal and lateral are compared with none."""
+NOT_COMPARED = -1.0
+"""In place of a similarity of heights, where the films have too few rows in common."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _heights(profiles: dict[str, np.ndarray]) -> float | None:
     one, other = pairs[0]
     both = np.isfinite(one) & np.isfinite(other)
     if both.sum() < len(one) // 4 or min(one[both].std(), other[both].std()) < 1e-6:
-        return -1.0
+        return NOT_COMPARED
     return float(np.corrcoef(one[both], other[both])[0, 1])
 
 
@@ -203,10 +205,10 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
             f"usual from {usual.correlation:.3f} on): wrong geometry, or films of two patients?"
         )
     if shown.heights is not None and shown.heights < usual.heights:
-        found.append(
-            f"the films do not show the same at the same heights (similarity {shown.heights:.2f}, usual of {whose} "
-            f"from {usual.heights:.2f} on): of two patients or moments, or one is shifted or scaled?"
-        )
+        differ = f"do not show the same at the same heights (similarity {shown.heights:.2f}, usual of {whose} "
+        differ += f"from {usual.heights:.2f} on): of two patients or moments, or one is shifted or scaled?"
+        short = "show too little in common to be compared height by height: cut short, or a wrong scale?"
+        found.append(f"the films {short if shown.heights == NOT_COMPARED else differ}")
     if shown.detail is not None and shown.detail < usual.detail:
         found.append(
             f"a film shows hardly any fine structure (less than half of what the least of {whose} shows): a phantom, a drawing, "

@@ -43,7 +43,7 @@ class CTVolume:
         notes: what the user should know of how it was read.
     """
 
-    hu: np.ndarray
+    hu: np.ndarray = field(repr=False)
     spacing_mm: tuple[float, float, float]
     origin_mm: tuple[float, float, float]
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))

@@ -23,7 +23,7 @@ from clsdm_bench.numbers.picture import write_picture
 from clsdm_bench.numbers.wrong import hand_in
 from clsdm_bench.score.cases import ScanFile, find_scans
 from clsdm_bench.score.exposures import CONDITIONS
-from clsdm_bench.score.run import Scoring, Settings
+from clsdm_bench.score.run import Scoring, Settings, claim
 from clsdm_trainer.files import write_json, write_text
 
 
@@ -100,7 +100,11 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
 
 
 def scoring_of(options: argparse.Namespace) -> Scoring:
-    """The bundle, the scans and the folder."""
+    """The bundle, the scans and the folder.
+
+    Raises:
+        InputError: an unknown condition, no scans, or a folder with volumes of another bundle.
+    """
     unknown = next((name for name in options.conditions if name not in CONDITIONS), None)
     if unknown is not None:
         raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown!r}")
@@ -113,7 +117,9 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
         samples=options.samples,
         device=options.device,
     )
-    return Scoring(bundle, scans, options.out, how)
+    scoring = Scoring(bundle, scans, options.out, how)
+    claim(scoring)
+    return scoring
 
 
 def shown_of(scoring: Scoring, scan: ScanFile, found: Found) -> Shown:

@@ -111,7 +111,7 @@ def score_bundle(
         InputError: a scan cannot be used, or ``out`` holds the scoring of another bundle or of other X-rays.
     """
     scoring = Scoring(bundle, scans, out, settings or Settings())
-    _claim(scoring)
+    claim(scoring)
     found: list[Scored] = []
     volumes: dict[tuple[str, Product], list[np.ndarray]] = {}
     truths: dict[str, list[np.ndarray]] = {}
@@ -147,8 +147,12 @@ def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
     return replace(ct, origin_mm=point(np.array(ct.origin_mm) + np.array(centre_mm) - np.array(ct.centre_mm)))
 
 
-def _claim(scoring: Scoring) -> None:
-    """Refuse a folder of another bundle or other X-rays; more products and conditions may come to it."""
+def claim(scoring: Scoring) -> None:
+    """Refuse a folder of another bundle or other X-rays; more products and conditions may come to it.
+
+    Raises:
+        InputError: it is one.
+    """
     settings = asdict(scoring.settings)
     wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
     path = scoring.out / SETTINGS
