@@ -13,7 +13,7 @@ from clsdm.errors import InputError
 from clsdm.volume.nifti import read_header
 from clsdm.volume.read import read_ct
 
-HU = np.random.default_rng(0).integers(-1000, 900, (8, 9, 10)).astype(np.int16)  # (x, y, z), as nibabel has it
+HU = np.random.default_rng(0).integers(-1000, 900, (38, 33, 30)).astype(np.int16)  # (x, y, z), as nibabel has it
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
