@@ -224,7 +224,7 @@ def dicom_config(root: Path, out: Path) -> PrepareConfig:
 
 
 def test_damaged_files_and_scans_are_listed_and_the_others_prepared(tmp_path: Path, asymmetric_phantom: CTVolume):
-    """A truncated slice, a file that ends in its header, and one that only begins like DICOM."""
+    """A truncated slice, a file that ends in its header, and one that is only named like DICOM."""
     first, second, _ = dicom_tree(tmp_path / "in", asymmetric_phantom)
     first[3].write_bytes(first[3].read_bytes()[:-100])
     second[0].parent.joinpath("half.dcm").write_bytes(second[0].read_bytes()[:170])
@@ -233,8 +233,8 @@ def test_damaged_files_and_scans_are_listed_and_the_others_prepared(tmp_path: Pa
     assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["P1", "P2"]
     listed = {item["id"]: item["reason"] for item in json.loads((tmp_path / "out" / REJECTED).read_text())}
     assert report.exit_code == 2
-    assert "2 rejected" in report.summary()
-    assert set(listed) == {"P0", "P1_1_half.dcm"}
+    assert "3 rejected" in report.summary()
+    assert set(listed) == {"P0", "P1_1_half.dcm", "P2_readme.dcm"}
     assert listed["P0"].startswith("P0/1: PixelData is truncated")
     assert "truncated or damaged DICOM" in listed["P1_1_half.dcm"]
 
