@@ -296,6 +296,16 @@ def test_it_ends_in_the_middle_of_its_work_when_standard_input_closes(tmp_path):
     assert list(folder.iterdir()) == []
 
 
+def test_its_folder_is_gone_although_two_threads_see_the_end(tmp_path):
+    slow = "from clsdm.files import scratch\nempty = scratch.empty\nscratch.empty = lambda path: (time.sleep(0.5), empty(path))"
+    with process(tmp_path / "w", before=slow) as child:
+        hear(child)
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(LIMIT_S) == 0
+    assert list((tmp_path / "w").iterdir()) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a signal that nobody can catch")
 def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path):
     folder = tmp_path / "w"

@@ -188,9 +188,10 @@ def run(own: OwnFolder, idle_s: float) -> None:
     voice = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints is a log, not an answer
     sys.stdout = sys.stderr
-    lock = threading.Lock()
+    lock, leaving = threading.Lock(), threading.Lock()
 
     def leave() -> None:
+        leaving.acquire()  # of two threads that see the end, the second must not end what the first still removes
         with contextlib.suppress(OSError):
             os.chdir(own.path.parent)  # Windows keeps a folder that a process stands in
         own.remove()
