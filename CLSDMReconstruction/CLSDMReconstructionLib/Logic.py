@@ -134,25 +134,6 @@ class ReconstructionLogic(ModelTasks):
 
         return self._keeper.start(run, begin, wait)
 
-    def hanging(
-        self, frontal, lateral, *, bundle=None, preset: str = "chest", device: str = "auto", wait=False, **callbacks
-    ) -> Run:
-        """Find out whether one of two films hangs upside down or mirrored.
-
-        The result will be ``clsdm.hanging.Hanging.to_plain``'s dict, in the order of the arguments, which are those of
-        :meth:`reconstruct`.
-        """
-        run = Run("hanging", **callbacks)
-
-        def begin() -> None:
-            inputs = _inputs(frontal, lateral)
-            _checked(inputs, preset)
-            payload = {"views": self._viewRequests(run, inputs), "bundle": modelPath(run, bundle)}
-            payload |= {"preset": preset, "device": device}
-            self._keeper.submit(run, "hanging", payload, lambda answer: answer)
-
-        return self._keeper.start(run, begin, wait)
-
     def simulate(self, ctNode, preset: str = "chest", angles=(0.0, 90.0), *, wait: bool = False, **callbacks) -> Run:
         """X-rays of a loaded CT; the result will be a ``SimulationResult``.
 

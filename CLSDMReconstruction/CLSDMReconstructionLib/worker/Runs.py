@@ -32,7 +32,6 @@ _ENDS = {
     "mean": {"start": 0.1, "read X-rays": 0.2, "load model": 0.4, "align X-rays": 1.0},
     "sample": _SAMPLED,
     "ensemble": _SAMPLED,
-    "hanging": {"start": 0.1, "read X-rays": 0.2, "load model": 0.3, "try orientations": 1.0},
     "simulate": {"export": 0.3, "start": 0.4, "project": 1.0},
     "compare": {"export": 0.3, "start": 0.4, "read": 0.6, "compare": 1.0},
     "preview": {"start": 0.5, "read X-rays": 1.0},
@@ -68,7 +67,7 @@ class Run:
     """One piece of work.
 
     Attributes:
-        task: "reconstruct", "hanging", "simulate", "compare", "preview", "hello", "bundle", "install".
+        task: "reconstruct", "simulate", "compare", "preview", "hello", "bundle", "install".
         kind: of progress; the product for "reconstruct", else the task.
         onProgress: called with the run after each step.
         onFinished: called once with the run when it has its result.

@@ -68,6 +68,7 @@ def reconstruct(
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
     "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings", "measures" and "provenance" as in ``R.json``;
+    "hanging" as ``clsdm.hanging.Hanging.to_plain``, or None;
     "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
     measured; "seconds" of the core.
 
@@ -120,29 +121,9 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
         ],
         "warnings": list(result.warnings),
         "measures": result.measures,
+        "hanging": result.hanging and result.hanging.to_plain(),
         "provenance": result.provenance,
     }
-
-
-def hanging(
-    folder: Path,
-    report: Report,
-    views: list[dict[str, Any]],
-    bundle: str | None = None,
-    preset: str = "chest",
-    device: str = "auto",
-) -> Answer:
-    """Find films that hang upside down or mirrored; answers with ``clsdm.hanging.Hanging.to_plain``."""
-    report("read X-rays", 0, len(views))
-    from clsdm.app.request import Request, read_views
-    from clsdm.files.strict_json import from_plain
-    from clsdm.hanging import found
-    from clsdm.reconstruction import choose_device
-
-    request = from_plain(Request, {"views": views, "preset": preset, "out": "answered"}, "request")
-    opened = WARM.bundle(bundle)
-    xrays = read_views(request)
-    return found(xrays, opened, WARM.model(opened, choose_device(device), report), report).to_plain()
 
 
 def simulate(
@@ -280,7 +261,6 @@ TASKS: dict[str, Task] = {
     "hello": hello,
     "warm": warm,
     "reconstruct": reconstruct,
-    "hanging": hanging,
     "simulate": simulate,
     "compare": compare,
     "preview": preview,
