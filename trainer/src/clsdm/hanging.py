@@ -32,7 +32,8 @@ from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
 
 CHANGE, SAID = 0.2, 2.0
-"""What a change must be worth, in logarithms of the residual; and how many times that where a file or the user says how it is."""
+"""What a change must be worth, in logarithms of the residual; and how many times that where a file or the user says how it is,
+which is only doubted where the film looks otherwise."""
 MOST_CHANGES = 3
 UNLIKELY = -0.4
 """A leaning against which a change is not tried; the right one's was never below -0.3."""
@@ -120,11 +121,8 @@ def looked_for(
         report: progress; may raise ``Cancelled``.
     """
     films = _Films(xrays, bundle, model, usual)
-    as_it_is = Hanging((Hang(),) * len(xrays))
-    lean = any(films.leaning(as_it_is, step) > 0.0 for step in _steps(xrays))
-    if not lean and not any(each.doubtful for each in agreements):
-        return None
-    return _search(films, report)
+    lean = any(leans > 0.0 for _, leans in films.steps(Hanging((Hang(),) * len(xrays))))
+    return _search(films, report) if lean or any(each.doubtful for each in agreements) else None
 
 
 def found(
@@ -144,7 +142,7 @@ class _Films:
 
     @torch.inference_mode()
     def residual(self, how: Hanging) -> float:
-        """Of the films righted so. One film alone is explained whatever it is like."""
+        """Of the films righted so."""
         if how not in self._residuals:
             righted = rehung(self.xrays, how)
             self._residuals[how] = Explained(righted, self._bundle, self._model).residual([Move()] * len(righted))
@@ -169,15 +167,20 @@ class _Films:
             order[one], order[other] = other, one
         return films[:, order]
 
-    def price(self, step: Hanging) -> float:
-        """What a change must be worth."""
-        said = [_said(xray, hang, step.swapped) for xray, hang in zip(self.xrays, step.hangs, strict=True)]
-        return CHANGE * (SAID if any(said) else 1.0)
+    def steps(self, before: Hanging) -> Iterator[tuple[Hanging, float]]:
+        """The single changes that are worth a try, and how far the films lean towards each."""
+        for step in _steps(self.xrays, swapped=before.swapped):
+            leans = self.leaning(before, before.and_then(step))
+            if leans > (0.0 if self.said(step) else UNLIKELY):
+                yield step, leans
 
-    def worth(self, before: Hanging, after: Hanging) -> float:
-        """Of a change from ``before`` to ``after``, in logarithms of the residual."""
-        gained = math.log(self.residual(before) / max(1e-6, self.residual(after))) if len(self.xrays) > 1 else 0.0
-        return gained + self.leaning(before, after)
+    def said(self, step: Hanging) -> bool:
+        """Whether a file or the user says how it is what is to be changed."""
+        return any(_said(xray, hang, step.swapped) for xray, hang in zip(self.xrays, step.hangs, strict=True))
+
+    def gained(self, before: Hanging, after: Hanging) -> float:
+        """Of the residual, in logarithms. One film alone is explained whatever it is like."""
+        return math.log(self.residual(before) / max(1e-6, self.residual(after))) if len(self.xrays) > 1 else 0.0
 
 
 def _fields_hung(films: np.ndarray, how: Hanging) -> np.ndarray:
@@ -201,13 +204,10 @@ def _search(films: _Films, report: Report) -> Hanging | None:
     best = as_it_is = Hanging((Hang(),) * len(films.xrays))
     for _ in range(MOST_CHANGES):
         worth: dict[Hanging, float] = {}
-        steps = [
-            step
-            for step in _steps(films.xrays, swapped=best.swapped)
-            if films.leaning(best, best.and_then(step)) > UNLIKELY
-        ]
-        for done, step in enumerate(steps, 1):
-            worth[best.and_then(step)] = films.worth(best, best.and_then(step)) - films.price(step)
+        steps = list(films.steps(best))
+        for done, (step, leans) in enumerate(steps, 1):
+            tried = best.and_then(step)
+            worth[tried] = films.gained(best, tried) + leans - CHANGE * (SAID if films.said(step) else 1.0)
             report("try orientations", done, len(steps))
         better = max(worth, key=lambda how: worth[how], default=best)
         if worth.get(better, 0.0) <= 0.0 or better == as_it_is:
