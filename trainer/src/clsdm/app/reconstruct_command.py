@@ -9,7 +9,7 @@ from typing import Any
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
 from clsdm.app.batch_summary import FILES as SUMMARY
-from clsdm.app.cases import cases_of_studies, cases_of_table
+from clsdm.app.cases import Case, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
 from clsdm.app.geometry_options import add_xray_options, overrides_from
@@ -94,7 +94,12 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
         else cases_of_studies(Path(options.studies), request_of, report)
     )
     plan = batch.Plan(out, bundle, Path(options.dicom) if options.dicom else None, bool(options.keep_patient))
-    result = batch.run(cases, plan, report, lambda text: note(options, text))
+
+    def ended(case: Case, outcome: batch.Outcome) -> None:
+        if outcome.problem:
+            note(options, f"{case.name}: {outcome.problem}")
+
+    result = batch.run(cases, plan, report, ended)
     say(options, "\n".join([*result["files"], NOTICE]))
     if result["failed"]:
         raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")
