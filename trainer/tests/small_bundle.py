@@ -1,7 +1,5 @@
 """A bundle with random weights that reconstructs in a tenth of a second, and small X-rays to feed it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What holds the distribution together: light imports, one direction of imports, no pickle, portable scripts."""
 
-from __future__ import annotations
-
 import ast
 import importlib.metadata
 import json

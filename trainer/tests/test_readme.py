@@ -1,7 +1,5 @@
 """Every figure in the README and in the documents stands where a command put it, and every link leads somewhere."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `pip install` of a built wheel gives: a program that works anywhere, with the model that belongs to it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

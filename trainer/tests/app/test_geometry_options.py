@@ -1,7 +1,5 @@
 """Geometry in the command line: for all views, and for one apart; and the verdict in words."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The warm worker: its answers, how it fails, and that it ends with whoever started it."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue

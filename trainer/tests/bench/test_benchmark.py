@@ -1,7 +1,5 @@
 """The benchmark from end to end on the smallest table: trained in slices, measured once, refused where it must be."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

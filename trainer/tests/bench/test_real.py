@@ -1,7 +1,5 @@
 """Real X-rays with a known CT, on small trees in the layout of The Cancer Imaging Archive."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A bundle scored on scan files of any spacing, the way a user goes."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

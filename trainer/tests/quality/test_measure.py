@@ -1,7 +1,5 @@
 """What is measured in a chest made of ellipsoids, boxes and cylinders, whose measures are known."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

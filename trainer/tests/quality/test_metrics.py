@@ -1,7 +1,5 @@
 """Metrics against scikit-image and against figures that can be worked out by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

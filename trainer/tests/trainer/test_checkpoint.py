@@ -1,7 +1,5 @@
 """Training state in one file: what goes in comes out, a half file never appears."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The trainer's command line from scans to a bundle that reconstructs: every command once, on the smallest recipe."""
 
-from __future__ import annotations
-
 import csv
 import json
 import sys

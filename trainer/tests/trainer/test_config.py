@@ -1,7 +1,5 @@
 """Recipes: every key is known, every preset loads, and what is saved is what was meant."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

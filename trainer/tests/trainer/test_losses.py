@@ -1,7 +1,5 @@
 """Losses with known answers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

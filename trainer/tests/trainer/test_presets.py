@@ -1,7 +1,5 @@
 """The shipped recipes: each loads, builds, and has the sizes that are announced for it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """A run from store to three stages: what is handed on, what is refused, what is left in the folder."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a volume file holds against what its header says: length, checksum, size, and where the voxels are."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import re

@@ -1,7 +1,5 @@
 """Volumes written a piece at a time are the volumes that ITK reads."""
 
-from __future__ import annotations
-
 import gzip
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """CT localizers: read in the layouts of four vendors, and the same rays when they are told from the patient's middle."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from pathlib import Path

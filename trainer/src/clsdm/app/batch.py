@@ -8,8 +8,6 @@ others; the next run tries it again.
 Several processes share the patients, by what torchrun or a SLURM array says in the environment.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

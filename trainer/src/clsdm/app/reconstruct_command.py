@@ -1,7 +1,5 @@
 """The command ``clsdm reconstruct``: its options, and the request that they make."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

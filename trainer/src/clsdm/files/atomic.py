@@ -1,7 +1,5 @@
 """The one way files are written: whole or not at all, and those that belong together, together (``commit``)."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

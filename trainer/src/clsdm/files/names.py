@@ -5,8 +5,6 @@ before anything is opened, and every file to be read through :func:`regular_file
 end, and a device read without end.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

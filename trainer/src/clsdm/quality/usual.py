@@ -5,8 +5,6 @@ tone), how well volumes explained their films, how alike the heights of two film
 goes beyond is said in words, before any number.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A picture as a DICOM Secondary Capture, filed with the series that it shows."""
 
-from __future__ import annotations
-
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid

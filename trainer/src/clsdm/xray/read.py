@@ -9,8 +9,6 @@ Files without orientation are taken as they are hung: patient upright; at 0 and 
 image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees anterior at image right.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Readers and splits: each published layout, written small, ends up as LPS HU with the right patient."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The store: what it refuses to open, and that it gives back what was written."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
