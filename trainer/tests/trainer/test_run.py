@@ -6,17 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import (
-    MARGIN,
-    SPLIT_OF,
-    STAGE_NAMES,
-    cpu_fabric,
-    differences,
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-    train,
-)
+from tiny import MARGIN, SPLIT_OF, STAGE_NAMES, cpu_fabric, differences, tiny_config, tiny_runner, tiny_store, train
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import patient_mark

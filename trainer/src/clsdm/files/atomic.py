@@ -70,10 +70,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
         InputError: the file cannot be written (no permission, disk full).
     """
     path = Path(path)
-    with (
-        written_together(path.parent, needed_bytes=needed_bytes) as scratch,
-        room_for(path, needed_bytes, scratch),
-    ):
+    with written_together(path.parent, needed_bytes=needed_bytes) as scratch, room_for(path, needed_bytes, scratch):
         write(scratch / path.name)
 
 

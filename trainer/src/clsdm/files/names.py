@@ -203,9 +203,4 @@ def _wrong(name: str) -> str:
     return "is too long" if len(name.encode("utf-8")) > NAME_BYTES else ""
 
 
-_SPECIAL = {
-    stat.S_IFIFO: "FIFO",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-}
+_SPECIAL = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}

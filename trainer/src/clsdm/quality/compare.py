@@ -75,10 +75,7 @@ class Comparison:
 
 
 def compare(
-    recon: CTVolume,
-    truth: CTVolume | None = None,
-    xrays: Sequence[XRay] = (),
-    told: Mapping[str, Any] | None = None,
+    recon: CTVolume, truth: CTVolume | None = None, xrays: Sequence[XRay] = (), told: Mapping[str, Any] | None = None
 ) -> Comparison:
     """Score a reconstruction against the truth, the X-rays, or both.
 

@@ -24,12 +24,7 @@ from clsdm.xray.formats import Wanted, read_film
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
 
-__all__ = [
-    "GeometryOverrides",
-    "XRayHeader",
-    "inspect_xray",
-    "read_xray",
-]
+__all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "read_xray"]
 
 
 @dataclass(frozen=True)
