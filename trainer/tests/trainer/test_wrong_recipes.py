@@ -24,7 +24,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "model.autoencoder.channels": [[], [24] * 9, [0]],
     "model.autoencoder.latent_channels": [0],
     "model.autoencoder.stem": ["fourier"],
-    "model.condition.channels": [[24], [24] * 6],
+    "model.condition.channels": [[24] * 6],
     "model.condition.image_channels": [[]],
     "model.condition.features": [0],
     "model.denoiser.channels": [[24, -24], "wide"],
@@ -101,7 +101,8 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def training(recipe: Path, store: Store, run: Path) -> list[str]:
-    return ["all", "--preset", str(recipe), "--store", str(store.folder), "--run", str(run), "--device", "cpu"]
+    about = ["--about", str(store.folder / "volumes")]  # is given, so that the recipe is what there is to refuse
+    return ["all", "--preset", str(recipe), "--store", str(store.folder), "--run", str(run), "--device", "cpu", *about]
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG, ids=[f"{field}={value!s:.20}" for field, value in WRONG])
