@@ -46,6 +46,16 @@ REQUESTS_WAITING = 1000
 HEADER_BYTES = 2**20
 """Of the text header of a MetaImage or NRRD file."""
 
+# A PACS.
+PACS_RESULTS = 10_000
+"""Studies, series or images that a question may find."""
+PACS_STUDIES = 1000
+"""Studies whose X-rays are pulled at once."""
+STUDY_XRAYS = 100
+"""Radiographs of one study."""
+PACS_ANSWER_S = 900.0
+"""Seconds that one answer may take."""
+
 # Models.
 WEIGHTS_BYTES = 2 * 2**30
 """Of the weights of a bundle; also how many bytes they may take as float32."""
