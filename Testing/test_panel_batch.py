@@ -1,7 +1,5 @@
 """Many studies in a table."""
 
-from __future__ import annotations
-
 import shutil
 from unittest import mock
 

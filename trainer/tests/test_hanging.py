@@ -1,7 +1,5 @@
 """Films that hang upside down or mirrored are found by what the model makes of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The plan of the house: which room may use which, with no circle, and only what a room offers its neighbours."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re
@@ -32,8 +30,9 @@ CORE = {
     "reconstruction": ("errors", "options", "progress", "geometry", "volume", "xray", "model", "quality", "refine",
                        "hanging"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
+    "pacs": ("errors", "limits", "files", "xray"),
     "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality",
-            "hanging", "reconstruction", "simulate"),
+            "hanging", "reconstruction", "simulate", "pacs"),
     "__main__": ("app",),
 }  # fmt: skip
 """Each room or file of ``clsdm`` and those it may use, all of them above it; every one may use the package's own names."""

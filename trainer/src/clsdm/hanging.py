@@ -6,8 +6,6 @@ it, and the residual doubles. A frontal film and its mirror image, which is AP t
 between those nothing here can decide, and nothing is said.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Many patients: a failing one stops nobody, what is finished is not made again, and the index shows them all."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

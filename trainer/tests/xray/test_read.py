@@ -1,7 +1,5 @@
 """Reading radiographs: every format and every wrong file that ``clsdm.xray.read`` knows about."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

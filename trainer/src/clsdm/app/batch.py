@@ -8,8 +8,6 @@ others; the next run tries it again.
 Several processes share the patients, by what torchrun or a SLURM array says in the environment.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -73,12 +71,14 @@ class Plan:
         bundle: the model.
         dicom: folder of the patients' DICOM folders, or None.
         keep_patient: whether those name the patient.
+        deliver: hands a patient's DICOM folder on, also where it was there before; the same one twice does no harm.
     """
 
     out: Path
     bundle: Bundle
     dicom: Path | None = None
     keep_patient: bool = False
+    deliver: Callable[[Path], None] | None = None
 
     def dicom_of(self, case: Case) -> Path | None:
         """The DICOM folder of a patient."""
@@ -168,24 +168,23 @@ class Outcome:
 
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
     """Each patient with what became of it, as soon as that is on the disk."""
-    waiting: deque[tuple[Case, float, Future[None]]] = deque()
+    waiting: deque[tuple[Case, Outcome, Future[None]]] = deque()
     with _pool() as readers, _pool() as writers:
         for case, reading in _ahead(readers, cases, plan):
             began = time.perf_counter()
             try:
                 ready_case = reading.result()
-                if ready_case.xrays is None:
-                    yield case, Outcome("kept")
-                    continue
-                result = _made(ready_case.xrays, case, plan)
+                result = None if ready_case.xrays is None else _made(ready_case.xrays, case, plan)
             except Cancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - one patient must not stop the others
                 yield case, _failed(case, error)
                 continue
-            waiting.append(
-                (case, time.perf_counter() - began, writers.submit(_write, case, result, ready_case.key, plan))
-            )
+            if result is None:
+                waiting.append((case, Outcome("kept"), writers.submit(_deliver, case, plan)))
+            else:
+                outcome = Outcome("done", seconds=time.perf_counter() - began)
+                waiting.append((case, outcome, writers.submit(_write, case, result, ready_case.key, plan)))
             while len(waiting) > AHEAD or (waiting and waiting[0][2].done()):
                 yield _written(*waiting.popleft())
         while waiting:
@@ -245,16 +244,22 @@ def _write(case: Case, result: Reconstruction, key: str, plan: Plan) -> None:
     save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
     if (dicom := plan.dicom_of(case)) is not None:
         with _DICOM:
-            write_dicom(result, dicom, plan.keep_patient)
-    (folder / FAILED).unlink(missing_ok=True)
+            write_dicom(result, dicom, plan.keep_patient, key if plan.keep_patient else None)
+    _deliver(case, plan)
 
 
-def _written(case: Case, seconds: float, writing: Future[None]) -> tuple[Case, Outcome]:
+def _deliver(case: Case, plan: Plan) -> None:
+    if plan.deliver is not None and (dicom := plan.dicom_of(case)) is not None:
+        plan.deliver(dicom)
+    (Path(_request(case).out).parent / FAILED).unlink(missing_ok=True)
+
+
+def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case, Outcome]:
     try:
         writing.result()
     except Exception as error:  # noqa: BLE001 - likewise
         return case, _failed(case, error)
-    return case, Outcome("done", seconds=seconds)
+    return case, outcome
 
 
 def _failed(case: Case, error: Exception) -> Outcome:

@@ -4,8 +4,6 @@ Several processes may write them at once, each of the same files: whoever finds 
 again, so that the last one to end leaves the whole.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter

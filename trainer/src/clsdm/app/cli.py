@@ -1,11 +1,9 @@
-"""The command line ``clsdm``: project, reconstruct, compare, measure, bundle, serve.
+"""The command line ``clsdm``: project, reconstruct, pacs, compare, measure, bundle, serve.
 
 Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
 program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
 standard output.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -22,6 +20,7 @@ from clsdm.app import cli_help, worker
 from clsdm.app.command import command, note, say
 from clsdm.app.compare_command import add_compare
 from clsdm.app.measure_command import add_measure
+from clsdm.app.pacs_command import add_pacs
 from clsdm.app.reconstruct_command import add_reconstruct
 from clsdm.errors import Cancelled, printable
 from clsdm.failures import in_words, kind_of
@@ -35,6 +34,7 @@ EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
 PATHS = (
     *POSITIONAL, "frontal", "lateral", "bundle", "out", "truth", "fixed", "folder", "localizers", "dicom", "table", "studies",
+    "ca_bundle",
 )  # fmt: skip
 """Arguments that are one path."""
 
@@ -73,7 +73,7 @@ def _refuse_impossible_paths(options: argparse.Namespace) -> None:
     """An empty path would be the current folder, or the default."""
     for name in PATHS:
         if (text := getattr(options, name, None)) is not None:
-            given_path(text, name if name in POSITIONAL else f"--{name}")
+            given_path(text, name if name in POSITIONAL else f"--{name.replace('_', '-')}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_project(commands)
     add_reconstruct(commands)
+    add_pacs(commands)
     add_compare(commands)
     add_measure(commands)
     _add_bundle(commands)

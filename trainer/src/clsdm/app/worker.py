@@ -14,8 +14,6 @@ ends after ``idle`` seconds without a request, which frees the GPU; and it remov
 terminate or not. What a worker left that was killed, the next one in the same folder removes.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json
