@@ -93,6 +93,15 @@ class Ready:
     xrays: list[XRay] | None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
+
+    status: str
+    problem: str = ""
+    seconds: float = 0.0
+
+
 def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case, Outcome], None]) -> dict[str, Any]:
     """Reconstruct this process's share of the patients.
 
@@ -155,15 +164,6 @@ def _take_own_gpu(environ: Mapping[str, str]) -> None:
     """Where torchrun has started a process for each GPU of this machine, take the one that is meant."""
     if (local := environ.get("LOCAL_RANK", "")).isdecimal() and (gpus := torch.cuda.device_count()):
         torch.cuda.set_device(int(local) % gpus)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
-
-    status: str
-    problem: str = ""
-    seconds: float = 0.0
 
 
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
