@@ -1,7 +1,5 @@
 """X-rays that say little about themselves: pictures, files that are cut short, nodes whose files are gone."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from unittest import mock

@@ -134,6 +134,34 @@ class ReconstructionLogic(ModelTasks):
 
         return self._keeper.start(run, begin, wait)
 
+    def reconstructMany(
+        self, pairs, folder, *, options=None, bundle=None, preset: str = "chest", wait: bool = False, **callbacks
+    ) -> Run:
+        """Reconstruct many studies into a folder, one after the other, as ``clsdm reconstruct --table`` does.
+
+        What is there of exactly these X-rays, made by this model in this way, stays; one that fails stops nobody. Nothing
+        comes into the scene. The result will be the counts, and "files", the paths of the table and the page of all.
+
+        Args:
+            pairs: frontal and lateral X-ray, both files or ``XRayInput`` of files, by the name of the study's folder.
+            folder: for the folders of the studies.
+            options: product, steps, samples, seed and device, as in :meth:`reconstruct`.
+            bundle: likewise.
+            preset: likewise.
+            wait: see the module's docstring.
+            callbacks: likewise; ``onTold`` takes each study that has ended, a dict of ``clsdm.app.batch_summary.Row``'s
+                fields with "status" done, kept or failed.
+        """
+        run = Run("reconstruct_many", **callbacks)
+
+        def begin() -> None:
+            cases = {name: [_fileRequest(xray) for xray in _inputs(*pair)] for name, pair in pairs.items()}
+            payload = {"cases": cases, "options": options or {}, "out": str(folder), "preset": preset}
+            payload["bundle"] = modelPath(run, bundle)
+            self._keeper.submit(run, "reconstruct_many", payload, lambda answer: answer)
+
+        return self._keeper.start(run, begin, wait)
+
     def simulate(self, ctNode, preset: str = "chest", angles=(0.0, 90.0), *, wait: bool = False, **callbacks) -> Run:
         """X-rays of a loaded CT; the result will be a ``SimulationResult``.
 
@@ -230,6 +258,12 @@ class ReconstructionLogic(ModelTasks):
 def _inputs(frontal, lateral, views=()) -> list[XRayInput]:
     known = ((frontal, "frontal"), (lateral, "lateral"), *((view, "view") for view in views))
     return [XRayInput.of(source, role) for source, role in known if source is not None]
+
+
+def _fileRequest(xray: XRayInput) -> dict[str, Any]:
+    if xray.path is None:
+        raise ReconstructionError("input", "Many studies are reconstructed from files; these X-rays are volumes.")
+    return xray.toViewRequest(Path(xray.path))
 
 
 def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:

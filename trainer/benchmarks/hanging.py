@@ -4,8 +4,6 @@
 that say nothing of it (`--said`: that say otherwise). Patients whose films the bundle's table holds are taken out of it before.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Films that are upside down, mirrored, inverted or exchanged are found by what the model makes of them, and by how they look."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -10,8 +10,6 @@ standard deviation. With each comes the ray coverage (voxels that no ray crossed
 and the reprojection residual, the only check there is without a CT. Ground truth is not an argument.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Films and volumes that are unlike the patients a model was checked on are said to be so."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 

@@ -8,8 +8,6 @@ In a tree, the best pair of each study is taken, by the rule of ``clsdm.xray.pai
 folder's name should not say whose it is.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The command line's X-rays, and their geometry: for all views, and for the frontal and the lateral one apart."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

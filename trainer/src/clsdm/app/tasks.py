@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
 from clsdm.app.warm import WARM
-from clsdm.app.worker import Answer, Task
+from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError
 from clsdm.files.atomic import room_for, write_atomically, written_together
 from clsdm.files.digest import sha256_of
@@ -96,6 +97,38 @@ def reconstruct(
     return _told(folder, result, [opened.manifest.model.detector.view(view) for view in result.views]) | {
         "seconds": seconds
     }
+
+
+def reconstruct_many(
+    folder: Path,
+    report: Voice,
+    cases: dict[str, Any],
+    options: dict[str, Any],
+    out: str,
+    bundle: str | None = None,
+    preset: str = "chest",
+) -> Answer:
+    """Reconstruct many patients into the folder ``out``, as ``clsdm reconstruct --table`` does; what is there stays.
+
+    ``cases`` has the views of each by its name. Each that has ended is told: its row of the summary, with "status" done,
+    kept or failed. Answers with the counts, seconds and "files" of ``clsdm.app.batch.run``.
+    """
+    report("patients", 0, len(cases))
+    from clsdm.app import batch
+    from clsdm.app.batch_summary import row_of
+    from clsdm.app.cases import Case
+    from clsdm.app.request import Request
+    from clsdm.files.strict_json import from_plain
+
+    def case_of(name: str, views: Any) -> Case:  # noqa: ANN401 - untrusted JSON
+        volume = str(into / plain_name(name, "request.cases") / batch.VOLUME)
+        return Case(name, from_plain(Request, shared | {"views": views, "out": volume}, "request.cases"))
+
+    def ended(case: Case, outcome: batch.Outcome) -> None:
+        report.tell(asdict(row_of(case)) | {"status": outcome.status})
+
+    into, shared = given_path(out, "out"), {"options": options, "bundle": bundle, "preset": preset}
+    return batch.run([case_of(*each) for each in cases.items()], batch.Plan(into, WARM.bundle(bundle)), report, ended)
 
 
 def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
@@ -261,6 +294,7 @@ TASKS: dict[str, Task] = {
     "hello": hello,
     "warm": warm,
     "reconstruct": reconstruct,
+    "reconstruct_many": reconstruct_many,
     "simulate": simulate,
     "compare": compare,
     "preview": preview,

@@ -5,8 +5,6 @@ tone), how well volumes explained their films, how alike the heights of two film
 goes beyond is said in words, before any number.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -114,11 +112,7 @@ def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures:
             films.setdefault(kind, []).append(description)
     known = [-1.0 if each.correlation is None else each.correlation for each in residuals]
     return Shown(
-        films,
-        min(known, default=None),
-        _heights(profiles),
-        min(details),
-        measures.values.get("water_diameter_mm"),
+        films, min(known, default=None), _heights(profiles), min(details), measures.values.get("water_diameter_mm")
     )
 
 

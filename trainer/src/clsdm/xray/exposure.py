@@ -4,8 +4,6 @@ Each value comes from the user, from the file, or from the preset, in that order
 the pixel spacing has no default: a wrong one would scale the patient.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

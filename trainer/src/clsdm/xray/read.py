@@ -9,8 +9,6 @@ Files without orientation are taken as they are hung: patient upright; at 0 and 
 image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees anterior at image right.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import dataclass, replace
@@ -26,12 +24,7 @@ from clsdm.xray.formats import Wanted, read_film
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
 
-__all__ = [
-    "GeometryOverrides",
-    "XRayHeader",
-    "inspect_xray",
-    "read_xray",
-]
+__all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "read_xray"]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ median of the others', by which numbers are corrected. The scale, nothing, the n
 the one that gives the narrowest 80 % intervals on these patients.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

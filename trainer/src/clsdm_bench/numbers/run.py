@@ -1,7 +1,5 @@
 """The order of ``clsdm-bench calibrate`` and ``clsdm-bench numbers``."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path

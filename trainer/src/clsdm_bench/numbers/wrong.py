@@ -4,8 +4,6 @@ Of the wrong ones: a leg and a box of water as projected by the same machine, ph
 turned upside down, inverted, mirrored, swapped, of a wrong scale, from another angle than stated, or of two patients.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
