@@ -3,8 +3,6 @@
 ``smallCase`` skips a test, with the reason, where the worker's Python has no torch.
 """
 
-from __future__ import annotations
-
 import atexit
 import functools
 import shutil

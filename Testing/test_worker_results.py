@@ -1,7 +1,5 @@
 """The worker's answers as nodes."""
 
-from __future__ import annotations
-
 import numpy as np
 import slicer
 from scene_case import SceneCase

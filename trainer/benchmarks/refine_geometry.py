@@ -5,8 +5,6 @@ reconstruction is told of a perfect machine. `python refine_geometry.py --scans 
 cube against the CT. "recovered" is the part of the loss, over all scans, that the refinement makes up for.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A bundle with random weights that reconstructs in a tenth of a second, and small X-rays to feed it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence
@@ -36,11 +34,7 @@ CONFIG = ModelConfig(
     detector=Detector(32, 480.0),
     autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
     condition=ConditionConfig(
-        image_channels=(8, 16),
-        features=8,
-        channels=(16, 16),
-        condition_channels=4,
-        contrast_channels=4,
+        image_channels=(8, 16), features=8, channels=(16, 16), condition_channels=4, contrast_channels=4
     ),
     denoiser=UNetConfig(channels=(16, 16), attention=(False, True), head_width=8),
     process=ProcessConfig(steps=2),

@@ -1,7 +1,5 @@
 """Damaged and hostile inputs, one of a kind, made here: each is refused in one line, and nothing is left behind."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """The table of limits: what every scanner and panel makes is let through, and what no file may ask for is refused."""
 
-from __future__ import annotations
-
 import pytest
 
 from clsdm import limits

@@ -1,7 +1,5 @@
 """The lock files name everything that pyproject.toml asks for, with hashes, and what has another hash is not installed."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import subprocess

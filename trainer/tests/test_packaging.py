@@ -1,7 +1,5 @@
 """What holds the distribution together: light imports, one direction of imports, no pickle, portable scripts."""
 
-from __future__ import annotations
-
 import ast
 import importlib.metadata
 import json
@@ -200,9 +198,7 @@ def test_a_document_that_is_cited_is_in_the_repository():
         (["--ct", __file__, "--lateral", __file__], "found both"),
     ],
 )
-def test_the_demonstration_refuses_a_wrong_command_line_before_it_installs_anything(
-    arguments: list[str], message: str, tmp_path: Path
-):
+def test_the_demonstration_refuses_a_wrong_command_line_before_it_installs_anything(arguments, message, tmp_path):
     done = subprocess.run(
         ["sh", str(SCRIPTS[0]), *arguments],
         env={"PATH": "/usr/bin:/bin", "CLSDM_VENV": str(tmp_path / "venv")},

@@ -1,7 +1,5 @@
 """The one table of plausible values."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Processes that start in milliseconds: a fork server that has imported already what they need (Linux; elsewhere, slow ones)."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys

@@ -7,8 +7,6 @@ either says so in one line that names the disk or the file, with exit code 2, an
 with files that are whole. Where the system has neither way, that is said and nothing is counted.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

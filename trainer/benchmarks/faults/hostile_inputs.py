@@ -3,8 +3,6 @@ recipes. ``Inputs(folder).make(kind, number, where)`` puts damaged input number 
 same one each time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import io

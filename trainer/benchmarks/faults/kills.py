@@ -8,8 +8,6 @@ stand twice in the log. Writing: `clsdm reconstruct`, a bundle or a checkpoint, 
 of one writing, the old or the new, and what a killed process left is gone after the next one.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

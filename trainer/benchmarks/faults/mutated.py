@@ -5,8 +5,6 @@
 Input number n of a kind is damaged in the same way each time; ``--only KIND:NUMBER`` judges one again, with all that was said.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random

@@ -4,8 +4,6 @@ Research only; not a medical device. ``clsdm.reconstruct("pa.dcm", "lateral.dcm"
 :mod:`clsdm.reconstruction`. What is in ``__all__`` is imported when it is first used.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

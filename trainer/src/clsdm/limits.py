@@ -5,8 +5,6 @@ header, before anything is allocated, so that reading what is refused never take
 *plausible* (spacings, distances, HU) is a question of physics and is answered elsewhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The options of the commands of ``clsdm-bench``; each function takes ``add_argument`` of a command's parser."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

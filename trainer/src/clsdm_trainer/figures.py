@@ -4,8 +4,6 @@ Such a file holds ``about`` (model, patients, geometry, command, ...), ``methods
 ``clsdm.quality.metrics.Summary``) and, where the columns are not those below, ``columns`` and ``protocol`` in words.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

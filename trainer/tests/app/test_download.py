@@ -1,7 +1,5 @@
 """Downloads, from a real server on this machine: encrypted after every redirection, no larger than allowed, as promised."""
 
-from __future__ import annotations
-
 import hashlib
 import http.server
 import ssl

@@ -1,7 +1,5 @@
 """Every answer of the page for users, run as it stands; trainings at the smallest size."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -1,7 +1,5 @@
 """``import clsdm`` in a few lines: as documented, and the same as the command line."""
 
-from __future__ import annotations
-
 import doctest
 import json
 import re

@@ -1,7 +1,5 @@
 """What is written names its own files, nobody else's, and never takes the place of what is read."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

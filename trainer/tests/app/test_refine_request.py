@@ -1,7 +1,5 @@
 """A geometry that was found stands in the record, so that whoever reads it sees the X-rays where they were found."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

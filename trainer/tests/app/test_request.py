@@ -1,7 +1,5 @@
 """A request as JSON, and the files that are written for it: all of them, or none."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Nothing that is no CT is written as a result, and a machine that is too small is said to be so, with what to do."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

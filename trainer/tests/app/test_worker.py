@@ -1,7 +1,5 @@
 """The warm worker: its answers, how it fails, and that it ends with whoever started it."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue
@@ -337,8 +335,7 @@ def test_a_disk_that_fills_up_is_reported_as_that(films, small_model, tmp_path):
             pass
     assert last["error"]["kind"] == "disk"
     assert re.search(
-        r"volume\.npy: .*disk full: .*; / has .* left, at least 0\.1 MB are needed",
-        last["error"]["message"],
+        r"volume\.npy: .*disk full: .*; / has .* left, at least 0\.1 MB are needed", last["error"]["message"]
     )
 
 

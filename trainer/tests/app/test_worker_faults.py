@@ -1,7 +1,5 @@
 """What a worker is asked, or how it ends, never takes anything with it that it did not make, nor takes it down."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os

@@ -1,7 +1,5 @@
 """Numbers of a bundle on scans: structures that were made up, and the two commands from end to end."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files appear whole and sets of them together, also when the process is killed at any step of it."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

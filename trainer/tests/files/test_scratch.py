@@ -1,7 +1,5 @@
 """A folder of one's own goes with its maker, or after it, and nothing else ever goes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

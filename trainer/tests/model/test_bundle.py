@@ -1,7 +1,5 @@
 """A bundle is verified before it is used, and whatever is wrong with it is said in one line."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What is measured in a chest made of ellipsoids, boxes and cylinders, whose measures are known."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -104,9 +102,7 @@ def test_a_measure_is_that_of_the_shape(found: Measures, key: str) -> None:
     assert found.values[key] == pytest.approx(value, abs=off)
 
 
-def test_water_equivalent_diameter_is_that_of_the_water_that_attenuates_as_much(
-    chest: CTVolume, found: Measures
-) -> None:
+def test_water_equivalent_diameter_is_that_of_the_water_that_attenuates_as_much(chest, found):
     z = chest.origin_mm[2] + STEP_MM * np.arange(len(chest.hu))
     assert found.over_mm is not None
     over = (z >= found.over_mm[0]) & (z <= found.over_mm[1])

@@ -1,7 +1,5 @@
 """The loop: cut anywhere and continued it reaches the same bits, and a loss that is not finite stops it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """DICOM CTs: one stack of slices with the right numbers in the right places, or one line that says why not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

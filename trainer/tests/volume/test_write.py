@@ -1,7 +1,5 @@
 """Volumes written a piece at a time are the volumes that ITK reads."""
 
-from __future__ import annotations
-
 import gzip
 import subprocess
 import sys
@@ -29,9 +27,7 @@ def written(path: Path, hu: np.ndarray, placed: Placed) -> sitk.Image:
 @pytest.mark.parametrize("suffix", image_write.SUFFIXES_IN_STEPS)
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_itk_reads_every_voxel_at_its_place(
-    tmp_path: Path, suffix: str, mirrored: bool, seed: int, monkeypatch
-) -> None:
+def test_itk_reads_every_voxel_at_its_place(tmp_path, suffix, mirrored, seed, monkeypatch):
     monkeypatch.setattr(image_write, "PIECE_VOXELS", 100)  # several pieces
     hu = np.random.default_rng(seed).uniform(-2000, 3000, (7, 6, 5)).astype(np.float32)
     placed = Placed((0.7, 1.3, 2.5), (-12.5, 40.25, 301.0), axes(seed, mirrored=mirrored).tolist())

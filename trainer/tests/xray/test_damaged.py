@@ -1,7 +1,5 @@
 """Films that are cut off, changed or lie about themselves: one line that says so, and nothing allocated for them."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import struct

@@ -1,7 +1,5 @@
 """CT localizers: read in the layouts of four vendors, and the same rays when they are told from the patient's middle."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -208,9 +206,7 @@ def test_a_localizer_without_a_place_or_across_the_patient_is_refused(body: CTVo
         read_xray(path)
 
 
-def test_from_a_ct_folder_to_a_volume_and_its_comparison_with_the_same_folder(
-    body: CTVolume, small_model, tmp_path: Path, capfd
-):
+def test_from_a_ct_folder_to_a_volume_and_its_comparison_with_the_same_folder(body, small_model, tmp_path, capfd):
     study = write_study(tmp_path / "study", body)
     out = tmp_path / "r.nii.gz"
     code, _, said = run(

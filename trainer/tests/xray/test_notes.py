@@ -1,7 +1,5 @@
 """Notes on a pair of X-rays: few lines, in the reader's words."""
 
-from __future__ import annotations
-
 import pytest
 
 from clsdm.xray.notes import gathered, left_out

@@ -1,7 +1,5 @@
 """An encoding must not change the result: one film in every transfer syntax and picture format gives the same X-ray."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

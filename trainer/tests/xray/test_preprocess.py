@@ -1,7 +1,5 @@
 """Preprocessing of X-rays: nothing but the patient and the geometry may reach the network."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -8,8 +8,6 @@ In a tree, the best pair of each study is taken, by the rule of ``clsdm.xray.pai
 folder's name should not say whose it is.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 from collections.abc import Callable, Iterator
@@ -28,7 +26,7 @@ from clsdm.xray.dicom import NO_PROJECTIONS, is_dicom
 from clsdm.xray.pair import pairs_by_study, study_name
 from clsdm.xray.read import XRayHeader, inspect_xray
 
-PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip")
+PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip", "turn")
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
 RequestOf = Callable[[str, dict[str, Any]], Request]
 """(name of a case, options of the command line that are its own) -> what to reconstruct."""

@@ -5,8 +5,6 @@ program. With ``--json``, and always for ``clsdm reconstruct request.json``, pro
 standard output.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """A reconstruction for a PACS: the CT series, and a picture of it beside its X-rays."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from clsdm.quality.compare import Comparison

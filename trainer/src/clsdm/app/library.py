@@ -3,8 +3,6 @@
 The model stays loaded between calls (``warm``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike

@@ -1,7 +1,5 @@
 """A picture as a DICOM Secondary Capture, filed with the series that it shows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -8,8 +8,6 @@ Secondary Capture, for viewers that show no volumes.
 Takes a SimpleITK image (LPS mm, HU), because 3D Slicer calls this in its own process, where torch must not be loaded.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

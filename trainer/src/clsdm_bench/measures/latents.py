@@ -5,8 +5,6 @@ projections into the space of the contrastive term, whose projections are random
 it is the level of chance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Observed coverage beside the promised one, as Markdown tables."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 

@@ -3,8 +3,6 @@
 A row that is not there yet is named as missing, and a claim that does not hold is printed as one that does not.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

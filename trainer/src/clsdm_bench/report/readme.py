@@ -1,7 +1,5 @@
 """The comparison in the README, made from the benchmark's rows and the table's published figures; never typed by hand."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Baselines that map X-rays to voxels, as methods: X-rays in, a CT volume out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

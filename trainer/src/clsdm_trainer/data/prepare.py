@@ -5,8 +5,6 @@ made with. A run that is cut keeps what it finished: a volume is made again only
 bytes differ from the record. The manifest is written last, so a store that opens is complete.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Preparation: the right cube, the same bytes every time, and a bad scan that stops nobody else."""
 
-from __future__ import annotations
-
 import json
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace

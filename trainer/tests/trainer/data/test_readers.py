@@ -1,7 +1,5 @@
 """Readers and splits: each published layout, written small, ends up as LPS HU with the right patient."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -199,9 +197,7 @@ def test_a_patient_gives_the_ct_series_with_most_slices_and_nothing_else(tmp_pat
         ({"NumberOfFrames": 7}, "multi-frame image without per-frame positions"),
     ],
 )
-def test_a_series_that_is_not_one_even_stack_is_refused(
-    tmp_path: Path, small_ct: CTVolume, tags: dict[str, object], message: str
-):
+def test_a_series_that_is_not_one_even_stack_is_refused(tmp_path, small_ct, tags, message):
     paths = write_series(tmp_path / "p", small_ct)
     edit(paths[4], **tags)
     with pytest.raises(InputError, match=message):

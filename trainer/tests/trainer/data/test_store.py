@@ -1,7 +1,5 @@
 """The store: what it refuses to open, and that it gives back what was written."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
@@ -178,9 +176,7 @@ def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
         ({"cases": [{"id": "a"}]}, "patient"),
     ],
 )
-def test_a_manifest_of_another_schema_window_or_shape_is_refused(
-    tmp_path: Path, store: Store, changes: dict[str, object], message: str
-):
+def test_a_manifest_of_another_schema_window_or_shape_is_refused(tmp_path, store, changes, message):
     edit_manifest(tmp_path, **changes)
     with pytest.raises(InputError, match=message):
         Store.open(tmp_path)
