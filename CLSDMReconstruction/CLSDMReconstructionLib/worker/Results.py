@@ -27,6 +27,7 @@ class ReconstructionResult:
         views: geometry of each view (``clsdm.geometry.view.View`` as a dict, with "origins").
         inputs: the XRayInputs it was made from.
         measures: what was measured in the volume (``clsdm.quality.numbers``), or None.
+        hanging: how its films seem to hang otherwise than was taken (``clsdm.hanging.Hanging.to_plain``), or None.
         seconds: {"total": from click to nodes, "core": of it the core's own}.
     """
 
@@ -41,6 +42,7 @@ class ReconstructionResult:
     inputs: list[XRayInput]
     seconds: dict[str, float]
     measures: dict[str, Any] | None = None
+    hanging: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def reconstructionFrom(
         inputs,
         {"core": answer["seconds"]},
         answer.get("measures"),
+        answer.get("hanging"),
     )
 
 

@@ -93,14 +93,23 @@ class Ready:
     xrays: list[XRay] | None
 
 
-def run(cases: Sequence[Case], plan: Plan, report: Report, note: Callable[[str], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
+
+    status: str
+    problem: str = ""
+    seconds: float = 0.0
+
+
+def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case, Outcome], None]) -> dict[str, Any]:
     """Reconstruct this process's share of the patients.
 
     Args:
         cases: all of them, also those of other processes.
         plan: what they share.
         report: progress, in patients.
-        note: told of each patient that failed, without naming a file.
+        ended: told of each patient, as soon as its result is on the disk; no problem names a file.
 
     Returns:
         How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.
@@ -114,8 +123,7 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, note: Callable[[str],
             for number, (case, outcome) in enumerate(outcomes, 1):
                 count[outcome.status] += 1
                 seconds += outcome.seconds
-                if outcome.problem:
-                    note(f"{case.name}: {outcome.problem}")
+                ended(case, outcome)
                 report("patients", number, len(mine))
                 if time.monotonic() - written > SUMMARY_EVERY_S:
                     write_summary(cases, plan.out)
@@ -156,15 +164,6 @@ def _take_own_gpu(environ: Mapping[str, str]) -> None:
     """Where torchrun has started a process for each GPU of this machine, take the one that is meant."""
     if (local := environ.get("LOCAL_RANK", "")).isdecimal() and (gpus := torch.cuda.device_count()):
         torch.cuda.set_device(int(local) % gpus)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
-
-    status: str
-    problem: str = ""
-    seconds: float = 0.0
 
 
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:

@@ -26,7 +26,7 @@ from clsdm.xray.dicom import NO_PROJECTIONS, is_dicom
 from clsdm.xray.pair import pairs_by_study, study_name
 from clsdm.xray.read import XRayHeader, inspect_xray
 
-PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip")
+PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip", "turn")
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
 RequestOf = Callable[[str, dict[str, Any]], Request]
 """(name of a case, options of the command line that are its own) -> what to reconstruct."""

@@ -33,6 +33,8 @@ def add_geometry_options(parser: argparse.ArgumentParser) -> None:
     })  # fmt: skip
     group.add_argument("--flip", choices=ROLES, action="append", default=[],
                        help="mirror that view, e.g. a lateral that faces right; repeatable")  # fmt: skip
+    group.add_argument("--turn", choices=ROLES, action="append", default=[],
+                       help="turn that view by 180 degrees: it stands upside down; repeatable")  # fmt: skip
     for role in ROLES:
         group = parser.add_argument_group(f"geometry of the {role} view alone, in place of the values for all")
         names = ("spacing", "source-detector", "source-axis", "invert", "frame")
@@ -72,5 +74,6 @@ def overrides_from(options: argparse.Namespace, role: str) -> Any:  # noqa: ANN4
         source_detector_mm=given("source_detector"),
         invert=given("invert"),
         flip_horizontal=role in options.flip,
+        rotate_quarters=2 if role in options.turn else 0,
         frame=given("frame"),
     )

@@ -123,7 +123,12 @@ def reconstruct_many(
         return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
 
     cases = cases_of(request_of)
-    result = batch.run(cases, batch.Plan(out, bundle, **plan), report, lambda text: note(options, text))
+
+    def ended(case: Case, outcome: batch.Outcome) -> None:
+        if outcome.problem:
+            note(options, f"{case.name}: {outcome.problem}")
+
+    result = batch.run(cases, batch.Plan(out, bundle, **plan), report, ended)
     say(options, "\n".join([*result["files"], NOTICE]))
     if result["failed"]:
         raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")

@@ -88,10 +88,7 @@ def inspect_xray(
     if angle is not None:
         film = _as_viewed(film, angle, overrides, origins)
     known = film.known
-    origins["invert"], origins["window"] = (
-        "user" if given is not None else "default" if stated is None else "tag"
-        for given, stated in ((overrides.invert, known.invert), (overrides.window, known.window))
-    )
+    origins["window"] = "user" if overrides.window is not None else "default" if known.window is None else "tag"
     rows, cols = film.image.shape
     stated = known.invert if overrides.invert is None else overrides.invert
     return XRayHeader(

@@ -11,7 +11,8 @@ from clsdm.progress import Report
 from clsdm.quality.intervals import calibration_from
 from clsdm.quality.measure import CHEST, Measures
 from clsdm.quality.reprojection import reprojection
-from clsdm.quality.usual import Shown, shown_by, usual_from
+from clsdm.quality.usual import Shown, shown_by
+from clsdm.reconstruction import calibrated
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.numbers.calibrate import table_of
@@ -78,18 +79,15 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
         InputError: the bundle has no table.
     """
     scoring = scoring_of(options)
-    where = f"{scoring.bundle.path}/{CALIBRATION}"
-    table = scoring.bundle.calibration
-    if table is None:
-        raise InputError(f"{where}: is missing; clsdm-bench calibrate makes it")
-    calibration = calibration_from(table, scoring.bundle.hash, where)
+    calibration, usual = calibrated(scoring.bundle)
+    if calibration is None:
+        raise InputError(f"{scoring.bundle.path}/{CALIBRATION}: is missing; clsdm-bench calibrate makes it")
     unseen = [scan for scan in scoring.scans if not scan.seen]
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
     for scan in unseen if options.pictures else ():
         mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
         picture = scoring.out / "fixed" / f"{scan.name}.png"
         write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, calibration)
-    usual = usual_from(calibration.usual, where)
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     text = tables(found, calibration, wrong)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])

@@ -47,6 +47,7 @@ def hand_in(scoring: Scoring, scans: Sequence[ScanFile], usual: Usual, report: R
             made = reconstruct(films, scoring.bundle, Options("mean", device="cpu", measure=False), model=model)
             seen = Measures.from_plain(measure(made.volume).to_plain())
             said = doubts(shown_by(films, made.residuals, seen, detector), usual)
+            said += () if made.hanging is None else made.hanging.notes(films)
             said += [f"{each.agreement}" for each in made.residuals if each.agreement.disagrees]
         except InputError as error:
             said = [str(error)]
