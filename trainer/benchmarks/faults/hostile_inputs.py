@@ -155,7 +155,17 @@ class Inputs:
     def _line(self, random: Random, where: Path) -> Hostile:
         table = self.request(where)
         del table["out"]
-        kinds = ["reconstruct", "reconstruct", "preview", "bundle", "compare", "simulate", "install", "hello", "nothing"]
+        kinds = [
+            "reconstruct",
+            "reconstruct",
+            "preview",
+            "bundle",
+            "compare",
+            "simulate",
+            "install",
+            "hello",
+            "nothing",
+        ]
         task = kinds[int(random.integers(len(kinds)))]
         more = {
             "reconstruct": table,
