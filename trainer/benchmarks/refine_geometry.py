@@ -63,7 +63,7 @@ def _row(path, mistake, stated, bundle, model) -> tuple[float, ...]:
 
     def psnr(xrays) -> float:
         with torch.inference_mode():
-            images, cameras = prepare(xrays, model, torch.device("cpu"))
+            images, cameras = prepare(xrays, model.config.detector, torch.device("cpu"))
             return honest(unit_to_hu(model.condition(images, cameras)[0])[0, 0].numpy(), truth)["psnr_3d_db"]
 
     taken = simulate_xrays(ct, [stated[0], moved(stated[1], mistake)], centre)

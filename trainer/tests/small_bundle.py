@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -117,7 +116,7 @@ def reconstruct_command(films: Path, bundle: Bundle, out: Path, *more: str) -> l
     return ["reconstruct", *views, "--bundle", str(bundle.path), "--device", "cpu", "--out", str(out), *more]
 
 
-def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+def run(capfd, *arguments: str | Path) -> tuple[int, str, str]:
     """Call the command line in this process: exit code, standard output and standard error, libraries' own included."""
     capfd.readouterr()
     code = main([str(argument) for argument in arguments])

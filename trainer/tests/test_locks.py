@@ -71,7 +71,7 @@ USED_UNSEEN = {"tensorboard", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openj
 """Used through torch and pydicom, or the project itself."""
 
 
-@pytest.mark.parametrize("extra", ["cli", "train", "dicom", "pacs"])
+@pytest.mark.parametrize("extra", ["cli", "train", "dicom", "pacs", "onnx"])
 def test_the_product_imports_what_an_extra_of_it_names(extra: str) -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in (TRAINER / "src").rglob("*.py"))
     project = tomllib.loads((TRAINER / "pyproject.toml").read_text(encoding="utf-8"))

@@ -100,12 +100,6 @@ def imported_names(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module or ''}.{alias.name}" for alias in node.names)
 
 
-def test_the_core_never_imports_the_trainer():
-    for path in (SOURCES / "clsdm").rglob("*.py"):
-        offending = [name for name in imported_names(parsed(path)) if name.startswith("clsdm_trainer")]
-        assert not offending, f"{path} imports {offending}"
-
-
 def parsed(path: Path) -> ast.Module:
     """Syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"), str(path))

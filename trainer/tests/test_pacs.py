@@ -8,6 +8,7 @@ import shutil
 import socket
 import socketserver
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -269,6 +270,6 @@ def test_what_cannot_be_asked_is_refused_in_one_line(words, said, tmp_path, capf
 
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "dicomweb_client.web", None)
+    monkeypatch.setitem(sys.modules, "dicomweb_client.web", None)
     with pytest.raises(InputError, match=r"pip install 'clsdm\[pacs\]'"):
         Pacs("https://pacs.example.org")

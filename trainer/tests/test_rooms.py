@@ -31,8 +31,9 @@ CORE = {
                        "hanging"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
     "pacs": ("errors", "limits", "files", "xray"),
+    "engines": ("errors", "limits", "files", "geometry", "xray", "model", "reconstruction"),
     "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality",
-            "reconstruction", "simulate", "pacs"),
+            "reconstruction", "simulate", "pacs", "engines"),
     "__main__": ("app",),
 }  # fmt: skip
 """Each room or file of ``clsdm`` and those it may use, all of them above it; every one may use the package's own names."""

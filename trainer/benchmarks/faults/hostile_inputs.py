@@ -155,7 +155,7 @@ class Inputs:
     def _line(self, random: Random, where: Path) -> Hostile:
         table = self.request(where)
         del table["out"]
-        kinds = (
+        kinds = [
             "reconstruct",
             "reconstruct",
             "preview",
@@ -165,7 +165,7 @@ class Inputs:
             "install",
             "hello",
             "nothing",
-        )
+        ]
         task = kinds[int(random.integers(len(kinds)))]
         more = {
             "reconstruct": table,

@@ -23,7 +23,7 @@ from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
-from clsdm.geometry.view import MAX_VIEWS, View
+from clsdm.geometry.view import MAX_VIEWS, Detector, View
 from clsdm.hanging import Hanging, looked_for
 from clsdm.model.bundle import CALIBRATION, Bundle
 from clsdm.model.clsdm import CLSDM
@@ -113,7 +113,7 @@ def reconstruct(
     if options.refine:
         found = refine(xrays, bundle, model, report)
         xrays, warnings = found.xrays, (*found.notes, *warnings)
-    images, cameras = prepare(xrays, model, device)
+    images, cameras = prepare(xrays, model.config.detector, device)
     values: list[dict[str, float]] = []
     if options.product == "mean":
         hu, spread = unit_to_hu(model.condition(images, cameras)[0])[0, 0], None
@@ -213,9 +213,8 @@ def _check_source(xray: XRay, cube_mm: float) -> None:
         )
 
 
-def prepare(xrays: Sequence[XRay], model: CLSDM, device: torch.device) -> tuple[Tensor, Cameras]:
+def prepare(xrays: Sequence[XRay], detector: Detector, device: torch.device) -> tuple[Tensor, Cameras]:
     """(1, V, 2, size, size) X-rays on the virtual detector, and their cameras."""
-    detector = model.config.detector
     images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
     return images, cameras_for([[xray.view for xray in xrays]], detector, device)
 

@@ -47,6 +47,7 @@ IN_HELP = {
     "From Python": ("import clsdm",),
     "DICOM for a PACS": ("--dicom", "--keep-patient"),
     "Out of a PACS and into it": ("clsdm pacs",),
+    "ONNX, for another engine": ("clsdm bundle export",),
     "Segment the result": ("(HU)",),
 }
 """What ``clsdm reconstruct --help`` says about each question."""

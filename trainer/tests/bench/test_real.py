@@ -184,17 +184,8 @@ def test_a_store_without_radiographs_has_nothing_to_try(tmp_path: Path, bundle: 
     write_series(tmp_path / "in" / "P7", small_phantom(), PatientID="P7")
     source = SourceConfig(kind="dicom", root=tmp_path / "in", public_ids=True, split="test")
     prepare(PrepareConfig(sources=(source,), out=tmp_path / "s", size=16, spacing_mm=24, margin=0, workers=1))
-    arguments = [
-        "--store",
-        str(tmp_path / "s"),
-        "--data",
-        str(tree),
-        "--bundle",
-        str(bundle.path),
-        "--out",
-        str(tmp_path / "o"),
-    ]
-    assert main(["real-pairs", *arguments]) == 2
+    arguments = ["--store", tmp_path / "s", "--data", tree, "--bundle", bundle.path, "--out", tmp_path / "o"]
+    assert main(["real-pairs", *map(str, arguments)]) == 2
     assert "lists no radiographs" in capsys.readouterr().err
 
 

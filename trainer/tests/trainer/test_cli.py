@@ -48,6 +48,7 @@ def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(
     card = bundle.read("MODEL_CARD.md").decode()
     assert f"{mean:.2f} [" in card
     assert "Research only" in card
+    assert "Structures below about 48 mm (two voxels)" in card, "at the spacing of its own grid"
     assert "--device cpu" in results["about"]["command"], "the device of all stages is that of the evaluation"
     assert bundle.figures["methods"]["mean"]["honest.psnr_3d_db"]["mean"] == mean
 
@@ -72,11 +73,6 @@ def test_the_bundle_reconstructs_from_the_x_rays_of_a_file(trained: Path) -> Non
     record = json.loads((trained / "r.json").read_text(encoding="utf-8"))
     assert record["provenance"]["model"] == "tiny"
     assert len(record["residuals"]) == 2
-
-
-def test_the_card_says_what_is_lost_at_the_spacing_of_its_own_grid(trained: Path) -> None:
-    card = (trained / "run" / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "Structures below about 48 mm (two voxels)" in card
 
 
 def test_a_run_is_not_exported_with_the_store_of_other_patients(trained, tmp_path, capsys):

@@ -43,7 +43,7 @@ do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel)
 and R.json (residuals, warnings, provenance). --dicom DIR gets a CT series and a picture of it, of nobody unless
 --keep-patient. --refine finds how the views after the first were really taken (angle, tilt, height, distance), says so
 in notes, and leaves the found geometry in R.json; it takes about twenty reconstructions.
-Out of a PACS and into it: clsdm pacs --help.
+Out of a PACS and into it: clsdm pacs --help. For another engine (ONNX): clsdm bundle export.
 The same from Python: import clsdm; clsdm.reconstruct("pa.dcm", "lat.dcm").save("out/").
 """
 
@@ -80,6 +80,11 @@ BUNDLE = """\
 examples:
   clsdm bundle info                                            the embedded model
   clsdm bundle verify my_model.zip
+  clsdm bundle export --onnx mean.onnx                         two X-rays and their cameras -> CT in the unit range
+  clsdm bundle export my_model.zip --network decode --onnx decode.onnx
+
+An ONNX file holds its weights, licence and model; where onnxruntime is installed it is compared with torch, and kept only
+if they agree to 0.001. Its inputs come from clsdm.engines.inputs_of (docs/howto.md, ONNX).
 """
 
 SERIES = "SeriesNumber or SeriesInstanceUID to take from a DICOM folder with several series"
