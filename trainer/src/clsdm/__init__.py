@@ -56,4 +56,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module 'clsdm' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clsdm.{home}"), name)
+    found = getattr(importlib.import_module(f"clsdm.{home}"), name)
+    return found if isinstance(found, type) else importlib.import_module("clsdm.app.words").for_python(found)

@@ -59,7 +59,7 @@ def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on
     assert "1 of 3 patients failed" in said
     assert {name: row["status"] for name, row in rows.items()} == {"anna": "done", "bert": "done", "broken": "failed"}
     assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
-    assert "X-ray 2: " in rows["broken"]["problem"]
+    assert "line 4, column lateral: " in rows["broken"]["problem"]
     assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
     assert clsdm.read_ct(out / "anna" / "reconstruction.nii.gz").hu.shape == (16, 16, 16)
     first = times(out)
@@ -177,6 +177,8 @@ def test_a_spreadsheet_runs_nothing_of_the_summary():
         ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
         ("case,colour\na,red\n", "line 2: unrecognized arguments: column colour"),
         ("case,frontal,spacing\na,a.dcm,wide\n", "line 2: argument column spacing"),
+        ("case,frontal,spacing\na,a.dcm,1 2 3\n", "line 2: column spacing: expected one or two values"),
+        ("case,frontal,source_axis,source-axis\na,a.dcm,1,2\n", "column source-axis is there twice"),
         ("case,frontal,invert\na,a.dcm,maybe\n", "column invert: expected yes or no"),
         ("case,frontal\na,a.dcm,b.dcm\n", "line 2: has more cells"),
         ("case\na\n", "line 2: no X-ray given"),
