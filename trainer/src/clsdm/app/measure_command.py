@@ -10,7 +10,7 @@ from clsdm import NOTICE
 from clsdm.app import cli_help
 from clsdm.app.command import command, say
 from clsdm.app.fixed import FIXED_LEGEND, write_fixed
-from clsdm.app.record import SUFFIXES, read_record
+from clsdm.app.record import record_of
 from clsdm.errors import InputError
 from clsdm.files.names import given_path
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path
@@ -37,7 +37,7 @@ def add_measure(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
 def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     volume = Path(options.reconstruction)
     ct = read_ct(volume)
-    made = (read_record(volume) if volume.name.lower().endswith(SUFFIXES) else None) or {}
+    made = record_of(volume)
     told = (None if options.bundle else recorded(made)) or numbers(ct, *_maker(made, options.bundle))
     report("measure", 1, 1)
     found: dict[str, Any] = {"measures": told}

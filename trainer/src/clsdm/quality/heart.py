@@ -21,7 +21,7 @@ HEART_PART = 1.0 / 3.0
 """Of the height from diaphragm to apex: above lie the hila."""
 TURN, CORNER, TURN_MM = 1.8, (1.5, 1.2), 9.0
 """So steeply outwards, over that height, runs a diaphragm and no heart; or less, where that is so much more than above."""
-NEAR_MM = 36.0
+NEAR_MM = 48.0
 """Above the diaphragm; farther up a steep border is the heart's shoulder."""
 SHORTEST_MM, ROWS_MM = 15.0, 40.0
 

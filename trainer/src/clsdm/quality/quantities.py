@@ -10,6 +10,7 @@ from typing import Any
 DEFINITION = 2
 """Of the measures: raised with every change of what a number is, so that no number is held against errors of another one."""
 SHOWN_LEVEL, MOST_LEVEL = "80", "90"
+NOT_MEASURABLE = "not measurable"
 CALIBRATED = (
     "Numbers are corrected for what they were off at the median, and intervals held, on patients that the model was not "
     "trained on. A patient unlike them, or X-rays unlike projections, may lie outside more often."
@@ -93,7 +94,7 @@ def rows(told: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> l
     for key, quantity in QUANTITIES.items():
         true = "" if truth is None or key not in truth else quantity.text(truth[key])
         if key not in told["values"]:
-            made.append(Row(quantity.label, "not measurable", told["not_measurable"].get(key, ""), true))
+            made.append(Row(quantity.label, NOT_MEASURABLE, told["not_measurable"].get(key, ""), true))
             continue
         each = told["values"][key]
         best = each.get("intervals", {}).get("corrected", each["value"])
@@ -135,10 +136,16 @@ def footnote(told: Mapping[str, Any]) -> str:
 
 
 def lines(made: Sequence[Row]) -> list[str]:
-    """The table as text."""
-    wide = max(len(row.label) for row in made)
-    value = max(len(row.value) for row in made)
-    return [
+    """The table as text; what cannot be had for one reason stands in one line."""
+    alone = [row for row in made if row.value != NOT_MEASURABLE or row.truth]
+    wide = max((len(row.label) for row in alone), default=0)
+    value = max((len(row.value) for row in alone), default=0)
+    table = [
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
-        for row in made
+        for row in alone
     ]
+    why: dict[str, list[str]] = {}
+    for row in made:
+        if row not in alone:
+            why.setdefault(row.interval, []).append(row.label)
+    return table + [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]
