@@ -7,8 +7,6 @@ failed or none ran. Names after the script, such as `test_panel_widget`, choose 
 torch for the worker; without it, Slicer's own is taken, and tests that need torch are skipped where it has none.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 import traceback

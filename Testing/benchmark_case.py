@@ -1,7 +1,5 @@
 """Surroundings of the benchmark where the machine has none: a public CT, a large DICOM database, a user who agrees."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import tempfile

@@ -18,8 +18,6 @@ The sample CT is the public one where the sample menu has put it into the cache,
 database is a fake one of 600 studies, which takes a millisecond for each question, as SQLite does on a slow disk.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import statistics

@@ -1,7 +1,5 @@
 """The steps of a user in the panel, each a function that returns when it is done; for ``benchmark_module.py``."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The base classes of the comparison's tests: an empty scene in the four-up layout, and a comparison that is shown."""
 
-from __future__ import annotations
-
 import unittest
 
 import slicer

@@ -1,7 +1,5 @@
 """Outside Slicer, tests get stand-ins for it (see stand_ins/__init__.py). Inside, `RunInSlicer.py` runs them without."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

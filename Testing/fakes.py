@@ -127,8 +127,8 @@ class FakeLogic(CLSDMReconstructionLogic):
     def reconstruct(self, frontal=None, lateral=None, **arguments) -> Run:
         return self._start("reconstruct", frontal=frontal, lateral=lateral, **arguments)
 
-    def hanging(self, frontal, lateral, **arguments) -> Run:
-        return self._start("hanging", frontal=frontal, lateral=lateral, **arguments)
+    def reconstructMany(self, pairs, folder, **arguments) -> Run:
+        return self._start("reconstruct_many", pairs=pairs, folder=folder, **arguments)
 
     def simulate(self, ctNode, preset="chest", angles=(0.0, 90.0), **arguments) -> Run:
         return self._start("simulate", ct=ctNode, preset=preset, angles=angles, **arguments)

@@ -3,8 +3,6 @@
 python Testing/icon.py        # needs PySide6
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -8,8 +8,6 @@ and the embedded model. There is no compiled code, so that one archive per minor
 The same sources give the same bytes.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import io

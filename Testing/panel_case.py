@@ -1,7 +1,5 @@
 """The base class of the panel's tests: a panel over an empty scene, a fake logic, and a user's hands."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import unittest

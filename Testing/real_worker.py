@@ -3,8 +3,6 @@
 ``smallCase`` skips a test, with the reason, where the worker's Python has no torch.
 """
 
-from __future__ import annotations
-
 import atexit
 import functools
 import shutil
@@ -24,14 +22,9 @@ LIMIT_S = 300.0
 TESTS = Path(__file__).resolve().parents[1] / "trainer" / "tests"
 
 _MAKE = """
-import json, sys, types
+import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-try:
-    import pytest
-except ImportError:  # Slicer has none; the helpers only name it in annotations
-    sys.modules["pytest"] = types.ModuleType("pytest")
-import torch
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
 from clsdm.simulate import write_dx, write_preview
 from clsdm.volume.write import write_ct

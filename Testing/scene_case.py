@@ -1,7 +1,5 @@
 """The base class of tests with an empty scene and a folder of their own."""
 
-from __future__ import annotations
-
 import tempfile
 import unittest
 from pathlib import Path

@@ -7,8 +7,6 @@ build/screenshots); with --all each on screens of 1280x800, 1600x900 and 1920x10
 your own (--ct), else the phantom. Needs the packages of the extra `test`, and torch.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

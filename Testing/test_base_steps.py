@@ -1,7 +1,5 @@
 """Long work leaves the event loop free: in small steps, or aside."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """The difference of a reconstruction and the true CT, and where both are sampled."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The layout of a comparison."""
 
-from __future__ import annotations
-
 import unittest
 import xml.etree.ElementTree as ET
 

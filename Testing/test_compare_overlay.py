@@ -1,7 +1,5 @@
 """One window for both volumes, fader, checkerboard and curtain."""
 
-from __future__ import annotations
-
 import numpy as np
 import slicer
 from compare_case import SceneTest, ShownTest

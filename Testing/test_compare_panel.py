@@ -1,7 +1,5 @@
 """The panel "Compare", with a fake logic."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

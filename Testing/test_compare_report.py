@@ -1,7 +1,5 @@
 """Table, CSV file, picture and line profile of a comparison."""
 
-from __future__ import annotations
-
 import csv
 import tempfile
 from pathlib import Path

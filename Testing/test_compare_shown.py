@@ -1,7 +1,5 @@
 """What a comparison shows belongs to the volumes that are chosen, and is called by its name."""
 
-from __future__ import annotations
-
 import re
 
 import slicer

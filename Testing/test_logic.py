@@ -1,7 +1,5 @@
 """The logic without a GUI: from two X-rays to a volume in the scene, blocking and with callbacks."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

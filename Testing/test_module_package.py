@@ -1,7 +1,5 @@
 """The installed archive holds everything it needs, and the entry for the Extensions Index is one that it accepts."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import importlib

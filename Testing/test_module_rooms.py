@@ -1,7 +1,5 @@
 """The rooms of the library: which may use which, with no circle, and only what a room offers its neighbours."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import unittest

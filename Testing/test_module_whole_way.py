@@ -1,7 +1,5 @@
 """From a CT over its X-rays to a reconstruction, its figures, its exposures and its files: with the real worker."""
 
-from __future__ import annotations
-
 import tempfile
 import unittest
 from pathlib import Path

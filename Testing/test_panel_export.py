@@ -1,7 +1,5 @@
 """A reconstruction as files that others read, and that say what it is."""
 
-from __future__ import annotations
-
 import errno
 import shutil
 import subprocess

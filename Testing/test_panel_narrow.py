@@ -1,7 +1,5 @@
 """The panel on small screens: narrow, with its button in sight, and nothing of a number cut off."""
 
-from __future__ import annotations
-
 import qt
 import slicer
 from panel_case import PanelCase

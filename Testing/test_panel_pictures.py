@@ -1,7 +1,6 @@
 """X-rays that say little about themselves: pictures, files that are cut short, nodes whose files are gone."""
 
-from __future__ import annotations
-
+import dataclasses
 from pathlib import Path
 from unittest import mock
 
@@ -93,28 +92,29 @@ class PicturesTest(PanelCase):
                 qt.QCoreApplication.sendEvent(label, press)
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5), rtol=0.02)
 
-    def test_a_film_that_hangs_the_wrong_way_is_found_after_a_run_and_turned_with_a_click(self) -> None:
+    def test_films_that_hang_the_wrong_way_are_named_after_a_run_and_righted_with_a_click(self) -> None:
         self.drop(self.frontal.widget, self.png("pa.png"), self.png("lat.png"))
         for slot in self.panel.xrays.slots:
             self.type(slot.geometry.spacing, "2.5")
+        frontal, lateral = (slot.xray for slot in self.panel.xrays.slots)
         self.ui.reconstructButton.click()
         self.logic.runs[-1].finish(self.result())
-        run = self.logic.runs[-1]
-        self.assertEqual(run.task, "hanging")
-        hangs = [{"turned": True, "mirrored": False}, {"turned": False, "mirrored": True}]
-        run.finish({"hangs": hangs, "residual_before": 0.27, "residual_after": 0.04})
-        for words in ("Found", "Frontal is upside down", "Lateral is mirrored", "27.0 %"):
+        self.assertFalse(self.ui.foundArea.visible)
+        hangs = [
+            dict.fromkeys(("turned", "mirrored", "inverted"), False) | {name: True} for name in ("turned", "mirrored")
+        ]
+        hangs[1]["inverted"] = True
+        found = {"hangs": hangs, "swapped": True, "residual_before": 0.27, "residual_after": 0.04}
+        self.ui.reconstructButton.click()
+        self.logic.runs[-1].finish(dataclasses.replace(self.result(), hanging=found))
+        for words in ("swapped", "Frontal is upside down", "Lateral is mirrored, inverted", "27.0 %"):
             self.assertIn(words, self.ui.foundLabel.text)
         self.ui.foundButton.click()
-        self.assertEqual(self.frontal.xray.entered["rotateQuarters"], 2)
-        self.assertIs(self.lateral.xray.entered["flip"], True)
+        self.assertEqual(frontal.entered["rotateQuarters"], 2)
+        self.assertIs(lateral.entered["flip"], True)
+        self.assertIn("invert", lateral.entered)
+        self.assertEqual([slot.xray.path for slot in self.panel.xrays.slots], [lateral.path, frontal.path])
         self.assertFalse(self.ui.foundArea.visible)
-
-    def test_films_whose_files_say_how_they_lie_are_not_asked_about(self) -> None:
-        self.fillSlots()
-        self.ui.reconstructButton.click()
-        self.logic.runs[-1].finish(self.result())
-        self.assertEqual(self.logic.runs[-1].task, "reconstruct")
 
     def test_the_localizers_of_a_loaded_ct_fill_both_slots_with_one_click(self) -> None:
         files = [str(self.localizer("frontal.dcm", 0.0)), str(self.localizer("lateral.dcm", 90.0))]

@@ -1,7 +1,5 @@
 """The panel with the real worker and the embedded model: from a dropped file to a volume in the slice views, and back out."""
 
-from __future__ import annotations
-
 import sys
 from unittest import mock
 

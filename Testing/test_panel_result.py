@@ -1,7 +1,5 @@
 """The pictures and the words of the section "Result"."""
 
-from __future__ import annotations
-
 import unittest
 
 import numpy as np

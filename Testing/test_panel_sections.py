@@ -1,7 +1,5 @@
 """Samples, dependencies and models in the panel, with a fake logic."""
 
-from __future__ import annotations
-
 import sys
 import types
 import unittest

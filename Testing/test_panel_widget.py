@@ -1,7 +1,5 @@
 """The panel as a user meets it, with a fake logic: reconstructions, scenes, results."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from unittest import mock

@@ -1,7 +1,5 @@
 """The panel's X-rays as a user meets them: slots, pairs, geometry, the DICOM database."""
 
-from __future__ import annotations
-
 import unittest
 from unittest import mock
 

@@ -1,7 +1,5 @@
 """What ``RunInSlicer`` counts, and that scripts that are asked for help do nothing else."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import subprocess

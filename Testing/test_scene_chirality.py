@@ -1,7 +1,5 @@
 """Left is left: from the DICOM file of an X-ray to the pixel on the screen, with a phantom that equals none of its mirrors."""
 
-from __future__ import annotations
-
 import unittest
 from pathlib import Path
 

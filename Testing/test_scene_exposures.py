@@ -1,7 +1,5 @@
 """The exposures in 3-D lie where they were taken, and their pictures the right way round."""
 
-from __future__ import annotations
-
 import importlib.util
 import types
 import unittest

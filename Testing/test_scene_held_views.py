@@ -1,7 +1,5 @@
 """Views that are held draw nothing; let go, each draws once, in a turn of its own."""
 
-from __future__ import annotations
-
 import unittest
 from unittest import mock
 

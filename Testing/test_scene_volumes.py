@@ -1,7 +1,5 @@
 """Nodes to files and arrays and back: nothing is mirrored, moved or scaled on the way."""
 
-from __future__ import annotations
-
 import numpy as np
 import SimpleITK as sitk
 import slicer

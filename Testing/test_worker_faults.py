@@ -1,7 +1,5 @@
 """When something goes wrong: a message that says what and what to do, the scene as before, the logic usable."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Models: listed at once, checked before they are added, kept outside the extension."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """InferenceProcess: one warm worker, one job after the other, and never an orphan."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

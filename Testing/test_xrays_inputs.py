@@ -1,7 +1,5 @@
 """The facts about an X-ray before its pixels are read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The public CT of the sample menu: taken out of its archive, checked, and read as Slicer's own reader reads it."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import struct

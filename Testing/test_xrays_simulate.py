@@ -1,7 +1,5 @@
 """X-rays of a loaded CT from the panel."""
 
-from __future__ import annotations
-
 import types
 import unittest
 

@@ -1,7 +1,5 @@
 """Volumes whose every voxel is known, and patience: what several tests of the module need."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

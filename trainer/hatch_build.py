@@ -4,8 +4,6 @@ There is one copy of it in the repository. A source archive holds it where a whe
 made of the archive has it as well; an editable installation finds the repository's own.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -134,22 +134,31 @@ class ReconstructionLogic(ModelTasks):
 
         return self._keeper.start(run, begin, wait)
 
-    def hanging(
-        self, frontal, lateral, *, bundle=None, preset: str = "chest", device: str = "auto", wait=False, **callbacks
+    def reconstructMany(
+        self, pairs, folder, *, options=None, bundle=None, preset: str = "chest", wait: bool = False, **callbacks
     ) -> Run:
-        """Find out whether one of two films hangs upside down or mirrored.
+        """Reconstruct many studies into a folder, one after the other, as ``clsdm reconstruct --table`` does.
 
-        The result will be ``clsdm.hanging.Hanging.to_plain``'s dict, in the order of the arguments, which are those of
-        :meth:`reconstruct`.
+        What is there of exactly these X-rays, made by this model in this way, stays; one that fails stops nobody. Nothing
+        comes into the scene. The result will be the counts, and "files", the paths of the table and the page of all.
+
+        Args:
+            pairs: frontal and lateral X-ray, both files or ``XRayInput`` of files, by the name of the study's folder.
+            folder: for the folders of the studies.
+            options: product, steps, samples, seed and device, as in :meth:`reconstruct`.
+            bundle: likewise.
+            preset: likewise.
+            wait: see the module's docstring.
+            callbacks: likewise; ``onTold`` takes each study that has ended, a dict of ``clsdm.app.batch_summary.Row``'s
+                fields with "status" done, kept or failed.
         """
-        run = Run("hanging", **callbacks)
+        run = Run("reconstruct_many", **callbacks)
 
         def begin() -> None:
-            inputs = _inputs(frontal, lateral)
-            _checked(inputs, preset)
-            payload = {"views": self._viewRequests(run, inputs), "bundle": modelPath(run, bundle)}
-            payload |= {"preset": preset, "device": device}
-            self._keeper.submit(run, "hanging", payload, lambda answer: answer)
+            cases = {name: [_fileRequest(xray) for xray in _inputs(*pair)] for name, pair in pairs.items()}
+            payload = {"cases": cases, "options": options or {}, "out": str(folder), "preset": preset}
+            payload["bundle"] = modelPath(run, bundle)
+            self._keeper.submit(run, "reconstruct_many", payload, lambda answer: answer)
 
         return self._keeper.start(run, begin, wait)
 
@@ -249,6 +258,12 @@ class ReconstructionLogic(ModelTasks):
 def _inputs(frontal, lateral, views=()) -> list[XRayInput]:
     known = ((frontal, "frontal"), (lateral, "lateral"), *((view, "view") for view in views))
     return [XRayInput.of(source, role) for source, role in known if source is not None]
+
+
+def _fileRequest(xray: XRayInput) -> dict[str, Any]:
+    if xray.path is None:
+        raise ReconstructionError("input", "Many studies are reconstructed from files; these X-rays are volumes.")
+    return xray.toViewRequest(Path(xray.path))
 
 
 def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:

@@ -6,8 +6,6 @@ the Python packages `ScriptedLoadableModule`, `parameterNodeWrapper` and `i18n`.
 the original: what the original refuses, prints or ignores is an error here. No test may depend on one.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

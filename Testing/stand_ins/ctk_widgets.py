@@ -1,7 +1,5 @@
 """The CTK widgets that the module uses, with their properties and signals (read in commontk/CTK, Libs/Widgets)."""
 
-from __future__ import annotations
-
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 

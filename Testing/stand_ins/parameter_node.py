@@ -4,8 +4,6 @@ Values are kept in the real vtkMRMLScriptedModuleNode in the form the original g
 the original: wrong types, values outside an annotation and unknown names raise; node values may be None.
 """
 
-from __future__ import annotations
-
 import sys
 import typing
 from dataclasses import dataclass

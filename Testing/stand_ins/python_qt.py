@@ -8,8 +8,6 @@ as it takes. `Signal`, `Slot` and `Property` do not exist.
 Where PythonQt prints and goes on (a misspelt signal, an exception in a slot), this raises: see `slot_errors`.
 """
 
-from __future__ import annotations
-
 import enum
 import functools
 import inspect

@@ -3,8 +3,6 @@
 Like the originals they show nothing until somebody hands them the scene.
 """
 
-from __future__ import annotations
-
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets

@@ -1,7 +1,5 @@
 """The modules `qt` and `ctk` as Slicer has them: flat, and without what only PySide6 has."""
 
-from __future__ import annotations
-
 import sys
 import types
 import xml.etree.ElementTree as ET

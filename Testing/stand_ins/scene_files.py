@@ -1,7 +1,5 @@
 """Reading and writing of nodes and scenes, behind `slicer.util.loadVolume`, `saveNode`, `saveScene` and `loadScene`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import slicer

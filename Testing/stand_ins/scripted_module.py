@@ -1,7 +1,5 @@
 """`slicer.ScriptedLoadableModule`: the four base classes of a scripted module, as far as the module uses them."""
 
-from __future__ import annotations
-
 import unittest
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The first over the second is the share of the networks' throughput that is left 
 written, hashes taken and the summary kept. Bar: 0.8.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import tempfile

@@ -4,8 +4,6 @@ Load on a shared machine changes from second to second, so two figures are only 
 side: every alternative runs once per round, and ratios are taken round by round.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

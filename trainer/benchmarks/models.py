@@ -1,7 +1,5 @@
 """Models of the trainer's presets with random weights, their tiny versions for ``--smoke``, and X-rays to feed them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -8,8 +8,6 @@ reading: the store's memory-mapped ``.npy`` against NIfTI, from the page cache: 
 writing: a CT in pieces at several levels of compression, against ITK in one call.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator

@@ -11,8 +11,6 @@ gvxr takes Mesa's software renderer (``LIBGL_ALWAYS_SOFTWARE=1``) and an EGL con
 Debian its window functions want libxcb-res0, -ewmh2, -composite0, -xinerama0, -keysyms1 and -icccm4.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -135,7 +133,7 @@ def compared(path: Path, bundle, preset: str, spacing_mm: float, pixels: int) ->
     from clsdm.simulate import simulate_xrays
     from clsdm.volume.body import body_centre_mm
     from clsdm.volume.read import read_ct
-    from clsdm_bench.score.figures import figures_of, paired
+    from clsdm_bench.measures.covered import figures_of, paired
 
     ct = read_ct(path)
     centre = body_centre_mm(ct)

@@ -8,8 +8,6 @@ alone`` repeats just the calls of ``grid_sample`` that our projector made, on th
 beyond that is making the coordinates and adding up.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterator
 from functools import partial

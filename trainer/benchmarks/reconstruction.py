@@ -8,8 +8,6 @@ Bars of ``x2ct128`` against ``reference`` at its 50 steps: ``sample`` at least 2
 faster than the reference's sample, with peak memory under half.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from functools import partial

@@ -5,8 +5,6 @@ reconstruction is told of a perfect machine. `python refine_geometry.py --scans 
 cube against the CT. "recovered" is the part of the loss, over all scans, that the refinement makes up for.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from dataclasses import replace
@@ -65,7 +63,7 @@ def _row(path, mistake, stated, bundle, model) -> tuple[float, ...]:
 
     def psnr(xrays) -> float:
         with torch.inference_mode():
-            images, cameras = prepare(xrays, model, torch.device("cpu"))
+            images, cameras = prepare(xrays, model.config.detector, torch.device("cpu"))
             return honest(unit_to_hu(model.condition(images, cameras)[0])[0, 0].numpy(), truth)["psnr_3d_db"]
 
     taken = simulate_xrays(ct, [stated[0], moved(stated[1], mistake)], centre)

@@ -1,7 +1,5 @@
 """A store of made-up volumes in a temporary folder, in the format of ``clsdm-train prepare``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

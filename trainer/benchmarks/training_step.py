@@ -6,8 +6,6 @@ steps do more: the adversary, the projected estimate. Volumes are made up and we
 arithmetic.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Fixtures that several test modules share, and the same arithmetic on every machine."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Writes the DICOM CT series that several tests read, and edits DICOM files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

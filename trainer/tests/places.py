@@ -1,8 +1,6 @@
 """Where the repository is, and the HU of the asymmetric phantom. Not in conftest.py: Testing/ has one too, and only one of the
 two can be imported by that name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent  # where the modules that several tests share are

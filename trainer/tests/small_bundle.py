@@ -1,7 +1,5 @@
 """A bundle with random weights that reconstructs in a tenth of a second, and small X-rays to feed it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -36,11 +33,7 @@ CONFIG = ModelConfig(
     detector=Detector(32, 480.0),
     autoencoder=AutoencoderConfig(channels=(8, 16), latent_channels=4),
     condition=ConditionConfig(
-        image_channels=(8, 16),
-        features=8,
-        channels=(16, 16),
-        condition_channels=4,
-        contrast_channels=4,
+        image_channels=(8, 16), features=8, channels=(16, 16), condition_channels=4, contrast_channels=4
     ),
     denoiser=UNetConfig(channels=(16, 16), attention=(False, True), head_width=8),
     process=ProcessConfig(steps=2),
@@ -123,7 +116,7 @@ def reconstruct_command(films: Path, bundle: Bundle, out: Path, *more: str) -> l
     return ["reconstruct", *views, "--bundle", str(bundle.path), "--device", "cpu", "--out", str(out), *more]
 
 
-def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+def run(capfd, *arguments: str | Path) -> tuple[int, str, str]:
     """Call the command line in this process: exit code, standard output and standard error, libraries' own included."""
     capfd.readouterr()
     code = main([str(argument) for argument in arguments])

@@ -1,7 +1,5 @@
 """Whatever is handed in: one clear line, exit code 2, and nothing left behind."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -18,11 +16,11 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import HEVCMP51, CTImageStorage
-from small_bundle import CENTRE_MM, PIXELS, edited, reconstruct_command, run, small_phantom, small_xrays
+from small_bundle import CENTRE_MM, PIXELS, reconstruct_command, run, small_phantom, small_xrays
 from xray_files import write_dicom, write_picture
 
 from clsdm.files.dicom import save_dicom
-from clsdm.model.bundle import MANIFEST, WEIGHTS, Bundle
+from clsdm.model.bundle import WEIGHTS
 from clsdm.simulate import write_dx
 from clsdm.volume.write import write_ct
 
@@ -88,17 +86,9 @@ def around_another_isocentre(path: Path) -> None:
     write_dx(replace(xray, isocentre_mm=(0.0, 0.0, 0.0)), path)
 
 
-def coloured(path: Path) -> None:
-    write_picture(path, np.random.default_rng(0).integers(0, 255, (PIXELS, PIXELS, 3)).astype(np.uint8), vector=True)
-
-
 def coloured_dicom(path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (PIXELS, PIXELS, 3), dtype=np.uint8)
     write_dicom(path, pixels, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
-
-
-def malformed_distance(path: Path) -> None:
-    path.write_bytes(write_dicom(path).read_bytes().replace(b"1500", b"far.", 1))
 
 
 def volume(path: Path) -> None:
@@ -109,11 +99,6 @@ def nan(path: Path) -> None:
     image = sitk.GetImageFromArray(np.where(NOISE > 2000, np.nan, NOISE).astype(np.float32))
     image.SetSpacing((6.0, 6.0))
     sitk.WriteImage(image, str(path))
-
-
-def truncated_nifti(path: Path) -> None:
-    write_picture(path, NOISE)
-    path.write_bytes(path.read_bytes()[:-2])
 
 
 def picture(pixels: np.ndarray) -> Callable[[Path], object]:
@@ -129,26 +114,20 @@ FILMS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "not a DICOM file": ("x.dcm", text, ["not a DICOM file"]),
     "an empty file": ("x.png", empty, ["not an image"]),
     "an empty DICOM": ("x.dcm", empty, ["not a DICOM file"]),
-    "truncated pixels": ("x.dcm", truncated_pixels, ["PixelData is truncated", "found"]),
     "truncated header": ("x.dcm", truncated_header, ["no PixelData"]),
     "a compression nobody decodes": ("x.dcm", compressed_unsupported, ["TransferSyntaxUID", "HEVC", "decoded"]),
     "a picture without spacing": ("x.png", picture(NOISE), ["--spacing"]),
-    "a DICOM without spacing": ("x.dcm", dicom(ImagerPixelSpacing=None), ["--spacing"]),
     "two patients": ("x.dcm", of_another_patient, ["two patients", "lateral.dcm"]),
     "two isocentres": ("x.dcm", around_another_isocentre, ["isocentres differ", "lateral.dcm"]),
-    "a colour image": ("x.png", coloured, ["colour"]),
     "a colour DICOM": ("x.dcm", dicom(PhotometricInterpretation="YBR_FULL"), ["colour", "MONOCHROME1"]),
     "three colours in DICOM": ("x.dcm", coloured_dicom, ["colour image"]),
     "a text called NIfTI": ("x.nii.gz", text, ["not an image"]),
-    "a distance that is no number": ("x.dcm", malformed_distance, ["DistanceSourceToDetector is not a number"]),
     "a constant image": ("x.mha", picture(np.full_like(NOISE, 7)), ["constant", "7"]),
     "a tiny image": ("x.mha", picture(NOISE[:9, :9]), ["64x64", "81"]),
     "a NaN image": ("x.mha", nan, ["NaN"]),
     "a NaN NIfTI": ("x.nii.gz", nan, ["NaN"]),
-    "a truncated NIfTI": ("x.nii", truncated_nifti, ["truncated"]),
     "a CT volume": ("x.nii.gz", volume, ["CT in place of an X-ray", "32x32x32"]),
     "a CT slice": ("x.dcm", dicom(Modality="CT", SOPClassUID=CTImageStorage), ["CT in place of an X-ray"]),
-    "a film sequence": ("x.dcm", dicom(NumberOfFrames=5), ["the file holds 5 images"]),
     "a missing file": ("x.dcm", lambda path: None, ["no such file"]),
     "a folder": ("x.dcm", Path.mkdir, ["a folder, expected one X-ray image"]),
     "no pixels": ("x.dcm", dicom(Rows=None), ["no image"]),
@@ -228,51 +207,18 @@ def test_a_request_with_an_unknown_field_is_refused(capfd, tmp_path):
 # Bundles
 
 
-def wrong_hash(bundle: Bundle, folder: Path) -> None:
-    shutil.copytree(bundle.path, folder)
-    data = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-
-
-def missing_file(bundle: Bundle, folder: Path) -> None:
-    shutil.copytree(bundle.path, folder)
-    (folder / WEIGHTS).unlink()
-
-
-def unknown_version(bundle: Bundle, folder: Path) -> None:
-    edited(bundle, folder, schema=99)
-
-
-def outside(bundle: Bundle, folder: Path) -> None:
-    files = {name: vars(each) for name, each in bundle.files.items()}
-    edited(bundle, folder, files=files | {"../x": files[WEIGHTS]})
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (wrong_hash, [WEIGHTS, "SHA-256"]),
-        (missing_file, [WEIGHTS, "incomplete"]),
-        (unknown_version, [MANIFEST, "schema version 99"]),
-        (outside, ["'../x' lies outside"]),
-    ],
-)
-def test_a_bundle_that_is_not_as_it_was_made_is_refused(damage, said, capfd, films, small_model, tmp_path):
-    damage(small_model, tmp_path / "b")
+def test_a_bundle_that_is_not_as_it_was_made_is_refused(capfd, films, small_model, tmp_path):
+    shutil.copytree(small_model.path, tmp_path / "b")
+    data = (tmp_path / "b" / WEIGHTS).read_bytes()
+    (tmp_path / "b" / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     command = reconstruct_command(films, small_model, tmp_path / "out" / "r.nii.gz")
     command[command.index("--bundle") + 1] = str(tmp_path / "b")
     for arguments in (command, ["bundle", "verify", str(tmp_path / "b")]):
         line = refused(capfd, tmp_path, *arguments)
-        assert all(part in line for part in [str(tmp_path / "b"), *said]), line
+        assert all(part in line for part in (str(tmp_path / "b"), WEIGHTS, "SHA-256")), line
 
 
 # CTs
-
-
-def nan_ct(path: Path) -> None:
-    ct = small_phantom()
-    ct.hu[3, 4, 5] = np.nan
-    sitk.WriteImage(ct.to_sitk(), str(path))
 
 
 def sheared(path: Path) -> None:
@@ -283,23 +229,10 @@ def sheared(path: Path) -> None:
     path.write_bytes(changed)
 
 
-def not_hu(path: Path) -> None:
-    sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).random((8, 8, 8), np.float32)), str(path))
-
-
-def truncated_ct(path: Path) -> None:
-    write_ct(small_phantom(), path)
-    path.write_bytes(path.read_bytes()[:-500])
-
-
 CTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "NaN": ("ct.mha", nan_ct, "NaN"),
-    "NaN in NIfTI": ("ct.nii", nan_ct, "NaN"),
     "a wrong orientation matrix": ("ct.mha", sheared, "orientation matrix"),
-    "no HU": ("ct.mha", not_hu, "not HU"),
     "not an image": ("ct.nii.gz", text, "damaged volume file"),
     "an empty file": ("ct.nii.gz", empty, "not a NIfTI file"),
-    "truncated": ("ct.nii.gz", truncated_ct, "truncated"),
     "a missing file": ("ct.nii.gz", lambda path: None, "no such file"),
     "an empty folder": ("ct", Path.mkdir, "expected one DICOM series, found 0"),
     "an X-ray": ("ct.dcm", lambda path: write_dicom(path), "CT volume"),
@@ -323,15 +256,6 @@ def test_a_comparison_with_nothing_is_refused(capfd, films, tmp_path):
     write_ct(small_phantom((5000.0, 0.0, 0.0)), tmp_path / "far.nii.gz")
     arguments = ("compare", films / "ct.nii.gz", tmp_path / "far.nii.gz", "--out", tmp_path / "out")
     assert "does not overlap" in refused(capfd, tmp_path, *arguments)
-
-
-def test_x_rays_that_went_missing_are_named_by_a_comparison(capfd, films, small_model, tmp_path):
-    case = tmp_path / "cases" / "one"  # not beside the films that all tests share, where they would be found
-    shutil.copytree(films, case / "films")
-    assert run(capfd, *reconstruct_command(case / "films", small_model, case / "r.nii.gz"))[0] == 0
-    (case / "films" / "lateral.dcm").unlink()
-    line = refused(capfd, tmp_path, "compare", case / "r.nii.gz", "--out", tmp_path / "out")
-    assert "X-ray 2 of 2 is not found beside it; name the X-rays with --xrays" in line
 
 
 # Processes of their own: what the libraries' C code says, too

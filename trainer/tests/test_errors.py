@@ -1,7 +1,5 @@
 """The border of the readers: one line for every failure, and nothing swallowed that is not one."""
 
-from __future__ import annotations
-
 import errno
 import struct
 import zlib

@@ -1,11 +1,13 @@
-"""The table of limits: what every scanner and panel makes is let through, and what no file may ask for is refused."""
+"""The tables of limits and of plausible values: what scanners and panels make passes, what no file may ask for is refused."""
 
-from __future__ import annotations
+import math
 
 import pytest
 
 from clsdm import limits
 from clsdm.errors import InputError
+from clsdm.geometry.view import PRESETS
+from clsdm.plausible import PLAUSIBLE, check_plausible
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (432, 432), (4280, 3520), (10_000, 3_500), (2_928, 16_384)])
@@ -51,3 +53,26 @@ def test_no_limit_lets_more_than_about_two_gigabytes_through():
     assert limits.IMAGE_PIXELS * (2 + 4 + 8) < 2**31  # as stored, as float32, and once as float64
     assert limits.VOLUME_BYTES <= 2**31
     assert limits.VOLUME_VOXELS * 4 <= 2**31
+
+
+@pytest.mark.parametrize("value", [1.8, 180.0, 1e9, 1e-9, -1600.0, math.nan, math.inf])
+def test_an_implausible_value_is_refused_with_its_name_its_range_and_its_unit(value):
+    with pytest.raises(InputError, match=r"^f\.dcm: DistanceSourceToDetector is ") as caught:
+        check_plausible("source_detector_mm", value, "f.dcm", "DistanceSourceToDetector")
+    assert f"{value:g} mm; expected 300 to 6500 mm; in mm?" in str(caught.value)
+
+
+def test_what_lies_in_the_range_passes_with_its_ends():
+    for field, allowed in PLAUSIBLE.items():
+        for value in (allowed.low, allowed.high):
+            check_plausible(field, value, "here")
+
+
+def test_every_preset_is_plausible():
+    for machine in PRESETS.values():
+        view = machine.view(0.0)
+        check_plausible("source_axis_mm", view.source_axis_mm, machine.name)
+        check_plausible("source_detector_mm", view.source_detector_mm, machine.name)
+        check_plausible("axis_detector_mm", view.source_detector_mm - view.source_axis_mm, machine.name)
+        check_plausible("panel_mm", machine.panel_mm, machine.name)
+        check_plausible("pixel_mm", view.pixel_mm[0], machine.name)

@@ -1,7 +1,5 @@
 """Progress for programs, for terminals, and for nobody."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

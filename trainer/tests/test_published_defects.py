@@ -3,8 +3,6 @@
 The numbers in the names are those of that list.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json

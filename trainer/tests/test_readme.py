@@ -1,7 +1,5 @@
 """Every figure in the README and in the documents stands where a command put it, and every link leads somewhere."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -39,9 +37,7 @@ def test_the_readme_can_be_read_in_five_minutes() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_the_figures_of_the_embedded_bundle_were_measured_on_its_own_weights_and_stand_in_its_card(
-    bundle: Bundle,
-) -> None:
+def test_the_figures_of_the_embedded_bundle_were_measured_on_its_own_weights_and_stand_in_its_card(bundle):
     assert bundle.figures["about"]["model_sha256"] == bundle.hash
     assert bundle.figures["about"]["split"] == "test"
     assert figures_table(bundle.figures).strip() in bundle.read(CARD).decode("utf-8")

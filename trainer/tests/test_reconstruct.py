@@ -1,7 +1,5 @@
 """Reconstruction: reproducible, for any set of views, the right way round, in the right place, and blind to the truth."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import nibabel

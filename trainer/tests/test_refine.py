@@ -1,7 +1,5 @@
 """Geometry that nobody wrote down is found: the height of a view from its profile, all of it from the residual."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

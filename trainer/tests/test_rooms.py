@@ -1,7 +1,5 @@
 """The plan of the house: which room may use which, with no circle, and only what a room offers its neighbours."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re
@@ -28,12 +26,14 @@ CORE = {
     "model": ("errors", "limits", "plausible", "files", "geometry", "volume"),
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "refine": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
-    "hanging": ("progress", "geometry", "xray", "model", "refine"),
+    "hanging": ("progress", "geometry", "xray", "model", "quality", "refine"),
     "reconstruction": ("errors", "options", "progress", "geometry", "volume", "xray", "model", "quality", "refine",
                        "hanging"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
+    "pacs": ("errors", "limits", "files", "xray"),
+    "engines": ("errors", "limits", "files", "geometry", "xray", "model", "reconstruction"),
     "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality",
-            "hanging", "reconstruction", "simulate"),
+            "reconstruction", "simulate", "pacs", "engines"),
     "__main__": ("app",),
 }  # fmt: skip
 """Each room or file of ``clsdm`` and those it may use, all of them above it; every one may use the package's own names."""

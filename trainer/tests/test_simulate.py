@@ -1,7 +1,5 @@
 """From a CT to films and back: geometry, chirality, files, and what is left behind on failure."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What `pip install` of a built wheel gives: a program that works anywhere, with the model that belongs to it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -71,9 +69,7 @@ def test_a_wheel_and_a_wheel_of_the_source_archive_hold_the_model_once_and_the_s
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_reconstructs_from_any_folder_with_the_model_it_brought(
-    installed: Path, films: Path, tmp_path: Path
-):
+def test_an_installed_wheel_reconstructs_from_any_folder_with_the_model_it_brought(installed, films, tmp_path):
     described = called(installed / "clsdm", "bundle", "verify", folder=tmp_path)
     assert str(installed.parent) in described
     views = ("--frontal", films / "frontal.dcm", "--lateral", films / "lateral.dcm")

@@ -3,8 +3,6 @@
 Run as a script it trains the autoencoder in a process of its own: ``python tiny.py STORE RUN STEPS [UNTIL]``.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

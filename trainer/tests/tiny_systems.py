@@ -1,7 +1,5 @@
 """Baselines small enough to train in a second, and a projection without any randomness."""
 
-from __future__ import annotations
-
 from tiny import tiny_config
 
 from clsdm_bench.systems.inrr import INRRConfig

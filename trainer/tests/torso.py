@@ -1,7 +1,5 @@
 """One film of a torso, and the same film in every encoding a radiograph comes in; written with other code than reads it."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from functools import partial

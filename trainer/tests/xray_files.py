@@ -1,7 +1,5 @@
 """Small radiograph files for the tests of reading: written with other code than what reads them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

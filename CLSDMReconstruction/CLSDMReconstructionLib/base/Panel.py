@@ -7,7 +7,7 @@ import qt
 import slicer
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Appearance import keepPlain, setTone
 from CLSDMReconstructionLib.base.Narrow import keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 
@@ -33,6 +33,7 @@ class Panel:
             parent.layout().addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         keepNarrow(self.widget)
+        keepPlain(self.widget)
         self._chosen = Nodes.Chosen(*(getattr(self.ui, selector) for selector in selectors))
         self._work: dict[str, Steps] = {}
 

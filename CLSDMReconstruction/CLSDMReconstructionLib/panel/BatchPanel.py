@@ -1,4 +1,7 @@
-"""The panel "Many studies": a table of studies with a pair of X-rays each, reconstructed one after the other into a folder."""
+"""The panel "Many studies": a table of studies with a pair of X-rays each, reconstructed one after the other into a folder.
+
+It is the command line's batch, run by the worker: what is finished is known by its content, not by its name.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,17 +9,14 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.base.Appearance import tip
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.panel.Words import verdict
-from CLSDMReconstructionLib.scene.VolumeExport import SUFFIXES, writeVolume
 from CLSDMReconstructionLib.xrays.Studies import Study, studiesOfDatabase, studiesOfFolder
-
-SUFFIX = SUFFIXES["NIfTI"]
 
 
 class BatchPanel(Panel):
-    """See the module's docstring. One study that fails does not stop the others; what is there already is not made again.
+    """See the module's docstring. One study that fails does not stop the others.
 
     Args:
         logic: the ReconstructionLogic.
@@ -31,11 +31,11 @@ class BatchPanel(Panel):
         super().__init__("CLSDMBatch", (), parent)
         self._logic, self._arguments, self._run = logic, arguments, None
         self.studies: list[Study] = []
-        self._waiting: list[int] = []
-        self._folder: Path | None = None
+        self._overview: str | None = None
         self.ui.databaseButton.connect("clicked()", lambda: self.find(studiesOfDatabase()))
         self.ui.folderButton.connect("clicked()", self._onFolder)
         self.ui.startButton.connect("clicked()", self._onStart)
+        self.ui.overviewButton.connect("clicked()", self.openOverview)
         table = self.ui.studiesTable
         table.setColumnCount(3)
         table.setHorizontalHeaderLabels([_("Study"), _("X-rays"), _("Result")])
@@ -46,7 +46,7 @@ class BatchPanel(Panel):
     @property
     def isRunning(self) -> bool:
         """Whether studies are being reconstructed."""
-        return self._folder is not None
+        return self._run is not None
 
     def forget(self) -> None:
         """The scene closes; the studies are files, and stay."""
@@ -60,23 +60,33 @@ class BatchPanel(Panel):
 
     def start(self, folder: Path) -> None:
         """Reconstruct every study with a pair into this folder."""
-        self._folder = folder
-        pairs = [number for number, study in enumerate(self.studies) if study.isPair]
-        self._waiting = [number for number in pairs if not self._target(number).exists()]
-        for number in set(pairs) - set(self._waiting):
-            self._tell(number, _("is there already"))
-        self._next()
+        pairs = {study.name: (study.frontal, study.lateral) for study in self.studies if study.isPair}
+        arguments = self._arguments()
+        self._run = self._logic.reconstructMany(
+            pairs,
+            folder,
+            options={name: arguments[name] for name in ("product", "steps", "samples", "seed", "device")},
+            bundle=arguments["bundle"],
+            preset=arguments["preset"],
+            onProgress=lambda run: self._onProgress(run.fraction),
+            onTold=self._onTold,
+            onFinished=self._onFinished,
+            onError=self._onError,
+        )
+        self.say(_("Reconstructing…"))
+        self._overview = None
+        self._update()
 
     def cancel(self) -> None:
         """Stop; what is finished stays."""
-        run, self._run = self._run, None
-        wasRunning, self._folder, self._waiting = self.isRunning, None, []
         self._stopWork()
-        if run is not None:
-            run.cancel()
-        if wasRunning:
-            self.say(_("Cancelled. What is finished is in the folder."))
+        if self._run is not None:
+            self._run.cancel()
         self._update()
+
+    def openOverview(self) -> None:
+        """Show the page of all studies in the browser."""
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._overview))
 
     def state(self, number: int) -> str:
         """The text in the last column of a study."""
@@ -106,70 +116,41 @@ class BatchPanel(Panel):
         pairs = sum(study.isPair for study in studies)
         self.say(_("{count} studies, {pairs} with a pair of X-rays.").format(count=len(studies), pairs=pairs))
 
-    def _next(self) -> None:
-        if not self._waiting:
-            self._folder = None
-            self.say(_("Finished."))
-            self._update()
-            return
-        number = self._waiting[0]
-        self._tell(number, _("reconstructing…"))
-        study = self.studies[number]
-        self._run = self._logic.reconstruct(
-            study.frontal,
-            study.lateral,
-            onProgress=lambda run: self._onRunProgress(run.fraction),
-            onFinished=self._onFinished,
-            onError=self._onError,
-            **(self._arguments() | {"into": None}),
-        )
-        self._update()
+    def _onTold(self, row: dict) -> None:
+        number = next(number for number, study in enumerate(self.studies) if study.name == row["case"])
+        text = row["problem"]
+        if row["status"] != "failed":
+            text = verdict([{"rmse": 0.0, "correlation": row["worst_correlation"]}])[0]
+        if row["status"] == "kept":
+            text = _("is there already: {verdict}").format(verdict=text)
+        self.ui.studiesTable.item(number, 2).setText(text)
+        self.ui.studiesTable.item(number, 2).setToolTip(tip(text))
 
     def _onFinished(self, run) -> None:
-        if run is not self._run:
-            return
-        self._run, result, number = None, run.result, self._waiting[0]
-        text = verdict(result.residuals)[0]
-
-        def done(_files: object) -> None:
-            Nodes.remove(result.coverageNode, result.spreadNode, result.volumeNode)
-            self._end(number, text)
-
-        def failed(error: Exception) -> None:
-            Nodes.remove(result.coverageNode, result.spreadNode, result.volumeNode)
-            self._end(number, str(error))
-
-        self.begin("write", writeVolume(result.volumeNode, self._target(number)), done, failed)
+        self._run = None
+        self._overview = next((file for file in run.result["files"] if file.endswith(".html")), None)
+        text = _("Finished: {done} reconstructed, {kept} were there already, {failed} failed.")
+        self.say(text.format(**{name: run.result[name] for name in ("done", "kept", "failed")}))
+        self._update()
 
     def _onError(self, run) -> None:
-        if run is self._run:
-            self._run = None
-            self._end(self._waiting[0], run.error.message)
-
-    def _end(self, number: int, text: str) -> None:
-        self._tell(number, text)
-        if self.isRunning:
-            self._waiting.remove(number)
-            self._next()
-
-    def _target(self, number: int) -> Path:
-        return self._folder / f"{self.studies[number].name}{SUFFIX}"
-
-    def _tell(self, number: int, text: str) -> None:
-        self.ui.studiesTable.item(number, 2).setText(text)
-        self.ui.studiesTable.item(number, 2).setToolTip(text)
-
-    def _onRunProgress(self, fraction: float) -> None:
-        pairs = sum(study.isPair for study in self.studies)
-        self._onProgress((pairs - len(self._waiting) + fraction) / max(1, pairs))
+        self._run = None
+        if run.state == "cancelled":
+            self.say(_("Cancelled. What is finished is in the folder."))
+        else:
+            self.sayError(run.error)
+        self._update()
 
     def _update(self) -> None:
         reason = "" if any(study.isPair for study in self.studies) else _("Find studies with a pair of X-rays first.")
         text, tip = (
             _("Cancel") if self.isRunning else _("Reconstruct all…"),
-            _("Reconstruct every study as the panel above says, and write the volumes into a folder."),
+            _(
+                "Reconstruct every study as the panel above says into a folder; what is there already is not made again."
+            ),
         )
         self._showButton(self.ui.startButton, self.isRunning, text, tip, reason)
         self.ui.progressBar.setVisible(self.isRunning or self.isWorking("find"))
+        self.ui.overviewButton.setVisible(self._overview is not None)
         for button in (self.ui.databaseButton, self.ui.folderButton):
             button.setEnabled(not self.isRunning and not self.isWorking("find"))

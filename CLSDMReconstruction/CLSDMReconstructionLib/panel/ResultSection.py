@@ -13,12 +13,7 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
 from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
-from CLSDMReconstructionLib.scene.Attributes import (
-    COVERAGE_ROLE,
-    SPREAD_ROLE,
-    attributeOf,
-    provenanceOf,
-)
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, attributeOf, provenanceOf
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Legend import showLegend

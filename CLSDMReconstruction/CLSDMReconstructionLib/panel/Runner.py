@@ -87,7 +87,7 @@ class Runner:
         panel.parameters.reconstruction = result.volumeNode
         showInSlices(result.volumeNode, panel.views)
         panel.export.setReconstruction(result.volumeNode, result.inputs)
-        panel.xrays.orientation.look(**{name: arguments[name] for name in ("bundle", "preset", "device")})
+        panel.xrays.orientation.show(result.hanging)
         truth = nodeOf(panel.parameters, "groundTruth")
         if truth is not None:
             panel.compare.setTruth(truth)

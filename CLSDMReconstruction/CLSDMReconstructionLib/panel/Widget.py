@@ -5,7 +5,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 from vtk import vtkCommand
 
-from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
+from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE, keepPlain, retone
 from CLSDMReconstructionLib.base.Narrow import keepNarrow
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
@@ -47,7 +47,9 @@ class ReconstructionPanel(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
         keepNarrow(self.widget)
+        keepPlain(self.widget)
         self._build(resourcePath)
+        slicer.app.connect("paletteChanged(QPalette)", self._onPaletteChanged)
         self.widget.setMRMLScene(slicer.mrmlScene)
         for panel in self.panels:
             panel.setMRMLScene(slicer.mrmlScene)
@@ -123,6 +125,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self._preload.cancel()
         self._leaveParameters()
         self.removeObservers()
+        slicer.app.disconnect("paletteChanged(QPalette)", self._onPaletteChanged)
         self.result.clear()
         self.xrays.cleanup()
         self.samples.cleanup()
@@ -130,6 +133,9 @@ class ReconstructionPanel(VTKObservationMixin):
             panel.cleanup()
         self.views.stop()
         self.logic.cleanup()
+
+    def _onPaletteChanged(self, *_args) -> None:
+        retone(self.widget)
 
     def _onSceneStartClose(self, *_args) -> None:
         self._leaveParameters()

@@ -34,6 +34,7 @@ class Job:
         payload: the request's other fields, JSON types.
         onProgress: called with (stage, done, total).
         onLog: called with one line.
+        onTold: called with each of many results, before the answer.
         onDone: called once, when the job has ended.
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
@@ -47,6 +48,7 @@ class Job:
     payload: dict[str, Any]
     onProgress: Callable[[str, int, int], None]
     onLog: Callable[[str], None]
+    onTold: Callable[[dict[str, Any]], None]
     onDone: Callable[["Job"], None]
     number: int
     state: str = "waiting"
@@ -128,11 +130,12 @@ class InferenceProcess:
         *,
         onProgress: Callable[[str, int, int], None] = lambda stage, done, total: None,
         onLog: Callable[[str], None] = lambda line: None,
+        onTold: Callable[[dict[str, Any]], None] = lambda result: None,
         onDone: Callable[[Job], None] = lambda job: None,
     ) -> Job:
         """Queue a request; jobs run one after the other."""
         self._jobs += 1
-        job = Job(task, payload, onProgress, onLog, onDone, self._jobs)
+        job = Job(task, payload, onProgress, onLog, onTold, onDone, self._jobs)
         self._waiting.append(job)
         self._next()
         return job
@@ -217,6 +220,8 @@ class InferenceProcess:
             job.onProgress(answer["stage"], answer["i"], answer["n"])
         elif "log" in answer:
             job.onLog(answer["log"])
+        elif "told" in answer:
+            job.onTold(answer["told"])
         else:
             self._answered(worker, job, answer)
 

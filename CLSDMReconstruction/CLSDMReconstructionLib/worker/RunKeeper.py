@@ -112,7 +112,7 @@ class RunKeeper:
         def stop() -> None:
             self.worker.cancel(job)  # which calls done
 
-        job = self.worker.submit(task, payload, onProgress=run.progress, onLog=run.say, onDone=done)
+        job = self.worker.submit(task, payload, onProgress=run.progress, onLog=run.say, onTold=run.tell, onDone=done)
         run.stop, run.job = stop, job
 
     def write(self, run: Run, pairs: list[tuple[Any, Path]], then: Callable[[], None]) -> None:

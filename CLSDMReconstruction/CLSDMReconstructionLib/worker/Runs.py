@@ -11,6 +11,7 @@ OnLog = Callable[[str], None]
 STAGES = {
     "export": "Writing the volume for the computation",
     "start": "Starting the computation",
+    "patients": "Reconstructing the studies",
     "read X-rays": "Reading the X-rays",
     "load model": "Loading the model",
     "align X-rays": "Aligning the X-rays",
@@ -32,7 +33,7 @@ _ENDS = {
     "mean": {"start": 0.1, "read X-rays": 0.2, "load model": 0.4, "align X-rays": 1.0},
     "sample": _SAMPLED,
     "ensemble": _SAMPLED,
-    "hanging": {"start": 0.1, "read X-rays": 0.2, "load model": 0.3, "try orientations": 1.0},
+    "reconstruct_many": {"start": 0.02, "patients": 1.0},
     "simulate": {"export": 0.3, "start": 0.4, "project": 1.0},
     "compare": {"export": 0.3, "start": 0.4, "read": 0.6, "compare": 1.0},
     "preview": {"start": 0.5, "read X-rays": 1.0},
@@ -68,12 +69,13 @@ class Run:
     """One piece of work.
 
     Attributes:
-        task: "reconstruct", "hanging", "simulate", "compare", "preview", "hello", "bundle", "install".
+        task: "reconstruct", "reconstruct_many", "simulate", "compare", "preview", "hello", "bundle", "install".
         kind: of progress; the product for "reconstruct", else the task.
         onProgress: called with the run after each step.
         onFinished: called once with the run when it has its result.
         onError: called once with the run when it failed or was cancelled.
         onLog: called with each line of the log.
+        onTold: called with each of many results, of a task that has them.
         state: "running" (also while it waits for another), "finished", "failed", "cancelled".
         stage: the step at work, in words for the user.
         done: steps done of this stage.
@@ -94,6 +96,7 @@ class Run:
     onFinished: OnRun | None = None
     onError: OnRun | None = None
     onLog: OnLog | None = None
+    onTold: Callable[[dict[str, Any]], None] | None = None
     state: str = "running"
     stage: str = ""
     done: int = 0
@@ -160,6 +163,11 @@ class Run:
             return 0.0
         before = [0.0, *ends.values()][list(ends).index(stage)]
         return before + (ends[stage] - before) * done / max(1, total)
+
+    def tell(self, result: dict[str, Any]) -> None:
+        """One of many results is there."""
+        if self.isRunning and self.onTold is not None:
+            self.onTold(result)
 
     def finish(self, result: Any) -> None:
         """It has its result."""

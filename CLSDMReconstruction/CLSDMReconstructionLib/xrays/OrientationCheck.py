@@ -1,4 +1,4 @@
-"""Films that hang upside down or mirrored, found by the core from the images, said, and turned with one click."""
+"""Films that hang otherwise than was taken, found by the core with every reconstruction, said, and righted with one click."""
 
 from collections.abc import Callable
 
@@ -12,76 +12,65 @@ class OrientationCheck:
 
     Args:
         ui: the panel's named widgets.
-        logic: the ReconstructionLogic.
-        slots: gives frontal and lateral slot.
-        onTurned: called when the user took what was found.
+        slots: gives all slots, frontal and lateral first.
+        swap: exchanges the X-rays of those two.
+        onRighted: called when the user took what was found.
     """
 
-    def __init__(self, ui, logic, slots: Callable[[], list], onTurned: Callable[[], None]) -> None:
-        self.ui, self._logic, self._slots, self._onTurned = ui, logic, slots, onTurned
-        self._run, self._checked, self._hangs = None, None, []
-        ui.foundButton.connect("clicked()", self._turn)
+    def __init__(self, ui, slots: Callable[[], list], swap: Callable[[], None], onRighted: Callable[[], None]) -> None:
+        self.ui, self._slots, self._swap, self._onRighted = ui, slots, swap, onRighted
+        self._found = None
+        ui.foundButton.connect("clicked()", self._right)
         setTone(ui.foundLabel, "info")
         self.clear()
 
-    def look(self, **arguments) -> None:
-        """Ask the worker where a file does not say how its film lies; once for the same X-rays."""
-        slots = self._slots()
-        state = [None if slot.xray is None else slot.xray.toPlain() for slot in slots]
-        if None in state or state == self._checked or not any(_isOpen(slot) for slot in slots):
-            return
+    def show(self, found: dict | None) -> None:
+        """Say what a reconstruction of the X-rays in the slots found (``clsdm.hanging.Hanging.to_plain``, or None)."""
         self.clear()
-        self._checked = state
-        self._run = self._logic.hanging(
-            *(slot.xray for slot in slots), onFinished=self._onFound, onError=lambda run: None, **arguments
-        )
-
-    def clear(self) -> None:
-        """Say nothing; what is still being looked for is not heard."""
-        self._run, self._checked, self._hangs = None, None, []
-        self.ui.foundArea.visible = False
-
-    def _onFound(self, run) -> None:
-        if run is not self._run:
+        if found is None:
             return
-        self._run, self._hangs = None, run.result["hangs"]
-        named = [
+        self._found = found
+        named = [_("frontal and lateral are swapped")] if found["swapped"] else []
+        named += [
             _inWords(slot.title, hang)
-            for slot, hang in zip(self._slots(), self._hangs, strict=True)
+            for slot, hang in zip(self._filled(), found["hangs"], strict=True)
             if any(hang.values())
         ]
         self.ui.foundArea.visible = bool(named)
-        self.ui.foundLabel.text = _("Found: {what}. The residual falls from {before} to {after}.").format(
+        self.ui.foundLabel.text = _("Found: {what}. The residual goes from {before} to {after}.").format(
             what="; ".join(named),
-            before=_percent(run.result["residual_before"]),
-            after=_percent(run.result["residual_after"]),
+            before=_percent(found["residual_before"]),
+            after=_percent(found["residual_after"]),
         )
 
-    def _turn(self) -> None:
-        slots, hangs = self._slots(), self._hangs
+    def clear(self) -> None:
+        """Say nothing."""
+        self._found = None
+        self.ui.foundArea.visible = False
+
+    def _filled(self) -> list:
+        return [slot for slot in self._slots() if slot.xray is not None]
+
+    def _right(self) -> None:
+        slots, found = self._filled(), self._found
         self.clear()
-        for slot, hang in zip(slots, hangs, strict=True):
+        for slot, hang in zip(slots, found["hangs"], strict=True):
             fields = slot.facts.fields
             if hang["turned"]:
                 slot.xray.enter("rotateQuarters", (fields["rotateQuarters"].value + 2) % 4)
             if hang["mirrored"]:
                 slot.xray.enter("flip", not fields["flip"].value)
+            if hang["inverted"]:
+                slot.xray.enter("invert", not fields["invert"].value)
             slot.refresh()
-        self._onTurned()
-
-
-def _isOpen(slot) -> bool:
-    """Whether neither file nor user says how a film lies."""
-    return slot.facts is not None and slot.facts.header is not None and slot.facts.fields["flip"].origin == "default"
+        if found["swapped"]:
+            self._swap()
+        self._onRighted()
 
 
 def _inWords(title: str, hang: dict) -> str:
-    how = {
-        (True, False): _("{title} is upside down"),
-        (False, True): _("{title} is mirrored: the patient faces the other way"),
-        (True, True): _("{title} is upside down and mirrored"),
-    }
-    return how[hang["turned"], hang["mirrored"]].format(title=title)
+    words = [(hang["turned"], _("upside down")), (hang["mirrored"], _("mirrored")), (hang["inverted"], _("inverted"))]
+    return _("{title} is {how}").format(title=title, how=", ".join(word for so, word in words if so))
 
 
 def _percent(fraction: float) -> str:

@@ -40,7 +40,7 @@ class XRaysSection:
         self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
         self._timer.setInterval(PREVIEW_DELAY_MS)
         self._timer.connect("timeout()", self._requestPreviews)
-        self.orientation = OrientationCheck(ui, logic, lambda: self.slots[:2], lambda: self._changed())
+        self.orientation = OrientationCheck(ui, lambda: self.slots, self.swap, lambda: self._changed())
         self._addSlot("frontal", _("Frontal"))
         self._addSlot("lateral", _("Lateral"))
         self._connect()

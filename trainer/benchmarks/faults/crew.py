@@ -4,8 +4,6 @@ A judge that hangs or dies costs the input it was at; the next gets a new proces
 address space beyond what it has when it starts to judge (where the system can limit that).
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

@@ -1,10 +1,10 @@
-"""Processes that start in milliseconds: a fork server that has imported already what they need (Linux; elsewhere, slow ones)."""
-
-from __future__ import annotations
+"""What the scripts here share: processes that start in milliseconds, and the table of what became of everything."""
 
 import multiprocessing
 import os
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PLACES = [str(HERE), str(HERE.parents[1] / "tests")]
 
 
 def processes(*modules: str) -> BaseContext:
-    """A context whose processes begin with these modules.
+    """A context whose processes begin with these modules: a fork server has imported them (Linux; elsewhere, slow ones).
 
     The server takes neither our path nor our main module, whatever Python's documentation says of 3.11: hence the environment.
     """
@@ -23,3 +23,11 @@ def processes(*modules: str) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
     return context
+
+
+def table(heads: Sequence[str], rows: Mapping[str, Counter[str]], columns: Sequence[str]) -> str:
+    """Counts as Markdown: of each row, how many there are and how many of each column."""
+    from clsdm_trainer.figures import markdown_table
+
+    cells = ([name, str(row.total()), *(str(row[each]) for each in columns)] for name, row in rows.items())
+    return markdown_table([*heads, *columns], cells)

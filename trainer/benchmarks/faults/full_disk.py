@@ -7,8 +7,6 @@ either says so in one line that names the disk or the file, with exit code 2, an
 with files that are whole. Where the system has neither way, that is said and nothing is counted.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io
@@ -30,7 +28,7 @@ import numpy as np  # noqa: E402
 import pydicom  # noqa: E402
 import SimpleITK as sitk  # noqa: E402, N813 - the usual name
 import torch  # noqa: E402
-from forking import processes  # noqa: E402
+from forking import processes, table  # noqa: E402
 from hostile_inputs import Inputs  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -197,14 +195,6 @@ def counted(sizes_kb: tuple[int, ...], folder: Path) -> dict[str, Counter[str]]:
     return rows
 
 
-def table(rows: dict[str, Counter[str]]) -> str:
-    """Counts as Markdown."""
-    lines = ["| program | full disks | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
-    for name, row in rows.items():
-        lines.append(f"| {name} | {row.total()} | " + " | ".join(str(row[each]) for each in COLUMNS) + " |")
-    return "\n".join(lines)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="two sizes only")
@@ -217,7 +207,7 @@ def main() -> int:
         rows = counted(SIZES_KB[1::4] if options.smoke else SIZES_KB, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(table(rows))
+    print(table(("program", "full disks"), rows, COLUMNS), end="")
     return 0 if all(row["refused"] + row["right"] == row.total() for row in rows.values()) else 1
 
 

@@ -3,8 +3,6 @@ recipes. ``Inputs(folder).make(kind, number, where)`` puts damaged input number 
 same one each time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import io
@@ -157,7 +155,7 @@ class Inputs:
     def _line(self, random: Random, where: Path) -> Hostile:
         table = self.request(where)
         del table["out"]
-        kinds = (
+        kinds = [
             "reconstruct",
             "reconstruct",
             "preview",
@@ -167,7 +165,7 @@ class Inputs:
             "install",
             "hello",
             "nothing",
-        )
+        ]
         task = kinds[int(random.integers(len(kinds)))]
         more = {
             "reconstruct": table,

@@ -4,8 +4,6 @@
 tell that it was damaged (``well_formed``), or the same answer as without the damage. Everything else is a fault.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -8,8 +8,6 @@ stand twice in the log. Writing: `clsdm reconstruct`, a bundle or a checkpoint, 
 of one writing, the old or the new, and what a killed process left is gone after the next one.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -29,7 +27,7 @@ TESTS = HERE.parents[1] / "tests"
 sys.path[:0] = [str(HERE), str(TESTS)]
 
 import torch  # noqa: E402
-from forking import processes  # noqa: E402
+from forking import processes, table  # noqa: E402
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays  # noqa: E402
 from tiny import checkpoint, differences, tiny_store  # noqa: E402
 from tiny import main as train  # noqa: E402
@@ -254,16 +252,6 @@ def write_without_end(kind: str, folder: Path, begun: Any) -> None:
             begun.set()
 
 
-def table(rows: dict[str, Counter[str]]) -> str:
-    """Counts as Markdown."""
-    lines = ["| killed while | kills | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
-    lines += [
-        f"| {name} | {row.total()} | " + " | ".join(str(row[each]) for each in COLUMNS) + " |"
-        for name, row in rows.items()
-    ]
-    return "\n".join(lines)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--training", type=int, default=0, metavar="KILLS")
@@ -283,7 +271,7 @@ def main() -> int:
             rows["writing"] = writing(options.writing, folder, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(table(rows))
+    print(table(("killed while", "kills"), rows, COLUMNS), end="")
     return 0 if all(row["right"] == row.total() for row in rows.values()) else 1
 
 

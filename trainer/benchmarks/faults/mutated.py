@@ -5,8 +5,6 @@
 Input number n of a kind is damaged in the same way each time; ``--only KIND:NUMBER`` judges one again, with all that was said.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random
@@ -16,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from crew import Judgement, judged
+from forking import table
 from hostile_inputs import KINDS, SHARE
 from judging import COLUMNS, GOOD
 
@@ -24,15 +23,6 @@ def plan(count: int, kinds: list[str], first: int = 0) -> list[tuple[str, int]]:
     """So many inputs, by the share of each kind, its numbers from ``first`` on."""
     whole = sum(SHARE[kind] for kind in kinds)
     return [(kind, first + n) for kind in kinds for n in range(max(1, round(count * SHARE[kind] / whole)))]
-
-
-def table(counts: dict[str, Counter[str]]) -> str:
-    """Counts by kind (rows) and by what became of them (columns), as Markdown."""
-    lines = ["| input | inputs | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
-    whole: Counter[str] = sum(counts.values(), Counter())
-    for name, row in [*counts.items(), ("all", whole)]:
-        lines.append(f"| {name} | {row.total()} | " + " | ".join(str(row[each]) for each in COLUMNS) + " |")
-    return "\n".join(lines)
 
 
 def run(
@@ -70,7 +60,8 @@ def main() -> int:
         random.Random(0).shuffle(cases)
     until = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
     counts = run(cases, options.workers, faults, until)
-    print(table(counts))
+    counts["all"] = sum(counts.values(), Counter())
+    print(table(("input", "inputs"), counts, COLUMNS), end="")
     told = "".join(f"\n{f.kind}:{f.number} {f.column} ({f.seconds:.1f} s) {f.how}\n{f.said[-3000:]}\n" for f in faults)
     if options.faults is not None:
         options.faults.write_text(told, encoding="utf-8")

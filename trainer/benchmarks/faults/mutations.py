@@ -5,8 +5,6 @@ file contradict itself (a size that its data do not have, a part that is missing
 reads such a file must refuse it, unless what was damaged does not matter and the same content comes out.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -7,8 +7,6 @@ it has to say. A file without either fault is well formed whatever was done to i
 int16 that now says uint16), and a program that reads it as it stands is right.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gzip
 import math

@@ -4,8 +4,6 @@ Research only; not a medical device. ``clsdm.reconstruct("pa.dcm", "lateral.dcm"
 :mod:`clsdm.reconstruction`. What is in ``__all__`` is imported when it is first used.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -54,4 +52,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module 'clsdm' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clsdm.{home}"), name)
+    found = getattr(importlib.import_module(f"clsdm.{home}"), name)
+    return found if isinstance(found, type) else importlib.import_module("clsdm.app.words").for_python(found)

@@ -4,8 +4,6 @@ Everything that is wrong with what a user handed in is an :class:`InputError` wi
 file, tag or field, what was found and what was expected. The command line prints that line and exits with code 2.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The kinds of failures, and what their user can do: for the worker's answers and the command line's last line alike."""
 
-from __future__ import annotations
-
 import errno
 import traceback
 from collections.abc import Iterator

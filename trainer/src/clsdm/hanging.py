@@ -1,134 +1,270 @@
-"""How films hang that do not say so: a lateral that was mirrored, a film that stands upside down, found from the images.
+"""How films hang that were handed in otherwise: upside down, mirrored, inverted, or frontal and lateral exchanged.
 
-Each way in which a film may hang is tried, and judged by how well the model's volume explains the X-rays then. A film that
-is upside down does not fit another one at all; a mirrored lateral puts the breastbone where no patient of the model's has
-it, and the residual doubles. A frontal film and its mirror image, which is AP taken for PA, are explained equally well:
-between those nothing here can decide, and nothing is said.
+Two things tell. One is how well the model's volume explains the films when they are changed: the residual of an upside down or
+inverted film is at least half larger, that of most mirrored laterals too. The other is which way the films lean, as they are or
+changed, among those of the patients that the model was checked on (``quality.usual.leaning``): where the spine is, where the
+shoulders are. One number is made of both, and a change must be worth more than :data:`CHANGE` of it. Changes are taken one at a
+time, the best first: so the fewest that explain the films are named.
+
+A frontal film and its mirror image, which is AP taken for PA, are explained equally well and lean hardly: between those nothing
+here can decide, and nothing is said. ``benchmarks/hanging.py`` counts what is found.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from clsdm.geometry.move import Move
+from clsdm.geometry.view import view_name
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
+from clsdm.quality.agreement import Agreement
+from clsdm.quality.usual import FIELDS, Usual, kind_of, leaning, of_film
 from clsdm.refine import Explained
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
 
-CLEARLY = 0.75
-"""Part of the residual as it hangs, below which another way counts as found. On simulated pairs of head, neck and chest the
-right way has 0.3 to 0.6 of a mirrored lateral's residual."""
+CHANGE, SAID = 0.2, 2.0
+"""What a change must be worth, in logarithms of the residual; and how many times that where a file or the user says how it is,
+which is only doubted where the film looks otherwise."""
+MOST_CHANGES = 3
+UNLIKELY = -0.4
+"""A leaning against which a change is not tried; the right one's was never below -0.3."""
 
 
 @dataclass(frozen=True)
 class Hang:
-    """One way for a film to hang, from how it is taken to hang.
+    """How a film hangs, from how it was handed in.
 
     Attributes:
         turned: by 180 degrees.
         mirrored: left and right exchanged, after that.
+        inverted: bone is dark where it was taken to be bright, or the other way round.
     """
 
     turned: bool = False
     mirrored: bool = False
+    inverted: bool = False
 
-    def __str__(self) -> str:
-        """In words, with the option that rights it; empty where it hangs as it is taken to."""
-        ways = (("upside down", self.turned), ("mirrored (--flip)", self.mirrored))
-        return " and ".join(words for words, so in ways if so)
+    def words(self, role: str) -> str:
+        """With the options that right it; empty where it hangs as it was handed in."""
+        ways = ((self.turned, f"upside down (--turn {role})"), (self.mirrored, f"mirrored (--flip {role})"),
+                (self.inverted, "inverted (--invert or --no-invert)"))  # fmt: skip
+        return " and ".join(words for so, words in ways if so)
+
+    def and_then(self, other: Hang) -> Hang:
+        """Both changes."""
+        return Hang(*(one != two for one, two in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+
+
+TURNED, MIRRORED, FLIPPED, INVERTED = Hang(True), Hang(mirrored=True), Hang(True, True), Hang(inverted=True)
 
 
 @dataclass(frozen=True)
 class Hanging:
-    """The result of a search.
+    """How a set of films hangs.
 
     Attributes:
-        hangs: of each X-ray; all ``Hang()`` where nothing was clearly better.
-        residual_before: root mean square over the views, as a fraction of their contrast.
-        residual_after: likewise.
+        hangs: of each X-ray.
+        swapped: whether the first frontal and the first lateral one are each other.
+        residual_before: as handed in, root mean square over the views as a fraction of their contrast.
+        residual_after: likewise, once righted.
     """
 
     hangs: tuple[Hang, ...]
-    residual_before: float
-    residual_after: float
+    swapped: bool = False
+    residual_before: float = 0.0
+    residual_after: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
         """JSON types."""
-        return {
-            "hangs": [{"turned": hang.turned, "mirrored": hang.mirrored} for hang in self.hangs],
-            "residual_before": self.residual_before,
-            "residual_after": self.residual_after,
-        }
+        return asdict(self)
+
+    def and_then(self, other: Hanging) -> Hanging:
+        """Both changes, without residuals."""
+        hangs = tuple(one.and_then(two) for one, two in zip(self.hangs, other.hangs, strict=True))
+        return Hanging(hangs, self.swapped != other.swapped)
+
+    def notes(self, xrays: Sequence[XRay]) -> tuple[str, ...]:
+        """A line for each change; it names no file, since it goes into records."""
+        went = f"the residual would go from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
+        lines = ["the frontal and the lateral film seem to be exchanged"] if self.swapped else []
+        for xray, hang in zip(xrays, self.hangs, strict=True):
+            if words := hang.words("frontal" if _frontal(xray) != self.swapped else "lateral"):
+                lines.append(f"the {view_name(xray.view.angle_deg)} film seems to hang {words}")
+        return tuple(f"{line}; {went}" for line in lines)
 
 
-@torch.inference_mode()
-def found(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report = silent) -> Hanging:
-    """Try the ways in which the films may hang, and take the one that the volume explains clearly best.
+def looked_for(
+    xrays: Sequence[XRay],
+    agreements: Sequence[Agreement],
+    bundle: Bundle,
+    model: CLSDM,
+    usual: Usual | None,
+    report: Report = silent,
+) -> Hanging | None:
+    """:func:`found`, where a volume explains its films doubtfully or they lean the other way; None where all is well.
 
     Args:
-        xrays: of one patient. One alone tells nothing.
+        xrays: of one patient.
+        agreements: of the volume with each of them.
         bundle: the trained model.
         model: its networks, loaded.
+        usual: films of the patients that it was checked on, if there are any.
         report: progress; may raise ``Cancelled``.
     """
-    return _best(xrays, [_ways_of(xray) for xray in xrays], bundle, model, report)
+    films = _Films(xrays, bundle, model, usual)
+    lean = any(leans > 0.0 for _, leans in films.steps(Hanging((Hang(),) * len(xrays))))
+    return _search(films, report) if lean or any(each.doubtful for each in agreements) else None
 
 
-def notes(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> tuple[str, ...]:
-    """A note for each film that seems to hang otherwise than was assumed; what a file or the user says is not doubted."""
-    assumed = [xray.origins.get("orientation") == "default" for xray in xrays]
-    if not any(assumed):
-        return ()
-    ways = [_ways_of(xray) if unsure else (Hang(),) for xray, unsure in zip(xrays, assumed, strict=True)]
-    better = _best(xrays, ways, bundle, model, silent)
-    fell = f"the residual would fall from {better.residual_before:.1%} to {better.residual_after:.1%} of the contrast"
-    return tuple(
-        f"{xray.source}: seems to hang {hang}; {fell}"
-        for xray, hang in zip(xrays, better.hangs, strict=True)
-        if str(hang)
-    )
+def found(
+    xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, usual: Usual | None = None, report: Report = silent
+) -> Hanging | None:
+    """The fewest changes by which the films are explained clearly better, or None; arguments as of :func:`looked_for`."""
+    return _search(_Films(xrays, bundle, model, usual), report)
 
 
-def _best(
-    xrays: Sequence[XRay], ways: Sequence[Sequence[Hang]], bundle: Bundle, model: CLSDM, report: Report
-) -> Hanging:
-    tried = [()] if len(xrays) < 2 else list(itertools.product(*ways))
+class _Films:
+    """The films, and what speaks for a change of them."""
+
+    def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, usual: Usual | None) -> None:
+        self.xrays, self._bundle, self._model, self._usual = xrays, bundle, model, usual
+        self._described = [of_film(xray, bundle.manifest.model.detector)[0] for xray in xrays]
+        self._residuals: dict[Hanging, float] = {}
+
+    @torch.inference_mode()
+    def residual(self, how: Hanging) -> float:
+        """Of the films righted so."""
+        if how not in self._residuals:
+            righted = rehung(self.xrays, how)
+            self._residuals[how] = Explained(righted, self._bundle, self._model).residual([Move()] * len(righted))
+        return self._residuals[how]
+
+    def leaning(self, before: Hanging, after: Hanging) -> float:
+        """How far the films lean towards ``after`` from ``before``, -1 to 1; 0 where it cannot be told."""
+        kinds = [kind_of(xray.view.angle_deg) for xray in self.xrays]
+        if self._usual is None or None in kinds or not all(self._usual.films.get(str(kind)) for kind in kinds):
+            return 0.0
+        films = np.stack(self._described)[None]
+        patients = np.stack([np.array(self._usual.films[str(kind)]) for kind in kinds], axis=1)
+        shown, righted = (self._swapped(_fields_hung(films, each), each) for each in (before, after))
+        undone = self._swapped(_fields_hung(self._swapped(patients, after), before.and_then(after)), before)
+        return leaning(*(each.reshape(len(each), -1) for each in (shown, righted, patients, undone)))
+
+    def _swapped(self, films: np.ndarray, how: Hanging) -> np.ndarray:
+        """(patients, films, 256) descriptions, that of the frontal film for that of the lateral one, if so."""
+        order = list(range(films.shape[1]))
+        if how.swapped:
+            one, other = _pair(self.xrays)
+            order[one], order[other] = other, one
+        return films[:, order]
+
+    def steps(self, before: Hanging) -> Iterator[tuple[Hanging, float]]:
+        """The single changes that are worth a try, and how far the films lean towards each."""
+        for step in _steps(self.xrays, swapped=before.swapped):
+            leans = self.leaning(before, before.and_then(step))
+            if leans > (0.0 if self.said(step) else UNLIKELY):
+                yield step, leans
+
+    def said(self, step: Hanging) -> bool:
+        """Whether a file or the user says how it is what is to be changed."""
+        return any(_said(xray, hang, step.swapped) for xray, hang in zip(self.xrays, step.hangs, strict=True))
+
+    def gained(self, before: Hanging, after: Hanging) -> float:
+        """Of the residual, in logarithms. One film alone is explained whatever it is like."""
+        return math.log(self.residual(before) / max(1e-6, self.residual(after))) if len(self.xrays) > 1 else 0.0
+
+
+def _fields_hung(films: np.ndarray, how: Hanging) -> np.ndarray:
+    """(patients, films, 256) descriptions, as if each film hung so."""
+    hung = films.reshape(*films.shape[:2], FIELDS, FIELDS).copy()
+    for number, hang in enumerate(how.hangs):
+        fields = hung[:, number]
+        fields = fields[:, ::-1, ::-1] if hang.turned else fields
+        fields = fields[:, :, ::-1] if hang.mirrored else fields
+        hung[:, number] = -fields if hang.inverted else fields
+    return hung.reshape(films.shape)
+
+
+def _said(xray: XRay, hang: Hang, swapped: bool) -> bool:
+    """Whether file or user says how it is what is to be changed."""
+    fields = (("orientation", hang.turned or hang.mirrored), ("invert", hang.inverted), ("angle_deg", swapped))
+    return any(changed and xray.origins.get(field, "tag") != "default" for field, changed in fields)
+
+
+def _search(films: _Films, report: Report) -> Hanging | None:
+    best = as_it_is = Hanging((Hang(),) * len(films.xrays))
+    for _ in range(MOST_CHANGES):
+        worth: dict[Hanging, float] = {}
+        steps = list(films.steps(best))
+        for done, (step, leans) in enumerate(steps, 1):
+            tried = best.and_then(step)
+            worth[tried] = films.gained(best, tried) + leans - CHANGE * (SAID if films.said(step) else 1.0)
+            report("try orientations", done, len(steps))
+        better = max(worth, key=lambda how: worth[how], default=best)
+        if worth.get(better, 0.0) <= 0.0 or better == as_it_is:
+            break
+        best = better
+    if best == as_it_is:
+        return None
+    before, after = (films.residual(how) for how in (as_it_is, best))
+    return replace(best, residual_before=before, residual_after=after)
+
+
+def _steps(xrays: Sequence[XRay], *, swapped: bool = False) -> Iterator[Hanging]:
+    """Single changes, after an exchange or without: of one film, or the same of all, which come from one machine and hand.
+
+    A frontal film's mirror image is not among them, see above; a CT localizer hangs as it says, and is no film.
+    """
     as_it_is = (Hang(),) * len(xrays)
-    residuals: dict[tuple[Hang, ...], float] = {}
-    for done, hangs in enumerate(tried, 1):
-        hung = [rehung(xray, hang) for xray, hang in zip(xrays, hangs or as_it_is, strict=True)]
-        residuals[hangs or as_it_is] = Explained(hung, bundle, model).residual([Move()] * len(hung))
-        report("try orientations", done, len(tried))
-    best = min(residuals, key=lambda hangs: residuals[hangs])
-    if residuals[best] > CLEARLY * residuals[as_it_is]:
-        best = as_it_is
-    return Hanging(best, residuals[as_it_is], residuals[best])
+    films = [number for number, xray in enumerate(xrays) if xray.view.beam != "fan"]
+    frontal = {number: _frontal(xrays[number]) for number in films}
+    frontal |= {number: not frontal[number] for number in (_pair(xrays) if swapped else ())}
+    for number in films:
+        for hang in (TURNED, INVERTED) if frontal[number] else (TURNED, INVERTED, MIRRORED, FLIPPED):
+            yield Hanging((*as_it_is[:number], hang, *as_it_is[number + 1 :]))
+    for of_frontal, of_lateral in ((TURNED, TURNED), (TURNED, FLIPPED), (INVERTED, INVERTED)) if len(films) > 1 else ():
+        hangs = [of_frontal if frontal.get(number) else of_lateral for number in range(len(xrays))]
+        yield Hanging(tuple(hang if number in frontal else Hang() for number, hang in enumerate(hangs)))
+    if _pair(xrays):
+        yield Hanging(as_it_is, swapped=True)
 
 
-def _ways_of(xray: XRay) -> tuple[Hang, ...]:
-    """Of a frontal film its mirror image is not among them, see above; a CT localizer hangs as it says."""
-    if xray.view.beam == "fan":
-        return (Hang(),)
-    mirrored = (False,) if same_side(xray.view.angle_deg, 0.0) else (False, True)
-    return tuple(Hang(turned, mirror) for turned in (False, True) for mirror in mirrored)
+def _pair(xrays: Sequence[XRay]) -> tuple[int, ...]:
+    """The first frontal and the first lateral film, where there are both."""
+    films = [(number, _frontal(xray)) for number, xray in enumerate(xrays) if xray.view.beam != "fan"]
+    firsts = [next((number for number, frontal in films if frontal == wanted), None) for wanted in (True, False)]
+    return tuple(number for number in firsts if number is not None) if None not in firsts else ()
 
 
-def rehung(xray: XRay, hang: Hang) -> XRay:
-    """The X-ray as it would lie if its film hung so."""
-    axes = (*((0, 1) if hang.turned else ()), *((1,) if hang.mirrored else ()))
-    for axis in axes:
-        offset = list(xray.view.offset_mm)
+def _frontal(xray: XRay) -> bool:
+    return same_side(xray.view.angle_deg, 0.0)
+
+
+def rehung(xrays: Sequence[XRay], how: Hanging) -> list[XRay]:
+    """The X-rays as they would be if their films hung so."""
+    angles = [xray.view.angle_deg for xray in xrays]
+    if how.swapped:
+        one, other = _pair(xrays)
+        angles[one], angles[other] = angles[other], angles[one]
+    return [_hung(xray, hang, angle) for xray, hang, angle in zip(xrays, how.hangs, angles, strict=True)]
+
+
+def _hung(xray: XRay, hang: Hang, angle_deg: float) -> XRay:
+    image, valid, offset = xray.image, xray.valid, list(xray.view.offset_mm)
+    for axis in (*((0, 1) if hang.turned else ()), *((1,) if hang.mirrored else ())):
         offset[axis] = -offset[axis]
-        valid = None if xray.valid is None else np.ascontiguousarray(np.flip(xray.valid, axis))
-        image = np.ascontiguousarray(np.flip(xray.image, axis))
-        xray = replace(xray, image=image, valid=valid, view=replace(xray.view, offset_mm=(offset[0], offset[1])))
-    return xray
+        image = np.flip(image, axis)
+        valid = None if valid is None else np.flip(valid, axis)
+    image = np.ascontiguousarray(-image if hang.inverted else image)
+    valid = None if valid is None else np.ascontiguousarray(valid)
+    view = replace(xray.view, angle_deg=angle_deg, offset_mm=(offset[0], offset[1]))
+    return replace(xray, image=image, valid=valid, view=view)

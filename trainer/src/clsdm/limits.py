@@ -5,8 +5,6 @@ header, before anything is allocated, so that reading what is refused never take
 *plausible* (spacings, distances, HU) is a question of physics and is answered elsewhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -47,6 +45,16 @@ REQUESTS_WAITING = 1000
 """Lines that the worker takes before it has answered any."""
 HEADER_BYTES = 2**20
 """Of the text header of a MetaImage or NRRD file."""
+
+# A PACS.
+PACS_RESULTS = 10_000
+"""Studies, series or images that a question may find."""
+PACS_STUDIES = 1000
+"""Studies whose X-rays are pulled at once."""
+STUDY_XRAYS = 100
+"""Radiographs of one study."""
+PACS_ANSWER_S = 900.0
+"""Seconds that one answer may take."""
 
 # Models.
 WEIGHTS_BYTES = 2 * 2**30

@@ -1,7 +1,5 @@
 """The choices of a reconstruction, and the device that computes it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -4,8 +4,6 @@ A number outside its range is a mistake, most often of the unit: a source at 180
 Sizes that are refused to save memory stand in ``limits``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Work reports ``(stage, done, total)``; a reporter may raise ``Cancelled``.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator

@@ -10,8 +10,6 @@ standard deviation. With each comes the ray coverage (voxels that no ray crossed
 and the reprojection residual, the only check there is without a CT. Ground truth is not an argument.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsdm import NOTICE, __version__, hanging
+from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
-from clsdm.geometry.view import MAX_VIEWS, View
+from clsdm.geometry.view import MAX_VIEWS, Detector, View
+from clsdm.hanging import Hanging, looked_for
 from clsdm.model.bundle import CALIBRATION, Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
@@ -33,13 +32,13 @@ from clsdm.model.consistency import consistent
 from clsdm.options import PRODUCTS, Options, Product, choose_device
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import WAYS_OUT
-from clsdm.quality.intervals import calibration_from
+from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.quality.result import check_result
 from clsdm.quality.spread import told_of
-from clsdm.quality.usual import doubts, shown_by, usual_from
+from clsdm.quality.usual import Usual, doubts, shown_by, usual_from
 from clsdm.refine import refine
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
@@ -64,6 +63,7 @@ class Reconstruction:
         views: of the X-rays, as they were used.
         measures: what was measured in the volume, with intervals where the model has a table of its errors
             (``quality.numbers``); plain JSON types, None where it was not asked for.
+        hanging: how the films seem to hang otherwise than was taken, None where they do not.
     """
 
     volume: CTVolume
@@ -74,6 +74,7 @@ class Reconstruction:
     provenance: dict[str, Any] = field(default_factory=dict)
     views: tuple[View, ...] = ()
     measures: dict[str, Any] | None = None
+    hanging: Hanging | None = None
 
 
 @torch.inference_mode()
@@ -112,7 +113,7 @@ def reconstruct(
     if options.refine:
         found = refine(xrays, bundle, model, report)
         xrays, warnings = found.xrays, (*found.notes, *warnings)
-    images, cameras = prepare(xrays, model, device)
+    images, cameras = prepare(xrays, model.config.detector, device)
     values: list[dict[str, float]] = []
     if options.product == "mean":
         hu, spread = unit_to_hu(model.condition(images, cameras)[0])[0, 0], None
@@ -128,31 +129,48 @@ def reconstruct(
     cubes = hu, spread, ray_coverage(images, cameras, model)
     check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
     made = _placed(xrays, bundle, options, device, cubes, warnings)
-    if any(each.agreement.doubtful for each in made.residuals):
-        made = replace(made, warnings=(*hanging.notes(xrays, bundle, model), *made.warnings))
-    return _measured(made, xrays, bundle, options, values, report) if options.measure else made
+    return _looked_at(made, xrays, bundle, model, options, values, report)
 
 
-def _measured(
+def _looked_at(
     made: Reconstruction,
     xrays: Sequence[XRay],
     bundle: Bundle,
+    model: CLSDM,
     options: Options,
     values: Sequence[Mapping[str, float]],
     report: Report,
 ) -> Reconstruction:
-    """With what can be measured in it, ``values`` being that of an ensemble's samples, and what is unusual about it."""
-    where = f"{bundle.path}/{CALIBRATION}"
-    known = None if (table := bundle.calibration) is None else calibration_from(table, bundle.hash, where)
+    """With how the films hang, and if wanted with what can be measured (``values``: in an ensemble's samples) and is unusual."""
+    known, usual = calibrated(bundle)
+    hung = looked_for(xrays, [each.agreement for each in made.residuals], bundle, model, usual, report)
+    notes = () if hung is None else hung.notes(xrays)
+    made = replace(made, hanging=hung, warnings=(*notes, *made.warnings))
+    if not options.measure:
+        return made
     measures = numbers(made.volume, options.product, known, values)
     if known is not None and made.spread is not None and (factors := known.voxels.get(measures["region"])):
         measures["voxels"] = told_of(made.volume.hu, made.spread.hu, factors)
-    usual = None if known is None else usual_from(known.usual, where)
     if usual is not None:
-        shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), bundle.manifest.model.detector)
-        measures["doubts"] = doubts(shown, usual)
+        shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), model.config.detector)
+        unusual = doubts(shown, usual)
+        measures["doubts"] = [*notes, *unusual]
+        made = replace(made, warnings=(*unusual, *made.warnings))
     report("measure", 1, 1)
-    return replace(made, measures=measures, warnings=(*measures.get("doubts", ()), *made.warnings))
+    return replace(made, measures=measures)
+
+
+def calibrated(bundle: Bundle) -> tuple[Calibration | None, Usual | None]:
+    """What a bundle knows of its errors, and of films that are usual; None where it has no table, or none of these.
+
+    Raises:
+        InputError: the table cannot be used.
+    """
+    if bundle.calibration is None:
+        return None, None
+    where = f"{bundle.path}/{CALIBRATION}"
+    known = calibration_from(bundle.calibration, bundle.hash, where)
+    return known, usual_from(known.usual, where)
 
 
 def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
@@ -195,9 +213,8 @@ def _check_source(xray: XRay, cube_mm: float) -> None:
         )
 
 
-def prepare(xrays: Sequence[XRay], model: CLSDM, device: torch.device) -> tuple[Tensor, Cameras]:
+def prepare(xrays: Sequence[XRay], detector: Detector, device: torch.device) -> tuple[Tensor, Cameras]:
     """(1, V, 2, size, size) X-rays on the virtual detector, and their cameras."""
-    detector = model.config.detector
     images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
     return images, cameras_for([[xray.view for xray in xrays]], detector, device)
 

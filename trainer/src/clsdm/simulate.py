@@ -5,8 +5,6 @@ reconstruction is), and beam hardening, scatter and the couch are left as they a
 Volumes are (z, y, x), images (row, column), positions LPS in mm.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -1,7 +1,5 @@
 """``clsdm-bench benchmark``: train what is missing, measure every row, write the page. Call it again and it goes on."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace

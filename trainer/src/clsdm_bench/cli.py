@@ -5,8 +5,6 @@ codes: 0 done, 2 unusable input (also where every patient was refused), 3 stoppe
 loss of a training became non-finite.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """The options of the commands of ``clsdm-bench``; each function takes ``add_argument`` of a command's parser."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +15,20 @@ def _device(add: Add) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
 
 
+def _cases(add: Add, splits: list[str]) -> None:
+    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
+        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
+    add("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=splits,
+        help=f"of folders with a splits.json (default: {' '.join(splits)})")  # fmt: skip
+    _machine(add)
+    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
+
+
+def _machine(add: Add) -> None:
+    add("--preset", choices=sorted(PRESETS), default="chest",
+        help="machine, where files do not state their geometry (default: %(default)s)")  # fmt: skip
+
+
 def _add_scored(add: Add) -> None:
     """Options of every command that compares volumes with scans."""
     add("--bundle", type=path, help="folder or archive (default: the embedded one)")
@@ -28,15 +40,10 @@ def _add_scored(add: Add) -> None:
 
 
 def add_score(add: Add) -> None:
-    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE",
-        help="volume files, or folders of them, where a splits.json says which are whose")  # fmt: skip
-    add("--split", nargs="+", choices=("train", "val", "test", "auxiliary"), default=["test"],
-        help="of folders with a splits.json (default: test)")  # fmt: skip
+    _cases(add, ["test"])
     add("--products", nargs="+", choices=PRODUCTS, default=[*PRODUCTS], help="(default: all)")
     add("--conditions", nargs="+", metavar="NAME",
         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
-    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
     _add_scored(add)
 
 
@@ -54,40 +61,31 @@ def add_localizers(add: Add) -> None:
 def add_pairs(add: Add) -> None:
     add("--store", type=path, required=True, help="of clsdm-train prepare; lists the radiographs")
     add("--data", type=path, required=True, help="root of the data set that the store was made from")
-    add("--preset", choices=sorted(PRESETS), default="chest",
-        help="geometry that the files do not state (default: %(default)s)")  # fmt: skip
+    _machine(add)
     _add_real(add)
 
 
 def add_numbers(add: Add) -> None:
-    _add_cases(add, ["test"])
-    add(
-        "--cross",
-        action="store_true",
-        help="judge each patient by a table made of all others, not by the bundle's (jackknife)",
-    )
+    _add_numbers(add, ["test"])
+    add("--cross", action="store_true",
+        help="judge each patient by a table made of all others, not by the bundle's (jackknife)")  # fmt: skip
     add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
     add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
 
 
 def add_calibrate(add: Add) -> None:
-    _add_cases(add, ["train", "val"])
+    _add_numbers(add, ["train", "val"])
     add("--write", type=path, required=True, help="bundle folder to write; may be --bundle itself")
 
 
-def _add_cases(add: Add, splits: list[str]) -> None:
+def _add_numbers(add: Add, splits: list[str]) -> None:
+    _cases(add, splits)
     add("--bundle", type=path, help="folder or archive (default: the embedded one)")
-    add("--cases", nargs="+", required=True, metavar="[GROUP=]PLACE", help="as for score")
-    add("--split", nargs="+", choices=("train", "val", "test"), default=splits,
-        help=f"of folders with a splits.json (default: {' '.join(splits)})")  # fmt: skip
     add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
-    add("--products", nargs="+", choices=("mean", "sample", "ensemble"), default=["mean", "ensemble"],
-        help="(default: mean ensemble)")  # fmt: skip
+    add("--products", nargs="+", choices=PRODUCTS, default=["mean", "ensemble"], help="(default: mean ensemble)")
     add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],
         help="of the X-rays, as for score (default: plain photons wrong-angle)")  # fmt: skip
-    add("--preset", choices=sorted(PRESETS), default="chest", help="machine (default: %(default)s)")
-    add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    _device(add)
 
 
 def add_evaluate(add: Add) -> None:

@@ -5,8 +5,6 @@ all rows alike and at one time, also of those that were trained elsewhere. The f
 which libraries make their plans, do not count.
 """
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 import time

@@ -4,8 +4,6 @@ Those are the population mean, the nearest training patient, the autoencoder's r
 taken in other ways (:data:`EXPOSURES`).
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict

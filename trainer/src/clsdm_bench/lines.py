@@ -1,7 +1,5 @@
 """Figures of patients: each in a line of a CSV file, and their means with intervals."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

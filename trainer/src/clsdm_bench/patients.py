@@ -1,11 +1,9 @@
 """The patients on whom methods are compared, with their X-rays, and the figures of a volume that a method made of these.
 
 A method is a function from X-rays to a ``CTVolume``: it never sees the CT that it is compared with. Cases are paired by id,
-and figures come from ``clsdm.quality.metrics`` under their named protocols; ``covered`` are those of ``score.figures``, on the
+and figures come from ``clsdm.quality.metrics`` under their named protocols; ``covered`` are those of ``measures.covered``, on the
 voxels that the scan covers.
 """
-
-from __future__ import annotations
 
 import csv
 import statistics

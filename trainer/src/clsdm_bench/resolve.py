@@ -1,7 +1,5 @@
 """From the table to the recipes: what each run is trained with, so that every method has the same budget."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """One row of the table: reconstruct every test patient, compare, and keep what the report needs (``records``)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Trains what the table needs and is not there yet, in slices, through the one loop."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ that X-rays are as sharp as the scan and hold what lies outside the cube. Volume
 in mm from the isocentre, LPS.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ Every random number of a sample comes from one generator seeded by (run seed, sa
 on its batch, on the number of devices, or on where a run was cut.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

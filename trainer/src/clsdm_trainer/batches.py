@@ -1,7 +1,5 @@
 """Samples for training: which volume, in which pose, under which exposures, all decided by the sample's number."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

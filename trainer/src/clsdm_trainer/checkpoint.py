@@ -5,8 +5,6 @@ file that has changed since is refused by name, never trained on. Of a checkpoin
 (:func:`save_checkpoint`), from which a run goes on where the last one is damaged.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

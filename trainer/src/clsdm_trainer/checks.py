@@ -1,7 +1,5 @@
 """Checks before a stage is trained: a store for another grid, sizes that do not fit, arithmetic that is wrong."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@ on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input
 4 the loss became non-finite.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

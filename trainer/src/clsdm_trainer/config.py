@@ -3,8 +3,6 @@
 A stage's own section stands in the stage's file; ``recipe`` puts them together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 

@@ -1,7 +1,5 @@
 """Exponential moving average of weights, in float32, used for validation and export, never only kept (docs/method.md, 2.7)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """From a finished run to a bundle with its model card."""
 
-from __future__ import annotations
-
 import json
 from importlib import resources
 from pathlib import Path

@@ -4,10 +4,8 @@ Such a file holds ``about`` (model, patients, geometry, command, ...), ``methods
 ``clsdm.quality.metrics.Summary``) and, where the columns are not those below, ``columns`` and ``protocol`` in words.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,17 +56,25 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, with a line end behind its last row."""
+    lines = [_line(heads), "|" + "---|" * len(heads), *map(_line, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
+
+
 def figures_table(results: Mapping[str, Any]) -> str:
     """The methods as a Markdown table: mean over patients with its interval."""
     columns = [Column(**column) for column in results.get("columns", ())] or COLUMNS
     timed = any("seconds" in row for row in results["methods"].values())
-    heads = ["method", *(column.head for column in columns), *(["s / case"] if timed else [])]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for method, row in results["methods"].items():
-        cells = [column.cell(row.get(column.key)) for column in columns]
-        cells += [f"{row['seconds']:.2f}"] if timed else []
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = (
+        [name, *(column.cell(row.get(column.key)) for column in columns), *([f"{row['seconds']:.2f}"] if timed else [])]
+        for name, row in results["methods"].items()
+    )
+    return markdown_table(["method", *(column.head for column in columns), *(["s / case"] if timed else [])], rows)
 
 
 def figures_section(results: Mapping[str, Any]) -> str:

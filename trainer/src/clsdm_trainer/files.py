@@ -1,7 +1,5 @@
 """Text and JSON written whole, and hashes of files, with one-line errors."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The lock is the operating system's, on a file in the folder, so that it ends wit
 ends. Who holds it stands beside it, for the message only.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -5,8 +5,6 @@ continued run reaches the same bits as an uncut one. Micro-batches are numbered 
 one process does with N times the accumulation.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import signal

@@ -1,7 +1,5 @@
 """Losses that are more than one line; all computed in float32 whatever the precision around them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor

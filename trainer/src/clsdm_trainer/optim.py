@@ -7,8 +7,6 @@ learning rate and weight decay. ``torch.optim.Muon`` takes two-dimensional weigh
 What it is for: short trainings, which learn more from each sample; a step costs a few orthogonalisations more.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

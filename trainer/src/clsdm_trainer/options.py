@@ -1,7 +1,5 @@
 """Options of a command line: numbers with ranges, and a parser that refuses in one line."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Callable

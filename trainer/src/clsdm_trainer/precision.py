@@ -1,7 +1,5 @@
 """Which arithmetic a recipe gets on the machine at hand."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from typing import Literal

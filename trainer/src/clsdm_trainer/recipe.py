@@ -4,8 +4,6 @@ An unknown key is an error, and the resolved recipe is saved with the run. Netwo
 so a bundle and a recipe speak of the same thing.
 """
 
-from __future__ import annotations
-
 import reprlib
 from importlib import resources
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a run's log records go besides its log file: a progress bar, JSON lines, and TensorBoard with pictures."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator

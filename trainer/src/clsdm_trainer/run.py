@@ -5,8 +5,6 @@ stage with ``checkpoint.safetensors``, ``best.safetensors`` (averaged weights, s
 ``log.jsonl``.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import subprocess

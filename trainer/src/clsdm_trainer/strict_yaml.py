@@ -1,7 +1,5 @@
 """YAML as its users mean it: no key twice, and numbers are what looks like one: ``1:30`` is no 90, and ``010`` no 8."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable
 from typing import Any

@@ -1,7 +1,5 @@
 """Many patients: a failing one stops nobody, what is finished is not made again, and the index shows them all."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -17,7 +15,9 @@ from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case
 from clsdm.app.request import Request, names_for
+from clsdm.app.tasks import TASKS
 from clsdm.app.warm import WARM
+from clsdm.app.worker import ArrayFolders, answer
 from clsdm.errors import InputError
 from clsdm.files.names import nameless
 from clsdm.model.bundle import Bundle
@@ -59,7 +59,7 @@ def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on
     assert "1 of 3 patients failed" in said
     assert {name: row["status"] for name, row in rows.items()} == {"anna": "done", "bert": "done", "broken": "failed"}
     assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
-    assert "X-ray 2: " in rows["broken"]["problem"]
+    assert "line 4, column lateral: " in rows["broken"]["problem"]
     assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
     assert clsdm.read_ct(out / "anna" / "reconstruction.nii.gz").hu.shape == (16, 16, 16)
     first = times(out)
@@ -69,6 +69,26 @@ def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on
     assert (code, {row["status"] for row in rows.values()}) == (0, {"done"})
     assert not (out / "broken" / "failed.json").exists()
     assert {name: times(out)[name] for name in first} == first
+
+
+def test_the_worker_goes_on_where_the_command_line_was_cut_and_tells_of_each(films, small_model, tmp_path, capfd):
+    out = tmp_path / "out"
+    pair = [
+        {"file": str(films / f"{name}.dcm"), "default_angle_deg": angle}
+        for name, angle in (("frontal", 0.0), ("lateral", 90.0))
+    ]
+    (tmp_path / "patients.csv").write_text(f"case,frontal,lateral\nanna,{pair[0]['file']},{pair[1]['file']}\n")
+    many(capfd, small_model, out, "--table", tmp_path / "patients.csv")
+    said: list[dict] = []
+    cases = {"anna": pair, "bert": pair[:1], "lost": [{"file": str(tmp_path / "lost.dcm")}]}
+    request = {"id": 1, "task": "reconstruct_many", "cases": cases, "out": str(out), "bundle": str(small_model.path)}
+    request["options"] = {"device": "cpu", "steps": None}
+    answer(json.dumps(request).encode(), said.append, ArrayFolders(tmp_path), TASKS)
+    assert [said[-1]["result"][name] for name in ("done", "kept", "failed")] == [1, 1, 1], said[-1]
+    told = {each["told"]["case"]: each["told"] for each in said if "told" in each}
+    assert {name: row["status"] for name, row in told.items()} == {"anna": "kept", "bert": "done", "lost": "failed"}
+    assert told["anna"]["worst_correlation"] is not None
+    assert "X-ray 1: no such" in told["lost"]["problem"]
 
 
 @pytest.mark.parametrize("what", ["film", "option", "volume"])
@@ -167,6 +187,8 @@ def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
         ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
         ("case,colour\na,red\n", "line 2: unrecognized arguments: column colour"),
         ("case,frontal,spacing\na,a.dcm,wide\n", "line 2: argument column spacing"),
+        ("case,frontal,spacing\na,a.dcm,1 2 3\n", "line 2: column spacing: expected one or two values"),
+        ("case,frontal,source_axis,source-axis\na,a.dcm,1,2\n", "column source-axis is there twice"),
         ("case,frontal,invert\na,a.dcm,maybe\n", "column invert: expected yes or no"),
         ("case,frontal\na,a.dcm,b.dcm\n", "line 2: has more cells"),
         ("case\na\n", "line 2: no X-ray given"),

@@ -1,7 +1,5 @@
 """The command line: one path for people and programs, its protocol, and how it stops."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """``--dicom``: what a PACS gets, which is valid, says whose it is only when asked to, and lies where the volume lies."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

@@ -1,18 +1,15 @@
 """Downloads, from a real server on this machine: encrypted after every redirection, no larger than allowed, as promised."""
 
-from __future__ import annotations
-
 import hashlib
 import http.server
-import shutil
 import ssl
-import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import certificate_for_localhost
 
 from clsdm.app import download as module
 from clsdm.app.download import download
@@ -51,14 +48,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the program openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key)]
-    command += ["-out", str(cert), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
-    return key, cert
+    return certificate_for_localhost(tmp_path_factory.mktemp("certificate"))
 
 
 def serving(context: ssl.SSLContext | None) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """Geometry in the command line: for all views, and for one apart; and the verdict in words."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -20,9 +18,7 @@ def parsed(*options: str) -> tuple[GeometryOverrides, GeometryOverrides, Geometr
 
 def test_a_value_without_a_role_holds_for_all_views():
     all_alike = parsed("--spacing", "0.2", "0.3", "--source-axis", "1500", "--invert", "--frame", "2")
-    assert set(all_alike) == {
-        GeometryOverrides(pixel_mm=(0.2, 0.3), source_axis_mm=1500.0, invert=True, frame=2),
-    }
+    assert set(all_alike) == {GeometryOverrides(pixel_mm=(0.2, 0.3), source_axis_mm=1500.0, invert=True, frame=2)}
 
 
 def test_a_value_with_a_role_holds_for_that_view_alone():

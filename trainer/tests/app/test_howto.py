@@ -1,7 +1,6 @@
 """Every answer of the page for users, run as it stands; trainings at the smallest size."""
 
-from __future__ import annotations
-
+import importlib
 import json
 import os
 import re
@@ -47,6 +46,8 @@ IN_HELP = {
     "Fine-tune on own scans": ("--bundle",),
     "From Python": ("import clsdm",),
     "DICOM for a PACS": ("--dicom", "--keep-patient"),
+    "Out of a PACS and into it": ("clsdm pacs",),
+    "ONNX, for another engine": ("clsdm bundle export",),
     "Segment the result": ("(HU)",),
 }
 """What ``clsdm reconstruct --help`` says about each question."""
@@ -62,6 +63,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _scans(folder)
     yield folder
     os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def pacs(place: Path) -> Iterator[None]:
+    """Where ``$PACS`` is, with a study."""
+    orthanc = importlib.import_module("orthanc")
+    if orthanc.MISSING:
+        pytest.skip(orthanc.MISSING)
+    with pytest.MonkeyPatch.context() as patch, orthanc.orthanc(place / "orthanc") as server:
+        for name, value in {"PACS": server.url, **orthanc.ALICE}.items():
+            patch.setenv(name, value)
+        orthanc.put_study(place, server, ("pa", "lateral"), AccessionNumber="4711")
+        yield
 
 
 def _films(folder: Path) -> None:
@@ -115,7 +129,7 @@ def _block(kind: str, section: str) -> str:
 
 def _called(line: str) -> int:
     """Run a line of a shell block; returns the exit code."""
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(os.path.expandvars(line))
     if program == "clsdm":
         return clsdm([*words, "--quiet"])
     if program == "clsdm-train":
@@ -134,7 +148,9 @@ def _called(line: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("question", SECTIONS)
-def test_the_answer_runs_as_it_stands(question: str):
+def test_the_answer_runs_as_it_stands(question: str, request: pytest.FixtureRequest):
+    if "$PACS" in SECTIONS[question]:
+        request.getfixturevalue("pacs")
     blocks = re.findall(r"```(sh|python)\n(.*?)```", SECTIONS[question], re.DOTALL)
     assert blocks
     for kind, text in blocks:

@@ -1,6 +1,4 @@
-"""A request as JSON, and the files that are written for it: all of them, or none."""
-
-from __future__ import annotations
+"""A request as JSON, and the files that are written for it: all of them, or none; a geometry that was found among them."""
 
 import json
 from pathlib import Path
@@ -10,6 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from small_bundle import PIXELS
 
+from clsdm import refine
 from clsdm.app.record import read_record
 from clsdm.app.request import Request, ViewRequest, found_again, read_request, read_views, run
 from clsdm.errors import InputError
@@ -161,3 +160,23 @@ def test_a_request_of_an_earlier_version_names_the_pixel_size_otherwise(tmp_path
     path.write_text(json.dumps({"views": 3, "out": "r.nii.gz"}), encoding="utf-8")
     with pytest.raises(InputError, match="views"):
         read_request(path)
+
+
+def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(
+    tmp_path, films, small_model, monkeypatch
+):
+    monkeypatch.setattr(refine, "LEAST_DEG", 0.0)  # whatever was found stays
+    views = tuple(ViewRequest(str(films / f"{name}.dcm")) for name in ("frontal", "lateral"))
+    request = Request(views, str(tmp_path / "r.nii.gz"), str(small_model.path), options=Options(refine=True))
+    result, _ = run(request)
+    plain = read_views(request)
+    assert result.views[0] == plain[0].view
+    assert result.views[1] != plain[1].view  # a model that was never trained is glad of any move
+    assert any(text.startswith("geometry: the residual went from") for text in result.warnings)
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["provenance"]["refined"] is True
+    again = read_views(found_again(record["request"], tmp_path / "r.nii.gz", [films]))
+    for xray, view in zip(again, result.views, strict=True):
+        assert all(
+            found == pytest.approx(getattr(view, name)) for name, found in vars(xray.view).items() if name != "beam"
+        )

@@ -1,7 +1,5 @@
 """The warm worker: its answers, how it fails, and that it ends with whoever started it."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue
@@ -14,7 +12,6 @@ import time
 import urllib.error
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from small_bundle import reconstruct_command
+from worker_process import LIMIT_S, hear, process, say
 
 from clsdm import reconstruction as core
 from clsdm.app import tasks as worker_tasks
@@ -31,8 +29,6 @@ from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.model.bundle import CARD, Bundle
 from clsdm.volume.read import read_ct
-
-LIMIT_S = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -75,30 +71,6 @@ def views(films: Path) -> list[dict[str, str]]:
 
 def options(**changes: Any) -> dict[str, Any]:
     return {"device": "cpu", **changes}
-
-
-@contextmanager
-def process(folder: Path, idle: float = LIMIT_S, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A real worker; ``before`` is Python that runs in it first and may add to ``TASKS``."""
-    code = f"import sys, time\nfrom clsdm.app import worker\nfrom clsdm.app.tasks import TASKS\n{before}\nworker.main()"
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", code, "--folder", str(folder), "--idle", str(idle)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def say(child: subprocess.Popen[bytes], **request: Any) -> None:
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(request).encode() + b"\n")
-    child.stdin.flush()
-
-
-def hear(child: subprocess.Popen[bytes]) -> dict[str, Any]:
-    assert child.stdout is not None
-    return json.loads(child.stdout.readline())
 
 
 @pytest.mark.parametrize("product", ["mean", "sample", "ensemble"])
@@ -337,8 +309,7 @@ def test_a_disk_that_fills_up_is_reported_as_that(films, small_model, tmp_path):
             pass
     assert last["error"]["kind"] == "disk"
     assert re.search(
-        r"volume\.npy: .*disk full: .*; / has .* left, at least 0\.1 MB are needed",
-        last["error"]["message"],
+        r"volume\.npy: .*disk full: .*; / has .* left, at least 0\.1 MB are needed", last["error"]["message"]
     )
 
 

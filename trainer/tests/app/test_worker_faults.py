@@ -1,50 +1,21 @@
 """What a worker is asked, or how it ends, never takes anything with it that it did not make, nor takes it down."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from worker_process import LIMIT_S, greeted, hear, say
 
 from clsdm.app import lines, tasks, worker
 from clsdm.app.cli import main
 from clsdm.limits import REQUEST_LINE_BYTES, REQUESTS_WAITING
-
-LIMIT_S = 60.0
-
-
-@contextmanager
-def process(folder: Path, before: str = "") -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A real worker and its folder; ``before`` is Python that runs in it first and may add to ``TASKS``."""
-    code = f"import sys, time\nfrom clsdm.app import worker\nfrom clsdm.app.tasks import TASKS\n{before}\n"
-    command = [sys.executable, "-c", code + "sys.exit(worker.main())", "--folder", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        try:
-            yield child, Path(hear(child)["folder"])
-        finally:
-            child.kill()
-
-
-def say(child: subprocess.Popen[bytes], line: bytes) -> None:
-    assert child.stdin is not None
-    child.stdin.write(line + b"\n")
-    child.stdin.flush()
-
-
-def hear(child: subprocess.Popen[bytes]) -> dict[str, Any]:
-    assert child.stdout is not None
-    return json.loads(child.stdout.readline())
 
 
 def answers(folder: Path, line: bytes) -> list[dict[str, Any]]:
@@ -59,7 +30,7 @@ def answers(folder: Path, line: bytes) -> list[dict[str, Any]]:
 def test_what_was_in_its_folder_stays_however_it_ends(tmp_path, inside):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "text.txt").write_text("years of work")
-    with process(tmp_path) as (child, own):
+    with greeted(tmp_path) as (child, own):
         say(child, b'{"id": 1, "task": "hello"}')
         while "stage" in hear(child):
             pass
@@ -97,7 +68,7 @@ def test_told_to_terminate_it_goes_at_once_with_its_folder(tmp_path, how):
     if signal.getsignal(how) == signal.SIG_IGN:
         pytest.skip(f"these tests were started with {how.name} ignored, as nohup does, and children inherit that")
     busy = "import threading\nTASKS['busy'] = lambda folder, report: threading.Lock().acquire() and time.sleep(1000)"
-    with process(tmp_path, busy) as (child, own):
+    with greeted(tmp_path, busy) as (child, own):
         say(child, b'{"id": 1, "task": "busy"}')
         while not (own / "1").exists():
             time.sleep(0.01)
@@ -110,7 +81,7 @@ def test_told_to_terminate_it_goes_at_once_with_its_folder(tmp_path, how):
 def test_told_to_terminate_it_goes_even_from_inside_a_long_computation(tmp_path):
     code = "import torch\nx = torch.ones(5000, 5000)\ntorch.set_num_threads(1)\n"
     code += "TASKS['busy'] = lambda folder, report: report('begun', 0, 1) or torch.linalg.matrix_power(x, 2**62)"
-    with process(tmp_path, code) as (child, _):
+    with greeted(tmp_path, code) as (child, _):
         say(child, b'{"id": 1, "task": "busy"}')
         assert hear(child)["stage"] == "begun"
         began = time.monotonic()
@@ -123,11 +94,11 @@ def test_told_to_terminate_it_goes_even_from_inside_a_long_computation(tmp_path)
 def test_the_next_worker_removes_what_a_killed_one_left_and_nothing_else(tmp_path):
     (tmp_path / f"{worker.PREFIX}mine").mkdir()
     (tmp_path / f"{worker.PREFIX}mine" / "x").write_text("x")
-    with process(tmp_path) as (first, left), process(tmp_path) as (living, lives):
+    with greeted(tmp_path) as (first, left), greeted(tmp_path) as (living, lives):
         first.kill()
         first.wait(LIMIT_S)
         assert left.exists()
-        with process(tmp_path) as (second, own):
+        with greeted(tmp_path) as (second, own):
             say(second, b'{"id": 1, "task": "hello"}')
             hear(second)
             assert sorted(tmp_path.iterdir()) == sorted([own, lives, tmp_path / f"{worker.PREFIX}mine"])
@@ -213,7 +184,7 @@ def test_a_path_of_another_system_is_refused_in_every_field(task, field, small_m
 
 
 def test_a_line_without_end_takes_neither_memory_nor_the_worker(tmp_path):
-    with process(tmp_path, "import tracemalloc; tracemalloc.start()") as (child, _):
+    with greeted(tmp_path, "import tracemalloc; tracemalloc.start()") as (child, _):
         before = _resident(child.pid)
         began = time.monotonic()
         sender = threading.Thread(target=lambda: say(child, b"x" * 100_000_000))

@@ -1,7 +1,5 @@
 """The benchmark from end to end on the smallest table: trained in slices, measured once, refused where it must be."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
@@ -221,9 +219,7 @@ def test_a_run_that_knows_a_test_patient_is_not_measured(done: Path, capsys: pyt
         path.write_text(kept, encoding="utf-8")
 
 
-def test_a_store_that_moves_a_training_patient_to_the_test_is_refused(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_store_that_moves_a_training_patient_to_the_test_is_refused(done, tmp_path, capsys):
     tiny_store(tmp_path / "store", {**SPLIT, "a": "test"})
     arguments = [*command(done, "--only", "cnn"), "--store", str(tmp_path / "store")]
     assert main(arguments) == 2
@@ -246,9 +242,7 @@ def test_records_are_read_back_as_they_were_kept(done: Path, tmp_path: Path) -> 
         Records.open(tmp_path)
 
 
-def test_costs_are_measured_once_and_anew_where_that_is_asked_for(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_costs_are_measured_once_and_anew_where_that_is_asked_for(done, tmp_path, capsys):
     shutil.copytree(done, tmp_path / "copy")
     out = tmp_path / "copy" / "out"
     again = [*command(done), "--out", str(out)]
@@ -276,9 +270,7 @@ def test_costs_are_measured_once_and_anew_where_that_is_asked_for(
     assert f"| {before['cnn'].cost['samples']} | {cost['training_minutes']:.0f} |" in line
 
 
-def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(
-    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(done, tmp_path, monkeypatch):
     costs = Costs(replace(opened(done, done / "out" / "records"), out=tmp_path / "out"))
     asked: list[str] = []
 
@@ -293,9 +285,7 @@ def test_a_stage_that_runs_share_is_measured_where_it_is_trained_and_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_machine_goes_on_from_the_records_and_trains_only_what_is_missing(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_machine_goes_on_from_the_records_and_trains_only_what_is_missing(done, tmp_path, capsys):
     kept = tmp_path / "results"
     shutil.copytree(done / "out" / "records", kept)
     records = Records.open(kept)
@@ -363,9 +353,7 @@ def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture
     assert "another configuration" in capsys.readouterr().err
 
 
-def test_equal_minutes_are_samples_by_measured_speeds(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_equal_minutes_are_samples_by_measured_speeds(done, tmp_path, capsys):
     record = rows(done)["cnn"]
     speeds = str(done / "out" / "records")
     twice = ["--minutes-each", str(2.0 * record.measured["training_minutes"]), "--speeds", speeds]
@@ -391,9 +379,7 @@ def test_the_speed_of_a_run_is_that_of_all_its_stages(done: Path) -> None:
 @pytest.mark.parametrize(
     "options", [["--minutes-each", "3"], ["--speeds", "."], ["--minutes-each", "3", "--speeds", ".", "--budget", "9"]]
 )
-def test_equal_minutes_need_speeds_and_nothing_else(
-    options: list[str], done: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_equal_minutes_need_speeds_and_nothing_else(options, done, capsys):
     assert main(command(done, *options)) == 2
     assert "--minutes-each: expected together with --speeds" in capsys.readouterr().err
 
@@ -445,9 +431,7 @@ def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done:
     assert check_claim(nearer.model_copy(update={"row": "cnn", "than": "mean"}), table, results).large_enough
 
 
-def test_the_readme_gets_the_measured_rows_and_the_published_ones_under_their_own_heading(
-    done: Path, tmp_path: Path
-) -> None:
+def test_the_readme_gets_the_measured_rows_and_the_published_ones_under_their_own_heading(done, tmp_path):
     table = load_table(str(done / "table.yaml"))
     results = rows(done)
     path = tmp_path / "README.md"

@@ -1,7 +1,5 @@
 """Each benchmark runs, and what they share counts right."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Classical reconstruction: an exact adjoint, known answers with many views, and what each method promises with two."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -3,8 +3,6 @@
 The whole of it: ``python trainer/benchmarks/faults/mutated.py``, ``kills.py`` and ``full_disk.py``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import struct

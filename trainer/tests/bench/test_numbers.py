@@ -1,7 +1,5 @@
 """Numbers of a bundle on scans: structures that were made up, and the two commands from end to end."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -50,18 +48,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     for number in range(3):
         write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
     (folder / "splits.json").write_text(json.dumps({"val": ["s0", "s1"], "test": ["s2"]}), encoding="utf-8")
-    common = [
-        "--cases",
-        str(folder),
-        "--products",
-        "mean",
-        "--conditions",
-        "plain",
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-    ]
+    common = f"--cases {folder} --products mean --conditions plain --out {out} --device cpu".split()
     code = main(["calibrate", "--bundle", str(small_model.path), *common, "--split", "val", "--write", str(bundle)])
     assert code == 0
     assert "errors of 2 patients" in capsys.readouterr().out

@@ -1,7 +1,5 @@
 """The parts of the benchmark with known answers: tests of difference, distances, latents, tables, memory."""
 
-from __future__ import annotations
-
 import tracemalloc
 from pathlib import Path
 

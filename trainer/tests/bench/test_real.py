@@ -1,7 +1,5 @@
 """Real X-rays with a known CT, on small trees in the layout of The Cancer Imaging Archive."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace
@@ -82,9 +80,7 @@ def test_a_scan_is_moved_to_where_it_lies_in_the_reconstruction(seed: int):
     turn = Rotation.from_euler("xyz", random.uniform(-6, 6, 3), degrees=True).as_matrix()
     shift = random.uniform(-25, 25, 3) * (1, 1, 1.5)
     place = replace(
-        scan,
-        origin_mm=point(turn @ (np.array(scan.origin_mm) - CENTRE) + shift),
-        direction=turn @ scan.direction,
+        scan, origin_mm=point(turn @ (np.array(scan.origin_mm) - CENTRE) + shift), direction=turn @ scan.direction
     )
     recon = to_cube(place, Grid(24, 10.0), (0.0, 0.0, 0.0))
     found = register(recon, scan)
@@ -138,9 +134,7 @@ def store(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(out)
 
 
-def test_radiographs_of_another_day_are_scored_after_registration(
-    tree: Path, store: Store, bundle: Bundle, tmp_path: Path, capsys
-):
+def test_radiographs_of_another_day_are_scored_after_registration(tree, store, bundle, tmp_path, capsys):
     assert len(store.radiographs) == 4
     code = main(["real-pairs", "--store", str(store.folder), "--data", str(tree), "--bundle", str(bundle.path),
                  "--device", "cpu", "--out", str(tmp_path), "--limit", "1"])  # fmt: skip
@@ -190,17 +184,8 @@ def test_a_store_without_radiographs_has_nothing_to_try(tmp_path: Path, bundle: 
     write_series(tmp_path / "in" / "P7", small_phantom(), PatientID="P7")
     source = SourceConfig(kind="dicom", root=tmp_path / "in", public_ids=True, split="test")
     prepare(PrepareConfig(sources=(source,), out=tmp_path / "s", size=16, spacing_mm=24, margin=0, workers=1))
-    arguments = [
-        "--store",
-        str(tmp_path / "s"),
-        "--data",
-        str(tree),
-        "--bundle",
-        str(bundle.path),
-        "--out",
-        str(tmp_path / "o"),
-    ]
-    assert main(["real-pairs", *arguments]) == 2
+    arguments = ["--store", tmp_path / "s", "--data", tree, "--bundle", bundle.path, "--out", tmp_path / "o"]
+    assert main(["real-pairs", *map(str, arguments)]) == 2
     assert "lists no radiographs" in capsys.readouterr().err
 
 

@@ -1,7 +1,5 @@
 """A bundle scored on scan files of any spacing, the way a user goes."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace
@@ -96,9 +94,7 @@ def test_conditions_differ_and_every_one_goes_through_files(scored: Path) -> Non
     assert read_xray(scored / "xrays" / "one" / "wrong-angle" / "view_95.dcm").view.angle_deg == 95.0
 
 
-def test_a_second_call_makes_nothing_again_and_gives_the_same_figures(
-    scored: Path, scans: Path, small_model: Bundle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_call_makes_nothing_again_and_gives_the_same_figures(scored, scans, small_model, capsys):
     made = {path: path.stat().st_mtime_ns for path in scored.rglob("*") if path.suffix in (".dcm", ".gz")}
     before = rows_of(scored)
     base = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(scored), "--device", "cpu"]
@@ -172,9 +168,7 @@ def test_a_dicom_series_is_a_case_and_two_of_one_name_are_refused(scans: Path, t
         find_scans([str(tmp_path / "nowhere")])
 
 
-def test_places_of_one_group_are_averaged_together_and_splits_apart(
-    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_places_of_one_group_are_averaged_together_and_splits_apart(scans, tmp_path, monkeypatch):
     write_ct(small_phantom(), tmp_path / "own" / "four.nii.gz")
     places = [f"chest={scans}", f"chest={tmp_path / 'own' / 'four.nii.gz'}"]
     assert {scan.group for scan in find_scans(places)} == {"chest"}
@@ -200,9 +194,7 @@ def test_radiograph_like_changes_depend_on_the_seed_alone_and_leave_the_geometry
         assert a.view.cols * a.view.pixel_mm[1] == pytest.approx(before.view.cols * before.view.pixel_mm[1])
 
 
-def test_an_unknown_condition_is_refused_by_name(
-    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_condition_is_refused_by_name(scans, tmp_path, capsys):
     arguments = ["score", "--cases", str(scans), "--out", str(tmp_path), "--conditions", "plain", "foggy"]
     assert main(arguments) == 2
     assert "got 'foggy'" in capsys.readouterr().err

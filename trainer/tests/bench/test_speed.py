@@ -1,7 +1,5 @@
 """How long a training takes is told from a few steps of each kind."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

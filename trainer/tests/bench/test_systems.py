@@ -1,7 +1,5 @@
 """The baselines' networks: sizes by their own derivation, frames, tiny overfits, and the loop that trains them."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 

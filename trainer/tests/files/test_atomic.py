@@ -1,16 +1,14 @@
 """Files appear whole and sets of them together, also when the process is killed at any step of it."""
 
-from __future__ import annotations
-
 import errno
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import needs_full_disk, python
 
 from clsdm.errors import InputError
 from clsdm.failures import kind_of
@@ -149,50 +147,33 @@ def test_everything_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
     assert done[-1] == "sync" or sys.platform == "win32"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit to make a disk that is full")
-def test_a_full_disk_is_named_with_the_size_that_is_needed(tmp_path):
-    code = """
-import resource, sys
-from clsdm.failures import kind_of
+WRITE = """
+import sys, numpy as np
 from clsdm.errors import InputError
+from clsdm.failures import kind_of
 from clsdm.files.atomic import write_atomically
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+from clsdm.files.png import write_png
 try:
-    write_atomically(sys.argv[1] + "/new/r.nii", lambda path: path.write_bytes(bytes(10**6)), 30_000_000)
+    write_atomically(sys.argv[1] + "/new/" + sys.argv[2], lambda path: eval(sys.argv[3]), 30_000_000)
 except InputError as error:
     print(kind_of(error), error)
 """
-    said = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    ).stdout
-    assert said.startswith(f"disk {tmp_path}/new/r.nii: cannot be written (disk full: File too large; /")
-    assert "at least 30.0 MB are needed" in said
-    assert ".clsdm-" not in said
-    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit to make a disk that is full")
+@needs_full_disk
 @pytest.mark.parametrize(
     ("name", "write"),
     [
+        ("r.nii", "path.write_bytes(bytes(10**6))"),
         ("x.png", "write_png(np.random.randint(0, 255, (99, 99, 3), np.uint8), path)"),
         ("x.npy", "np.save(path, np.ones(999))"),
     ],
 )
-def test_a_full_disk_is_noticed_where_a_library_does_not_or_says_it_in_its_own_words(tmp_path, name, write):
-    code = f"""
-import resource, sys, numpy as np
-from clsdm.errors import InputError
-from clsdm.files.atomic import write_atomically
-from clsdm.files.png import write_png
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-try:
-    write_atomically(sys.argv[1] + "/{name}", lambda path: {write})
-except InputError as error:
-    print(error)
-"""
-    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "cannot be written (disk full: " in said.stdout, said
+def test_a_full_disk_is_named_with_the_size_needed_also_where_a_library_says_nothing_of_it(tmp_path, name, write):
+    said = python(WRITE, tmp_path, name, write, largest_file=4096).stdout
+    assert said.startswith(f"disk {tmp_path}/new/{name}: cannot be written (disk full: "), said
+    assert "at least 30.0 MB are needed" in said
+    assert ".clsdm-" not in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,5 @@
 """A JPEG holds as many codes as pixels, and a file with more or fewer is found out; libjpeg makes no word of it."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

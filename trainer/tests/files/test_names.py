@@ -1,7 +1,5 @@
 """Names from outside lead nowhere else, and what is read is a file that ends."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys

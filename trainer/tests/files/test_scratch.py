@@ -1,7 +1,5 @@
 """A folder of one's own goes with its maker, or after it, and nothing else ever goes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -12,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from processes import needs_full_disk, python
 
 from clsdm.files import scratch
 from clsdm.files.scratch import MARK, OwnFolder, abandoned, remove_abandoned
@@ -30,10 +29,7 @@ print(own.path, flush=True)
 
 
 def left_by_a_dead_process(parent: Path) -> Path:
-    done = subprocess.run(
-        [sys.executable, "-c", MAKE_AND + "os._exit(1)", str(parent)], capture_output=True, check=False
-    )
-    return Path(done.stdout.decode().strip())
+    return Path(python(MAKE_AND + "os._exit(1)", parent).stdout.strip())
 
 
 def test_its_maker_removes_it(tmp_path):
@@ -102,19 +98,9 @@ def test_a_link_in_it_is_removed_and_not_followed(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["theirs", "x"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit to make a disk that is full")
+@needs_full_disk
 def test_one_that_cannot_be_marked_is_not_left(tmp_path):
-    code = f"""
-import resource, sys
-from pathlib import Path
-from clsdm.files.scratch import OwnFolder
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-try:
-    OwnFolder(Path(sys.argv[1]), {PREFIX!r})
-except OSError:
-    sys.exit(7)
-"""
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 7
+    assert "File too large" in python(MAKE_AND, tmp_path, largest_file=0).stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,5 @@
 """Untrusted JSON becomes frozen dataclasses, or one line that names the field."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal

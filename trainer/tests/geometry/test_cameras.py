@@ -1,7 +1,5 @@
 """Conventions of the cone-beam geometry: sides, signs, distances, and what is refused."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

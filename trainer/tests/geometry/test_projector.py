@@ -1,7 +1,5 @@
 """The projector against closed forms, its own adjoint, and the point projection of the geometry."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The assembled model: latents normalised by stored statistics, and deterministic draws."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Data consistency: what the X-rays can correct, and what they must leave alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -10,8 +10,6 @@ Where ours differ from MONAI, and how the tests neutralise it:
 - MONAI projects query, key and value by three layers; ours by one with the same rows.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Iterable, Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Schedules and samplers against a Gaussian, where velocity, noise and flow are known in closed form."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import pytest

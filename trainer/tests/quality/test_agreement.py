@@ -1,7 +1,5 @@
 """The one verdict on how well a volume explains an X-ray."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

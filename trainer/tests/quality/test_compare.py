@@ -1,7 +1,5 @@
 """Comparisons of an asymmetric phantom, where every answer is known beforehand."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Intervals around a number: what a few patients allow, that they hold, and how a bundle carries them."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metrics against scikit-image and against figures that can be worked out by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable
@@ -48,9 +46,7 @@ def test_the_masked_ssim_is_the_mean_of_scikit_images_map_over_the_mask(pair: tu
 
 
 @pytest.mark.parametrize(("name", "axis"), metrics.SLICE_AXES.items())
-def test_the_x2ct_figures_equal_scikit_image_slice_by_slice(
-    pair: tuple[np.ndarray, np.ndarray], name: str, axis: int
-) -> None:
+def test_the_x2ct_figures_equal_scikit_image_slice_by_slice(pair, name, axis):
     recon, truth = (np.moveaxis((clamped(volume) + 1024.0), axis, 0) for volume in pair)
     similarity = [
         skimage_metrics.structural_similarity(a / 2500, b / 2500, data_range=1.0, win_size=7)

@@ -1,7 +1,5 @@
 """Pictures and the report: orientation, colours, notice, and a page that needs nothing but itself."""
 
-from __future__ import annotations
-
 import base64
 import re
 from dataclasses import replace

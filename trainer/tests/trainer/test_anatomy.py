@@ -1,7 +1,5 @@
 """A patient in a pose: the truth on the cube and the X-rays of the whole scan agree with geometry and with each other."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Poses and exposures: what is drawn depends on the sample alone, and what is applied agrees with geometry."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

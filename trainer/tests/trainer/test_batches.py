@@ -1,7 +1,5 @@
 """Training samples by number: the same sample wherever and beside whatever it is drawn."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

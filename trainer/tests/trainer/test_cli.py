@@ -1,7 +1,5 @@
 """The trainer's command line from scans to a bundle that reconstructs: every command once, on the smallest recipe."""
 
-from __future__ import annotations
-
 import csv
 import json
 import sys
@@ -50,6 +48,7 @@ def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(
     card = bundle.read("MODEL_CARD.md").decode()
     assert f"{mean:.2f} [" in card
     assert "Research only" in card
+    assert "Structures below about 48 mm (two voxels)" in card, "at the spacing of its own grid"
     assert "--device cpu" in results["about"]["command"], "the device of all stages is that of the evaluation"
     assert bundle.figures["methods"]["mean"]["honest.psnr_3d_db"]["mean"] == mean
 
@@ -76,14 +75,7 @@ def test_the_bundle_reconstructs_from_the_x_rays_of_a_file(trained: Path) -> Non
     assert len(record["residuals"]) == 2
 
 
-def test_the_card_says_what_is_lost_at_the_spacing_of_its_own_grid(trained: Path) -> None:
-    card = (trained / "run" / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "Structures below about 48 mm (two voxels)" in card
-
-
-def test_a_run_is_not_exported_with_the_store_of_other_patients(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_not_exported_with_the_store_of_other_patients(trained, tmp_path, capsys):
     """The bundle's list of patients is the run's, whatever the store says."""
     other = tiny_store(tmp_path / "store", {"x": "train", "y": "val", "d": "test"})
     about = ["--about", str(trained / "about.yaml")]
@@ -93,9 +85,7 @@ def test_a_run_is_not_exported_with_the_store_of_other_patients(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_model_is_not_judged_on_patients_it_was_selected_on(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_is_not_judged_on_patients_it_was_selected_on(trained, capsys):
     command = ["evaluate", "--bundle", str(trained / "run" / "bundle"), "--store", str(trained / "store")]
     assert train([*command, "--out", str(trained / "val"), "--split", "val"]) == 2
     assert "never seen" in capsys.readouterr().err
@@ -127,9 +117,7 @@ def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize("what", ["autoencoder", "evaluate"])
-def test_neither_training_nor_evaluation_begins_on_a_store_that_has_changed(
-    what: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_neither_training_nor_evaluation_begins_on_a_store_that_has_changed(what, trained, tmp_path, capsys):
     store = tiny_store(tmp_path / "store")
     file = store.path(store.cases("train" if what == "autoencoder" else "test")[0])
     np.save(file, np.zeros_like(np.load(file)))
@@ -142,9 +130,7 @@ def test_neither_training_nor_evaluation_begins_on_a_store_that_has_changed(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_store_or_recipe_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert train(["diffusion", "--store", str(tmp_path), "--run", str(tmp_path / "run")]) == 2
     assert train(["diffusion", "--preset", "nothing", "--store", str(tmp_path), "--run", "run"]) == 2
     lines = capsys.readouterr().err.splitlines()

@@ -3,8 +3,6 @@
 Run as a script under ``torchrun`` this file is the worker: ``test_distributed.py STORE RUN``.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

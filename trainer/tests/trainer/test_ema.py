@@ -1,7 +1,5 @@
 """The average of weights: by hand, in float32, and really what is validated and kept."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import run_to, tiny_config, tiny_runner

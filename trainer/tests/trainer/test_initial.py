@@ -1,7 +1,5 @@
 """Fine-tuning: a run that starts from a bundle, and what it may not start from."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """One process trains in a folder, and the folder is free again however that process ends."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The loop: cut anywhere and continued it reaches the same bits, and a loss that is not finite stops it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -90,14 +88,19 @@ def test_the_adversary_moves_only_from_its_step_on_and_without_the_generators_gr
     assert not any(torch.equal(a, b) for a, b in zip(first, discriminator.parameters(), strict=True))
 
 
-def test_while_one_module_moves_the_others_collect_no_gradient(store, tmp_path):
+def test_while_one_module_moves_the_others_collect_no_gradient_also_where_it_fails(store, tmp_path):
     runner = tiny_runner(tiny_config(adversarial_start=0), "autoencoder", store, tmp_path)
     batch = runner.data.batch(0, 2, xrays=False)
-    discriminator = runner.stage.modules["discriminator"]
-    with runner._alone("autoencoder"):
+    parameters = list(runner.stage.modules["discriminator"].parameters())
+
+    def moved_and_failed() -> None:
         runner.fabric.backward(runner.modules["autoencoder"](batch, 0)["loss"])
-    assert all(p.grad is None for p in discriminator.parameters())
-    assert all(p.requires_grad for p in discriminator.parameters())
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"), runner._alone("autoencoder"):
+        moved_and_failed()
+    assert all(p.grad is None for p in parameters)
+    assert all(p.requires_grad for p in parameters)
 
 
 def test_a_checkpoint_with_the_former_names_of_modules_goes_on_to_the_same_bits(store, tmp_path):
@@ -113,19 +116,6 @@ def test_a_checkpoint_with_the_former_names_of_modules_goes_on_to_the_same_bits(
     for folder in ("new", "old"):
         assert tiny_runner(config, "autoencoder", store, tmp_path / folder).run()
     assert not differences(*(checkpoint(tmp_path / folder, "autoencoder") for folder in ("new", "old")))
-
-
-def test_a_failing_module_leaves_the_gradients_of_the_others_on(store, tmp_path):
-    runner = tiny_runner(tiny_config(adversarial_start=0), "autoencoder", store, tmp_path)
-    parameters = list(runner.stage.modules["discriminator"].parameters())
-
-    def fail() -> None:
-        assert not any(parameter.requires_grad for parameter in parameters)
-        raise RuntimeError("out of memory")
-
-    with pytest.raises(RuntimeError, match="out of memory"), runner._alone("autoencoder"):
-        fail()
-    assert all(parameter.requires_grad for parameter in parameters)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_batch_and_the_checkpoint_before(store, tmp_path):

@@ -1,7 +1,5 @@
 """Losses with known answers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -45,26 +43,13 @@ def test_the_contrast_agrees_with_cross_entropy_in_both_directions():
     assert float(info_nce(a, b, TEMPERATURE)) == pytest.approx(float(-(rows.mean() + columns.mean()) / 2), rel=1e-5)
 
 
-def test_the_contrast_ignores_the_length_of_vectors():
-    a, b = torch.randn(6, 8), torch.randn(6, 8)
-    assert float(info_nce(100.0 * a, 1e-3 * b, TEMPERATURE)) == pytest.approx(float(info_nce(a, b, TEMPERATURE)))
-
-
-def test_perfect_pairs_approach_zero_and_swapped_pairs_do_not():
-    a = torch.eye(8)
-    assert float(info_nce(a, a, TEMPERATURE)) < 1e-3
-    assert float(info_nce(a, a.roll(1, 0), TEMPERATURE)) > 9.0
-
-
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_contrast_without_negatives_is_refused(count):
+    vectors, volumes = torch.randn(count, 4), torch.randn(count, 4, 2, 2, 2)
     with pytest.raises(ValueError, match=f"at least 2 pairs, got {count}"):
-        info_nce(torch.randn(count, 4), torch.randn(count, 4), TEMPERATURE)
-
-
-def test_one_volume_is_refused_by_the_contrast_of_whole_volumes():
-    with pytest.raises(ValueError, match="at least 2 pairs, got 1"):
-        local_and_global_contrast(torch.randn(1, 4, 2, 2, 2), torch.randn(1, 4, 2, 2, 2), torch.arange(8), TEMPERATURE)
+        info_nce(vectors, vectors, TEMPERATURE)
+    with pytest.raises(ValueError, match=f"at least 2 pairs, got {count}"):
+        local_and_global_contrast(volumes, volumes, torch.arange(8 * count), TEMPERATURE)
 
 
 def test_the_local_contrast_tells_voxels_of_one_volume_apart():

@@ -1,7 +1,5 @@
 """Muon: matrices move along orthogonal directions, everything else as with AdamW."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

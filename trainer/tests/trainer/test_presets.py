@@ -1,7 +1,5 @@
 """The shipped recipes: each loads, builds, and has the sizes that are announced for it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from clsdm.geometry.view import PRESETS
 from clsdm.model.blocks import VoxelNorm
 from clsdm.model.clsdm import CLSDM, ModelConfig
+from clsdm.model.condition import FOLD
 from clsdm.xray.preprocess import cameras_for
 from clsdm_trainer.recipe import RunConfig, load_config, preset_names
 
@@ -40,10 +39,12 @@ def test_every_recipe_builds_networks_that_fit_each_other(name, record_property)
     for part, count in millions(model).items():
         record_property(f"{part}_million_parameters", round(count, 2))
         assert count > 0.5
-    factor, size = config.model.autoencoder.factor, config.model.latent_size
-    assert size * factor == config.model.grid.size
-    for stage in (config.model.condition.channels, config.model.denoiser.channels):
-        assert size % 2 ** (len(stage) - 1) == 0  # halved once less than it has widths
+    assert model.config.latent_size * config.model.autoencoder.factor == config.model.grid.size
+    for finest, widths in (
+        (config.model.grid.size // FOLD, config.model.condition.channels),
+        (model.config.latent_size // config.model.denoiser.patch, config.model.denoiser.channels),
+    ):
+        assert finest % 2 ** (len(widths) - 1) == 0  # halved once less than it has widths
     volume = model.decode(torch.empty(1, *model.latent_shape, device="meta"))
     assert volume.shape == (1, 1, *[config.model.grid.size] * 3)
     channels = 2 * model.latent_shape[0] + config.model.condition.condition_channels

@@ -1,24 +1,12 @@
 """A run from store to three stages: what is handed on, what is refused, what is left in the folder."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import (
-    MARGIN,
-    SPLIT_OF,
-    STAGE_NAMES,
-    cpu_fabric,
-    differences,
-    tiny_config,
-    tiny_runner,
-    tiny_store,
-    train,
-)
+from tiny import MARGIN, SPLIT_OF, STAGE_NAMES, cpu_fabric, differences, tiny_config, tiny_runner, tiny_store, train
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import patient_mark

@@ -23,13 +23,15 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "model.detector.field_mm": [-480.0],
     "model.autoencoder.channels": [[], [24] * 9, [0]],
     "model.autoencoder.latent_channels": [0],
-    "model.condition.channels": [[24], [24] * 6],
+    "model.autoencoder.stem": ["fourier"],
+    "model.condition.channels": [[24] * 6],
     "model.condition.image_channels": [[]],
     "model.condition.features": [0],
-    "model.denoiser.channels": [[24, -24]],
+    "model.denoiser.channels": [[24, -24], "wide"],
     "model.denoiser.patch": [3],
     "model.denoiser.head_width": [0],
     "model.denoiser.res_blocks": [10**29],
+    "model.process.kind": ["cold"],
     "model.process.steps": [0],
     "model.process.source_noise": [-1.0, 1e30],
     "model.process.train_steps": [10**9],
@@ -42,12 +44,12 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "augment.noise": [INF],
     "augment.distance_jitter": [1.0],
     "augment.presets": [{}, {"telescope": 1.0}, {"chest": 0.0}],
-    "augment.view_counts": [{2: -1.0}, {0: 1.0}, {9: 1.0}],
+    "augment.view_counts": [{2: -1.0}, {"two": 1.0}, {0: 1.0}, {9: 1.0}],
     "autoencoder.optimiser.lr": [1e6, NAN],
     "autoencoder.optimiser.betas": [[0.9, 1.0]],
     "autoencoder.optimiser.weight_decay": [INF],
     "autoencoder.optimiser.warmup_steps": [-1],
-    "autoencoder.steps": [10**12, True],
+    "autoencoder.steps": [10**12, True, "many"],
     "autoencoder.batch": [0, 10**6],
     "autoencoder.accumulate": [0],
     "autoencoder.clip": [INF],
@@ -58,10 +60,15 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "alignment.temperature": [1e-30],
     "alignment.voxel_weight": [INF],
     "diffusion.ema": [1.0],
+    "diffusion.precision": ["16-mixed"],
+    "diffusion.loss": ["l3"],
 }
 WRONG = [(field, value) for field, values in WRONG_VALUES.items() for value in values]
 TEXTS = [
     "",
+    "- 1\n- 2\n",
+    "just words",
+    b"\xff\xfe\x00\x81",
     "[",
     "a: 1\na: [",
     "x" * 2_000_000,
@@ -94,7 +101,8 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def training(recipe: Path, store: Store, run: Path) -> list[str]:
-    return ["all", "--preset", str(recipe), "--store", str(store.folder), "--run", str(run), "--device", "cpu"]
+    about = ["--about", str(store.folder / "volumes")]  # is given, so that the recipe is what there is to refuse
+    return ["all", "--preset", str(recipe), "--store", str(store.folder), "--run", str(run), "--device", "cpu", *about]
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG, ids=[f"{field}={value!s:.20}" for field, value in WRONG])
@@ -108,12 +116,13 @@ def test_a_value_that_cannot_be_meant_is_refused_before_anything_is_written(fiel
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
     line = refusal(training(tmp_path / "recipe.yaml", store, tmp_path / "deep" / "run"), capsys)
     assert "recipe" in line
+    assert field.partition(".")[0] in line or "its networks do not fit together" in line
     assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=[repr(text[:20]) for text in TEXTS])
 def test_a_text_that_is_no_recipe_is_refused(text, store, tmp_path, capsys):
-    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     refusal(training(tmp_path / "recipe.yaml", store, tmp_path / "run"), capsys)
     assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
 

@@ -1,12 +1,9 @@
 """What a volume file holds against what its header says: length, checksum, size, and where the voxels are."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import re
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +120,7 @@ def nifti_dims(path: Path) -> None:
         ("mha, packed", lambda path: edited(path, b"16 14 12", b"800 800 800")),
     ],
 )
-def test_a_header_that_asks_for_gigabytes_gets_none(
-    name: str, enlarge: Callable[[Path], object], tmp_path: Path, hu: np.ndarray
-):
+def test_a_header_that_asks_for_gigabytes_gets_none(name, enlarge, tmp_path, hu):
     path, _ = written(tmp_path, name, hu)
     enlarge(path)
     tracemalloc.start()
@@ -184,9 +179,7 @@ def test_a_compressed_size_that_is_missing_or_wrong_is_refused(tmp_path: Path, h
         ("nhdr", rb"space directions: [^\n]*", b"space directions: (4,0,0) (0,5,0) (0,0,nan)", "space directions is"),
     ],
 )
-def test_a_header_over_which_itk_would_fall_is_refused_before_itk_sees_it(
-    name: str, pattern: bytes, value: bytes, says: str, tmp_path: Path, hu: np.ndarray
-):
+def test_a_header_over_which_itk_would_fall_is_refused_before_itk_sees_it(name, pattern, value, says, tmp_path, hu):
     path, _ = written(tmp_path, name, hu)
     changed, count = re.subn(pattern, value, path.read_bytes(), count=1)
     assert count == 1

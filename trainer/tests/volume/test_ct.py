@@ -1,7 +1,5 @@
 """CT volumes: affines survive files and resampling, bad files are refused, failed writes leave nothing behind."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The one HU window and the one attenuation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """NIfTI's affine by one rule: against nibabel, with what is said where two forms disagree."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nibabel

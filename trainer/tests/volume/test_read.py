@@ -1,7 +1,5 @@
 """Which values and grids are a CT, and what is said of those that were clipped."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

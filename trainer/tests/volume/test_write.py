@@ -1,15 +1,12 @@
 """Volumes written a piece at a time are the volumes that ITK reads."""
 
-from __future__ import annotations
-
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the usual name
+from processes import needs_full_disk, python
 
 from clsdm.volume import write as image_write
 from clsdm.volume.write import Placed, volume_in_steps
@@ -29,9 +26,7 @@ def written(path: Path, hu: np.ndarray, placed: Placed) -> sitk.Image:
 @pytest.mark.parametrize("suffix", image_write.SUFFIXES_IN_STEPS)
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_itk_reads_every_voxel_at_its_place(
-    tmp_path: Path, suffix: str, mirrored: bool, seed: int, monkeypatch
-) -> None:
+def test_itk_reads_every_voxel_at_its_place(tmp_path, suffix, mirrored, seed, monkeypatch):
     monkeypatch.setattr(image_write, "PIECE_VOXELS", 100)  # several pieces
     hu = np.random.default_rng(seed).uniform(-2000, 3000, (7, 6, 5)).astype(np.float32)
     placed = Placed((0.7, 1.3, 2.5), (-12.5, 40.25, 301.0), axes(seed, mirrored=mirrored).tolist())
@@ -69,20 +64,15 @@ def test_values_that_are_no_short_are_cut_not_wrapped(tmp_path: Path) -> None:
     assert sitk.GetArrayFromImage(image).tolist() == [[[-32768, 32767]]]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a disk is made full by a limit that only POSIX has")
+@needs_full_disk
 @pytest.mark.parametrize("suffix", image_write.SUFFIXES_IN_STEPS)
 def test_a_full_disk_is_an_error(tmp_path: Path, suffix: str) -> None:
-    """In a process of its own, since the limit on a file's size holds for all of it."""
-    code = f"""
-import resource, signal
+    code = """
+import sys
 from pathlib import Path
 import numpy as np
 from clsdm.volume.write import Placed, volume_in_steps
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 hu = np.random.default_rng(0).normal(0, 300, (40, 40, 40))
-for _ in volume_in_steps(Path("volume{suffix}"), hu, Placed((1, 1, 1), (0, 0, 0), np.eye(3).tolist())):
-    pass
+list(volume_in_steps(Path(sys.argv[1]), hu, Placed((1, 1, 1), (0, 0, 0), np.eye(3).tolist())))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "OSError: [Errno 27]" in done.stderr
+    assert "OSError: [Errno 27]" in python(code, tmp_path / f"volume{suffix}", largest_file=20_000).stderr

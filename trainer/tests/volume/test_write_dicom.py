@@ -1,7 +1,5 @@
 """A reconstruction written as DICOM: readable by others where it should lie, and never to be taken for a scan."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Films that are cut off, changed or lie about themselves: one line that says so, and nothing allocated for them."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import struct
@@ -15,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from processes import peak_memory_bytes
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 from torso import PICTURE_FILES, SYNTAXES, dicom, eight_bits, picture, resaved, tiff, torso
@@ -129,11 +128,6 @@ def _rows_of_one_byte(folder: Path) -> Path:
     return path
 
 
-def _most_memory() -> float:
-    resource = pytest.importorskip("resource")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-
-
 CASES = {
     "a tag of one byte": (_rows_of_one_byte, "truncated or damaged DICOM"),
     "JPEG cut in half": (cut(PICTURE_FILES["JPEG"], 0.5), "truncated or damaged JPEG"),
@@ -192,14 +186,14 @@ CASES = {
 def test_a_film_that_is_not_whole_or_cannot_be_is_refused_in_one_line(tmp_path, case, recwarn):
     make, says = CASES[case]
     path = make(tmp_path)
-    overrides, before = None if path.suffix == ".dcm" else SPACING, _most_memory()
+    overrides, before = None if path.suffix == ".dcm" else SPACING, peak_memory_bytes()
     with pytest.raises(InputError, match=says) as caught:
         read_xray(path, 0.0, overrides)
     assert str(caught.value).startswith(str(path))
     assert str(caught.value).count(str(path)) == 1
     assert "\n" not in str(caught.value)
     assert [str(each.message) for each in recwarn.list] == []
-    assert _most_memory() - before < 1.5e9
+    assert peak_memory_bytes() - before < 1.5e9
 
 
 def test_a_page_of_a_tiff_is_chosen(tmp_path):

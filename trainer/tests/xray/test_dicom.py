@@ -1,7 +1,5 @@
 """What the tags of a DICOM radiograph say: grey values, orientation, angle, distances, spacing, collimation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom

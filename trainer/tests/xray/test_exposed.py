@@ -1,7 +1,5 @@
 """What is no tissue is found in the pixels: unexposed borders, letters; and which way the grey scale runs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw

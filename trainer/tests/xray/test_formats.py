@@ -1,7 +1,5 @@
 """The registry of formats: one entry is all that a new one takes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which of two pictures is the frontal one: on real radiographs, by their pixels alone and by their names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a header says of a radiograph is what reading the whole file gives, without its pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from xray_files import COLS, ROWS, assert_same_up_to_scale, film_pixels, write_dicom, write_picture

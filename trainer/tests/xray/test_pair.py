@@ -1,11 +1,12 @@
-"""Which X-rays go together, and which two of many."""
+"""Which X-rays go together, which two of many, and what is said of them: few lines, in the reader's words."""
 
 import pytest
-from xray_files import write_dicom
+from xray_files import film_pixels, write_dicom
 
 from clsdm.errors import InputError
+from clsdm.xray.notes import gathered, left_out
 from clsdm.xray.pair import check_together, depth_warning, frontal_and_lateral
-from clsdm.xray.read import inspect_xray, read_xray
+from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 
 def test_two_patients_are_refused_without_being_named(tmp_path):
@@ -17,12 +18,21 @@ def test_two_patients_are_refused_without_being_named(tmp_path):
 
 
 def test_views_from_one_direction_are_reported(tmp_path):
+    others = [film_pixels()[::-1].copy(), film_pixels() // 2 + 30]
     frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
-    lateral = read_xray(write_dicom(tmp_path / "b.dcm", ViewPosition="LL", PatientOrientation=["P", "F"]))
-    from_front = read_xray(write_dicom(tmp_path / "c.dcm", ViewPosition="AP"))
+    lateral = read_xray(write_dicom(tmp_path / "b.dcm", others[0], ViewPosition="LL", PatientOrientation=["P", "F"]))
+    from_front = read_xray(write_dicom(tmp_path / "c.dcm", others[1], ViewPosition="AP"))
     assert check_together([frontal, lateral]) == ()
     assert check_together([frontal]) == ()
     assert "at most 0 degrees apart" in check_together([frontal, from_front])[0]
+
+
+@pytest.mark.parametrize("geometry", [GeometryOverrides(), GeometryOverrides(flip_horizontal=True)])
+def test_one_image_as_two_views_is_refused(tmp_path, geometry):
+    frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
+    again = read_xray(write_dicom(tmp_path / "b.dcm"), 90.0, geometry)
+    with pytest.raises(InputError, match=r"a\.dcm and .*b\.dcm: the same image, as PA and as left lateral"):
+        check_together([frontal, again])
 
 
 def test_the_two_views_furthest_apart_decide_whether_depth_is_seen():
@@ -47,3 +57,30 @@ def test_a_pair_is_of_one_study_and_nearest_to_a_right_angle(tmp_path):
     assert frontal_and_lateral(headers[:2]) == (0, None)
     assert frontal_and_lateral(headers[1:2]) == (None, 0)
     assert frontal_and_lateral(headers[4:]) == (None, None)
+
+
+A, B = "a.png", "b.png"
+
+
+@pytest.mark.parametrize(
+    ("notes", "lines"),
+    [
+        ([(A, "odd"), (B, "odd")], ("both X-rays: odd",)),
+        ([(A, "odd"), (B, "other")], ("a.png: odd", "b.png: other")),
+        ([(A, "image: 8 bits"), (B, "image: 8 bits"), (A, "image: lossy")], ("image: 8 bits (both X-rays); lossy (a.png)",)),
+        ([(A, "assumed: x"), (A, "odd"), (A, "image: y"), (A, "image: z")],
+         ("a.png: odd", "image: y, z (a.png)", "assumed: x (a.png)")),
+    ],
+)  # fmt: skip
+def test_what_holds_for_both_is_said_once_and_one_line_says_all_of_a_kind(notes, lines):
+    assert gathered(notes, 2) == lines
+
+
+def test_a_single_x_ray_is_named_and_three_are_all():
+    assert gathered([(A, "odd")], 1) == ("a.png: odd",)
+    assert gathered([(each, "odd") for each in (A, B, "c.png")], 3) == ("all X-rays: odd",)
+
+
+def test_what_rounds_to_nothing_is_no_news():
+    assert left_out(0.0004, "marks") == ()
+    assert left_out(0.0006, "marks") == ("left out: 0.1% of the image, marks",)

@@ -1,7 +1,5 @@
 """Reading radiographs: every format and every wrong file that ``clsdm.xray.read`` knows about."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +56,7 @@ def test_a_grey_picture_is_read_with_the_users_spacing(tmp_path, suffix):
     np.testing.assert_array_equal(xray.image, film_pixels())
     assert xray.view == View(0.0, 1600.0, 1800.0, ROWS, COLS, (2.0, 2.0))
     assert xray.origins == dict.fromkeys(("angle_deg", "pixel_mm"), "user") | dict.fromkeys(
-        ("tilt_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "orientation"), "default"
+        ("tilt_deg", "source_axis_mm", "source_detector_mm", "offset_mm", "orientation", "invert"), "default"
     )
     assert "8-bit" in " ".join(xray.warnings)
     inverted = read_xray(path, 0.0, replace(SPACING, invert=True))

@@ -1,7 +1,5 @@
 """From where a file says it was taken: view codes, contradictions, runs, the images of a treatment machine."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset

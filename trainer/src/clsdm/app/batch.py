@@ -8,8 +8,6 @@ others; the next run tries it again.
 Several processes share the patients, by what torchrun or a SLURM array says in the environment.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -42,6 +40,7 @@ from clsdm.app.request import (
     save,
 )
 from clsdm.app.warm import WARM
+from clsdm.app.words import in_table
 from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
@@ -73,12 +72,14 @@ class Plan:
         bundle: the model.
         dicom: folder of the patients' DICOM folders, or None.
         keep_patient: whether those name the patient.
+        deliver: hands a patient's DICOM folder on, also where it was there before; the same one twice does no harm.
     """
 
     out: Path
     bundle: Bundle
     dicom: Path | None = None
     keep_patient: bool = False
+    deliver: Callable[[Path], None] | None = None
 
     def dicom_of(self, case: Case) -> Path | None:
         """The DICOM folder of a patient."""
@@ -93,14 +94,23 @@ class Ready:
     xrays: list[XRay] | None
 
 
-def run(cases: Sequence[Case], plan: Plan, report: Report, note: Callable[[str], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
+
+    status: str
+    problem: str = ""
+    seconds: float = 0.0
+
+
+def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case, Outcome], None]) -> dict[str, Any]:
     """Reconstruct this process's share of the patients.
 
     Args:
         cases: all of them, also those of other processes.
         plan: what they share.
         report: progress, in patients.
-        note: told of each patient that failed, without naming a file.
+        ended: told of each patient, as soon as its result is on the disk; no problem names a file.
 
     Returns:
         How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.
@@ -114,8 +124,7 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, note: Callable[[str],
             for number, (case, outcome) in enumerate(outcomes, 1):
                 count[outcome.status] += 1
                 seconds += outcome.seconds
-                if outcome.problem:
-                    note(f"{case.name}: {outcome.problem}")
+                ended(case, outcome)
                 report("patients", number, len(mine))
                 if time.monotonic() - written > SUMMARY_EVERY_S:
                     write_summary(cases, plan.out)
@@ -158,35 +167,25 @@ def _take_own_gpu(environ: Mapping[str, str]) -> None:
         torch.cuda.set_device(int(local) % gpus)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a patient: "done", "kept" or "failed", why it failed, and the network's seconds."""
-
-    status: str
-    problem: str = ""
-    seconds: float = 0.0
-
-
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
     """Each patient with what became of it, as soon as that is on the disk."""
-    waiting: deque[tuple[Case, float, Future[None]]] = deque()
+    waiting: deque[tuple[Case, Outcome, Future[None]]] = deque()
     with _pool() as readers, _pool() as writers:
         for case, reading in _ahead(readers, cases, plan):
             began = time.perf_counter()
             try:
                 ready_case = reading.result()
-                if ready_case.xrays is None:
-                    yield case, Outcome("kept")
-                    continue
-                result = _made(ready_case.xrays, case, plan)
+                result = None if ready_case.xrays is None else _made(ready_case.xrays, case, plan)
             except Cancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - one patient must not stop the others
                 yield case, _failed(case, error)
                 continue
-            waiting.append(
-                (case, time.perf_counter() - began, writers.submit(_write, case, result, ready_case.key, plan))
-            )
+            if result is None:
+                waiting.append((case, Outcome("kept"), writers.submit(_deliver, case, plan)))
+            else:
+                outcome = Outcome("done", seconds=time.perf_counter() - began)
+                waiting.append((case, outcome, writers.submit(_write, case, result, ready_case.key, plan)))
             while len(waiting) > AHEAD or (waiting and waiting[0][2].done()):
                 yield _written(*waiting.popleft())
         while waiting:
@@ -246,22 +245,30 @@ def _write(case: Case, result: Reconstruction, key: str, plan: Plan) -> None:
     save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
     if (dicom := plan.dicom_of(case)) is not None:
         with _DICOM:
-            write_dicom(result, dicom, plan.keep_patient)
-    (folder / FAILED).unlink(missing_ok=True)
+            write_dicom(result, dicom, plan.keep_patient, key if plan.keep_patient else None)
+    _deliver(case, plan)
 
 
-def _written(case: Case, seconds: float, writing: Future[None]) -> tuple[Case, Outcome]:
+def _deliver(case: Case, plan: Plan) -> None:
+    if plan.deliver is not None and (dicom := plan.dicom_of(case)) is not None:
+        plan.deliver(dicom)
+    (Path(_request(case).out).parent / FAILED).unlink(missing_ok=True)
+
+
+def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case, Outcome]:
     try:
         writing.result()
     except Exception as error:  # noqa: BLE001 - likewise
         return case, _failed(case, error)
-    return case, Outcome("done", seconds=seconds)
+    return case, outcome
 
 
 def _failed(case: Case, error: Exception) -> Outcome:
     """Leave word of a failure, without the names of files, which may say whose they are."""
     request = _request(case)
-    told = {name: nameless(text, names_for(request)) for name, text in described(error).items()}
+    names, told = names_for(request) | case.cells, described(error)
+    told = {name: nameless(text, names) for name, text in told.items()}
+    told = {name: in_table(text) if case.cells else text for name, text in told.items()}
     text = json.dumps(told, indent=1) + "\n"
     problem = told["message"]
     try:

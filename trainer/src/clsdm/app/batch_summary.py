@@ -4,8 +4,6 @@ Several processes may write them at once, each of the same files: whoever finds 
 again, so that the last one to end leaves the whole.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter
@@ -63,7 +61,7 @@ def write_summary(cases: Sequence[Case], out: Path) -> list[Path]:
         InputError: they cannot be written.
     """
     rows: list[Row] = []
-    while (found := [_row(case) for case in cases]) != rows:
+    while (found := [row_of(case) for case in cases]) != rows:
         rows = found
         with written_together(out) as scratch:
             (scratch / FILES[0]).write_text(as_csv(rows), encoding="utf-8", newline="")
@@ -71,7 +69,8 @@ def write_summary(cases: Sequence[Case], out: Path) -> list[Path]:
     return [out / name for name in FILES]
 
 
-def _row(case: Case) -> Row:
+def row_of(case: Case) -> Row:
+    """What the disk says of a patient."""
     if case.request is None:
         return Row(case.name, "skipped", problem=case.problem)
     volume = Path(case.request.out)

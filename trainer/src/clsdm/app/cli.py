@@ -1,11 +1,9 @@
-"""The command line ``clsdm``: project, reconstruct, compare, measure, bundle, serve.
+"""The command line ``clsdm``: project, reconstruct, pacs, compare, measure, bundle, serve.
 
 Exit codes: 0 done, 2 the input or the call cannot be used (one line says why), 3 cancelled; 1 is a defect of the
 program. With ``--json``, and always for ``clsdm reconstruct request.json``, progress and result are JSON lines on
 standard output.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -15,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from clsdm import NOTICE, __version__
@@ -22,8 +21,10 @@ from clsdm.app import cli_help, worker
 from clsdm.app.command import command, note, say
 from clsdm.app.compare_command import add_compare
 from clsdm.app.measure_command import add_measure
+from clsdm.app.pacs_command import add_pacs
 from clsdm.app.reconstruct_command import add_reconstruct
-from clsdm.errors import Cancelled, printable
+from clsdm.engines import NETWORKS, OPSET, export_onnx
+from clsdm.errors import Cancelled, InputError, printable
 from clsdm.failures import in_words, kind_of
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
@@ -35,6 +36,7 @@ EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
 PATHS = (
     *POSITIONAL, "frontal", "lateral", "bundle", "out", "truth", "fixed", "folder", "localizers", "dicom", "table", "studies",
+    "ca_bundle", "onnx",
 )  # fmt: skip
 """Arguments that are one path."""
 
@@ -73,7 +75,7 @@ def _refuse_impossible_paths(options: argparse.Namespace) -> None:
     """An empty path would be the current folder, or the default."""
     for name in PATHS:
         if (text := getattr(options, name, None)) is not None:
-            given_path(text, name if name in POSITIONAL else f"--{name}")
+            given_path(text, name if name in POSITIONAL else f"--{name.replace('_', '-')}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -88,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_project(commands)
     add_reconstruct(commands)
+    add_pacs(commands)
     add_compare(commands)
     add_measure(commands)
     _add_bundle(commands)
@@ -111,9 +114,15 @@ def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
 
 
 def _add_bundle(commands: Any) -> None:  # noqa: ANN401
-    parser = command(commands, "bundle", _bundle, "Show a model bundle, or verify its files.", cli_help.BUNDLE)
-    parser.add_argument("action", choices=("info", "verify"))
+    text = "Show a model bundle, verify its files, or export one of its networks for other engines."
+    parser = command(commands, "bundle", _bundle, text, cli_help.BUNDLE)
+    parser.add_argument("action", choices=("info", "verify", "export"))
     parser.add_argument("bundle", nargs="?", help="folder or archive (default: the embedded one)")
+    parser.add_argument("--onnx", metavar="FILE", help="of export: the file to write (opset 18, float32)")
+    parser.add_argument("--network", choices=NETWORKS, default="mean", help="of export (default: %(default)s)")
+    parser.add_argument(
+        "--views", type=int, default=2, help="X-rays that the exported network takes (default: %(default)s)"
+    )
 
 
 def _add_serve(commands: Any) -> None:  # noqa: ANN401
@@ -148,12 +157,25 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     bundle = Bundle.open(options.bundle or default_bundle_path())
     report("verify", 1, 1)
+    if options.action == "export":
+        return _export(options, bundle)
     if options.action == "verify":
         say(options, f"{bundle.path}: {len(bundle.files)} files agree with the manifest")
     table = {"path": str(bundle.path), **to_plain(bundle.manifest), "sha256": bundle.hash, "figures": bundle.figures}
     if options.action == "info":
         say(options, json.dumps(table, indent=1))
     return table
+
+
+def _export(options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
+    if not options.onnx:
+        raise InputError("--onnx: missing; name the file to write, for example mean.onnx")
+    difference = export_onnx(bundle, Path(options.onnx), options.network, options.views)
+    checked = "not compared with torch: onnxruntime is not installed"
+    if difference is not None:
+        checked = f"differs from torch by at most {difference:.1g} in the unit range"
+    say(options, f"{options.onnx}: {options.network}, opset {OPSET}, {checked}")
+    return {"file": options.onnx, "network": options.network, "opset": OPSET, "difference": difference}
 
 
 def _failed(as_json: bool, kind: str, message: str, code: int) -> int:

@@ -12,6 +12,7 @@ OVERVIEW = """\
 examples:
   clsdm project ct.nii.gz --preset chest --out xrays
   clsdm reconstruct --frontal xrays/frontal.dcm --lateral xrays/lateral.dcm --out r.nii.gz
+  clsdm pacs --url https://pacs.example.org/dicom-web --accession 4711 --out results
   clsdm compare r.nii.gz ct.nii.gz --out report
   clsdm measure r.nii.gz
   clsdm bundle info
@@ -42,7 +43,21 @@ do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel)
 and R.json (residuals, warnings, provenance). --dicom DIR gets a CT series and a picture of it, of nobody unless
 --keep-patient. --refine finds how the views after the first were really taken (angle, tilt, height, distance), says so
 in notes, and leaves the found geometry in R.json; it takes about twenty reconstructions.
+Out of a PACS and into it: clsdm pacs --help. For another engine (ONNX): clsdm bundle export.
 The same from Python: import clsdm; clsdm.reconstruct("pa.dcm", "lat.dcm").save("out/").
+"""
+
+PACS = """\
+examples:
+  clsdm pacs --url https://pacs.example.org/dicom-web --accession 4711 --out results
+  clsdm pacs --url https://pacs.example.org/dicom-web --date 20260131 --out results --no-store     look first
+  clsdm pacs --url http://localhost:8042/dicom-web --study 1.2.3 --out results                     a tunnel's end
+
+credentials: CLSDM_PACS_USER and CLSDM_PACS_PASSWORD, or CLSDM_PACS_TOKEN (bearer), in the environment, or the host in
+~/.netrc (NETRC names another file). None is ever printed, nor any patient's name or UID. The connection is encrypted and
+the certificate verified. The result is a CT series and a picture in the study of its X-rays, marked derived and for
+research only; its UIDs follow from what was asked for, and only what the PACS does not hold yet is sent, so that the same
+command goes on after a cut and stores nothing twice. The pulled X-rays are removed at the end. DIR/dicom names the patient.
 """
 
 COMPARE = """\
@@ -65,6 +80,11 @@ BUNDLE = """\
 examples:
   clsdm bundle info                                            the embedded model
   clsdm bundle verify my_model.zip
+  clsdm bundle export --onnx mean.onnx                         two X-rays and their cameras -> CT in the unit range
+  clsdm bundle export my_model.zip --network decode --onnx decode.onnx
+
+An ONNX file holds its weights, licence and model; where onnxruntime is installed it is compared with torch, and kept only
+if they agree to 0.001. Its inputs come from clsdm.engines.inputs_of (docs/howto.md, ONNX).
 """
 
 SERIES = "SeriesNumber or SeriesInstanceUID to take from a DICOM folder with several series"

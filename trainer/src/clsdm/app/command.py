@@ -1,7 +1,5 @@
 """The common part of the commands of ``clsdm``: how they look in ``--help``, and how they speak."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The command ``clsdm compare``: a reconstruction beside the CT and its own X-rays."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

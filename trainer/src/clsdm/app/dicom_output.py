@@ -1,7 +1,5 @@
 """A reconstruction for a PACS: the CT series, and a picture of it beside its X-rays."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from clsdm.quality.compare import Comparison
@@ -11,13 +9,14 @@ from clsdm.reconstruction import Reconstruction
 from clsdm.volume.write_dicom import read_source, write_ct_series
 
 
-def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool) -> Path:
+def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool, key: str | None = None) -> Path:
     """Write all of the files, or none.
 
     Args:
         result: to write.
         folder: new or empty.
         keep_patient: file it under the patient and study of those X-rays that are DICOM; else of nobody.
+        key: of :func:`clsdm.volume.write_dicom.ct_series_in_steps`.
 
     Returns:
         The folder.
@@ -33,6 +32,7 @@ def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool) -> Pat
         provenance=result.provenance,
         keep_patient=keep_patient,
         picture=comparison_picture(comparison_of(result)),
+        key=key,
     )
     return folder
 

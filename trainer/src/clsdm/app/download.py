@@ -4,8 +4,6 @@ The address carries the hash that whoever offers the model gives with it, ``http
 what is before the ``#`` is what the server sees.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import urllib.parse

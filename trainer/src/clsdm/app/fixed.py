@@ -1,7 +1,5 @@
 """The part of a reconstruction that its X-rays fix, as a volume; the rest came from other patients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path

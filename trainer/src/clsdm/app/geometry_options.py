@@ -1,7 +1,5 @@
 """The command line's X-rays, and their geometry: for all views, and for the frontal and the lateral one apart."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 
@@ -19,10 +17,10 @@ def add_xray_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
     parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
     parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")
-    _add_geometry_options(parser)
+    add_geometry_options(parser)
 
 
-def _add_geometry_options(parser: argparse.ArgumentParser) -> None:
+def add_geometry_options(parser: argparse.ArgumentParser) -> None:
     """``--spacing`` and its like, and ``--frontal-spacing`` and ``--lateral-spacing``, which overrule it."""
     group = parser.add_argument_group("geometry, where the files do not say (values apply to all views)")
     group.add_argument("--preset", choices=sorted(PRESETS), help="(default: chest)")
@@ -35,6 +33,8 @@ def _add_geometry_options(parser: argparse.ArgumentParser) -> None:
     })  # fmt: skip
     group.add_argument("--flip", choices=ROLES, action="append", default=[],
                        help="mirror that view, e.g. a lateral that faces right; repeatable")  # fmt: skip
+    group.add_argument("--turn", choices=ROLES, action="append", default=[],
+                       help="turn that view by 180 degrees: it stands upside down; repeatable")  # fmt: skip
     for role in ROLES:
         group = parser.add_argument_group(f"geometry of the {role} view alone, in place of the values for all")
         names = ("spacing", "source-detector", "source-axis", "invert", "frame")
@@ -74,5 +74,6 @@ def overrides_from(options: argparse.Namespace, role: str) -> Any:  # noqa: ANN4
         source_detector_mm=given("source_detector"),
         invert=given("invert"),
         flip_horizontal=role in options.flip,
+        rotate_quarters=2 if role in options.turn else 0,
         frame=given("frame"),
     )

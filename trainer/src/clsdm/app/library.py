@@ -3,8 +3,6 @@
 The model stays loaded between calls (``warm``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -15,6 +13,7 @@ from clsdm.app.dicom_output import write_dicom
 from clsdm.app.record import record_of
 from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record, save
 from clsdm.app.warm import WARM
+from clsdm.app.words import in_python
 from clsdm.errors import InputError
 from clsdm.files.names import given_path
 from clsdm.geometry.view import PRESETS
@@ -49,10 +48,12 @@ class Result(Reconstruction):
     Attributes:
         request: what it was made from; None where an X-ray was no file.
         inputs: files and folders that it was made from.
+        recorded: the warnings in the words of the command line, for the record.
     """
 
     request: Request | None = None
     inputs: tuple[Path, ...] = ()
+    recorded: tuple[str, ...] = ()
 
     def save(self, out: str | PathLike[str]) -> dict[str, str]:
         """Write the volume (HU), its coverage, the spread of an ensemble, and the record, all of them or none.
@@ -69,7 +70,7 @@ class Result(Reconstruction):
         path = given_path(str(out), "out")
         path = path if path.suffix and not path.is_dir() else path / NAME
         request = None if self.request is None else replace(self.request, out=str(path))
-        return save(self, str(path), record(self, request), self.inputs)
+        return save(self, str(path), record(replace(self, warnings=self.recorded), request), self.inputs)
 
     def save_dicom(self, folder: str | PathLike[str], *, keep_patient: bool = False) -> None:
         """Write a CT series and a picture of it, for a PACS.
@@ -163,7 +164,8 @@ def reconstruct(
     xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
     report("read X-rays", len(xrays), len(xrays))
     made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))
-    return Result(**vars(made), **_sources(views, opened, preset, how))
+    said = {"warnings": tuple(map(in_python, made.warnings)), "recorded": made.warnings}
+    return Result(**vars(made) | said | _sources(views, opened, preset, how))
 
 
 def _view(film: Film, default_angle_deg: float | None, geometry: GeometryOverrides) -> ViewRequest | XRay:

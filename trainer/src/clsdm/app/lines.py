@@ -1,7 +1,5 @@
 """Lines as they come in on standard input, on a thread of their own; however many and however long, in bounded memory."""
 
-from __future__ import annotations
-
 import os
 import queue
 import threading

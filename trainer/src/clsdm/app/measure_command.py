@@ -1,7 +1,5 @@
 """The command ``clsdm measure``: numbers of a volume, with intervals where its record tells which model made it."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

@@ -1,15 +1,14 @@
 """The command ``clsdm reconstruct``: its options, and the request that they make."""
 
-from __future__ import annotations
-
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
 from clsdm.app.batch_summary import FILES as SUMMARY
-from clsdm.app.cases import cases_of_studies, cases_of_table
+from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
 from clsdm.app.geometry_options import add_xray_options, overrides_from
@@ -29,6 +28,21 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
     text = "Reconstruct a CT volume from one to eight X-rays of one patient."
     parser = command(commands, "reconstruct", _reconstruct, text, cli_help.RECONSTRUCT)
     parser.add_argument("request", nargs="?", help="JSON file with the whole request instead of the options below")
+    add_model_options(parser)
+    add_xray_options(parser)
+    many = parser.add_argument_group("many patients: the same again goes on, and tries again what failed")
+    many.add_argument(
+        "--table", metavar="CSV", help="a line for each, with columns case, frontal, lateral, spacing ..."
+    )
+    many.add_argument("--studies", metavar="FOLDER", help="a tree of DICOM files: the best pair of each study")
+    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write; of many patients, the folder for all")
+    parser.add_argument("--dicom", metavar="DIR", help="also write a CT series and a picture of it, for a PACS")
+    parser.add_argument("--keep-patient", action="store_true", default=None,
+                        help="with --dicom: file it under the patient and study of the X-rays (default: of nobody)")  # fmt: skip
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, and how it is to be used."""
     parser.add_argument(
         "--bundle", help="model folder or archive; its grid is the volume's (default: the embedded one)"
     )
@@ -45,16 +59,6 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
     parser.add_argument("--consistency", action="store_true", default=None,
                         help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
-    add_xray_options(parser)
-    many = parser.add_argument_group("many patients: the same again goes on, and tries again what failed")
-    many.add_argument(
-        "--table", metavar="CSV", help="a line for each, with columns case, frontal, lateral, spacing ..."
-    )
-    many.add_argument("--studies", metavar="FOLDER", help="a tree of DICOM files: the best pair of each study")
-    parser.add_argument("--out", metavar="R.nii.gz", help="volume to write; of many patients, the folder for all")
-    parser.add_argument("--dicom", metavar="DIR", help="also write a CT series and a picture of it, for a PACS")
-    parser.add_argument("--keep-patient", action="store_true", default=None,
-                        help="with --dicom: file it under the patient and study of the X-rays (default: of nobody)")  # fmt: skip
 
 
 def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -80,6 +84,36 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
         raise InputError(f"--{one or 'studies'}: names patients beside --table or --studies; expected one of them")
     if not options.out:
         raise InputError("--out: missing; name the folder for the results")
+
+    def cases(request_of: RequestOf) -> list[Case]:
+        if options.table:
+            return cases_of_table(Path(options.table), request_of)
+        return cases_of_studies(Path(options.studies), request_of, report)
+
+    dicom = Path(options.dicom) if options.dicom else None
+    return reconstruct_many(options, report, cases, {"dicom": dicom, "keep_patient": bool(options.keep_patient)})
+
+
+def reconstruct_many(
+    options: argparse.Namespace,
+    report: Report,
+    cases_of: Callable[[RequestOf], list[Case]],
+    plan: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Reconstruct many patients with the options of the command line.
+
+    Args:
+        options: as parsed; ``out`` is the folder for all.
+        report: progress.
+        cases_of: finds the patients.
+        plan: the rest of :class:`clsdm.app.batch.Plan`.
+
+    Returns:
+        See :func:`clsdm.app.batch.run`.
+
+    Raises:
+        InputError: one of them failed, or none can be reconstructed.
+    """
     out, bundle = Path(options.out), WARM.bundle(options.bundle)
     shared = vars(options) | {"product": options.product or bundle.manifest.default_product}
 
@@ -88,13 +122,13 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
             raise InputError(f"case {name!r} has the name of a file that is written beside the patients' folders")
         return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
 
-    cases = (
-        cases_of_table(Path(options.table), request_of)
-        if options.table
-        else cases_of_studies(Path(options.studies), request_of, report)
-    )
-    plan = batch.Plan(out, bundle, Path(options.dicom) if options.dicom else None, bool(options.keep_patient))
-    result = batch.run(cases, plan, report, lambda text: note(options, text))
+    cases = cases_of(request_of)
+
+    def ended(case: Case, outcome: batch.Outcome) -> None:
+        if outcome.problem:
+            note(options, f"{case.name}: {outcome.problem}")
+
+    result = batch.run(cases, batch.Plan(out, bundle, **plan), report, ended)
     say(options, "\n".join([*result["files"], NOTICE]))
     if result["failed"]:
         raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")

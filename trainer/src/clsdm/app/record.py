@@ -5,8 +5,6 @@ that it is not taken for the record of another, and its X-rays by their hashes o
 are called, may say whose they are. No torch.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ ensemble ``R_spread.nii.gz``, and ``R.json`` with residuals, warnings and proven
 the X-rays again.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace

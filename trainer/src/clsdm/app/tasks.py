@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
 from clsdm.app.warm import WARM
-from clsdm.app.worker import Answer, Task
+from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError
 from clsdm.files.atomic import room_for, write_atomically, written_together
 from clsdm.files.digest import sha256_of
@@ -68,6 +69,7 @@ def reconstruct(
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
     "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings", "measures" and "provenance" as in ``R.json``;
+    "hanging" as ``clsdm.hanging.Hanging.to_plain``, or None;
     "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
     measured; "seconds" of the core.
 
@@ -97,6 +99,38 @@ def reconstruct(
     }
 
 
+def reconstruct_many(
+    folder: Path,
+    report: Voice,
+    cases: dict[str, Any],
+    options: dict[str, Any],
+    out: str,
+    bundle: str | None = None,
+    preset: str = "chest",
+) -> Answer:
+    """Reconstruct many patients into the folder ``out``, as ``clsdm reconstruct --table`` does; what is there stays.
+
+    ``cases`` has the views of each by its name. Each that has ended is told: its row of the summary, with "status" done,
+    kept or failed. Answers with the counts, seconds and "files" of ``clsdm.app.batch.run``.
+    """
+    report("patients", 0, len(cases))
+    from clsdm.app import batch
+    from clsdm.app.batch_summary import row_of
+    from clsdm.app.cases import Case
+    from clsdm.app.request import Request
+    from clsdm.files.strict_json import from_plain
+
+    def case_of(name: str, views: Any) -> Case:  # noqa: ANN401 - untrusted JSON
+        volume = str(into / plain_name(name, "request.cases") / batch.VOLUME)
+        return Case(name, from_plain(Request, shared | {"views": views, "out": volume}, "request.cases"))
+
+    def ended(case: Case, outcome: batch.Outcome) -> None:
+        report.tell(asdict(row_of(case)) | {"status": outcome.status})
+
+    into, shared = given_path(out, "out"), {"options": options, "bundle": bundle, "preset": preset}
+    return batch.run([case_of(*each) for each in cases.items()], batch.Plan(into, WARM.bundle(bundle)), report, ended)
+
+
 def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
     """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
     from clsdm.reconstruction import describe
@@ -120,29 +154,9 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
         ],
         "warnings": list(result.warnings),
         "measures": result.measures,
+        "hanging": result.hanging and result.hanging.to_plain(),
         "provenance": result.provenance,
     }
-
-
-def hanging(
-    folder: Path,
-    report: Report,
-    views: list[dict[str, Any]],
-    bundle: str | None = None,
-    preset: str = "chest",
-    device: str = "auto",
-) -> Answer:
-    """Find films that hang upside down or mirrored; answers with ``clsdm.hanging.Hanging.to_plain``."""
-    report("read X-rays", 0, len(views))
-    from clsdm.app.request import Request, read_views
-    from clsdm.files.strict_json import from_plain
-    from clsdm.hanging import found
-    from clsdm.reconstruction import choose_device
-
-    request = from_plain(Request, {"views": views, "preset": preset, "out": "answered"}, "request")
-    opened = WARM.bundle(bundle)
-    xrays = read_views(request)
-    return found(xrays, opened, WARM.model(opened, choose_device(device), report), report).to_plain()
 
 
 def simulate(
@@ -280,7 +294,7 @@ TASKS: dict[str, Task] = {
     "hello": hello,
     "warm": warm,
     "reconstruct": reconstruct,
-    "hanging": hanging,
+    "reconstruct_many": reconstruct_many,
     "simulate": simulate,
     "compare": compare,
     "preview": preview,

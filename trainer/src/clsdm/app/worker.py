@@ -1,7 +1,8 @@
 """The worker ``clsdm serve``: keeps torch and a model loaded and works for another program, 3D Slicer above all.
 
 One JSON line on standard input is a request, ``{"id": 7, "task": "reconstruct", ...}``; JSON lines on standard output
-answer it: any number of ``{"id": 7, "stage": "sample", "i": 3, "n": 20}`` and ``{"id": 7, "log": "..."}``, then
+answer it: any number of ``{"id": 7, "stage": "sample", "i": 3, "n": 20}``, ``{"id": 7, "log": "..."}`` and, of a task with
+many results, ``{"id": 7, "told": {...}}`` for each, then
 ``{"id": 7, "result": {...}}`` or ``{"id": 7, "error": {"kind": ..., "message": ..., "details": ...}}``. An id is a whole
 number; what cannot be read as a request is answered with the id null. The first line of all is ``{"pid": ...,
 "protocol": 2, "folder": ...}``: arrays travel as .npy files in that folder, which the worker makes for itself in the one
@@ -12,8 +13,6 @@ Nobody has to look after it: it ends when standard input closes, whatever it is 
 ends after ``idle`` seconds without a request, which frees the GPU; and it removes its folder when it goes, told to
 terminate or not. What a worker left that was killed, the next one in the same folder removes.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -28,6 +27,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,26 @@ def answer(line: bytes, emit: Emit, arrays: ArrayFolders, tasks: Mapping[str, Ta
         arguments = arguments_of(task, request, 2, "request")
         folder = arrays.new()
 
-        def report(stage: str, done: int, total: int) -> None:
-            emit({"id": number, "stage": stage, "i": done, "n": total})
-
-        emit({"id": number, "result": task(folder, report, **arguments)})
+        emit({"id": number, "result": task(folder, Voice(number, emit), **arguments)})
     except Exception as error:  # noqa: BLE001 - the border of the process: whatever it is, the parent must hear of it
         if folder is not None:
             arrays.drop(folder)
         emit({"id": number, "error": described(error)})
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What a task says before its answer: called, its progress; and each of many results with :meth:`tell`."""
+
+    number: int
+    emit: Emit
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.emit({"id": self.number, "stage": stage, "i": done, "n": total})
+
+    def tell(self, result: Answer) -> None:
+        """One of many results, of plain JSON types."""
+        self.emit({"id": self.number, "told": result})
 
 
 def _id_of(request: Any) -> int:  # noqa: ANN401 - untrusted JSON

@@ -1,7 +1,5 @@
 """The one way files are written: whole or not at all, and those that belong together, together (``commit``)."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil
@@ -72,10 +70,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
         InputError: the file cannot be written (no permission, disk full).
     """
     path = Path(path)
-    with (
-        written_together(path.parent, needed_bytes=needed_bytes) as scratch,
-        room_for(path, needed_bytes, scratch),
-    ):
+    with written_together(path.parent, needed_bytes=needed_bytes) as scratch, room_for(path, needed_bytes, scratch):
         write(scratch / path.name)
 
 

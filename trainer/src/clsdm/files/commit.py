@@ -7,8 +7,6 @@ with its journal. It is carried out only where every file that is still to be re
 made: what somebody wrote since is never overwritten.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

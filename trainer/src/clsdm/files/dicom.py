@@ -1,7 +1,5 @@
 """The common part of every DICOM file we write. Free of torch, because 3D Slicer writes DICOM in its own process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pydicom

@@ -1,7 +1,5 @@
 """Opening a DICOM file: with or without the preamble of part 10, and unpacked only as far as an image may be large."""
 
-from __future__ import annotations
-
 import io
 import os
 import zlib

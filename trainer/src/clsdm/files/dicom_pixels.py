@@ -5,8 +5,6 @@ turns MONOCHROME1 round and rescales by itself, which nothing else does, so it i
 Sizes are checked from the header first, lengths and bits afterwards.
 """
 
-from __future__ import annotations
-
 import tempfile
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Files known by their content: a hash tells the same file wherever it lies, and says nothing about whose it is."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """ITK without its warnings on the console."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -6,8 +6,6 @@ T.81, F.2.2): each is looked up in a table, which says how many bits it takes an
 Counted are sequential files with Huffman codes in one scan, which is what radiographs are stored as; others pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Size and end of a compressed image, by its own bytes. Decoders believe the file's header, or make up the rest."""
 
-from __future__ import annotations
-
 import struct
 
 END = b"\xff\xd9"

@@ -5,8 +5,6 @@ before anything is opened, and every file to be read through :func:`regular_file
 end, and a device read without end.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -205,9 +203,4 @@ def _wrong(name: str) -> str:
     return "is too long" if len(name.encode("utf-8")) > NAME_BYTES else ""
 
 
-_SPECIAL = {
-    stat.S_IFIFO: "FIFO",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-}
+_SPECIAL = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}

@@ -7,8 +7,6 @@ none. Whatever lacks one of them is left alone, but for a folder of such a name 
 empty: its maker died before it could mark it, or after it had unmarked it, and there is nothing in it to lose.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

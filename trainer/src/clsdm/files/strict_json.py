@@ -1,7 +1,5 @@
 """JSON from outside, strictly: what is no JSON, a missing or unknown field, or a wrong type is a one-line error."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import json

@@ -21,16 +21,7 @@ from torch import Tensor
 from clsdm.geometry.directions import image_axes
 from clsdm.geometry.view import MAX_VIEWS, PRESETS, Detector, GeometryPreset, View, preset
 
-__all__ = [
-    "MAX_VIEWS",
-    "PRESETS",
-    "Cameras",
-    "Detector",
-    "GeometryPreset",
-    "View",
-    "preset",
-    "voxel_centres",
-]
+__all__ = ["MAX_VIEWS", "PRESETS", "Cameras", "Detector", "GeometryPreset", "View", "preset", "voxel_centres"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Directions in the patient: the axes of an image in a view, and the letters of DICOM's PatientOrientation. No torch."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

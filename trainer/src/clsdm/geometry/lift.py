@@ -5,8 +5,6 @@ two averages, one weighted by how frontal and one by how lateral each ray is, so
 Axis order: images (B, V, C, row, column), volumes (..., z, y, x).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

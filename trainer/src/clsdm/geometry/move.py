@@ -1,7 +1,5 @@
 """How far a view was really taken from where it was said to be; no tensors, no torch."""
 
-from __future__ import annotations
-
 from dataclasses import astuple, dataclass, replace
 
 from clsdm.geometry.view import View

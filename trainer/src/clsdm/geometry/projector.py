@@ -7,8 +7,6 @@ is the exact adjoint, and the cost is one bilinear look-up per ray and plane: th
 Axis order: volumes (B, 1, z, y, x), images (B, V, row, column).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor

@@ -4,8 +4,6 @@
 and show its geometry before torch is loaded, or even installed.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import Literal

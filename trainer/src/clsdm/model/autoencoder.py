@@ -5,8 +5,6 @@ halving of resolution are a re-arrangement of voxels, so no convolution ever run
 the published network's arithmetic (docs/method.md, 3.3). ``stem="conv"`` is the published network.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

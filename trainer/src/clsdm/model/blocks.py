@@ -1,7 +1,5 @@
 """Building blocks shared by all networks, in two or three dimensions."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Literal

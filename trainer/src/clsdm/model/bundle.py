@@ -206,10 +206,10 @@ def _check_network(fields: dict[str, Any], where: str) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         if len(numbers) > LAYERS:
             raise InputError(f"{where}.{name}: expected at most {LAYERS} of them, found {len(numbers)}")
-        most = LAYERS if name.endswith("blocks") else CHANNELS
+        least, most = (0, LAYERS) if name.endswith("blocks") else (1, CHANNELS)
         for each in numbers:
-            if type(each) is int and not 0 <= each <= most:
-                raise InputError(f"{where}.{name}: expected 0 to {most}, found {each}")
+            if type(each) is int and not least <= each <= most:
+                raise InputError(f"{where}.{name}: expected {least} to {most}, found {each}")
 
 
 def write_bundle(

@@ -4,8 +4,6 @@ A bundle is a folder or a zip archive with a manifest, ``bundle.json``, that nam
 SHA-256, and its own hash. Nothing in it is ever executed, and no name in it leads outside.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import shutil

@@ -5,8 +5,6 @@ Latents are normalised per channel with mean and standard deviation over the tra
 mean is stored too: it is the scale of what sampling has to add.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

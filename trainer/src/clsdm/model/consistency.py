@@ -10,8 +10,6 @@ the image, so all that a low-order cosine background can explain is left out wit
 Volumes (B, 1, z, y, x); images (B, V, row, column); B = 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Stage 3's network: a 3-D U-Net that sees noisy latents, the condition, and the time (Ho et al. 2020)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -3,8 +3,6 @@
 A sampler sees only a function of (state, time); it knows nothing of X-rays or networks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

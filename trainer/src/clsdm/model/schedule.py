@@ -4,8 +4,6 @@ A schedule makes a training pair (``mix``: the noisy latent and what the denoise
 ``sampler`` run it backwards. Time runs from 0 to 1; for the flow t = 1 is data, for the diffusion t = 0 is.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

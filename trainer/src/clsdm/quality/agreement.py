@@ -1,7 +1,5 @@
 """How well a volume explains one of its X-rays: the one verdict, in figures and in words. No tensors, no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 _GRADES = (

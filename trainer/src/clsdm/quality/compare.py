@@ -10,8 +10,6 @@ every voxel that is not wholly inside the scan. (The SSIM of a voxel next to tha
 covered fraction stands beside the figures, and less than all of it is a warning.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,10 +75,7 @@ class Comparison:
 
 
 def compare(
-    recon: CTVolume,
-    truth: CTVolume | None = None,
-    xrays: Sequence[XRay] = (),
-    told: Mapping[str, Any] | None = None,
+    recon: CTVolume, truth: CTVolume | None = None, xrays: Sequence[XRay] = (), told: Mapping[str, Any] | None = None
 ) -> Comparison:
     """Score a reconstruction against the truth, the X-rays, or both.
 

@@ -4,8 +4,6 @@ The heart's silhouette is where it pushes a lung outwards, slice by slice. Downw
 the dome of the diaphragm takes over. Volumes are (z, y, x) of cubic voxels along LPS; results are indices along z and x.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 

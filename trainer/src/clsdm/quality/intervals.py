@@ -6,8 +6,6 @@ is none, and an interval that takes errors to be normal (Student's t for n) says
 reckoned where the table is made (``clsdm_bench``), here it is looked up. No torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -9,8 +9,6 @@ Structural similarity (Wang et al., IEEE TIP 13, 2004) follows scikit-image to r
 borders, and a mean over the voxels whose window lies inside the image. Volumes are indexed (z, y, x), axes along LPS.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

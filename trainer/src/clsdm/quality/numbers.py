@@ -3,8 +3,6 @@
 As plain JSON types it stands in ``R.json`` and in the answers of the worker under "measures"; ``quantities`` puts it in words.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any

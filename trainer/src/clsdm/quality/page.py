@@ -1,7 +1,5 @@
 """The frame of every HTML page of ours, with the notice that nobody must miss. Nothing is fetched from elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 

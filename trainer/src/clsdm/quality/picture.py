@@ -5,8 +5,6 @@ from the front (right at the left, superior up), a sagittal one from the left (a
 Volumes are indexed (z, y, x) with axes along LPS; pictures are (row, column, RGB) uint8.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass

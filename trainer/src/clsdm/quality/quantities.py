@@ -1,7 +1,5 @@
 """Names of the measures, and their words on the command line, in the report and in 3D Slicer. No torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The page is a single file: pictures are inside it, nothing is fetched, and its c
 string that comes from outside (file names, provenance) is escaped.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The one check there is without a CT: the volume, projected as its X-rays were taken, must look like them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -2,8 +2,6 @@
 file that looks like a result must not come of them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from clsdm.errors import InputError

@@ -3,8 +3,6 @@
 Volumes are (z, y, x) of cubic voxels with axes along LPS.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from clsdm.quality.lungs import NotMeasurable

@@ -3,8 +3,6 @@
 The tissue is that of the reconstruction, the only one a user knows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

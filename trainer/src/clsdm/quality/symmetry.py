@@ -4,8 +4,6 @@ Some volume explains any two views that agree height by height, whatever angle i
 one, it is sheared, and a trunk that was nearly symmetric no longer is. Volumes are (z, y, x).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """A comparison as files: figures as JSON, a picture and the report."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace

@@ -1,7 +1,5 @@
 """Where the patient is in a CT. Arrays are (z, y, x)."""
 
-from __future__ import annotations
-
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
 

@@ -6,8 +6,6 @@ here, in small pieces, against a buffer of the size that the header says. Geomet
 that of ``nifti``.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import zlib

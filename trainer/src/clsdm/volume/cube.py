@@ -1,7 +1,5 @@
 """From a scan of any spacing and orientation to cubic voxels along LPS, each the mean of what it covers."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -3,8 +3,6 @@
 ITK's own parsers take some damaged headers as they are, or end the process over them; such are refused here.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

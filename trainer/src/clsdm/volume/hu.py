@@ -4,8 +4,6 @@ One HU window serves every stage (docs/method.md, 2.7 lists two windows in one m
 All functions take and return tensors or arrays of any shape.
 """
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import numpy as np

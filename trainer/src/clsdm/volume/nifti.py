@@ -5,8 +5,6 @@
 there and disagree, a note says by how much. Coordinates leave this module in LPS (NIfTI is RAS), always in mm.
 """
 
-from __future__ import annotations
-
 import gzip
 import struct
 from collections.abc import Callable

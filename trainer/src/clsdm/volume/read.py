@@ -3,8 +3,6 @@
 What would silently become a wrong volume is refused in one line; what was decided on the way stands in ``CTVolume.notes``.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

@@ -3,8 +3,6 @@
 Every pixel comes from a slice whose length was checked against its header: nothing is read that was never written.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

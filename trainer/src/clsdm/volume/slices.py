@@ -4,8 +4,6 @@ A series is no volume yet: scouts stand in it, two acquisitions or reconstructio
 twice. :func:`stacks` sorts that out by what the headers say; what cannot be told apart is left to be refused.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence

@@ -4,8 +4,6 @@ Missing and doubled slices and uneven spacing are refused with their number. Sli
 each other along the table and not along their normal, are shifted back in their planes, so that the volume is a box.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ ITK's one call stops 3D Slicer's window for seconds, and does not say so when a 
 (z, y, x) arrays; geometry in LPS mm.
 """
 
-from __future__ import annotations
-
 import errno
 import gzip
 import os

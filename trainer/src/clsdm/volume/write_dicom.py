@@ -8,10 +8,9 @@ Secondary Capture, for viewers that show no volumes.
 Takes a SimpleITK image (LPS mm, HU), because 3D Slicer calls this in its own process, where torch must not be loaded.
 """
 
-from __future__ import annotations
-
+import itertools
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ import pydicom
 import SimpleITK as sitk  # noqa: N813 - the usual name
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import UID, CTImageStorage, generate_uid
 
 from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
@@ -93,6 +92,7 @@ def ct_series_in_steps(
     keep_patient: bool = True,
     picture: np.ndarray | None = None,
     now: datetime | None = None,
+    key: str | None = None,
 ) -> Generator[float, None, list[Path]]:
     """Write a volume as one axial CT series in steps; all of its files or, on failure, none.
 
@@ -105,6 +105,7 @@ def ct_series_in_steps(
             even their UIDs.
         picture: (rows, columns, 3) uint8, which becomes a series of its own of one image.
         now: time of creation; the present where None.
+        key: says what the volume is; of the same key, all UIDs are the same again, so that no archive holds it twice.
 
     Yields:
         The fraction done; closing it leaves nothing.
@@ -118,18 +119,25 @@ def ct_series_in_steps(
     folder = Path(folder)
     image = _oriented(image)
     used = sources if keep_patient else ()
-    common = _common(_study(used), provenance or {}, used, now or datetime.now())
+    uids = new_uids(key)
+    common = _common(_study(used), provenance or {}, used, now or datetime.now(), uids)
     refuse_full(folder)
     count = image.GetSize()[2]
     names = [f"CT{number:04d}.dcm" for number in range(1, count + 1)]
     with written_together(folder) as scratch:
         for index, name in enumerate(names):
-            save_dicom(_slice(image, index, common), scratch / name)
+            save_dicom(_slice(image, index, common, next(uids)), scratch / name)
             yield (index + 1) / count
         if picture is not None:
             names.append("PICTURE.dcm")
-            save_dicom(capture(picture, common), scratch / names[-1])
+            save_dicom(capture(picture, common, uids), scratch / names[-1])
     return [folder / name for name in names]
+
+
+def new_uids(key: str | None) -> Iterator[UID]:
+    """UIDs without end, of a key always the same ones."""
+    for number in itertools.count():
+        yield generate_uid(entropy_srcs=None if key is None else [key, str(number)])
 
 
 def _finished(steps: Callable[How, Generator[float, None, Made]]) -> Callable[How, Made]:
@@ -196,7 +204,11 @@ def _study(sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def _common(
-    study: Mapping[str, Any], provenance: Mapping[str, Any], sources: Sequence[Source], now: datetime
+    study: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    sources: Sequence[Source],
+    now: datetime,
+    uids: Iterator[UID],
 ) -> Dataset:
     """All that the slices share; types 1 and 2 of the CT Image IOD."""
     common = Dataset()
@@ -205,7 +217,7 @@ def _common(
     for keyword in EMPTY:
         setattr(common, keyword, None)
     common.Modality = "CT"
-    common.SeriesInstanceUID, common.FrameOfReferenceUID = generate_uid(), generate_uid()
+    common.SeriesInstanceUID, common.FrameOfReferenceUID = next(uids), next(uids)
     common.SeriesNumber = SERIES_NUMBER
     common.SeriesDescription = _ascii(f"CLS-DM {provenance.get('product', '')} (research only)").replace("  ", " ")
     common.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -242,9 +254,9 @@ def refuse_full(folder: Path) -> None:
         raise InputError(f"{folder}: is there already; expected a new or empty folder, so that two series do not mix")
 
 
-def _slice(image: sitk.Image, index: int, common: Dataset) -> FileDataset:
+def _slice(image: sitk.Image, index: int, common: Dataset, uid: UID) -> FileDataset:
     """One file: what all share, and the place and voxels of this slice."""
-    dataset = new_dicom(CTImageStorage, generate_uid())
+    dataset = new_dicom(CTImageStorage, uid)
     dataset.update(common)
     columns, rows, _ = image.GetSize()
     step = image.GetSpacing()

@@ -6,8 +6,6 @@ file is a radiograph is decided by its SOP class and what it holds, not by the l
 The patient's identifiers leave this module only as a salted one-way hash.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import warnings

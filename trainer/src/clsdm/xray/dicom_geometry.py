@@ -9,8 +9,6 @@ DistanceSourceToPatient is the distance to the isocentre in XA; in DX it is the 
 which says nothing of the patient's middle where it is next to the detector.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -10,8 +10,6 @@ Two ways lead to *brighter means more attenuation*:
   part of the values, and nothing is clipped. Bone is bright in what is shown, dark in fluoroscopy (XA, RF).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

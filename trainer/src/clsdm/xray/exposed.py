@@ -4,8 +4,6 @@ Both are denser than any patient and would set the grey scale. Found in the pixe
 are (rows, cols), brighter where more was attenuated.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

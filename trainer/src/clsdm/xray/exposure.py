@@ -4,8 +4,6 @@ Each value comes from the user, from the file, or from the preset, in that order
 the pixel spacing has no default: a wrong one would scale the patient.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 
@@ -94,7 +92,8 @@ def described(
     angle, angle_from = _first(("user", angle_deg), ("tag", by_tag), ("default", default_angle_deg))
     tilt, tilt_from = _first(("user", overrides.tilt_deg), ("tag", known.tilt_deg))
     film = replace(film, known=replace(known, tilt_deg=tilt))
-    origins = {"angle_deg": angle_from, "tilt_deg": tilt_from}
+    _, invert_from = _first(("user", overrides.invert), ("tag", known.invert))
+    origins = {"angle_deg": angle_from, "tilt_deg": tilt_from, "invert": invert_from}
     film = film.warned(*_angle_notes(by_tag, angle_deg, default_angle_deg))
     film, distances = _with_distances(film, overrides, machine, origins)
     film = _with_spacing(film, overrides, distances, origins, film.known.beam or machine.beam)

@@ -1,7 +1,5 @@
 """The formats of X-ray files: what tells one from the others, and what reads it. A new format is one entry of ``FORMATS``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path

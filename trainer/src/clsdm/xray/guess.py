@@ -4,8 +4,6 @@ A guess, to be shown and to be corrected with a click. A frontal chest is nearly
 and is narrower.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -13,8 +13,6 @@ What vendors have in common, and what is used here:
 - PatientPosition turns that into an angle around the patient.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

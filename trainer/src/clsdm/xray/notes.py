@@ -4,8 +4,6 @@ A note is a text. One that begins with a kind and a colon ("image: lossy compres
 its kind. No pixels, no torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 KINDS = ("image", "assumed", "left out")

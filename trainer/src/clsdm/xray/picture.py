@@ -1,7 +1,5 @@
 """Radiographs as 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@ is never known, so a projection's is thrown away too), with the geometry of its 
 detector (``geometry.Detector``) as two channels: intensity, and a mask of the pixels that were really measured.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812

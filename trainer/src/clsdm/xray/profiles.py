@@ -4,8 +4,6 @@ Rows of two views at the same height cross the same slice, so the profiles of th
 the exposure: epipolar consistency, for a small cone angle. No torch.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable

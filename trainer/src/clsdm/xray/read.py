@@ -9,8 +9,6 @@ Files without orientation are taken as they are hung: patient upright; at 0 and 
 image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees anterior at image right.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import dataclass, replace
@@ -26,13 +24,7 @@ from clsdm.xray.formats import Wanted, read_film
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
 
-__all__ = [
-    "GeometryOverrides",
-    "XRayHeader",
-    "inspect_xray",
-    "picture_of",
-    "read_xray",
-]
+__all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "picture_of", "read_xray"]
 
 PICTURE_PIXELS = 512
 
@@ -98,10 +90,7 @@ def inspect_xray(
     if angle is not None:
         film = _as_viewed(film, angle, overrides, origins)
     known = film.known
-    origins["invert"], origins["window"] = (
-        "user" if given is not None else "default" if stated is None else "tag"
-        for given, stated in ((overrides.invert, known.invert), (overrides.window, known.window))
-    )
+    origins["window"] = "user" if overrides.window is not None else "default" if known.window is None else "tag"
     rows, cols = film.image.shape
     stated = known.invert if overrides.invert is None else overrides.invert
     return XRayHeader(

@@ -4,8 +4,6 @@ The gantry at 0 degrees holds the source before a supine patient (AP), at 90 at 
 an RT Image are seen from the source. RTImageSID and ImagePlanePixelSpacing belong to the plane of the image.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The localizers of a CT study: a frontal and a lateral X-ray in the coordinates of the scan that was planned on them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ modules have the same tags under two names. Some machines write edges in mm or o
 image, or leaves less than ``LEAST_SHARE`` of it, is not used.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from clsdm.files.dicom_tags import Tags

@@ -7,8 +7,6 @@ another flat panel. So localizers are brought to one centre, in the middle of th
 Positions are LPS in mm, images (row, column).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

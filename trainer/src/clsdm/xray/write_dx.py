@@ -9,8 +9,6 @@ Pixel values grow with attenuation, so PixelIntensityRelationship is LOG with si
 fixes RescaleSlope to 1 and RescaleIntercept to 0; the scale of line integrals stands in RealWorldValueMappingSequence.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

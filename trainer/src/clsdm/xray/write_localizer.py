@@ -4,8 +4,6 @@ The image lies in the plane through the isocentre, where its pixels are those of
 DataCollectionCenterPatient say what the orientation of the image leaves open.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 

@@ -4,8 +4,6 @@ The truth is averaged over each voxel, the volume interpolated linearly between 
 LPS.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

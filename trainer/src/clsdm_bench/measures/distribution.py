@@ -9,8 +9,6 @@ A distance is of a whole set. What one patient adds to it are its jackknife pseu
 of all less (n - 1) times that without the patient. Methods are compared by these, patient by patient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

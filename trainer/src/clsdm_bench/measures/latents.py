@@ -5,8 +5,6 @@ projections into the space of the contrastive term, whose projections are random
 it is the level of chance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,7 +106,7 @@ def measure(stage: AlignmentStage, patients: Sequence[Patient], device: torch.de
     model = stage.model
     means, latents, features = [], [], []
     for patient in patients:
-        condition = model.align(*prepare(patient.xrays, model, device))
+        condition = model.align(*prepare(patient.xrays, model.config.detector, device))
         unit = hu_to_unit(torch.from_numpy(patient.truth.hu))[None, None].to(device)
         means.append(model.encode(condition.estimate.clamp(-1.0, 1.0)).float())
         features.append(stage.project_xray(condition.features))

@@ -5,8 +5,6 @@ Python. So the figure repeats to some kB, unlike the resident memory of the proc
 next who asks. Not in it is what a library takes past torch's allocator, and what other threads take.
 """
 
-from __future__ import annotations
-
 import os
 import tracemalloc
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """How long the training of a stage takes on a machine, from a few of its steps on networks that have learnt nothing."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from itertools import cycle, islice

@@ -1,7 +1,5 @@
 """Whether one method is better than another on the same patients."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ median of the others', by which numbers are corrected. The scale, nothing, the n
 the one that gives the narrowest 80 % intervals on these patients.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -21,15 +19,15 @@ from clsdm.model.bundle import patient_mark
 from clsdm.quality.intervals import LEVELS, SCHEMA, Calibration, Errors, Scale, calibration_from
 from clsdm.quality.quantities import DEFINITION, QUANTITIES
 from clsdm.quality.spread import REGIONS
-from clsdm.quality.usual import Shown, Usual, alikeness, variants
+from clsdm.quality.usual import Shown, Usual, alikeness
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 
 FEWEST_TO_SHIFT, FEWEST_TO_CHOOSE = 5, 8
 """Patients from which numbers are corrected by the median error, and from which the scale is chosen; with fewer it is the number
 itself for volumes and sizes, else nothing."""
 RELATIVE = ("lung_ml", "lung_left_ml", "lung_right_ml", "outline_cm2", "water_diameter_mm")
-MARGIN, SPARE = 0.35, 0.01
-"""Beyond the patients' range of thickness, as a share of it, that is still usual; and of what a changed film may be better."""
+MARGIN = 0.35
+"""Beyond the patients' range of thickness, as a share of it, that is still usual."""
 
 
 def crossed(found: Sequence[Found], model_sha256: str) -> Callable[[Found], Calibration]:
@@ -170,23 +168,16 @@ def usual_of(shown: Sequence[Shown]) -> Usual:
         for kind, some in each.films.items():
             films.setdefault(kind, []).extend(np.round(film, 3).tolist() for film in some)
     films = {kind: every for kind, every in films.items() if len(every) > 2}
-    alike, better = {}, {}
-    for kind, every in films.items():
-        others = [[*every[:at], *every[at + 1 :]] for at in range(len(every))]
-        same = [alikeness(np.array(film), rest) for film, rest in zip(every, others, strict=True)]
-        changed = [
-            max(variants(np.array(film), kind, films | {kind: rest}).values())
-            for film, rest in zip(every, others, strict=True)
-        ]
-        alike[kind] = _below(same)
-        better[kind] = round(max(0.0, *(best - own for best, own in zip(changed, same, strict=True))) + SPARE, 4)
+    alike = {
+        kind: _below([alikeness(np.array(film), [*every[:at], *every[at + 1 :]]) for at, film in enumerate(every)])
+        for kind, every in films.items()
+    }
     thick = [each.water_mm for each in shown if each.water_mm is not None]
     spare = MARGIN * float(np.ptp(thick)) if thick else 0.0
     return Usual(
         len(shown),
         films,
         alike,
-        better,
         _below([each.correlation for each in shown if each.correlation is not None]),
         _below([each.heights for each in shown if each.heights is not None]),
         round(0.5 * min((each.detail for each in shown if each.detail is not None), default=0.0), 5),

@@ -3,8 +3,6 @@
 X-rays and volumes are those of ``score`` (scan file, DICOM files, volume file), and are cached by it in the same folder.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

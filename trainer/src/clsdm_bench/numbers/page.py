@@ -1,9 +1,7 @@
 """Observed coverage beside the promised one, as Markdown tables."""
 
-from __future__ import annotations
-
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from clsdm.quality.spread import REGIONS
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 from clsdm_bench.numbers.wrong import Handed
 from clsdm_bench.score.exposures import CONDITIONS
+from clsdm_trainer.figures import markdown_table
 
 Judge = Callable[[Found], Calibration]
 """The table that a reconstruction is judged by."""
@@ -40,11 +39,6 @@ def tables(found: Sequence[Found], judge: Judge, handed: Sequence[Handed] | None
     return "\n".join(f"## {title}\n\n{text}" for title, text in parts)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def _runs(found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
     runs: dict[tuple[str, str, str], list[Found]] = {}
     for each in found:
@@ -69,7 +63,7 @@ def errors_table(found: Sequence[Found], judge: Judge) -> str:
         cells = [f"{statistics.mean(line):.1f} mm ({len(line)})" if line else "-" for line in lines]
         rows.append([f"Spine's midline, seen from the {name}", f"{SPINE_TARGET_MM:.0f} mm", *cells])
     heads = [f"{group}, {CONDITIONS[condition].text}, {product}" for group, condition, product in runs]
-    return _table(["mean absolute error, as measured / corrected (patients)", "target", *heads], rows)
+    return markdown_table(["mean absolute error, as measured / corrected (patients)", "target", *heads], rows)
 
 
 def _errors(found: Sequence[Found], key: str, judge: Judge, form: str, unit: str) -> str:
@@ -126,7 +120,7 @@ def coverage_table(found: Sequence[Found], judge: Judge) -> str:
             for level in LEVELS
         ]
         rows.append([f"{group}, {CONDITIONS[condition].text}, {product}", str(count), *cells])
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _share(hits: Sequence[bool], level: int, few: set[int]) -> str:
@@ -153,7 +147,7 @@ def voxels_table(found: Sequence[Found], judge: Judge) -> str:
                     )
             row.append(f"{np.mean(shares):.0%} ({len(shares)})" if shares else "-")
         rows.append(row)
-    return _table(["group, X-rays, product", *REGIONS], rows)
+    return markdown_table(["group, X-rays, product", *REGIONS], rows)
 
 
 def structures_table(found: Sequence[Found]) -> str:
@@ -170,7 +164,9 @@ def structures_table(found: Sequence[Found]) -> str:
                 f"{total['lost'] / len(each):.1f} ({_of(total['lost'], total['true'])})",
             ]
         )
-    return _table(["group, X-rays, product", "shown a patient", "of them made up", "in the scan", "of them lost"], rows)
+    return markdown_table(
+        ["group, X-rays, product", "shown a patient", "of them made up", "in the scan", "of them lost"], rows
+    )
 
 
 def _of(part: float, whole: float) -> str:
@@ -194,4 +190,4 @@ def wrong_table(handed: Sequence[Handed]) -> str:
     for wrong, name in ((True, "wrong"), (False, "right")):
         all_ = [one for one in handed if one.wrong == wrong]
         rows.append([name, "all", f"{sum(bool(one.doubts) for one in all_)} of {len(all_)}", ""])
-    return _table(["", "input", "flagged", "first words"], rows)
+    return markdown_table(["", "input", "flagged", "first words"], rows)

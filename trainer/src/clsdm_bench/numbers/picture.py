@@ -1,7 +1,5 @@
 """A picture of what X-rays tell: the scan, a reconstruction, the part of it that the X-rays fix, the rest, and how sure it is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The order of ``clsdm-bench calibrate`` and ``clsdm-bench numbers``."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +13,8 @@ from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import CHEST, Measures
 from clsdm.quality.quantities import DEFINITION
 from clsdm.quality.reprojection import reprojection
-from clsdm.quality.usual import Shown, shown_by, usual_from
+from clsdm.quality.usual import Shown, Usual, shown_by
+from clsdm.reconstruction import calibrated
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.numbers.calibrate import crossed, table_of
@@ -63,11 +62,12 @@ def _usable(scans: Sequence[ScanFile]) -> list[ScanFile]:
     return [scan for scan in scans if not (scan.seen and not scan.group.endswith(", val"))]
 
 
-def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle, where: str) -> Calibration:
-    """The bundle's table, if it rests on none of these patients."""
-    if bundle.calibration is None:
+def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle) -> tuple[Calibration, Usual | None]:
+    """The bundle's table, if it rests on none of these patients, and what is usual for its patients."""
+    where = f"{bundle.path}/{CALIBRATION}"
+    calibration, usual = calibrated(bundle)
+    if calibration is None:
         raise InputError(f"{where}: is missing; clsdm-bench calibrate makes it")
-    calibration = calibration_from(bundle.calibration, bundle.hash, where)
     if calibration.outdated:
         raise InputError(
             f"{where}: is of definition {calibration.definition} of the numbers, expected {DEFINITION}; clsdm-bench calibrate "
@@ -81,7 +81,7 @@ def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle, where: str) -> Cali
             f"--cases: expected patients that the bundle's table does not rest on, found {len(both)} that it does ({some}); "
             "leave them out, or judge each by all others with --cross"
         )
-    return calibration
+    return calibration, usual
 
 
 def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -109,9 +109,8 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
         InputError: the bundle has no table, or one of other definitions, or it rests on one of these patients.
     """
     scoring = scoring_of(options)
-    where = f"{scoring.bundle.path}/{CALIBRATION}"
     unseen = _usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
-    calibration = None if options.cross else _table_beyond(unseen, scoring.bundle, where)
+    calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
     judge = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
     tables_of = {each.case: judge(each) for each in found}
@@ -119,7 +118,6 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
         mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
         picture = scoring.out / "fixed" / f"{scan.name}.png"
         write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, tables_of[scan.name])
-    usual = None if calibration is None else usual_from(calibration.usual, where)
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     text = tables(found, judge, wrong)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])

@@ -5,8 +5,6 @@ Gaussian of 24 mm). It is there in the other volume if at least a quarter of it,
 same sign. Volumes are (z, y, x) of cubic voxels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Of the wrong ones: a leg and a box of water as projected by the same machine, ph
 turned upside down, inverted, mirrored, swapped, of a wrong scale, from another angle than stated, or of two patients.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +47,7 @@ def hand_in(scoring: Scoring, scans: Sequence[ScanFile], usual: Usual, report: R
             made = reconstruct(films, scoring.bundle, Options("mean", device="cpu", measure=False), model=model)
             seen = Measures.from_plain(measure(made.volume).to_plain())
             said = doubts(shown_by(films, made.residuals, seen, detector), usual)
+            said += () if made.hanging is None else made.hanging.notes(films)
             said += [f"{each.agreement}" for each in made.residuals if each.agreement.disagrees]
         except InputError as error:
             said = [str(error)]

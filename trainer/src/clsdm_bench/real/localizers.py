@@ -5,8 +5,6 @@ the volume from projections of the scan in the same views. What lies between the
 projections are not: another beam, the couch, the vendor's processing, a patient who breathes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

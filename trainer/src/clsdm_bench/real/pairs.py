@@ -7,8 +7,6 @@ it, and then compared. What remains is the model's error together
 with breath, posture and time: a bound from below.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path

@@ -4,8 +4,6 @@ The reconstruction stays as it is; the scan is moved to it by giving its grid an
 interpolated. Positions are LPS in mm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of reconstructions from real X-rays: every patient in ``cases.csv``, means with intervals in the others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Summaries of rows, the best baseline, and whether a claim holds."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 A row that is not there yet is named as missing, and a claim that does not hold is printed as one that does not.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from clsdm_bench.measures.statistics import holm, paired
 from clsdm_bench.records import PATIENTS, Records, RowResult
 from clsdm_bench.report.claims import IN_HU, best_baseline, check_claim, distance_of, interval, summary_of
 from clsdm_bench.table import TableSpec
-from clsdm_trainer.figures import Column
+from clsdm_trainer.figures import Column, markdown_table
 from clsdm_trainer.files import write_text
 
 HEADINGS = {
@@ -161,11 +159,11 @@ def grouped(table: TableSpec, results: Results) -> list[tuple[str, list[str]]]:
 
 def _lines(table: TableSpec, results: Results, heads: Sequence[str], cells: Callable[[str], Iterable[str]]) -> str:
     """A Markdown table with one line for each row, under the headings of the groups."""
-    lines = ["| " + " | ".join(("method", *heads)) + " |", "|" + "---|" * (len(heads) + 1)]
+    rows: list[Sequence[str]] = []
     for heading, names in grouped(table, results):
-        lines.append(f"| **{heading}** |" + " |" * len(heads))
-        lines += [f"| {table.rows[name].label} | " + " | ".join(cells(name)) + " |" for name in names]
-    return "\n".join(lines) + "\n"
+        rows.append([f"**{heading}**", *("" for _ in heads)])
+        rows += [[table.rows[name].label, *cells(name)] for name in names]
+    return markdown_table(["method", *heads], rows)
 
 
 def _table(table: TableSpec, results: Results, columns: Sequence[Column]) -> str:
@@ -176,14 +174,10 @@ def _table(table: TableSpec, results: Results, columns: Sequence[Column]) -> str
 
 
 def _distances(table: TableSpec, results: Results) -> str:
-    def cells(name: str) -> list[str]:
-        found = []
+    def cells(name: str) -> Iterable[str]:
         for key in ("patches_hu", "detail_hu"):
-            found += [
-                f"{distance_of(results[name], key):.1f}",
-                interval(summary_of(results[name], f"{SET_FIGURE}{key}"), IN_HU),
-            ]
-        return found
+            yield f"{distance_of(results[name], key):.1f}"
+            yield interval(summary_of(results[name], f"{SET_FIGURE}{key}"), IN_HU)
 
     return _lines(table, results, ("patches HU", "without bias", "detail HU", "without bias"), cells)
 
@@ -213,16 +207,16 @@ def _claims(table: TableSpec, results: Results) -> str:
     checked = [(claim, check_claim(claim, table, results)) for claim in table.claims]
     tests = [finding.test.p for _, finding in checked if finding is not None and finding.test is not None]
     adjusted = iter(holm(tests))
-    lines = ["| claim | holds | found | p, corrected |", "|---|---|---|---|"]
+    rows = []
     for claim, finding in checked:
         if finding is None:
-            lines.append(f"| {claim.text} | not known yet | - | - |")
+            rows.append([claim.text, "not known yet", "-", "-"])
             continue
         p = next(adjusted) if finding.test is not None else None
         holds = finding.large_enough and (p is None or p < SIGNIFICANT)
         answer = ("yes" if p is not None else "yes, untested") if holds else "**no**"
-        lines.append(f"| {claim.text} | {answer} | {finding.found} | {'-' if p is None else f'{p:.2g}'} |")
-    return "\n".join(lines) + "\n"
+        rows.append([claim.text, answer, finding.found, "-" if p is None else f"{p:.2g}"])
+    return markdown_table(("claim", "holds", "found", "p, corrected"), rows)
 
 
 def _alignments(table: TableSpec, records: Records, results: Results, folder: str) -> str:
@@ -230,17 +224,18 @@ def _alignments(table: TableSpec, records: Records, results: Results, folder: st
     found = {run: records.latents[run]["spaces"] for run in runs if run is not None and run in records.latents}
     if not found:
         return "Not measured yet.\n"
-    heads = ("cosine", "cosine, others", "retrieval@1", "retrieval@1, back", "voxel retrieval@1")
-    lines = ["| run, space | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
-    for run, spaces in found.items():
-        for space, values in spaces.items():
-            lines.append(f"| {run}, {space} | " + " | ".join(f"{value:.3f}" for value in values.values()) + " |")
+    heads = ("run, space", "cosine", "cosine, others", "retrieval@1", "retrieval@1, back", "voxel retrieval@1")
+    rows = [
+        [f"{run}, {space}", *(f"{value:.3f}" for value in values.values())]
+        for run, spaces in found.items()
+        for space, values in spaces.items()
+    ]
     pictures = [f"![Latents of {run}]({folder}/{LATENTS}{run}.png)" for run in found]
     words = (
         "Between X-ray and CT latents of the test patients (`clsdm_bench/measures/latents.py`): `mean` the encoded estimate, "
         "`contrast` the space of the contrastive term, whose projections are random where that term is off.\n\n"
     )
-    return words + "\n".join(lines) + "\n\n" + "\n".join(pictures) + "\n"
+    return words + markdown_table(heads, rows) + "\n" + "\n".join(pictures) + "\n"
 
 
 def _where_measured(results: Results) -> list[str]:

@@ -1,7 +1,5 @@
 """The same patients for every method, chosen before anything was looked at."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

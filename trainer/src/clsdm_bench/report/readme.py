@@ -1,8 +1,6 @@
 """The comparison in the README, made from the benchmark's rows and the table's published figures; never typed by hand."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsdm.errors import InputError
@@ -10,7 +8,7 @@ from clsdm_bench.records import RowResult
 from clsdm_bench.report.claims import interval, summary_of
 from clsdm_bench.report.page import HEADINGS
 from clsdm_bench.table import TableSpec
-from clsdm_trainer.figures import Column
+from clsdm_trainer.figures import Column, markdown_table
 from clsdm_trainer.files import write_text
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
@@ -25,21 +23,22 @@ COLUMNS = (
 
 def comparison(table: TableSpec, results: Mapping[str, RowResult]) -> str:
     """Measured rows, then the literature's, which were measured otherwise and say so."""
-    heads = ("method", *(column.head for column in COLUMNS))
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    rows: list[Sequence[str]] = []
     for group in GROUPS:
         names = [name for name, row in table.rows.items() if row.group == group and name in results]
-        lines += [f"| **{HEADINGS[group]}** |" + " |" * len(COLUMNS)] if names else []
+        rows += [[f"**{HEADINGS[group]}**", *("" for _ in COLUMNS)]] if names else []
         for name in names:
-            cells = [interval(summary_of(results[name], column.key), column) for column in COLUMNS]
-            lines.append(f"| {table.rows[name].label} | " + " | ".join(cells) + " |")
-    lines += [f"| **Literature, as published; protocol differs** |{' |' * len(COLUMNS)}"] if table.published else []
-    for item in table.published:
-        rest = " | ".join("-" * (len(COLUMNS) - 2))
-        lines.append(f"| {item.label}; {item.source} | {item.psnr:.2f} | {item.ssim:.3f} | {rest} |")
+            cells = (interval(summary_of(results[name], column.key), column) for column in COLUMNS)
+            rows.append([table.rows[name].label, *cells])
+    if table.published:
+        rows.append(["**Literature, as published; protocol differs**", *("" for _ in COLUMNS)])
+    rows += [
+        [f"{each.label}; {each.source}", f"{each.psnr:.2f}", f"{each.ssim:.3f}", "-", "-"] for each in table.published
+    ]
+    text = markdown_table(["method", *(column.head for column in COLUMNS)], rows)
     if not results:
-        lines += ["", "Not measured yet: `clsdm-bench benchmark` makes the rest of this table."]
-    return "\n".join(lines)
+        text += "\nNot measured yet: `clsdm-bench benchmark` makes the rest of this table."
+    return text.rstrip()
 
 
 def write_readme(table: TableSpec, results: Mapping[str, RowResult], path: Path) -> None:

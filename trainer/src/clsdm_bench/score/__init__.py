@@ -1,6 +1,6 @@
 """Score a bundle the way a user meets it: scan file, ``clsdm project``, DICOM files, ``clsdm reconstruct``, volume file.
 
-``cases`` finds the scans, ``exposures`` makes the X-ray files of each condition, ``figures`` compares a volume file with its
+``cases`` finds the scans, ``exposures`` makes the X-ray files of each condition, ``measures.covered`` compares a volume with its
 scan, ``page`` writes the tables and pictures, and ``score_bundle`` is the order in which that happens.
 """
 

@@ -1,7 +1,5 @@
 """The scans that a bundle is scored on: files as they are, of any spacing, in groups by folder and split."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The X-ray files of a scan under each condition, made as ``clsdm project`` makes them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The files of a scoring: every case's figures, a table with intervals, and a picture of each case."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The order of a scoring. Files that are there already are not made again, so that a call that was cut can be repeated."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Two X-rays as the parallel-ray baselines see them: the frontal first, axes along the volume's, no geometry."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

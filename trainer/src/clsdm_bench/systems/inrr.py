@@ -5,8 +5,6 @@ published), with Fourier features of its coordinate. A small sine network per vi
 second one make the density of the point. Points are independent, so training takes a random share of the voxels.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Literal

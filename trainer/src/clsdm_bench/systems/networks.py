@@ -1,7 +1,5 @@
 """The networks from X-rays to voxels that a recipe can name. A new one is a file like ``x2ct`` and its two words here."""
 
-from __future__ import annotations
-
 from clsdm.model.clsdm import ModelConfig
 from clsdm_bench.systems.inrr import INRR3CT, INRRConfig
 from clsdm_bench.systems.x2ct import X2CT, X2CTConfig

@@ -1,7 +1,5 @@
 """Models in latent space, ours and the LDM without alignment, through ``clsdm.reconstruction`` like any user's bundle."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

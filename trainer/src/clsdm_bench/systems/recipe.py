@@ -1,7 +1,5 @@
 """Recipes of the benchmark: those of the trainer, with the sections of the systems that ours is compared with."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from clsdm_bench.systems.networks import NetworkConfig

@@ -1,7 +1,5 @@
 """Rows that no table is complete without: what any method must beat, and the ceiling that none can pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ is the latent diffusion model without alignment: our autoencoder and denoiser, w
 trained from scratch by the diffusion loss alone.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """Baselines that map X-rays to voxels, as methods: X-rays in, a CT volume out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +36,7 @@ class Voxels:
 
     @torch.inference_mode()
     def __call__(self, xrays: Sequence[XRay]) -> CTVolume:
-        unit = self.network(*prepare(xrays, self.model, self.device))
+        unit = self.network(*prepare(xrays, self.model.config.detector, self.device))
         return CTVolume.on_grid(unit_to_hu(unit)[0, 0].cpu().numpy(), self.model.config.grid)
 
 

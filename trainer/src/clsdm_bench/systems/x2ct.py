@@ -8,8 +8,6 @@ back to both. The discriminator sees the volume and the X-rays repeated along th
 Frames: frontal (y, z, x), lateral (x, z, y), volume (z, y, x).
 """
 
-from __future__ import annotations
-
 from typing import Literal, cast
 
 import torch

@@ -4,8 +4,6 @@ Two placements: ``body`` centres the cube on the box around the patient, ``x2ct`
 (docs/method.md, 4: 1 mm resample, last 320 slices, centred 320² crop, zero padded).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 

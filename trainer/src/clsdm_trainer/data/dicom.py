@@ -5,8 +5,6 @@ slices (the first of equal ones). Whether that is a volume is the core's to say 
 command alike. Messages name the scan by ``Scan.source``, which is an alias where patient names are private.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The manifest of a store: its cases and radiographs, strictly read, and the rules that every store obeys."""
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field

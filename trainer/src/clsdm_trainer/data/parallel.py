@@ -1,7 +1,5 @@
 """Work on many scans in processes of their own, one of which may die."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed

@@ -4,8 +4,6 @@ A folder of volumes knows no patients: each file counts as one. Where names look
 (``pt1_a``, ``pt1_b``), or two files are the same, that would put a patient on both sides of an experiment.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import defaultdict

@@ -4,8 +4,6 @@ They are not prepared: nothing is trained on them. They are listed so that a mod
 known (``clsdm-bench real-pairs``).
 """
 
-from __future__ import annotations
-
 import hashlib
 from datetime import date
 from pathlib import Path

@@ -5,8 +5,6 @@ Each reader knows one layout and does two things: ``find`` lists the scans below
 layout (offsets, left-handed axes, stale tags) ends here.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A scan that was found but not yet read: what the readers hand to the preparation."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,8 +4,6 @@ Either it is published with a data set (a JSON file, the X2CT lists), or it foll
 gives the same answer on every machine and does not move anyone when patients are added.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -3,8 +3,6 @@
 ``STAGES`` names them in the order in which they are trained; ``base`` says what any stage is, also a baseline's.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from clsdm_trainer.stages.alignment import AlignmentStage

@@ -1,7 +1,5 @@
 """Stage 2: X-ray features aligned with the CT's latents, and an estimate that must regress the CT."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 

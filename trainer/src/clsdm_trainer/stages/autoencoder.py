@@ -1,7 +1,5 @@
 """Stage 1: perceptual compression. CT -> latents -> CT, with a patch discriminator where the recipe lets one join."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

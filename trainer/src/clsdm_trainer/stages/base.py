@@ -5,8 +5,6 @@ with an optimiser of its own: :class:`Moved` holds the networks that one optimis
 What a stage takes from an earlier one is frozen.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Generic, TypeVar

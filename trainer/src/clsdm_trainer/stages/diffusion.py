@@ -1,7 +1,5 @@
 """Stage 3: what the mean cannot know is drawn. The denoiser learns on one random time per sample."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, Literal
 

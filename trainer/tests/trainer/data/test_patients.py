@@ -1,7 +1,5 @@
 """Identity: a patient or a scan is never on two sides of a split, whatever the files are called."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

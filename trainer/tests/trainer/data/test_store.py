@@ -1,7 +1,5 @@
 """The store: what it refuses to open, and that it gives back what was written."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
@@ -59,9 +57,11 @@ def store(tmp_path: Path, cases: list[Case]) -> Store:
     return Store.open(tmp_path)
 
 
-def edit_manifest(folder: Path, **changes: object) -> None:
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object], *, signed: bool = True) -> None:
+    """Change the manifest's table in place, and sign it again."""
     table = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(sealed(table | changes)))
+    change(table)
+    (folder / MANIFEST).write_text(json.dumps(sealed(table) if signed else table))
 
 
 def test_a_store_gives_back_the_cases_grid_and_margin_it_was_written_with(store: Store, cases: list[Case]):
@@ -124,14 +124,18 @@ def of_a_test_patient(path: Path) -> None:
     shutil.copyfile(path.with_name("d.npy"), path)
 
 
-@pytest.mark.parametrize("damage", [one_bit, zeros, of_a_test_patient])
+def no_array(path: Path) -> None:
+    path.write_bytes(b"\x93NUMPY")
+
+
+@pytest.mark.parametrize("damage", [one_bit, zeros, of_a_test_patient, no_array])
 def test_a_file_that_is_not_what_was_prepared_is_never_given_out(store: Store, damage: Callable[[Path], None]):
     case = store.cases("train")[0]
     for name, read in ((case.file, store.volume), (case.scan, store.scan), (case.file, store.truth)):
         opened = Store.open(store.folder)
         whole = (store.folder / name).read_bytes()
         damage(store.folder / name)
-        with pytest.raises(InputError, match=f"{name}: changed since it was prepared"):
+        with pytest.raises(InputError, match=f"{name}: (changed since it was prepared|cannot be read)"):
             getattr(opened, read.__name__)(case)
         (store.folder / name).write_bytes(whole)
 
@@ -178,10 +182,8 @@ def test_one_patient_may_have_a_train_and_an_auxiliary_scan(tmp_path: Path):
         ({"cases": [{"id": "a"}]}, "patient"),
     ],
 )
-def test_a_manifest_of_another_schema_window_or_shape_is_refused(
-    tmp_path: Path, store: Store, changes: dict[str, object], message: str
-):
-    edit_manifest(tmp_path, **changes)
+def test_a_manifest_of_another_schema_window_or_shape_is_refused(tmp_path, store, changes, message):
+    edit_manifest(tmp_path, lambda table: table.update(changes))
     with pytest.raises(InputError, match=message):
         Store.open(tmp_path)
 
@@ -192,18 +194,18 @@ def test_a_volume_outside_the_store_is_refused(tmp_path: Path, cases: list[Case]
         write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [replace(cases[0], file=file)])
 
 
-@pytest.mark.parametrize("change", ["a test case made one to train on", "no hash", "an older schema without one"])
-def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, store: Store, change: str):
-    table = json.loads((tmp_path / MANIFEST).read_text())
-    if change == "a test case made one to train on":
-        table["cases"][3]["split"] = "train"
-    else:
-        del table[SEAL]
-    table["schema"] -= "schema" in change
-    (tmp_path / MANIFEST).write_text(json.dumps(table))
-    with pytest.raises(
-        InputError, match=f"{MANIFEST}: (was altered|{SEAL} is missing|schema is 1).*clsdm-train prepare"
-    ):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table["cases"][3].update(split="train"),  # a test case made one to train on
+        lambda table: table.pop(SEAL),
+        lambda table: table.update(schema=table["schema"] - 1) or table.pop(SEAL),
+    ],
+)
+def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, store: Store, change: Callable[..., object]):
+    edit_manifest(tmp_path, change, signed=False)
+    said = f"{MANIFEST}: (was altered|{SEAL} is missing|schema is 1).*clsdm-train prepare"
+    with pytest.raises(InputError, match=said):
         Store.open(tmp_path)
 
 
@@ -246,16 +248,6 @@ def test_one_scan_under_two_names_on_two_sides_is_refused(tmp_path: Path):
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [first, replace(second, sha256=first.sha256, split="auxiliary")])
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
-@pytest.mark.parametrize("folder", ["volumes", "scans"])
-def test_a_damaged_file_is_named_in_one_line(store: Store, folder: str, content: bytes):
-    path = store.folder / folder / "a.npy"
-    path.write_bytes(content)
-    case = store.all_cases[0]
-    with pytest.raises(InputError, match=f"{folder}/a.npy"):
-        (store.volume if folder == "volumes" else store.scan)(case)
-
-
 @pytest.mark.parametrize(
     "change",
     [{"repeats": -1}, {"repeats": 10**12}, {"scan_origin_mm": ["nan", 0, 0]}, {"centre_mm": [0, "inf", 0]},
@@ -263,9 +255,7 @@ def test_a_damaged_file_is_named_in_one_line(store: Store, folder: str, content:
 )  # fmt: skip
 def test_a_number_of_a_case_that_cannot_be_is_refused(change: dict[str, Any], tmp_path: Path):
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [write_case(tmp_path, "a", "train", "p")])
-    table = json.loads((tmp_path / MANIFEST).read_text())
-    table["cases"][0] |= change
-    (tmp_path / MANIFEST).write_text(json.dumps(sealed(table)))
+    edit_manifest(tmp_path, lambda table: table["cases"][0].update(change))
     with pytest.raises(InputError, match=rf"manifest\.json\.cases\[0\].*{next(iter(change))}"):
         Store.open(tmp_path)
 
@@ -273,8 +263,8 @@ def test_a_number_of_a_case_that_cannot_be_is_refused(change: dict[str, Any], tm
 def test_a_scan_of_a_test_patient_in_a_training_slot_is_refused(tmp_path: Path):
     cases = [write_case(tmp_path, "a", "train", "p"), write_case(tmp_path, "b", "test", "q")]
     write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, cases)
-    table = json.loads((tmp_path / MANIFEST).read_text())
-    table["cases"][0] |= {name: table["cases"][1][name] for name in ("scan", "scan_sha256")}
-    (tmp_path / MANIFEST).write_text(json.dumps(sealed(table)))
+    edit_manifest(
+        tmp_path, lambda table: table["cases"][0].update({n: table["cases"][1][n] for n in ("scan", "scan_sha256")})
+    )
     with pytest.raises(InputError, match=r"scanned volume of 'a' and 'b' is the same and is in two splits"):
         Store.open(tmp_path)
