@@ -14,7 +14,7 @@ import clsdm
 from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case
-from clsdm.app.request import Request, names_for
+from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.tasks import TASKS
 from clsdm.app.warm import WARM
 from clsdm.app.worker import ArrayFolders, answer
@@ -169,7 +169,7 @@ def test_a_spreadsheet_runs_nothing_of_the_summary():
 
 @pytest.mark.parametrize("record", [{"residuals": None}, {"residuals": [{"rmse": "much"}]}, {"provenance": 3}])
 def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
-    case = Case("anna", Request((), str(tmp_path / "anna" / "reconstruction.nii.gz"), "x"))
+    case = Case("anna", Request((ViewRequest("a.dcm"),), str(tmp_path / "anna" / "reconstruction.nii.gz"), "x"))
     (tmp_path / "anna").mkdir()
     (tmp_path / "anna" / "reconstruction.json").write_text(json.dumps(record), encoding="utf-8")
     write_summary([case], tmp_path)
