@@ -77,7 +77,8 @@ def test_a_coarse_beginning_and_what_refines_it_end_in_the_same_bits_when_cut(st
     assert not bool(weights.any())
     assert run_to(tiny_runner(config, "alignment", store, tmp_path / "whole"), 4)
     assert not run_to(tiny_runner(config, "alignment", store, tmp_path / "cut"), 1)
-    assert run_to(runner := tiny_runner(config, "alignment", store, tmp_path / "cut"), 4)
+    runner = tiny_runner(config, "alignment", store, tmp_path / "cut")
+    assert run_to(runner, 4)
     assert bool(runner.stage.condition.refine.to_detail[2].weight.any())
     assert differences(*(checkpoint(tmp_path / kind, "alignment") for kind in ("whole", "cut"))) == []
 
