@@ -34,7 +34,7 @@ STOPPED, REFUSED = "stopped", "refused.txt"
 def shared_config() -> RunConfig:
     """Two micro-batches a step over all processes, the adversary and the fine estimate from the second step on."""
     config = tiny_config(steps=3, accumulate=2, adversarial_start=1, model=PYRAMID)
-    return changed(config, {"alignment": {"coarse_steps": 1}})
+    return changed(config, {"alignment": {"coarse_share": 0.34}})
 
 
 def worker(store: Store, run: Path) -> None:

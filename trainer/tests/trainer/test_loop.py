@@ -68,7 +68,7 @@ def test_two_steps_and_three_more_end_in_the_same_bits_as_five(name, changes, st
 
 
 def test_a_coarse_beginning_and_what_refines_it_end_in_the_same_bits_when_cut(store, tmp_path):
-    config = changed(tiny_config(steps=4, validate_every=1, model=PYRAMID), {"alignment": {"coarse_steps": 2}})
+    config = changed(tiny_config(steps=4, validate_every=1, model=PYRAMID), {"alignment": {"coarse_share": 0.5}})
     for kind in ("whole", "cut"):
         train(config, store, tmp_path / kind, "autoencoder")
     runner = tiny_runner(config, "alignment", store, tmp_path / "whole")

@@ -29,8 +29,8 @@ class AlignmentStageConfig(StageConfig):
         consistency_weight: of the squared error of the re-projected estimate.
         project_every: steps from one re-projection to the next; it and its gradient cost as much as the network's.
         voxel_loss: "l2", or "l1" as published.
-        coarse_steps: steps at the beginning in which a network with ``fine`` widths learns its coarse estimate alone, on
-            CTs and scans of half the resolution.
+        coarse_share: of the steps, those at the beginning, in which a network with ``fine`` widths learns its coarse
+            estimate alone, on CTs and scans of half the resolution.
         contrast: "local-global" (ours), or "published": the saturating one, kept for comparison (docs/method.md).
     """
 
@@ -41,7 +41,7 @@ class AlignmentStageConfig(StageConfig):
     positions: Count = 256
     consistency_weight: Weight = 0.5
     project_every: Count = 8
-    coarse_steps: int = Field(default=0, ge=0, le=10_000_000)
+    coarse_share: float = Field(default=0.0, ge=0.0, le=1.0)
     voxel_loss: Literal["l1", "l2"] = "l2"
     contrast: Literal["local-global", "published"] = "local-global"
 
@@ -59,6 +59,8 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
         super().__init__(model, config)
         freeze(model.autoencoder)
         self.condition = model.condition
+        if config.coarse_share and self.condition.refine is None:
+            raise ValueError("alignment.coarse_share: expected 0 without condition.fine")
         width = model.config.condition.contrast_channels
         self.project_xray = nn.Conv3d(model.config.condition.condition_channels, width, 1)
         self.project_ct = nn.Conv3d(model.config.autoencoder.latent_channels, width, 1)
@@ -73,7 +75,7 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
         return (model.grid.size // model.condition.fold) >> (len(model.condition.channels) - 1)
 
     def coarser(self, step: int) -> int:
-        return 2 if step < self.config.coarse_steps else 1
+        return 2 if step < round(self.config.coarse_share * self.config.steps) else 1
 
     def extended(self, step: int) -> bool:
         return step % self.config.project_every == 0
