@@ -221,6 +221,8 @@ def test_a_source_is_parsed_from_one_line_even_with_a_drive_letter_and_commas():
         ("/data", "expected KIND:FOLDER"),
         ("zip:/data", "kind"),
         ("folder:/data,split=training", "split"),
+        ("folder:/data,typo=1", "unknown option 'typo'; expected some of split, "),
+        ("folder:/data,split=train,typo=1", "unknown option 'typo'"),
         ("folder:/data,split=train,splits=x.json", "give only one of"),
         ("folder:/data,fractions=0.5+0.5+0.5", "add up to 1"),
     ],
