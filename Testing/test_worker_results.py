@@ -5,6 +5,7 @@ import slicer
 from scene_case import SceneCase
 from volumes import add_volume
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, attributeOf
 from CLSDMReconstructionLib.worker import Results
 
@@ -39,6 +40,18 @@ class ReconstructionTest(SceneCase):
         self.assertEqual(attributeOf(second.volumeNode, "model"), "model 300")
         self.assertIs(second.volumeNode.GetNodeReference(COVERAGE_ROLE), second.coverageNode)
         self.assertIsNone(second.volumeNode.GetParentTransformNode())
+
+    def test_a_node_that_is_taken_over_says_its_product_and_lies_in_the_study_of_its_x_rays(self) -> None:
+        tree = Nodes.subjectHierarchy()
+        studies = [tree.CreateStudyItem(tree.GetSceneItemID(), name) for name in ("one", "two")]
+        for study, uid in zip(studies, ("1.2", "1.3"), strict=True):
+            tree.SetItemUID(study, "DICOM", uid)
+        node = Results.reconstructionFrom(self.answer(100), [], "1.2", str).volumeNode
+        answer = self.answer(100)
+        answer["provenance"]["product"] = "sample"
+        Results.reconstructionFrom(answer, [], "1.3", str, node)
+        self.assertEqual(node.GetName(), "CLS-DM sample (research only)")
+        self.assertEqual(tree.GetItemParent(tree.GetItemByDataNode(node)), studies[1])
 
     def test_into_a_node_that_is_gone_a_new_one_is_made(self) -> None:
         gone = add_volume("gone")

@@ -1,13 +1,18 @@
-"""Colours and wording that the panel's parts share. Tones work on Slicer's light and dark style."""
+"""Colours and wording that the panel's parts share."""
+
+from html import escape
+
+import qt
+import slicer
 
 TONES = {
-    "plain": "",
-    "muted": "color: #76808a;",
-    "good": "color: #2e8b57;",
-    "caution": "color: #b8860b;",
-    "error": "color: #d04437;",
-    "info": "color: #3d7fc4;",
+    "muted": ("#59626b", "#a8b0b8"),
+    "good": ("#1d7044", "#6fcf97"),
+    "caution": ("#7a5700", "#e0b040"),
+    "error": ("#b3261e", "#ff8a80"),
+    "info": ("#1f5fa8", "#7fb5ea"),
 }
+"""Colour on Slicer's light and on its dark style; a tone that is not here leaves a label as it is."""
 
 NOTICE_STYLE = (
     "QLabel { background: #fff3cd; color: #664d03; border: 1px solid #ffe08a; border-radius: 3px; padding: 4px; }"
@@ -24,8 +29,29 @@ styled frame would not follow the application's colours."""
 
 
 def setTone(label, tone: str) -> None:
-    """Give a label one of :data:`TONES`."""
-    label.setStyleSheet(f"QLabel {{ {TONES[tone]} }}")
+    """Give a label one of :data:`TONES`, or "plain"."""
+    label.setProperty("tone", tone)
+    onDark = slicer.app.palette(label).window().color().lightness() < 128  # styled labels keep an old one
+    label.setStyleSheet(f"QLabel {{ color: {TONES[tone][onDark]}; }}" if tone in TONES else "")
+
+
+def retone(widget) -> None:
+    """Give the labels in a widget their tones anew, on a style that has changed."""
+    for label in slicer.util.findChildren(widget, className="QLabel"):
+        if label.property("tone"):
+            setTone(label, label.property("tone"))
+
+
+def keepPlain(widget) -> None:
+    """Let what the labels in a widget show be text as it is, never markup; those that hold markup say so in the .ui file."""
+    for label in slicer.util.findChildren(widget, className="QLabel"):
+        if label.textFormat == qt.Qt.AutoText:
+            label.textFormat = qt.Qt.PlainText
+
+
+def tip(text: str) -> str:
+    """A tooltip that shows a text as it is, also where Qt would take it for markup."""
+    return f"<qt>{escape(text)}</qt>" if "<" in text else text
 
 
 def elided(text: str, length: int = 34) -> str:

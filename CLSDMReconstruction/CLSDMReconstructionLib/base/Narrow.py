@@ -3,6 +3,8 @@
 import qt
 import slicer
 
+from CLSDMReconstructionLib.base.Appearance import tip as shown
+
 LEAST_PIXELS = 60
 ELIDE_MIDDLE = 2
 """Qt::ElideMiddle; as a number, since PythonQt has only ctkComboBox's property to set it by."""
@@ -34,4 +36,4 @@ def _shrink(widget) -> None:
 
 
 def _name(selector, node, tip: str) -> None:
-    selector.toolTip = tip if node is None else f"{node.GetName()}\n\n{tip}"
+    selector.toolTip = tip if node is None else shown(f"{node.GetName()}\n\n{tip}")

@@ -22,7 +22,7 @@ def addToScene(nodes: Iterable, parentItem: int = 0, window: tuple[float, float]
             if window is not None:
                 _displayIn(node, window)
             node.CreateDefaultDisplayNodes()
-            _putUnder(node, parentItem)
+            putUnder(node, parentItem)
     except BaseException:
         for node in added:
             removeFromScene(node)
@@ -56,7 +56,8 @@ def studyItem(nodes: Iterable, studyUid: str = "") -> int:
     return tree.GetItemByUID("DICOM", studyUid) if studyUid else 0
 
 
-def _putUnder(node, parentItem: int) -> None:
+def putUnder(node, parentItem: int) -> None:
+    """Put a node in the scene under a subject hierarchy item; nothing for item 0."""
     tree = subjectHierarchy()
     item = tree.GetItemByDataNode(node) if tree is not None and parentItem else 0
     if item:

@@ -9,6 +9,7 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.base.Appearance import tip
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.panel.Words import verdict
 from CLSDMReconstructionLib.xrays.Studies import Study, studiesOfDatabase, studiesOfFolder
@@ -123,7 +124,7 @@ class BatchPanel(Panel):
         if row["status"] == "kept":
             text = _("is there already: {verdict}").format(verdict=text)
         self.ui.studiesTable.item(number, 2).setText(text)
-        self.ui.studiesTable.item(number, 2).setToolTip(text)
+        self.ui.studiesTable.item(number, 2).setToolTip(tip(text))
 
     def _onFinished(self, run) -> None:
         self._run = None

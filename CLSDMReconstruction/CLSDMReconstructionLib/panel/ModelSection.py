@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import setTone
+from CLSDMReconstructionLib.base.Appearance import setTone, tip
 from CLSDMReconstructionLib.panel.Parameters import PRESETS
 from CLSDMReconstructionLib.panel.Timing import Timing, inWords
 from CLSDMReconstructionLib.xrays.Simulation import presets
@@ -91,7 +91,7 @@ class ModelSection:
             return
         self.ui.modelDetails.text = _("Has seen: {anatomy}").format(anatomy=model.anatomy or _("unknown anatomy"))
         setTone(self.ui.modelDetails, "muted")
-        self.ui.modelDetails.toolTip = factsOf(model)
+        self.ui.modelDetails.toolTip = tip(factsOf(model))
         self.showProduct()
 
     # --- adding and deleting ---

@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import CANCEL_STYLE, ERROR_STYLE, PRIMARY_STYLE, setTone
+from CLSDMReconstructionLib.base.Appearance import CANCEL_STYLE, ERROR_STYLE, PRIMARY_STYLE, setTone, tip
 
 LOG_LINES = 2000
 
@@ -40,7 +40,7 @@ class RunSection:
         self._reason = reason
         if not self.isRunning:
             self.ui.reconstructButton.enabled = not reason
-            self.ui.reconstructButton.toolTip = reason or _("Reconstruct a CT volume from the X-rays")
+            self.ui.reconstructButton.toolTip = tip(reason) or _("Reconstruct a CT volume from the X-rays")
 
     def start(self) -> None:
         """A run begins."""

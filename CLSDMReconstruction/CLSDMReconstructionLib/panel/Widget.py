@@ -5,7 +5,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 from vtk import vtkCommand
 
-from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE
+from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE, keepPlain, retone
 from CLSDMReconstructionLib.base.Narrow import keepNarrow
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
@@ -47,7 +47,9 @@ class ReconstructionPanel(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
         keepNarrow(self.widget)
+        keepPlain(self.widget)
         self._build(resourcePath)
+        slicer.app.connect("paletteChanged(QPalette)", self._onPaletteChanged)
         self.widget.setMRMLScene(slicer.mrmlScene)
         for panel in self.panels:
             panel.setMRMLScene(slicer.mrmlScene)
@@ -68,7 +70,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
-        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, self._stopWorker)
+        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, logic.stopWorkers)
         self.views = HeldViews()
         self.result = ResultSection(ui, self.views)
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
@@ -123,6 +125,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self._preload.cancel()
         self._leaveParameters()
         self.removeObservers()
+        slicer.app.disconnect("paletteChanged(QPalette)", self._onPaletteChanged)
         self.result.clear()
         self.xrays.cleanup()
         self.samples.cleanup()
@@ -130,6 +133,9 @@ class ReconstructionPanel(VTKObservationMixin):
             panel.cleanup()
         self.views.stop()
         self.logic.cleanup()
+
+    def _onPaletteChanged(self, *_args) -> None:
+        retone(self.widget)
 
     def _onSceneStartClose(self, *_args) -> None:
         self._leaveParameters()
@@ -219,10 +225,6 @@ class ReconstructionPanel(VTKObservationMixin):
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
-    def _stopWorker(self) -> None:
-        self.logic.cancel()
-        self.logic.worker.stop()
-
     def _onDependenciesReady(self) -> None:
         self.xrays.canPreview = True
         self.xrays.refresh()
@@ -252,20 +254,16 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def updateReadiness(self) -> None:
         """Say whether there is something to reconstruct, and load the model in advance."""
-        reason = self._whyNot()
+        missing = _("First install what is missing (see the top of the panel).") if self.dependencies.missing else ""
+        cannot = missing or ("" if self.model.model is not None else _("Add a model first."))
+        reason = cannot or self.xrays.problem()
         self.runSection.setReady(reason)
+        for panel, why in ((self.compare, missing), (self.simulate, missing), (self.batch, cannot)):
+            panel.setCannot(why)
         wanted = (self.model.bundle(), self.model.device)
         if not reason and self._warmed != wanted:  # so that the first click need not wait for the model
             self._warmed = wanted
             self.logic.warm(*wanted)
-
-    def _whyNot(self) -> str:
-        """Why there is nothing to reconstruct yet, or ""."""
-        if self.dependencies.missing:
-            return _("First install what is missing (see the top of the panel).")
-        if self.model.model is None:
-            return _("Add a model first.")
-        return self.xrays.problem()
 
     def lock(self, locked: bool) -> None:
         """While a run goes on, what it was made from cannot be changed."""

@@ -1,14 +1,20 @@
 """Results: the worker's answers as nodes and arrays. Nothing touches the scene before everything has been read."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import slicer
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.scene import Volumes, XRayNodes
 from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, clearAttributes, setAttributes
-from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
+
+NAME = "CLS-DM {} (research only)"
+"""Of a reconstruction's node, with its product."""
+_OURS = re.compile(re.escape(NAME).replace(r"\{\}", r"\w+") + r"(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def reconstructionFrom(
         {**each, "input": np.load(each["input"]), "reprojected": np.load(each["reprojected"])}
         for each in answer["reprojections"]
     ]
-    volume = _volume(answer["volume"], f"CLS-DM {product} (research only)")
+    volume = _volume(answer["volume"], NAME.format(product))
     coverage = _volume(answer["coverage"], f"CLS-DM {product}, coverage (research only)", hounsfield=False)
     spread = _volume(answer["spread"], f"CLS-DM {product}, spread (research only)") if "spread" in answer else None
     made = {**answer["provenance"], "residuals": answer["residuals"], "warnings": warnings}
@@ -103,7 +109,9 @@ def reconstructionFrom(
         if node is not None:
             setAttributes(node, {**made, "role": role, "source_instance_uids": _instances(sources)})
     nodes = [node for node in (coverage, spread, volume) if node is not None and node.GetScene() is None]
-    Nodes.addToScene(nodes, Nodes.studyItem(sources, studyUid))
+    study = Nodes.studyItem(sources, studyUid)
+    Nodes.addToScene(nodes, study)
+    Nodes.putUnder(volume, study)
     Volumes.showHounsfield(volume)
     volume.SetNodeReferenceID(COVERAGE_ROLE, coverage.GetID())
     if spread is not None:
@@ -125,7 +133,10 @@ def reconstructionFrom(
 
 
 def _takenOver(into, volume):
-    """The node with the voxels, the place and the units of another, and without what belonged to its own."""
+    """The node with the voxels, the place and the units of another, and without what belonged to its own.
+
+    A name that the user gave stays; one of ours says of which product it is.
+    """
     Nodes.remove(*(into.GetNodeReference(role) for role in (COVERAGE_ROLE, SPREAD_ROLE)))
     clearAttributes(into)
     into.SetAndObserveTransformNodeID(None)
@@ -133,6 +144,8 @@ def _takenOver(into, volume):
     into.CopyOrientation(volume)
     into.SetVoxelValueQuantity(volume.GetVoxelValueQuantity())
     into.SetVoxelValueUnits(volume.GetVoxelValueUnits())
+    if _OURS.fullmatch(into.GetName()) and not into.GetName().startswith(volume.GetName()):
+        into.SetName(slicer.mrmlScene.GetUniqueNameByString(volume.GetName()))
     return into
 
 
@@ -163,7 +176,7 @@ def simulationFrom(answer: dict[str, Any]) -> SimulationResult:
     """Make nodes of the simulated X-rays and put them into the scene, all or none."""
     nodes = []
     for file, made in zip(answer["files"], answer["images"], strict=True):
-        name = f"Simulated X-ray {made['view']['angle_deg']:g}°"
+        name = f"Simulated X-ray {viewName(made['view']['angle_deg'])}"
         nodes.append(XRayNodes.makeXRay(np.load(made["image"]), made["view"], made["isocentre_mm"], name, file))
     Nodes.addToScene(nodes)
     return SimulationResult(answer["files"], nodes, [made["view"]["angle_deg"] for made in answer["images"]])

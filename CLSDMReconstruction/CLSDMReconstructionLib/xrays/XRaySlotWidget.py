@@ -8,7 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base import Pictures
-from CLSDMReconstructionLib.base.Appearance import elided, setTone
+from CLSDMReconstructionLib.base.Appearance import elided, keepPlain, setTone, tip
 from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
@@ -45,6 +45,7 @@ class XRaySlotWidget:
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         keepNarrow(self.widget)
+        keepPlain(self.widget)
         self.widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
         self.widget.minimumWidth = LEAST_PIXELS  # else two beside each other would keep the panel from becoming narrow
         self.geometry = GeometryFields(self.ui.geometryArea.layout(), self._onEntered)
@@ -187,7 +188,7 @@ class XRaySlotWidget:
         self._updating = False
         self.ui.clearButton.enabled = self.xray is not None or self._onRemoved is not None
         self.ui.sourceLabel.text = self._sourceText()
-        self.ui.sourceLabel.toolTip = "" if self.xray is None or self.xray.path is None else self.xray.path
+        self.ui.sourceLabel.toolTip = "" if self.xray is None or self.xray.path is None else tip(self.xray.path)
         self._showProblem()
         self.geometry.show(self.facts)
         self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None

@@ -8,11 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clsdm.app.library import Result, reconstruct
+    from clsdm.app.library import Result, compare, measure, reconstruct
     from clsdm.app.request import ViewRequest
     from clsdm.errors import Cancelled, InputError
-    from clsdm.quality.compare import compare
-    from clsdm.quality.measure import measure
     from clsdm.volume.ct import CTVolume
     from clsdm.volume.read import read_ct
     from clsdm.xray.image import XRay
@@ -40,11 +38,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "app.library": ("Result", "reconstruct"),
+    "app.library": ("Result", "compare", "measure", "reconstruct"),
     "app.request": ("ViewRequest",),
     "errors": ("Cancelled", "InputError"),
-    "quality.compare": ("compare",),
-    "quality.measure": ("measure",),
     "volume.ct": ("CTVolume",),
     "volume.read": ("read_ct",),
     "xray.image": ("XRay",),
@@ -56,4 +52,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module 'clsdm' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clsdm.{home}"), name)
+    found = getattr(importlib.import_module(f"clsdm.{home}"), name)
+    return found if isinstance(found, type) else importlib.import_module("clsdm.app.words").for_python(found)

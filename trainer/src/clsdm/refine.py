@@ -75,6 +75,8 @@ class Refinement:
         """One line for each view that moved, and one on the residual."""
         pairs = zip(self.xrays, self.moves, strict=True)
         lines = [f"{xray.source}: found {move}" for xray, move in pairs if move != Move()]
+        if len(self.xrays) == 1:
+            return ("geometry: one X-ray alone says nothing of how it was taken; nothing was looked for",)
         if not lines:
             return ("geometry: nothing better was found than what was stated",)
         change = f"the residual went from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"

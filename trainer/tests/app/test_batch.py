@@ -12,9 +12,9 @@ from small_bundle import run
 
 import clsdm
 from clsdm.app import batch
-from clsdm.app.batch_summary import Row, as_csv
+from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case
-from clsdm.app.request import Request, names_for
+from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.tasks import TASKS
 from clsdm.app.warm import WARM
 from clsdm.app.worker import ArrayFolders, answer
@@ -59,7 +59,7 @@ def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on
     assert "1 of 3 patients failed" in said
     assert {name: row["status"] for name, row in rows.items()} == {"anna": "done", "bert": "done", "broken": "failed"}
     assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
-    assert "X-ray 2: " in rows["broken"]["problem"]
+    assert "line 4, column lateral: " in rows["broken"]["problem"]
     assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
     assert clsdm.read_ct(out / "anna" / "reconstruction.nii.gz").hu.shape == (16, 16, 16)
     first = times(out)
@@ -167,6 +167,16 @@ def test_a_spreadsheet_runs_nothing_of_the_summary():
     assert (row["case"], row["problem"], row["worst_correlation"]) == ("'=1+1", "'-2+3", "-0.5")
 
 
+@pytest.mark.parametrize("record", [{"residuals": None}, {"residuals": [{"rmse": "much"}]}, {"provenance": 3}])
+def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
+    case = Case("anna", Request((ViewRequest("a.dcm"),), str(tmp_path / "anna" / "reconstruction.nii.gz"), "x"))
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "reconstruction.json").write_text(json.dumps(record), encoding="utf-8")
+    write_summary([case], tmp_path)
+    (row,) = csv.DictReader((tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["status"], "expected a record of a reconstruction" in row["problem"]) == ("failed", True)
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
@@ -177,6 +187,8 @@ def test_a_spreadsheet_runs_nothing_of_the_summary():
         ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
         ("case,colour\na,red\n", "line 2: unrecognized arguments: column colour"),
         ("case,frontal,spacing\na,a.dcm,wide\n", "line 2: argument column spacing"),
+        ("case,frontal,spacing\na,a.dcm,1 2 3\n", "line 2: column spacing: expected one or two values"),
+        ("case,frontal,source_axis,source-axis\na,a.dcm,1,2\n", "column source-axis is there twice"),
         ("case,frontal,invert\na,a.dcm,maybe\n", "column invert: expected yes or no"),
         ("case,frontal\na,a.dcm,b.dcm\n", "line 2: has more cells"),
         ("case\na\n", "line 2: no X-ray given"),

@@ -16,6 +16,7 @@ from small_bundle import reconstruct_command, run
 
 import clsdm
 from clsdm.app.warm import WARM
+from clsdm.app.words import in_python
 from clsdm.model.bundle import Bundle
 
 PAGE = REPOSITORY / "trainer" / "docs" / "api.md"
@@ -98,3 +99,28 @@ def test_all_that_the_package_names_is_there():
         assert getattr(clsdm, name)
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         clsdm.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("give it with --spacing (mm on the detector)", "give it with GeometryOverrides(pixel_mm=...) (mm on the detector)"),
+        ("mirrored (--flip lateral)", "mirrored (GeometryOverrides(flip_horizontal=True) of the lateral one)"),
+        ("(--invert or --no-invert)", "(GeometryOverrides(invert=True) or GeometryOverrides(invert=False))"),
+        ("use --device cpu, --at-once 1", 'use device="cpu", at_once=1'),
+        ("give --view FILE:ANGLE otherwise", "give ViewRequest(FILE, angle_deg=ANGLE) otherwise"),
+        ("choose one with --series, by its", "choose one with series, by its"),
+        ("a -- b", "a -- b"),
+    ],
+)  # fmt: skip
+def test_messages_name_what_python_calls_it(said, read):
+    assert in_python(said) == read
+
+
+def test_what_python_cannot_use_is_said_in_its_words(tmp_path):
+    Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (200, 1))).save(tmp_path / "pa.png")
+    for read in (lambda file: clsdm.read_xray(file, 0.0), clsdm.reconstruct):
+        with pytest.raises(
+            clsdm.InputError, match=r"spacing is unknown; give it with GeometryOverrides\(pixel_mm=...\)"
+        ):
+            read(tmp_path / "pa.png")

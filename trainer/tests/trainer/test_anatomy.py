@@ -79,9 +79,8 @@ def test_a_shift_of_one_voxel_moves_the_crop_by_one_voxel_along_that_axis(axis, 
 
 def test_what_lies_outside_the_scan_is_air_and_beyond_its_end_slices_unknown(stored):
     unit, known = place([stored], [Pose(np.eye(3), np.array([0.0, 0.0, 10 * GRID.spacing_mm]))], GRID)
-    assert torch.equal(
-        known[0, 0, :, 0, 0], (torch.arange(16) < 8).float()
-    )  # the margin of 2 is left of a cube moved by 10
+    # The margin of 2 is left of a cube moved by 10.
+    assert torch.equal(known[0, 0, :, 0, 0], (torch.arange(16) < 8).float())
     torch.testing.assert_close(unit[0, 0, 8:], torch.full_like(unit[0, 0, 8:], -1.0), rtol=0, atol=1e-4)
     aside, still_known = place([stored], [Pose(np.eye(3), np.array([30 * GRID.spacing_mm, 0.0, 0.0]))], GRID)
     assert torch.equal(aside, torch.full_like(aside, -1.0))

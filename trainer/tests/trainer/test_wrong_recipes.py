@@ -1,7 +1,5 @@
 """Recipes and command lines that cannot be meant: one line, exit code 2, and no folder left behind."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,12 +1,12 @@
 """Which X-rays go together, which two of many, and what is said of them: few lines, in the reader's words."""
 
 import pytest
-from xray_files import write_dicom
+from xray_files import film_pixels, write_dicom
 
 from clsdm.errors import InputError
 from clsdm.xray.notes import gathered, left_out
 from clsdm.xray.pair import check_together, depth_warning, frontal_and_lateral
-from clsdm.xray.read import inspect_xray, read_xray
+from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 
 def test_two_patients_are_refused_without_being_named(tmp_path):
@@ -18,12 +18,21 @@ def test_two_patients_are_refused_without_being_named(tmp_path):
 
 
 def test_views_from_one_direction_are_reported(tmp_path):
+    others = [film_pixels()[::-1].copy(), film_pixels() // 2 + 30]
     frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
-    lateral = read_xray(write_dicom(tmp_path / "b.dcm", ViewPosition="LL", PatientOrientation=["P", "F"]))
-    from_front = read_xray(write_dicom(tmp_path / "c.dcm", ViewPosition="AP"))
+    lateral = read_xray(write_dicom(tmp_path / "b.dcm", others[0], ViewPosition="LL", PatientOrientation=["P", "F"]))
+    from_front = read_xray(write_dicom(tmp_path / "c.dcm", others[1], ViewPosition="AP"))
     assert check_together([frontal, lateral]) == ()
     assert check_together([frontal]) == ()
     assert "at most 0 degrees apart" in check_together([frontal, from_front])[0]
+
+
+@pytest.mark.parametrize("geometry", [GeometryOverrides(), GeometryOverrides(flip_horizontal=True)])
+def test_one_image_as_two_views_is_refused(tmp_path, geometry):
+    frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
+    again = read_xray(write_dicom(tmp_path / "b.dcm"), 90.0, geometry)
+    with pytest.raises(InputError, match=r"a\.dcm and .*b\.dcm: the same image, as PA and as left lateral"):
+        check_together([frontal, again])
 
 
 def test_the_two_views_furthest_apart_decide_whether_depth_is_seen():

@@ -40,6 +40,7 @@ from clsdm.app.request import (
     save,
 )
 from clsdm.app.warm import WARM
+from clsdm.app.words import in_table
 from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
@@ -265,7 +266,9 @@ def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case,
 def _failed(case: Case, error: Exception) -> Outcome:
     """Leave word of a failure, without the names of files, which may say whose they are."""
     request = _request(case)
-    told = {name: nameless(text, names_for(request)) for name, text in described(error).items()}
+    names, told = names_for(request) | case.cells, described(error)
+    told = {name: nameless(text, names) for name, text in told.items()}
+    told = {name: in_table(text) if case.cells else text for name, text in told.items()}
     text = json.dumps(told, indent=1) + "\n"
     problem = told["message"]
     try:

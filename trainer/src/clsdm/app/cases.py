@@ -11,12 +11,13 @@ folder's name should not say whose it is.
 import argparse
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from clsdm.app.geometry_options import add_xray_options
 from clsdm.app.request import Request
+from clsdm.app.words import in_table
 from clsdm.errors import InputError
 from clsdm.files.dicom_open import open_dicom
 from clsdm.files.names import files_below, plain_name, regular_file
@@ -40,11 +41,13 @@ class Case:
         name: of the folder of its results.
         request: what to reconstruct, or None where there is no pair of X-rays.
         problem: why there is none.
+        cells: where the table names each of its files, by their paths.
     """
 
     name: str
     request: Request | None
     problem: str = ""
+    cells: dict[str, str] = field(default_factory=dict)
 
 
 def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
@@ -54,41 +57,56 @@ def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
         InputError: not a table, an unknown column, a case without a name or with another's, or an impossible value.
     """
     cases: dict[str, Case] = {}
-    for where, row in _rows(table):
+    folder = table.absolute().parent
+    for line, row in _rows(table):
+        where = f"{table}: {line}"
         name = plain_name(row.pop("case", ""), f"{where}: case")
         if name.casefold() in cases:
             raise InputError(f"{where}: case {name!r} is there already; expected a name for each patient")
+        cells = {str(folder / cell): f"{line}, column {column}" for column, cell in _files(row) if cell}
         try:
-            cases[name.casefold()] = Case(name, request_of(name, _given(row, table.absolute().parent)))
+            cases[name.casefold()] = Case(name, request_of(name, _given(row, folder)), cells=cells)
         except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(f"{where}: {in_table(str(error))}") from None
     if not cases:
         raise InputError(f"{table}: holds no patients; expected a line for each below the names of the columns")
     return list(cases.values())
 
 
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row stands, and its filled cells by the names of their columns."""
+    """The line of each row, and its filled cells by the names of their columns."""
     check_bytes(regular_file(table, "table").stat().st_size, TABLE_BYTES, table, "a table")
     try:
         lines = table.read_text(encoding="utf-8-sig").splitlines()
         separator = next((mark for mark in ";\t" if mark in (lines or [""])[0]), ",")
         reader = csv.DictReader(lines, delimiter=separator, strict=True)
+        names = [name.strip().replace("_", "-") for name in reader.fieldnames or ()]
+        if double := next((name for name in names if name and names.count(name) > 1), None):
+            raise InputError(f"{table}: column {double} is there twice; expected each column once")
+        reader.fieldnames = names
         for row in reader:
-            where = f"{table}: line {reader.line_num}"
+            line = f"line {reader.line_num}"
             if None in row:
-                raise InputError(f"{where}: has more cells than there are columns")
-            yield (
-                where,
-                {key.strip().replace("_", "-"): value.strip() for key, value in row.items() if value and value.strip()},
-            )
+                raise InputError(f"{table}: {line}: has more cells than there are columns")
+            yield line, {key: value.strip() for key, value in row.items() if value and value.strip()}
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table}: not a table of comma-separated values in UTF-8 ({error})") from None
 
 
+def _files(row: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The column of each file that a row names."""
+    for column in PATHS:
+        for cell in _cells(column, row.get(column, "")):
+            yield column, cell.rpartition(":")[0] if column == "view" else cell
+
+
+def _cells(column: str, text: str) -> list[str]:
+    return [each.strip() for each in text.split(";")] if column in LISTS else [text]
+
+
 class _Row(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(message.replace("--", "column "))
+        raise InputError(in_table(message))
 
 
 def _given(row: dict[str, str], folder: Path) -> dict[str, Any]:
@@ -97,13 +115,12 @@ def _given(row: dict[str, str], folder: Path) -> dict[str, Any]:
     add_xray_options(parser)
     words: list[str] = []
     for name, text in row.items():
-        cells = [each.strip() for each in text.split(";")] if name in LISTS else [text]
         if name.endswith("spacing"):
             words += [f"--{name}", *text.split()]
         elif name.endswith("invert"):
             words.append(_switch(name, text))
         else:
-            words += [f"--{name}={folder / cell if name in PATHS else cell}" for cell in cells]
+            words += [f"--{name}={folder / cell if name in PATHS else cell}" for cell in _cells(name, text)]
     return {name: value for name, value in vars(parser.parse_args(words)).items() if value not in (None, [])}
 
 

@@ -1,7 +1,7 @@
 """Which X-rays go together: of one patient, from directions far enough apart to see depth; and the best pair of many.
 
 Angles are those of ``geometry.view.View``. A view from behind sees what one from the front does: what counts is the angle
-between two lines of sight, 0 to 90 degrees. No torch and no pixels.
+between two lines of sight, 0 to 90 degrees. No torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clsdm.errors import InputError
+from clsdm.geometry.view import view_name
 
 if TYPE_CHECKING:
     from clsdm.xray.image import XRay
@@ -47,20 +50,33 @@ def two_patients(patient_keys: Sequence[str | None]) -> tuple[int, int] | None:
 
 
 def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
-    """Refuse X-rays of two patients, and say where their angles tell little about depth.
+    """Refuse X-rays of two patients, or one twice, and say where their angles tell little about depth.
 
     Returns:
         Warnings; empty where all is well.
 
     Raises:
-        InputError: two patient keys differ.
+        InputError: two patient keys differ, or two views are one image.
     """
     two = two_patients([xray.patient_key for xray in xrays])
     if two is not None:
         first, second = (xrays[number].source for number in two)
         raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+    for one, other in itertools.combinations(xrays, 2):
+        if one.view.angle_deg != other.view.angle_deg and _one_image(one, other):
+            raise InputError(
+                f"{one.source} and {other.source}: the same image, as {view_name(one.view.angle_deg)} and as "
+                f"{view_name(other.view.angle_deg)}; expected two, or leave one out"
+            )
     warning = depth_warning([xray.view.angle_deg for xray in xrays])
     return (warning,) if warning else ()
+
+
+def _one_image(one: XRay, other: XRay) -> bool:
+    """Pixel by pixel, mirrored or not."""
+    if one.image.shape != other.image.shape or np.ptp(one.image) == 0.0:
+        return False
+    return any(np.array_equal(one.image, image) for image in (other.image, other.image[:, ::-1]))
 
 
 def frontal_and_lateral(headers: Sequence[XRayHeader]) -> tuple[int | None, int | None]:

@@ -8,15 +8,16 @@ the one that gives the narrowest 80 % intervals on these patients.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from clsdm.quality.intervals import LEVELS, SCHEMA, Errors, Scale
-from clsdm.quality.quantities import QUANTITIES
+from clsdm.model.bundle import patient_mark
+from clsdm.quality.intervals import LEVELS, SCHEMA, Calibration, Errors, Scale, calibration_from
+from clsdm.quality.quantities import DEFINITION, QUANTITIES
 from clsdm.quality.spread import REGIONS
 from clsdm.quality.usual import Shown, Usual, alikeness
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
@@ -27,6 +28,19 @@ itself for volumes and sizes, else nothing."""
 RELATIVE = ("lung_ml", "lung_left_ml", "lung_right_ml", "outline_cm2", "water_diameter_mm")
 MARGIN = 0.35
 """Beyond the patients' range of thickness, as a share of it, that is still usual."""
+
+
+def crossed(found: Sequence[Found], model_sha256: str) -> Callable[[Found], Calibration]:
+    """For each reconstruction, the table that all other patients give (jackknife)."""
+    known: dict[str, Calibration] = {}
+
+    def judge(one: Found) -> Calibration:
+        if one.case not in known:
+            table = table_of([each for each in found if each.case != one.case], [], model_sha256, "all others")
+            known[one.case] = calibration_from(table, model_sha256, f"all but {one.case}")
+        return known[one.case]
+
+    return judge
 
 
 def table_of(found: Sequence[Found], shown: Sequence[Shown], model_sha256: str, command: str) -> dict[str, Any]:
@@ -49,6 +63,8 @@ def table_of(found: Sequence[Found], shown: Sequence[Shown], model_sha256: str, 
             if (factors := voxel_factors(_plain_of(found, region)))
         },
         "usual": asdict(usual_of(shown)) if shown else {},
+        "definition": DEFINITION,
+        "patients": sorted({patient_mark(each.case) for each in found}),
     }
 
 

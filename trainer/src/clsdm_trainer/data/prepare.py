@@ -7,7 +7,7 @@ bytes differ from the record. The manifest is written last, so a store that open
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from clsdm.errors import InputError
 from clsdm.volume.ct import Grid
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement
 from clsdm_trainer.data.job import Done, Job, attempt
-from clsdm_trainer.data.manifest import MANIFEST, side_of, write_manifest
+from clsdm_trainer.data.manifest import MANIFEST, SPLITS, side_of, write_manifest
 from clsdm_trainer.data.parallel import results
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.scan import Rejected
@@ -74,6 +74,7 @@ class PrepareReport:
         kept: volumes of an earlier run that were still right.
         rejected: scans that are not in the store, and why.
         noted: how many scans were read with a note, such as a straightened gantry tilt or bone that was clipped.
+        splits: number of volumes and of patients in each split.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class PrepareReport:
     kept: int
     rejected: tuple[Rejected, ...]
     noted: int = 0
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -90,7 +92,10 @@ class PrepareReport:
     def summary(self) -> str:
         """One line for the terminal."""
         text = f"{self.folder}: {self.made} volumes prepared, {self.kept} kept from an earlier run"
-        text += f", {self.noted} with notes on how they were read; see {NOTES}" if self.noted else ""
+        text += "; " + ", ".join(
+            f"{name} {volumes} of {people} patients" for name, (volumes, people) in self.splits.items()
+        )
+        text += f"; {self.noted} with notes on how they were read; see {NOTES}" if self.noted else ""
         if not self.rejected:
             return text
         return f"{text}, {len(self.rejected)} rejected (first: {self.rejected[0].reason}); see {REJECTED}"
@@ -127,7 +132,10 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     films = (film for item in done for film in item.radiographs)
     write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings, films)
     kept = sum(item.kept for item in done)
-    return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected), sum(bool(item.notes) for item in done))
+    patients = {split: [item.case.patient for item in done if item.case.split == split] for split in SPLITS}
+    splits = {split: (len(found), len(set(found))) for split, found in patients.items() if found}
+    noted = sum(bool(item.notes) for item in done)
+    return PrepareReport(config.out, len(done) - kept, kept, tuple(rejected), noted, splits)
 
 
 def _by_id(done: Iterable[Done]) -> list[Done]:

@@ -109,6 +109,11 @@ class SourceConfig(BaseModel):
             raise InputError(
                 f"source {text!r}: expected KIND:FOLDER[,option=value ...], KIND one of {', '.join(READERS)}"
             )
+        for part in [*([] if Path(root).is_dir() else [root]), *(each for each in options if "_pattern" not in each)]:
+            if unknown := re.search(r",([A-Za-z_]+)=", part):
+                raise InputError(
+                    f"source {text!r}: unknown option {unknown[1]!r}; expected some of {names.replace('|', ', ')}"
+                )
         values: dict[str, object] = {"kind": kind, "root": root}
         for option in options:
             name, _, value = option.partition("=")

@@ -231,7 +231,7 @@ def test_damaged_files_and_scans_are_listed_and_the_others_prepared(tmp_path: Pa
     assert [case.id for case in Store.open(tmp_path / "out").all_cases] == ["P1", "P2"]
     listed = {item["id"]: item["reason"] for item in json.loads((tmp_path / "out" / REJECTED).read_text())}
     assert report.exit_code == 2
-    assert "3 rejected" in report.summary()
+    assert "2 volumes prepared, 0 kept from an earlier run; train 2 of 2 patients, 3 rejected" in report.summary()
     assert set(listed) == {"P0", "P1_1_half.dcm", "P2_readme.dcm"}
     assert listed["P0"].startswith("P0/1: PixelData is truncated")
     assert "truncated or damaged DICOM" in listed["P1_1_half.dcm"]

@@ -1,0 +1,41 @@
+"""How texts look: readable on a light and on a dark style, and shown as they are."""
+
+import qt
+import slicer
+from panel_case import PanelCase
+
+from CLSDMReconstructionLib.base.Appearance import TONES, tip
+
+STYLES = ("#efefef", "#353535")
+LEAST_CONTRAST = 4.5  # WCAG 2 AA, for text of this size
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+class AppearanceTest(PanelCase):
+    def test_every_tone_is_readable_on_both_styles(self) -> None:
+        for tone, colours in TONES.items():
+            for colour, style in zip(colours, STYLES, strict=True):
+                darker, brighter = sorted((luminance(colour), luminance(style)))
+                with self.subTest(tone=tone, style=style):
+                    self.assertGreaterEqual((brighter + 0.05) / (darker + 0.05), LEAST_CONTRAST)
+
+    def test_tones_follow_the_style(self) -> None:
+        label, before = self.ui.productDetails, slicer.app.palette()
+        dark = qt.QPalette()
+        dark.setColor(qt.QPalette.Window, qt.QColor(STYLES[1]))
+        for palette, colour in ((dark, TONES["muted"][1]), (before, TONES["muted"][0])):
+            slicer.app.setPalette(palette)
+            slicer.app.processEvents()
+            self.assertIn(colour, label.styleSheet)
+
+    def test_what_a_file_is_called_is_never_taken_for_markup(self) -> None:
+        self.panel.result.show(self.result(warnings=["<b>film</b>.png: 8 bit"]))
+        self.assertEqual(self.ui.warningsLabel.textFormat, qt.Qt.PlainText)
+        self.panel.compare.say("<i>no room</i>")
+        self.assertEqual(self.panel.compare.ui.statusLabel.textFormat, qt.Qt.PlainText)
+        self.assertEqual((tip("a <b>"), tip("plain")), ("<qt>a &lt;b&gt;</qt>", "plain"))
