@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 from fakes import FakeChannel, FakeWorkerCase
-from real_worker import OwnTemporaries, leftovers, scene, smallCase, waitFor
+from real_worker import OwnTemporaries, leftovers, scene, smallCase
+from scene_case import waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
