@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import slicer
-from volumes import wait_until
+from scene_case import temporaryFolder, waitFor
 
 from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython, usesOtherPython
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
@@ -55,9 +55,7 @@ class DependenciesTest(unittest.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
         os.environ.pop("CLSDM_PYTHON", None)
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = temporary.name
+        self.folder = str(temporaryFolder(self))
 
     def finished(self, ok: bool, message: str) -> None:
         self.said.append((ok, message))
@@ -223,7 +221,7 @@ class RealPipTest(unittest.TestCase):
     def test_a_package_that_is_not_in_a_folder_is_told_by_pips_last_error(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             lines, ends, _ = self.run_("wheels", folder, "clsdm-there-is-no-such-package")
-            wait_until(lambda: ends, 60.0)
+            waitFor(lambda: ends, 60.0)
         self.assertRegex(ends[0], "ERROR: No matching distribution")
         self.assertTrue(lines)
 
@@ -241,20 +239,20 @@ class RealPipTest(unittest.TestCase):
                 return True
             return False
 
-        wait_until(isAsked, 60.0)
+        waitFor(isAsked, 60.0)
         return ends, pip
 
     def test_a_process_that_loses_its_parent_ends(self) -> None:
         ends, pip = self.waiting()
         pip._channel.closeInput()  # as when Slicer is gone
-        wait_until(lambda: ends, 60.0)
+        waitFor(lambda: ends, 60.0)
 
     def test_a_process_that_is_cancelled_ends_and_leaves_no_file(self) -> None:
         ends, pip = self.waiting()
         folder = Path(pip._folder.name)
         self.assertTrue((folder / "constraints.txt").exists())
         pip.cancel()
-        wait_until(lambda: ends, 60.0)
+        waitFor(lambda: ends, 60.0)
         self.assertEqual(ends, ["cancelled"])
         self.assertFalse(folder.exists())
 
@@ -286,9 +284,7 @@ class InstallerTest(unittest.TestCase):
     """The script itself, with a PyTorchUtils written for Slicer's window as the real one is."""
 
     def setUp(self) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="with blanks ")
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
+        self.folder = temporaryFolder(self, "with blanks ")
         self.constraints = self.folder / "constraints.txt"
         self.constraints.write_text("clsdm-there-is-no-such-package==7.0\n")
         for name, source in {

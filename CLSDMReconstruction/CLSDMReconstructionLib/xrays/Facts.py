@@ -132,7 +132,7 @@ def filmOf(xray: XRayInput) -> Iterator[float]:
         ValueError: its node is gone.
     """
     ensureCore()
-    from clsdm.xray.guess import picture_of
+    from clsdm.xray.read import picture_of
 
     with xray.asFile() as file:
         return (yield from aside(lambda: picture_of(file)))

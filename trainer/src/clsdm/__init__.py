@@ -8,11 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clsdm.app.library import Result, reconstruct
+    from clsdm.app.library import Result, compare, measure, reconstruct
     from clsdm.app.request import ViewRequest
     from clsdm.errors import Cancelled, InputError
-    from clsdm.quality.compare import compare
-    from clsdm.quality.measure import measure
     from clsdm.volume.ct import CTVolume
     from clsdm.volume.read import read_ct
     from clsdm.xray.image import XRay
@@ -40,11 +38,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "app.library": ("Result", "reconstruct"),
+    "app.library": ("Result", "compare", "measure", "reconstruct"),
     "app.request": ("ViewRequest",),
     "errors": ("Cancelled", "InputError"),
-    "quality.compare": ("compare",),
-    "quality.measure": ("measure",),
     "volume.ct": ("CTVolume",),
     "volume.read": ("read_ct",),
     "xray.image": ("XRay",),

@@ -67,6 +67,8 @@ def add_pairs(add: Add) -> None:
 
 def add_numbers(add: Add) -> None:
     _add_numbers(add, ["test"])
+    add("--cross", action="store_true",
+        help="judge each patient by a table made of all others, not by the bundle's (jackknife)")  # fmt: skip
     add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
     add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
 

@@ -25,11 +25,11 @@ class Column:
     factor: float = 1.0
 
     def cell(self, summary: Mapping[str, Any] | None) -> str:
-        """``mean [low, high]``; a dash where it is undefined."""
+        """``mean [low, high]``, of one patient the figure alone; a dash where it is undefined."""
         if summary is None:
             return "-"
         mean, low, high = (f"{summary[name] * self.factor:.{self.digits}f}" for name in ("mean", "low", "high"))
-        return f"{mean} [{low}, {high}]"
+        return mean if summary.get("n") == 1 else f"{mean} [{low}, {high}]"
 
 
 COLUMNS = (

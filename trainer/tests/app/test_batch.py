@@ -12,9 +12,9 @@ from small_bundle import run
 
 import clsdm
 from clsdm.app import batch
-from clsdm.app.batch_summary import Row, as_csv
+from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case
-from clsdm.app.request import Request, names_for
+from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.tasks import TASKS
 from clsdm.app.warm import WARM
 from clsdm.app.worker import ArrayFolders, answer
@@ -169,6 +169,16 @@ def test_a_spreadsheet_runs_nothing_of_the_summary():
     text = as_csv([Row("=1+1", "failed", problem="-2+3", worst_correlation=-0.5)])
     (row,) = csv.DictReader(text.splitlines())
     assert (row["case"], row["problem"], row["worst_correlation"]) == ("'=1+1", "'-2+3", "-0.5")
+
+
+@pytest.mark.parametrize("record", [{"residuals": None}, {"residuals": [{"rmse": "much"}]}, {"provenance": 3}])
+def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
+    case = Case("anna", Request((ViewRequest("a.dcm"),), str(tmp_path / "anna" / "reconstruction.nii.gz"), "x"))
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "reconstruction.json").write_text(json.dumps(record), encoding="utf-8")
+    write_summary([case], tmp_path)
+    (row,) = csv.DictReader((tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["status"], "expected a record of a reconstruction" in row["problem"]) == ("failed", True)
 
 
 @pytest.mark.parametrize(

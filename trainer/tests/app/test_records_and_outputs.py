@@ -11,10 +11,11 @@ import pytest
 from small_bundle import reconstruct_command
 
 from clsdm.app.cli import main
-from clsdm.app.measure_command import told_of
 from clsdm.app.record import companions, make_record, read_record, record_text
 from clsdm.errors import InputError
 from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
+from clsdm.quality.numbers import recorded
+from clsdm.quality.quantities import DEFINITION
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
 from clsdm.volume.write import write_ct
@@ -223,8 +224,10 @@ def test_files_are_found_by_their_content_and_not_without_end(tmp_path):
 def test_a_table_of_measures_that_cannot_be_shown_counts_as_none(interval):
     value = {"lung_ml": {"value": 1.0, "intervals": interval}}
     table = {"values": value, "not_measurable": {}, "over_mm": None, "profiles": {}, "calibrated": True}
-    assert told_of({"measures": table}) is None
-    assert told_of({"measures": table | {"values": {}}}) is not None
+    table |= {"definition": DEFINITION}
+    assert recorded({"measures": table}) is None
+    assert recorded({"measures": table | {"values": {}}}) is not None
+    assert recorded({"measures": table | {"values": {}, "definition": DEFINITION - 1}}) is None
 
 
 def test_names_that_keep_no_affine_are_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_bundle import small_phantom
 
-from clsdm.model.bundle import Bundle
+from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.volume.write import write_ct
 from clsdm_bench.cli import main
@@ -40,7 +40,9 @@ def test_a_structure_of_one_volume_alone_is_made_up_or_lost(mine, theirs, expect
     assert count_structures(with_ball(*mine), with_ball(*theirs), body, SPACING_MM) == expected
 
 
-def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tmp_path: Path, capsys) -> None:
+def test_a_bundle_gets_its_table_and_is_measured_with_it(
+    small_model: Bundle, tmp_path: Path, capsys, monkeypatch
+) -> None:
     folder, out, bundle = tmp_path / "scans", tmp_path / "out", tmp_path / "bundle"
     folder.mkdir()
     for number in range(3):
@@ -66,6 +68,16 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(small_model: Bundle, tm
     assert all(f"| {quantity.label} |" in text for quantity in QUANTITIES.values())
     (found,) = json.loads((out / "numbers.json").read_text(encoding="utf-8"))
     assert found["case"] == "s2"
+    own = ["--bundle", str(bundle), *common, "--split", "val"]
+    assert table["patients"] == sorted(patient_mark(name) for name in ("s0", "s1"))
+    assert main(["numbers", *own]) == 2
+    assert "does not rest on, found 2 that it does (s0, s1)" in capsys.readouterr().err
+    assert main(["numbers", *own, "--cross"]) == 0
+    files = {file.name: file.stat().st_mtime_ns for file in (out / "numbers").iterdir()}
+    monkeypatch.setattr("clsdm_bench.numbers.collect.DEFINITION", 0)
+    assert main(["numbers", *own, "--cross"]) == 0
+    again = {file.name: file.stat().st_mtime_ns for file in (out / "numbers").iterdir()}
+    assert {name for name in files if files[name] != again[name]} == {"s0.json", "s1.json"}
     assert main(["numbers", "--bundle", str(small_model.path), *common]) == 2
     assert "calibration.json: is missing" in capsys.readouterr().err
     settings = out / "settings.json"

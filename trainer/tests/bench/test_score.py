@@ -143,11 +143,13 @@ def test_lungs_of_half_the_size_have_a_dice_of_two_thirds() -> None:
 def test_a_case_that_the_model_has_seen_is_named(scans: Path, small_model: Bundle, tmp_path: Path) -> None:
     found = find_scans([str(scans)], ["test"], [patient_mark("two")])
     assert [(scan.name, scan.seen) for scan in found] == [("one", False), ("two", True)]
-    settings = Settings(("mean",), ("plain",), spacing_mm=24.0, device="cpu")
-    score_bundle(small_model, found, tmp_path / "out", settings)
-    assert "Seen by the model in training or selection: two." in (tmp_path / "out" / "table.md").read_text(
-        encoding="utf-8"
-    )
+    settings = Settings(("mean",), ("plain", "shuffled"), spacing_mm=24.0, device="cpu")
+    score_bundle(small_model, found[1:], tmp_path / "out", settings)
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert "Seen by the model in training or selection: two." in table
+    assert "--products mean --conditions plain`" in table  # of one case there is no next one
+    assert "of the next case" not in table
+    assert "[" not in table.partition("|---")[2]  # and no interval
 
 
 def test_a_dicom_series_is_a_case_and_two_of_one_name_are_refused(scans: Path, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import CALIBRATION, Bundle, write_calibrated
-from clsdm.quality.intervals import calibration_from
-from clsdm.quality.quantities import QUANTITIES, rows
+from clsdm.model.bundle import CALIBRATION, Bundle, patient_mark, write_calibrated
+from clsdm.quality.intervals import Intervals, calibration_from
+from clsdm.quality.numbers import _plain, numbers
+from clsdm.quality.quantities import DEFINITION, OLD_TABLE, QUANTITIES, footnote, rows
 from clsdm.quality.spread import half_width_hu
-from clsdm_bench.numbers.calibrate import errors_of, half_widths, normal_bounds, table_of, voxel_factors
+from clsdm.volume.ct import CTVolume, Grid
+from clsdm_bench.numbers.calibrate import crossed, errors_of, half_widths, normal_bounds, table_of, voxel_factors
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 from clsdm_bench.numbers.page import coverage_table, voxels_table
 
@@ -81,6 +83,31 @@ def test_the_ensembles_spread_is_the_scale_where_it_tells_patients_apart() -> No
     assert errors.half["90"] <= 1.2
 
 
+def test_each_patient_is_judged_by_a_table_of_all_others() -> None:
+    some = [found(f"p{at}", 4000.0, 4000.0 + 10.0 * at) for at in range(1, 11)]
+    judge = crossed(some, "0" * 64)
+    told = [judge(each).intervals("mean", "chest", "lung_ml", 4000.0, None) for each in some]
+    assert {each.patients for each in told} == {9}
+    assert len({each.held["90"] for each in told}) > 1
+    assert patient_mark("p1") not in judge(some[0]).patients
+
+
+def test_errors_of_other_definitions_of_the_numbers_are_not_used(calibrated: Bundle) -> None:
+    table = calibrated.calibration | {"definition": DEFINITION - 1}
+    known = calibration_from(table, calibrated.hash, "table")
+    told = numbers(CTVolume.on_grid(np.full((8, 8, 8), -1000.0, np.float32), Grid(8, 6.0)), "mean", known)
+    assert (told["calibrated"], footnote(told)) == (False, OLD_TABLE)
+    assert known.intervals("mean", "chest", "lung_ml", 4000.0, None) is None
+
+
+def test_no_interval_goes_below_what_is_possible() -> None:
+    wide = Intervals(4, -1.0, {"80": (-50.0, 30.0)}, {"80": (-90.0, 70.0)})
+    assert _plain(wide, QUANTITIES["lung_ml"].least) == {
+        "patients": 4, "corrected": 0.0, "held": {"80": [0.0, 30.0]}, "normal": {"80": [0.0, 70.0]}
+    }  # fmt: skip
+    assert _plain(wide, QUANTITIES["diaphragm_left_mm"].least)["held"]["80"] == [-50.0, 30.0]
+
+
 @pytest.fixture
 def calibrated(small_model: Bundle, tmp_path: Path) -> Bundle:
     errors = [-200.0, 100.0, 300.0, -50.0]
@@ -136,7 +163,8 @@ def test_a_reader_is_told_on_how_many_patients_an_interval_rests() -> None:
         told = {"values": {"lung_ml": {"value": 1.5, "intervals": intervals}}, "not_measurable": {}, "calibrated": True}
         return next(each.interval for each in rows(told) if each.label == QUANTITIES["lung_ml"].label)
 
-    assert row({"80": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients)"
+    assert row({"80": 1.0, "90": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients)"
+    assert row({"80": 1.0}, 6) == "1 ml to 2 ml (80 %, from 6 patients; no 90 % interval from 6)"
     assert row({"50": 1.0}, 2) == "no 80 % interval from 2 patients; if errors are normal: 0 ml to 3 ml"
 
 
@@ -156,8 +184,8 @@ def test_voxel_intervals_hold_as_many_voxels_as_they_say() -> None:
 def test_observed_coverage_stands_in_the_tables(calibrated: Bundle) -> None:
     known = calibration_from(calibrated.calibration, calibrated.hash, "table")
     some = [found("x", 4000.0, 4250.0), found("y", 4000.0, 4400.0)]
-    assert "| 0% of 2 | 50% of 2 | none |" in coverage_table(some, known)
+    assert "| 0% of 2 | 50% of 2 | no 90 % interval from 4 |" in coverage_table(some, lambda _: known)
     ratios = {"lung": [0] * 40 + [100] + [0] * 41}
     table = json.loads(json.dumps(calibrated.calibration)) | {"voxels": {"chest": {"lung": {"80": 50.0}}}}
     wide = calibration_from(table, calibrated.hash, "table")
-    assert "100% (1)" in voxels_table([found("x", 1.0, 1.0, ratios=ratios)], wide)
+    assert "100% (1)" in voxels_table([found("x", 1.0, 1.0, ratios=ratios)], lambda _: wide)

@@ -1,18 +1,26 @@
 """What is measured in a chest made of ellipsoids, boxes and cylinders, whose measures are known."""
 
+import ast
 import math
+import re
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+import clsdm
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import spine_distances_mm
-from clsdm.quality.quantities import QUANTITIES, rows
+from clsdm.quality.quantities import DEFINITION, QUANTITIES, lines, rows
 from clsdm.volume.ct import CTVolume
 
 STEP_MM = 3.0
+SOURCES = Path(clsdm.__file__).parents[1]
+MEASURING = ("clsdm/quality/heart", "clsdm/quality/lungs", "clsdm/quality/measure", "clsdm/quality/outline",
+             "clsdm/quality/spine", "clsdm/quality/spread", "clsdm/volume/body", "clsdm_bench/numbers/structures")  # fmt: skip
 BODY_MM, LUNG_HU, BONE_HU = (165.0, 115.0, 210.0), -800.0, 350.0
 LUNGS = {
     "left": ((80.0, -5.0, 20.0), (42.0, 75.0, 120.0), -56.0),
@@ -102,6 +110,42 @@ def test_a_measure_is_that_of_the_shape(found: Measures, key: str) -> None:
     assert found.values[key] == pytest.approx(value, abs=off)
 
 
+def with_domes(ct: CTVolume) -> CTVolume:
+    """The diaphragms rise to 40 mm above the lungs' base, a hand beside the heart's borders, and fall outwards."""
+    axis = ct.origin_mm[0] + STEP_MM * np.arange(ct.hu.shape[2])
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
+    top = np.where(x > 0, -10.0, 8.0) - ((np.abs(x - 12.5) - 60.0) / 8.0) ** 2
+    return replace(ct, hu=np.where((ct.hu == LUNG_HU) & (z < top) & (y < 40.0), 50.0, ct.hu).astype(np.float32))
+
+
+def with_large_heart(ct: CTVolume) -> CTVolume:
+    """Its border runs outwards to 18 mm from the chest wall and ends 30 mm above the diaphragm."""
+    axis = ct.origin_mm[0] + STEP_MM * np.arange(ct.hu.shape[2])
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
+    heart = (x > 0) & (x < np.minimum(62.0 + 0.6 * (64.0 - z), 104.0)) & (y < 30.0) & (np.abs(z - 19.0) < 45.0)
+    return replace(ct, hu=np.where((ct.hu == LUNG_HU) & heart, 40.0, ct.hu).astype(np.float32))
+
+
+def test_the_domes_of_the_diaphragm_are_no_heart(chest: CTVolume) -> None:
+    assert measure(with_domes(chest)).values["heart_width_mm"] == pytest.approx(115.0, abs=7.0)
+
+
+def test_a_heart_before_the_diaphragm_does_not_raise_it(chest: CTVolume) -> None:
+    large = measure(with_large_heart(chest)).values
+    assert large["heart_width_mm"] == pytest.approx(104.0 + 45.0, abs=7.0)
+    assert large["diaphragm_left_mm"] == pytest.approx(-56.0, abs=8.0)  # the heart begins 30 mm above
+
+
+def test_definitions_are_those_of_the_stated_number() -> None:
+    """Where this fails: raise ``DEFINITION`` if any value may differ, then put the new digest here."""
+    trees = [ast.parse((SOURCES / f"{name}.py").read_text(encoding="utf-8")) for name in MEASURING]
+    nodes = [
+        each for tree in trees for each in tree.body if not isinstance(each, ast.Import | ast.ImportFrom | ast.Expr)
+    ]
+    text = "".join(re.sub(r"\"{3}.*?\"{3}", "", ast.unparse(each), flags=re.DOTALL) for each in nodes)
+    assert (DEFINITION, sha256(text.encode()).hexdigest()[:16]) == (2, "f1d4494405957a12")
+
+
 def test_water_equivalent_diameter_is_that_of_the_water_that_attenuates_as_much(chest, found):
     z = chest.origin_mm[2] + STEP_MM * np.arange(len(chest.hu))
     assert found.over_mm is not None
@@ -176,6 +220,8 @@ def test_what_cannot_be_had_is_a_reason_and_never_a_number(chest, change, lost, 
     assert set(kept) <= set(found.values)
     assert set(found.values) | set(found.reasons) == set(QUANTITIES)
     shown = {row.label: row for row in rows(found.to_plain() | {"product": None, "calibrated": False})}
+    text = lines(list(shown.values()))
+    assert len([line for line in text if reason in line]) <= 1 or len(text) < len(shown)
     for key in lost:
         assert shown[QUANTITIES[key].label].value == "not measurable"
         assert reason in shown[QUANTITIES[key].label].interval

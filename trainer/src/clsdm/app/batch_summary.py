@@ -76,11 +76,23 @@ def row_of(case: Case) -> Row:
     volume = Path(case.request.out)
     if (failure := _json(volume.parent / FAILED)) is not None:
         return Row(case.name, "failed", problem=str(failure.get("message", "")))
-    record = _json(volume.with_name(f"{volume.name.partition('.')[0]}.json"))
+    path = volume.with_name(f"{volume.name.partition('.')[0]}.json")
+    record = _json(path)
     if record is None:
         return Row(case.name, "waiting")
-    made, residuals = record.get("provenance", {}), record.get("residuals", [])
-    told = [Agreement(float(each["rmse"]), each["correlation"]) for each in residuals]
+    try:
+        return _done(case, volume, record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return Row(
+            case.name,
+            "failed",
+            problem=f"{path.name}: expected a record of a reconstruction, found another one ({error})",
+        )
+
+
+def _done(case: Case, volume: Path, record: dict[str, Any]) -> Row:
+    made = record.get("provenance", {})
+    told = [Agreement(float(each["rmse"]), each["correlation"]) for each in record.get("residuals", [])]
     worst = min(told, key=lambda each: -1.0 if each.correlation is None else each.correlation, default=None)
     return Row(
         case.name,

@@ -7,7 +7,6 @@ from typing import Any
 
 from clsdm.app import cli_help
 from clsdm.app.command import command, note, say
-from clsdm.app.measure_command import told_of
 from clsdm.app.record import XRaysNotFoundError, companions, read_record
 from clsdm.app.request import found_again, read_views
 from clsdm.errors import InputError
@@ -15,6 +14,7 @@ from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, refuse_overwriting
 from clsdm.progress import Report
 from clsdm.quality.compare import compare
+from clsdm.quality.numbers import recorded
 from clsdm.quality.write import FILES, as_json, write_comparison
 from clsdm.volume.read import read_ct
 
@@ -41,7 +41,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
-    comparison = compare(reconstruction, truth, xrays, told_of(made))
+    comparison = compare(reconstruction, truth, xrays, recorded(made))
     for warning in comparison.warnings:
         note(options, warning)
     report("compare", 1, 1)

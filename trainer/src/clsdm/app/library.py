@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.dicom_output import write_dicom
+from clsdm.app.record import record_of
 from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record, save
 from clsdm.app.warm import WARM
 from clsdm.app.words import in_python
@@ -18,14 +19,23 @@ from clsdm.files.names import given_path
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
+from clsdm.quality.compare import Comparison
+from clsdm.quality.compare import compare as compared
+from clsdm.quality.measure import Measures
+from clsdm.quality.measure import measure as measured
+from clsdm.quality.numbers import recorded
 from clsdm.reconstruction import Options, Reconstruction, choose_device
 from clsdm.reconstruction import reconstruct as from_xrays
+from clsdm.volume.ct import CTVolume
+from clsdm.volume.read import read_ct
 from clsdm.xray.image import XRay
 from clsdm.xray.read import GeometryOverrides
 from clsdm.xray.scouts import centred
 
 Film = str | PathLike[str] | ViewRequest | XRay
 """A file, a file with a geometry of its own, or an X-ray that was read or made of an array."""
+
+Scan = str | PathLike[str] | CTVolume
 
 NAME = "reconstruction.nii.gz"
 """Of the volume in a folder."""
@@ -73,6 +83,46 @@ class Result(Reconstruction):
             InputError: it cannot be written, or is not empty.
         """
         write_dicom(self, given_path(str(folder), "folder"), keep_patient)
+
+
+def measure(volume: Scan, over_mm: tuple[float, float] | None = None) -> Measures:
+    """Measure a reconstruction or a CT: every number as it is in the volume, corrected for nothing.
+
+    Args:
+        volume: a file, a folder of DICOM slices, or a CT that was read.
+        over_mm: lowest and highest z (LPS) over which means and curves are taken; its own lungs' height if None.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return measured(_scan(volume, "volume"), over_mm)
+
+
+def compare(volume: Scan, truth: Scan | None = None, xrays: Sequence[Film] = (), preset: str = "chest") -> Comparison:
+    """Score a reconstruction against the true CT, its X-rays, or both; numbers of a file's record keep their intervals.
+
+    Args:
+        volume: the reconstruction, a file or one that was read.
+        truth: the CT on any grid, in the same patient coordinates; a file, a folder of DICOM slices, or one that was read.
+        xrays: that it was made from, as for :func:`reconstruct`; frontal, lateral, others.
+        preset: distances where no file knows them.
+
+    Raises:
+        InputError: something cannot be read, or cannot be compared.
+    """
+    told = None if isinstance(volume, CTVolume) else recorded(record_of(Path(volume)))
+    angles = (0.0, 90.0, *(None for _ in xrays))
+    views = [_view(film, angle, GeometryOverrides()) for film, angle in zip(xrays, angles, strict=False)]
+    films = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
+    return compared(_scan(volume, "volume"), None if truth is None else _scan(truth, "truth"), films, told)
+
+
+def _scan(given: Scan, name: str) -> CTVolume:
+    if isinstance(given, CTVolume):
+        return given
+    if not isinstance(given, str | PathLike):
+        raise InputError(f"{name}: expected a file, a folder of DICOM slices or a CTVolume, got {type(given).__name__}")
+    return read_ct(given_path(str(given), name))
 
 
 def reconstruct(

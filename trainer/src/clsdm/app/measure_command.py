@@ -8,14 +8,14 @@ from clsdm import NOTICE
 from clsdm.app import cli_help
 from clsdm.app.command import command, say
 from clsdm.app.fixed import FIXED_LEGEND, write_fixed
-from clsdm.app.record import SUFFIXES, read_record
+from clsdm.app.record import record_of
 from clsdm.errors import InputError
 from clsdm.files.names import given_path
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path
 from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import Measures, measure
-from clsdm.quality.numbers import numbers, spine_distances_mm
+from clsdm.quality.numbers import numbers, recorded, spine_distances_mm
 from clsdm.quality.quantities import before, footnote, lines, rows
 from clsdm.volume.read import read_ct
 
@@ -35,9 +35,8 @@ def add_measure(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
 def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     volume = Path(options.reconstruction)
     ct = read_ct(volume)
-    made = (read_record(volume) if volume.name.lower().endswith(SUFFIXES) else None) or {}
-    recorded = None if options.bundle else told_of(made)
-    told = numbers(ct, *_maker(made, options.bundle)) if recorded is None else recorded
+    made = record_of(volume)
+    told = (None if options.bundle else recorded(made)) or numbers(ct, *_maker(made, options.bundle))
     report("measure", 1, 1)
     found: dict[str, Any] = {"measures": told}
     truth = None
@@ -56,17 +55,6 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     table += [f"CT, what is not beside a number: not measurable, {reason}" for reason in why]
     say(options, "\n".join(filter(None, [*before(told), *table, footnote(told), NOTICE])))
     return found
-
-
-def told_of(made: dict[str, Any]) -> dict[str, Any] | None:
-    """The measures in a volume's record; None where it has none, or no such table."""
-    told = made.get("measures")
-    try:
-        Measures.from_plain(told or {})
-        rows(told or {})
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
-        return None
-    return told
 
 
 def _maker(made: dict[str, Any], bundle: str | None) -> tuple[str | None, Calibration | None]:

@@ -60,6 +60,11 @@ def record_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
+def record_of(volume: Path) -> dict[str, Any]:
+    """:func:`read_record`, empty where there is none, also of what is no volume file."""
+    return (read_record(volume) if volume.name.lower().endswith(SUFFIXES) else None) or {}
+
+
 def read_record(volume: Path) -> dict[str, Any] | None:
     """The record beside a volume, or None where there is none.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain
+from clsdm.quality.quantities import DEFINITION
 
 SCHEMA = 1
 LEVELS = (50, 80, 90)
@@ -70,6 +71,8 @@ class Calibration:
         numbers: by product, region and quantity, an :class:`Errors`.
         voxels: see ``clsdm.quality.spread``.
         usual: see ``clsdm.quality.usual``.
+        definition: of the numbers, ``quantities.DEFINITION``; errors of other ones say nothing about today's.
+        patients: ``model.bundle.patient_mark`` of each patient that it rests on, so that no evaluation uses them.
     """
 
     schema: int
@@ -79,6 +82,13 @@ class Calibration:
     numbers: dict[str, Any]
     voxels: dict[str, Any] = field(default_factory=dict)
     usual: dict[str, Any] = field(default_factory=dict)
+    definition: int = 1
+    patients: tuple[str, ...] = ()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether its errors are those of other definitions of the numbers."""
+        return self.definition != DEFINITION
 
     def intervals(
         self, product: str, region: str, quantity: str, value: float, spread: float | None
@@ -93,7 +103,7 @@ class Calibration:
             spread: its standard deviation over the samples of an ensemble, where there are any.
         """
         errors = self.numbers.get(product, {}).get(region, {}).get(quantity)
-        if errors is None:
+        if errors is None or self.outdated:
             return None
         scale = {"one": 1.0, "value": abs(value), "spread": spread}[errors.scale]
         if scale is None:

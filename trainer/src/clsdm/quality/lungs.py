@@ -1,4 +1,4 @@
-"""Lungs, windpipe, diaphragm and heart of a chest in HU, by thresholds, connected components and distance maps.
+"""Lungs and windpipe of a chest in HU, by thresholds, connected components and distance maps.
 
 Volumes are (z, y, x) of cubic voxels with axes along LPS: z towards the head, y to the back, x to the patient's left. What
 cannot be found, or is cut off by the end of the volume, raises :class:`NotMeasurable` with the reason.
@@ -29,8 +29,6 @@ WINDPIPE_MM2 = (30.0, 900.0)
 SHORTEST_WINDPIPE_MM = 30.0
 WINDPIPE_OFF_MM = 40.0
 """Farthest from the middle of the body."""
-
-DOME_PART, WIDE = (0.4, 0.75), 0.75
 
 
 class NotMeasurable(Exception):  # noqa: N818 - it is no error: it is the answer
@@ -192,57 +190,3 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected part of a mask."""
     labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
     return np.asarray(sitk.GetArrayFromImage(labels) == 1)
-
-
-def dome_level(lungs: Lungs, side: str) -> float:
-    """Index of the height of a lung's diaphragm: where the depth of lung from front to back has fallen to half.
-
-    In each column of the frontal projection, from its greatest depth downwards; the median, between two slices, over the
-    columns from two fifths to three quarters of the lung's width outwards, which the heart leaves free.
-
-    Raises:
-        NotMeasurable: the lung has no lower end.
-    """
-    lung = getattr(lungs, side)
-    depth = lung.sum(1).astype(np.float64)  # (z, x)
-    columns = np.flatnonzero(depth.any(0))
-    first, last = (round(part * (len(columns) - 1)) for part in DOME_PART)
-    levels = []
-    for x in (columns if side == "left" else columns[::-1])[first : last + 1]:
-        line = depth[:, x]
-        top = int(line.argmax())
-        below = np.flatnonzero(line[: top + 1] <= line[top] / 2.0)
-        if len(below):
-            at = int(below[-1])
-            levels.append(at + (line[top] / 2.0 - line[at]) / (line[at + 1] - line[at]))
-    if not levels:
-        raise NotMeasurable("the lung does not end downwards")
-    return float(np.median(levels))
-
-
-def heart_borders(lungs: Lungs) -> tuple[float, float]:
-    """Index along x of the last lung on the heart's right and the first on its left, where it pushes them farthest apart.
-
-    Of the slices from just above both diaphragms, where each lung has most of its cross-section, halfway up to the lungs'
-    tops, in rows that hold both.
-    """
-    areas = np.stack([lungs.left.sum((1, 2)), lungs.right.sum((1, 2))])
-    wide = np.flatnonzero((areas >= WIDE * areas.max(1, keepdims=True)).all(0))
-    top = np.flatnonzero(lungs.both.any((1, 2)))[-1]
-    slices = range(int(wide[0]), int((wide[0] + top) / 2) + 1) if len(wide) else range(0)
-    borders = [found for z in slices if (found := _borders_in(lungs, z)) is not None]
-    if len(borders) * lungs.spacing_mm < 20.0:
-        raise NotMeasurable("the heart between diaphragm and the middle of the lungs spans less than 20 mm")
-    right, left = (np.sort(np.array(side)) for side in zip(*borders, strict=True))
-    return float(right[min(1, len(right) - 1)]), float(left[-min(2, len(left))])
-
-
-def _borders_in(lungs: Lungs, z: int) -> tuple[float, float] | None:
-    """Of one slice; a border is where a tenth of the rows goes beyond it."""
-    left, right = lungs.left[z], lungs.right[z]
-    rows = np.flatnonzero(left.any(1) & right.any(1))
-    if len(rows) * lungs.spacing_mm < 40.0:
-        return None
-    inner_left = left[rows].argmax(1)
-    inner_right = right.shape[1] - 1 - right[rows, ::-1].argmax(1)
-    return float(np.quantile(inner_right, 0.1)), float(np.quantile(inner_left, 0.9))

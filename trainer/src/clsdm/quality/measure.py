@@ -1,9 +1,8 @@
 """Measures of a volume, and why some cannot be had: lungs, heart, diaphragm, spine, windpipe, outline of the body.
 
-Plain image analysis by thresholds, connected components and distance maps (``lungs``, ``spine``, ``outline``), the same for a
-reconstruction and for a CT, on voxels of 3 mm (coarser where the volume's
-are much coarser). A quantity that cannot be had is a reason, never a number. Positions are LPS
-in mm, profiles run along z towards the head.
+Plain image analysis by thresholds, connected components and distance maps (``lungs``, ``heart``, ``spine``, ``outline``), the
+same for a reconstruction and for a CT, on voxels of 3 mm (coarser where the volume's are much coarser). A quantity that cannot
+be had is a reason, never a number. Positions are LPS in mm, profiles run along z towards the head.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from clsdm.quality import lungs as chest
+from clsdm.quality.heart import heart_borders, lung_base
 from clsdm.quality.lungs import Lungs, NotMeasurable
 from clsdm.quality.outline import CUT_OFF, areas_mm2, mean_over, water_diameters_mm
-from clsdm.quality.quantities import QUANTITIES
+from clsdm.quality.quantities import DEFINITION, QUANTITIES
 from clsdm.quality.spine import kyphosis_deg, lateral_curve_mm, spine_line
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
@@ -54,6 +54,7 @@ class Measures:
     def to_plain(self) -> dict[str, Any]:
         """JSON types."""
         return {
+            "definition": DEFINITION,
             "region": self.region,
             "over_mm": self.over_mm and _rounded(self.over_mm),
             "values": {
@@ -216,7 +217,7 @@ def _millilitres(lungs: Lungs, side: str = "both") -> float:
 
 def _height_mm(volume: _Volume, side: str) -> float:
     lungs = volume.whole()
-    return (_heights(getattr(lungs, side))[1] + 0.5 - chest.dome_level(lungs, side)) * volume.step_mm
+    return (_heights(getattr(lungs, side))[1] + 0.5 - lung_base(lungs, side).dome) * volume.step_mm
 
 
 def _width_mm(volume: _Volume) -> float:
@@ -227,12 +228,12 @@ def _width_mm(volume: _Volume) -> float:
 
 
 def _heart_mm(volume: _Volume) -> float:
-    right, left = chest.heart_borders(volume.lungs.ending("lower"))
+    right, left = heart_borders(volume.lungs.ending("lower"))
     return (left - right - 1.0) * volume.step_mm
 
 
 def _dome_mm(volume: _Volume, side: str) -> float:
-    return volume.z_mm(chest.dome_level(volume.lungs.ending("lower"), side))
+    return volume.z_mm(lung_base(volume.lungs.ending("lower"), side).dome)
 
 
 _FINDERS: dict[str, Callable[[_Volume], float]] = {

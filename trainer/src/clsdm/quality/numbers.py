@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from clsdm.quality.intervals import Calibration
+from clsdm.quality.intervals import Calibration, Intervals
 from clsdm.quality.measure import Measures, measure
+from clsdm.quality.quantities import DEFINITION, QUANTITIES, rows
 from clsdm.volume.ct import CTVolume
 
 
@@ -29,29 +30,46 @@ def numbers(
         samples: values measured in each sample of an ensemble, whose spread some intervals scale with.
 
     Returns:
-        JSON types: ``Measures.to_plain`` with "product" and "calibrated", whether the model has a table; and for each value
-        "spread" and "intervals" where they are known, the latter with "patients", "corrected" (for what the model usually is
-        off), "held" and "normal" by level.
+        JSON types: ``Measures.to_plain`` with "product" and "calibrated", whether the model has a table ("outdated": of other
+        definitions); and for each value "spread" and "intervals" where they are known, the latter with "patients", "corrected"
+        (for what the model usually is off), "held" and "normal" by level.
     """
     found = measure(ct)
-    plain = found.to_plain() | {"product": product, "calibrated": calibration is not None}
+    outdated = calibration is not None and calibration.outdated
+    plain = found.to_plain() | {"product": product, "calibrated": calibration is not None and not outdated}
+    plain |= {"outdated": True} if outdated else {}
     for key, value in found.values.items():
         known = [values[key] for values in samples if key in values]
         spread = statistics.stdev(known) if len(known) > 1 else None
         plain["values"][key] |= {} if spread is None else {"spread": round(spread, 4)}
         told = calibration and product and calibration.intervals(product, found.region, key, value, spread)
         if told:
-            plain["values"][key]["intervals"] = {
-                "patients": told.patients,
-                "corrected": round(told.corrected, 4),
-                "held": {level: _plain(bounds) for level, bounds in told.held.items()},
-                "normal": {level: _plain(bounds) for level, bounds in told.normal.items()},
-            }
+            plain["values"][key]["intervals"] = _plain(told, QUANTITIES[key].least)
     return plain
 
 
-def _plain(bounds: tuple[float, float]) -> list[float]:
-    return [round(each, 4) for each in bounds]
+def _plain(told: Intervals, least: float) -> dict[str, Any]:
+    """JSON types; nothing below what is possible."""
+
+    def possible(*values: float) -> list[float]:
+        return [round(max(value, least), 4) for value in values]
+
+    bounds = {
+        name: {level: possible(*pair) for level, pair in table.items()}
+        for name, table in (("held", told.held), ("normal", told.normal))
+    }
+    return {"patients": told.patients, "corrected": possible(told.corrected)[0], **bounds}
+
+
+def recorded(made: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The numbers in a volume's record; None where it has none, no such table, or one of other definitions."""
+    told = made.get("measures") or {}
+    try:
+        Measures.from_plain(told)
+        rows(told)
+        return told if told["definition"] == DEFINITION else None
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+        return None
 
 
 def spine_distances_mm(found: Measures, truth: Measures) -> tuple[float, float] | None:

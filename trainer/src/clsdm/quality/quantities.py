@@ -1,16 +1,24 @@
 """Names of the measures, and their words on the command line, in the report and in 3D Slicer. No torch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SHOWN_LEVEL = "80"
+DEFINITION = 2
+"""Of the measures: raised with every change of what a number is, so that no number is held against errors of another one."""
+SHOWN_LEVEL, MOST_LEVEL = "80", "90"
+NOT_MEASURABLE = "not measurable"
 CALIBRATED = (
     "Numbers are corrected for what they were off at the median, and intervals held, on patients that the model was not "
     "trained on. A patient unlike them, or X-rays unlike projections, may lie outside more often."
 )
 DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
+OLD_TABLE = (
+    "The model's table of its errors is of other definitions of these numbers: how far they may be off is not known "
+    "(clsdm-bench calibrate makes the table anew)."
+)
 
 
 @dataclass(frozen=True)
@@ -21,11 +29,13 @@ class Quantity:
         label: for a reader.
         unit: "ml", "mm", "cm²", "HU", "°" or "" for a ratio.
         digits: after the point.
+        least: that is possible.
     """
 
     label: str
     unit: str
     digits: int = 0
+    least: float = 0.0
 
     def text(self, value: float) -> str:
         """The value with its unit."""
@@ -39,14 +49,14 @@ QUANTITIES: dict[str, Quantity] = {
     "lung_left_height_mm": Quantity("Lung height, left (apex to diaphragm)", "mm"),
     "lung_right_height_mm": Quantity("Lung height, right (apex to diaphragm)", "mm"),
     "lung_width_mm": Quantity("Greatest width across both lungs", "mm"),
-    "lung_mean_hu": Quantity("Mean HU of the lungs", "HU"),
+    "lung_mean_hu": Quantity("Mean HU of the lungs", "HU", least=-1024.0),
     "heart_width_mm": Quantity("Heart width", "mm"),
     "cardiothoracic_ratio": Quantity("Cardiothoracic ratio", "", 2),
-    "diaphragm_left_mm": Quantity("Diaphragm, left (z, LPS)", "mm"),
-    "diaphragm_right_mm": Quantity("Diaphragm, right (z, LPS)", "mm"),
-    "windpipe_left_of_spine_mm": Quantity("Windpipe, to the left of the spine's middle", "mm"),
-    "windpipe_before_spine_mm": Quantity("Windpipe, in front of the spine's middle", "mm"),
-    "kyphosis_deg": Quantity("Kyphosis of the spine that is seen (estimate)", "°"),
+    "diaphragm_left_mm": Quantity("Diaphragm, left (z, LPS)", "mm", least=-math.inf),
+    "diaphragm_right_mm": Quantity("Diaphragm, right (z, LPS)", "mm", least=-math.inf),
+    "windpipe_left_of_spine_mm": Quantity("Windpipe, to the left of the spine's middle", "mm", least=-math.inf),
+    "windpipe_before_spine_mm": Quantity("Windpipe, in front of the spine's middle", "mm", least=-math.inf),
+    "kyphosis_deg": Quantity("Kyphosis of the spine that is seen (estimate)", "°", least=-math.inf),
     "lateral_curve_mm": Quantity("Lateral curve of the spine, greatest offset", "mm"),
     "outline_cm2": Quantity("Area of the body's outline, mean", "cm²"),
     "water_diameter_mm": Quantity("Water-equivalent diameter, mean (AAPM 220)", "mm"),
@@ -82,7 +92,7 @@ def rows(told: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> l
     for key, quantity in QUANTITIES.items():
         true = "" if truth is None or key not in truth else quantity.text(truth[key])
         if key not in told["values"]:
-            made.append(Row(quantity.label, "not measurable", told["not_measurable"].get(key, ""), true))
+            made.append(Row(quantity.label, NOT_MEASURABLE, told["not_measurable"].get(key, ""), true))
             continue
         each = told["values"][key]
         best = each.get("intervals", {}).get("corrected", each["value"])
@@ -101,7 +111,8 @@ def _interval(key: str, each: Mapping[str, Any], told: Mapping[str, Any]) -> str
     whose = f"{patients} patient{'s' if patients > 1 else ''}"
     if SHOWN_LEVEL in known["held"]:
         low, high = known["held"][SHOWN_LEVEL]
-        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose})"
+        few = "" if MOST_LEVEL in known["held"] else f"; no {MOST_LEVEL} % interval from {patients}"
+        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose}{few})"
     if SHOWN_LEVEL in known["normal"]:
         low, high = known["normal"][SHOWN_LEVEL]
         return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
@@ -117,14 +128,22 @@ def footnote(told: Mapping[str, Any]) -> str:
     """Remark on the table as a whole."""
     if told.get("product") is None:
         return ""
-    return CALIBRATED if told["calibrated"] else NO_TABLE
+    if told["calibrated"]:
+        return CALIBRATED
+    return OLD_TABLE if told.get("outdated") else NO_TABLE
 
 
 def lines(made: Sequence[Row]) -> list[str]:
-    """The table as text."""
-    wide = max(len(row.label) for row in made)
-    value = max(len(row.value) for row in made)
-    return [
+    """The table as text; what cannot be had for one reason stands in one line."""
+    alone = [row for row in made if row.value != NOT_MEASURABLE or row.truth]
+    wide = max((len(row.label) for row in alone), default=0)
+    value = max((len(row.value) for row in alone), default=0)
+    table = [
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
-        for row in made
+        for row in alone
     ]
+    why: dict[str, list[str]] = {}
+    for row in made:
+        if row not in alone:
+            why.setdefault(row.interval, []).append(row.label)
+    return table + [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]

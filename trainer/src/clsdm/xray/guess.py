@@ -19,7 +19,6 @@ _WORDS = {
     "lateral": re.compile(r"(?<![a-z])(lat|lateral|ll|rl|side|profile?)(?![a-z])"),
 }
 SIDE_PIXELS = 64
-PICTURE_PIXELS = 512
 SHIFT = 0.1
 """Part of the width by which the patient's middle may lie beside the image's."""
 CLEAR = 0.05
@@ -75,19 +74,6 @@ def mirror_likeness(image: np.ndarray) -> float:
         part = small[:, max(0, shift) : SIDE_PIXELS + min(0, shift)]
         best = max(best, _correlation(part, part[:, ::-1]))
     return best
-
-
-def picture_of(path: Path) -> tuple[tuple[int, int], np.ndarray]:
-    """(rows, columns) of an image file as it is stored, and a grey picture of it, uint8 and at most 512 long.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    image = read_film(path, Wanted()).image
-    step = -(-max(image.shape) // PICTURE_PIXELS)
-    low, high = np.nanquantile(image, (0.01, 0.99))
-    small = np.nan_to_num((image[::step, ::step] - low) / max(float(high - low), 1e-6))
-    return (image.shape[0], image.shape[1]), (small.clip(0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def _named(unknown: Sequence[int], paths: Sequence[Path]) -> tuple[int | None, int | None]:

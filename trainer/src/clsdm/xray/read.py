@@ -24,7 +24,9 @@ from clsdm.xray.formats import Wanted, read_film
 from clsdm.xray.image import XRay, check_image
 from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
 
-__all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "read_xray"]
+__all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "picture_of", "read_xray"]
+
+PICTURE_PIXELS = 512
 
 
 @dataclass(frozen=True)
@@ -191,3 +193,16 @@ def _assumed_orientation(angle_deg: float) -> str:
         return "assumed: the patient's left at image right, flip it otherwise"
     side = "left" if across > 0 else "right"
     return f"assumed: the patient faces image {side}, flip it otherwise"
+
+
+def picture_of(path: Path) -> tuple[tuple[int, int], np.ndarray]:
+    """(rows, columns) of an image file as it is stored, and a grey picture of it, uint8 and at most 512 long.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    image = read_film(path, Wanted()).image
+    step = -(-max(image.shape) // PICTURE_PIXELS)
+    low, high = np.nanquantile(image, (0.01, 0.99))
+    small = np.nan_to_num((image[::step, ::step] - low) / max(float(high - low), 1e-6))
+    return (image.shape[0], image.shape[1]), (small.clip(0.0, 1.0) * 255.0).astype(np.uint8)

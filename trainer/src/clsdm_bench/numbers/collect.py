@@ -16,7 +16,8 @@ from clsdm.files.strict_json import from_plain, read_json
 from clsdm.progress import Report, silent
 from clsdm.quality.compare import covered_truth
 from clsdm.quality.measure import Measures, measuring
-from clsdm.quality.numbers import numbers, spine_distances_mm
+from clsdm.quality.numbers import numbers, recorded, spine_distances_mm
+from clsdm.quality.quantities import DEFINITION
 from clsdm.quality.spread import REGIONS, error_ratios
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume
@@ -48,6 +49,7 @@ class Found:
         residuals: correlation and share of contrast of each view.
         ratios: of an ensemble, by tissue: histogram of error over spread, with the share beyond either end.
         structures: shown, made_up, true, lost.
+        definition: of the numbers, ``quantities.DEFINITION``.
     """
 
     case: str
@@ -63,6 +65,7 @@ class Found:
     residuals: dict[str, Any]
     ratios: dict[str, Any]
     structures: dict[str, Any]
+    definition: int = DEFINITION
 
 
 def collect(scoring: Scoring, report: Report = silent) -> list[Found]:
@@ -89,7 +92,9 @@ def _key(found: Found) -> tuple[str, str]:
 
 
 def _kept(path: Path) -> list[Found]:
-    return [from_plain(Found, each, str(path)) for each in read_json(path, "measurements")] if path.is_file() else []
+    """What was measured before, as numbers are defined today."""
+    before = read_json(path, "measurements") if path.is_file() else []
+    return [from_plain(Found, each, str(path)) for each in before if each.get("definition") == DEFINITION]
 
 
 def _measured(scoring: Scoring, scan: ScanFile, runs: Sequence[tuple[str, Any]]) -> Iterator[Found]:
@@ -99,7 +104,7 @@ def _measured(scoring: Scoring, scan: ScanFile, runs: Sequence[tuple[str, Any]])
         recon, _ = scoring.volume(scan, condition, product)
         path = scoring.path(scan, condition, product)
         record = read_record(path) or {}
-        told = record.get("measures") or numbers(recon, product)
+        told = recorded(record) or numbers(recon, product)
         mine = Measures.from_plain(told)
         truth = truth_over(mine.over_mm)
         on_grid, covered = covered_truth(ct, recon)

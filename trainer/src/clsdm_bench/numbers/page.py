@@ -1,7 +1,7 @@
 """Observed coverage beside the promised one, as Markdown tables."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from clsdm_bench.numbers.collect import RATIO_BINS, Found
 from clsdm_bench.numbers.wrong import Handed
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_trainer.figures import markdown_table
+
+Judge = Callable[[Found], Calibration]
+"""The table that a reconstruction is judged by."""
 
 TARGETS = {
     "lung_ml": ("7 %", 0.07, True),
@@ -24,12 +27,12 @@ TARGETS = {
 SPINE_TARGET_MM = 6.0
 
 
-def tables(found: Sequence[Found], calibration: Calibration, handed: Sequence[Handed] | None) -> str:
+def tables(found: Sequence[Found], judge: Judge, handed: Sequence[Handed] | None) -> str:
     """All tables, each with a heading."""
     parts = [
-        ("Errors", errors_table(found, calibration)),
-        ("Coverage of the intervals", coverage_table(found, calibration)),
-        ("Coverage of the voxels' 80 % intervals", voxels_table(found, calibration)),
+        ("Errors", errors_table(found, judge)),
+        ("Coverage of the intervals", coverage_table(found, judge)),
+        ("Coverage of the voxels' 80 % intervals", voxels_table(found, judge)),
         ("Structures above 6 ml", structures_table(found)),
         *([] if handed is None else [("Wrong and right inputs", wrong_table(handed))]),
     ]
@@ -47,13 +50,13 @@ def _both(found: Sequence[Found], key: str) -> list[Found]:
     return [each for each in found if key in each.values and key in each.truths]
 
 
-def errors_table(found: Sequence[Found], calibration: Calibration) -> str:
+def errors_table(found: Sequence[Found], judge: Judge) -> str:
     """Mean absolute errors, as measured in the volume and corrected, of what could be measured in volume and scan."""
     runs = _runs(found)
     rows = []
     for key, quantity in QUANTITIES.items():
         unit, digits = ("%", 1) if _relative(key) else (quantity.unit, quantity.digits + 1)
-        cells = [_errors(each, key, calibration, f"{{:.{digits}f}}", unit) for each in runs.values()]
+        cells = [_errors(each, key, judge, f"{{:.{digits}f}}", unit) for each in runs.values()]
         rows.append([quantity.label, TARGETS[key][0] if key in TARGETS else "", *cells])
     for axis, name in enumerate(("front", "side")):
         lines = [[one.spine_mm[axis] for one in each if one.spine_mm is not None] for each in runs.values()]
@@ -63,12 +66,12 @@ def errors_table(found: Sequence[Found], calibration: Calibration) -> str:
     return markdown_table(["mean absolute error, as measured / corrected (patients)", "target", *heads], rows)
 
 
-def _errors(found: Sequence[Found], key: str, calibration: Calibration, form: str, unit: str) -> str:
+def _errors(found: Sequence[Found], key: str, judge: Judge, form: str, unit: str) -> str:
     both = _both(found, key)
     if not both:
         return "-"
     plain = statistics.mean(truth_error(one, key, one.values[key]) for one in both)
-    better = statistics.mean(truth_error(one, key, _corrected(one, key, calibration)) for one in both)
+    better = statistics.mean(truth_error(one, key, _corrected(one, key, judge(one))) for one in both)
     return f"{form.format(plain)} / {form.format(better)} {unit}".rstrip() + f" ({len(both)})"
 
 
@@ -87,7 +90,7 @@ def _relative(key: str) -> bool:
     return (key in TARGETS and TARGETS[key][2]) or QUANTITIES[key].unit in ("ml", "cm²")
 
 
-def coverage_table(found: Sequence[Found], calibration: Calibration) -> str:
+def coverage_table(found: Sequence[Found], judge: Judge) -> str:
     """How often the truth lay in the interval, over all quantities and patients; also that of the normal intervals."""
     head = [
         "group, X-rays, product",
@@ -98,26 +101,36 @@ def coverage_table(found: Sequence[Found], calibration: Calibration) -> str:
     rows = []
     for (group, condition, product), each in _runs(found).items():
         within: dict[tuple[str, str], list[bool]] = {}
+        few: dict[tuple[str, str], set[int]] = {}
         count = 0
         for one in each:
             for key in QUANTITIES:
                 if key not in one.values or key not in one.truths:
                     continue
-                told = calibration.intervals(product, one.region, key, one.values[key], one.spreads.get(key))
+                told = judge(one).intervals(product, one.region, key, one.values[key], one.spreads.get(key))
                 count += told is not None
                 for kind in ("held", "normal") if told is not None else ():
                     for level, (low, high) in getattr(told, kind).items():
                         within.setdefault((kind, level), []).append(low <= one.truths[key] <= high)
-        cells = [_share(within.get((kind, str(level)), [])) for kind in ("held", "normal") for level in LEVELS]
+                    for level in {str(level) for level in LEVELS} - set(getattr(told, kind)):
+                        few.setdefault((kind, level), set()).add(told.patients)
+        cells = [
+            _share(within.get((kind, str(level)), []), level, few.get((kind, str(level)), set()))
+            for kind in ("held", "normal")
+            for level in LEVELS
+        ]
         rows.append([f"{group}, {CONDITIONS[condition].text}, {product}", str(count), *cells])
     return markdown_table(head, rows)
 
 
-def _share(hits: Sequence[bool]) -> str:
-    return f"{np.mean(hits):.0%} of {len(hits)}" if hits else "none"
+def _share(hits: Sequence[bool], level: int, few: set[int]) -> str:
+    """How often the truth lay within, and for how few patients there is no interval."""
+    some = sorted({min(few), max(few)}) if few else []
+    none = f"no {level} % interval from {' to '.join(map(str, some))}" if some else ""
+    return "; ".join(filter(None, [f"{np.mean(hits):.0%} of {len(hits)}" if hits else "", none])) or "-"
 
 
-def voxels_table(found: Sequence[Found], calibration: Calibration) -> str:
+def voxels_table(found: Sequence[Found], judge: Judge) -> str:
     """Share of a tissue's voxels within their 80 % interval, mean over patients."""
     rows = []
     edges = np.concatenate(([0.0], RATIO_BINS))
@@ -126,7 +139,7 @@ def voxels_table(found: Sequence[Found], calibration: Calibration) -> str:
         for tissue in REGIONS:
             shares = []
             for one in each:
-                factor = calibration.voxels.get(one.region, {}).get(tissue, {}).get("80")
+                factor = judge(one).voxels.get(one.region, {}).get(tissue, {}).get("80")
                 if factor is not None and tissue in one.ratios:
                     counts = np.array(one.ratios[tissue], dtype=np.float64)
                     shares.append(

@@ -1,22 +1,25 @@
 """The order of ``clsdm-bench calibrate`` and ``clsdm-bench numbers``."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clsdm.app.record import read_record
 from clsdm.errors import InputError
-from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, write_calibrated
+from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, patient_mark, write_calibrated
 from clsdm.progress import Report
-from clsdm.quality.intervals import calibration_from
+from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import CHEST, Measures
+from clsdm.quality.quantities import DEFINITION
 from clsdm.quality.reprojection import reprojection
-from clsdm.quality.usual import Shown, shown_by
+from clsdm.quality.usual import Shown, Usual, shown_by
 from clsdm.reconstruction import calibrated
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
-from clsdm_bench.numbers.calibrate import table_of
-from clsdm_bench.numbers.collect import Found, collect
+from clsdm_bench.numbers.calibrate import crossed, table_of
+from clsdm_bench.numbers.collect import collect
 from clsdm_bench.numbers.page import tables
 from clsdm_bench.numbers.picture import write_picture
 from clsdm_bench.numbers.wrong import hand_in
@@ -24,6 +27,10 @@ from clsdm_bench.score.cases import ScanFile, find_scans
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.run import Scoring, Settings, claim
 from clsdm_trainer.files import write_json, write_text
+
+USUAL = ("plain", "radiograph")
+"""Conditions under which films are usual: a projection, and what a machine and a viewer may make of it, so that a real film's
+tone and edges are not taken for another body part."""
 
 
 def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
@@ -36,7 +43,7 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
         InputError: nobody is left, or the bundle cannot be written.
     """
     scoring = scoring_of(options)
-    usable = [scan for scan in scoring.scans if not (scan.seen and not scan.group.endswith(", val"))]
+    usable = _usable(scoring.scans)
     if not usable:
         raise InputError("--cases: expected patients that the bundle was not trained on, found none")
     scoring = Scoring(scoring.bundle, usable, scoring.out, scoring.settings)
@@ -47,7 +54,7 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
         f"--conditions {' '.join(options.conditions)}"
     )
     means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
-    shown = [shown_of(scoring, scan, means[scan.name]) for scan in usable if scan.name in means]
+    shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in usable if scan.name in means]
     table = joined(scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, command))
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
@@ -55,9 +62,37 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     return f"{written.path}: errors of {len(usable)} patients, {len(chests)} of them chests"
 
 
+def _usable(scans: Sequence[ScanFile]) -> list[ScanFile]:
+    """Those that the bundle was not trained on."""
+    return [scan for scan in scans if not (scan.seen and not scan.group.endswith(", val"))]
+
+
+def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle) -> tuple[Calibration, Usual | None]:
+    """The bundle's table, if it rests on none of these patients, and what is usual for its patients."""
+    where = f"{bundle.path}/{CALIBRATION}"
+    calibration, usual = calibrated(bundle)
+    if calibration is None:
+        raise InputError(f"{where}: is missing; clsdm-bench calibrate makes it")
+    if calibration.outdated:
+        raise InputError(
+            f"{where}: is of definition {calibration.definition} of the numbers, expected {DEFINITION}; clsdm-bench calibrate "
+            "makes it anew"
+        )
+    marks = set(calibration.patients)
+    both = [scan.name for scan in scans if patient_mark(scan.name) in marks]
+    if both:
+        some = ", ".join(both[:3]) + (" ..." if len(both) > 3 else "")
+        raise InputError(
+            f"--cases: expected patients that the bundle's table does not rest on, found {len(both)} that it does ({some}); "
+            "leave them out, or judge each by all others with --cross"
+        )
+    return calibration, usual
+
+
 def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     """A new table with what an earlier one of the same model says and it does not."""
-    if before.get("model_sha256") != table["model_sha256"]:
+    same = ("model_sha256", "definition")
+    if [before.get(name) for name in same] != [table[name] for name in same]:
         return table
     parts = {name: before[name] | table[name] for name in ("numbers", "voxels")}
     commands = [each for each in before["command"].split("; ") if each != table["command"]]
@@ -67,7 +102,7 @@ def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
         | {
             "usual": table["usual"] or before["usual"],
             "command": "; ".join([*commands, table["command"]]),
-            "conditions": sorted({*before["conditions"], *table["conditions"]}),
+            **{name: sorted({*before[name], *table[name]}) for name in ("conditions", "patients")},
         }
     )
 
@@ -76,20 +111,20 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     """Measure the patients and write ``numbers.json`` and ``numbers.md``; the latter's text.
 
     Raises:
-        InputError: the bundle has no table.
+        InputError: the bundle has no table, or one of other definitions, or it rests on one of these patients.
     """
     scoring = scoring_of(options)
-    calibration, usual = calibrated(scoring.bundle)
-    if calibration is None:
-        raise InputError(f"{scoring.bundle.path}/{CALIBRATION}: is missing; clsdm-bench calibrate makes it")
-    unseen = [scan for scan in scoring.scans if not scan.seen]
+    unseen = _usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
+    calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
+    judge = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
+    tables_of = {each.case: judge(each) for each in found}
     for scan in unseen if options.pictures else ():
         mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
         picture = scoring.out / "fixed" / f"{scan.name}.png"
-        write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, calibration)
+        write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, tables_of[scan.name])
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
-    text = tables(found, calibration, wrong)
+    text = tables(found, judge, wrong)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
     write_text(scoring.out / "numbers.md", text)
     return text
@@ -118,9 +153,10 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
     return scoring
 
 
-def shown_of(scoring: Scoring, scan: ScanFile, found: Found) -> Shown:
-    """Values that the plain X-rays of a scan and their mean show."""
-    recon, _ = scoring.volume(scan, "plain", "mean")
-    xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / "plain").glob("*.dcm"))]
+def shown_of(scoring: Scoring, scan: ScanFile, condition: str) -> Shown:
+    """Values that the X-rays of a scan and their mean show."""
+    recon, _ = scoring.volume(scan, condition, "mean")
+    measures = Measures.from_plain((read_record(scoring.path(scan, condition, "mean")) or {})["measures"])
+    xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / condition).glob("*.dcm"))]
     detector = scoring.bundle.manifest.model.detector
-    return shown_by(xrays, reprojection(recon, xrays, detector), Measures(found.values, {}), detector)
+    return shown_by(xrays, reprojection(recon, xrays, detector), measures, detector)

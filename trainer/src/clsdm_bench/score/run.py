@@ -108,7 +108,12 @@ def score_bundle(
     Raises:
         InputError: a scan cannot be used, or ``out`` holds the scoring of another bundle or of other X-rays.
     """
-    scoring = Scoring(bundle, scans, out, settings or Settings())
+    settings = settings or Settings()
+    if len(scans) == 1:  # there is no next case
+        settings = replace(
+            settings, conditions=tuple(each for each in settings.conditions if not CONDITIONS[each].of_another)
+        )
+    scoring = Scoring(bundle, scans, out, settings)
     claim(scoring)
     found: list[Scored] = []
     volumes: dict[tuple[str, Product], list[np.ndarray]] = {}
@@ -170,5 +175,6 @@ def _about(scoring: Scoring) -> dict[str, Any]:
         "angles_deg": "0 90",
         "spacing_mm": settings.spacing_mm,
         "command": f"clsdm-bench score --bundle BUNDLE --cases CASES --out OUT --preset {settings.preset} --spacing "
-        f"{settings.spacing_mm:g} --samples {settings.samples} --seed {settings.seed}",
+        f"{settings.spacing_mm:g} --samples {settings.samples} --seed {settings.seed} --products {' '.join(settings.products)} "
+        f"--conditions {' '.join(settings.conditions)}",
     }
