@@ -157,8 +157,8 @@ def isDicom(file: Path) -> bool:
 
 def viewName(angleDeg: float | None) -> str:
     """A view's name in radiography, or its angle."""
-    names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
-    if angleDeg is None:
-        return ""
-    nearest = min(names, key=lambda at: abs((angleDeg - at + 180.0) % 360.0 - 180.0))
-    return names[nearest] if abs((angleDeg - nearest + 180.0) % 360.0 - 180.0) < 5.0 else f"{angleDeg:g}°"
+    ensureCore()
+    from clsdm.geometry.view import view_name
+
+    names = {"PA": _("PA"), "AP": _("AP"), "left lateral": _("left lateral"), "right lateral": _("right lateral")}
+    return "" if angleDeg is None else names.get(view_name(angleDeg), f"{angleDeg:g}°")

@@ -25,7 +25,7 @@ def patient(seed: int) -> Shown:
 
 
 NOISE = np.random.default_rng(0).random((200, 200))
-USUAL = usual_of([patient(seed) for seed in range(6)])
+USUAL = usual_of([[patient(seed)] for seed in range(6)])
 
 
 def test_a_box_has_edges_and_no_fine_structure() -> None:
