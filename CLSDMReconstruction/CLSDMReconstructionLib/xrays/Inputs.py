@@ -41,7 +41,6 @@ ROLE_ANGLES_DEG = {"frontal": 0.0, "lateral": 90.0}
 """The angle of a slot where neither file nor user names one."""
 
 _LABELS = {"frontal": "frontal X-ray", "lateral": "lateral X-ray", "view": "further X-ray"}
-_ORIGINS = {"tag": "tag", "default": "default", "user": "entered"}
 
 
 @dataclass
