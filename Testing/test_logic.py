@@ -229,9 +229,6 @@ class FakeWorkerTest(FakeWorkerCase):
         waitFor(lambda: run.job is not None or not run.isRunning)
         return run
 
-    def requestedFiles(self) -> list[str]:
-        return [Path(each["view"]["file"]).name for channel in FakeChannel.made for each in channel.requests]
-
     def test_a_newer_preview_takes_the_place_of_one_that_waits(self) -> None:
         first, second, third = (self.preview("frontal", name) for name in "abc")
         self.assertTrue(first.isAtWork)

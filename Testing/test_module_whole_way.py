@@ -70,7 +70,7 @@ class WholeWayTest(unittest.TestCase):
         waitFor(lambda: not panel.isRunning)
         self.assertEqual(set(panel.shown.figures["protocols"]), {"honest", "x2ct"}, panel.ui.statusLabel.text)
         figures = [panel.shown.table.GetCellText(row, 0) for row in range(panel.shown.table.GetNumberOfRows())]
-        self.assertIn("Reprojection, 90 deg (% of contrast)", figures)
+        self.assertIn("Reprojection, left lateral (% of contrast)", figures)
         error = slicer.util.arrayFromVolume(panel.shown.difference).astype(float)
         honest = panel.shown.figures["protocols"]["honest"]
         self.assertLess(honest["mae_hu"], np.abs(error[error > -5000]).max())
