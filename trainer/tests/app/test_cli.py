@@ -144,7 +144,12 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     run(capfd, *command)
     assert (tmp_path / "a.nii.gz").read_bytes() == first
 
-    assert run(capfd, "compare", tmp_path / "a.nii.gz", "--out", tmp_path / "blind")[0] == 0
+    assert run(capfd, "compare", tmp_path / "a.nii.gz", "--fixed", "--out", tmp_path / "blind")[0] == 0
+    page = (tmp_path / "blind" / "report.html").read_text(encoding="utf-8")
+    assert all(
+        text in page
+        for text in ("What the X-rays fix: ", "What came from other patients", "filled in from other patients")
+    )
     blind = json.loads((tmp_path / "blind" / "metrics.json").read_text(encoding="utf-8"))
     assert blind["protocols"] == {}
     assert len(blind["reprojection"]) == 2
