@@ -204,11 +204,9 @@ class ReconstructionLogic(ModelTasks):
             files = {name: folder / f"{name}.mha" for name in nodes}
             for name, file in files.items():
                 run.hide(str(file), f"the {name}")
-            asked, pairs = (
-                payload | {name: str(file) for name, file in files.items()},
-                zip(nodes.values(), files.values()),
-            )
-            self._keeper.write(run, [*pairs], lambda: self._keeper.submit(run, run.task, asked, then))
+            asked = payload | {name: str(file) for name, file in files.items()}
+            pairs = [(node, files[name]) for name, node in nodes.items()]
+            self._keeper.write(run, pairs, lambda: self._keeper.submit(run, run.task, asked, then))
 
         return self._keeper.start(run, begin, wait)
 
