@@ -5,28 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import slicer
+from scene_case import waitFor
 
 from CLSDMReconstructionLib.scene import XRayNodes
 
-LIMIT_S = 300.0
-
 Step = Callable[[], object]
-
-
-def wait(condition: Callable[[], object]) -> None:
-    """Let the event loop turn until something is so."""
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        slicer.app.processEvents()
-        time.sleep(0.001)
 
 
 def settle(seconds: float) -> None:
     """Let the event loop turn for a time."""
     until = time.monotonic() + seconds
-    wait(lambda: time.monotonic() > until)
+    waitFor(lambda: time.monotonic() > until)
 
 
 def reconstruct(panel) -> tuple[float, float, float]:
@@ -41,7 +30,7 @@ def reconstruct(panel) -> tuple[float, float, float]:
     panel.runSection.progress = progress
     start = time.perf_counter()
     panel.ui.reconstructButton.click()
-    wait(lambda: panel.run is None)
+    waitFor(lambda: panel.run is None)
     total = time.perf_counter() - start
     panel.runSection.progress = shown
     if panel.result.result is None:
@@ -52,7 +41,7 @@ def reconstruct(panel) -> tuple[float, float, float]:
 def makeSample(panel) -> None:
     """Phantom, X-rays, previews."""
     panel.samples.loadPhantom()
-    wait(lambda: panel.run is None and all(slot.hasPreview() for slot in panel.xrays.slots))
+    waitFor(lambda: panel.run is None and all(slot.hasPreview() for slot in panel.xrays.slots))
 
 
 def ofXRays(panel) -> dict[str, Step]:
@@ -64,12 +53,12 @@ def ofXRays(panel) -> dict[str, Step]:
         ui.reconstructButton.click()
         slicer.app.processEvents()
         ui.reconstructButton.click()
-        wait(lambda: panel.run is None)
+        waitFor(lambda: panel.run is None)
 
     def drop() -> None:
         files = [str(XRayNodes.xrayFile(each.xray.node)) for each in panel.xrays.slots[:2] if each.xray.node]
         slot._drops.onDrop(files)
-        wait(lambda: not panel.xrays.pair.isLooking and all(each.hasPreview() for each in panel.xrays.slots[:2]))
+        waitFor(lambda: not panel.xrays.pair.isLooking and all(each.hasPreview() for each in panel.xrays.slots[:2]))
         makeSample(panel)
 
     return {
@@ -91,21 +80,21 @@ def ofLongWork(panel) -> dict[str, Step]:
 
     def case() -> None:
         panel.samples.loadPublicCase()
-        wait(lambda: not panel.samples.isLoading)
-        wait(lambda: panel.ui.stageLabel.text.startswith("The slots hold"))
+        waitFor(lambda: not panel.samples.isLoading)
+        waitFor(lambda: panel.ui.stageLabel.text.startswith("The slots hold"))
 
     def menu() -> None:
         slot._fillSeriesMenu()
-        wait(lambda: len(slot._seriesMenu.actions()) > 1)
+        waitFor(lambda: len(slot._seriesMenu.actions()) > 1)
 
     def pair() -> None:
         panel.xrays.pair.fromDatabase()
-        wait(lambda: not panel.xrays.pair.isLooking)
+        waitFor(lambda: not panel.xrays.pair.isLooking)
 
     def simulate() -> None:
         panel.simulate.setTruth(panel.compare.ui.truthSelector.currentNode())
         panel.simulate.ui.simulateButton.click()
-        wait(lambda: not panel.simulate.isRunning)
+        waitFor(lambda: not panel.simulate.isRunning)
 
     return {
         "the sample CT of 35 million voxels": case,
@@ -122,14 +111,14 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
 
     def run() -> None:
         ui.compareButton.click()
-        wait(lambda: not compare.isRunning and not compare.screen.isOpening and not compare.screen.isDrawing)
+        waitFor(lambda: not compare.isRunning and not compare.screen.isOpening and not compare.screen.isDrawing)
         if compare.shown.figures is None or compare.shown.difference is None:
             raise RuntimeError(ui.statusLabel.text)
 
     def layout() -> None:
         for _ in range(2):
             ui.layoutCheckBox.click()
-            wait(lambda: not compare.screen.isOpening and not compare.screen.isDrawing)
+            waitFor(lambda: not compare.screen.isOpening and not compare.screen.isDrawing)
             settle(0.1)
 
     def window() -> None:
@@ -147,11 +136,11 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
 
     def profile() -> None:
         compare.takeAway.showProfile()
-        wait(lambda: not compare.isWorking("profile"))
+        waitFor(lambda: not compare.isWorking("profile"))
 
     def png() -> None:
         compare.takeAway.exportPng(str(folder / "planes.png"))
-        wait(lambda: ui.pngButton.enabled)
+        waitFor(lambda: ui.pngButton.enabled)
 
     return {
         "a comparison, opened": run,
@@ -176,7 +165,7 @@ def ofExport(panel, folder: Path) -> dict[str, Step]:
             export.setReconstruction(node)
             export.ui.formatComboBox.setCurrentIndex(index)
             export.exportTo(str(folder / f"volume{next(names)}{suffix}"))
-            wait(lambda: not export.isRunning)
+            waitFor(lambda: not export.isRunning)
             if not export.ui.statusLabel.text.startswith("Written"):
                 raise RuntimeError(export.ui.statusLabel.text)
 
@@ -184,7 +173,7 @@ def ofExport(panel, folder: Path) -> dict[str, Step]:
 
     def addModel() -> None:
         panel.model.add(str(panel.logic.models.embedded().path))
-        wait(lambda: "was added" in panel.ui.stageLabel.text)
+        waitFor(lambda: "was added" in panel.ui.stageLabel.text)
         panel.model.delete()
 
     return {

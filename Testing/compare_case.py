@@ -4,7 +4,8 @@ import unittest
 
 import slicer
 from fakes import FakeLogic
-from volumes import add_volume, linear_hu, wait_until
+from scene_case import waitFor
+from volumes import add_volume, linear_hu
 
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
@@ -61,7 +62,7 @@ class ComparePanelCase(SceneTest):
         self.waitUntilShown()
 
     def waitUntilShown(self) -> None:
-        wait_until(
+        waitFor(
             lambda: not self.panel.isRunning and not self.panel.screen.isOpening and not self.panel.screen.isDrawing
         )
 

@@ -71,7 +71,8 @@ class FakeWorkerCase(unittest.TestCase):
     def setUp(self) -> None:
         FakeChannel.made = []
         slicer.mrmlScene.Clear(0)
-        self.logic = ReconstructionLogic(InferenceProcess(FakeChannel, python="python", later=lambda *_: None))
+        workers = [InferenceProcess(FakeChannel, python="python", later=lambda *_: None) for _ in range(2)]
+        self.logic = ReconstructionLogic(workers[0], batchWorker=workers[1])
         self.addCleanup(self.logic.cleanup)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import qt
 import slicer
 from fakes import FakeLogic
-from real_worker import TESTS, waitFor
+from real_worker import TESTS
+from scene_case import waitFor
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore

@@ -8,17 +8,15 @@ import functools
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
-from collections.abc import Callable
 from pathlib import Path
 
 import slicer
+from scene_case import LIMIT_S
 
 from CLSDMReconstructionLib.base.CorePath import corePath
 from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
 
-LIMIT_S = 300.0
 TESTS = Path(__file__).resolve().parents[1] / "trainer" / "tests"
 
 _MAKE = """
@@ -62,16 +60,6 @@ def smallCase() -> Path:
         last = (done.stderr.strip().splitlines() or ["?"])[-1]
         raise unittest.SkipTest(f"needs a worker with torch; {findPython()} says: {last}")
     return folder
-
-
-def waitFor(condition: Callable[[], object], seconds: float = LIMIT_S) -> None:
-    """Process events until something is so; fails after a time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not so after {seconds:g} s")
-        slicer.app.processEvents()
-        time.sleep(0.002)
 
 
 class OwnTemporaries(unittest.TestCase):

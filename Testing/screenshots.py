@@ -10,7 +10,6 @@ your own (--ct), else the phantom. Needs the packages of the extra `test`, and t
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
+from scene_case import waitFor  # noqa: E402
 from stand_ins import python_qt  # noqa: E402
 
 SIZES = {"": (1500, 1000)}
@@ -68,12 +68,7 @@ class Session:
             slicer.app.processEvents()
 
     def wait(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + LIMIT_S
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError(f"{self.ui.stageLabel.text!r} after {LIMIT_S:g} s")
-            slicer.app.processEvents()
-            time.sleep(0.01)
+        waitFor(condition, LIMIT_S)
 
     def chooseCase(self, ct: Path | None) -> None:
         """Fill the slots."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 from panel_case import PanelCase
-from volumes import wait_until
+from scene_case import waitFor
 
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps, aside, atOnce
@@ -30,7 +30,7 @@ class AsideTest(unittest.TestCase):
     def test_what_the_call_returns_is_the_result(self) -> None:
         results = []
         Steps(aside(lambda: 7), results.append, results.append)
-        wait_until(lambda: results)
+        waitFor(lambda: results)
         self.assertEqual(results, [7])
 
     def test_what_the_call_raises_ends_the_steps(self) -> None:
@@ -62,5 +62,5 @@ class PanelTest(PanelCase):
             self.panel.exit()
             self.panel.enter()  # not a second time
             self.assertEqual(next(steps, None), 0.0, "it had begun before the panel was there")
-            wait_until(lambda: not self.panel._preload.isRunning)
+            waitFor(lambda: not self.panel._preload.isRunning)
         asked.assert_called_once_with()

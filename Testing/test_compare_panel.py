@@ -8,7 +8,8 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from compare_case import FIGURES, ComparePanelCase, removeOwnViews
-from volumes import add_volume, wait_until
+from scene_case import waitFor
+from volumes import add_volume
 
 from CLSDMReconstructionLib.compare.ComparisonLayout import LAYOUT_ID, viewTag
 from CLSDMReconstructionLib.compare.Difference import OUTSIDE
@@ -101,7 +102,7 @@ class PanelTest(ComparePanelCase):
         self.ui.compareButton.click()
         self.panel.exit()
         self.logic.runs[-1].finish(FIGURES)
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         self.assertNotEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.panel.enter()
         self.ui.layoutCheckBox.click()
@@ -113,7 +114,7 @@ class PanelTest(ComparePanelCase):
         self.panel.setReconstruction(self.reconstruction)
         self.ui.compareButton.click()
         self.logic.runs[-1].fail(ReconstructionError("input", "PyTorch is not installed.", "Install it."))
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         self.assertIsNotNone(self.panel.shown.difference)
         self.assertIn("PyTorch is not installed. Install it.", self.ui.statusLabel.text)
         self.assertFalse(self.ui.csvButton.enabled)
@@ -123,7 +124,7 @@ class PanelTest(ComparePanelCase):
         self.panel.setTruth(far)
         self.panel.setReconstruction(self.reconstruction)
         self.ui.compareButton.click()
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         self.assertIn("do not overlap", self.ui.statusLabel.text)
         self.assertEqual(self.logic.runs[0].state, "cancelled")
 
@@ -150,7 +151,7 @@ class PanelTest(ComparePanelCase):
     def test_the_profile_follows_the_ends_of_its_line(self) -> None:
         self.compared()
         self.ui.profileButton.click()
-        wait_until(lambda: not self.panel.isWorking("profile"))
+        waitFor(lambda: not self.panel.isWorking("profile"))
         line = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode")
         table = next(t for t in slicer.util.getNodesByClass("vtkMRMLTableNode") if "profile" in t.GetName())
         self.assertEqual(table.GetTable().GetColumnName(1), "CT (HU)")
@@ -169,7 +170,7 @@ class PanelTest(ComparePanelCase):
             self.panel.takeAway.exportCsv(str(Path(folder) / "t.csv"))
             text = (Path(folder) / "t.csv").read_text(encoding="utf-8")
             self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
-            wait_until(lambda: self.ui.pngButton.enabled)
+            waitFor(lambda: self.ui.pngButton.enabled)
             picture = sitk.ReadImage(str(Path(folder) / "p.png"))
         self.assertNotIn("Jane", text)
         self.assertIn("openkbp64", text)
@@ -181,7 +182,7 @@ class PanelTest(ComparePanelCase):
             (Path(folder) / "p.png").mkdir()
             self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             self.assertFalse(self.ui.pngButton.enabled)
-            wait_until(lambda: self.ui.pngButton.enabled)
+            waitFor(lambda: self.ui.pngButton.enabled)
         self.assertIn("cannot be written", self.ui.statusLabel.text)
 
     def test_a_comparison_that_is_forgotten_writes_no_picture(self) -> None:
@@ -225,7 +226,7 @@ class PanelTest(ComparePanelCase):
         far = add_volume("F", centre=(5000, 0, 0))
         self.panel.setReconstruction(far)
         self.ui.compareButton.click()
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         self.assertIn("do not overlap", self.ui.statusLabel.text)
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 

@@ -28,7 +28,7 @@ class ReportTest(SceneTest):
         self.assertEqual(rows["PSNR, X2CT", "x2ct"][4], "2500, peak 4095")
         self.assertEqual(rows["SSIM", "honest"][1:3], ("0.812", "0.710"))
         self.assertEqual(rows["MAE bone", "honest"][2], "")
-        self.assertEqual(rows["Reprojection, 0 deg", "X-ray"][1], "5.0")
+        self.assertEqual(rows["Reprojection, PA", "X-ray"][1], "5.0")
 
     def test_the_table_node_holds_what_the_csv_file_holds(self) -> None:
         rows = ComparisonReport.tableRows(FIGURES)

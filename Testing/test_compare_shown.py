@@ -4,7 +4,8 @@ import re
 
 import slicer
 from compare_case import ComparePanelCase
-from volumes import add_volume, wait_until
+from scene_case import waitFor
+from volumes import add_volume
 
 
 class ShownFiguresTest(ComparePanelCase):
@@ -36,7 +37,7 @@ class ShownFiguresTest(ComparePanelCase):
         self.assertNotIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
         self.ui.profileButton.click()
         self.waitUntilShown()
-        wait_until(lambda: not self.panel.isWorking("profile"))
+        waitFor(lambda: not self.panel.isWorking("profile"))
         self.assertIn("vtkMRMLPlotViewNode", self.layoutNode.GetCurrentLayoutDescription())
         display = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsLineNode").GetDisplayNode()
         self.assertFalse(display.GetPropertiesLabelVisibility() or display.GetPointLabelsVisibility())

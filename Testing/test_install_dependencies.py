@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import slicer
-from volumes import wait_until
+from scene_case import temporaryFolder, waitFor
 
 from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython, usesOtherPython
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
@@ -55,12 +55,15 @@ class DependenciesTest(unittest.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
         os.environ.pop("CLSDM_PYTHON", None)
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = temporary.name
+        self.folder = str(temporaryFolder(self))
 
     def finished(self, ok: bool, message: str) -> None:
         self.said.append((ok, message))
+
+    def pipEnds(self, code: int, errors: bytes = b"") -> None:
+        """The latest pip has said this, and ends."""
+        FakePip.made[-1].onErrors(errors)
+        FakePip.made[-1].onFinished(code, False)
 
     def wheels(self) -> str:
         (Path(self.folder) / "torch-2.9.0-cp312-none-any.whl").write_bytes(b"")
@@ -107,23 +110,20 @@ class DependenciesTest(unittest.TestCase):
             self.assertRegex(FakePip.made[-1].kept, r"(?m)^numpy==")
             self.assertEqual(self.said, [])
             self.there.add(comes)
-            FakePip.made[-1].onFinished(0, False)
+            self.pipEnds(0)
         self.assertEqual(self.said, [(True, "Everything is installed.")])
         self.assertFalse(FakePip.made[-1].constraints.exists())
 
     def test_what_is_missing_in_the_end_is_told_with_the_last_error(self) -> None:
         self.there.add("safetensors")
         self.all.install(self.finished, self.lines.append)
-        FakePip.made[0].onErrors(b"ERROR: No matching distribution found for torch>=2.4\nnotice: a new pip is there\n")
-        FakePip.made[0].onFinished(0, False)
-        self.assertEqual(
-            self.said, [(False, "Still missing: torch. ERROR: No matching distribution found for torch>=2.4")]
-        )
+        missing = "ERROR: No matching distribution found for torch>=2.4"
+        self.pipEnds(0, f"{missing}\nnotice: a new pip is there\n".encode())
+        self.assertEqual(self.said, [(False, f"Still missing: torch. {missing}")])
 
     def test_after_a_failure_nothing_more_is_installed_and_the_manual_command_is_shown(self) -> None:
         self.all.install(self.finished, self.lines.append)
-        FakePip.made[0].onErrors(b"ERROR: no route to host\n")
-        FakePip.made[0].onFinished(1, False)
+        self.pipEnds(1, b"ERROR: no route to host\n")
         self.assertEqual(len(FakePip.made), 1)
         ((ok, message),) = self.said
         self.assertFalse(ok)
@@ -132,7 +132,7 @@ class DependenciesTest(unittest.TestCase):
 
     def test_it_can_be_cancelled_between_two_of_its_processes(self) -> None:
         self.all.install(self.finished, self.lines.append)
-        FakePip.made[0].onFinished(0, False)
+        self.pipEnds(0)
         self.all.cancel()
         self.assertEqual([pip.killed for pip in FakePip.made], [False, True])
         self.assertEqual(self.said, [(False, "The installation was cancelled.")])
@@ -154,7 +154,7 @@ class DependenciesTest(unittest.TestCase):
         self.there |= {"torch", "safetensors"}
         self.all.reinstall(self.finished, self.lines.append)
         for _ in range(3):
-            FakePip.made[-1].onFinished(0, False)
+            self.pipEnds(0)
         torch = ["torch", str(Path("/extensions")), ">=2.4"]
         expected = [["remove", "torch", "torchvision"], torch, ["upgrade", "safetensors"]]
         self.assertEqual([pip.asked for pip in FakePip.made], expected)
@@ -191,12 +191,9 @@ class DependenciesTest(unittest.TestCase):
 
     def test_a_failing_pip_is_told_with_its_last_line(self) -> None:
         self.all.installFromFolder(self.wheels(), self.finished, self.lines.append)
-        FakePip.made[0].onErrors(b"ERROR: No matching distribution found for torch\n")
-        FakePip.made[0].onFinished(1, False)
-        self.assertEqual(
-            self.said,
-            [(False, "pip could not install from this folder: ERROR: No matching distribution found for torch")],
-        )
+        self.pipEnds(1, b"ERROR: No matching distribution found for torch\n")
+        said = "pip could not install from this folder: ERROR: No matching distribution found for torch"
+        self.assertEqual(self.said, [(False, said)])
 
     def test_an_empty_folder_is_told_how_to_fill_it(self) -> None:
         self.all.installFromFolder(self.folder, self.finished, self.lines.append)
@@ -223,7 +220,7 @@ class RealPipTest(unittest.TestCase):
     def test_a_package_that_is_not_in_a_folder_is_told_by_pips_last_error(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             lines, ends, _ = self.run_("wheels", folder, "clsdm-there-is-no-such-package")
-            wait_until(lambda: ends, 60.0)
+            waitFor(lambda: ends, 60.0)
         self.assertRegex(ends[0], "ERROR: No matching distribution")
         self.assertTrue(lines)
 
@@ -241,20 +238,20 @@ class RealPipTest(unittest.TestCase):
                 return True
             return False
 
-        wait_until(isAsked, 60.0)
+        waitFor(isAsked, 60.0)
         return ends, pip
 
     def test_a_process_that_loses_its_parent_ends(self) -> None:
         ends, pip = self.waiting()
         pip._channel.closeInput()  # as when Slicer is gone
-        wait_until(lambda: ends, 60.0)
+        waitFor(lambda: ends, 60.0)
 
     def test_a_process_that_is_cancelled_ends_and_leaves_no_file(self) -> None:
         ends, pip = self.waiting()
         folder = Path(pip._folder.name)
         self.assertTrue((folder / "constraints.txt").exists())
         pip.cancel()
-        wait_until(lambda: ends, 60.0)
+        waitFor(lambda: ends, 60.0)
         self.assertEqual(ends, ["cancelled"])
         self.assertFalse(folder.exists())
 
@@ -286,9 +283,7 @@ class InstallerTest(unittest.TestCase):
     """The script itself, with a PyTorchUtils written for Slicer's window as the real one is."""
 
     def setUp(self) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="with blanks ")
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
+        self.folder = temporaryFolder(self, "with blanks ")
         self.constraints = self.folder / "constraints.txt"
         self.constraints.write_text("clsdm-there-is-no-such-package==7.0\n")
         for name, source in {

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 from fakes import FakeChannel, FakeWorkerCase
-from real_worker import OwnTemporaries, leftovers, scene, smallCase, waitFor
+from real_worker import OwnTemporaries, leftovers, scene, smallCase
+from scene_case import waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
@@ -236,9 +237,6 @@ class FakeWorkerTest(FakeWorkerCase):
         waitFor(lambda: run.job is not None or not run.isRunning)
         return run
 
-    def requestedFiles(self) -> list[str]:
-        return [Path(each["view"]["file"]).name for channel in FakeChannel.made for each in channel.requests]
-
     def test_a_newer_preview_takes_the_place_of_one_that_waits(self) -> None:
         first, second, third = (self.preview("frontal", name) for name in "abc")
         self.assertTrue(first.isAtWork)
@@ -246,6 +244,17 @@ class FakeWorkerTest(FakeWorkerCase):
         self.assertTrue(third.isRunning)
         self.assertEqual(self.ends, [])
         self.assertEqual(len(FakeChannel.made), 1)
+
+    def test_many_studies_hold_up_nobody_and_end_with_the_rest(self) -> None:
+        many = self.logic.reconstructMany({"one": (smallCase() / "frontal.dcm", None)}, "out")
+        waitFor(lambda: many.job is not None)
+        self.preview("frontal", "preview")
+        self.assertEqual(
+            [channel.requests[-1]["task"] for channel in FakeChannel.made], ["reconstruct_many", "preview"]
+        )
+        self.logic.stopWorkers()
+        self.assertEqual((many.state, self.ends), ("cancelled", [("preview", "onError")]))
+        self.assertTrue(all(channel.ended for channel in FakeChannel.made))
 
     def test_slots_do_not_disturb_each_other(self) -> None:
         first, second = self.preview("frontal", "a"), self.preview("lateral", "b")

@@ -7,7 +7,8 @@ import pydicom
 import slicer
 from fakes import FakeDatabase, FakeDependencies
 from panel_case import PanelCase
-from real_worker import LIMIT_S, OwnTemporaries, smallCase
+from real_worker import OwnTemporaries, smallCase
+from scene_case import LIMIT_S
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder

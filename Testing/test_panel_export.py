@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 import slicer
-from scene_case import SceneCase
-from volumes import add_volume, turned, wait_until
+from scene_case import SceneCase, waitFor
+from volumes import add_volume, turned
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
@@ -152,7 +152,7 @@ class PanelTest(ExportTest):
         self.choose("NRRD")
         self.panel.exportTo(str(self.folder / "R.nrrd"))
         self.assertEqual(self.ui.exportButton.text, "Cancel")
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         self.assertTrue((self.folder / "R.nrrd").is_file())
         self.assertIn("R.nrrd", self.ui.statusLabel.text)
 
@@ -161,7 +161,7 @@ class PanelTest(ExportTest):
         self.choose(DICOM)
         self.panel.exportTo(str(self.folder / "series"))
         self.assertEqual(self.ui.exportButton.text, "Cancel")
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         files = list((self.folder / "series").iterdir())
         self.assertEqual(pydicom.dcmread(files[0]).PatientID, "P1")
         self.assertIn("series", self.ui.statusLabel.text)
@@ -177,7 +177,7 @@ class PanelTest(ExportTest):
         self.choose(DICOM)
         self.ui.patientCheckBox.setChecked(False)
         self.panel.exportTo(str(self.folder / "series"))
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         for path in (self.folder / "series").iterdir():
             self.assertNotIn(b"Jane", path.read_bytes())
 
@@ -200,7 +200,7 @@ class PanelTest(ExportTest):
         full = OSError(errno.ENOSPC, "No space left on device")
         with mock.patch("gzip.GzipFile.write", side_effect=full):
             self.panel.exportTo(str(self.folder / "R.nii.gz"))
-            wait_until(lambda: not self.panel.isRunning)
+            waitFor(lambda: not self.panel.isRunning)
         self.assertIn("No space left on device", self.ui.statusLabel.text)
         self.assertEqual(list(self.folder.iterdir()), [])
         self.assertTrue(self.ui.exportButton.enabled)
@@ -210,6 +210,6 @@ class PanelTest(ExportTest):
         self.panel.setReconstruction(self.node)
         self.choose(DICOM)
         self.panel.exportTo(str(self.folder))
-        wait_until(lambda: not self.panel.isRunning)
+        waitFor(lambda: not self.panel.isRunning)
         self.assertIn("new or empty folder", self.ui.statusLabel.text)
         self.assertTrue(self.ui.exportButton.enabled)

@@ -79,7 +79,14 @@ class DependenciesTest(PanelCase):
         self.assertFalse(self.ui.dependencyFrame.visible)
         self.missTorch()
         self.assertTrue(self.ui.dependencyFrame.visible)
-        self.assertIn("install", self.ui.reconstructButton.toolTip)
+        others = (
+            self.panel.compare.ui.compareButton,
+            self.panel.simulate.ui.simulateButton,
+            self.panel.batch.ui.startButton,
+        )
+        for button in (self.ui.reconstructButton, *others):
+            self.assertIn("First install", button.toolTip)
+            self.assertFalse(button.enabled)
         asks = mock.Mock(return_value=False)
         with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
             self.ui.installButton.click()

@@ -32,15 +32,11 @@ def result(*angles: float, isocentre=(0.0, 0.0, 0.0)) -> types.SimpleNamespace:
 
 
 class FrustumTest(unittest.TestCase):
-    def test_a_pa_exposure_comes_from_behind_onto_a_panel_in_front(self) -> None:
-        frustum = frustumOf(view(0.0))
-        np.testing.assert_allclose(frustum.source, (0, -1600, 0), atol=1e-9)  # RAS: behind is -A
-        np.testing.assert_allclose(frustum.corners.mean(0), (0, 200, 0), atol=1e-9)
-
-    def test_a_left_lateral_comes_from_the_right_onto_a_panel_at_the_left(self) -> None:
-        frustum = frustumOf(view(90.0))
-        np.testing.assert_allclose(frustum.source, (1600, 0, 0), atol=1e-9)  # RAS: right is +R
-        np.testing.assert_allclose(frustum.corners.mean(0), (-200, 0, 0), atol=1e-9)
+    def test_a_pa_exposure_comes_from_behind_onto_a_panel_in_front_and_a_left_lateral_from_the_right(self) -> None:
+        for angle, behind in ((0.0, (0, -1, 0)), (90.0, (1, 0, 0))):  # RAS: behind is -A, right is +R
+            frustum = frustumOf(view(angle))
+            np.testing.assert_allclose(frustum.source, np.multiply(1600, behind), atol=1e-9)
+            np.testing.assert_allclose(frustum.corners.mean(0), np.multiply(-200, behind), atol=1e-9)
 
     def test_a_pa_film_has_the_patients_left_at_its_right_and_the_head_on_top(self) -> None:
         top_left, top_right, bottom_right, _ = frustumOf(view(0.0)).corners
@@ -166,8 +162,7 @@ class PictureTest(unittest.TestCase):
     def test_bone_is_bright_and_what_was_not_measured_is_transparent(self) -> None:
         data = texture(result(0.0).reprojections[0]["input"])
         rgba = vtk_to_numpy(data.GetPointData().GetScalars()).reshape(40, 60, 4)
-        self.assertEqual(
-            tuple(rgba[-1, 0]), (255, 255, 255, 255)
-        )  # the first row of the X-ray is the last of the texture
+        # The first row of the X-ray is the last of the texture.
+        self.assertEqual(tuple(rgba[-1, 0]), (255, 255, 255, 255))
         self.assertEqual(rgba[0, -1, 3], 0)
         self.assertEqual(tuple(rgba[0, 0]), (0, 0, 0, 255))

@@ -4,7 +4,7 @@ import unittest
 from unittest import mock
 
 import slicer
-from volumes import wait_until
+from scene_case import waitFor
 
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 
@@ -19,7 +19,7 @@ class HeldViewsTest(unittest.TestCase):
             self.skipTest("needs the views of a main window")
         self.manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         slicer.app.processEvents()
-        wait_until(lambda: all(self.enabled()))  # whatever another test had begun
+        waitFor(lambda: all(self.enabled()))  # whatever another test had begun
         for view in (*map(self.view, FOUR_UP), self.manager.threeDWidget(0).threeDView()):
             view.forceRender()  # a view that has never drawn is not held
         self.views = HeldViews()
@@ -35,7 +35,7 @@ class HeldViewsTest(unittest.TestCase):
         ]
 
     def waitUntilDrawn(self) -> None:
-        wait_until(lambda: not self.views.isHolding)
+        waitFor(lambda: not self.views.isHolding)
         slicer.app.processEvents()
 
     def test_held_views_do_not_draw_and_draw_again_afterwards(self) -> None:

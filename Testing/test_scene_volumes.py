@@ -1,5 +1,7 @@
 """Nodes to files and arrays and back: nothing is mirrored, moved or scaled on the way."""
 
+from unittest import mock
+
 import numpy as np
 import SimpleITK as sitk
 import slicer
@@ -61,17 +63,13 @@ class VolumeTest(VolumeCase):
                 self.assertTrue(np.allclose(image.GetDirection(), OBLIQUE.ravel()))
 
     def test_a_large_volume_is_written_in_several_steps(self) -> None:
-        before, Volumes.PIECE_BYTES = Volumes.PIECE_BYTES, 12
-        try:
+        with mock.patch.object(Volumes, "PIECE_BYTES", 12):
             node = Volumes.makeVolume(numbers(), GEOMETRY, "x")
             self.assertEqual(len(list(Volumes.writeVolume(node, self.folder / "ct.mha"))), 4)
-        finally:
-            Volumes.PIECE_BYTES = before
         self.assertTrue(np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "ct.mha"))), numbers()))
 
     def test_a_node_that_is_deleted_meanwhile_is_written_as_it_was(self) -> None:
-        before, Volumes.PIECE_BYTES = Volumes.PIECE_BYTES, 12
-        try:
+        with mock.patch.object(Volumes, "PIECE_BYTES", 12):
             node = Volumes.makeVolume(numbers(), GEOMETRY, "x")
             Nodes.addToScene([node])
             steps = Volumes.writeVolume(node, self.folder / "ct.mha")
@@ -79,8 +77,6 @@ class VolumeTest(VolumeCase):
             Nodes.removeFromScene(node)
             del node
             list(steps)
-        finally:
-            Volumes.PIECE_BYTES = before
         self.assertTrue(np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "ct.mha"))), numbers()))
 
     def test_a_linear_transform_above_the_node_counts(self) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import slicer
 from fakes import FakeChannel, FakeWorkerCase
-from real_worker import scene, waitFor
+from real_worker import scene
+from scene_case import temporaryFolder, waitFor
 from test_logic import RealTest
 from volumes import add_volume
 
@@ -44,21 +45,18 @@ class ExplainedTest(unittest.TestCase):
         self.assertNotIn("memory", str(error))
         self.assertEqual(error.offers, ())
 
-    def test_a_gpu_without_memory_offers_the_cpu_and_a_lighter_product(self) -> None:
-        error = Faults.explain(
-            "memory", "OutOfMemoryError: CUDA out of memory", arguments={"device": "auto", "product": "ensemble"}
-        )
-        self.assertIn("GPU", error.message)
-        self.assertEqual([changes for _, changes in error.offers], [{"device": "cpu"}, {"product": "mean"}])
-
-    def test_a_computer_without_memory_offers_what_is_lighter(self) -> None:
-        error = Faults.explain("memory", "MemoryError", arguments={"device": "cpu", "product": "sample"})
-        self.assertEqual([changes for _, changes in error.offers], [{"product": "mean"}])
-        self.assertEqual(Faults.explain("memory", "MemoryError", arguments={"product": "mean"}).offers, ())
-
-    def test_a_driver_that_does_not_fit_offers_the_cpu(self) -> None:
-        error = Faults.explain("device", "CUDA error: no kernel image", arguments={"device": "cuda", "product": "mean"})
-        self.assertEqual([changes for _, changes in error.offers], [{"device": "cpu"}])
+    def test_without_memory_or_a_fitting_driver_what_is_lighter_is_offered(self) -> None:
+        gpu, cpu = "OutOfMemoryError: CUDA out of memory", "MemoryError"
+        for kind, message, arguments, offers in (
+            ("memory", gpu, {"device": "auto", "product": "ensemble"}, [{"device": "cpu"}, {"product": "mean"}]),
+            ("memory", cpu, {"device": "cpu", "product": "sample"}, [{"product": "mean"}]),
+            ("memory", cpu, {"product": "mean"}, []),
+            ("device", "CUDA error: no kernel image", {"device": "cuda", "product": "mean"}, [{"device": "cpu"}]),
+        ):
+            with self.subTest(arguments=arguments):
+                error = Faults.explain(kind, message, arguments=arguments)
+                self.assertEqual([changes for _, changes in error.offers], offers)
+                self.assertEqual("GPU" in error.message, "CUDA" in message)
 
     def test_a_missing_torch_leads_to_the_dependencies(self) -> None:
         error = Faults.explain("missing", "No module named 'torch'")
@@ -89,9 +87,7 @@ class RealFaultsTest(RealTest):
 
     def setUp(self) -> None:
         super().setUp()
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
+        self.folder = temporaryFolder(self)
 
     def fails(self, **options) -> ReconstructionError:
         """The error of a run that must fail; the scene must be as before, and the next run must work."""
@@ -101,6 +97,13 @@ class RealFaultsTest(RealTest):
         self.assertEqual(scene(), before)
         self.assertTrue(caught.exception.message)
         return caught.exception
+
+    def startWorkersBy(self, script: str) -> None:
+        """With a shell script in place of Python."""
+        python = self.folder / "python"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        self.logic = ReconstructionLogic(InferenceProcess(python=str(python)))
 
     def usable(self) -> None:
         self.assertEqual(self.reconstruct().state, "finished")
@@ -130,10 +133,7 @@ class RealFaultsTest(RealTest):
     @unittest.skipIf(sys.platform == "win32", "needs a shell to start Python without torch")
     def test_a_python_without_torch(self) -> None:
         start = "import sys; sys.modules['torch'] = None; exec(sys.argv.pop(1))"
-        python = self.folder / "python"
-        python.write_text(f'#!/bin/sh\nshift\nexec "{findPython()}" -c "{start}" "$@"\n')
-        python.chmod(0o755)
-        self.logic = ReconstructionLogic(InferenceProcess(python=str(python)))
+        self.startWorkersBy(f'shift\nexec "{findPython()}" -c "{start}" "$@"')
         self.assertEqual(self.fails().kind, "missing")
 
     def test_a_bundle_that_is_deleted_meanwhile(self) -> None:
@@ -148,10 +148,7 @@ class RealFaultsTest(RealTest):
 
     @unittest.skipIf(sys.platform == "win32", "needs ulimit to make a disk that is full")
     def test_a_disk_that_is_full(self) -> None:
-        python = self.folder / "python"
-        python.write_text(f'#!/bin/sh\nulimit -f 8\nexec "{findPython()}" "$@"\n')
-        python.chmod(0o755)
-        self.logic = ReconstructionLogic(InferenceProcess(python=str(python)))
+        self.startWorkersBy(f'ulimit -f 8\nexec "{findPython()}" "$@"')
         error = self.fails()
         self.assertEqual(error.kind, "disk")
         self.assertIn("room", error.advice)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 import unittest
 import zipfile
 from dataclasses import replace
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import qt
 from fakes import FakeChannel
-from real_worker import OwnTemporaries, leftovers, smallCase, waitFor
+from real_worker import OwnTemporaries, leftovers, smallCase
+from scene_case import temporaryFolder, waitFor
 
 from clsdm.files.digest import sealed
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
@@ -22,9 +22,7 @@ class StoreTest(unittest.TestCase):
     """Without a worker."""
 
     def setUp(self) -> None:
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.store = ModelStore(Path(temporary.name) / "models")
+        self.store = ModelStore(temporaryFolder(self) / "models")
 
     def put(self, name: str) -> Path:
         target = self.store.folder / name
@@ -97,9 +95,7 @@ class AddTest(OwnTemporaries):
     def setUp(self) -> None:
         self.bundle = smallCase() / "bundle"
         self.before = leftovers()
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
+        self.folder = temporaryFolder(self)
         self.logic = ReconstructionLogic(models=ModelStore(self.folder / "models"))
 
     def tearDown(self) -> None:

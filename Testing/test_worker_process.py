@@ -9,7 +9,8 @@ from pathlib import Path
 from unittest import mock
 
 from fakes import FakeChannel
-from real_worker import LIMIT_S, OwnTemporaries, alive, leftovers, smallCase, waitFor
+from real_worker import OwnTemporaries, alive, leftovers, smallCase
+from scene_case import LIMIT_S, waitFor
 
 from CLSDMReconstructionLib.base.QtChannel import findPython
 from CLSDMReconstructionLib.worker.InferenceProcess import GRACE_MS, InferenceProcess

@@ -1,6 +1,5 @@
-"""Volumes whose every voxel is known, and patience: what several tests of the module need."""
+"""Volumes whose every voxel is known."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -43,12 +42,3 @@ def turned(degrees: float) -> np.ndarray:
     transform.RotateZ(degrees)
     transform.RotateX(degrees / 2)
     return slicer.util.arrayFromVTKMatrix(transform.GetMatrix())[:3, :3] @ LPS
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Let the event loop turn until something is true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds:g} s")
-        slicer.app.processEvents()

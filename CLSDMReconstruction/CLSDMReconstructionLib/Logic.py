@@ -24,7 +24,7 @@ from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult,
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 from CLSDMReconstructionLib.xrays.Facts import XRayFacts, checkTogether, inspect
-from CLSDMReconstructionLib.xrays.Inputs import XRayInput
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
 
 __all__ = [
     "Model",
@@ -51,8 +51,10 @@ class ReconstructionLogic(ModelTasks):
         worker: InferenceProcess | None = None,
         models: ModelStore | None = None,
         dependencies: Dependencies | None = None,
+        batchWorker: InferenceProcess | None = None,
     ) -> None:
         self._keeper = RunKeeper(worker or InferenceProcess())
+        self._batchKeeper = RunKeeper(batchWorker or InferenceProcess())
         self.models = models or ModelStore()
         self.dependencies = dependencies or Dependencies()
         self._previews: dict[str, Run] = {}
@@ -140,6 +142,7 @@ class ReconstructionLogic(ModelTasks):
     ) -> Run:
         """Reconstruct many studies into a folder, one after the other, as ``clsdm reconstruct --table`` does.
 
+        They have a worker of their own, so that the rest of the module need not wait for them.
         What is there of exactly these X-rays, made by this model in this way, stays; one that fails stops nobody. Nothing
         comes into the scene. The result will be the counts, and "files", the paths of the table and the page of all.
 
@@ -159,9 +162,9 @@ class ReconstructionLogic(ModelTasks):
             cases = {name: [_fileRequest(xray) for xray in _inputs(*pair)] for name, pair in pairs.items()}
             payload = {"cases": cases, "options": options or {}, "out": str(folder), "preset": preset}
             payload["bundle"] = modelPath(run, bundle)
-            self._keeper.submit(run, "reconstruct_many", payload, lambda answer: answer)
+            self._batchKeeper.submit(run, "reconstruct_many", payload, lambda answer: answer)
 
-        return self._keeper.start(run, begin, wait)
+        return self._batchKeeper.start(run, begin, wait)
 
     def simulate(self, ctNode, preset: str = "chest", angles=(0.0, 90.0), *, wait: bool = False, **callbacks) -> Run:
         """X-rays of a loaded CT; the result will be a ``SimulationResult``.
@@ -242,11 +245,19 @@ class ReconstructionLogic(ModelTasks):
 
     def cancel(self) -> None:
         """Cancel every run."""
-        self._keeper.cancel()
+        for keeper in (self._keeper, self._batchKeeper):
+            keeper.cancel()
+
+    def stopWorkers(self) -> None:
+        """Cancel every run and end the workers, which start again when they are needed."""
+        self.cancel()
+        for keeper in (self._keeper, self._batchKeeper):
+            keeper.worker.stop()
 
     def cleanup(self) -> None:
-        """Cancel every run, end the worker, remove temporary files and observers."""
-        self._keeper.cleanup()
+        """Cancel every run, end the workers, remove temporary files and observers."""
+        for keeper in (self._keeper, self._batchKeeper):
+            keeper.cleanup()
 
     def _viewRequests(self, run: Run, inputs: list[XRayInput]) -> list[dict[str, Any]]:
         folder = self._keeper.newFolder(run)
@@ -297,6 +308,13 @@ def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
 
 def _summary(xray: XRayInput, facts: XRayFacts) -> str:
     """A line for the log: what is used and where it is from."""
-    named = ("angleDeg", "spacingMm", "sourceDetectorMm", "sourceAxisMm")
-    parts = [f"{name} {facts.fields[name].value} ({facts.fields[name].origin})" for name in named]
-    return f"{xray.label}: {facts.header.rows} x {facts.header.cols} pixels, {', '.join(parts)}"
+    fields = facts.fields
+    rows, columns = fields["spacingMm"].value
+    known = (
+        (viewName(fields["angleDeg"].value), "angleDeg"),
+        (f"pixels of {columns:.4g} x {rows:.4g} mm", "spacingMm"),
+        (f"detector {fields['sourceDetectorMm'].value:g} mm from the source", "sourceDetectorMm"),
+        (f"patient {fields['sourceAxisMm'].value:g} mm from it", "sourceAxisMm"),
+    )
+    said = ", ".join(f"{text} ({fields[name].origin})" for text, name in known)
+    return f"{xray.label}: {facts.header.cols} x {facts.header.rows} pixels, {said}"

@@ -5,8 +5,6 @@ torch in float32 and, where the processor computes it, in bfloat16 (autocast), a
 than torch bfloat16.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import tempfile

@@ -55,8 +55,9 @@ def steps_of(config: RunConfig, folder: Path, device: torch.device) -> dict[str,
     for name, stage in STAGES.items():
         fabric = Fabric(accelerator=device.type, devices=1, precision=config.section(stage).precision)
         runner = untrained_runner(config, stage, store, folder, fabric)
-        for extended, numbers in sorted(kinds_of_steps(runner).items()):
-            calls[name + (MORE[name] if extended else "")] = _stepper(runner, numbers)
+        for (coarser, extended), numbers in sorted(kinds_of_steps(runner).items()):
+            kind = name + (", coarse" if coarser > 1 else "") + (MORE[name] if extended else "")
+            calls[kind] = _stepper(runner, numbers)
         calls[f"{name}: batch"] = _batches(runner)
     return calls
 

@@ -1,7 +1,5 @@
 """A certificate for servers that tests start, signed by nobody."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

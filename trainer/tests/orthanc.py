@@ -1,7 +1,5 @@
 """A real PACS for tests: Debian's Orthanc on this machine alone, with a user, and studies of somebody in it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Networks as ONNX files: the same values as torch's for other views than those they were made with, and refused if not."""
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from places import REPOSITORY
 
@@ -22,17 +23,13 @@ LOCKS = {"cli": ("cli",), "test": ("train", "bench", "test")}
 FROM_ELSEWHERE = {"torch"}
 
 
-def normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def locked(name: str) -> dict[str, list[tuple[Requirement, list[str]]]]:
     """What a lock file names: each package with the versions for the various Pythons, and the hashes of each."""
     found: dict[str, list[tuple[Requirement, list[str]]]] = {}
     text = (TRAINER / "locks" / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
     for line in text.splitlines():
         requirement = Requirement(line.partition(" --hash")[0])
-        found.setdefault(normalised(requirement.name), []).append(
+        found.setdefault(canonicalize_name(requirement.name), []).append(
             (requirement, re.findall(r"--hash=sha256:([0-9a-f]{64})(?![0-9a-f])", line))
         )
     return found
@@ -59,7 +56,7 @@ def test_a_lock_holds_what_the_project_asks_for_in_versions_that_it_allows(name:
     for requirement in wanted(LOCKS[name]):
         if requirement.name in FROM_ELSEWHERE or requirement.name.startswith("clsdm"):
             continue
-        entries = there.get(normalised(requirement.name), [])
+        entries = there.get(canonicalize_name(requirement.name), [])
         assert entries, f"{requirement} is not in locks/{name}.txt; renew it with trainer/lock.sh"
         for entry, _ in entries:
             version = Version(next(iter(entry.specifier)).version)

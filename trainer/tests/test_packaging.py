@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from places import BALL_HU, BOX_HU, REPOSITORY
 
 SOURCES = REPOSITORY / "trainer" / "src"
@@ -51,7 +52,7 @@ def with_dependencies(distributions: tuple[str, ...]) -> set[str]:
     found: set[str] = set()
     waiting = list(distributions)
     while waiting:
-        name = normalised(waiting.pop())
+        name = canonicalize_name(waiting.pop())
         if name in found:
             continue
         found.add(name)
@@ -60,15 +61,12 @@ def with_dependencies(distributions: tuple[str, ...]) -> set[str]:
     return found
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def top_level_modules(distributions: set[str]) -> list[str]:
     """The names under which these distributions are imported."""
     installed = importlib.metadata.packages_distributions()
-    return [module for module, owners in installed.items() if distributions & {normalised(name) for name in owners}]
+    return [
+        module for module, owners in installed.items() if distributions & {canonicalize_name(name) for name in owners}
+    ]
 
 
 def import_hiding_the_rest(*modules: str) -> subprocess.CompletedProcess[str]:

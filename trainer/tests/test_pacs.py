@@ -1,7 +1,5 @@
 """``clsdm pacs`` against a real Orthanc on this machine: found, pulled, reconstructed, stored once, told without names."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import shutil

@@ -43,6 +43,12 @@ MODEL: dict[str, Any] = {
     "denoiser": {"channels": [24, 24], "attention": [False, True]},
     "process": {"steps": 2},
 }
+PYRAMID: dict[str, Any] = {
+    "autoencoder": {"channels": [24, 24], "latent_channels": 4},
+    "condition": {**MODEL["condition"], "channels": [24], "fine": [24, 24]},
+    "denoiser": {"channels": [24], "attention": [True]},
+}
+"""Sections of a model that estimates coarsely and refines."""
 STAGE: dict[str, Any] = {
     "steps": 6,
     "batch": 2,

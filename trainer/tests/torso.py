@@ -46,9 +46,15 @@ def torso() -> np.ndarray:
     return np.round(line / line.max() * TOP).astype(np.uint16)
 
 
-def dicom(pixels: np.ndarray | None = None, **tags: object) -> Callable[[Path], Path]:
+def later(write: Callable[..., Path]) -> Callable[..., Callable[[Path], Path]]:
+    """All arguments but the folder first: what is written, and then where."""
+    return lambda *what, **how: lambda folder: write(folder, *what, **how)
+
+
+@later
+def dicom(folder: Path, pixels: np.ndarray | None = None, **tags: object) -> Path:
     """A CR file of the torso, with ``tags`` on top."""
-    return lambda folder: write_dicom(folder / "x.dcm", torso() if pixels is None else pixels, **(GEOMETRY | tags))
+    return write_dicom(folder / "x.dcm", torso() if pixels is None else pixels, **(GEOMETRY | tags))
 
 
 def eight_bits() -> np.ndarray:
@@ -73,51 +79,44 @@ ENCODERS: dict[str, tuple[str, int, Callable[[np.ndarray], bytes]]] = {
 """Last number of the transfer syntax, bits, and encoder."""
 
 
-def encoded(name: str, **tags: object) -> Callable[[Path], Path]:
+@later
+def encoded(folder: Path, name: str, **tags: object) -> Path:
     """The DICOM file with its image compressed."""
     number, bits, encode = ENCODERS[name]
-
-    def write(folder: Path) -> Path:
-        pixels = torso() if bits == 12 else eight_bits()
-        path = dicom(pixels, **({"BitsStored": bits, "HighBit": bits - 1} | tags))(folder)
-        dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{number}"
-        dataset.PixelData = encapsulate([bytes(encode(pixels))])
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.save_as(path)
-        return path
-
-    return write
+    pixels = torso() if bits == 12 else eight_bits()
+    path = dicom(pixels, **({"BitsStored": bits, "HighBit": bits - 1} | tags))(folder)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{number}"
+    dataset.PixelData = encapsulate([bytes(encode(pixels))])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    return path
 
 
-def resaved(syntax: str, **tags: object) -> Callable[[Path], Path]:
+@later
+def resaved(folder: Path, syntax: str, **tags: object) -> Path:
     """The DICOM file in a transfer syntax that pydicom writes."""
-
-    def write(folder: Path) -> Path:
-        dataset = pydicom.dcmread(dicom(**tags)(folder))
-        path = folder / "resaved.dcm"
-        if syntax == ExplicitVRBigEndian:
-            dataset.PixelData = torso().astype(">u2").tobytes()
-        if syntax == RLELossless:
-            dataset.compress(RLELossless)
-        dataset.file_meta.TransferSyntaxUID = syntax
-        order = {"implicit_vr": syntax == ImplicitVRLittleEndian, "little_endian": syntax != ExplicitVRBigEndian}
-        pydicom.dcmwrite(path, dataset, **order, force_encoding=True)
-        return path
-
-    return write
+    dataset = pydicom.dcmread(dicom(**tags)(folder))
+    path = folder / "resaved.dcm"
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = torso().astype(">u2").tobytes()
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    order = {"implicit_vr": syntax == ImplicitVRLittleEndian, "little_endian": syntax != ExplicitVRBigEndian}
+    pydicom.dcmwrite(path, dataset, **order, force_encoding=True)
+    return path
 
 
-def picture(name: str, pixels: Callable[[], np.ndarray], mode: str | None = None, **options: object):
+@later
+def picture(
+    folder: Path, name: str, pixels: Callable[[], np.ndarray], mode: str | None = None, **options: object
+) -> Path:
     """A file by Pillow."""
-
-    def write(folder: Path) -> Path:
-        image = Image.fromarray(pixels())
-        (image.convert(mode) if mode else image).save(folder / name, **options)
-        return folder / name
-
-    return write
+    image = Image.fromarray(pixels())
+    (image.convert(mode) if mode else image).save(folder / name, **options)
+    return folder / name
 
 
 def deep() -> np.ndarray:
@@ -125,26 +124,20 @@ def deep() -> np.ndarray:
     return torso() * np.uint16(16)
 
 
-def tiff(name: str, pixels: Callable[[], np.ndarray], **options: object):
+@later
+def tiff(folder: Path, name: str, pixels: Callable[[], np.ndarray], **options: object) -> Path:
     """A file by tifffile."""
-
-    def write(folder: Path) -> Path:
-        tifffile.imwrite(folder / name, pixels(), **options)
-        return folder / name
-
-    return write
+    tifffile.imwrite(folder / name, pixels(), **options)
+    return folder / name
 
 
-def itk(name: str, pixels: Callable[[], np.ndarray]):
+@later
+def itk(folder: Path, name: str, pixels: Callable[[], np.ndarray]) -> Path:
     """A file by SimpleITK, with the spacing."""
-
-    def write(folder: Path) -> Path:
-        image = sitk.GetImageFromArray(pixels())
-        image.SetSpacing((PIXEL_MM, PIXEL_MM))
-        sitk.WriteImage(image, str(folder / name))
-        return folder / name
-
-    return write
+    image = sitk.GetImageFromArray(pixels())
+    image.SetSpacing((PIXEL_MM, PIXEL_MM))
+    sitk.WriteImage(image, str(folder / name))
+    return folder / name
 
 
 def as_dcm2niix_writes(folder: Path) -> Path:
@@ -156,7 +149,8 @@ def as_dcm2niix_writes(folder: Path) -> Path:
     return folder / "x.nii.gz"
 
 
-def with_exif_orientation(orientation: int, name: str = "x.png"):
+@later
+def with_exif_orientation(folder: Path, orientation: int, name: str = "x.png") -> Path:
     """The torso stored turned, with the EXIF orientation that turns it back."""
     turn = {
         1: lambda a: a,
@@ -168,33 +162,26 @@ def with_exif_orientation(orientation: int, name: str = "x.png"):
         7: lambda a: np.rot90(a, 2).T,
         8: lambda a: np.rot90(a, -1),
     }[orientation]
-
-    def write(folder: Path) -> Path:
-        image = Image.fromarray(np.ascontiguousarray(turn(eight_bits())))
-        exif = image.getexif()
-        exif[274] = orientation
-        image.save(folder / name, exif=exif)
-        return folder / name
-
-    return write
+    image = Image.fromarray(np.ascontiguousarray(turn(eight_bits())))
+    exif = image.getexif()
+    exif[274] = orientation
+    image.save(folder / name, exif=exif)
+    return folder / name
 
 
-def without_preamble(meta: bool):
+@later
+def without_preamble(folder: Path, meta: bool) -> Path:
     """DICOM as it travels, without what makes it a file."""
-
-    def write(folder: Path) -> Path:
-        dataset = pydicom.dcmread(dicom()(folder))
-        stream = io.BytesIO()
-        if meta:
-            stream.write((folder / "x.dcm").read_bytes()[132:])
-        else:
-            del dataset.file_meta
-            dataset.preamble = None
-            dataset.save_as(stream, implicit_vr=True, little_endian=True)
-        (folder / "bare.dcm").write_bytes(stream.getvalue())
-        return folder / "bare.dcm"
-
-    return write
+    dataset = pydicom.dcmread(dicom()(folder))
+    stream = io.BytesIO()
+    if meta:
+        stream.write((folder / "x.dcm").read_bytes()[132:])
+    else:
+        del dataset.file_meta
+        dataset.preamble = None
+        dataset.save_as(stream, implicit_vr=True, little_endian=True)
+    (folder / "bare.dcm").write_bytes(stream.getvalue())
+    return folder / "bare.dcm"
 
 
 def lut(count: int, first: int, data: list[int], bits: int = 16) -> Dataset:

@@ -36,11 +36,18 @@ class Panel:
         keepPlain(self.widget)
         self._chosen = Nodes.Chosen(*(getattr(self.ui, selector) for selector in selectors))
         self._work: dict[str, Steps] = {}
+        self._cannot = ""
 
     def setMRMLScene(self, scene) -> None:
         """Give the selectors the scene."""
         self.widget.setMRMLScene(scene)
         self._chosen.watch(scene)
+
+    def setCannot(self, reason: str) -> None:
+        """Why nothing can be computed, or "" where it can."""
+        if reason != self._cannot:
+            self._cannot = reason
+            self._update()
 
     def setReconstruction(self, node) -> None:
         """A reconstruction was made."""
@@ -104,7 +111,7 @@ class Panel:
 
     def _showButton(self, button, running: bool, text: str, tip: str, reason: str) -> None:
         """The button that starts the panel's main work, and cancels it while it runs; disabled for a reason."""
-        reason = "" if running else reason
+        reason = "" if running else self._cannot or reason
         button.setText(text)
         button.setEnabled(not reason)
         button.setToolTip(reason or tip)

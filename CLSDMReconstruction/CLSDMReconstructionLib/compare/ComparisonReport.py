@@ -46,6 +46,7 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
         residuals: how well the reconstruction explains its X-rays, the node's attribute "residuals".
     """
     ensureCore()
+    from clsdm.geometry.view import view_name
     from clsdm.quality.agreement import Agreement
 
     rows = []
@@ -71,7 +72,7 @@ def tableRows(figures: dict, residuals=()) -> list[tuple[str, ...]]:
         ]
     for item in residuals:
         share = f"{100 * Agreement(item['rmse'], item['correlation']).contrast_fraction:.1f}"
-        rows.append((f"Reprojection, {item['angle_deg']:.0f} deg", share, "", "% of contrast", "", "X-ray"))
+        rows.append((f"Reprojection, {view_name(item['angle_deg'])}", share, "", "% of contrast", "", "X-ray"))
     if figures.get("overlap_fraction") is not None:
         rows.append(("Covered by the CT", f"{100 * figures['overlap_fraction']:.1f}", "", "%", "", ""))
     return rows
@@ -89,7 +90,7 @@ def headlineOf(figures: dict) -> str:
 
 def figuresHtml(figures: dict) -> str:
     """The main figures for a label."""
-    head = f"<tr><td></td><th>{_('whole cube')}</th><th>{_('body only')}</th></tr>"
+    head = f"<tr><td></td><th align=left>{_('whole cube')}&nbsp;&nbsp;</th><th align=left>{_('body only')}</th></tr>"
     body = "".join(
         f"<tr><td>{name}&nbsp;</td><td>{escape(f'{cube} {unit}')}&nbsp;&nbsp;</td><td>{escape(f'{inside} {unit}')}</td></tr>"
         for name, cube, inside, unit in mainFigures(figures)

@@ -70,7 +70,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
-        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, self._stopWorker)
+        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, logic.stopWorkers)
         self.views = HeldViews()
         self.result = ResultSection(ui, self.views, logic, self._onMessage)
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
@@ -225,10 +225,6 @@ class ReconstructionPanel(VTKObservationMixin):
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
-    def _stopWorker(self) -> None:
-        self.logic.cancel()
-        self.logic.worker.stop()
-
     def _onDependenciesReady(self) -> None:
         self.xrays.canPreview = True
         self.xrays.refresh()
@@ -258,20 +254,16 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def updateReadiness(self) -> None:
         """Say whether there is something to reconstruct, and load the model in advance."""
-        reason = self._whyNot()
+        missing = _("First install what is missing (see the top of the panel).") if self.dependencies.missing else ""
+        cannot = missing or ("" if self.model.model is not None else _("Add a model first."))
+        reason = cannot or self.xrays.problem()
         self.runSection.setReady(reason)
+        for panel, why in ((self.compare, missing), (self.simulate, missing), (self.batch, cannot)):
+            panel.setCannot(why)
         wanted = (self.model.bundle(), self.model.device)
         if not reason and self._warmed != wanted:  # so that the first click need not wait for the model
             self._warmed = wanted
             self.logic.warm(*wanted)
-
-    def _whyNot(self) -> str:
-        """Why there is nothing to reconstruct yet, or ""."""
-        if self.dependencies.missing:
-            return _("First install what is missing (see the top of the panel).")
-        if self.model.model is None:
-            return _("Add a model first.")
-        return self.xrays.problem()
 
     def lock(self, locked: bool) -> None:
         """While a run goes on, what it was made from cannot be changed."""

@@ -41,7 +41,6 @@ ROLE_ANGLES_DEG = {"frontal": 0.0, "lateral": 90.0}
 """The angle of a slot where neither file nor user names one."""
 
 _LABELS = {"frontal": "frontal X-ray", "lateral": "lateral X-ray", "view": "further X-ray"}
-_ORIGINS = {"tag": "tag", "default": "default", "user": "entered"}
 
 
 @dataclass
@@ -158,8 +157,8 @@ def isDicom(file: Path) -> bool:
 
 def viewName(angleDeg: float | None) -> str:
     """A view's name in radiography, or its angle."""
-    names = {0: _("PA"), 180: _("AP"), 90: _("left lateral"), -90: _("right lateral")}
-    if angleDeg is None:
-        return ""
-    nearest = min(names, key=lambda at: abs((angleDeg - at + 180.0) % 360.0 - 180.0))
-    return names[nearest] if abs((angleDeg - nearest + 180.0) % 360.0 - 180.0) < 5.0 else f"{angleDeg:g}°"
+    ensureCore()
+    from clsdm.geometry.view import view_name
+
+    names = {"PA": _("PA"), "AP": _("AP"), "left lateral": _("left lateral"), "right lateral": _("right lateral")}
+    return "" if angleDeg is None else names.get(view_name(angleDeg), f"{angleDeg:g}°")

@@ -38,9 +38,7 @@ class OrientationCheck:
         ]
         self.ui.foundArea.visible = bool(named)
         self.ui.foundLabel.text = _("Found: {what}. The residual goes from {before} to {after}.").format(
-            what="; ".join(named),
-            before=_percent(found["residual_before"]),
-            after=_percent(found["residual_after"]),
+            what="; ".join(named), before=_percent(found["residual_before"]), after=_percent(found["residual_after"])
         )
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[2] / "tests")
-)  # the small model, store and phantoms of the tests
+# The small model, store and phantoms of the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from ct_series import write_series
 from small_bundle import CENTRE_MM, small_bundle, small_phantom, small_xrays
@@ -139,10 +139,8 @@ class Inputs:
     def _request(self, random: Random, where: Path) -> Hostile:
         table = self.request(where)
         damage = damage_json if random.random() < 0.8 else damage_json_text
-        damaged = damage(table, random)
-        return put(
-            self.folder / "request.json", Damaged(damaged.data, damaged.how), where
-        )  # a shorter one may be one too
+        damaged = damage(table, random)  # a shorter one may be one too
+        return put(self.folder / "request.json", Damaged(damaged.data, damaged.how), where)
 
     def request(self, where: Path) -> dict[str, Any]:
         """An undamaged request that writes into ``where``."""
@@ -155,18 +153,6 @@ class Inputs:
     def _line(self, random: Random, where: Path) -> Hostile:
         table = self.request(where)
         del table["out"]
-        kinds = [
-            "reconstruct",
-            "reconstruct",
-            "preview",
-            "bundle",
-            "compare",
-            "simulate",
-            "install",
-            "hello",
-            "nothing",
-        ]
-        task = kinds[int(random.integers(len(kinds)))]
         more = {
             "reconstruct": table,
             "preview": {"view": table["views"][0], "bundle": str(self.bundle)},
@@ -175,6 +161,8 @@ class Inputs:
             "simulate": {"ct": str(self.scan), "out": str(where / "x"), "angles": [0.0]},
             "install": {"bundle": str(self.bundle), "into": str(where / "models"), "name": "m"},
         }
+        kinds = ["reconstruct", *more, "hello", "nothing"]
+        task = kinds[int(random.integers(len(kinds)))]
         line = {"id": 7, "task": task, **more.get(task, {})}
         damage = damage_json if random.random() < 0.75 else damage_json_text
         damaged = damage(line, random)
@@ -398,24 +386,20 @@ def _sparse(inputs: Inputs, where: Path) -> Hostile:
     return hostile
 
 
-def _fifo(name: str, kind: str) -> Callable[[Inputs, Path], Hostile]:
+def _endless(what: str, name: str, kind: str) -> Callable[[Inputs, Path], Hostile]:
     def make(inputs: Inputs, where: Path) -> Hostile:
-        hostile = _file(where, f"x{name}", b"", inputs, kind, f"a FIFO named {name}")
+        hostile = _file(where, f"x{name}", b"", inputs, kind, f"{what} named {name}")
         hostile.path.unlink()
-        os.mkfifo(hostile.path)
+        if what == "/dev/zero":
+            hostile.path.symlink_to(what)
+        else:
+            os.mkfifo(hostile.path)
         return hostile
 
     return make
 
 
-def _device(name: str, kind: str) -> Callable[[Inputs, Path], Hostile]:
-    def make(inputs: Inputs, where: Path) -> Hostile:
-        hostile = _file(where, f"x{name}", b"", inputs, kind, f"/dev/zero named {name}")
-        hostile.path.unlink()
-        hostile.path.symlink_to("/dev/zero")
-        return hostile
-
-    return make
+_fifo, _device = partial(_endless, "a FIFO"), partial(_endless, "/dev/zero")
 
 
 def _zip_bomb(inputs: Inputs, where: Path) -> Hostile:
@@ -437,14 +421,12 @@ def _long_line(inputs: Inputs, where: Path) -> Hostile:
 
 POSIX = hasattr(os, "mkfifo")
 SPECIAL: dict[str, tuple[Callable[[Inputs, Path], Hostile], ...]] = {
-    "film": (_png_bomb, _deflated_bomb, _sparse)
-    + (
-        (_fifo(".dcm", "films"), _fifo(".png", "films"), _device(".dcm", "films"), _device(".png", "films"))
-        if POSIX
-        else ()
-    ),
-    "scan": (_gzip_bomb, _huge_header, _outside)
-    + ((_fifo(".nii.gz", "scans"), _fifo(".mha", "scans"), _device(".nrrd", "scans")) if POSIX else ()),
-    "bundle": (_zip_bomb,) + ((_fifo(".zip", "bundles"), _device(".zip", "bundles")) if POSIX else ()),
+    "film": (_png_bomb, _deflated_bomb, _sparse),
+    "scan": (_gzip_bomb, _huge_header, _outside),
+    "bundle": (_zip_bomb,),
     "line": (_long_line,),
 }
+if POSIX:
+    SPECIAL["film"] += tuple(make(name, "films") for make in (_fifo, _device) for name in (".dcm", ".png"))
+    SPECIAL["scan"] += (_fifo(".nii.gz", "scans"), _fifo(".mha", "scans"), _device(".nrrd", "scans"))
+    SPECIAL["bundle"] += (_fifo(".zip", "bundles"), _device(".zip", "bundles"))

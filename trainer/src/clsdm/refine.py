@@ -6,8 +6,9 @@ what was stated or assumed (``geometry.move``):
 
 1. height and scale: where both views have as much of the patient at each height (``xray.profiles``), unless the volume then
    explains the X-rays clearly worse;
-2. angle: where the volume is most symmetric (``quality.symmetry``), unless the same. Neither profiles nor residual tell
-   it, since for a small cone angle some volume explains any two views that agree height by height;
+2. angle: where the volume is symmetric (``quality.symmetry``) and explains the X-rays, both on one scale. Each alone is off by
+   two degrees and more: for a small cone angle some volume explains any two views that agree height by height, and no patient
+   is quite symmetric;
 3. tilt, and height and scale where the profiles are of no use, by coordinate search over
 
        log residual² of the volume's projections against the X-rays  +  prior,
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
-from clsdm.geometry.move import USUAL, WEIGHT, Move, moved, unlikely
+from clsdm.geometry.move import USUAL, Move, moved, unlikely
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
@@ -46,10 +47,12 @@ from clsdm.xray.profiles import by_profile
 BY_PROFILE, BY_RESIDUAL, STEPS = ("down_mm", "scale"), ("tilt_deg",), (0.5, 0.2)
 """The values that are searched, and by which parts of a usual mistake, in turn."""
 CLEARLY = 1.01
-"""By so much the residual may rise where profiles or symmetry agree, for the model's own error."""
-TRIED_DEG, LEAST_DEG, FAR_DEG, MOST_DEG = (-5.0, -2.0, 0.0, 2.0, 5.0), 1.0, 4.0, 6.0
-"""Angles at which symmetry is looked at; the least that is told from noise; where it is looked at again from there; and how
-far one look goes."""
+"""By so much the residual may rise where profiles agree, for the model's own error."""
+TRIED_DEG, LEAST_DEG, FAR_DEG, MOST_DEG = (-5.0, -2.0, 0.0, 2.0, 5.0), 0.5, 4.0, 6.0
+"""Angles at which volumes are looked at; the least that is worth a word; where it is looked at again from there; and how far one
+look goes."""
+ANGLE_PRIOR = 0.002
+"""Cost of an angle, squared in degrees, against logarithms; half of what symmetry and residual weigh in most patients."""
 
 Misfit = Callable[[Sequence[Move]], float]
 
@@ -119,7 +122,7 @@ def _found(explained: Explained, moves: list[Move], number: int, seen: Move | No
     profiled = moves if seen is None else [seen if at == number else move for at, move in enumerate(moves)]
     best = _unless_clearly_worse(explained.residual, moves, profiled)
     names = BY_RESIDUAL if seen is not None and best == profiled else (*BY_RESIDUAL, *BY_PROFILE)
-    best = _unless_clearly_worse(explained.residual, best, _most_symmetric(explained.asymmetry, best, number))
+    best = _turned(explained.angle_cost, best, number)
     return _search(explained.residual, best, number, names)
 
 
@@ -128,20 +131,23 @@ def _unless_clearly_worse(residual: Misfit, moves: list[Move], tried: list[Move]
 
 
 class Explained:
-    """The posterior mean of moved views: how well it explains them, and how symmetric it is."""
+    """The posterior mean of moved views: how well it explains them, and whether they stand at the right angle."""
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> None:
         self._xrays, self._model, self._grid = xrays, model, bundle.manifest.model.grid
 
     def residual(self, moves: Sequence[Move]) -> float:
         """Root mean square over the views, as a fraction of contrast."""
+        return self._residual(*self._mean(moves))
+
+    def angle_cost(self, moves: Sequence[Move]) -> float:
+        """Logarithm of the residual's square, and of the asymmetry (``quality.symmetry``)."""
         xrays, hu = self._mean(moves)
+        return 2.0 * math.log(max(1e-6, self._residual(xrays, hu))) + asymmetry(hu)
+
+    def _residual(self, xrays: list[XRay], hu: torch.Tensor) -> float:
         found = reprojection(CTVolume.on_grid(hu.cpu().numpy(), self._grid), xrays, self._model.config.detector)
         return float(np.sqrt(np.mean([each.agreement.contrast_fraction**2 for each in found])))
-
-    def asymmetry(self, moves: Sequence[Move]) -> float:
-        """See ``quality.symmetry``."""
-        return asymmetry(self._mean(moves)[1])
 
     def _mean(self, moves: Sequence[Move]) -> tuple[list[XRay], torch.Tensor]:
         xrays = [replace(xray, view=moved(xray.view, move)) for xray, move in zip(self._xrays, moves, strict=True)]
@@ -151,12 +157,12 @@ class Explained:
         return xrays, unit_to_hu(self._model.condition(images, cameras)[0])[0, 0]
 
 
-def _most_symmetric(asymmetric: Misfit, best: list[Move], number: int) -> list[Move]:
-    """The angle of a view at which the volume is most symmetric: the vertex of a parabola, twice where that is far off."""
+def _turned(angle_cost: Misfit, best: list[Move], number: int) -> list[Move]:
+    """The moves with the angle of a view that costs least: the vertex of a parabola, twice where that is far off."""
     for _ in range(2):
         at = best[number].angle_deg
         tried = [_with(best, number, "angle_deg", at + turn) for turn in TRIED_DEG]
-        costs = [asymmetric(moves) + WEIGHT / 2 * (moves[number].angle_deg / USUAL.angle_deg) ** 2 for moves in tried]
+        costs = [angle_cost(moves) + ANGLE_PRIOR * moves[number].angle_deg ** 2 for moves in tried]
         curved, slope, _ = np.polyfit(TRIED_DEG, costs, 2)
         vertex = -slope / (2.0 * curved) if curved > 0.0 else TRIED_DEG[int(np.argmin(costs))]  # else far away
         turn = float(np.clip(vertex, -MOST_DEG, MOST_DEG))

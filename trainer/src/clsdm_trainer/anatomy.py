@@ -66,6 +66,13 @@ class Anatomy:
         return self.origin_mm + (self.size - 1) / 2 * self.spacing_mm
 
 
+def coarsened(anatomy: Anatomy, factor: int) -> Anatomy:
+    """The anatomy on voxels ``factor`` times as large, each the mean of those in it that were scanned."""
+    mean = F.avg_pool3d(anatomy.hu.float()[None], factor, ceil_mode=True, count_include_pad=False)[0]
+    origin = anatomy.origin_mm + (factor - 1) / 2 * anatomy.spacing_mm
+    return Anatomy(mean.round().to(anatomy.hu.dtype), anatomy.spacing_mm * factor, origin)
+
+
 def posed(anatomy: Anatomy, pose: Pose, grid: Grid) -> Anatomy:
     """The anatomy with the pose's own changes: warped, and extended where the pose says so."""
     if pose.warp_mm is not None:

@@ -9,8 +9,9 @@ from torch import Tensor
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import preset
 from clsdm.model.clsdm import ModelConfig
+from clsdm.volume.ct import Grid
 from clsdm.volume.hu import hu_to_unit
-from clsdm_trainer.anatomy import Anatomy, Pose, line_integrals, place, posed
+from clsdm_trainer.anatomy import Anatomy, Pose, coarsened, line_integrals, place, posed
 from clsdm_trainer.augment import Exposure, draw_exposures, draw_pose, numpy_generator, radiographs, virtual_cameras
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.data.manifest import Case
@@ -70,17 +71,20 @@ class TrainingData:
     def __init__(
         self, store: Store, model: ModelConfig, augment: AugmentConfig, seed: int, device: torch.device
     ) -> None:
-        self.anatomies = [anatomy_of(store, case, device) for case in store.cases("train")]
+        self.anatomies = {1: [anatomy_of(store, case, device) for case in store.cases("train")]}
         self.drawn = [index for index, case in enumerate(store.cases("train")) for _ in range(case.repeats)]
         self.model, self.augment, self.seed, self.device = model, augment, seed, device
 
-    def batch(self, micro: int, size: int, *, xrays: bool) -> Batch:
-        """Micro-batch number ``micro`` of ``size`` samples."""
+    def batch(self, micro: int, size: int, *, xrays: bool, coarser: int = 1) -> Batch:
+        """Micro-batch number ``micro`` of ``size`` samples; volumes and scans ``coarser`` times coarser, for the speed."""
         numbers = range(micro * size, (micro + 1) * size)
         random = [numpy_generator(self.seed, _SAMPLE_STREAM, number) for number in numbers]
         grid, detector = self.model.grid, self.model.detector
+        grid = Grid(grid.size // coarser, grid.spacing_mm * coarser)
+        if coarser not in self.anatomies:
+            self.anatomies[coarser] = [coarsened(anatomy, coarser) for anatomy in self.anatomies[1]]
         poses = [draw_pose(self.augment, grid, each) for each in random]
-        chosen = [self.anatomies[self.volume_index(number)] for number in numbers]
+        chosen = [self.anatomies[coarser][self.volume_index(number)] for number in numbers]
         anatomies = [posed(anatomy, pose, grid) for anatomy, pose in zip(chosen, poses, strict=True)]
         unit, known = place(anatomies, poses, grid)
         if not xrays:

@@ -83,9 +83,10 @@ def check_networks(config: RunConfig, stage: AnyStage) -> None:
 def _check_levels(model: ModelConfig) -> None:
     """Sizes that a network halves must be divisible as often, or its way up would not meet its way down."""
     for name, size, levels in (
-        ("condition.channels", model.grid.size // FOLD, len(model.condition.channels) - 1),
+        ("condition.channels", model.grid.size // model.condition.fold, len(model.condition.channels) - 1),
+        ("condition.fine", model.grid.size // FOLD, len(model.condition.fine) - 1),
         ("condition.image_channels", model.detector.size, len(model.condition.image_channels)),
         ("denoiser.channels", model.latent_size // model.denoiser.patch, len(model.denoiser.channels) - 1),
     ):
-        if size < 1 or size % 2**levels:
+        if size < 1 or size % 2 ** max(levels, 0):
             raise ValueError(f"model.{name}: an edge of {size} cannot be halved {levels} times")

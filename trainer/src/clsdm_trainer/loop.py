@@ -116,10 +116,10 @@ class Runner:
         local = self.config.accumulate // self.fabric.world_size
         terms: dict[str, Tensor] = {}
         rate = learning_rate(self.config.optimiser, step, self.config.steps)
-        moving = self.stage.moving(step)
+        moving, coarser = self.stage.moving(step), self.stage.coarser(step)
         for index in range(local):
             micro = step * self.config.accumulate + index * self.fabric.world_size + self.fabric.global_rank
-            batch = self.data.batch(micro, self.config.batch, xrays=self.stage.uses_xrays)
+            batch = self.data.batch(micro, self.config.batch, xrays=self.stage.uses_xrays, coarser=coarser)
             for name in moving:
                 unsynced = self.fabric.no_backward_sync(self.modules[name], enabled=index + 1 < local)
                 with unsynced, self._alone(name):

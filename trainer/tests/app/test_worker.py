@@ -12,6 +12,7 @@ import time
 import urllib.error
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,13 @@ def arrays_in(parent: Path) -> worker.ArrayFolders:
     return worker.ArrayFolders(Path(tempfile.mkdtemp(dir=parent, prefix="arrays-")))
 
 
-def result(folder: Path, task: str, **fields: Any) -> dict[str, Any]:
+def result(folder: Path, task: str, kind: str = "result", **fields: Any) -> dict[str, Any]:
     last = ask(folder, task, **fields)[-1]
-    assert "result" in last, last
-    return last["result"]
+    assert kind in last, last
+    return last[kind]
 
 
-def error(folder: Path, task: str, **fields: Any) -> dict[str, str]:
-    last = ask(folder, task, **fields)[-1]
-    assert "error" in last, last
-    return last["error"]
+error = partial(result, kind="error")
 
 
 def views(films: Path) -> list[dict[str, str]]:

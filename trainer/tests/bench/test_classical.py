@@ -49,9 +49,8 @@ def test_fine_panels_are_averaged_and_keep_their_place_and_size() -> None:
     fine = GeometryPreset("fine", 700.0, 1100.0, 400.0, 200)
     (xray,) = simulate_xrays(ball(), [fine.view(0.0)], (0.0, 0.0, 0.0))
     coarse = System.of([xray], GRID)
-    assert (
-        coarse.lines.shape[-1] == 200 // 2
-    )  # 8 mm voxels are 12.6 mm on the panel, two pixels of 6.3 mm: 3 does not divide
+    # 8 mm voxels are 12.6 mm on the panel, two pixels of 6.3 mm: 3 does not divide.
+    assert coarse.lines.shape[-1] == 200 // 2
     assert float(coarse.cameras.pixel_mm[0, 0, 0]) == pytest.approx(4.0)
     assert float(coarse.lines.mean()) == pytest.approx(float(xray.image.mean()), rel=1e-5)
 

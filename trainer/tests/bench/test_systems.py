@@ -119,11 +119,7 @@ def x2ct_parameters(config: X2CTConfig) -> int:
 
 @pytest.mark.parametrize(
     ("config", "ct_size", "image_size"),
-    [
-        (X2CTConfig(), 128, 128),
-        (X2CTConfig(link=32, decoder=(256, 128, 64, 32, 16)), 64, 128),
-        (SMALL, 16, 32),
-    ],
+    [(X2CTConfig(), 128, 128), (X2CTConfig(link=32, decoder=(256, 128, 64, 32, 16)), 64, 128), (SMALL, 16, 32)],
 )
 def test_x2ct_has_the_parameters_that_its_description_gives(config: X2CTConfig, ct_size: int, image_size: int) -> None:
     with torch.device("meta"):
@@ -186,10 +182,7 @@ def blobs(count: int) -> Batch:
 
 @pytest.mark.parametrize(
     ("make", "rate", "steps", "reached"),
-    [
-        (lambda: X2CT(SMALL, 16, 32), 3e-4, 120, 0.8),
-        (lambda: INRR3CT(SMALL_INRR, 16, 32), 1e-3, 150, 0.8),
-    ],
+    [(lambda: X2CT(SMALL, 16, 32), 3e-4, 120, 0.8), (lambda: INRR3CT(SMALL_INRR, 16, 32), 1e-3, 150, 0.8)],
     ids=["x2ct", "inrr3ct"],
 )
 def test_a_baseline_can_learn_two_volumes_by_heart(make, rate, steps, reached) -> None:

@@ -43,14 +43,13 @@ def test_a_whole_file_has_no_fault(name):
     assert fault(WHOLE[name]) == ""
 
 
-def with_rows(data: bytes, rows: int) -> bytes:
-    at = data.index(b"\xff\xc0") + 5
+def with_rows(data: bytes, rows: int, offset: int = 5) -> bytes:
+    at = data.index(b"\xff\xc0") + offset
     return data[:at] + rows.to_bytes(2, "big") + data[at + 2 :]
 
 
 def with_cols(data: bytes, cols: int) -> bytes:
-    at = data.index(b"\xff\xc0") + 7
-    return data[:at] + cols.to_bytes(2, "big") + data[at + 2 :]
+    return with_rows(data, cols, 7)
 
 
 @pytest.mark.parametrize(

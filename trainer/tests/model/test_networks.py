@@ -335,6 +335,11 @@ def network() -> ConditionNet:
     return randomised(ConditionNet(CONDITION, 16, 384.0, 4), std=0.2)
 
 
+def lifted_features(network: ConditionNet, images: Tensor, cameras: Cameras) -> Tensor:
+    """The learned features of the voxels of its finest level."""
+    return network.lift_features(images, network.image_features(images), cameras, network.size)
+
+
 def assert_same(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> None:
     """Two pairs of estimate and features."""
     for one, other in zip(a, b, strict=True):
@@ -363,9 +368,9 @@ def test_a_lateral_alone_works_like_a_frontal_alone(lift, angle_deg):
     assert bool(network(some_images(1), cameras_at(angle_deg))[0].isfinite().all())
 
 
-@pytest.mark.parametrize("lift", ["geometry", "parallel"])
-def test_every_parameter_of_the_condition_network_learns(lift):
-    network = randomised(ConditionNet(replace(CONDITION, lift=lift), 16, 384.0, 4), std=0.2)
+@pytest.mark.parametrize("changes", [{}, {"lift": "parallel"}, {"fine": (8, 8), "channels": CONDITION.channels[:1]}])
+def test_every_parameter_of_the_condition_network_learns(changes):
+    network = randomised(ConditionNet(replace(CONDITION, **changes), 16, 384.0, 4), std=0.2)
     estimate, features = network(some_images(2), cameras_at(0.0, 90.0))
     (estimate.square().mean() + features.square().mean()).backward()
     assert_all_learn(network)
@@ -450,16 +455,30 @@ def test_the_parallel_lift_replicates_frontals_along_y_and_laterals_along_x(angl
 
 
 @torch.no_grad()
+def test_a_refinement_adds_nothing_before_it_is_trained_and_then_at_full_resolution():
+    network = ConditionNet(replace(CONDITION, fine=(8, 8)), 16, 384.0, 4)
+    images, cameras = some_images(2), cameras_at(0.0, 90.0)
+    coarse = network.coarse(images, cameras)
+    assert coarse.shape == (1, 1, 8, 8, 8)
+    enlarged = nn.functional.interpolate(coarse, scale_factor=2.0, mode="trilinear")
+    torch.testing.assert_close(network(images, cameras)[0], enlarged)
+    randomised(network.refine, std=0.2)
+    added = network(images, cameras)[0] - enlarged
+    blocks = space_to_depth(added)
+    assert float((blocks - blocks.mean(1, keepdim=True)).abs().max()) > 1e-3  # of all eight voxels in a block
+
+
+@torch.no_grad()
 def test_a_frontal_lifted_in_parallel_is_constant_along_y_and_follows_the_image():
     """With a network that hands through the first image feature, the lift is the (z, x) image on every y."""
     network = randomised(ConditionNet(replace(CONDITION, lift="parallel"), 16, 384.0, 4), std=0.2)
     images = some_images(1)
     images[:, :, 1] = 1.0
-    lifted = network.lift_features(images, cameras_at(0.0))[:, : CONDITION.features]
+    lifted = lifted_features(network, images, cameras_at(0.0))[:, : CONDITION.features]
     torch.testing.assert_close(lifted, lifted[:, :, :, :1].expand_as(lifted), **TOLERANCE)
     assert float(lifted.std(dim=2).min()) > 1e-4
     assert float(lifted.std(dim=4).min()) > 1e-4
-    lateral = network.lift_features(images, cameras_at(90.0))[:, CONDITION.features + 1 : -2]
+    lateral = lifted_features(network, images, cameras_at(90.0))[:, CONDITION.features + 1 : -2]
     torch.testing.assert_close(lateral, lateral[..., :1].expand_as(lateral), **TOLERANCE)
 
 
@@ -474,7 +493,7 @@ def test_a_change_in_one_pixel_reaches_only_the_voxels_on_its_ray():
     spot = images.clone()
     col, row = 20, 26  # right of and below the middle: left and inferior
     spot[0, 0, 0, row, col] = 5.0
-    difference = network.lift_features(spot, cameras) - network.lift_features(images, cameras)
+    difference = lifted_features(network, spot, cameras) - lifted_features(network, images, cameras)
     changed = difference.abs().sum(1)[0] > 1e-5
     centres = voxel_centres(8, 48.0)
     where = cameras.project(centres.view(-1, 3))[0][0, 0].view(8, 8, 8, 2)
@@ -491,7 +510,7 @@ def test_every_ct_voxel_gets_the_intensity_at_its_own_projection(network):
     images = torch.ones(1, 1, 2, 32, 32)
     images[0, 0, 0] = torch.linspace(-1.0, 1.0, 32).expand(32, 32)
     cameras = cameras_at(0.0)
-    frontal = depth_to_space(network.lift_intensities(images, cameras))[0, 0]
+    frontal = depth_to_space(network.lift_intensities(images, cameras, network.size))[0, 0]
     where = lift_rays(cameras, voxel_axis(16, 24.0)).where[0, 0]
     torch.testing.assert_close(frontal, where[..., 0], atol=1e-4, rtol=0)
 

@@ -1,6 +1,7 @@
 """Comparisons of an asymmetric phantom, where every answer is known beforehand."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from one_line import refusal
 
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras
@@ -100,9 +102,8 @@ def test_a_voxel_that_is_only_partly_inside_the_scan_is_not_seen() -> None:
 
 
 def test_volumes_that_do_not_overlap_are_refused_in_one_line_that_names_both() -> None:
-    with pytest.raises(InputError, match=r"^recon: does not overlap phantom; .*\(30, -20, 400\)") as caught:
-        compare(replace(phantom(centre_mm=(900.0, 0.0, 0.0)), source="recon"), phantom())
-    assert "\n" not in str(caught.value)
+    said = refusal(compare, replace(phantom(centre_mm=(900.0, 0.0, 0.0)), source="recon"), phantom())
+    assert re.match(r"recon: does not overlap phantom; .*\(30, -20, 400\)", said)
 
 
 def test_a_reconstruction_on_another_grid_is_compared_by_interpolation() -> None:
@@ -164,14 +165,10 @@ def test_a_reconstruction_of_air_has_no_correlation() -> None:
     assert reprojection(air, xrays_of(truth))[0].correlation is None
 
 
-def test_only_a_cube_can_be_projected() -> None:
+def test_only_a_cube_can_be_projected_and_only_what_holds_the_window_compared() -> None:
     truth = phantom()
     with pytest.raises(InputError, match=r"expected a cube of cubic voxels along LPS.*\(24, 24, 20\)"):
         compare(replace(truth, hu=truth.hu[:20]), None, xrays_of(truth))
-
-
-def test_a_volume_smaller_than_the_window_is_refused() -> None:
-    truth = phantom()
     with pytest.raises(InputError, match="at least 12 voxels"):
         compare(replace(truth, hu=truth.hu[:5]), truth)
 

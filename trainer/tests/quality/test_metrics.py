@@ -72,6 +72,9 @@ def test_a_constant_error_gives_the_figures_of_a_hand_calculation() -> None:
     assert result["psnr_body_db"] == pytest.approx(40.0)
     assert result["mae_hu"] == result["rmse_hu"] == pytest.approx(25.0)
     assert result["mae_body_hu"] == result["mae_soft_tissue_hu"] == pytest.approx(25.0)
+    published = metrics.x2ct(truth + 25.0, truth)
+    assert published["psnr_3d_db"] == pytest.approx(40.0 + 4.29, abs=0.01), "its peak is 4095"
+    assert (result["peak_hu"], result["protocol"], published["protocol"]) == (2500.0, "honest", "x2ct")
 
 
 def test_errors_outside_the_body_do_not_change_the_masked_figures(pair: tuple[np.ndarray, np.ndarray]) -> None:

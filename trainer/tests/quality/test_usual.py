@@ -25,7 +25,7 @@ def patient(seed: int) -> Shown:
 
 
 NOISE = np.random.default_rng(0).random((200, 200))
-USUAL = usual_of([patient(seed) for seed in range(6)])
+USUAL = usual_of([[patient(seed)] for seed in range(6)])
 
 
 def test_a_box_has_edges_and_no_fine_structure() -> None:
@@ -71,9 +71,8 @@ def test_what_is_unlike_them_is_said_in_words(change, words) -> None:
 def test_a_table_of_films_that_are_none_is_refused(change) -> None:
     table = json.loads(json.dumps(asdict(USUAL)))
     assert usual_from(table, "table") is not None
-    assert (
-        usual_from(table | {"films": {}, "alike": {}, "better": {}}, "table") is not None
-    )  # of two patients, and an earlier version's
+    # Of two patients, and an earlier version's.
+    assert usual_from(table | {"films": {}, "alike": {}, "better": {}}, "table") is not None
     with pytest.raises(InputError, match="table: usual: expected as many films of each kind, of 256 numbers"):
         usual_from(table | change, "table")
 

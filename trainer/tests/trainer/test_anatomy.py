@@ -16,7 +16,17 @@ from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import hu_to_unit, unit_to_attenuation
 from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import expose, preprocess
-from clsdm_trainer.anatomy import Anatomy, Pose, extended, line_integrals, place, posed, spline_weights, warped
+from clsdm_trainer.anatomy import (
+    Anatomy,
+    Pose,
+    coarsened,
+    extended,
+    line_integrals,
+    place,
+    posed,
+    spline_weights,
+    warped,
+)
 from clsdm_trainer.augment import Exposure, _rotation, radiographs, virtual_cameras
 from clsdm_trainer.data.cube import canonical_cube
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
@@ -69,9 +79,8 @@ def test_a_shift_of_one_voxel_moves_the_crop_by_one_voxel_along_that_axis(axis, 
 
 def test_what_lies_outside_the_scan_is_air_and_beyond_its_end_slices_unknown(stored):
     unit, known = place([stored], [Pose(np.eye(3), np.array([0.0, 0.0, 10 * GRID.spacing_mm]))], GRID)
-    assert torch.equal(
-        known[0, 0, :, 0, 0], (torch.arange(16) < 8).float()
-    )  # the margin of 2 is left of a cube moved by 10
+    # The margin of 2 is left of a cube moved by 10.
+    assert torch.equal(known[0, 0, :, 0, 0], (torch.arange(16) < 8).float())
     torch.testing.assert_close(unit[0, 0, 8:], torch.full_like(unit[0, 0, 8:], -1.0), rtol=0, atol=1e-4)
     aside, still_known = place([stored], [Pose(np.eye(3), np.array([30 * GRID.spacing_mm, 0.0, 0.0]))], GRID)
     assert torch.equal(aside, torch.full_like(aside, -1.0))
@@ -106,6 +115,18 @@ def test_rays_mapped_into_the_scan_are_rays_through_the_posed_patient():
     assert float((resampled - mapped).abs().max()) < 0.01 * float(mapped.max())
     unposed = line_integrals([patient], [IDENTITY], cameras(0.0, 90.0))
     assert float((unposed - mapped).abs().max()) > 0.05 * float(mapped.max())
+
+
+def test_a_coarsened_patient_is_the_same_in_its_cube_and_in_its_x_rays():
+    """Of an odd number of voxels, so that the last ones are halves."""
+    patient, grid = smooth(95, 4.0), Grid(48, 8.0)
+    patient = replace(patient, hu=patient.hu.round().short())
+    coarse = coarsened(patient, 2)
+    assert (coarse.spacing_mm, tuple(coarse.size), coarse.hu.dtype) == (8.0, (48, 48, 48), torch.int16)
+    (fine_unit, _), (unit, _) = place([patient], [TURNED], grid), place([coarse], [TURNED], grid)
+    assert float((fine_unit - unit).abs().mean()) < 0.005
+    fine, images = (line_integrals([each], [TURNED], cameras(0.0, 90.0)) for each in (patient, coarse))
+    assert float((fine - images).abs().max()) < 0.02 * float(fine.max())
 
 
 def test_x_rays_hold_what_lies_outside_the_cube(stored):

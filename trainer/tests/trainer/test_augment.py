@@ -123,12 +123,7 @@ def test_a_dropped_view_is_masked_out_and_holds_nothing_of_the_patient(stored):
 
 @pytest.mark.parametrize(
     ("position", "hidden"),
-    [
-        (0, np.s_[:12, :]),
-        (1, np.s_[36:, :]),
-        (2, np.s_[:, :12]),
-        (3, np.s_[:, 36:]),
-    ],
+    [(0, np.s_[:12, :]), (1, np.s_[36:, :]), (2, np.s_[:, :12]), (3, np.s_[:, 36:])],
     ids=["top", "bottom", "left", "right"],
 )
 def test_collimation_hides_its_share_at_its_border(position, hidden, stored):

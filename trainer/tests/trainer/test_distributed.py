@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 from places import TESTS
-from tiny import STAGE_NAMES, checkpoint, cpu_fabric, tiny_config, tiny_store, train
+from tiny import PYRAMID, STAGE_NAMES, checkpoint, cpu_fabric, tiny_config, tiny_store, train
 
 from clsdm.errors import InputError
 from clsdm_trainer.checkpoint import load_state
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST
-from clsdm_trainer.recipe import RunConfig
+from clsdm_trainer.recipe import RunConfig, changed
 from clsdm_trainer.run import build_runner, train_stage
 from clsdm_trainer.stages import STAGES, AutoencoderStage
 
@@ -32,8 +32,9 @@ STOPPED, REFUSED = "stopped", "refused.txt"
 
 
 def shared_config() -> RunConfig:
-    """Two micro-batches a step over all processes, the adversary from the second step on."""
-    return tiny_config(steps=3, accumulate=2, adversarial_start=1)
+    """Two micro-batches a step over all processes, the adversary and the fine estimate from the second step on."""
+    config = tiny_config(steps=3, accumulate=2, adversarial_start=1, model=PYRAMID)
+    return changed(config, {"alignment": {"coarse_share": 0.34}})
 
 
 def worker(store: Store, run: Path) -> None:
@@ -105,7 +106,7 @@ def test_the_second_micro_batch_is_not_the_first_again(runs):
     """If each process took the same samples, weights would equal those of a run without accumulation."""
     store = Store.open(runs[0].parent / "store")
     folder = runs[0].parent / "single"
-    train(tiny_config(steps=3, adversarial_start=1), store, folder, "autoencoder")
+    train(changed(shared_config(), {"autoencoder": {"accumulate": 1}}), store, folder, "autoencoder")
     one, single = checkpoint(runs[1], "autoencoder"), checkpoint(folder, "autoencoder")
     assert largest_difference(one["players"], single["players"]) > 1e-3
 

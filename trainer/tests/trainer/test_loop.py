@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from places import TESTS
-from tiny import STAGE_NAMES, checkpoint, cpu_fabric, differences, run_to, tiny_config, tiny_runner, train
+from tiny import PYRAMID, STAGE_NAMES, checkpoint, cpu_fabric, differences, run_to, tiny_config, tiny_runner, train
 
 from clsdm.errors import InputError
 from clsdm_trainer import loop
@@ -65,6 +65,22 @@ def test_two_steps_and_three_more_end_in_the_same_bits_as_five(name, changes, st
     assert run_to(tiny_runner(config, name, store, cut), 5)
     assert differences(checkpoint(whole, name), checkpoint(cut, name)) == []
     assert differences(load_state(whole / name / BEST), load_state(cut / name / BEST)) == []
+
+
+def test_a_coarse_beginning_and_what_refines_it_end_in_the_same_bits_when_cut(store, tmp_path):
+    config = changed(tiny_config(steps=4, validate_every=1, model=PYRAMID), {"alignment": {"coarse_share": 0.5}})
+    for kind in ("whole", "cut"):
+        train(config, store, tmp_path / kind, "autoencoder")
+    runner = tiny_runner(config, "alignment", store, tmp_path / "whole")
+    weights = runner.stage.condition.refine.to_detail[2].weight
+    assert not run_to(runner, 2)
+    assert not bool(weights.any())
+    assert run_to(tiny_runner(config, "alignment", store, tmp_path / "whole"), 4)
+    assert not run_to(tiny_runner(config, "alignment", store, tmp_path / "cut"), 1)
+    runner = tiny_runner(config, "alignment", store, tmp_path / "cut")
+    assert run_to(runner, 4)
+    assert bool(runner.stage.condition.refine.to_detail[2].weight.any())
+    assert differences(*(checkpoint(tmp_path / kind, "alignment") for kind in ("whole", "cut"))) == []
 
 
 def test_the_comparison_of_checkpoints_sees_another_seed(store, tmp_path):

@@ -8,7 +8,6 @@ import torch
 from clsdm.geometry.view import PRESETS
 from clsdm.model.blocks import VoxelNorm
 from clsdm.model.clsdm import CLSDM, ModelConfig
-from clsdm.model.condition import FOLD
 from clsdm.xray.preprocess import cameras_for
 from clsdm_trainer.recipe import RunConfig, load_config, preset_names
 
@@ -41,7 +40,7 @@ def test_every_recipe_builds_networks_that_fit_each_other(name, record_property)
         assert count > 0.5
     assert model.config.latent_size * config.model.autoencoder.factor == config.model.grid.size
     for finest, widths in (
-        (config.model.grid.size // FOLD, config.model.condition.channels),
+        (config.model.grid.size // config.model.condition.fold, config.model.condition.channels),
         (model.config.latent_size // config.model.denoiser.patch, config.model.denoiser.channels),
     ):
         assert finest % 2 ** (len(widths) - 1) == 0  # halved once less than it has widths

@@ -1,7 +1,5 @@
 """Recipes and command lines that cannot be meant: one line, exit code 2, and no folder left behind."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "model.autoencoder.latent_channels": [0],
     "model.autoencoder.stem": ["fourier"],
     "model.condition.channels": [[24] * 6],
+    "model.condition.fine": [[24], [0], [24] * 6],
     "model.condition.image_channels": [[]],
     "model.condition.features": [0],
     "model.denoiser.channels": [[24, -24], "wide"],
@@ -57,6 +56,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "autoencoder.blur_probability": [7.0],
     "autoencoder.adversarial_start": [-3],
     "alignment.batch": [1],
+    "alignment.coarse_share": [0.5, 1.5],
     "alignment.temperature": [1e-30],
     "alignment.voxel_weight": [INF],
     "diffusion.ema": [1.0],

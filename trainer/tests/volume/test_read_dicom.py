@@ -7,11 +7,11 @@ import numpy as np
 import pydicom
 import pytest
 from ct_series import edit, write_series
+from one_line import refusal
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, RLELossless, SecondaryCaptureImageStorage
 
-from clsdm.errors import InputError
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
 from clsdm.volume.write import write_ct
@@ -42,13 +42,6 @@ def ct() -> CTVolume:
     return sampled(np.eye(3), np.array([0.0, 0.0, SPACING_MM[2]]))
 
 
-def refusal(path: Path, series: str | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        read_ct(path, series)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_a_folder_is_read_at_any_depth_with_its_affine(ct: CTVolume, tmp_path: Path):
     write_series(tmp_path / "study" / "series", ct)
     (tmp_path / "study" / "LICENSE").write_text("text")
@@ -61,11 +54,11 @@ def test_missing_and_doubled_slices_are_refused_with_their_number(ct: CTVolume, 
     paths = write_series(tmp_path / "missing", ct)
     for path in paths[5:8]:
         path.unlink()
-    assert "3 missing slices" in refusal(tmp_path / "missing")
+    assert "3 missing slices" in refusal(read_ct, tmp_path / "missing")
     paths = write_series(tmp_path / "doubled", ct)
     for at in (3, 9):
         edit(paths[at], ImagePositionPatient=pydicom.dcmread(paths[at + 1]).ImagePositionPatient)
-    assert "2 doubled slices" in refusal(tmp_path / "doubled")
+    assert "2 doubled slices" in refusal(read_ct, tmp_path / "doubled")
 
 
 def test_a_file_that_was_copied_is_taken_once(ct: CTVolume, tmp_path: Path):
@@ -98,7 +91,7 @@ def test_a_tilted_gantry_puts_the_patient_where_he_is(degrees: float, tmp_path: 
 def test_a_truncated_slice_is_refused_and_named(ct: CTVolume, tmp_path: Path):
     paths = write_series(tmp_path, ct)
     edit(paths[7], PixelData=pydicom.dcmread(paths[7]).PixelData[:1000])
-    said = refusal(tmp_path)
+    said = refusal(read_ct, tmp_path)
     assert said.startswith(str(paths[7]))
     assert "found 1000 bytes, expected 3840" in said
 
@@ -130,7 +123,7 @@ def test_a_scout_in_the_series_is_no_slice(tags: dict[str, object], ct: CTVolume
 )
 def test_one_slice_that_does_not_belong_to_the_others_is_not_lost_without_a_word(at, tags, said, ct, tmp_path):
     edit(write_series(tmp_path, ct)[at], **tags)
-    assert said in refusal(tmp_path)
+    assert said in refusal(read_ct, tmp_path)
 
 
 def test_a_spacing_in_cm_is_asked_about(ct: CTVolume, tmp_path: Path):
@@ -155,10 +148,10 @@ def test_two_acquisitions_of_one_series_are_listed_and_one_can_be_chosen(tag, ct
     write_series(tmp_path, ct, "a", SeriesInstanceUID=uid, SeriesNumber=3, **{name: first})
     later = CTVolume(np.maximum(ct.hu - 40.0, -1000.0), ct.spacing_mm, ct.origin_mm)
     write_series(tmp_path, later, "b", SeriesInstanceUID=uid, SeriesNumber=3, **{name: second})
-    said = refusal(tmp_path)
+    said = refusal(read_ct, tmp_path)
     assert all(part in said for part in ("3/1 (24 slices", "3/2 (24 slices", "--series"))
     np.testing.assert_array_equal(read_ct(tmp_path, "3/2").hu, later.hu)
-    assert "fits 2 series" in refusal(tmp_path, "3")
+    assert "fits 2 series" in refusal(read_ct, tmp_path, "3")
 
 
 def test_several_series_are_named_with_their_slices_and_one_is_chosen(ct: CTVolume, tmp_path: Path):
@@ -167,7 +160,7 @@ def test_several_series_are_named_with_their_slices_and_one_is_chosen(ct: CTVolu
     paths = write_series(tmp_path / "soft", soft, SeriesNumber=3, SeriesDescription="Chest 5.0 B31f")
     monitor = CTVolume(ct.hu[:2], ct.spacing_mm, ct.origin_mm)
     write_series(tmp_path / "monitoring", monitor, SeriesNumber=9)
-    said = refusal(tmp_path)
+    said = refusal(read_ct, tmp_path)
     assert "4 'Lung 1.0 B70f' (24 slices" in said
     assert "3 'Chest 5.0 B31f' (20 slices" in said
     uid = str(pydicom.dcmread(paths[0]).SeriesInstanceUID)
@@ -176,12 +169,12 @@ def test_several_series_are_named_with_their_slices_and_one_is_chosen(ct: CTVolu
         back = read_ct(tmp_path, asked)
         np.testing.assert_array_equal(back.hu, soft.hu)
         assert back.notes == ("1 series of fewer than 4 slices were left out",)
-    assert "--series 7 fits 0" in refusal(tmp_path, "7")
+    assert "--series 7 fits 0" in refusal(read_ct, tmp_path, "7")
 
 
 def test_a_file_of_one_volume_has_no_series_to_choose(ct: CTVolume, tmp_path: Path):
     write_ct(ct, tmp_path / "ct.nrrd")
-    assert "holds one volume" in refusal(tmp_path / "ct.nrrd", "3")
+    assert "holds one volume" in refusal(read_ct, tmp_path / "ct.nrrd", "3")
 
 
 def test_captures_and_radiographs_beside_the_slices_are_none(ct: CTVolume, tmp_path: Path):
@@ -197,8 +190,8 @@ def test_a_damaged_file_is_left_out_and_said(ct: CTVolume, tmp_path: Path):
     (tmp_path / "README.txt").write_text("which is none")
     assert read_ct(tmp_path).notes == ("1 damaged DICOM files were left out",)
     paths[10].write_bytes(paths[10].read_bytes()[:140] + b"\xff" * 60)
-    assert "1 missing slices" in refusal(tmp_path)
-    assert "2 damaged DICOM files were left out" in refusal(tmp_path)
+    assert "1 missing slices" in refusal(read_ct, tmp_path)
+    assert "2 damaged DICOM files were left out" in refusal(read_ct, tmp_path)
 
 
 def test_every_slice_has_its_own_slope_and_a_compressed_one_is_the_same(ct: CTVolume, tmp_path: Path):

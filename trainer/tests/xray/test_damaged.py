@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import struct
 import tracemalloc
 import zlib
@@ -12,11 +13,12 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from one_line import refusal
 from PIL import Image
 from processes import peak_memory_bytes
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
-from torso import PICTURE_FILES, SYNTAXES, dicom, eight_bits, picture, resaved, tiff, torso
+from torso import PICTURE_FILES, SYNTAXES, dicom, eight_bits, later, picture, resaved, tiff, torso
 
 from clsdm.errors import InputError
 from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
@@ -24,58 +26,46 @@ from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 SPACING = GeometryOverrides(pixel_mm=2.0)
 
 
-def cut(write: Callable[[Path], Path], keep: float):
+@later
+def cut(folder: Path, write: Callable[[Path], Path], keep: float) -> Path:
     """A file of which only the first part is left."""
-
-    def damaged(folder: Path) -> Path:
-        path = write(folder)
-        data = path.read_bytes()
-        path.write_bytes(data[: int(len(data) * keep)])
-        return path
-
-    return damaged
+    path = write(folder)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    return path
 
 
-def with_bytes(write: Callable[[Path], Path], at: float, values: bytes):
+@later
+def with_bytes(folder: Path, write: Callable[[Path], Path], at: float, values: bytes) -> Path:
     """A file with other bytes at a part of its length."""
-
-    def damaged(folder: Path) -> Path:
-        path = write(folder)
-        data = bytearray(path.read_bytes())
-        start = int(len(data) * at)
-        data[start : start + len(values)] = values
-        path.write_bytes(bytes(data))
-        return path
-
-    return damaged
+    path = write(folder)
+    data = bytearray(path.read_bytes())
+    start = int(len(data) * at)
+    data[start : start + len(values)] = values
+    path.write_bytes(bytes(data))
+    return path
 
 
-def retagged(write: Callable[[Path], Path], **tags: object):
+@later
+def retagged(folder: Path, write: Callable[[Path], Path], **tags: object) -> Path:
     """A DICOM file whose header says something else of the same pixels."""
-
-    def damaged(folder: Path) -> Path:
-        path = write(folder)
-        dataset = pydicom.dcmread(path)
-        for keyword, value in tags.items():
-            setattr(dataset, keyword, value)
-        dataset.save_as(path)
-        return path
-
-    return damaged
+    path = write(folder)
+    dataset = pydicom.dcmread(path)
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    return path
 
 
-def without_its_end(syntax: str):
+@later
+def without_its_end(folder: Path, syntax: str) -> Path:
     """A compressed image in a whole DICOM file, without the image's last quarter."""
-
-    def damaged(folder: Path) -> Path:
-        path = SYNTAXES[syntax]()(folder)
-        dataset = pydicom.dcmread(path)
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        dataset.PixelData = encapsulate([frame[: len(frame) * 3 // 4]])
-        dataset.save_as(path)
-        return path
-
-    return damaged
+    path = SYNTAXES[syntax]()(folder)
+    dataset = pydicom.dcmread(path)
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([frame[: len(frame) * 3 // 4]])
+    dataset.save_as(path)
+    return path
 
 
 def jpeg_in_dicom(folder: Path, left_out: int = 0) -> Path:
@@ -187,11 +177,10 @@ def test_a_film_that_is_not_whole_or_cannot_be_is_refused_in_one_line(tmp_path, 
     make, says = CASES[case]
     path = make(tmp_path)
     overrides, before = None if path.suffix == ".dcm" else SPACING, peak_memory_bytes()
-    with pytest.raises(InputError, match=says) as caught:
-        read_xray(path, 0.0, overrides)
-    assert str(caught.value).startswith(str(path))
-    assert str(caught.value).count(str(path)) == 1
-    assert "\n" not in str(caught.value)
+    said = refusal(read_xray, path, 0.0, overrides)
+    assert re.search(says, said)
+    assert said.startswith(str(path))
+    assert said.count(str(path)) == 1
     assert [str(each.message) for each in recwarn.list] == []
     assert peak_memory_bytes() - before < 1.5e9
 

@@ -1,7 +1,5 @@
 """The command ``clsdm pacs``: X-rays out of a PACS, reconstructions into it, by the same path as ``reconstruct --studies``."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Iterator

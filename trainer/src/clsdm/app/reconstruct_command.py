@@ -95,10 +95,7 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
 
 
 def reconstruct_many(
-    options: argparse.Namespace,
-    report: Report,
-    cases_of: Callable[[RequestOf], list[Case]],
-    plan: Mapping[str, Any],
+    options: argparse.Namespace, report: Report, cases_of: Callable[[RequestOf], list[Case]], plan: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Reconstruct many patients with the options of the command line.
 

@@ -12,6 +12,10 @@ A 3-D U-Net then has the two heads of the published network (docs/method.md, 1):
 its resolution is that of the latents. It runs on the lift grid, half as fine as the CT: what the eight voxels of a block
 need is in the channels, and no convolution runs at full resolution.
 
+With ``fine`` widths that U-Net works on a CT of half the resolution, at a fifth of the cost, and a second one refines its
+estimate: a Laplacian pyramid (Burt and Adelson 1983) of two levels. Most of what two views tell is in the coarse one, so it
+can be trained first and longest.
+
 Axis order: images (B, V, 2, row, column) with channels intensity and mask; volumes (B, C, z, y, x).
 """
 
@@ -46,6 +50,8 @@ class ConditionConfig:
         condition_channels: condition features handed to the denoiser.
         mean: whether the denoiser starts from the estimate's latents; else it has the aligned features alone, as published.
         contrast_channels: width of the space in which X-ray and CT latents are contrasted.
+        fine: widths of a second 3-D U-Net, at 1/2, 1/4, ... of the CT grid, which refines the estimate of the first;
+            ``channels`` are then at 1/4, 1/8, ... of it. Empty: there is none.
     """
 
     lift: Literal["geometry", "parallel"] = "geometry"
@@ -56,8 +62,19 @@ class ConditionConfig:
     condition_channels: int = 16
     mean: bool = True
     contrast_channels: int = 32
+    fine: tuple[int, ...] = ()
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @property
+    def fold(self) -> int:
+        """CT voxels along the edge of a voxel of ``channels``' finest level."""
+        return 2 * FOLD if self.fine else FOLD
+
+    @property
+    def lifted_channels(self) -> int:
+        """What a voxel of a lift grid gets: features, depth and coverage, the intensities of its CT voxels, its place."""
+        return DIRECTIONS * (self.features + 2) + DIRECTIONS * FOLD**3 + 3
 
 
 @dataclass(frozen=True)
@@ -129,50 +146,82 @@ def head(dims: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
     return nn.Sequential(VoxelNorm(inputs), nn.SiLU(), conv(dims, inputs, outputs, kernel=kernel))
 
 
+class Refinement(nn.Module):
+    """What the X-rays add to an estimate at twice its resolution; nothing before it is trained."""
+
+    def __init__(self, config: ConditionConfig) -> None:
+        super().__init__()
+        self.volume = UNet(3, conv(3, config.lifted_channels + FOLD**3, config.fine[0]), config.fine)
+        self.to_detail = head(3, config.fine[0], FOLD**3)
+        zeroed(self.to_detail.get_submodule("2"))
+
+    def forward(self, estimate: Tensor, lifted: Tensor) -> Tensor:
+        """(B, 1, n/2, n/2, n/2) and what is lifted (B, C, n/2, n/2, n/2) -> (B, 1, n, n, n)."""
+        enlarged = F.interpolate(estimate, scale_factor=2.0, mode="trilinear")
+        levels = self.volume(torch.cat((lifted, space_to_depth(enlarged)), dim=1))
+        return enlarged + depth_to_space(self.to_detail(levels[0]).float())
+
+
 class ConditionNet(nn.Module):
     """X-rays on the virtual detector -> CT estimate and condition features."""
 
     def __init__(self, config: ConditionConfig, ct_size: int, cube_mm: float, factor: int) -> None:
         """``ct_size`` voxels along the edge of the CT cube, ``factor`` of them along the edge of a latent voxel."""
         super().__init__()
-        self.latent_level = (factor // FOLD).bit_length() - 1
+        self.latent_level = (factor // config.fold).bit_length() - 1
         if not 0 <= self.latent_level < len(config.channels):
             raise ValueError(f"condition.channels: {len(config.channels)} levels do not reach latents at 1/{factor}")
         self.config = config
-        self.ct_size = ct_size
+        self.size = ct_size // config.fold
         self.cube_mm = cube_mm
         width = config.image_channels[0]
         self.image = UNet(2, conv(2, 2, width, kernel=5, stride=2), config.image_channels)
         self.to_image_features = head(2, width, config.features, kernel=1)
-        inputs = DIRECTIONS * (config.features + 2) + DIRECTIONS * FOLD**3 + 3
-        self.volume = UNet(3, conv(3, inputs, config.channels[0]), config.channels, config.blocks)
+        stem = conv(3, config.lifted_channels, config.channels[0])
+        self.volume = UNet(3, stem, config.channels, config.blocks)
         self.to_estimate = head(3, config.channels[0], FOLD**3)
         nn.init.constant_(self.to_estimate.get_parameter("2.bias"), MOSTLY_AIR)
         self.to_features = head(3, config.channels[self.latent_level], config.condition_channels)
+        self.refine = Refinement(config) if config.fine else None
 
     def forward(self, images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """(B, V, 2, size, size) and their cameras -> CT estimate (B, 1, n, n, n) in the unit range, not clamped, and
         condition features (B, condition_channels, m, m, m)."""
-        features, intensities = self.lift_features(images, cameras), self.lift_intensities(images, cameras)
-        size = features.shape[-1]
-        places = voxel_centres(size, 2.0 / size, features.device).movedim(-1, 0)
-        places = places.expand(len(features), -1, -1, -1, -1)
-        levels = self.volume(torch.cat((features, intensities, places), dim=1))
-        estimate = depth_to_space(self.to_estimate(levels[0]).float())
-        return estimate, self.to_features(levels[self.latent_level]).float()
+        maps = self.image_features(images)
+        levels = self.volume(self.lift(images, maps, cameras, self.size))
+        estimate, features = self._estimate(levels), self.to_features(levels[self.latent_level]).float()
+        if self.refine is not None:
+            estimate = self.refine(estimate, self.lift(images, maps, cameras, 2 * self.size))
+        return estimate, features
 
-    def lift_features(self, images: Tensor, cameras: Cameras) -> Tensor:
-        """(B, 2 (features + 2), l, l, l): learned features on the lift grid, twice as coarse as the CT's, with depth and
-        coverage, from the frontal and from the lateral views."""
-        maps = self.to_image_features(self.image(images.flatten(0, 1))[0]).float().unflatten(0, images.shape[:2])
-        rays = self._rays(cameras, self.ct_size // FOLD)
+    def coarse(self, images: Tensor, cameras: Cameras) -> Tensor:
+        """The estimate before it is refined, (B, 1, n/2, n/2, n/2) in the unit range, not clamped."""
+        return self._estimate(self.volume(self.lift(images, self.image_features(images), cameras, self.size)))
+
+    def _estimate(self, levels: list[Tensor]) -> Tensor:
+        return depth_to_space(self.to_estimate(levels[0]).float())
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """(B, V, 2, size, size) -> (B, V, features, size/2, size/2)."""
+        return self.to_image_features(self.image(images.flatten(0, 1))[0]).float().unflatten(0, images.shape[:2])
+
+    def lift(self, images: Tensor, maps: Tensor, cameras: Cameras, size: int) -> Tensor:
+        """All that ``size``³ voxels are told, (B, lifted_channels, z, y, x)."""
+        places = voxel_centres(size, 2.0 / size, maps.device).movedim(-1, 0).expand(len(maps), -1, -1, -1, -1)
+        features = self.lift_features(images, maps, cameras, size)
+        return torch.cat((features, self.lift_intensities(images, cameras, size), places), dim=1)
+
+    def lift_features(self, images: Tensor, maps: Tensor, cameras: Cameras, size: int) -> Tensor:
+        """(B, 2 (features + 2), z, y, x): learned features of ``size``³ voxels, with depth and coverage, from the frontal
+        and from the lateral views."""
+        rays = self._rays(cameras, size)
         per_view = torch.cat((look_up(maps, rays.where), rays.depth[:, :, None]), dim=2)
         fused, weight = fuse(per_view, rays.direction, coverage(images[:, :, 1], rays.where))
         return torch.cat((fused, weight), dim=1)
 
-    def lift_intensities(self, images: Tensor, cameras: Cameras) -> Tensor:
-        """(B, 2 * 8, l, l, l): the images' own intensities at every CT voxel, folded into channels."""
-        rays = self._rays(cameras, self.ct_size)
+    def lift_intensities(self, images: Tensor, cameras: Cameras, size: int) -> Tensor:
+        """(B, 2 * 8, z, y, x): the images' own intensities at voxels half as large, folded into channels."""
+        rays = self._rays(cameras, FOLD * size)
         fused, _ = fuse(look_up(images[:, :, :1], rays.where), rays.direction, coverage(images[:, :, 1], rays.where))
         return space_to_depth(fused)
 

@@ -4,8 +4,6 @@ Nothing that a PACS says, no address within it, no UID and no credential goes in
 by the name of the host and the kind of the failure.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import logging
 import os
@@ -71,9 +69,8 @@ class Pacs:
         self._requests, self._timeout_s = requests, timeout_s
         with reading(self.host, "address"):
             self._web = DICOMwebClient(url.rstrip("/"), session, chunk_size=JSON_BYTES * 8, timeout=timeout_s)
-        self._web.set_http_retry_params(
-            retry=False
-        )  # it repeats everything, what it stores too, and by then has no data
+        # It repeats everything, what it stores too, and by then has no data.
+        self._web.set_http_retry_params(retry=False)
 
     def search(
         self, what: str, where: Sequence[str] = (), wanted: Mapping[str, str] | None = None, most: int = PACS_RESULTS

@@ -5,8 +5,6 @@ and wherever it is made. Before anything is stored, and before each further try,
 there; only the others are sent. A cut in between, and the same command again, thus leaves each image once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -49,7 +49,7 @@ QUANTITIES: dict[str, Quantity] = {
     "lung_left_height_mm": Quantity("Lung height, left (apex to diaphragm)", "mm"),
     "lung_right_height_mm": Quantity("Lung height, right (apex to diaphragm)", "mm"),
     "lung_width_mm": Quantity("Greatest width across both lungs", "mm"),
-    "lung_mean_hu": Quantity("Mean HU of the lungs", "HU", least=-1024.0),
+    "lung_mean_hu": Quantity("Mean HU of the lungs", "HU", least=-1000.0),
     "heart_width_mm": Quantity("Heart width", "mm"),
     "cardiothoracic_ratio": Quantity("Cardiothoracic ratio", "", 2),
     "diaphragm_left_mm": Quantity("Diaphragm, left (z, LPS)", "mm", least=-math.inf),

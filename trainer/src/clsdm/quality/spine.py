@@ -12,7 +12,6 @@ BONE_HU, DENSEST_HU = 100.0, 400.0
 FROM_BACK_MM = (15.0, 105.0)
 """Where the column is looked for, in front of the back's skin."""
 BESIDE_MM = 45.0
-SMOOTH_MM = 9.0
 WINDOW_MM = (26.0, 32.0)
 """Half of the box around the column, along x and y."""
 SHORTEST_MM = 80.0

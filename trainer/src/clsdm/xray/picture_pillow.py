@@ -26,9 +26,8 @@ from clsdm.xray.orient import Film, blank, grey, read_quietly
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-logging.getLogger("PIL").addHandler(
-    logging.NullHandler()
-)  # or what it has to say of damaged files goes to the terminal
+# Or what it has to say of damaged files goes to the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "MPO")
@@ -62,9 +61,8 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
         InputError: no such picture, a colour one, larger than any film, damaged, or Pillow is not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of sizes, which have a limit of their own, and of tags, which go to the terminal
+        # Of sizes, which have a limit of their own, and of tags, which go to the terminal.
+        warnings.simplefilter("ignore")
         return _read(path, frame, pixels)
 
 

@@ -32,11 +32,11 @@ def forecast(runner: Runner, repeats: int) -> float:
     return sum(len(steps) * _median_seconds(runner, steps, repeats) for steps in kinds_of_steps(runner).values())
 
 
-def kinds_of_steps(runner: Runner) -> dict[bool, list[int]]:
-    """The steps that do no more than others, and those that do (``Stage.extended``), where there are any."""
-    kinds: dict[bool, list[int]] = {}
+def kinds_of_steps(runner: Runner) -> dict[tuple[int, bool], list[int]]:
+    """The steps of each kind: how coarse (``Stage.coarser``), and whether they do more than others (``Stage.extended``)."""
+    kinds: dict[tuple[int, bool], list[int]] = {}
     for step in range(runner.config.steps):
-        kinds.setdefault(runner.stage.extended(step), []).append(step)
+        kinds.setdefault((runner.stage.coarser(step), runner.stage.extended(step)), []).append(step)
     return kinds
 
 

@@ -6,6 +6,7 @@ median of the others', by which numbers are corrected. The scale, nothing, the n
 the one that gives the narrowest 80 % intervals on these patients.
 """
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -43,7 +44,9 @@ def crossed(found: Sequence[Found], model_sha256: str) -> Callable[[Found], Cali
     return judge
 
 
-def table_of(found: Sequence[Found], shown: Sequence[Shown], model_sha256: str, command: str) -> dict[str, Any]:
+def table_of(
+    found: Sequence[Found], shown: Sequence[Sequence[Shown]], model_sha256: str, command: str
+) -> dict[str, Any]:
     """A :class:`clsdm.quality.intervals.Calibration` as JSON types."""
     numbers: dict[str, Any] = {}
     for product in dict.fromkeys(each.product for each in found):
@@ -161,22 +164,24 @@ def _left_out(within: np.ndarray) -> float:
     return float(np.mean(shares)) if shares else 0.0
 
 
-def usual_of(shown: Sequence[Shown]) -> Usual:
-    """Values of the patients, with the limits beyond which a film or a volume is unlike all of them."""
-    films: dict[str, list[Any]] = {}
-    for each in shown:
-        for kind, some in each.films.items():
-            films.setdefault(kind, []).extend(np.round(film, 3).tolist() for film in some)
-    films = {kind: every for kind, every in films.items() if len(every) > 2}
-    alike = {
-        kind: _below([alikeness(np.array(film), [*every[:at], *every[at + 1 :]]) for at, film in enumerate(every)])
-        for kind, every in films.items()
-    }
+def usual_of(patients: Sequence[Sequence[Shown]]) -> Usual:
+    """Values of the patients, each under several conditions, and the limits beyond which a film or a volume is unlike all.
+
+    The films of a patient follow one another; a limit is of the one who is least like the other patients.
+    """
+    films: dict[str, list[list[Any]]] = {}
+    for number, conditions in enumerate(patients):
+        for kind, film in ((kind, film) for each in conditions for kind, some in each.films.items() for film in some):
+            films.setdefault(kind, [[] for _ in patients])[number].append(np.round(film, 3).tolist())
+    films = {kind: every for kind, every in films.items() if sum(map(bool, every)) > 2}
+    alike = {kind: _below([alikeness(np.array(film), [*itertools.chain(*every[:at], *every[at + 1 :])])
+                           for at, own in enumerate(every) for film in own]) for kind, every in films.items()}  # fmt: skip
+    shown = [each for conditions in patients for each in conditions]
     thick = [each.water_mm for each in shown if each.water_mm is not None]
     spare = MARGIN * float(np.ptp(thick)) if thick else 0.0
     return Usual(
-        len(shown),
-        films,
+        len(patients),
+        {kind: [*itertools.chain(*every)] for kind, every in films.items()},
         alike,
         _below([each.correlation for each in shown if each.correlation is not None]),
         _below([each.heights for each in shown if each.heights is not None]),

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clsdm.app.record import read_record
 from clsdm.errors import InputError
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, patient_mark, write_calibrated
 from clsdm.progress import Report
@@ -18,7 +19,7 @@ from clsdm.reconstruction import calibrated
 from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.numbers.calibrate import crossed, table_of
-from clsdm_bench.numbers.collect import Found, collect
+from clsdm_bench.numbers.collect import collect
 from clsdm_bench.numbers.page import tables
 from clsdm_bench.numbers.picture import write_picture
 from clsdm_bench.numbers.wrong import hand_in
@@ -26,6 +27,10 @@ from clsdm_bench.score.cases import ScanFile, find_scans
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.run import Scoring, Settings, claim
 from clsdm_trainer.files import write_json, write_text
+
+USUAL = ("plain", "radiograph")
+"""Conditions under which films are usual: a projection, and what a machine and a viewer may make of it, so that a real film's
+tone and edges are not taken for another body part."""
 
 
 def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
@@ -49,7 +54,7 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
         f"--conditions {' '.join(options.conditions)}"
     )
     means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
-    shown = [shown_of(scoring, scan, means[scan.name]) for scan in usable if scan.name in means]
+    shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in usable if scan.name in means]
     table = joined(scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, command))
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
@@ -148,9 +153,10 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
     return scoring
 
 
-def shown_of(scoring: Scoring, scan: ScanFile, found: Found) -> Shown:
-    """Values that the plain X-rays of a scan and their mean show."""
-    recon, _ = scoring.volume(scan, "plain", "mean")
-    xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / "plain").glob("*.dcm"))]
+def shown_of(scoring: Scoring, scan: ScanFile, condition: str) -> Shown:
+    """Values that the X-rays of a scan and their mean show."""
+    recon, _ = scoring.volume(scan, condition, "mean")
+    measures = Measures.from_plain((read_record(scoring.path(scan, condition, "mean")) or {})["measures"])
+    xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / condition).glob("*.dcm"))]
     detector = scoring.bundle.manifest.model.detector
-    return shown_by(xrays, reprojection(recon, xrays, detector), Measures(found.values, {}), detector)
+    return shown_by(xrays, reprojection(recon, xrays, detector), measures, detector)

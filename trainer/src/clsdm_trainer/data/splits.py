@@ -19,9 +19,6 @@ X2CT_DROPPED_CASES = frozenset({"LIDC-IDRI-0442"})
 
 CTSPINE1K_HEADINGS = {"trainset": "train", "test_public": "val", "test_private": "test"}
 
-X2CT_LEAKED_PATIENTS = frozenset({"LIDC-IDRI-0132", "LIDC-IDRI-0151", "LIDC-IDRI-0355"})
-"""Patients that the published X2CT lists have on both sides (docs/method.md, 2.3)."""
-
 
 @dataclass(frozen=True)
 class Splits:

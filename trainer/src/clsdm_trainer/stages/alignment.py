@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clsdm.model.clsdm import CLSDM, ERROR_BLOCKS, ModelConfig
-from clsdm.model.condition import FOLD
 from clsdm.volume.hu import WINDOW_WIDTH_HU
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import Count, StageConfig, Weight
@@ -30,6 +29,8 @@ class AlignmentStageConfig(StageConfig):
         consistency_weight: of the squared error of the re-projected estimate.
         project_every: steps from one re-projection to the next; it and its gradient cost as much as the network's.
         voxel_loss: "l2", or "l1" as published.
+        coarse_share: of the steps, those at the beginning, in which a network with ``fine`` widths learns its coarse
+            estimate alone, on CTs and scans of half the resolution.
         contrast: "local-global" (ours), or "published": the saturating one, kept for comparison (docs/method.md).
     """
 
@@ -40,6 +41,7 @@ class AlignmentStageConfig(StageConfig):
     positions: Count = 256
     consistency_weight: Weight = 0.5
     project_every: Count = 8
+    coarse_share: float = Field(default=0.0, ge=0.0, le=1.0)
     voxel_loss: Literal["l1", "l2"] = "l2"
     contrast: Literal["local-global", "published"] = "local-global"
 
@@ -57,6 +59,8 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
         super().__init__(model, config)
         freeze(model.autoencoder)
         self.condition = model.condition
+        if config.coarse_share and self.condition.refine is None:
+            raise ValueError("alignment.coarse_share: expected 0 without condition.fine")
         width = model.config.condition.contrast_channels
         self.project_xray = nn.Conv3d(model.config.condition.condition_channels, width, 1)
         self.project_ct = nn.Conv3d(model.config.autoencoder.latent_channels, width, 1)
@@ -68,25 +72,37 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
 
     @classmethod
     def coarsest(cls, model: ModelConfig) -> int:
-        return (model.grid.size // FOLD) >> (len(model.condition.channels) - 1)
+        return (model.grid.size // model.condition.fold) >> (len(model.condition.channels) - 1)
+
+    def coarser(self, step: int) -> int:
+        return 2 if step < round(self.config.coarse_share * self.config.steps) else 1
 
     def extended(self, step: int) -> bool:
         return step % self.config.project_every == 0
 
     def loss(self, batch: Batch, step: int) -> Terms:
-        """Voxels, contrast and, every few steps, projections."""
-        model, config = self.model, self.config
-        with torch.no_grad():
-            latents = model.encode(batch.unit).float()
-        images, cameras = batch.xrays
-        estimate, features = self.condition(images, cameras)
-        terms = {"voxel": self._voxel(estimate, batch), "contrast": self._contrast(features, latents, batch)}
-        loss = config.voxel_weight * terms["voxel"] + config.contrast_weight * terms["contrast"]
+        """Voxels, contrast and, every few steps, projections; no contrast while the estimate is coarse."""
+        config, (images, cameras) = self.config, batch.xrays
+        coarser = self.coarser(step)
+        if coarser > 1:
+            estimate = self.condition.coarse(images, cameras)
+            terms = {"voxel": self._voxel(estimate, batch)}
+            loss = config.voxel_weight * terms["voxel"] + self._untouched()
+        else:
+            with torch.no_grad():
+                latents = self.model.encode(batch.unit).float()
+            estimate, features = self.condition(images, cameras)
+            terms = {"voxel": self._voxel(estimate, batch), "contrast": self._contrast(features, latents, batch)}
+            loss = config.voxel_weight * terms["voxel"] + config.contrast_weight * terms["contrast"]
         if self.extended(step):
-            measured, spacing_mm = images[:, :, 1].float(), model.config.grid.spacing_mm
+            measured, spacing_mm = images[:, :, 1].float(), self.model.config.grid.spacing_mm * coarser
             terms["consistency"] = projection_consistency(estimate, batch.unit, measured, cameras, spacing_mm)
             loss = loss + config.consistency_weight * terms["consistency"]
         return {"loss": loss, **terms}
+
+    def _untouched(self) -> Tensor:
+        """Nothing, of every parameter: several processes wait for a gradient of each."""
+        return 0.0 * torch.stack([p.sum() for p in self.modules["alignment"].parameters() if p.requires_grad]).sum()
 
     def _voxel(self, estimate: Tensor, batch: Batch) -> Tensor:
         error = estimate - batch.unit

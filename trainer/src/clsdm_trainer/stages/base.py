@@ -74,6 +74,10 @@ class Stage(ABC, Generic[Section]):
         """Whether this step does more than the others, and so takes longer."""
         return False
 
+    def coarser(self, step: int) -> int:
+        """How many times coarser than the model's grid the volumes of a step are, and the scans that X-rays are made of."""
+        return 1
+
     def moving(self, step: int) -> list[str]:
         """Which modules move at this step."""
         return list(self.modules)

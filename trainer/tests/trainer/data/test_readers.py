@@ -1,6 +1,7 @@
 """Readers and splits: each published layout, written small, ends up as LPS HU with the right patient."""
 
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
 from ct_series import write_series
+from one_line import refusal
 
 from clsdm.errors import InputError
 from clsdm.volume.ct import CTVolume, Grid
@@ -226,9 +228,7 @@ def test_a_source_is_parsed_from_one_line_even_with_a_drive_letter_and_commas():
     ],
 )
 def test_a_wrong_source_is_refused_in_one_line(text: str, message: str):
-    with pytest.raises(InputError, match=message) as caught:
-        SourceConfig.parse(text)
-    assert "\n" not in str(caught.value)
+    assert re.search(message, refusal(SourceConfig.parse, text))
 
 
 def test_a_split_file_places_cases_and_reports_what_does_not_fit(tmp_path: Path, small_ct: CTVolume):

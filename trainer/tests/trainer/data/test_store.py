@@ -189,9 +189,11 @@ def test_a_manifest_of_another_schema_window_or_shape_is_refused(tmp_path, store
 
 
 @pytest.mark.parametrize("file", ["../a.npy", "/tmp/a.npy", "C:/a.npy", "volumes\\a.npy"])
-def test_a_volume_outside_the_store_is_refused(tmp_path: Path, cases: list[Case], file: str):
+def test_a_volume_outside_the_store_is_refused_and_so_are_two_cases_of_one_id(tmp_path, cases: list[Case], file: str):
     with pytest.raises(InputError, match="points outside the store"):
         write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [replace(cases[0], file=file)])
+    with pytest.raises(InputError, match="'a' occurs twice"):
+        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [cases[0], cases[0]])
 
 
 @pytest.mark.parametrize(
@@ -207,11 +209,6 @@ def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, store: Store, ch
     said = f"{MANIFEST}: (was altered|{SEAL} is missing|schema is 1).*clsdm-train prepare"
     with pytest.raises(InputError, match=said):
         Store.open(tmp_path)
-
-
-def test_two_cases_of_one_id_are_refused(tmp_path: Path, cases: list[Case]):
-    with pytest.raises(InputError, match="'a' occurs twice"):
-        write_manifest(tmp_path, GRID, MARGIN, SCAN_MM, [cases[0], cases[0]])
 
 
 def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path):
