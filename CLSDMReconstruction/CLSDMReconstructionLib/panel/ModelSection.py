@@ -173,15 +173,20 @@ class ModelSection:
         self.showProduct()
 
     def _showGauge(self) -> None:
-        """The memory of the GPU that will be used; none is shown for the CPU."""
-        known = [each for each in self._devices if each["name"] in (self.device, "cuda") and each.get("total_bytes")]
-        gauge = self.ui.memoryGauge
-        gauge.visible = bool(known) and self.device != "cpu"
-        if known:
-            used, total = known[0]["total_bytes"] - known[0]["free_bytes"], known[0]["total_bytes"]
-            gauge.setRange(0, 100)
-            gauge.setValue(round(100 * used / total))
-            gauge.setFormat(_("{used:.1f} of {total:.1f} GB in use").format(used=used / 1e9, total=total / 1e9))
+        """The memory of the GPU that will be used, or of the computer for the CPU."""
+        gpus = [each for each in self._devices if each["name"] == "cuda" and each.get("total_bytes")]
+        if gpus and self.device != "cpu":
+            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("{used:.1f} of {total:.1f} GB in use")
+        else:
+            computer = slicer.vtkSystemInformation()
+            computer.RunMemoryCheck()
+            free, total = (
+                2**20 * each for each in (computer.GetAvailablePhysicalMemory(), computer.GetTotalPhysicalMemory())
+            )
+            words = _("{used:.1f} of {total:.1f} GB of the computer's memory in use")
+        self.ui.memoryGauge.setRange(0, 100)
+        self.ui.memoryGauge.setValue(round(100 * (total - free) / max(1, total)))
+        self.ui.memoryGauge.setFormat(words.format(used=(total - free) / 1e9, total=total / 1e9))
 
     def _onDevice(self, index: int) -> None:
         if not self._updating:
@@ -191,6 +196,8 @@ class ModelSection:
             self._onChanged()
 
     def _onAdvanced(self, collapsed: bool) -> None:
+        if not collapsed:
+            self._showGauge()
         if not collapsed and not self._logic.dependencies.status().missing:
             self._logic.hello(onFinished=lambda run: self.setDevices(run.result["devices"]), onError=lambda run: None)
 
