@@ -31,7 +31,7 @@ def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
     parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--xrays", nargs="+", default=[], metavar="PATH",
                         help="files or folders with its X-rays, where they are not beside it")  # fmt: skip
-    parser.add_argument("--fixed", action="store_true",
+    parser.add_argument("--fixed", action="store_true", dest="with_fixed",
                         help="show in the report what its X-rays fix of the volume, and what came from others")  # fmt: skip
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
@@ -47,7 +47,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
     comparison = compare(reconstruction, truth, xrays, recorded(made))
-    if options.fixed:
+    if options.with_fixed:
         comparison = replace(comparison, parts=_parts(comparison.recon, made, volume))
         report("fixed", 1, 1)
     for warning in comparison.warnings:
