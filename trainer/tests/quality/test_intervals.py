@@ -106,7 +106,12 @@ def test_of_a_table_of_other_definitions_no_numbers_stay() -> None:
     before |= {"command": "old", "conditions": ["plain"]}
     table = before | {"numbers": {}, "voxels": {}, "usual": {}, "command": "new", "definition": 2, "patients": ["p"]}
     both = joined(before, table)
-    assert [both[name] for name in ("numbers", "voxels", "command", "patients")] == [{}, {"chest": 2}, "old; new", ["p"]]
+    assert [both[name] for name in ("numbers", "voxels", "command", "patients")] == [
+        {},
+        {"chest": 2},
+        "old; new",
+        ["p"],
+    ]
 
 
 def test_no_interval_goes_below_what_is_possible() -> None:
