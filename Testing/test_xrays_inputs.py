@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
-from real_worker import workersPython
 from scene_case import SceneCase
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.base.CorePath import corePath, ensureCore
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.xrays.Facts import Field, checkTogether, inspect, suggestPair
@@ -179,7 +178,3 @@ class InputsTest(SceneCase):
         pa = dicom(self.folder / "a.dcm")
         self.assertEqual(atOnce(suggestPair([self.folder / "notes.txt", self.picture(), pa]))[0].path, str(pa))
         self.assertEqual(atOnce(suggestPair([])), (None, None))
-
-    def test_torch_is_not_imported_for_it(self) -> None:
-        code = "import sys; sys.path[:0] = sys.argv[1:2]\nimport clsdm.xray.read\nsys.exit('torch' in sys.modules)"
-        self.assertEqual(workersPython(code, str(corePath())).returncode, 0)

@@ -69,7 +69,7 @@ def test_a_model_that_is_loaded_already_gives_the_same(xrays, small_model):
 def test_a_sample_does_not_depend_on_what_it_is_drawn_beside(xrays, small_model):
     model = small_model.model()
     with torch.inference_mode():
-        condition = model.align(*prepare(xrays, model, torch.device("cpu")))
+        condition = model.align(*prepare(xrays, model.config.detector, torch.device("cpu")))
 
         def draw(*numbers: int) -> torch.Tensor:
             span = range(numbers[0], numbers[-1] + 1)
@@ -97,7 +97,7 @@ def test_noise_is_unit_gaussian_and_differs_between_seeds_and_numbers(small_mode
 def test_an_ensemble_is_mean_and_deviation_of_its_samples(xrays, small_model):
     model = small_model.model()
     with torch.inference_mode():
-        condition = model.align(*prepare(xrays, model, torch.device("cpu")))
+        condition = model.align(*prepare(xrays, model.config.detector, torch.device("cpu")))
         noise = [sample_noise(model, 7, number)[None] for number in range(5)]
         each = [module.unit_to_hu(model.decode(model.draw(condition, one)))[0, 0].double().numpy() for one in noise]
     result = reconstruct(xrays, small_model, Options("ensemble", samples=5, seed=7, device="cpu"))
@@ -186,7 +186,9 @@ def test_a_voxel_listens_to_the_part_of_each_image_that_shows_it(seed, tmp_path,
     model = small_bundle(tmp_path / "b", FINER, initial_weights(FINER, seed)).model()
     for name, xray in zip("ab", small_xrays(asymmetric_phantom), strict=True):
         write_dx(xray, tmp_path / f"{name}.dcm")
-    images, cameras = prepare([read_xray(tmp_path / f"{name}.dcm") for name in "ab"], model, torch.device("cpu"))
+    images, cameras = prepare(
+        [read_xray(tmp_path / f"{name}.dcm") for name in "ab"], model.config.detector, torch.device("cpu")
+    )
     images.requires_grad_(True)
     mean = model.align(images, cameras).mean[0]  # (C, z, y, x) on the latent grid of 8 voxels
     for (z, y, x), left, anterior, superior in (((6, 1, 6), True, True, True), ((1, 6, 1), False, False, False)):

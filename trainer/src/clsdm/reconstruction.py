@@ -11,7 +11,7 @@ and the reprojection residual, the only check there is without a CT. Ground trut
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ from clsdm.xray.notes import gathered
 from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, cameras_for, preprocess
 
-__all__ = ["PRODUCTS", "Options", "Product", "Reconstruction", "choose_device", "reconstruct"]
+__all__ = ["PRODUCTS", "Options", "Product", "Reconstruction", "choose_device", "networks_first", "reconstruct"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,6 @@ class Reconstruction:
     hanging: Hanging | None = None
 
 
-@torch.inference_mode()
 def reconstruct(
     xrays: Sequence[XRay],
     bundle: Bundle,
@@ -99,6 +98,32 @@ def reconstruct(
     Raises:
         InputError: too many or too few X-rays, of two patients or isocentres, an unusable image or device, or a result
             that is no CT.
+    """
+    return networks_first(xrays, bundle, options, report, model)()
+
+
+@torch.inference_mode()
+def networks_first(
+    xrays: Sequence[XRay],
+    bundle: Bundle,
+    options: Options | None = None,
+    report: Report = silent,
+    model: CLSDM | None = None,
+) -> Callable[[], Reconstruction]:
+    """:func:`reconstruct` in two parts, for whoever has the networks work on the next patient meanwhile.
+
+    Args:
+        xrays: in any order.
+        bundle: the trained model.
+        options: product, steps, seed, device.
+        report: progress of both parts.
+        model: the bundle's networks where they are loaded already.
+
+    Returns:
+        What looks at the volume and gives the reconstruction, in any thread; most of it is one core's work.
+
+    Raises:
+        InputError: likewise.
     """
     options = options or Options()
     warnings = check_xrays(xrays, bundle)
@@ -128,8 +153,13 @@ def reconstruct(
         report("follow X-rays", 1, 1)
     cubes = hu, spread, ray_coverage(images, cameras, model)
     check_result(hu.cpu().numpy(), None if spread is None else spread.cpu().numpy(), cubes[2].cpu().numpy())
-    made = _placed(xrays, bundle, options, device, cubes, warnings)
-    return _looked_at(made, xrays, bundle, model, options, values, report)
+
+    @torch.inference_mode()
+    def look() -> Reconstruction:
+        made = _placed(xrays, bundle, options, device, cubes, warnings)
+        return _looked_at(made, xrays, bundle, model, options, values, report)
+
+    return look
 
 
 def _looked_at(
@@ -166,10 +196,10 @@ def calibrated(bundle: Bundle) -> tuple[Calibration | None, Usual | None]:
     Raises:
         InputError: the table cannot be used.
     """
-    if bundle.calibration is None:
+    table, where = bundle.calibration, f"{bundle.path}/{CALIBRATION}"
+    if table is None:
         return None, None
-    where = f"{bundle.path}/{CALIBRATION}"
-    known = calibration_from(bundle.calibration, bundle.hash, where)
+    known = calibration_from(table, bundle.hash, where)
     return known, usual_from(known.usual, where)
 
 

@@ -61,7 +61,11 @@ def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on
     assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
     assert "line 4, column lateral: " in rows["broken"]["problem"]
     assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
-    assert clsdm.read_ct(out / "anna" / "reconstruction.nii.gz").hu.shape == (16, 16, 16)
+    films = [hospital / "films" / f"{name}.dcm" for name in ("frontal", "lateral")]
+    alone = clsdm.reconstruct(*films, bundle=small_model.path, device="cpu", seed=3)
+    assert (clsdm.read_ct(out / "anna" / "reconstruction.nii.gz").hu == alone.volume.hu.round()).all()
+    record = json.loads((out / "anna" / "reconstruction.json").read_text(encoding="utf-8"))
+    assert record["measures"] == alone.measures
     first = times(out)
 
     shutil.copy(hospital / "films" / "lateral.dcm", hospital / "films" / "damaged.dcm")

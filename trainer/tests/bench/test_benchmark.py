@@ -482,7 +482,7 @@ def test_the_ldm_is_drawn_without_any_mean(done: Path) -> None:
     run = benchmark.run("ldm")
     model = latent_model(run.config, run.folder, run.stages, torch.device("cpu"), run.stages)
     (patient, *_) = benchmark.patients()
-    images, cameras = prepare(patient.xrays, model, torch.device("cpu"))
+    images, cameras = prepare(patient.xrays, model.config.detector, torch.device("cpu"))
     assert not model.align(images, cameras).mean.any()
 
 

@@ -1,4 +1,5 @@
-"""Many patients in one process: the model is loaded once, the next X-rays are read and the last results written meanwhile.
+"""Many patients in one process: the model is loaded once, and while its networks work, the next X-rays are read, and the last
+results measured, checked and written.
 
 Each patient has a folder with the volume, its record and a report. What is finished is known by the record, which names
 a hash of the request, of the X-rays' contents, of the model and of this program's version; the rest is made anew, so the
@@ -51,7 +52,7 @@ from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
 from clsdm.quality.write import write_comparison
-from clsdm.reconstruction import Reconstruction, choose_device, reconstruct
+from clsdm.reconstruction import Reconstruction, choose_device, networks_first
 from clsdm.volume.write_dicom import refuse_full
 from clsdm.xray.image import XRay
 
@@ -175,17 +176,17 @@ def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcom
             began = time.perf_counter()
             try:
                 ready_case = reading.result()
-                result = None if ready_case.xrays is None else _made(ready_case.xrays, case, plan)
+                look = None if ready_case.xrays is None else _made(ready_case.xrays, case, plan)
             except Cancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - one patient must not stop the others
                 yield case, _failed(case, error)
                 continue
-            if result is None:
+            if look is None:
                 waiting.append((case, Outcome("kept"), writers.submit(_deliver, case, plan)))
             else:
                 outcome = Outcome("done", seconds=time.perf_counter() - began)
-                waiting.append((case, outcome, writers.submit(_write, case, result, ready_case.key, plan)))
+                waiting.append((case, outcome, writers.submit(_write, case, look, ready_case.key, plan)))
             while len(waiting) > AHEAD or (waiting and waiting[0][2].done()):
                 yield _written(*waiting.popleft())
         while waiting:
@@ -226,20 +227,20 @@ def _read(case: Case, plan: Plan) -> Ready:
         return Ready(key, read_views(request))
 
 
-def _made(xrays: list[XRay], case: Case, plan: Plan) -> Reconstruction:
+def _made(xrays: list[XRay], case: Case, plan: Plan) -> Callable[[], Reconstruction]:
     options = _request(case).options
     try:
         model = WARM.model(plan.bundle, choose_device(options.device), silent)
-        result = reconstruct(xrays, plan.bundle, options, model=model)
+        look = networks_first(xrays, plan.bundle, options, model=model)
     except (RuntimeError, MemoryError):  # memory, mostly: the next patient finds all of it free
         WARM.forget()
         raise
-    return result
+    return look
 
 
-def _write(case: Case, result: Reconstruction, key: str, plan: Plan) -> None:
+def _write(case: Case, look: Callable[[], Reconstruction], key: str, plan: Plan) -> None:
     """The DICOM folder comes last: it is never written over, and one without a record would be in the way of the next try."""
-    request = _request(case)
+    request, result = _request(case), look()
     folder = Path(request.out).parent
     write_comparison(comparison_of(result), folder, result.provenance, title=case.name)
     save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))

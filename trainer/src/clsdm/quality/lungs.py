@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from clsdm.volume.body import BODY_HU
+from clsdm.volume.body import BODY_HU, above_each_other, below_each_other
 
 LUNG_HU = BODY_HU
 """Below it, inside the body, is lung and other air: halfway, so that a blurred border stays where it is."""
@@ -102,6 +102,7 @@ def _two_parts(mask: np.ndarray, spacing_mm: float) -> np.ndarray | None:
     """(z, y, x) uint8, 1 on the left one of the two largest parts of a mask and 2 on the right one, if these are lungs."""
     labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
     shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.ComputePerimeterOff()
     shapes.Execute(labels)
     if shapes.GetNumberOfLabels() < 2:
         return None
@@ -135,34 +136,37 @@ def _checked(lungs: Lungs, body: np.ndarray) -> Lungs:
 
 def find_windpipe(hu: np.ndarray, body: np.ndarray, spacing_mm: float) -> np.ndarray:
     """(z, y, x) bool: the longest column of air with a windpipe's cross-section in the middle of the body, if any."""
-    air = body & (hu < WINDPIPE_HU)
-    pieces = np.stack([_windpipe_pieces(air[z], body[z], spacing_mm) for z in range(len(hu))])
-    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(pieces.astype(np.uint8)))
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.Execute(labels)
+    pieces = _windpipe_pieces(body & (hu < WINDPIPE_HU), body, spacing_mm)
+    labels, shapes = _parts(pieces)
     heights = {label: shapes.GetBoundingBox(label)[5] for label in shapes.GetLabels()}
     longest = max(heights, key=heights.__getitem__, default=0)
     if not longest or heights[longest] * spacing_mm < SHORTEST_WINDPIPE_MM:
         return np.zeros_like(body)
-    return np.asarray(sitk.GetArrayFromImage(labels) == longest)
+    return labels == longest
 
 
 def _windpipe_pieces(air: np.ndarray, body: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """(y, x) bool: the parts of a slice's air that may be a windpipe's."""
-    if not air.any():
-        return air
-    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(air.astype(np.uint8)))
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.Execute(labels)
-    middle = float(np.flatnonzero(body.any(0)).mean())
+    """(z, y, x) bool: the parts of each slice's air that may be a windpipe's."""
+    labels, shapes = _parts(below_each_other(air))
+    columns = np.asarray(body.any(1))  # (z, x)
+    middle = [float(np.flatnonzero(row).mean()) if row.any() else 0.0 for row in columns]
     chosen = []
     for label in shapes.GetLabels():
         area = shapes.GetNumberOfPixels(label) * spacing_mm**2
-        off_mm = abs(shapes.GetCentroid(label)[0] - middle) * spacing_mm
-        sides = shapes.GetBoundingBox(label)[2:]
+        _, top, *sides = shapes.GetBoundingBox(label)
+        off_mm = abs(shapes.GetCentroid(label)[0] - middle[top // (air.shape[1] + 1)]) * spacing_mm
         if WINDPIPE_MM2[0] <= area <= WINDPIPE_MM2[1] and off_mm <= WINDPIPE_OFF_MM and max(sides) <= 3 * min(sides):
             chosen.append(label)
-    return np.isin(sitk.GetArrayFromImage(labels), chosen)
+    return above_each_other(np.isin(labels, chosen), air.shape)
+
+
+def _parts(mask: np.ndarray) -> tuple[np.ndarray, sitk.LabelShapeStatisticsImageFilter]:
+    """The connected parts of a mask as labels, and what is known of each."""
+    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.ComputePerimeterOff()
+    shapes.Execute(labels)
+    return sitk.GetArrayFromImage(labels), shapes
 
 
 def inside_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:

@@ -23,8 +23,8 @@ def body_mask(hu: np.ndarray, close: int = 0) -> np.ndarray:
     solid = sitk.GetImageFromArray(body_without_cavities(hu).astype(np.uint8))
     if close:
         solid = sitk.BinaryMorphologicalClosing(solid, (close, close, 0))
-    slices = [sitk.GetArrayFromImage(sitk.BinaryFillhole(solid[:, :, z])) for z in range(hu.shape[0])]
-    body = np.stack(slices).astype(bool)
+    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(below_each_other(sitk.GetArrayViewFromImage(solid))))
+    body = above_each_other(sitk.GetArrayViewFromImage(filled), hu.shape).astype(bool)
     return _between_front_and_back(body) if close else body
 
 
@@ -33,6 +33,20 @@ def body_without_cavities(hu: np.ndarray) -> np.ndarray:
     tissue = sitk.GetImageFromArray((hu > BODY_HU).astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(tissue, (1, 1, 0))
     return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1).astype(bool)
+
+
+def below_each_other(volume: np.ndarray) -> np.ndarray:
+    """(z, y, x) -> (z (y + 1), x): the slices as one picture, apart by a row of zeros, for filters that are to see each alone.
+
+    One call of a filter on all of them takes a fraction of the time of as many calls.
+    """
+    apart = np.pad(volume, ((0, 0), (0, 1), (0, 0)))
+    return np.asarray(apart.reshape(-1, volume.shape[2]))
+
+
+def above_each_other(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of :func:`below_each_other`, for a volume of this shape."""
+    return np.asarray(picture.reshape(shape[0], shape[1] + 1, shape[2])[:, :-1])
 
 
 def _between_front_and_back(body: np.ndarray) -> np.ndarray:
