@@ -57,7 +57,7 @@ def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator
                     Case(f"{at}", Request(views, str(out / f"{at}" / batch.VOLUME), options=options))
                     for at in range(count)
                 ]
-                done = batch.run(cases, batch.Plan(out, bundle), silent, print)
+                done = batch.run(cases, batch.Plan(out, bundle), silent, lambda *_: None)
                 if done["done"] != count:
                     raise SystemExit(f"expected {count} patients done, found {done}")
 
