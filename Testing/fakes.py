@@ -137,6 +137,9 @@ class FakeLogic(CLSDMReconstructionLogic):
     def compare(self, reconstructionNode, truthNode, **arguments) -> Run:
         return self._start("compare", reconstruction=reconstructionNode, truth=truthNode, **arguments)
 
+    def fromOthers(self, reconstructionNode, **arguments) -> Run:
+        return self._start("fixed", reconstruction=reconstructionNode, **arguments)
+
     def preview(self, xrayInput, **arguments) -> Run:
         return self._start("preview", xray=xrayInput, **arguments)
 

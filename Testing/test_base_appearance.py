@@ -25,7 +25,8 @@ class AppearanceTest(PanelCase):
                     self.assertGreaterEqual((brighter + 0.05) / (darker + 0.05), LEAST_CONTRAST)
 
     def test_tones_follow_the_style(self) -> None:
-        label, before = self.ui.productDetails, slicer.app.palette()
+        label = self.ui.productDetails
+        before = slicer.app.palette(label)
         dark = qt.QPalette()
         dark.setColor(qt.QPalette.Window, qt.QColor(STYLES[1]))
         for palette, colour in ((dark, TONES["muted"][1]), (before, TONES["muted"][0])):

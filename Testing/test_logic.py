@@ -12,7 +12,7 @@ from scene_case import waitFor
 
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
-from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, SPREAD_ROLE
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
@@ -89,6 +89,17 @@ class ReconstructTest(RealTest):
         self.assertGreater(Volumes.voxels(result.spreadNode).max(), 0)
         self.assertIs(result.volumeNode.GetNodeReference(SPREAD_ROLE), result.spreadNode)
         self.assertEqual(result.provenance["samples"], 3)
+
+    def test_what_came_from_other_patients_is_a_volume_of_its_own(self) -> None:
+        volume = self.reconstruct().result.volumeNode
+        hu = np.full(Volumes.voxels(volume).shape, -1000, np.int16)
+        hu[(slice(2, -2),) * 3] = 200  # a body, which the small model does not show
+        slicer.util.updateVolumeFromArray(volume, hu)
+        node = self.logic.fromOthers(volume, wait=True).result
+        self.assertIs(volume.GetNodeReference(OTHERS_ROLE), node)
+        self.assertEqual(Volumes.voxels(node).shape, Volumes.voxels(volume).shape)
+        self.assertGreater(Volumes.voxels(node).max(), 0)
+        self.assertIn("Of the contrast inside the body the X-rays fix", node.GetAttribute("CLSDM.legend"))
 
     def test_same_input_same_bits(self) -> None:
         first, second = (self.reconstruct(product="sample", seed=3).result for _ in range(2))

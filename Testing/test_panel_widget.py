@@ -13,6 +13,7 @@ from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.TakeAway import Comparison
 from CLSDMReconstructionLib.scene import SessionFiles, Space, XRayNodes
+from CLSDMReconstructionLib.scene.Attributes import OTHERS_ROLE, setAttributes
 from CLSDMReconstructionLib.scene.Sampling import centre
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
@@ -229,6 +230,31 @@ class RunTest(PanelCase):
             legend = logic.GetColorLegendDisplayNode(node)
             self.assertEqual((legend.GetTitleText(), bool(legend.GetVisibility())), (title, True))
         self.assertFalse(logic.GetColorLegendDisplayNode(result.coverageNode).GetVisibility())
+
+    def test_what_came_from_other_patients_is_asked_for_once_and_laid_over_with_a_legend(self) -> None:
+        made = self.result()
+        setAttributes(made.volumeNode, {"views": [{"angle_deg": 0.0}]})
+        self.start().finish(made)
+        box = self.ui.othersCheckBox
+        box.click()
+        run = self.logic.runs[-1]
+        self.assertEqual((run.task, run.arguments["reconstruction"]), ("fixed", made.volumeNode))
+        made.volumeNode.SetNodeReferenceID(OTHERS_ROLE, made.coverageNode.GetID())
+        run.finish(made.coverageNode)
+        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(made.coverageNode)
+        self.assertEqual(legend.GetTitleText(), "From other patients, not in the X-rays, HU")
+        count = len(self.logic.runs)
+        box.click()
+        box.click()
+        self.assertEqual(len(self.logic.runs), count)
+
+    def test_what_came_from_other_patients_and_cannot_be_had_leaves_no_layer(self) -> None:
+        made = self.result()
+        setAttributes(made.volumeNode, {"views": [{"angle_deg": 0.0}]})
+        self.start().finish(made)
+        self.ui.othersCheckBox.click()
+        self.logic.runs[-1].fail(ReconstructionError("input", "moved"))
+        self.assertFalse(self.ui.othersCheckBox.checked)
 
     def test_the_log_of_the_result_of_another_scene_is_gone(self) -> None:
         self.start().finish(self.result())

@@ -9,6 +9,7 @@ until the run has ended, and what is not finished raises ``ReconstructionError``
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,16 +190,26 @@ class ReconstructionLogic(ModelTasks):
 
     def compare(self, reconstructionNode, truthNode, *, wait: bool = False, **callbacks) -> Run:
         """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.quality.compare.as_json``'s dict."""
-        run = Run("compare", **callbacks)
+        nodes = {"reconstruction": reconstructionNode, "truth": truthNode}
+        return self._ofVolumes(Run("compare", **callbacks), nodes, {}, lambda answer: answer, wait)
+
+    def fromOthers(self, reconstructionNode, *, wait: bool = False, **callbacks) -> Run:
+        """What of a reconstruction its X-rays do not fix; the result will be a volume node, referred to as ``OTHERS_ROLE``."""
+        node, views = reconstructionNode, {"views": attributeOf(reconstructionNode, "views", [])}
+        then = partial(Results.fromOthersOf, node)
+        return self._ofVolumes(Run("fixed", **callbacks), {"reconstruction": node}, views, then, wait)
+
+    def _ofVolumes(self, run: Run, nodes: dict[str, Any], payload: dict[str, Any], then, wait: bool) -> Run:
+        """A task of the worker's that reads volumes by name."""
 
         def begin() -> None:
             folder = self._keeper.newFolder(run)
-            made, true = folder / "reconstruction.mha", folder / "truth.mha"
-            payload = {"reconstruction": str(made), "truth": str(true)}
-            run.hide(str(made), "the reconstruction")
-            run.hide(str(true), "the CT")
-            pairs = [(reconstructionNode, made), (truthNode, true)]
-            self._keeper.write(run, pairs, lambda: self._keeper.submit(run, "compare", payload, lambda answer: answer))
+            files = {name: folder / f"{name}.mha" for name in nodes}
+            for name, file in files.items():
+                run.hide(str(file), f"the {name}")
+            asked = payload | {name: str(file) for name, file in files.items()}
+            pairs = [(node, files[name]) for name, node in nodes.items()]
+            self._keeper.write(run, pairs, lambda: self._keeper.submit(run, run.task, asked, then))
 
         return self._keeper.start(run, begin, wait)
 

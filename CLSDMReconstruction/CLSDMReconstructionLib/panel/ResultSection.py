@@ -13,7 +13,7 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
 from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
-from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, attributeOf, provenanceOf
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, SPREAD_ROLE, attributeOf, provenanceOf
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Legend import showLegend
@@ -30,22 +30,30 @@ class ResultSection:
     Args:
         ui: the panel's named widgets.
         views: which are held while much changes in them.
+        logic: the module's.
+        onMessage: takes a text for the user, and whether it is an error.
 
     Attributes:
         result: the ``ReconstructionResult`` that is shown, or None.
         exposures: the X-rays in 3-D.
     """
 
-    def __init__(self, ui, views: HeldViews) -> None:
-        self.ui, self.result, self._views = ui, None, views
+    def __init__(self, ui, views: HeldViews, logic, onMessage) -> None:
+        self.ui, self.result, self._views, self._logic, self._onMessage = ui, None, views, logic, onMessage
+        self._asked = None  # the run that finds what came from other patients
+        self._layers = {
+            ui.coverageCheckBox: (COVERAGE_ROLE, COVERAGE_COLOUR, _("X-rays that see it")),
+            ui.spreadCheckBox: (SPREAD_ROLE, SPREAD_COLOUR, _("Spread, HU")),
+            ui.othersCheckBox: (OTHERS_ROLE, SPREAD_COLOUR, _("From other patients, not in the X-rays, HU")),
+        }
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
         self._labels = (ui.verdictLabel, ui.residualLabel, ui.numbersLabel, ui.warningsLabel, ui.provenanceLabel)
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
         ui.renderingCheckBox.connect("toggled(bool)", self._onRendering)
-        ui.coverageCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.coverageCheckBox, on))
-        ui.spreadCheckBox.connect("toggled(bool)", lambda on: self._onOverlay(ui.spreadCheckBox, on))
+        for box in self._layers:
+            box.connect("toggled(bool)", lambda on, box=box: self._onOverlay(box, on))
         setTone(ui.provenanceLabel, "muted")
         setTone(ui.warningsLabel, "caution")
         setTone(ui.resultNotice, "caution")
@@ -84,6 +92,7 @@ class ResultSection:
             (self.ui.renderingCheckBox, True),
             (self.ui.coverageCheckBox, result.coverageNode is not None),
             (self.ui.spreadCheckBox, result.spreadNode is not None),
+            (self.ui.othersCheckBox, bool(attributeOf(result.volumeNode, "views"))),
         ):
             box.enabled = there
         self._updateVisibility()
@@ -118,9 +127,12 @@ class ResultSection:
         self._pictures = []
         for label in self._labels:
             label.text = ""
-        for box in (ui.exposuresCheckBox, ui.renderingCheckBox, ui.coverageCheckBox, ui.spreadCheckBox):
+        for box in (ui.exposuresCheckBox, ui.renderingCheckBox, *self._layers):
             box.checked = box.enabled = False
         self.result = None
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.cancel()
         if self._exposing is not None:
             self._exposing.cancel()
             self._exposing = None
@@ -130,7 +142,8 @@ class ResultSection:
 
     def leave(self) -> None:
         """Another module is shown: the slice views are as they were, without our layer."""
-        self.ui.coverageCheckBox.checked = self.ui.spreadCheckBox.checked = False
+        for box in self._layers:
+            box.checked = False
 
     def _updateVisibility(self) -> None:
         for label in self._labels:
@@ -169,17 +182,37 @@ class ResultSection:
         raise error
 
     def _onOverlay(self, box, on: bool) -> None:
-        """Coverage or spread as a half transparent layer over the reconstruction; one at a time."""
+        """A half transparent layer over the reconstruction; one at a time."""
         if self.result is None:
             return
-        coverage = box is self.ui.coverageCheckBox
-        other = self.ui.spreadCheckBox if coverage else self.ui.coverageCheckBox
-        if on and other.checked:
-            other.checked = False
-        node = self.result.coverageNode if coverage else self.result.spreadNode
-        if node is not None and slicer.mrmlScene.IsNodePresent(node):
-            showOverlay(node if on else None, COVERAGE_COLOUR if coverage else SPREAD_COLOUR)
-            showLegend(node, _("X-rays that see it") if coverage else _("Spread, HU"), on)
+        for other in self._layers:
+            if on and other is not box and other.checked:
+                other.checked = False
+        role, colour, title = self._layers[box]
+        node = self.result.volumeNode.GetNodeReference(role)
+        if node is not None:
+            showOverlay(node if on else None, colour)
+            showLegend(node, title, on)
+        elif on and role == OTHERS_ROLE and self._asked is None:
+            self._askForOthers()
+
+    def _askForOthers(self) -> None:
+        """The worker finds it once for a reconstruction; the layer comes when it is there, if it is still wanted."""
+        box = self.ui.othersCheckBox
+        self._onMessage(_("Computing what the X-rays fix; the layer comes when it is there."), False)
+
+        def ended(run) -> None:
+            if self._asked is not run:
+                return
+            self._asked = None
+            if run.error is None:
+                self._onMessage(attributeOf(run.result, "legend", ""), False)
+                self._onOverlay(box, box.checked)
+            else:
+                box.checked = False
+                self._onMessage(run.error.message, True)
+
+        self._asked = self._logic.fromOthers(self.result.volumeNode, onFinished=ended, onError=ended)
 
 
 def resultOf(node) -> ReconstructionResult:

@@ -72,7 +72,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
         self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, logic.stopWorkers)
         self.views = HeldViews()
-        self.result = ResultSection(ui, self.views)
+        self.result = ResultSection(ui, self.views, logic, self._onMessage)
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
         self.simulate = SimulatePanel(logic, ui.simulateSection)
         self.export = ExportPanel(logic, ui.exportSection)

@@ -5,9 +5,9 @@ from typing import Any
 
 PREFIX = "CLSDM."
 ROLE_ATTRIBUTE = PREFIX + "role"
-"""The kind of a node of ours: "volume", "coverage", "spread", "difference", "pattern" or "exposure"."""
+"""The kind of a node of ours: "volume", "coverage", "spread", "others", "difference", "pattern" or "exposure"."""
 
-COVERAGE_ROLE, SPREAD_ROLE = PREFIX + "coverage", PREFIX + "spread"
+COVERAGE_ROLE, SPREAD_ROLE, OTHERS_ROLE = PREFIX + "coverage", PREFIX + "spread", PREFIX + "others"
 """References from a reconstruction to the nodes that belong to it."""
 
 

@@ -9,7 +9,13 @@ import slicer
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.scene import Volumes, XRayNodes
-from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, clearAttributes, setAttributes
+from CLSDMReconstructionLib.scene.Attributes import (
+    COVERAGE_ROLE,
+    OTHERS_ROLE,
+    SPREAD_ROLE,
+    clearAttributes,
+    setAttributes,
+)
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
 
 NAME = "CLS-DM {} (research only)"
@@ -132,12 +138,23 @@ def reconstructionFrom(
     )
 
 
+def fromOthersOf(volume, answer: dict[str, Any]):
+    """The node of what a reconstruction's X-rays do not fix, in the scene and under its reconstruction."""
+    node = _volume(
+        answer["others"], f"CLS-DM, from other patients: the X-rays fix {answer['share']:.0%} (research only)"
+    )
+    setAttributes(node, {"role": "others", "share": answer["share"], "legend": answer["legend"]})
+    Nodes.addToScene([node])
+    volume.SetNodeReferenceID(OTHERS_ROLE, node.GetID())
+    return node
+
+
 def _takenOver(into, volume):
     """The node with the voxels, the place and the units of another, and without what belonged to its own.
 
     A name that the user gave stays; one of ours says of which product it is.
     """
-    Nodes.remove(*(into.GetNodeReference(role) for role in (COVERAGE_ROLE, SPREAD_ROLE)))
+    Nodes.remove(*(into.GetNodeReference(role) for role in (COVERAGE_ROLE, SPREAD_ROLE, OTHERS_ROLE)))
     clearAttributes(into)
     into.SetAndObserveTransformNodeID(None)
     into.SetAndObserveImageData(volume.GetImageData())

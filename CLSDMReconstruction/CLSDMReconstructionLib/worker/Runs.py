@@ -22,6 +22,7 @@ STAGES = {
     "project": "Projecting",
     "read": "Reading the volumes",
     "compare": "Computing the figures",
+    "fixed": "Computing what the X-rays fix",
     "verify": "Checking the files",
     "download": "Downloading",
     "copy": "Copying",
@@ -36,6 +37,7 @@ _ENDS = {
     "reconstruct_many": {"start": 0.02, "patients": 1.0},
     "simulate": {"export": 0.3, "start": 0.4, "project": 1.0},
     "compare": {"export": 0.3, "start": 0.4, "read": 0.6, "compare": 1.0},
+    "fixed": {"export": 0.1, "start": 0.2, "fixed": 1.0},
     "preview": {"start": 0.5, "read X-rays": 1.0},
     "hello": {"start": 1.0},
     "bundle": {"start": 0.05, "download": 0.9, "verify": 1.0},
@@ -69,7 +71,7 @@ class Run:
     """One piece of work.
 
     Attributes:
-        task: "reconstruct", "reconstruct_many", "simulate", "compare", "preview", "hello", "bundle", "install".
+        task: "reconstruct", "reconstruct_many", "simulate", "compare", "fixed", "preview", "hello", "bundle", "install".
         kind: of progress; the product for "reconstruct", else the task.
         onProgress: called with the run after each step.
         onFinished: called once with the run when it has its result.

@@ -84,13 +84,23 @@ def test_the_examples_in_the_help_are_calls_the_parser_takes(capsys):
 
 
 @pytest.mark.parametrize(
-    "wrong", [[], ["fly"], ["reconstruct", "--colour"], ["project", "ct.nii"], ["reconstruct", "--steps", "many"]]
+    "wrong",
+    [
+        [],
+        ["fly"],
+        ["reconstruct", "--colour"],
+        ["project", "ct.nii"],
+        ["reconstruct", "--steps", "many"],
+        ["compare", "r.nii.gz"],
+    ],
 )
-def test_a_wrong_call_exits_with_2(wrong, capsys):
+def test_a_wrong_call_is_one_line_and_exits_with_2(wrong, capsys):
     with pytest.raises(SystemExit) as left:
         main(wrong)
     assert left.value.code == 2
-    assert "usage: clsdm" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("clsdm")
+    assert line.endswith("--help shows the call")
 
 
 def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small_model, tmp_path):
@@ -144,7 +154,12 @@ def test_project_reconstruct_compare_and_only_the_last_reads_the_ct(capfd, small
     run(capfd, *command)
     assert (tmp_path / "a.nii.gz").read_bytes() == first
 
-    assert run(capfd, "compare", tmp_path / "a.nii.gz", "--out", tmp_path / "blind")[0] == 0
+    assert run(capfd, "compare", tmp_path / "a.nii.gz", "--fixed", "--out", tmp_path / "blind")[0] == 0
+    page = (tmp_path / "blind" / "report.html").read_text(encoding="utf-8")
+    assert all(
+        text in page
+        for text in ("What the X-rays fix: ", "What came from other patients", "filled in from other patients")
+    )
     blind = json.loads((tmp_path / "blind" / "metrics.json").read_text(encoding="utf-8"))
     assert blind["protocols"] == {}
     assert len(blind["reprojection"]) == 2

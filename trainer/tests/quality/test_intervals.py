@@ -18,6 +18,7 @@ from clsdm.volume.ct import CTVolume, Grid
 from clsdm_bench.numbers.calibrate import crossed, errors_of, half_widths, normal_bounds, table_of, voxel_factors
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
 from clsdm_bench.numbers.page import coverage_table, voxels_table
+from clsdm_bench.numbers.run import joined
 
 
 def found(case: str, value: float, truth: float, condition: str = "plain", **more: Any) -> Found:
@@ -98,6 +99,19 @@ def test_errors_of_other_definitions_of_the_numbers_are_not_used(calibrated: Bun
     told = numbers(CTVolume.on_grid(np.full((8, 8, 8), -1000.0, np.float32), Grid(8, 6.0)), "mean", known)
     assert (told["calibrated"], footnote(told)) == (False, OLD_TABLE)
     assert known.intervals("mean", "chest", "lung_ml", 4000.0, None) is None
+
+
+def test_of_a_table_of_other_definitions_no_numbers_stay() -> None:
+    before = {"model_sha256": "a", "numbers": {"mean": 1}, "voxels": {"chest": 2}, "usual": {"x": 1}}
+    before |= {"command": "old", "conditions": ["plain"]}
+    table = before | {"numbers": {}, "voxels": {}, "usual": {}, "command": "new", "definition": 2, "patients": ["p"]}
+    both = joined(before, table)
+    assert [both[name] for name in ("numbers", "voxels", "command", "patients")] == [
+        {},
+        {"chest": 2},
+        "old; new",
+        ["p"],
+    ]
 
 
 def test_no_interval_goes_below_what_is_possible() -> None:

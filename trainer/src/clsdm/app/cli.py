@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Repeats what was given to it, which may hold the control characters of a file's name, in printable letters."""
+    """Says in one line what is wrong with a call, and what was given to it, which may be a file's name, in printable letters."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        self.exit(EXIT_INPUT, f"{self.prog}: error: {printable(message)}; {self.prog} --help shows the call\n")
 
 
 def _refuse_impossible_paths(options: argparse.Namespace) -> None:

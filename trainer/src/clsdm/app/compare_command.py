@@ -2,20 +2,23 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clsdm.app import cli_help
 from clsdm.app.command import command, note, say
+from clsdm.app.fixed import FIXED_LEGEND, OTHERS_LEGEND, fixed_part, from_others, recorded_views
 from clsdm.app.record import XRaysNotFoundError, companions, read_record
 from clsdm.app.request import found_again, read_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, refuse_overwriting
 from clsdm.progress import Report
-from clsdm.quality.compare import compare
+from clsdm.quality.compare import Part, compare
 from clsdm.quality.numbers import recorded
 from clsdm.quality.write import FILES, as_json, write_comparison
+from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
 
 
@@ -28,6 +31,8 @@ def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
     parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--xrays", nargs="+", default=[], metavar="PATH",
                         help="files or folders with its X-rays, where they are not beside it")  # fmt: skip
+    parser.add_argument("--fixed", action="store_true", dest="with_fixed",
+                        help="show in the report what its X-rays fix of the volume, and what came from others")  # fmt: skip
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")
 
 
@@ -42,6 +47,9 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
     comparison = compare(reconstruction, truth, xrays, recorded(made))
+    if options.with_fixed:
+        comparison = replace(comparison, parts=_parts(comparison.recon, made, volume))
+        report("fixed", 1, 1)
     for warning in comparison.warnings:
         note(options, warning)
     report("compare", 1, 1)
@@ -52,6 +60,18 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     report("write", 1, 1)
     say(options, "\n".join(files))
     return {"files": files} | as_json(comparison, provenance)
+
+
+def _parts(recon: CTVolume, made: dict[str, Any], volume: Path) -> tuple[Part, ...]:
+    """What the X-rays fix of a reconstruction, and the rest."""
+    fixed, share = fixed_part(recon, recorded_views(made, str(volume)))
+    rest = from_others(recon, fixed)
+    return (
+        Part(
+            f"What the X-rays fix: {share:.0%} of the contrast in the body", fixed.hu, FIXED_LEGEND.format(share=share)
+        ),
+        Part("What came from other patients", rest.hu, OTHERS_LEGEND, signed=True),
+    )
 
 
 def _xrays_of(options: argparse.Namespace, recorded: Any, volume: Path) -> list[Any]:  # noqa: ANN401 - untrusted JSON

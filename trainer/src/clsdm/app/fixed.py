@@ -21,6 +21,10 @@ from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import cameras_for, panel_mask
 
 FIELD_PER_CUBE = 1.25
+OTHERS_LEGEND = (
+    "What leaves no trace in the X-rays: it was filled in from other patients (red more, blue less than the X-rays tell). Where "
+    "it is strong, the volume shows what patients usually look like there, not this one."
+)
 FIXED_LEGEND = (
     "what the X-rays fix, in HU: inside the body, what they tell of its difference from water. Any volume with the same X-rays "
     "has this part in common; what the reconstruction shows and this volume does not leaves no trace in the X-rays and was "
@@ -52,6 +56,11 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
     share = float(fixed.square().sum() / inside.square().sum().clamp_min(1e-6))
     hu = np.where(body, fixed[0, 0].numpy(), WINDOW_HU[0]).astype(np.float32)
     return replace(ct, hu=hu, notes=()), min(share, 1.0)
+
+
+def from_others(ct: CTVolume, fixed: CTVolume) -> CTVolume:
+    """The rest of a reconstruction, which leaves no trace in its X-rays: HU beyond the fixed part, 0 outside the body."""
+    return replace(ct, hu=np.where(body_mask(ct.hu, 2), ct.hu - fixed.hu, 0.0).astype(np.float32), notes=())
 
 
 def recorded_views(made: dict[str, Any], source: str) -> tuple[View, ...]:

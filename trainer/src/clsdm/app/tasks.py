@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +197,24 @@ def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> An
     return as_json(core(made, true))
 
 
+def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[str, Any]]) -> Answer:
+    """What of a reconstruction (volume file) its X-rays do not fix; ``views`` are those of its provenance.
+
+    Answers with "others", a volume of how much of each voxel's HU came from other patients, whatever its sign; "share" of the
+    contrast that the X-rays fix; and "legend".
+    """
+    report("fixed", 0, 1)
+    from clsdm.app.fixed import FIXED_LEGEND, fixed_part, from_others, recorded_views
+    from clsdm.volume.read import read_ct
+
+    made = read_ct(reconstruction)
+    part, share = fixed_part(made, recorded_views({"provenance": {"views": views}}, "reconstruction"))
+    others = from_others(made, part)
+    report("fixed", 1, 1)
+    others = replace(others, hu=np.abs(others.hu))
+    return {"others": _placed(folder, "others", others), "share": share, "legend": FIXED_LEGEND.format(share=share)}
+
+
 def preview(
     folder: Path, report: Report, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
 ) -> Answer:
@@ -297,6 +315,7 @@ TASKS: dict[str, Task] = {
     "reconstruct_many": reconstruct_many,
     "simulate": simulate,
     "compare": compare,
+    "fixed": fixed,
     "preview": preview,
     "bundle": check_bundle,
     "fetch": fetch,

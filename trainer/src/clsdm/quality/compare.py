@@ -54,6 +54,23 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a reconstruction, on its voxels.
+
+    Attributes:
+        title: what it is.
+        hu: (z, y, x).
+        legend: what it means.
+        signed: whether 0 is its middle.
+    """
+
+    title: str
+    hu: np.ndarray
+    legend: str
+    signed: bool = False
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that is known about how good a reconstruction is.
 
@@ -64,6 +81,7 @@ class Comparison:
         warnings: what the reader should know.
         told: what was measured in the reconstruction (``numbers.numbers``).
         true: what was measured in the truth over the same heights, or None without it.
+        parts: of the reconstruction, to be shown below it.
     """
 
     recon: CTVolume
@@ -72,6 +90,7 @@ class Comparison:
     warnings: tuple[str, ...]
     told: Mapping[str, Any]
     true: Measures | None
+    parts: tuple[Part, ...] = ()
 
 
 def compare(

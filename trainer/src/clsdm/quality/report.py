@@ -74,6 +74,9 @@ def rows_of(comparison: Comparison) -> list[Row]:
                 "Reconstruction minus truth. Red is too dense, blue not dense enough; grey was not scanned.",
             )
         )
+    for part in comparison.parts:
+        paint = picture.DIFFERENCE_PAINTER if part.signed else picture.HU_PAINTER
+        rows.append(Row(part.title, tiles(part.hu, paint), part.legend))
     return rows + [_projection_row(number, item) for number, item in enumerate(comparison.reprojections, start=1)]
 
 

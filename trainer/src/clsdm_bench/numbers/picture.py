@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm import NOTICE
-from clsdm.app.fixed import fixed_part, recorded_views
+from clsdm.app.fixed import fixed_part, from_others, recorded_views
 from clsdm.app.record import companions, read_record
 from clsdm.files.atomic import written_together
 from clsdm.quality.compare import covered_truth
@@ -38,7 +38,7 @@ def write_picture(path: Path, scan: CTVolume, volume: Path, ensemble: Path | Non
     truth = covered_truth(scan, recon)[0]
     body = body_mask(recon.hu, 2)
     fixed, share = fixed_part(recon, recorded_views(read_record(volume) or {}, str(volume)))
-    rest = np.where(body, recon.hu - fixed.hu, 0.0)
+    rest = from_others(recon, fixed).hu
     rows = [
         ("the scan", truth.hu, HU_PAINTER),
         ("the reconstruction (mean)", recon.hu, HU_PAINTER),

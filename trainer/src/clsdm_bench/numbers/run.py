@@ -90,10 +90,12 @@ def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle) -> tuple[Calibratio
 
 
 def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
-    """A new table with what an earlier one of the same model says and it does not."""
-    same = ("model_sha256", "definition")
-    if [before.get(name) for name in same] != [table[name] for name in same]:
+    """A new table with what an earlier one of the same model says and it does not; of other definitions no numbers stay."""
+    if before.get("model_sha256") != table["model_sha256"]:
         return table
+    before = {"patients": []} | before
+    if before.get("definition") != table["definition"]:
+        before |= {"numbers": {}}
     parts = {name: before[name] | table[name] for name in ("numbers", "voxels")}
     commands = [each for each in before["command"].split("; ") if each != table["command"]]
     return (
