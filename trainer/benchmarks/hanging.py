@@ -64,13 +64,15 @@ def main() -> None:
 
 
 def _without(usual, xrays, detector):
-    """The table without the patient of these X-rays."""
+    """The table without the patient of these X-rays; the films of a patient follow one another in it."""
     films = {kind: np.array(every) for kind, every in usual.films.items()}
     own = [
         films[kind] @ of_film(xray, detector)[0] > SAME
         for kind, xray in zip(("frontal", "lateral"), xrays, strict=True)
     ]
-    return replace(usual, films={kind: every[~(own[0] & own[1])].tolist() for kind, every in films.items()})
+    each = len(own[0]) // usual.patients
+    others = ~np.repeat((own[0] & own[1]).reshape(-1, each).any(1), each)
+    return replace(usual, films={kind: every[others].tolist() for kind, every in films.items()})
 
 
 if __name__ == "__main__":

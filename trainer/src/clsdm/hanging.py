@@ -26,7 +26,7 @@ from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import Agreement
-from clsdm.quality.usual import FIELDS, Usual, kind_of, leaning, of_film
+from clsdm.quality.usual import FIELDS, Usual, alikeness, kind_of, leaning, of_film
 from clsdm.refine import Explained
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
@@ -149,13 +149,20 @@ class _Films:
         return self._residuals[how]
 
     def leaning(self, before: Hanging, after: Hanging) -> float:
-        """How far the films lean towards ``after`` from ``before``, -1 to 1; 0 where it cannot be told."""
+        """How far the films lean towards ``after`` from ``before``, -1 to 1; 0 where it cannot be told.
+
+        Where one film is unlike those of all patients, whichever way it hangs, they do not tell it.
+        """
         kinds = [kind_of(xray.view.angle_deg) for xray in self.xrays]
         if self._usual is None or None in kinds or not all(self._usual.films.get(str(kind)) for kind in kinds):
             return 0.0
         films = np.stack(self._described)[None]
         patients = np.stack([np.array(self._usual.films[str(kind)]) for kind in kinds], axis=1)
         shown, righted = (self._swapped(_fields_hung(films, each), each) for each in (before, after))
+        for number, kind in enumerate(kinds):
+            either = (alikeness(films[0, number], patients[:, number]) for films in (shown, righted))
+            if max(either) < self._usual.alike[str(kind)]:
+                return 0.0
         undone = self._swapped(_fields_hung(self._swapped(patients, after), before.and_then(after)), before)
         return leaning(*(each.reshape(len(each), -1) for each in (shown, righted, patients, undone)))
 

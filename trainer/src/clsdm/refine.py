@@ -8,7 +8,7 @@ what was stated or assumed (``geometry.move``):
    explains the X-rays clearly worse;
 2. angle: where the volume is symmetric (``quality.symmetry``) and explains the X-rays, both on one scale. Each alone is off by
    two degrees and more: for a small cone angle some volume explains any two views that agree height by height, and no patient
-   is quite symmetric;
+   is quite symmetric. An angle by which the X-rays are explained worse is not taken;
 3. tilt, and height and scale where the profiles are of no use, by coordinate search over
 
        log residual² of the volume's projections against the X-rays  +  prior,
@@ -120,14 +120,14 @@ def refine(xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, report: Report =
 def _found(explained: Explained, moves: list[Move], number: int, seen: Move | None) -> list[Move]:
     """The moves with that of one view found; ``seen`` by profiles."""
     profiled = moves if seen is None else [seen if at == number else move for at, move in enumerate(moves)]
-    best = _unless_clearly_worse(explained.residual, moves, profiled)
+    best = _unless_worse(explained.residual, moves, profiled, CLEARLY)
     names = BY_RESIDUAL if seen is not None and best == profiled else (*BY_RESIDUAL, *BY_PROFILE)
-    best = _turned(explained.angle_cost, best, number)
+    best = _unless_worse(explained.residual, best, _turned(explained.angle_cost, best, number), 1.0)
     return _search(explained.residual, best, number, names)
 
 
-def _unless_clearly_worse(residual: Misfit, moves: list[Move], tried: list[Move]) -> list[Move]:
-    return moves if tried != moves and residual(tried) > CLEARLY * residual(moves) else tried
+def _unless_worse(residual: Misfit, moves: list[Move], tried: list[Move], by: float) -> list[Move]:
+    return moves if tried != moves and residual(tried) > by * residual(moves) else tried
 
 
 class Explained:

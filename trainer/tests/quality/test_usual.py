@@ -89,6 +89,18 @@ def test_films_lean_towards_how_those_of_patients_hang() -> None:
     assert leaning(film, film, patients, patients) == 0.0
 
 
+def test_what_was_seen_under_other_conditions_is_usual_too() -> None:
+    worse = [
+        replace(patient(seed), correlation=0.8, heights=0.5, films={"frontal": [described_film(NOISE)]})
+        for seed in range(6)
+    ]
+    both = usual_of([[patient(seed), each] for seed, each in enumerate(worse)])
+    assert (both.patients, len(both.films["frontal"]), len(both.films["lateral"])) == (6, 12, 6)
+    assert (USUAL.correlation, both.correlation, both.heights) == (0.94, 0.8, 0.5)
+    assert doubts(worse[0], both) == []
+    assert len(doubts(worse[0], USUAL)) == 3
+
+
 @pytest.mark.parametrize(
     ("angle", "kind"),
     [(0, "frontal"), (180, "frontal"), (20, "frontal"), (90, "lateral"), (-90, "lateral"), (45, None)],

@@ -165,31 +165,38 @@ def _left_out(within: np.ndarray) -> float:
 
 
 def usual_of(patients: Sequence[Sequence[Shown]]) -> Usual:
-    """Values of the patients, each under several conditions, and the limits beyond which a film or a volume is unlike all.
+    """Values of the patients, each as projected and then under other conditions, and the limits beyond which they are unusual.
 
-    The films of a patient follow one another; a limit is of the one who is least like the other patients.
+    The films of a patient follow one another. A limit leaves to the projection of another patient as far again as the least of
+    these is off, and holds for all that was seen under the other conditions.
     """
     films: dict[str, list[list[Any]]] = {}
     for number, conditions in enumerate(patients):
         for kind, film in ((kind, film) for each in conditions for kind, some in each.films.items() for film in some):
             films.setdefault(kind, [[] for _ in patients])[number].append(np.round(film, 3).tolist())
     films = {kind: every for kind, every in films.items() if sum(map(bool, every)) > 2}
-    alike = {kind: _below([alikeness(np.array(film), [*itertools.chain(*every[:at], *every[at + 1 :])])
-                           for at, own in enumerate(every) for film in own]) for kind, every in films.items()}  # fmt: skip
     shown = [each for conditions in patients for each in conditions]
     thick = [each.water_mm for each in shown if each.water_mm is not None]
     spare = MARGIN * float(np.ptp(thick)) if thick else 0.0
     return Usual(
         len(patients),
         {kind: [*itertools.chain(*every)] for kind, every in films.items()},
-        alike,
-        _below([each.correlation for each in shown if each.correlation is not None]),
-        _below([each.heights for each in shown if each.heights is not None]),
+        {kind: _limit([_likeness(every, at) for at in range(len(every))]) for kind, every in films.items()},
+        _limit([[each.correlation for each in conditions] for conditions in patients]),
+        _limit([[each.heights for each in conditions] for conditions in patients]),
         round(0.5 * min((each.detail for each in shown if each.detail is not None), default=0.0), 5),
         (round(min(thick) - spare, 1), round(max(thick) + spare, 1)) if thick else (0.0, 1e6),
     )
 
 
-def _below(values: Sequence[float]) -> float:
-    """The least similarity that is still usual: as far again below 1 as the least one seen."""
-    return round(2.0 * min(values) - 1.0, 4) if values else -1.0
+def _likeness(films: Sequence[Sequence[Any]], at: int) -> list[float | None]:
+    """Of each film of one patient, to the most similar of all others'."""
+    others = [*itertools.chain(*films[:at], *films[at + 1 :])]
+    return [alikeness(np.array(film), others) for film in films[at]]
+
+
+def _limit(similarities: Sequence[Sequence[float | None]]) -> float:
+    """The least similarity that is still usual, of each patient's, the first of which is as projected."""
+    plain = [own[0] for own in similarities if own and own[0] is not None]
+    others = [each for own in similarities for each in own[1:] if each is not None]
+    return round(min([2.0 * min(plain) - 1.0] * bool(plain) + others, default=-1.0), 4)
