@@ -1,6 +1,7 @@
 """``clsdm pacs`` against a real Orthanc on this machine: found, pulled, reconstructed, stored once, told without names."""
 
 import contextlib
+import http.server
 import logging
 import shutil
 import socket
@@ -265,6 +266,27 @@ def test_what_cannot_be_asked_is_refused_in_one_line(words, said, tmp_path, capf
     assert (code, out, error.count("\n"), "SECRET" in error) == (2, "", 1, False)
     assert said in error
     assert not (tmp_path / "out").exists()
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Leads to an address that is not encrypted."""
+
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "http://pacs.example.org/dicom-web/studies?SECRET")
+        self.end_headers()
+
+    def log_message(self, *words):
+        """Nothing on the console."""
+
+
+def test_another_address_is_not_followed(tmp_path, capfd):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://localhost:{server.server_address[1]}/dicom-web"
+        code, _, error = run(capfd, "pacs", "--out", tmp_path / "out", "--url", url, "--study", "1.2")
+        server.shutdown()
+    assert (code, "leads to another address" in error, "SECRET" in error) == (2, True, False), error
 
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch):
