@@ -6,7 +6,7 @@ goes beyond is said in words, before any number.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,7 +144,7 @@ def described(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return centred / length if length else centred
 
 
-def alikeness(film: np.ndarray, others: Sequence[Sequence[float]]) -> float:
+def alikeness(film: np.ndarray, others: Iterable[Sequence[float] | np.ndarray]) -> float:
     """To the most similar of other films, -1 to 1."""
     return float(max((np.dot(film, other) for other in others), default=-1.0))
 

@@ -108,8 +108,10 @@ def coverage_table(found: Sequence[Found], judge: Judge) -> str:
                 if key not in one.values or key not in one.truths:
                     continue
                 told = judge(one).intervals(product, one.region, key, one.values[key], one.spreads.get(key))
-                count += told is not None
-                for kind in ("held", "normal") if told is not None else ():
+                if told is None:
+                    continue
+                count += 1
+                for kind in ("held", "normal"):
                     for level, (low, high) in getattr(told, kind).items():
                         within.setdefault((kind, level), []).append(low <= one.truths[key] <= high)
                     for level in {str(level) for level in LEVELS} - set(getattr(told, kind)):
