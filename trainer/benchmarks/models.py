@@ -52,4 +52,4 @@ def biplanar_xrays() -> list[XRay]:
     axis = np.linspace(-1.2, 1.2, views[0].rows, dtype=np.float32)
     squared = axis[:, None] ** 2 + axis[None, :] ** 2
     image = np.sqrt(np.maximum(1.0 - squared, 0.0)) + 0.1 * np.cos(12.0 * axis)[:, None]
-    return [XRay(image, view) for view in views]
+    return [XRay(image * depth, view) for depth, view in zip((0.9, 1.0), views, strict=True)]  # two, not one twice

@@ -95,6 +95,8 @@ def test_the_next_worker_removes_what_a_killed_one_left_and_nothing_else(tmp_pat
     (tmp_path / f"{worker.PREFIX}mine").mkdir()
     (tmp_path / f"{worker.PREFIX}mine" / "x").write_text("x")
     with greeted(tmp_path) as (first, left), greeted(tmp_path) as (living, lives):
+        say(living, b'{"id": 1, "task": "hello"}')
+        hear(living)  # it has looked for what was left, and does so no more
         first.kill()
         first.wait(LIMIT_S)
         assert left.exists()

@@ -83,8 +83,8 @@ examples:
   clsdm bundle export --onnx mean.onnx                         two X-rays and their cameras -> CT in the unit range
   clsdm bundle export my_model.zip --network decode --onnx decode.onnx
 
-An ONNX file holds its weights, licence and model; where onnxruntime is installed it is compared with torch, and kept only
-if they agree to 0.001. Its inputs come from clsdm.engines.inputs_of (docs/howto.md, ONNX).
+An ONNX file holds its weights, licence and model; where onnxruntime is installed it is compared with torch, and kept
+only if they agree to 0.001. Its inputs come from clsdm.engines.inputs_of (docs/howto.md, ONNX).
 """
 
 SERIES = "SeriesNumber or SeriesInstanceUID to take from a DICOM folder with several series"
