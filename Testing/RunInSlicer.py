@@ -53,7 +53,7 @@ def runTests(names: list[str] | None = None, stream=None) -> tuple[int, int]:
     Returns:
         How many passed and how many failed.
     """
-    for folder in (TESTING, MODULE):
+    for folder in (TESTING, MODULE, TESTING.parent / "trainer" / "src"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     suite, failed = unittest.TestSuite(), 0
