@@ -416,9 +416,11 @@ def test_a_gpu_is_not_used_with_the_torch_that_computes_wrongly_there(version, r
 @pytest.mark.parametrize("name", ["camera", "brick", "page"])
 def test_what_is_no_x_ray_of_a_trunk_is_said_not_to_be_trusted(tmp_path, name):
     picture = getattr(pytest.importorskip("skimage.data"), name)()
-    Image.fromarray(picture).save(tmp_path / "x.png")
     geometry = GeometryOverrides(pixel_mm=400.0 / max(picture.shape))
-    xrays = [read_xray(tmp_path / "x.png", angle, geometry) for angle in (0.0, 90.0)]
+    xrays = []
+    for angle, pixels in ((0.0, picture), (90.0, np.roll(picture, 60, axis=0))):  # one image twice is refused as that
+        Image.fromarray(pixels.copy()).save(tmp_path / f"{angle:.0f}.png")
+        xrays.append(read_xray(tmp_path / f"{angle:.0f}.png", angle, geometry))
     bundle = Bundle.open(default_bundle_path())
     if name == "brick":
         with pytest.raises(InputError, match="these are no X-rays of a patient"):

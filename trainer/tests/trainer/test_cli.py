@@ -46,7 +46,7 @@ def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(
     assert results["about"]["model_sha256"] == bundle.hash
     mean = results["methods"]["mean"]["honest.psnr_3d_db"]["mean"]
     card = bundle.read("MODEL_CARD.md").decode()
-    assert f"{mean:.2f} [" in card
+    assert f" {mean:.2f} |" in card, "of one patient, without an interval"
     assert "Research only" in card
     assert "Structures below about 48 mm (two voxels)" in card, "at the spacing of its own grid"
     assert "--device cpu" in results["about"]["command"], "the device of all stages is that of the evaluation"
