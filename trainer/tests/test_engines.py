@@ -103,15 +103,16 @@ class Slightly:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "--onnx: missing"),
-        (("--onnx", "x.onnx", "--views", "9"), "views: expected 1 to 8, got 9"),
-        (("--onnx", "bundle.json"), "which is an input"),
+        (("export",), "--onnx: missing"),
+        (("export", "--onnx", "x.onnx", "--views", "9"), "views: expected 1 to 8, got 9"),
+        (("export", "--onnx", "bundle.json"), "expected a name that ends in .onnx"),
+        (("info", "--onnx", "x.onnx"), "goes with bundle export"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(words, said, small_model, monkeypatch, capfd):
     monkeypatch.chdir(small_model.path)
     before = sorted(small_model.path.iterdir())
-    code, _, error = run(capfd, "bundle", "export", small_model.path, *words)
+    code, _, error = run(capfd, "bundle", words[0], small_model.path, *words[1:])
     assert (code, said in error, sorted(small_model.path.iterdir())) == (2, True, before), error
 
 

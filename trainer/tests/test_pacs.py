@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import logging
 import shutil
 import socket
@@ -258,7 +259,9 @@ def test_more_than_any_study_holds_is_not_pulled(limit, value, said, server, stu
         (("--url", "http://localhost:1/x", "--study", "1.2*"), "number 1 of 1 is not one StudyInstanceUID"),
         (("--url", "http://localhost:1/x", "--date", "yesterday"), "--date: expected a day"),
         (("--url", "http://localhost:1/x", "--study", "1.2", "--timeout", "0"), "--timeout: 0"),
+        (("--url", "http://localhost:1/x", "--study", "1.2", "--timeout", "inf"), "--timeout: inf"),
         (("--url", "http://localhost:1/x", "--study", "1.2", "--ca-bundle", "none.pem"), "none.pem: no such file"),
+        (("--url", "https://localhost:1/x", "--study", "1.2", "--ca-bundle", __file__), "holds no certificate"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_one_line(words, said, tmp_path, capfd):
@@ -266,6 +269,69 @@ def test_what_cannot_be_asked_is_refused_in_one_line(words, said, tmp_path, capf
     assert (code, out, error.count("\n"), "SECRET" in error) == (2, "", 1, False)
     assert said in error
     assert not (tmp_path / "out").exists()
+
+
+LISTS = "application/dicom+json"
+HERE = {
+    "0020000D": {"vr": "UI", "Value": ["1.2"]},
+    "0020000E": {"vr": "UI", "Value": ["1.3"]},
+    "00080018": {"vr": "UI", "Value": ["1.4"]},
+    "00080060": {"vr": "CS", "Value": ["DX"]},
+}
+
+
+@contextlib.contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on this machine; its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_address[1]}/dicom-web"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("studies", "series", "said"),
+    [
+        ((404, "", "SECRET"), None, "found nothing there (404)"),
+        ((200, "text/html", "<html>SECRET"), None, "something else than JSON"),
+        ((200, LISTS, '{"SECRET": 1}'), None, "truncated or damaged"),
+        ((200, LISTS, '["SECRET"]'), None, "something else than a list of studies"),
+        (
+            (200, LISTS, '[{"00080061": {"Value": [{}]}, "0020000D": {"Value": [["SECRET"]]}}]'),
+            None,
+            "truncated or damaged",
+        ),
+        ((200, LISTS, json.dumps([HERE])), (404, "", "SECRET"), "no X-ray is in this study"),
+        ((200, LISTS, json.dumps([HERE])), (200, LISTS, json.dumps([HERE])), "found nothing there (404)"),
+    ],
+)
+def test_a_server_that_speaks_otherwise_is_refused_in_one_line(studies, series, said, tmp_path, capfd):
+    class Strange(http.server.BaseHTTPRequestHandler):
+        """Answers by the length of the path: studies, series, instances, and none of these."""
+
+        def do_GET(self):
+            path = self.path.partition("?")[0].split("/")[2:]
+            answers = {1: studies, 3: series, 5: (200, LISTS, json.dumps([HERE]))}
+            status, kind, text = answers.get(len(path), (404, "", ""))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *words):
+            """Nothing on the console."""
+
+    with serving(Strange) as url:
+        code, _, error = run(capfd, "pacs", "--out", tmp_path / "out", "--url", url, "--study", "1.2")
+    assert (code, error.count("\n"), said in error, "SECRET" in error) == (2, 1, True, False), error
+
+
+@NEEDED
+def test_what_the_pacs_says_it_took_is_looked_for(server, study, pacs, monkeypatch):
+    uid = study(server)
+    monkeypatch.setattr(Pacs, "store", lambda *given: None)
+    code, said = pacs(server, "--study", uid)
+    assert (code, "does not hold all" in said) == (2, True), said
 
 
 class Elsewhere(http.server.BaseHTTPRequestHandler):
@@ -281,12 +347,21 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
 
 
 def test_another_address_is_not_followed(tmp_path, capfd):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://localhost:{server.server_address[1]}/dicom-web"
+    with serving(Elsewhere) as url:
         code, _, error = run(capfd, "pacs", "--out", tmp_path / "out", "--url", url, "--study", "1.2")
-        server.shutdown()
     assert (code, "leads to another address" in error, "SECRET" in error) == (2, True, False), error
+
+
+@pytest.mark.parametrize("secret", ["SECRET\nX: y", "SECRET\u20ac"])
+def test_a_token_that_is_none_is_refused_without_it(secret, monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv(TOKEN, secret)
+    code, _, error = run(capfd, "pacs", "--out", tmp_path / "out", "--url", "https://localhost:1/x", "--study", "1.2")
+    assert (code, error.count("\n"), TOKEN in error, "SECRET" in error) == (2, 1, True, False), error
+
+
+def test_a_password_of_any_letters_is_sent_as_utf_8():
+    signed = Pacs("https://localhost:1/x", environ={USER: "alice", PASSWORD: "p\u20ac"})._web._session.auth
+    assert signed == (b"alice", "p\u20ac".encode())
 
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch):

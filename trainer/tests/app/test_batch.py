@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,18 @@ def test_what_was_cut_between_volume_and_dicom_goes_on(hospital, small_model, ca
     assert (code, rows["anna"]["status"], len(list(dicom.glob("anna/*.dcm")))) == (0, "done", 17), said
     _, rows, _ = many(capfd, small_model, out, *arguments, "--keep-patient")  # those that are there name nobody
     assert (rows["anna"]["status"], "is there already" in rows["anna"]["problem"]) == ("failed", True)
+
+
+def test_a_signal_while_a_result_is_written_stops_the_command(hospital, small_model, capfd, monkeypatch):
+    def stopped(*given, real=batch.save):
+        time.sleep(0.5)  # the main thread waits for this one
+        signal.raise_signal(signal.SIGTERM)
+        return real(*given)
+
+    monkeypatch.setattr(batch, "save", stopped)
+    code, rows, said = many(capfd, small_model, hospital / "out", "--table", hospital / "patients.csv")
+    assert (code, rows["anna"]["status"]) == (3, "done"), said
+    assert not (hospital / "out" / "anna" / "failed.json").exists()
 
 
 def test_a_failure_names_no_file_of_a_folder(tmp_path):

@@ -259,6 +259,8 @@ def _deliver(case: Case, plan: Plan) -> None:
 def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case, Outcome]:
     try:
         writing.result()
+    except Cancelled:  # a signal, while this waits
+        raise
     except Exception as error:  # noqa: BLE001 - likewise
         return case, _failed(case, error)
     return case, outcome

@@ -155,6 +155,8 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    if options.onnx and options.action != "export":
+        raise InputError(f"--onnx: goes with bundle export; bundle {options.action} writes nothing")
     bundle = Bundle.open(options.bundle or default_bundle_path())
     report("verify", 1, 1)
     if options.action == "export":
@@ -170,6 +172,8 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _export(options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
     if not options.onnx:
         raise InputError("--onnx: missing; name the file to write, for example mean.onnx")
+    if Path(options.onnx).suffix.lower() != ".onnx":
+        raise InputError(f"--onnx: {options.onnx}; expected a name that ends in .onnx")
     difference = export_onnx(bundle, Path(options.onnx), options.network, options.views)
     checked = "not compared with torch: onnxruntime is not installed"
     if difference is not None:

@@ -23,6 +23,7 @@ from clsdm.xray.pair import study_name
 
 DICOM, PREFIX = "dicom", ".clsdm-films-"
 """In the folder of the results, where the patients' own are named by a hash: what is stored, and the X-rays for a while."""
+LONGEST_S = 3600.0
 
 
 def add_pacs(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
@@ -50,8 +51,8 @@ def add_pacs(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type t
 
 
 def _pacs(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    if not options.timeout > 0:
-        raise InputError(f"--timeout: {options.timeout:g}; expected seconds, more than 0")
+    if not 0 < options.timeout <= LONGEST_S:
+        raise InputError(f"--timeout: {options.timeout:g}; expected seconds, more than 0 and at most {LONGEST_S:g}")
     pacs, out = Pacs(options.url, options.ca_bundle, options.timeout), Path(options.out)
     studies = _studies(pacs, options)
 

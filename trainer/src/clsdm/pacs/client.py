@@ -7,6 +7,8 @@ by the name of the host and the kind of the failure.
 import ipaddress
 import logging
 import os
+import re
+import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +65,7 @@ class Pacs:
         session = requests.Session()
         session.trust_env = False  # what is taken from the environment is said here, and nothing of it beats an option
         session.proxies = requests.utils.get_environ_proxies(url)  # type: ignore[assignment]
-        session.verify = True if not trusted else str(regular_file(trusted, "file with certificates"))
+        session.verify = True if not trusted else _certificates(trusted)
         session.auth = self._credentials(environ) or requests.utils.get_netrc_auth(url)
         session.hooks["response"].append(self._read)
         self._requests, self._timeout_s = requests, timeout_s
@@ -90,10 +92,13 @@ class Pacs:
         found: list[Found] = []
 
         def page() -> list[Found]:
-            return call(*where, limit=PAGE, offset=len(found), search_filters=dict(wanted or {}))
+            answer = call(*where, limit=PAGE, offset=len(found), search_filters=dict(wanted or {}))
+            if not isinstance(answer, list) or not all(isinstance(each, dict) for each in answer):
+                raise InputError(f"{self.host}: answers with something else than a list of {what}")
+            return answer
 
         while len(found) <= most:
-            more: list[Found] = self.again(page, missing=[])
+            more: list[Found] = self.again(page, missing=[] if where else None)
             if not more or more[0] in found[:1]:  # one that knows no pages gives the first again
                 return found
             found += more
@@ -119,6 +124,18 @@ class Pacs:
         if refused:
             reasons = ", ".join(sorted({"no reason" if each is None else f"{each:04X}" for each in refused}))
             raise InputError(f"{self.host}: refuses {len(refused)} of {len(datasets)} images ({reasons})")
+
+    def wait_until(self, true: Callable[[], bool], otherwise: str) -> None:
+        """Give a PACS that files what it got a little later the time for it.
+
+        Raises:
+            InputError: it takes too long.
+        """
+        for number in range(TRIES):
+            if true():
+                return
+            time.sleep(WAIT_S * 2**number)
+        raise InputError(f"{self.host}: {otherwise}")
 
     def again(self, call: Callable[[], Made], missing: Made | None = None) -> Made:
         """The answer to a request that may be repeated, at the first try that succeeds.
@@ -163,6 +180,8 @@ class Pacs:
 
     def _credentials(self, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - what requests calls an auth
         if token := environ.get(TOKEN):
+            if not re.fullmatch("[!-~]+", token):
+                raise InputError(f"{TOKEN}: holds blanks, line ends or letters that no token has")
 
             def bear(request: Any) -> Any:  # noqa: ANN401
                 request.headers["Authorization"] = f"Bearer {token}"
@@ -171,7 +190,7 @@ class Pacs:
             return bear
         if (USER in environ) != (PASSWORD in environ):
             raise InputError(f"{USER} and {PASSWORD}: one of them is not set; expected both, or none")
-        return (environ[USER], environ[PASSWORD]) if USER in environ else None
+        return (environ[USER].encode(), environ[PASSWORD].encode()) if USER in environ else None  # UTF-8, by RFC 7617
 
     def _status(self, error: BaseException | None) -> int | None:
         return getattr(getattr(error, "response", None), "status_code", None)
@@ -191,9 +210,13 @@ class Pacs:
         if status in (401, 403):
             text = f"refuses the credentials ({status}); set {USER} and {PASSWORD}, or {TOKEN}, or name the host in ~/.netrc"
         elif status in (404, 405):
-            text = f"no DICOMweb there ({status}); expected the address of its services, like https://host/dicom-web"
+            text = f"found nothing there ({status}); expected the address of its DICOMweb services, like https://host/dicom-web"
         elif status is not None:
             text = f"answered {status}"
+        elif isinstance(error, known.InvalidJSONError):
+            text = "answers with something else than JSON; expected the address of DICOMweb services, like https://host/dicom-web"
+        elif isinstance(error, known.SSLError) and "CERTIFICATE_VERIFY_FAILED" not in str(error):
+            text = "the encryption fails; expected a server, and a port, that speaks https"
         elif isinstance(error, known.SSLError):
             text = "its certificate is not trusted; name the file of the one that signed it with --ca-bundle"
         elif isinstance(error, known.Timeout):
@@ -224,6 +247,15 @@ def host_of(url: str) -> str:
             f"{host}: not encrypted; expected https://, or http:// to this computer alone (a tunnel's end)"
         )
     return host if port is None else f"{host}:{port}"
+
+
+def _certificates(file: str) -> str:
+    path = regular_file(file, "file with certificates")
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise InputError(f"{path}: holds no certificate; expected a file in PEM") from None
+    return str(path)
 
 
 def _is_here(host: str) -> bool:

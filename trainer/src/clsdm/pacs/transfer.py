@@ -7,7 +7,6 @@ there; only the others are sent. A cut in between, and the same command again, t
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pydicom
 
@@ -28,15 +27,16 @@ TAGS = {
 }
 
 
-def values_of(found: Found, keyword: str) -> list[Any]:
-    """The values of an attribute in DICOM JSON, none where it is missing."""
+def values_of(found: Found, keyword: str) -> list[str]:
+    """The values of an attribute in DICOM JSON, none where it is missing or something else."""
     element = found.get(TAGS[keyword])
-    return element.get("Value") or [] if isinstance(element, dict) else []
+    values = element.get("Value") if isinstance(element, dict) else None
+    return [each for each in values if isinstance(each, str)] if isinstance(values, list) else []
 
 
 def uid_of(found: Found, keyword: str) -> str:
     """A UID that a PACS must have given."""
-    return str(next(iter(values_of(found, keyword)), ""))
+    return next(iter(values_of(found, keyword)), "")
 
 
 def find_studies(pacs: Pacs, wanted: Mapping[str, str]) -> list[str]:
@@ -63,7 +63,7 @@ def pull(pacs: Pacs, study: str, folder: Path) -> None:
     """Write the X-rays of a study into a folder.
 
     Raises:
-        InputError: it fails, or the study holds too many.
+        InputError: it fails, or the study holds too many, or none.
     """
     series = [each for each in pacs.search("series", [study]) if set(values_of(each, "Modality")) & set(PROJECTIONS)]
     images: list[tuple[str, str]] = []
@@ -74,6 +74,8 @@ def pull(pacs: Pacs, study: str, folder: Path) -> None:
         ]
     if len(images) > STUDY_XRAYS:
         raise InputError(f"{pacs.host}: {len(images):,} X-rays in one study; expected at most {STUDY_XRAYS}")
+    if not images:
+        raise InputError("no X-ray is in this study")
     for number, (uid, image) in enumerate(images, 1):
         dataset = pacs.instance(study, uid, image)
         with room_for(folder, 0):
@@ -95,12 +97,18 @@ def store(pacs: Pacs, folder: Path) -> None:
         files[str(tags.SOPInstanceUID)], study = path, str(tags.StudyInstanceUID)
         series.add(str(tags.SeriesInstanceUID))
 
-    def send_the_rest() -> None:
+    def rest() -> list[Path]:
         there = {uid_of(each, "SOPInstanceUID") for uid in series for each in pacs.search("instances", [study, uid])}
-        for part in _parts([path for uid, path in files.items() if uid not in there]):
-            pacs.store(study, [pydicom.dcmread(path) for path in part])
+        return [path for uid, path in files.items() if uid not in there]
 
-    pacs.again(send_the_rest)
+    def send_the_rest() -> bool:
+        parts = list(_parts(rest()))
+        for part in parts:
+            pacs.store(study, [pydicom.dcmread(path) for path in part])
+        return bool(parts)
+
+    if pacs.again(send_the_rest):
+        pacs.wait_until(lambda: not rest(), "took all images, but does not hold all of them")
 
 
 def _parts(files: Iterable[Path]) -> Iterator[Sequence[Path]]:
