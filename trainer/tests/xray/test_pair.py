@@ -1,9 +1,15 @@
 """Which X-rays go together, which two of many, and what is said of them: few lines, in the reader's words."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from xray_files import film_pixels, write_dicom
 
 from clsdm.errors import InputError
+from clsdm.geometry.view import PRESETS
+from clsdm.simulate import simulate_xrays
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.xray.notes import gathered, left_out
 from clsdm.xray.pair import check_together, depth_warning, frontal_and_lateral
 from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
@@ -33,6 +39,16 @@ def test_one_image_as_two_views_is_refused(tmp_path, geometry):
     again = read_xray(write_dicom(tmp_path / "b.dcm"), 90.0, geometry)
     with pytest.raises(InputError, match=r"a\.dcm and .*b\.dcm: the same image, as PA and as left lateral"):
         check_together([frontal, again])
+
+
+def test_a_round_phantom_that_looks_the_same_from_two_sides_is_only_remarked_on():
+    grid = np.stack(np.meshgrid(*[np.arange(32) - 15.5] * 3, indexing="ij"))
+    ball = CTVolume.on_grid(np.where((grid**2).sum(0) < 144.0, 0.0, -1000.0), Grid(32, 8.0))
+    views = [PRESETS["chest"].view(angle) for angle in (0.0, 90.0)]
+    one, other = (replace(xray, image=xray.image.round(1)) for xray in simulate_xrays(ball, views))  # as in 8 bits
+    assert np.array_equal(one.image, other.image)
+    (warning,) = check_together([one, other])
+    assert "the same image, as PA and as left lateral; only of a round phantom" in warning
 
 
 def test_the_two_views_furthest_apart_decide_whether_depth_is_seen():

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ENOUGH_DEG = 60.0
 """Between the two views that are furthest apart; with less, depth is hardly seen."""
+MIRRORED = 0.005
+"""Of an image's range: mean difference from its mirror image that rounding and half a pixel make."""
 
 
 def degrees_apart(one_deg: float, other_deg: float) -> float:
@@ -52,6 +54,9 @@ def two_patients(patient_keys: Sequence[str | None]) -> tuple[int, int] | None:
 def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
     """Refuse X-rays of two patients, or one twice, and say where their angles tell little about depth.
 
+    A phantom that is round about the long axis looks the same from every side, and each of its images is its own mirror image;
+    no patient's is. Of such, the same image twice is only remarked on.
+
     Returns:
         Warnings; empty where all is well.
 
@@ -62,14 +67,17 @@ def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
     if two is not None:
         first, second = (xrays[number].source for number in two)
         raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+    warnings = [depth_warning([xray.view.angle_deg for xray in xrays])]
     for one, other in itertools.combinations(xrays, 2):
         if one.view.angle_deg != other.view.angle_deg and _one_image(one, other):
-            raise InputError(
+            what = (
                 f"{one.source} and {other.source}: the same image, as {view_name(one.view.angle_deg)} and as "
-                f"{view_name(other.view.angle_deg)}; expected two, or leave one out"
+                f"{view_name(other.view.angle_deg)}"
             )
-    warning = depth_warning([xray.view.angle_deg for xray in xrays])
-    return (warning,) if warning else ()
+            if not _own_mirror_image(one.image):
+                raise InputError(f"{what}; expected two, or leave one out")
+            warnings.append(f"{what}; only of a round phantom are they")
+    return tuple(filter(None, warnings))
 
 
 def _one_image(one: XRay, other: XRay) -> bool:
@@ -77,6 +85,10 @@ def _one_image(one: XRay, other: XRay) -> bool:
     if one.image.shape != other.image.shape or np.ptp(one.image) == 0.0:
         return False
     return any(np.array_equal(one.image, image) for image in (other.image, other.image[:, ::-1]))
+
+
+def _own_mirror_image(image: np.ndarray) -> bool:
+    return bool(np.abs(image - image[:, ::-1]).mean() < MIRRORED * np.ptp(image))
 
 
 def frontal_and_lateral(headers: Sequence[XRayHeader]) -> tuple[int | None, int | None]:
