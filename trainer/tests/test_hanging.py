@@ -13,6 +13,7 @@ from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.quality.agreement import Agreement
 from clsdm.reconstruction import calibrated
 from clsdm.simulate import simulate_xrays
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.read import read_ct
 
 RIGHT = Hang()
@@ -37,6 +38,48 @@ def test_films_that_are_hung_the_same_way_twice_are_as_they_were(asymmetric_phan
 def model():
     bundle = Bundle.open(default_bundle_path())
     return bundle, bundle.model(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("after", "although"), [(0.08, False), (0.12, True)])
+def test_a_note_says_when_looks_alone_speak_for_a_change(asymmetric_phantom, after, although):
+    films = simulate_xrays(asymmetric_phantom, [PRESETS["chest"].view(angle, 32) for angle in (0.0, 90.0)])
+    (note,) = Hanging((Hang(), MIRRORED), residual_before=0.1, residual_after=after).notes(films)
+    assert note.startswith("the left lateral film seems to hang mirrored (--flip lateral); ")
+    assert note.endswith(f"the residual would go from 10.0% to {after:.1%} of the contrast")
+    assert ("it looks so" in note) is although
+
+
+def trunk() -> CTVolume:
+    """Neck and shoulders above, two lungs, a heart at the left and a spine behind: what a film shows of how it hangs."""
+    grid = Grid(64, 6.0)
+    axis_mm = (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing_mm
+    z, y, x = np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij")  # LPS
+    hu = np.where((x / 160) ** 2 + (y / 105) ** 2 < 1, 30.0, -1000.0)
+    hu[(z > 130) & ((x / 60) ** 2 + (y / 55) ** 2 > 1)] = -1000.0
+    for side in (-75, 75):
+        hu[((x - side) / 50) ** 2 + ((y + 5) / 70) ** 2 + ((z - 40) / 85) ** 2 < 1] = -800.0
+    hu[((x - 25) / 45) ** 2 + ((y + 25) / 40) ** 2 + (z / 45) ** 2 < 1] = 40.0
+    hu[(x / 18) ** 2 + ((y - 60) / 18) ** 2 < 1] = 500.0
+    return CTVolume.on_grid(hu, grid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how",
+    [
+        Hanging((RIGHT, RIGHT)), Hanging((TURNED, RIGHT)), Hanging((RIGHT, TURNED)), Hanging((INVERTED, INVERTED)),
+        Hanging((RIGHT, RIGHT), swapped=True),
+    ],
+    ids=["right", "frontal upside down", "lateral upside down", "both inverted", "exchanged"],
+)  # fmt: skip
+def test_the_residual_alone_tells_the_one_change_that_rights_a_trunk(how, model):
+    silent = dict.fromkeys(("orientation", "invert", "angle_deg"), "default")
+    films = [replace(xray, origins=silent) for xray in simulate_xrays(trunk(), VIEWS)]
+    seen = found(rehung(films, how), *model)
+    assert (seen and (seen.hangs, seen.swapped)) == (
+        None if how == Hanging((RIGHT, RIGHT)) else (how.hangs, how.swapped)
+    )
+    assert seen is None or seen.residual_after < 0.7 * seen.residual_before
 
 
 @pytest.mark.slow

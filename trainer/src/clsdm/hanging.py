@@ -95,6 +95,8 @@ class Hanging:
     def notes(self, xrays: Sequence[XRay]) -> tuple[str, ...]:
         """A line for each change; it names no file, since it goes into records."""
         went = f"the residual would go from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
+        if self.residual_after > self.residual_before:
+            went = f"it looks so beside other patients' films, although {went}"
         lines = ["the frontal and the lateral film seem to be exchanged"] if self.swapped else []
         for xray, hang in zip(xrays, self.hangs, strict=True):
             if words := hang.words("frontal" if _frontal(xray) != self.swapped else "lateral"):

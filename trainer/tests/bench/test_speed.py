@@ -3,9 +3,9 @@
 import time
 
 import pytest
-from tiny import cpu_fabric, tiny_config
+from tiny import PYRAMID, cpu_fabric, tiny_config
 
-from clsdm_bench.measures.speed import forecast, untrained_runner
+from clsdm_bench.measures.speed import forecast, kinds_of_steps, untrained_runner
 from clsdm_trainer.loop import CHECKPOINT
 from clsdm_trainer.recipe import changed
 from clsdm_trainer.stages import STAGES
@@ -32,6 +32,13 @@ def test_a_forecast_counts_each_kind_of_step_with_its_own_time(name, changes, ex
     assert forecast(runner, 3) == pytest.approx(5.0 * extended + 1.0 * (10 - extended))
     assert len(seen) == 2 * 4
     assert not (tmp_path / name / CHECKPOINT).exists()
+
+
+def test_coarse_steps_are_a_kind_of_their_own(store, tmp_path):
+    config = changed(tiny_config(steps=8, model=PYRAMID), {"alignment": {"coarse_share": 0.5, "project_every": 4}})
+    runner = untrained_runner(config, STAGES["alignment"], store, tmp_path, cpu_fabric(config, "alignment"))
+    kinds = {(2, True): [0], (2, False): [1, 2, 3], (1, True): [4], (1, False): [5, 6, 7]}
+    assert kinds_of_steps(runner) == kinds
 
 
 @pytest.mark.parametrize(

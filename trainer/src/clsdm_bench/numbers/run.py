@@ -6,12 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clsdm.app.record import read_record
 from clsdm.errors import InputError
 from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, patient_mark, write_calibrated
 from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
-from clsdm.quality.measure import CHEST, Measures
+from clsdm.quality.measure import CHEST, measure
 from clsdm.quality.quantities import DEFINITION
 from clsdm.quality.reprojection import reprojection
 from clsdm.quality.usual import Shown, Usual, shown_by
@@ -158,7 +157,6 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
 def shown_of(scoring: Scoring, scan: ScanFile, condition: str) -> Shown:
     """Values that the X-rays of a scan and their mean show."""
     recon, _ = scoring.volume(scan, condition, "mean")
-    measures = Measures.from_plain((read_record(scoring.path(scan, condition, "mean")) or {})["measures"])
     xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / condition).glob("*.dcm"))]
     detector = scoring.bundle.manifest.model.detector
-    return shown_by(xrays, reprojection(recon, xrays, detector), measures, detector)
+    return shown_by(xrays, reprojection(recon, xrays, detector), measure(recon), detector)

@@ -13,7 +13,7 @@ import numpy as np
 from clsdm.errors import InputError
 from clsdm.geometry.view import preset
 from clsdm.progress import Report, silent
-from clsdm.quality.measure import Measures, measure
+from clsdm.quality.measure import measure
 from clsdm.quality.usual import Usual, doubts, shown_by
 from clsdm.reconstruction import Options, reconstruct
 from clsdm.simulate import add_noise, simulate_xrays
@@ -45,8 +45,7 @@ def hand_in(scoring: Scoring, scans: Sequence[ScanFile], usual: Usual, report: R
     for done, (wrong, kind, films) in enumerate(inputs, 1):
         try:
             made = reconstruct(films, scoring.bundle, Options("mean", device="cpu", measure=False), model=model)
-            seen = Measures.from_plain(measure(made.volume).to_plain())
-            said = doubts(shown_by(films, made.residuals, seen, detector), usual)
+            said = doubts(shown_by(films, made.residuals, measure(made.volume), detector), usual)
             said += () if made.hanging is None else made.hanging.notes(films)
             said += [f"{each.agreement}" for each in made.residuals if each.agreement.disagrees]
         except InputError as error:
