@@ -10,21 +10,18 @@ until the run has ended, and what is not finished raises ``ReconstructionError``
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
-from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.scene.Attributes import attributeOf
-from CLSDMReconstructionLib.worker import Results
+from CLSDMReconstructionLib.worker import Requests, Results
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore
 from CLSDMReconstructionLib.worker.ModelTasks import ModelTasks, modelPath
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
-from CLSDMReconstructionLib.xrays.Facts import XRayFacts, checkTogether, inspect
-from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 __all__ = [
     "Model",
@@ -116,17 +113,17 @@ class ReconstructionLogic(ModelTasks):
                 raise ReconstructionError(
                     "input", "Only a reconstruction can give place to another; this volume is none."
                 )
-            inputs = _inputs(frontal, lateral, views)
-            facts = _checked(inputs, preset)
+            inputs = Requests.inputsOf(frontal, lateral, views)
+            facts = Requests.checked(inputs, preset)
             payload = {
-                "views": self._viewRequests(run, inputs),
+                "views": Requests.viewRequests(run, inputs, self._keeper.newFolder(run)),
                 "options": options,
                 "bundle": modelPath(run, bundle),
                 "preset": preset,
             }
             studyUid = next((each.header.study_uid for each in facts if each.header.study_uid), "")
             for xray, each in zip(inputs, facts, strict=True):
-                run.say(_summary(xray, each))
+                run.say(Requests.summary(xray, each))
 
             def made(answer: dict[str, Any]) -> ReconstructionResult:
                 result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown, into)
@@ -159,7 +156,9 @@ class ReconstructionLogic(ModelTasks):
         run = Run("reconstruct_many", **callbacks)
 
         def begin() -> None:
-            cases = {name: [_fileRequest(xray) for xray in _inputs(*pair)] for name, pair in pairs.items()}
+            cases = {
+                name: [Requests.fileRequest(xray) for xray in Requests.inputsOf(*pair)] for name, pair in pairs.items()
+            }
             payload = {"cases": cases, "options": options or {}, "out": str(folder), "preset": preset}
             payload["bundle"] = modelPath(run, bundle)
             self._batchKeeper.submit(run, "reconstruct_many", payload, lambda answer: answer)
@@ -236,8 +235,8 @@ class ReconstructionLogic(ModelTasks):
                 older.cancel()
 
         def begin() -> None:
-            _checked([xray], preset)
-            view = self._viewRequest(run, xray, self._keeper.newFolder(run) / "xray.nrrd")
+            Requests.checked([xray], preset)
+            view = Requests.viewRequest(run, xray, self._keeper.newFolder(run) / "xray.nrrd")
             payload = {"view": view, "bundle": modelPath(run, bundle), "preset": preset}
             self._keeper.submit(run, "preview", payload, lambda answer: Results.previewFrom(answer, run.shown))
 
@@ -258,63 +257,3 @@ class ReconstructionLogic(ModelTasks):
         """Cancel every run, end the workers, remove temporary files and observers."""
         for keeper in (self._keeper, self._batchKeeper):
             keeper.cleanup()
-
-    def _viewRequests(self, run: Run, inputs: list[XRayInput]) -> list[dict[str, Any]]:
-        folder = self._keeper.newFolder(run)
-        return [self._viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)]
-
-    def _viewRequest(self, run: Run, xray: XRayInput, written: Path) -> dict[str, Any]:
-        """The request for one X-ray; a node without a file of its own is written to ``written``."""
-        if xray.path is not None:
-            file = Path(xray.path)
-        else:
-            file = XRayNodes.xrayFile(xray.node) or written
-            if file is written:
-                XRayNodes.writeXRay(xray.node, written)
-        for text in (str(file), file.as_posix(), file.name):
-            run.hide(text, xray.label)
-        run.hide(str(file.parent), "its folder")
-        return xray.toViewRequest(file)
-
-
-def _inputs(frontal, lateral, views=()) -> list[XRayInput]:
-    known = ((frontal, "frontal"), (lateral, "lateral"), *((view, "view") for view in views))
-    return [XRayInput.of(source, role) for source, role in known if source is not None]
-
-
-def _fileRequest(xray: XRayInput) -> dict[str, Any]:
-    if xray.path is None:
-        raise ReconstructionError("input", "Many studies are reconstructed from files; these X-rays are volumes.")
-    return xray.toViewRequest(Path(xray.path))
-
-
-def _checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
-    """The facts of all X-rays.
-
-    Raises:
-        ReconstructionError: one cannot be used, or they are of two patients.
-    """
-    facts = [inspect(xray, preset) for xray in inputs]
-    for xray, each in zip(inputs, facts, strict=True):
-        if each.problem:
-            label = "" if xray.label.lower() in each.problem.lower() else f"{xray.label[:1].upper()}{xray.label[1:]}: "
-            advice = "" if each.missing else "Choose another file, or correct what was entered."
-            raise ReconstructionError("input", label + each.problem, advice)
-    problem = checkTogether(facts)[0]
-    if problem:
-        raise ReconstructionError("input", problem)
-    return facts
-
-
-def _summary(xray: XRayInput, facts: XRayFacts) -> str:
-    """A line for the log: what is used and where it is from."""
-    fields = facts.fields
-    rows, columns = fields["spacingMm"].value
-    known = (
-        (viewName(fields["angleDeg"].value), "angleDeg"),
-        (f"pixels of {columns:.4g} x {rows:.4g} mm", "spacingMm"),
-        (f"detector {fields['sourceDetectorMm'].value:g} mm from the source", "sourceDetectorMm"),
-        (f"patient {fields['sourceAxisMm'].value:g} mm from it", "sourceAxisMm"),
-    )
-    said = ", ".join(f"{text} ({fields[name].origin})" for text, name in known)
-    return f"{xray.label}: {facts.header.cols} x {facts.header.rows} pixels, {said}"

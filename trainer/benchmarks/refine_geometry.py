@@ -16,13 +16,13 @@ from clsdm.geometry.move import Move, moved
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.quality.metrics import honest
-from clsdm.reconstruction import prepare
 from clsdm.refine import refine
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_centre_mm
 from clsdm.volume.cube import to_cube
 from clsdm.volume.hu import unit_to_hu
 from clsdm.volume.read import read_ct
+from clsdm.xray.preprocess import prepare
 
 MISTAKES = {
     "none": Move(),

@@ -13,8 +13,9 @@ import clsdm
 from clsdm import engines
 from clsdm.engines import NETWORKS, OPSET, TOLERANCE, inputs_of
 from clsdm.errors import InputError
-from clsdm.reconstruction import Options, prepare, reconstruct
+from clsdm.reconstruction import Options, reconstruct
 from clsdm.volume.hu import unit_to_hu
+from clsdm.xray.preprocess import prepare
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,18 @@ import torch
 from PIL import Image
 from small_bundle import CENTRE_MM, CONFIG, FINER, PIXELS, initial_weights, small_bundle, small_phantom, small_xrays
 
-from clsdm import reconstruction as module
+from clsdm import samples as module
 from clsdm.app.request import Request, ViewRequest, run
 from clsdm.errors import Cancelled, InputError
 from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle, default_bundle_path
 from clsdm.model.schedule import ProcessConfig
-from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device, prepare, reconstruct, sample_noise
+from clsdm.progress import silent
+from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device, reconstruct
+from clsdm.samples import sample_noise
 from clsdm.simulate import simulate_xrays, write_dx
 from clsdm.volume.ct import CTVolume, Grid
-from clsdm.xray.preprocess import XRay
+from clsdm.xray.preprocess import XRay, prepare
 from clsdm.xray.read import GeometryOverrides, read_xray
 
 CPU = {"device": "cpu"}
@@ -73,7 +75,7 @@ def test_a_sample_does_not_depend_on_what_it_is_drawn_beside(xrays, small_model)
 
         def draw(*numbers: int) -> torch.Tensor:
             span = range(numbers[0], numbers[-1] + 1)
-            return module._samples(model, condition, Options("ensemble"), span, 4, module.silent)
+            return module._volumes(model, condition, Options("ensemble"), span, 4, silent)
 
         together, pairs = draw(0, 1, 2, 3), (draw(0, 1), draw(2, 3))
         alone = [draw(number)[0] for number in range(4)]

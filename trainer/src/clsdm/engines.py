@@ -27,8 +27,7 @@ from clsdm.limits import WEIGHTS_BYTES, check_bytes
 from clsdm.model.bundle import MANIFEST, Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
-from clsdm.reconstruction import prepare
-from clsdm.xray.preprocess import cameras_for
+from clsdm.xray.preprocess import cameras_for, prepare
 
 if TYPE_CHECKING:
     from clsdm.xray.image import XRay

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,28 +22,28 @@ from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
-from clsdm.geometry.view import MAX_VIEWS, Detector, View
+from clsdm.geometry.view import MAX_VIEWS, View
 from clsdm.hanging import Hanging, looked_for
 from clsdm.model.bundle import CALIBRATION, Bundle
 from clsdm.model.clsdm import CLSDM
-from clsdm.model.condition import Condition
 from clsdm.model.consistency import consistent
 from clsdm.options import PRODUCTS, Options, Product, choose_device
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.intervals import Calibration, calibration_from
-from clsdm.quality.measure import Measures, measure
+from clsdm.quality.measure import Measures
 from clsdm.quality.numbers import numbers
 from clsdm.quality.reprojection import Reprojection, reprojection
 from clsdm.quality.result import check_result
 from clsdm.quality.spread import told_of
 from clsdm.quality.usual import Usual, doubts, shown_by, usual_from
 from clsdm.refine import refine
+from clsdm.samples import draw
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
 from clsdm.xray.notes import gathered
 from clsdm.xray.pair import check_together
-from clsdm.xray.preprocess import XRay, cameras_for, preprocess
+from clsdm.xray.preprocess import XRay, prepare
 
 __all__ = ["PRODUCTS", "Options", "Product", "Reconstruction", "choose_device", "networks_first", "reconstruct"]
 
@@ -146,7 +145,7 @@ def networks_first(
     else:
         condition = model.align(images, cameras)
         report("align X-rays", 1, 1)
-        hu, spread, values = _draw(model, condition, options, report)
+        hu, spread, values = draw(model, condition, options, report)
     if options.consistency:
         spacing_mm = model.config.grid.spacing_mm
         hu = hu_clamped(consistent(hu[None, None], model.error_map_hu(), images, cameras, spacing_mm)[0, 0])
@@ -213,13 +212,6 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
         raise InputError(f"X-rays: expected 1 to {MAX_VIEWS}, got {len(xrays)}")
     for xray in xrays:
         _check_source(xray, bundle.manifest.model.grid.cube_mm)
-    known = [(xray.source, xray.isocentre_mm) for xray in xrays if xray.isocentre_mm is not None]
-    for source, isocentre_mm in known[1:]:
-        if not np.allclose(isocentre_mm, known[0][1], atol=1.0):
-            raise InputError(
-                f"{known[0][0]} and {source}: their isocentres differ ({known[0][1]} and {isocentre_mm} mm LPS); "
-                "expected exposures around one isocentre"
-            )
     notes = [(xray.source, text) for xray in xrays for text in xray.warnings]
     warnings = [*check_together(xrays), *gathered(notes, len(xrays))]
     if len(xrays) == 1:
@@ -241,55 +233,6 @@ def _check_source(xray: XRay, cube_mm: float) -> None:
             f"{xray.source}: the X-ray source stands {distance_mm:g} mm from the patient's middle; expected more than "
             f"{reach_mm:.0f} mm, outside the cube that is reconstructed; in mm?"
         )
-
-
-def prepare(xrays: Sequence[XRay], detector: Detector, device: torch.device) -> tuple[Tensor, Cameras]:
-    """(1, V, 2, size, size) X-rays on the virtual detector, and their cameras."""
-    images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
-    return images, cameras_for([[xray.view for xray in xrays]], detector, device)
-
-
-def _draw(
-    model: CLSDM, condition: Condition, options: Options, report: Report
-) -> tuple[Tensor, Tensor | None, list[dict[str, float]]]:
-    """(n, n, n) HU of a sample or of an ensemble's mean, an ensemble's spread, and what is measured in its samples."""
-    count = options.samples if options.product == "ensemble" else 1
-    total = torch.zeros([model.config.grid.size] * 3, dtype=torch.float64, device=condition.mean.device)
-    squares = torch.zeros_like(total)
-    values = []
-    for first in range(0, count, options.at_once):
-        numbers = range(first, min(first + options.at_once, count))
-        for hu in _samples(model, condition, options, numbers, count, report).double():
-            total, squares = total + hu, squares + hu.square()
-            if options.measure and count > 1:
-                values.append(measure(CTVolume.on_grid(hu.float().cpu().numpy(), model.config.grid)).values)
-    mean = total / count
-    if options.product == "sample":
-        return mean.float(), None, values
-    variance = (squares / count - mean.square()).clamp_min(0.0) * count / (count - 1)
-    return mean.float(), variance.sqrt().float(), values
-
-
-def _samples(
-    model: CLSDM, condition: Condition, options: Options, numbers: range, count: int, report: Report
-) -> Tensor:
-    """(K, n, n, n) HU of the samples with these numbers; each has its own noise, whatever it is drawn beside."""
-    noise = torch.stack([sample_noise(model, options.seed, number) for number in numbers]).to(condition.mean)
-    repeated = condition.repeated(len(noise))
-    steps = options.steps or model.config.process.steps
-
-    def tick(done: int, total: int) -> None:
-        report("sample", numbers.start * steps + done * len(noise), count * steps)
-
-    hu = unit_to_hu(model.decode(model.draw(repeated, noise, steps, tick)))[:, 0]
-    report("decode", numbers.stop, count)
-    return hu
-
-
-def sample_noise(model: CLSDM, seed: int, number: int) -> Tensor:
-    """(C, m, m, m) unit Gaussian noise that depends on seed and number only, drawn on the CPU for every device."""
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, number))))
-    return torch.from_numpy(generator.standard_normal(model.latent_shape, dtype=np.float32))
 
 
 def ray_coverage(images: Tensor, cameras: Cameras, model: CLSDM) -> Tensor:
@@ -330,14 +273,9 @@ def _placed(
         "refined": options.refine,
         "device": device.type,
         "isocentre_lps_mm": list(centre),
-        "views": [describe(xray.view) | {"origins": xray.origins} for xray in xrays],
+        "views": [xray.view.to_plain() | {"origins": xray.origins} for xray in xrays],
     }
     doubts = [f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees]
     doubts += [WAYS_OUT] if doubts else []
     views = tuple(xray.view for xray in xrays)
     return Reconstruction(volume, covered, spread, residuals, (*doubts, *warnings), provenance, views)
-
-
-def describe(view: View) -> dict[str, Any]:
-    """The geometry of a view as plain JSON types."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(view).items()}

@@ -41,7 +41,7 @@ from clsdm.quality.symmetry import asymmetry
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.image import XRay
-from clsdm.xray.preprocess import cameras_for, preprocess
+from clsdm.xray.preprocess import prepare
 from clsdm.xray.profiles import by_profile
 
 BY_PROFILE, BY_RESIDUAL, STEPS = ("down_mm", "scale"), ("tilt_deg",), (0.5, 0.2)
@@ -152,9 +152,7 @@ class Explained:
     def _mean(self, moves: Sequence[Move]) -> tuple[list[XRay], torch.Tensor]:
         xrays = [replace(xray, view=moved(xray.view, move)) for xray, move in zip(self._xrays, moves, strict=True)]
         detector, device = self._model.config.detector, next(self._model.parameters()).device
-        images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
-        cameras = cameras_for([[xray.view for xray in xrays]], detector, device)
-        return xrays, unit_to_hu(self._model.condition(images, cameras)[0])[0, 0]
+        return xrays, unit_to_hu(self._model.condition(*prepare(xrays, detector, device))[0])[0, 0]
 
 
 def _turned(angle_cost: Misfit, best: list[Move], number: int) -> list[Move]:

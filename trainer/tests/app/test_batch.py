@@ -17,6 +17,7 @@ from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case
 from clsdm.app.request import Request, ViewRequest, names_for
+from clsdm.app.share import share
 from clsdm.app.tasks import TASKS
 from clsdm.app.warm import WARM
 from clsdm.app.worker import ArrayFolders, answer
@@ -236,9 +237,9 @@ def test_processes_share_the_patients_as_torchrun_and_slurm_say(environ, expecte
     cases = [Case(name, None) for name in "abcdefg"]
     if expected is None:
         with pytest.raises(InputError, match="RANK"):
-            batch.share(cases, environ)
+            share(cases, environ)
     else:
-        assert "".join(case.name for case in batch.share(cases, environ)) == expected
+        assert "".join(case.name for case in share(cases, environ)) == expected
 
 
 def test_two_processes_leave_one_summary_of_all(hospital, small_model, capfd, monkeypatch):

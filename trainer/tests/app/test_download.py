@@ -12,8 +12,8 @@ import pytest
 from certificates import certificate_for_localhost
 
 from clsdm.app import download as module
+from clsdm.app.bundle_tasks import fetch
 from clsdm.app.download import download
-from clsdm.app.tasks import fetch
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 from clsdm.progress import silent

@@ -17,9 +17,10 @@ from tiny_systems import EXACT, SMALL, benchmark_config
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import SCHEMA, Manifest, patient_mark, write_bundle
-from clsdm.reconstruction import Options, prepare, reconstruct
+from clsdm.reconstruction import Options, reconstruct
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU
+from clsdm.xray.preprocess import prepare
 from clsdm_bench.benchmark import fitting_source
 from clsdm_bench.cli import main
 from clsdm_bench.costs import Costs

@@ -6,7 +6,7 @@ a hash of the request, of the X-rays' contents, of the model and of this program
 same command goes on where it was cut. A patient that fails has ``failed.json`` in its folder and does not stop the
 others; the next run tries it again.
 
-Several processes share the patients, by what torchrun or a SLURM array says in the environment.
+Several processes share the patients, see ``share``.
 """
 
 import hashlib
@@ -15,14 +15,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from clsdm import __version__
 from clsdm.app.batch_summary import FAILED, write_summary
@@ -40,6 +38,7 @@ from clsdm.app.request import (
     record,
     save,
 )
+from clsdm.app.share import share, take_own_gpu
 from clsdm.app.warm import WARM
 from clsdm.app.words import in_table
 from clsdm.errors import Cancelled, InputError
@@ -116,7 +115,7 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
     Returns:
         How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.
     """
-    _take_own_gpu(os.environ)
+    take_own_gpu(os.environ)
     mine = [case for case in share(cases, os.environ) if case.request is not None]
     count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
     written, seconds = time.monotonic(), 0.0
@@ -134,38 +133,6 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
         files = write_summary(cases, plan.out)
     times = {"network_seconds": round(seconds, 3), "seconds": round(time.perf_counter() - began, 3)}
     return count | times | {"files": [str(file) for file in files]}
-
-
-def share(cases: Sequence[Case], environ: Mapping[str, str]) -> Sequence[Case]:
-    """The cases of this process among those that torchrun, a SLURM array, or both have started.
-
-    Raises:
-        InputError: their variables are no numbers that fit together.
-    """
-    index, count = 0, 1
-    for names in (("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"), ("RANK", "WORLD_SIZE")):
-        texts = [environ.get(name) for name in names]
-        if None in texts:
-            continue
-        try:
-            at, of = (int(text or "") for text in texts)
-            at -= int(environ.get("SLURM_ARRAY_TASK_MIN", "0")) if names[0].startswith("SLURM") else 0
-        except ValueError:
-            raise InputError(
-                f"{names[0]}, {names[1]}: expected whole numbers, found {texts[0]!r} and {texts[1]!r}"
-            ) from None
-        if not 0 <= at < of:
-            raise InputError(
-                f"{names[0]}={texts[0]}, {names[1]}={texts[1]}: expected tasks without gaps, like --array=0-9"
-            )
-        index, count = index * of + at, count * of
-    return cases[index::count]
-
-
-def _take_own_gpu(environ: Mapping[str, str]) -> None:
-    """Where torchrun has started a process for each GPU of this machine, take the one that is meant."""
-    if (local := environ.get("LOCAL_RANK", "")).isdecimal() and (gpus := torch.cuda.device_count()):
-        torch.cuda.set_device(int(local) % gpus)
 
 
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:

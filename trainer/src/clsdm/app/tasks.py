@@ -17,12 +17,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
+from clsdm.app.bundle_tasks import check_bundle, fetch, install
 from clsdm.app.warm import WARM
 from clsdm.app.worker import Answer, Task, Voice
-from clsdm.errors import InputError
-from clsdm.files.atomic import room_for, write_atomically, written_together
-from clsdm.files.digest import sha256_of
-from clsdm.files.names import given_path, inside, plain_name
+from clsdm.files.atomic import room_for
+from clsdm.files.names import given_path, plain_name
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
@@ -133,8 +132,6 @@ def reconstruct_many(
 
 def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
     """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
-    from clsdm.reconstruction import describe
-
     volumes = {"volume": result.volume, "coverage": result.coverage, "spread": result.spread}
     return {
         **{name: _placed(folder, name, each) for name, each in volumes.items() if each is not None},
@@ -146,7 +143,7 @@ def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
         "reprojections": [
             {
                 "angle_deg": each.angle_deg,
-                "view": describe(view),
+                "view": view.to_plain(),
                 "input": _saved(folder, f"input{at}", each.xray),
                 "reprojected": _saved(folder, f"reprojected{at}", each.reprojected),
             }
@@ -168,7 +165,6 @@ def simulate(
     "isocentre_mm".
     """
     report("project", 0, len(angles))
-    from clsdm.reconstruction import describe
     from clsdm.simulate import project_to_folder
     from clsdm.xray.read import read_xray
 
@@ -177,7 +173,7 @@ def simulate(
     images = [
         {
             "image": _saved(folder, f"image{at}", xray.image),
-            "view": describe(xray.view),
+            "view": xray.view.to_plain(),
             "isocentre_mm": xray.isocentre_mm and list(xray.isocentre_mm),
         }
         for at, xray in enumerate(xrays)
@@ -226,7 +222,6 @@ def preview(
     report("read X-rays", 0, 1)
     from clsdm.app.request import Request, read_views
     from clsdm.files.strict_json import from_plain
-    from clsdm.reconstruction import describe
     from clsdm.xray.preprocess import preprocess
 
     request = from_plain(Request, {"views": [view], "preset": preset, "out": "answered in arrays"}, "request")
@@ -237,56 +232,10 @@ def preview(
     return {
         "image": _saved(folder, "image", image.numpy()),
         "mask": _saved(folder, "mask", mask.numpy() > 0.5),
-        "view": describe(seen),
+        "view": seen.to_plain(),
         "origins": xray.origins,
         "warnings": list(xray.warnings),
     }
-
-
-def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
-    """Check every hash of a bundle; answers with its path, its size and the whole file's SHA-256 ("" for a folder)."""
-    from clsdm.model.bundle_files import check_files, read_manifest, reader
-
-    report("verify", 0, 1)
-    path = given_path(bundle, "bundle")
-    files = read_manifest(path, reader(path))[1]
-    check_files(path, files)
-    report("verify", 1, 1)
-    size = path.stat().st_size if path.is_file() else sum(entry.bytes for entry in files.values())
-    return {"path": str(path), "bytes": size, "file_sha256": sha256_of(path) if path.is_file() else ""}
-
-
-def fetch(folder: Path, report: Report, url: str) -> Answer:
-    """Download a bundle archive, see ``clsdm.app.download``; answers as :func:`check_bundle` does."""
-    from clsdm.app.download import download
-
-    target = folder / "download.zip"
-    download(url, target, report)
-    return check_bundle(folder, report, str(target))
-
-
-def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> Answer:
-    """Copy a bundle (folder or archive) to ``into/name``, whole or not at all, and check it there."""
-    from clsdm.model.bundle_files import copy_bundle
-
-    source, store = given_path(bundle, "bundle"), given_path(into, "into")
-    target = inside(store, plain_name(name if source.is_dir() else f"{name}.zip", "name"), "name")
-    if target.exists():
-        raise InputError(f"{target}: is there already; delete it first")
-
-    def copy(part: Path) -> None:
-        copy_bundle(source, part)
-        check_bundle(folder, report, str(part))
-
-    report("copy", 0, 1)
-    needed = check_bundle(folder, report, bundle)["bytes"]
-    if source.is_dir():
-        with written_together(target, needed_bytes=needed) as scratch:
-            copy(scratch)
-    else:
-        write_atomically(target, copy, needed)
-    report("copy", 1, 1)
-    return {"path": str(target)}
 
 
 def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:

@@ -6,7 +6,7 @@ and show its geometry before torch is loaded, or even installed.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from clsdm.errors import InputError
 
@@ -76,6 +76,10 @@ class View:
             raise InputError(f"view geometry: expected a beam of {' or '.join(BEAMS)}, got {self.beam!r}")
         if self.beam == "fan" and self.tilt_deg != 0.0:
             raise InputError(f"view geometry: a fan beam has no tilt, got {self.tilt_deg:g} degrees")
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @property
     def magnification(self) -> float:

@@ -52,7 +52,7 @@ def two_patients(patient_keys: Sequence[str | None]) -> tuple[int, int] | None:
 
 
 def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
-    """Refuse X-rays of two patients, or one twice, and say where their angles tell little about depth.
+    """Refuse X-rays of two patients or isocentres, or one twice, and say where their angles tell little about depth.
 
     A phantom that is round about the long axis looks the same from every side, and each of its images is its own mirror image;
     no patient's is. Of such, the same image twice is only remarked on.
@@ -61,12 +61,19 @@ def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
         Warnings; empty where all is well.
 
     Raises:
-        InputError: two patient keys differ, or two views are one image.
+        InputError: two patient keys or isocentres differ, or two views are one image.
     """
     two = two_patients([xray.patient_key for xray in xrays])
     if two is not None:
         first, second = (xrays[number].source for number in two)
         raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+    known = [(xray.source, xray.isocentre_mm) for xray in xrays if xray.isocentre_mm is not None]
+    for source, isocentre_mm in known[1:]:
+        if not np.allclose(isocentre_mm, known[0][1], atol=1.0):
+            raise InputError(
+                f"{known[0][0]} and {source}: their isocentres differ ({known[0][1]} and {isocentre_mm} mm LPS); "
+                "expected exposures around one isocentre"
+            )
     warnings = [depth_warning([xray.view.angle_deg for xray in xrays])]
     for one, other in itertools.combinations(xrays, 2):
         if one.view.angle_deg != other.view.angle_deg and _one_image(one, other):

@@ -5,6 +5,8 @@ is never known, so a projection's is thrown away too), with the geometry of its 
 detector (``geometry.Detector``) as two channels: intensity, and a mask of the pixels that were really measured.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,7 +18,7 @@ from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector, View
 from clsdm.xray.image import XRay, check_image
 
-__all__ = ["XRay", "cameras_for", "check_image", "expose", "normalise", "panel_mask", "preprocess"]
+__all__ = ["XRay", "cameras_for", "check_image", "expose", "normalise", "panel_mask", "prepare", "preprocess"]
 
 LOW_QUANTILE, HIGH_QUANTILE = 0.01, 0.99
 
@@ -92,6 +94,16 @@ def panel_mask(views: list[list[View]], detector: Detector, device: torch.device
 def cameras_for(views: list[list[View]], detector: Detector, device: torch.device | str = "cpu") -> Cameras:
     """The views' cameras on the virtual detector."""
     return Cameras.from_views([[detector.view(view) for view in sample] for sample in views], device)
+
+
+def prepare(xrays: Sequence[XRay], detector: Detector, device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
+    """(1, V, 2, size, size) X-rays on the virtual detector, and their cameras.
+
+    Raises:
+        InputError: see :func:`preprocess`.
+    """
+    images = torch.stack([preprocess(xray, detector)[0] for xray in xrays])[None].to(device)
+    return images, cameras_for([[xray.view for xray in xrays]], detector, device)
 
 
 def expose(

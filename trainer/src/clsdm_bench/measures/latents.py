@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from clsdm.files.atomic import write_atomically
-from clsdm.reconstruction import prepare
 from clsdm.volume.hu import hu_to_unit
+from clsdm.xray.preprocess import prepare
 from clsdm_bench.patients import Patient
 from clsdm_trainer.stages import AlignmentStage
 

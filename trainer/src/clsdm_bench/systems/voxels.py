@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 
 from clsdm.model.clsdm import CLSDM
-from clsdm.reconstruction import prepare
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import unit_to_hu
-from clsdm.xray.preprocess import XRay
+from clsdm.xray.preprocess import XRay, prepare
 from clsdm_bench.systems.inrr import INRR3CT
 from clsdm_bench.systems.networks import make_network
 from clsdm_bench.systems.recipe import BenchmarkConfig
