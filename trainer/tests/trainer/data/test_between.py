@@ -10,7 +10,7 @@ from clsdm.errors import InputError
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
 from clsdm_trainer.anatomy import Anatomy, warped
-from clsdm_trainer.batches import TrainingData, anatomy_of
+from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.cli import main
 from clsdm_trainer.config import AugmentConfig
 from clsdm_trainer.data.between import FOLDER, between, deformations
@@ -18,12 +18,13 @@ from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
 from clsdm_trainer.data.store import Store
 
-SPACING_MM = 8.0
+SPACING_MM = 10.0
+FIRST_MM = -15.5 * SPACING_MM
 
 
 def chest(lung_mm: float, width_mm: float) -> np.ndarray:
     """(z, y, x) HU: a body with two lungs of half-height ``lung_mm``, and a heart at the left."""
-    axis = (np.arange(40) - 19.5) * SPACING_MM
+    axis = np.arange(32) * SPACING_MM + FIRST_MM
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     hu = np.where((x / width_mm) ** 2 + (y / (0.65 * width_mm)) ** 2 < 1.0, 40.0, -1000.0)
     for side in (-1, 1):
@@ -36,7 +37,7 @@ def chest(lung_mm: float, width_mm: float) -> np.ndarray:
 def image(hu: np.ndarray) -> sitk.Image:
     found = sitk.GetImageFromArray(np.clip(hu, -1000.0, 300.0))
     found.SetSpacing((SPACING_MM,) * 3)
-    found.SetOrigin((-19.5 * SPACING_MM,) * 3)
+    found.SetOrigin((FIRST_MM,) * 3)
     return found
 
 
@@ -49,12 +50,22 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Store:
         split = "train" if name != "val" else "val"
         path = folder / split / f"{name}.nii.gz"
         path.parent.mkdir(exist_ok=True)
-        write_ct(CTVolume(chest(*shape).astype(np.float32), (SPACING_MM,) * 3, (-19.5 * SPACING_MM,) * 3), path)
+        write_ct(CTVolume(chest(*shape).astype(np.float32), (SPACING_MM,) * 3, (FIRST_MM,) * 3), path)
     sources = tuple(
         SourceConfig(kind="folder", root=folder / split, split=split, repeats=repeats)
         for split, repeats in (("train", 3), ("val", 1))
     )
-    prepare(PrepareConfig(sources=sources, out=folder / "store", size=16, spacing_mm=24.0, margin=2, scan_spacing_mm=6.0, workers=1))
+    prepare(
+        PrepareConfig(
+            sources=sources,
+            out=folder / "store",
+            size=16,
+            spacing_mm=24.0,
+            margin=2,
+            scan_spacing_mm=SPACING_MM,
+            workers=1,
+        )
+    )
     return Store.open(folder / "store")
 
 
@@ -62,7 +73,7 @@ def test_a_patient_gets_lungs_as_large_as_those_of_another():
     small, large = image(chest(70.0, 120.0)), image(chest(100.0, 145.0))
     towards = between(small, large)
     assert towards is not None
-    patient = Anatomy(torch.from_numpy(chest(70.0, 120.0)).float(), SPACING_MM, np.full(3, -19.5 * SPACING_MM))
+    patient = Anatomy(torch.from_numpy(chest(70.0, 120.0)).float(), SPACING_MM, np.full(3, FIRST_MM))
     grown = warped(patient, towards).hu.numpy()
     volume = {name: float(((hu > -900.0) & (hu < -700.0)).sum()) for name, hu in
               {"small": chest(70.0, 120.0), "large": chest(100.0, 145.0), "grown": grown}.items()}  # fmt: skip
@@ -71,14 +82,17 @@ def test_a_patient_gets_lungs_as_large_as_those_of_another():
 
 
 def test_another_part_of_the_body_is_no_shape_to_take():
-    head = np.where(np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0) < 7.0, 40.0, -1000.0)
+    head = np.where(np.linalg.norm(np.indices((32, 32, 32)) - 15.5, axis=0) < 6.0, 40.0, -1000.0)
     assert between(image(chest(70.0, 120.0)), image(head)) is None
 
 
 def test_the_command_deforms_scarce_patients_once_and_training_uses_it(few: Store, capsys: pytest.CaptureFixture[str]):
-    augment = AugmentConfig(between_probability=1.0, exact_probability=1.0, shift_mm=0.0, flip_probability=0.0)
+    def samples(share: float) -> Batch:
+        augment = AugmentConfig(between_probability=share, exact_probability=1.0, shift_mm=0.0, flip_probability=0.0)
+        return TrainingData(few, tiny_config().model, augment, 0, torch.device("cpu")).batch(0, 2, xrays=True)
+
     with pytest.raises(InputError, match="clsdm-train deform --store"):
-        TrainingData(few, tiny_config().model, augment, 0, torch.device("cpu"))
+        samples(1.0)
     assert main(["deform", "--store", str(few.folder), "--towards", "1", "--workers", "1"]) == 0
     assert "2 deformations between 2 patients" in capsys.readouterr().out
     files = {path: path.stat().st_mtime_ns for path in (few.folder / FOLDER).iterdir()}
@@ -87,9 +101,6 @@ def test_the_command_deforms_scarce_patients_once_and_training_uses_it(few: Stor
 
     (val,) = few.cases("val")
     assert len(deformations(few, val)) == 0
-    data = TrainingData(few, tiny_config().model, augment, 0, torch.device("cpu"))
-    plain = TrainingData(few, tiny_config().model, AugmentConfig(**{**augment.model_dump(), "between_probability": 0.0}), 0, torch.device("cpu"))  # fmt: skip
-    assert not torch.equal(data.batch(0, 2, xrays=True).unit, plain.batch(0, 2, xrays=True).unit)
-    again = TrainingData(few, tiny_config().model, augment, 0, torch.device("cpu"))
-    assert torch.equal(data.batch(0, 2, xrays=True).images, again.batch(0, 2, xrays=True).images)
-    assert anatomy_of(few, val, torch.device("cpu")).hu.dtype == torch.int16
+    assert torch.equal(samples(1.0).images, samples(1.0).images)
+    assert not torch.equal(samples(1.0).unit, samples(0.0).unit)
+    assert not torch.equal(samples(1.0).images, samples(0.0).images)
