@@ -175,7 +175,8 @@ def _alike(image: sitk.Image, other: sitk.Image, known: sitk.Image) -> float:
     where = sitk.GetArrayViewFromImage(known) > 0
     if where.any((1, 2)).sum() * image.GetSpacing()[2] < LEAST_OVERLAP_MM:
         return -1.0
-    return float(np.corrcoef(*(sitk.GetArrayViewFromImage(each)[where] for each in (image, other)))[0, 1])
+    first, second = (sitk.GetArrayViewFromImage(each)[where] for each in (image, other))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _registered(fixed: sitk.Image, known: sitk.Image, moving: sitk.Image) -> sitk.BSplineTransform:
