@@ -56,6 +56,7 @@ class Session:
         """Scroll to a part of the panel and take a picture of the whole window, in each size and scheme."""
         for size, pixels in self.sizes.items():
             self.window.resize(*pixels)
+            self._reopen()
             for scheme, wear in self.schemes.items():
                 wear()
                 self._settle()
@@ -66,6 +67,13 @@ class Session:
                 path = self.folder / f"{name}{size}{scheme}.jpg"
                 self.window.grab().toImage().save(str(path), "JPG", QUALITY)
                 print(f"{path} ({path.stat().st_size / 1000:.0f} kB)", flush=True)  # noqa: T201
+
+    def _reopen(self) -> None:
+        """A comparison takes the form that suits the window when it is opened."""
+        screen = self.panel.compare.screen
+        for _ in range(2 if screen.layout.isShown else 0):
+            self.panel.compare.ui.layoutCheckBox.click()
+            self.wait(lambda: not screen.isOpening and not screen.isDrawing)
 
     @staticmethod
     def _settle() -> None:
