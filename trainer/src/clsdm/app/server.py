@@ -39,7 +39,7 @@ from clsdm.files.names import inside, plain_name
 from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import CLIENTS_WAITING, CONNECTIONS, SENT_BYTES, TRANSFER_S
-from clsdm.model.bundle_files import default_bundle_path
+from clsdm.model.bundle_files import bundle_path, embedded_bundles
 from clsdm.model.facts import facts_of
 
 PREFIX = "clsdm-server-"
@@ -356,7 +356,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cert", metavar="FILE", help="PEM of the server's certificate: https")
     group.add_argument("--cert-key", metavar="FILE", help="PEM of its private key, where it is another file")
     group.add_argument("--unencrypted", action="store_true", help="allow http beyond this computer")
-    group.add_argument("--model", action="append", metavar="PATH", help="a bundle to offer, again for others")
+    group.add_argument("--model", action="append", metavar="PATH", help="bundle to offer, again for others (default: the embedded ones)")
 
 
 def run_options(options: argparse.Namespace) -> int:
@@ -369,7 +369,7 @@ def run_options(options: argparse.Namespace) -> int:
     refuse_open(address, options.unencrypted, "name a certificate with --cert, or allow it with --unencrypted")
     key = read_key(options.key_file, make=True)
     context = None if options.cert is None else server_context(options.cert, options.cert_key)
-    paths = [Path(path) for path in options.model or [default_bundle_path()]]
+    paths = [bundle_path(wanted) for wanted in options.model or embedded_bundles() or [None]]
     models = {facts_of(path).id: path.resolve() for path in paths}
     if len(models) < len(paths):
         raise InputError("--model: two bundles have the same name")
