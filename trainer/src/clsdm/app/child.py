@@ -1,4 +1,4 @@
-"""A worker (``clsdm serve``) as the child of a server: started when it is needed, and again when it has ended."""
+"""A worker (``clsdm serve``) as the child of a server, started when it is needed, and the turns of those who want it."""
 
 import contextlib
 import json
@@ -6,18 +6,55 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from clsdm.app.worker import PREFIX, Answer
-from clsdm.failures import ReportedError
+from clsdm.failures import ReportedError, ServerError
 from clsdm.files.scratch import remove_abandoned
+from clsdm.limits import CLIENTS_WAITING
 
 _START = "import sys; from clsdm.app.worker import main; sys.exit(main())"  # which needs no torch to begin with
 TICK_S = 0.25
 END_S = 10.0
+
+
+class Turns:
+    """One request after the other, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._line: list[object] = []
+        self._moved = threading.Condition()
+
+    @contextlib.contextmanager
+    def turn(self, on_wait: Callable[[int], None]) -> Iterator[None]:
+        """Wait for one's turn; ``on_wait`` is told how many are before, again and again.
+
+        Raises:
+            ServerError: too many wait already.
+        """
+        mine = object()
+        with self._moved:
+            if len(self._line) >= CLIENTS_WAITING:
+                raise ServerError(
+                    f"the server is busy: {CLIENTS_WAITING} requests are waiting already; try again later"
+                )
+            self._line.append(mine)
+        try:
+            while (before := self._before(mine)) > 0:
+                on_wait(before)
+            yield
+        finally:
+            with self._moved:
+                self._line.remove(mine)
+                self._moved.notify_all()
+
+    def _before(self, mine: object) -> int:
+        with self._moved:
+            self._moved.wait_for(lambda: self._line[0] is mine, TICK_S)
+            return self._line.index(mine)
 
 
 class Child:
