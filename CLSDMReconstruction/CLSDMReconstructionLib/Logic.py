@@ -92,7 +92,7 @@ class ReconstructionLogic(ModelTasks):
             samples: of an ensemble.
             seed: of the samples.
             device: "auto", "cuda" or "cpu".
-            bundle: model (a ``Model``, folder or archive); the embedded one if None.
+            bundle: model (a ``Model``, folder, archive or the name of an embedded one); the default if None.
             preset: machine whose distances are taken where neither file nor user knows them.
             into: a reconstruction's node that the result takes the place of; a new one if None.
             wait: see the module's docstring, and so all others.

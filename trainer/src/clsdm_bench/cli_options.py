@@ -31,7 +31,7 @@ def _machine(add: Add) -> None:
 
 def _add_scored(add: Add) -> None:
     """Options of every command that compares volumes with scans."""
-    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--bundle", type=path, help="folder, archive or name of an embedded model (default: the first one)")
     add("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
     add("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
         help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
@@ -80,7 +80,7 @@ def add_calibrate(add: Add) -> None:
 
 def _add_numbers(add: Add, splits: list[str]) -> None:
     _cases(add, splits)
-    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--bundle", type=path, help="folder, archive or name of an embedded model (default: the first one)")
     add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
     add("--products", nargs="+", choices=PRODUCTS, default=["mean", "ensemble"], help="(default: mean ensemble)")
     add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],

@@ -20,7 +20,7 @@ from clsdm.files.names import files_below, given_path, nameless, refuse_overwrit
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
-from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
+from clsdm.model.bundle import MANIFEST, Bundle
 from clsdm.progress import Report, silent
 from clsdm.reconstruction import Options, Reconstruction, reconstruct
 from clsdm.volume.containers import files_of
@@ -59,7 +59,7 @@ class Request:
     Attributes:
         views: the X-rays.
         out: volume to write (.nii.gz, .nii, .nrrd, .mha).
-        bundle: folder or archive; the embedded one if None.
+        bundle: folder or archive, or the name of an embedded one; the default if None.
         preset: geometry for what neither file nor user says.
         options: product, steps, samples, seed, device.
         localizers: folder of a CT study whose localizers (scouts) are further X-rays.
@@ -143,7 +143,7 @@ def run(
     Raises:
         InputError: unusable input, or the files cannot be written, or one of them is an input.
     """
-    bundle = Bundle.open(default_bundle_path() if request.bundle is None else given_path(request.bundle, "bundle"))
+    bundle = Bundle.open(request.bundle)
     kept = [*inputs, *inputs_of(request, bundle)]
     ready(request.out, kept)
     xrays = read_views(request)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, patient_mark, write_calibrated
+from clsdm.model.bundle import CALIBRATION, Bundle, patient_mark, write_calibrated
 from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import CHEST, measure
@@ -140,7 +140,7 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
     unknown = next((name for name in options.conditions if name not in CONDITIONS), None)
     if unknown is not None:
         raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown!r}")
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    bundle = Bundle.open(options.bundle)
     scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
     how = Settings(
         tuple(options.products),
