@@ -126,7 +126,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._leaveParameters()
         self.removeObservers()
         slicer.app.disconnect("paletteChanged(QPalette)", self._onPaletteChanged)
-        self.result.clear()
+        self.result.cleanup()
         self.xrays.cleanup()
         self.samples.cleanup()
         for panel in self.panels:
