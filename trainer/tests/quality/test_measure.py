@@ -20,7 +20,8 @@ from clsdm.volume.ct import CTVolume
 STEP_MM = 3.0
 SOURCES = Path(clsdm.__file__).parents[1]
 MEASURING = ("clsdm/quality/heart", "clsdm/quality/lungs", "clsdm/quality/measure", "clsdm/quality/outline",
-             "clsdm/quality/spine", "clsdm/quality/spread", "clsdm/volume/body", "clsdm/volume/masks", "clsdm_bench/numbers/structures")  # fmt: skip
+             "clsdm/quality/spine", "clsdm/quality/spread", "clsdm/volume/body", "clsdm/volume/masks",
+             "clsdm_bench/numbers/structures")  # fmt: skip
 BODY_MM, LUNG_HU, BONE_HU = (165.0, 115.0, 210.0), -800.0, 350.0
 LUNGS = {
     "left": ((80.0, -5.0, 20.0), (42.0, 75.0, 120.0), -56.0),
