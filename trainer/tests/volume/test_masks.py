@@ -46,7 +46,7 @@ def test_a_lung_is_closed_by_the_distances_of_a_distance_map():
 
 def test_a_box_holds_the_mask_and_no_more():
     mask = np.zeros((5, 6, 7), dtype=bool)
-    assert not mask[masks.box_of(mask)].size
+    assert masks.box_of(mask) == (slice(0, 5), slice(0, 6), slice(0, 7))  # ITK ends the process where an image is empty
     mask[1:3, 2, 4:6] = True
     assert masks.box_of(mask) == (slice(1, 3), slice(2, 3), slice(4, 6))
     assert masks.box_of(mask, 2) == (slice(0, 5), slice(0, 5), slice(2, 7))

@@ -106,11 +106,10 @@ def touching_the_edge(mask: np.ndarray) -> np.ndarray:
 
 
 def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """The least box around a mask and ``margin`` voxels, as far as there are any; an empty one where the mask is."""
+    """The least box around a mask and ``margin`` voxels, as far as there are any; all of it where it is empty."""
     box = []
     for axis, count in enumerate(mask.shape):
         hit = np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(
-            slice(max(0, int(hit[0]) - margin), min(count, int(hit[-1]) + 1 + margin)) if len(hit) else slice(0, 0)
-        )
+        first, last = (int(hit[0]), int(hit[-1])) if len(hit) else (0, count - 1)
+        box.append(slice(max(0, first - margin), min(count, last + 1 + margin)))
     return tuple(box)
