@@ -61,7 +61,9 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     assert (both["numbers"]["mean"], both["usual"]) == (table["numbers"]["mean"], table["usual"])
     assert "sample" in both["numbers"]
     capsys.readouterr()
-    assert main(["numbers", "--bundle", str(bundle), *common, "--pictures"]) == 0
+    page = tmp_path / "page.md"
+    page.write_text("<!-- numbers-errors:begin -->\n<!-- numbers-errors:end -->\n", encoding="utf-8")
+    assert main(["numbers", "--bundle", str(bundle), *common, "--pictures", "--publish", str(page)]) == 0
     assert (out / "fixed" / "s2.png").read_bytes()[1:4] == b"PNG"
     text = (out / "numbers.md").read_text(encoding="utf-8")
     assert text == capsys.readouterr().out

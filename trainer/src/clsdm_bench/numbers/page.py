@@ -1,7 +1,7 @@
 """Observed coverage beside the promised one, as Markdown tables."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -27,16 +27,30 @@ TARGETS = {
 SPINE_TARGET_MM = 6.0
 
 
-def tables(found: Sequence[Found], judge: Judge, handed: Sequence[Handed] | None) -> str:
-    """All tables, each with a heading."""
-    parts = [
-        ("Errors", errors_table(found, judge)),
-        ("Coverage of the intervals", coverage_table(found, judge)),
-        ("Coverage of the voxels' 80 % intervals", voxels_table(found, judge)),
-        ("Structures above 6 ml", structures_table(found)),
-        *([] if handed is None else [("Wrong and right inputs", wrong_table(handed))]),
-    ]
-    return "\n".join(f"## {title}\n\n{text}" for title, text in parts)
+TITLES = {
+    "numbers-errors": "Errors",
+    "numbers-coverage": "Coverage of the intervals",
+    "numbers-voxels": "Coverage of the voxels' 80 % intervals",
+    "numbers-structures": "Structures above 6 ml",
+    "numbers-inputs": "Wrong and right inputs",
+}
+"""By the name of a table's marks in a page."""
+
+
+def tables(found: Sequence[Found], judge: Judge, handed: Sequence[Handed] | None) -> dict[str, str]:
+    """All tables, by the keys of ``TITLES``."""
+    made = {
+        "numbers-errors": errors_table(found, judge),
+        "numbers-coverage": coverage_table(found, judge),
+        "numbers-voxels": voxels_table(found, judge),
+        "numbers-structures": structures_table(found),
+    }
+    return made if handed is None else made | {"numbers-inputs": wrong_table(handed)}
+
+
+def headed(made: Mapping[str, str]) -> str:
+    """Tables, each with its heading."""
+    return "\n".join(f"## {TITLES[name]}\n\n{text}" for name, text in made.items())
 
 
 def _runs(found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:

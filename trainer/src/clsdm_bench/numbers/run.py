@@ -19,9 +19,10 @@ from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.numbers.calibrate import crossed, table_of
 from clsdm_bench.numbers.collect import collect
-from clsdm_bench.numbers.page import tables
+from clsdm_bench.numbers.page import headed, tables
 from clsdm_bench.numbers.picture import write_picture
 from clsdm_bench.numbers.wrong import hand_in
+from clsdm_bench.pages import publish
 from clsdm_bench.score.cases import ScanFile, find_scans
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.run import Scoring, Settings, claim
@@ -125,7 +126,10 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
         picture = scoring.out / "fixed" / f"{scan.name}.png"
         write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, tables_of[scan.name])
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
-    text = tables(found, judge, wrong)
+    made = tables(found, judge, wrong)
+    for page in options.publish:
+        publish(page, made)
+    text = headed(made)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
     write_text(scoring.out / "numbers.md", text)
     return text
