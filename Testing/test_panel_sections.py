@@ -186,9 +186,9 @@ class ModelTest(PanelCase):
         self.ui.deviceSelector.setCurrentIndex(2)
         self.assertEqual(self.panel.model.device, "cuda")
         self.assertTrue(self.ui.memoryGauge.visible)
-        self.assertEqual((self.ui.memoryGauge.value, self.ui.memoryGauge.format), (20, "2.0 of 10.0 GB in use"))
+        self.assertEqual((self.ui.memoryGauge.value, self.ui.memoryGauge.format), (20, "GPU: 2.0 of 10.0 GB"))
         self.ui.deviceSelector.setCurrentIndex(1)
-        self.assertRegex(self.ui.memoryGauge.format, r"^\d+\.\d of \d+\.\d GB of the computer's memory in use")
+        self.assertRegex(self.ui.memoryGauge.format, r"^Memory: \d+\.\d of \d+\.\d GB$")
         self.assertGreater(self.ui.memoryGauge.value, 0)
 
 
