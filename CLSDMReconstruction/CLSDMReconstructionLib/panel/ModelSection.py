@@ -21,9 +21,7 @@ class ModelSection:
     """
 
     def __init__(self, ui, logic, onChanged, onMessage, search) -> None:
-        """``onChanged()`` when another model or device was chosen; ``onMessage(text, isError)`` for news; ``search()`` opens
-        the search.
-        """
+        """``onChanged()``: another model or device; ``onMessage(text, isError)`` for news; ``search()`` opens the search."""
         self._search = search
         self.ui, self._logic, self._onChanged, self._onMessage = ui, logic, onChanged, onMessage
         self.models: list = []
