@@ -118,11 +118,11 @@ def with_domes(ct: CTVolume) -> CTVolume:
     return replace(ct, hu=np.where((ct.hu == LUNG_HU) & (z < top) & (y < 40.0), 50.0, ct.hu).astype(np.float32))
 
 
-def with_large_heart(ct: CTVolume) -> CTVolume:
-    """Its border runs outwards to 18 mm from the chest wall and ends 30 mm above the diaphragm."""
+def with_large_heart(ct: CTVolume, reach_mm: float = 104.0) -> CTVolume:
+    """Its border runs outwards to 18 mm from the chest wall, or as said, and ends 30 mm above the diaphragm."""
     axis = ct.origin_mm[0] + STEP_MM * np.arange(ct.hu.shape[2])
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
-    heart = (x > 0) & (x < np.minimum(62.0 + 0.6 * (64.0 - z), 104.0)) & (y < 30.0) & (np.abs(z - 19.0) < 45.0)
+    heart = (x > 0) & (x < np.minimum(62.0 + 0.6 * (64.0 - z), reach_mm)) & (y < 30.0) & (np.abs(z - 19.0) < 45.0)
     return replace(ct, hu=np.where((ct.hu == LUNG_HU) & heart, 40.0, ct.hu).astype(np.float32))
 
 
@@ -134,6 +134,12 @@ def test_a_heart_before_the_diaphragm_does_not_raise_it(chest: CTVolume) -> None
     large = measure(with_large_heart(chest)).values
     assert large["heart_width_mm"] == pytest.approx(104.0 + 45.0, abs=7.0)
     assert large["diaphragm_left_mm"] == pytest.approx(-56.0, abs=8.0)  # the heart begins 30 mm above
+
+
+def test_where_the_heart_hides_the_dome_it_is_not_taken_from_the_recess(chest: CTVolume) -> None:
+    open_dome = measure(with_domes(chest)).values["diaphragm_left_mm"]
+    hidden = measure(with_large_heart(with_domes(chest), 112.0)).values["diaphragm_left_mm"]
+    assert hidden == pytest.approx(open_dome, abs=6.0)
 
 
 def test_definitions_are_those_of_the_stated_number() -> None:
