@@ -172,7 +172,7 @@ def ofExport(panel, folder: Path) -> dict[str, Step]:
         return export_
 
     def addModel() -> None:
-        panel.model.add(str(panel.logic.models.embedded().path))
+        panel.model.add(str(panel.logic.models.embedded()[0].path))
         waitFor(lambda: "was added" in panel.ui.stageLabel.text)
         panel.model.delete()
 

@@ -1,10 +1,11 @@
-"""Pictures of the module in every state, of the real widgets over the emulated Slicer around them.
+"""Pictures of the module in every state: in Slicer itself, or of the real widgets over the emulated Slicer around them.
 
-    .venv/bin/python Testing/screenshots.py [FOLDER] [--ct FILE] [--all]
+    Slicer --no-splash --additional-module-paths CLSDMReconstruction --python-script Testing/screenshots.py [FOLDER] ...
+    .venv/bin/python Testing/screenshots.py [FOLDER] [--ct FILE] [--all]                          (emulated Slicer)
 
 Writes empty, missing, ready, running, result, volume, comparison, profile and error.jpg to FOLDER (default:
 build/screenshots); with --all each on screens of 1280x800, 1600x900 and 1920x1080, light and dark. The case is a CT of
-your own (--ct), else the phantom. Needs the packages of the extra `test`, and torch.
+your own (--ct), else the phantom. Without Slicer it needs the packages of the extra `test`, and torch.
 """
 
 import argparse
@@ -15,15 +16,17 @@ from pathlib import Path
 
 TESTING = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTING), str(TESTING.parent / "CLSDMReconstruction")]
+IN_SLICER = "slicer" in sys.modules and hasattr(sys.modules["slicer"], "app")
+if not IN_SLICER:
+    import stand_ins
 
-import stand_ins  # noqa: E402
-
-stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.py")
+    stand_ins.install(TESTING.parent / "CLSDMReconstruction" / "CLSDMReconstruction.py")
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
 from scene_case import waitFor  # noqa: E402
-from stand_ins import python_qt  # noqa: E402
+
+from CLSDMReconstructionLib.scene import Volumes  # noqa: E402
 
 SIZES = {"": (1500, 1000)}
 ALL_SIZES = {f"-{width}x{height}": (width, height) for width, height in ((1280, 800), (1600, 900), (1920, 1080))}
@@ -38,8 +41,10 @@ class Session:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.sizes = ALL_SIZES if everything else SIZES
-        self.schemes = {"": light(), "-dark": dark()} if everything else {"": light()}
-        slicer.app.setStyle("fusion")
+        schemes = {"": wearSlicers("Light") if IN_SLICER else wearFusion(slicer.app.palette())}
+        if everything:
+            schemes["-dark"] = wearSlicers("Dark") if IN_SLICER else wearFusion(dark())
+        self.schemes = schemes
         self.window = slicer.util.mainWindow()
         self.window.resize(*next(iter(self.sizes.values())))
         self.window.show()
@@ -51,16 +56,24 @@ class Session:
         """Scroll to a part of the panel and take a picture of the whole window, in each size and scheme."""
         for size, pixels in self.sizes.items():
             self.window.resize(*pixels)
-            for scheme, palette in self.schemes.items():
-                slicer.app.setPalette(palette)
+            self._reopen()
+            for scheme, wear in self.schemes.items():
+                wear()
                 self._settle()
                 scroll, part = self.ui.scrollArea, getattr(self.ui, section)
                 scroll.verticalScrollBar().setValue(part.mapTo(self.ui.scrollContents, part.rect.topLeft()).y())
-                slicer.app.layoutManager().renderAll()
+                (slicer.util.forceRenderAllViews if IN_SLICER else slicer.app.layoutManager().renderAll)()
                 self._settle()
                 path = self.folder / f"{name}{size}{scheme}.jpg"
                 self.window.grab().toImage().save(str(path), "JPG", QUALITY)
                 print(f"{path} ({path.stat().st_size / 1000:.0f} kB)", flush=True)  # noqa: T201
+
+    def _reopen(self) -> None:
+        """A comparison takes the form that suits the window when it is opened."""
+        screen = self.panel.compare.screen
+        for _ in range(2 if screen.layout.isShown else 0):
+            self.panel.compare.ui.layoutCheckBox.click()
+            self.wait(lambda: not screen.isOpening and not screen.isDrawing)
 
     @staticmethod
     def _settle() -> None:
@@ -76,6 +89,8 @@ class Session:
             self.panel.samples.loadPhantom()
         else:
             node = slicer.util.loadVolume(str(ct), {"name": "CT"})
+            node.GetDisplayNode().SetAutoWindowLevel(False)
+            node.GetDisplayNode().SetWindowLevel(Volumes.HU_WINDOW, Volumes.HU_LEVEL)
             self.panel.samples._project(node)
         self.wait(lambda: all(slot.hasPreview() for slot in self.panel.xrays.slots))
 
@@ -124,16 +139,27 @@ def main() -> int:
     fail(session)
     session.shot("error", "modelSection")
     panel.cleanup()
-    return 1 if python_qt.slot_errors else 0
+    return 0 if IN_SLICER else int(bool(stand_ins.python_qt.slot_errors))
 
 
-def light():
-    """The colours of Slicer's light style."""
-    return slicer.app.palette()
+def wearSlicers(scheme: str) -> Callable[[], None]:
+    """Slicer's own style, "Light" or "Dark"."""
+
+    def wear() -> None:
+        slicer.app.setStyle(f"{scheme} Slicer")
+        slicer.app.setPalette(slicer.app.style().standardPalette())
+
+    return wear
+
+
+def wearFusion(palette) -> Callable[[], None]:
+    """Qt's own style in these colours."""
+    slicer.app.setStyle("fusion")
+    return lambda: slicer.app.setPalette(palette)
 
 
 def dark():
-    """The colours of Slicer's dark style (qSlicerDarkStyle)."""
+    """The colours of Slicer's dark style (qSlicerDarkStyle), where it is not there."""
     palette = qt.QPalette()
     for roles, colour in (
         ("Window Button", "#353535"),
@@ -180,4 +206,8 @@ def missing(session: Session) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if IN_SLICER:
+        slicer.util.exit(status)
+    else:
+        sys.exit(status)

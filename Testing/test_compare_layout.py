@@ -4,6 +4,7 @@ import unittest
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from compare_case import ShownTest, ownViews, removeOwnViews
@@ -19,8 +20,11 @@ from CLSDMReconstructionLib.compare.ComparisonLayout import (
     VIEW_GROUP,
     WIDE_PIXELS,
     ComparisonLayout,
+    viewTag,
 )
 from CLSDMReconstructionLib.scene.Sampling import asArray, centre
+
+SMALL_SCREEN_PIXELS, PANEL_PIXELS = 1280, 340
 
 
 class LayoutTest(ShownTest):
@@ -44,6 +48,23 @@ class LayoutTest(ShownTest):
                 planes, others = root.findall("item")
                 self.assertEqual((root.get("type"), others.find("layout").get("type")), (outer, inner))
                 self.assertEqual([len(list(part.iter("view"))) for part in (planes, others)], [9, 2])
+        viewport.resize(*size)
+
+    def test_three_planes_and_the_panel_find_room_on_a_small_screen_with_labels_in_full(self) -> None:
+        atOnce(self.layout.makeViews())
+        manager, planes = slicer.app.layoutManager(), [(row, plane) for row in ROWS for plane in PLANES]
+        for row, plane in planes:
+            widget = manager.sliceWidget(viewTag(row, plane))
+            label = slicer.util.findChild(widget.sliceController(), "ViewLabel")
+            self.assertGreater(label.minimumWidth, qt.QFontMetrics(label.font).horizontalAdvance(row))
+            self.assertEqual(widget.sliceController().sliceOffsetSlider().spinBoxVisible, row == ROWS[0])
+        viewport = manager.viewport()
+        size = viewport.width, viewport.height
+        self.layout.leave()
+        viewport.resize(WIDE_PIXELS - 1, 700)
+        atOnce(self.layout.enter())
+        slicer.app.processEvents()
+        self.assertLessEqual(viewport.layout().totalMinimumSize().width() + PANEL_PIXELS, SMALL_SCREEN_PIXELS)
         viewport.resize(*size)
 
     def test_the_first_time_the_layout_grows_view_by_view_and_later_it_comes_at_once(self) -> None:

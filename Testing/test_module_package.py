@@ -190,7 +190,7 @@ class ArchiveTest(unittest.TestCase):
             core.ensureCore()
             files = importlib.import_module("clsdm.model.bundle_files")
             self.assertIn(self.scripted, Path(files.__file__).resolve().parents)
-            found = files.default_bundle_path()
+            found = files.bundle_path()
             self.assertIn(self.scripted, found.parents)
             self.assertTrue((found / "model.safetensors").is_file())
 

@@ -21,6 +21,7 @@ class NarrowTest(PanelCase):
             "compareSection",
             "simulateSection",
             "exportSection",
+            "batchSection",
             "logSection",
         ):
             getattr(self.ui, name).collapsed = False
@@ -36,8 +37,19 @@ class NarrowTest(PanelCase):
         self.logic.dependencies.missing = ("torch",)
         self.panel.enter()
         self.openAll()
-        self.assertLessEqual(self.ui.scrollContents.layout().totalMinimumSize().width(), NARROW_PIXELS)
+        contents = self.ui.scrollContents.layout().totalMinimumSize().width()
+        bar = self.ui.scrollArea.style().pixelMetric(qt.QStyle.PM_ScrollBarExtent)
+        self.assertLessEqual(contents + bar, self.ui.scrollArea.minimumWidth)  # else its right edge is cut off
         self.assertLessEqual(self.panel.widget.layout().totalMinimumSize().width(), NARROW_PIXELS)
+
+    def test_the_pictures_of_a_result_are_seen_whole(self) -> None:
+        self.panel.result.show(self.result())
+        area = self.ui.residualArea
+        for width in (700, NARROW_PIXELS):
+            self.host.resize(width, 900)
+            self.settle()
+            shown = [label.pixmap for label in slicer.util.findChildren(area, className="QLabel") if not label.text]
+            self.assertEqual([area.width // 2 < each.width() <= area.width for each in shown], [True, True], width)
 
     def test_a_long_name_is_told_in_full_by_a_tooltip(self) -> None:
         node = add_volume(LONG)

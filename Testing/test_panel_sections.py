@@ -1,5 +1,6 @@
 """Samples, dependencies and models in the panel, with a fake logic."""
 
+import dataclasses
 import sys
 import types
 import unittest
@@ -151,8 +152,19 @@ class ModelTest(PanelCase):
                 self.assertIn(part, asks.call_args_list[0].args[0])
             self.assertEqual([run.task for run in self.logic.runs], tasks)
 
-    def test_the_embedded_model_cannot_be_deleted(self) -> None:
-        self.assertFalse(self.panel.model._deleteAction.enabled)
+    def test_each_embedded_model_says_what_it_is_for_and_the_scene_keeps_the_choice(self) -> None:
+        default = self.logic.models.embedded()[0]
+        other = dataclasses.replace(default, id="other", anatomy="heads", voxels=32, spacingMm=12.0, sha256="0" * 64)
+        with mock.patch.object(self.logic.models, "embedded", return_value=[default, other]):
+            self.panel.model.refresh()
+            for index, model, kept in ((1, other, "other"), (0, default, "")):
+                self.ui.modelSelector.setCurrentIndex(index)
+                self.assertEqual(self.panel.model.bundle(), str(model.path))
+                self.assertEqual(self.panel.parameters.model, kept)
+                self.assertFalse(self.panel.model._deleteAction.enabled)
+                words = f"Has seen: {model.anatomy}. {model.voxels}³ voxels of {model.spacingMm:g} mm"
+                self.assertEqual(self.ui.modelDetails.text, words)
+                self.assertIn(words.split(".")[0], self.ui.modelSelector.toolTip)
 
     def test_the_product_is_explained_with_the_time_it_takes(self) -> None:
         self.assertIn("Closest to the truth", self.ui.productDetails.text)

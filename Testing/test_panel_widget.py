@@ -35,7 +35,7 @@ class RunTest(PanelCase):
         self.assertEqual(arguments["frontal"].path, str(self.folder / "pa.dcm"))
         self.assertEqual((arguments["product"], arguments["samples"], arguments["seed"]), ("ensemble", 4, 7))
         self.assertIsNone(arguments["steps"])
-        self.assertTrue(str(arguments["bundle"]).endswith("openkbp64"))
+        self.assertEqual(arguments["bundle"], str(self.logic.models.embedded()[0].path))
 
     def test_progress_is_determinate_and_names_its_stage(self) -> None:
         self.ui.productSelector.setCurrentIndex(1)

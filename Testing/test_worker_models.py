@@ -13,6 +13,7 @@ from real_worker import OwnTemporaries, leftovers, smallCase
 from scene_case import temporaryFolder, waitFor
 
 from clsdm.files.digest import sealed
+from clsdm.model.bundle_files import embedded_bundles
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.worker.ModelStore import FOLDER_SETTING, ModelStore, defaultFolder, readModel
@@ -27,32 +28,35 @@ class StoreTest(unittest.TestCase):
     def put(self, name: str) -> Path:
         target = self.store.folder / name
         self.store.folder.mkdir(exist_ok=True)
-        shutil.copytree(self.store.embedded().path, target, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(self.store.embedded()[0].path, target, ignore=shutil.ignore_patterns("*.safetensors"))
         return target
 
-    def test_the_embedded_model_is_there_without_any_folder(self) -> None:
-        (model,) = self.store.list()
-        self.assertTrue(model.embedded)
+    def test_the_embedded_models_are_there_without_any_folder_the_default_first(self) -> None:
+        models = self.store.list()
+        self.assertEqual([model.path for model in models], list(embedded_bundles().values()))
         self.assertFalse(self.store.folder.exists())
-        self.assertTrue(model.licence)
-        self.assertIn("Research only", model.notice)
-        self.assertEqual(len(model.sha256), 64)
-        self.assertGreater(model.bytes, 10**6)
+        for model in models:
+            self.assertTrue(model.embedded)
+            self.assertTrue(model.licence)
+            self.assertIn("Research only", model.notice)
+            self.assertEqual(len(model.sha256), 64)
+            self.assertGreater(model.bytes, 10**6)
 
     def test_added_models_come_after_it(self) -> None:
         self.put("b")
-        self.assertEqual([model.embedded for model in self.store.list()], [True, False])
+        self.assertEqual(self.store.list()[:-1], self.store.embedded())
+        self.assertFalse(self.store.list()[-1].embedded)
 
     def test_what_is_damaged_is_named_and_what_is_under_way_is_not_seen(self) -> None:
         (self.put("a") / "bundle.json").write_text("{")
         self.put(".b-77.part")
         (self.store.folder / "notes.txt").write_text("x")
-        self.assertEqual(len(self.store.list()), 1)
+        self.assertEqual(self.store.list(), self.store.embedded())
         self.assertEqual(set(self.store.damaged()), {"a", "notes.txt"})
 
     def test_only_the_users_own_models_can_be_deleted(self) -> None:
         path = self.put("a")
-        embedded, own = self.store.list()
+        embedded, *_, own = self.store.list()
         with self.assertRaises(ValueError):
             self.store.delete(embedded)
         with self.assertRaises(ValueError):
@@ -75,7 +79,7 @@ class StoreTest(unittest.TestCase):
                     readModel(path)
 
     def test_a_name_on_disk_holds_nothing_but_letters_and_digits(self) -> None:
-        model = replace(self.store.embedded(), id="../a b", version="1/2")
+        model = replace(self.store.embedded()[0], id="../a b", version="1/2")
         self.assertRegex(self.store.nameFor(model), r"^[A-Za-z0-9._-]+$")
         self.assertFalse(self.store.nameFor(model).startswith("."))
 
@@ -149,7 +153,7 @@ class FetchTest(OwnTemporaries):
         folder = Path(channel.folder) / str(channel.requests[0]["id"])
         folder.mkdir()
         with zipfile.ZipFile(folder / "download.zip", "w") as file:
-            file.write(ModelStore().embedded().path / "bundle.json", "bundle.json")
+            file.write(ModelStore().embedded()[0].path / "bundle.json", "bundle.json")
         channel.answer(result={"path": str(folder / "download.zip"), "bytes": 5, "file_sha256": "ab"})
         waitFor(lambda: not run.isRunning)
         self.assertTrue(run.result.path.is_file())
@@ -169,7 +173,7 @@ class FetchTest(OwnTemporaries):
         (channel,) = FakeChannel.made
         waitFor(lambda: channel.requests[-1]["task"] == "install")
         self.assertEqual(channel.requests[-1]["bundle"], str(model.path))
-        channel.answer(result={"path": str(ModelStore().embedded().path)})
+        channel.answer(result={"path": str(ModelStore().embedded()[0].path)})
         waitFor(lambda: not run.isRunning)
         self.assertEqual(run.state, "finished")
         self.assertFalse(model.path.exists())

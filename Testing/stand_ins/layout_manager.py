@@ -102,6 +102,28 @@ class _View(QtWidgets.QFrame):
             painter.drawImage(QtCore.QPoint(0, self.BAR), self._picture)
 
 
+class _Slider(QtWidgets.QWidget):
+    __stand_in__ = True
+    _spins = True
+    spinBoxVisible = property(lambda self: self._spins, lambda self, visible: setattr(self, "_spins", visible))
+
+
+class _SliceController(QtWidgets.QWidget):
+    """What a slice view's bar consists of; it is not seen, the view paints its own."""
+
+    __stand_in__ = True
+
+    def __init__(self, view: QtWidgets.QWidget) -> None:
+        super().__init__(view)
+        self.hide()
+        self._slider = _Slider(self)
+        QtWidgets.QLabel(self).setObjectName("ViewLabel")
+        QtWidgets.QToolButton(self).setObjectName("FitToWindowToolButton")
+
+    def sliceOffsetSlider(self) -> _Slider:
+        return self._slider
+
+
 class qMRMLSliceWidget(_View):
     """A slice view with its logic."""
 
@@ -109,7 +131,10 @@ class qMRMLSliceWidget(_View):
 
     def __init__(self, node: object, logic: object) -> None:
         super().__init__(node)
-        self._logic = logic
+        self._logic, self._controller = logic, _SliceController(self)
+
+    def sliceController(self) -> _SliceController:
+        return self._controller
 
     def sliceLogic(self) -> object:
         return self._logic
@@ -252,6 +277,7 @@ class qSlicerLayoutManager(QtCore.QObject):
     def _threeD(self) -> list[qMRMLThreeDWidget]:
         return [view for view in self._views.values() if isinstance(view, qMRMLThreeDWidget)]
 
+    tableViewCount = 0
     threeDViewCount = property(lambda self: len(self._threeD()))
 
     def threeDWidget(self, which: int | str) -> qMRMLThreeDWidget | None:

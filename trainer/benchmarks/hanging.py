@@ -12,7 +12,7 @@ import torch
 
 from clsdm.geometry.view import PRESETS
 from clsdm.hanging import FLIPPED, INVERTED, MIRRORED, TURNED, Hang, Hanging, looked_for, rehung
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle
 from clsdm.quality.usual import of_film
 from clsdm.reconstruction import Options, calibrated, reconstruct
 from clsdm.simulate import simulate_xrays
@@ -38,7 +38,7 @@ SAME = 0.985
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scans", nargs="+", required=True)
-    parser.add_argument("--bundle", default=str(default_bundle_path()))
+    parser.add_argument("--bundle", help="(default: the embedded one)")
     parser.add_argument("--said", action="store_true", help="the files say how they hang, and it is not so")
     options = parser.parse_args()
     torch.set_num_threads(1)

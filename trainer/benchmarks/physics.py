@@ -164,9 +164,9 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=216, help="of the panel's edge")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    from clsdm.model.bundle import Bundle, default_bundle_path
+    from clsdm.model.bundle import Bundle
 
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    bundle = Bundle.open(options.bundle)
     print(f"{'case':32s} ours dB  gvxr dB    loss   correlation of the X-rays")
     rows = []
     for path in options.ct:

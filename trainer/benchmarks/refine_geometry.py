@@ -14,7 +14,7 @@ import torch
 
 from clsdm.geometry.move import Move, moved
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle
 from clsdm.quality.metrics import honest
 from clsdm.refine import refine
 from clsdm.simulate import simulate_xrays
@@ -38,7 +38,7 @@ PIXELS = 144
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scans", nargs="+", required=True)
-    parser.add_argument("--bundle", default=str(default_bundle_path()))
+    parser.add_argument("--bundle", help="(default: the embedded one)")
     parser.add_argument("--mistakes", nargs="+", choices=MISTAKES, default=list(MISTAKES))
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import torch
 from clsdm.errors import Cancelled
 from clsdm.geometry.view import PRESETS
 from clsdm.hanging import FLIPPED, INVERTED, MIRRORED, TURNED, Hang, Hanging, found, looked_for, rehung
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle
 from clsdm.quality.agreement import Agreement
 from clsdm.reconstruction import calibrated
 from clsdm.simulate import simulate_xrays
@@ -36,7 +36,7 @@ def test_films_that_are_hung_the_same_way_twice_are_as_they_were(asymmetric_phan
 
 @pytest.fixture(scope="module")
 def model():
-    bundle = Bundle.open(default_bundle_path())
+    bundle = Bundle.open("openkbp64")
     return bundle, bundle.model(torch.device("cpu"))
 
 

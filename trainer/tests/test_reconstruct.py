@@ -14,7 +14,7 @@ from clsdm import samples as module
 from clsdm.app.request import Request, ViewRequest, run
 from clsdm.errors import Cancelled, InputError
 from clsdm.geometry.view import PRESETS, View
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle, embedded_bundles
 from clsdm.model.schedule import ProcessConfig
 from clsdm.progress import silent
 from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device, reconstruct
@@ -295,11 +295,9 @@ def thorax() -> CTVolume:
     return CTVolume.on_grid(volume, grid)
 
 
-def test_the_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirror_image_to_the_right():
-    try:
-        bundle = Bundle.open(default_bundle_path())
-    except InputError as error:
-        pytest.skip(f"Resources/Models holds no trained bundle yet: {error}")
+@pytest.mark.parametrize("name", embedded_bundles())
+def test_an_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirror_image_to_the_right(name):
+    bundle = Bundle.open(name)
     views = [PRESETS["chest"].view(angle, 216) for angle in (0.0, 90.0)]
     xrays = simulate_xrays(thorax(), views, (-45.0, 0.0, 0.0))  # the isocentre lies to the patient's right
     straight, flipped = (hu(each, bundle) for each in (xrays, [mirrored(xray) for xray in xrays]))
@@ -423,7 +421,7 @@ def test_what_is_no_x_ray_of_a_trunk_is_said_not_to_be_trusted(tmp_path, name):
     for angle, pixels in ((0.0, picture), (90.0, np.roll(picture, 60, axis=0))):  # one image twice is refused as that
         Image.fromarray(pixels.copy()).save(tmp_path / f"{angle:.0f}.png")
         xrays.append(read_xray(tmp_path / f"{angle:.0f}.png", angle, geometry))
-    bundle = Bundle.open(default_bundle_path())
+    bundle = Bundle.open()
     if name == "brick":
         with pytest.raises(InputError, match="these are no X-rays of a patient"):
             reconstruct(xrays, bundle, Options("mean", device="cpu"))

@@ -9,7 +9,7 @@ import torch
 
 from clsdm.geometry.move import SPIKE, USUAL, Move, moved, unlikely
 from clsdm.geometry.view import PRESETS, View
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle
 from clsdm.quality.symmetry import asymmetry
 from clsdm.refine import BY_PROFILE, BY_RESIDUAL, Refinement, _better, _cost, _search, _turned, refine
 from clsdm.simulate import simulate_xrays
@@ -129,8 +129,8 @@ def test_what_was_found_is_said_in_words(asymmetric_phantom):
 
 
 @pytest.mark.slow
-def test_a_lateral_view_taken_higher_is_found_with_the_embedded_model(asymmetric_phantom):
-    bundle = Bundle.open(default_bundle_path())
+def test_a_lateral_view_taken_higher_is_found_with_a_trained_model(asymmetric_phantom):
+    bundle = Bundle.open("openkbp64")
     model = bundle.model(torch.device("cpu"))
     found = refine(films(asymmetric_phantom, Move(down_mm=20.0)), bundle, model)
     assert found.moves[0] == Move()

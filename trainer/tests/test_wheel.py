@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from places import REPOSITORY
 
-from clsdm.model.bundle_files import default_bundle_path
+from clsdm.model.bundle_files import MODELS
 
 pytest.importorskip("hatchling")
 BUILD = "import sys; from hatchling import build; print(getattr(build, 'build_' + sys.argv[1])(sys.argv[2]))"
-INSIDE = "clsdm/Resources/Models"
+INSIDE = f"clsdm/{MODELS}"
 
 
 def called(*command: str | Path, folder: Path) -> str:
@@ -63,7 +63,8 @@ def test_a_wheel_and_a_wheel_of_the_source_archive_hold_the_model_once_and_the_s
         content.extractall(tmp_path, filter="data")
     again = built("wheel", tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path)
     models = [name for name in names_in(wheel) if name.startswith(INSIDE)]
-    expected = [f"{INSIDE}/{default_bundle_path().name}/{path.name}" for path in default_bundle_path().iterdir()]
+    there = [path for path in (REPOSITORY / MODELS).rglob("*") if path.is_file()]
+    expected = [f"{INSIDE}/{path.relative_to(REPOSITORY / MODELS).as_posix()}" for path in there]
     assert sorted(models) == sorted(expected)
     assert sorted(names_in(wheel)) == sorted(names_in(again))
 

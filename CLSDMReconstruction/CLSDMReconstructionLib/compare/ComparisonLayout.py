@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 import vtk
 
+from CLSDMReconstructionLib.compare.ViewBars import tidySlice
 from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Sampling import centre, corners
 
@@ -25,8 +26,8 @@ OTHERS = {
     TABLE: ("vtkMRMLTableViewNode", "Metrics"),
     PLOT: ("vtkMRMLPlotViewNode", "Profile"),
 }
-WIDE_PIXELS = 1400
-"""Three planes of Slicer's need 335 pixels each, and a table as much again."""
+WIDE_PIXELS = 1230
+"""Three planes need 310 pixels each (see ViewBars), and a table as much again."""
 
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
  <property name="orientation" action="relayout">{plane}</property>
@@ -114,9 +115,8 @@ class ComparisonLayout:
         A view is made when its node joins the scene. What the node is to look like, the layout says. A slice view looks
         for the node that says what it shows, and would else add one in the same step.
         """
-        tags = {viewTag(row, plane): "vtkMRMLSliceNode" for row in ROWS for plane in PLANES}
-        tags |= {tag: kind for tag, (kind, _label) in OTHERS.items()}
-        for done, (tag, kind) in enumerate(tags.items(), 1):
+        tags = {viewTag(row, plane): ("vtkMRMLSliceNode", row) for row in ROWS for plane in PLANES} | OTHERS
+        for done, (tag, (kind, label)) in enumerate(tags.items(), 1):
             for each in ("vtkMRMLSliceCompositeNode", kind) if kind == "vtkMRMLSliceNode" else (kind,):
                 if slicer.mrmlScene.GetSingletonNode(tag, each) is None:
                     node = slicer.mrmlScene.CreateNodeByClass(each)
@@ -132,6 +132,7 @@ class ComparisonLayout:
                     finally:
                         vtk.vtkGarbageCollector.DeferredCollectionPop()
                     yield done / len(tags)
+            tidySlice(tag, label, label == ROWS[0])  # before it has a place in the window, which it else makes wider
 
     def enter(self) -> Iterator[float]:
         """Switch to the layout and remember the user's; the views exist when the event loop has turned.

@@ -60,21 +60,29 @@ class ModelSection:
         return None if self.model is None else str(self.model.path)
 
     def refresh(self, wanted: str | None = None) -> None:
-        """List the models again; choose ``wanted`` (an id, "" for the embedded one) or keep the choice."""
+        """List the models again; choose ``wanted`` (an id, "" for the default) or keep the choice."""
         self._wanted = self._wanted if wanted is None else wanted
-        self.models = self._logic.models.list()
+        self.models = self._logic.listModels()
         self._updating = True
         self.ui.modelSelector.clear()
         for model in self.models:
-            self.ui.modelSelector.addItem(_("{id} (embedded)").format(id=model.id) if model.embedded else model.id)
-        ids = ["" if model.embedded else model.id for model in self.models]
+            self.ui.modelSelector.addItem(self._labelOf(model))
+        self.ui.modelSelector.toolTip = tip("\n".join(f"{model.id}: {purposeOf(model)}" for model in self.models))
+        ids = [self._idOf(model) for model in self.models]
         self.ui.modelSelector.currentIndex = ids.index(self._wanted) if self._wanted in ids else 0 if ids else -1
         self._updating = False
         self._showDetails()
 
+    def _labelOf(self, model) -> str:
+        where = _("{id} (server)") if self._logic.server.isUsed else _("{id} (embedded)")
+        return where.format(id=model.id) if model.embedded else model.id
+
     def chosenId(self) -> str:
-        """The model's id for the parameter node; "" for the embedded one."""
-        return "" if self.model is None or self.model.embedded else self.model.id
+        """The model's id for the parameter node; "" for the default."""
+        return "" if self.model is None else self._idOf(self.model)
+
+    def _idOf(self, model) -> str:
+        return "" if model.embedded and model is self.models[0] else model.id
 
     def _onModel(self, index: int) -> None:
         if not self._updating:
@@ -89,7 +97,7 @@ class ModelSection:
             self.ui.modelDetails.text = _("No model is there. Add one from a file.")
             setTone(self.ui.modelDetails, "error")
             return
-        self.ui.modelDetails.text = _("Has seen: {anatomy}").format(anatomy=model.anatomy or _("unknown anatomy"))
+        self.ui.modelDetails.text = purposeOf(model)
         setTone(self.ui.modelDetails, "muted")
         self.ui.modelDetails.toolTip = tip(factsOf(model))
         self.showProduct()
@@ -221,7 +229,7 @@ class ModelSection:
     def showProduct(self) -> None:
         """Say what will be made and how long it will take."""
         parameters = self._parameters
-        if parameters is None:
+        if parameters is None or self.model is None:
             return
         product = parameters.product
         text = {
@@ -232,7 +240,7 @@ class ModelSection:
         self.ui.samplesSpinBox.enabled = product == "ensemble"
         self.ui.stepsSpinBox.enabled = self.ui.seedSpinBox.enabled = product != "mean"
         device = "cpu" if self.device == "auto" and len(self._devices) < 3 else self.device
-        seconds, measured = self.timing.expected(product, self.steps(), parameters.samples, device)
+        seconds, measured = self.timing.expected(self.model, product, self.steps(), parameters.samples, device)
         source = _("as before on this computer") if measured else _("on two CPU cores")
         time = _("About {time}, {source}.").format(time=inWords(seconds), source=source)
         self.ui.productDetails.text = f"{text} {time}"
@@ -241,7 +249,9 @@ class ModelSection:
     def remember(self, product: str, samples: int, result) -> None:
         """Learn from a reconstruction how long the next will take."""
         device = result.provenance.get("device", "cpu")
-        self.timing.remember(product, self.steps(), samples, device, result.seconds.get("core", 0.0))
+        for model in self.models:
+            if model.sha256 == result.provenance.get("model_sha256"):
+                self.timing.remember(model, product, self.steps(), samples, device, result.seconds.get("core", 0.0))
         self._onAdvanced(self.ui.advancedSection.collapsed)
         self.showProduct()
 
@@ -254,10 +264,16 @@ def factsOf(model) -> str:
             _("Licence: {licence}").format(licence=model.licence),
             _("Size: {size:.1f} MB").format(size=model.bytes / 1e6),
             _("SHA-256 of the weights: {sha256}").format(sha256=model.sha256),
-            _("Has seen: {anatomy}").format(anatomy=model.anatomy or _("unknown anatomy")),
+            purposeOf(model),
             model.notice,
         )
     )
+
+
+def purposeOf(model) -> str:
+    """What a model is for: the anatomy it knows, and its grid."""
+    words = _("Has seen: {anatomy}. {voxels}³ voxels of {spacing:g} mm")
+    return words.format(anatomy=model.anatomy or _("unknown anatomy"), voxels=model.voxels, spacing=model.spacingMm)
 
 
 def _deviceLabel(device: dict) -> str:

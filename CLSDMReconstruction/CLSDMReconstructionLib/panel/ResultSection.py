@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base import Pictures
 from CLSDMReconstructionLib.base.Appearance import sentence, setTone
 from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.base.Dropping import DropFilter
+from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
 from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
@@ -22,6 +24,7 @@ from CLSDMReconstructionLib.xrays.Inputs import viewName
 
 COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
 OVERLAY_OPACITY = 0.5
+WIDEST_PICTURE = 480
 
 
 class ResultSection:
@@ -48,6 +51,8 @@ class ResultSection:
         }
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
+        self._resizes = DropFilter(lambda sources: None, self._fitPictures)
+        ui.residualArea.installEventFilter(self._resizes)
         self._labels = (ui.verdictLabel, ui.residualLabel, ui.numbersLabel, ui.warningsLabel, ui.provenanceLabel)
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
@@ -108,22 +113,27 @@ class ResultSection:
         caption.wordWrap = True
         setTone(caption, "muted")
         picture = qt.QLabel()
-        picture.minimumHeight = 120
         picture.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         picture.setAlignment(qt.Qt.AlignCenter)
-        pixmap = Pictures.toPixmap(pairPicture(reprojection))
-        picture.setPixmap(pixmap.scaledToHeight(120, qt.Qt.SmoothTransformation))
         for widget in (caption, picture):
             self.ui.residualArea.layout().addWidget(widget)
-            self._pictures.append(widget)
+        self._pictures.append((caption, picture, Pictures.toPixmap(pairPicture(reprojection))))
+        self._fitPictures()
+
+    def _fitPictures(self) -> None:
+        """All three parts of each are seen, however narrow the panel."""
+        wide = min(max(self.ui.residualArea.width, LEAST_PIXELS), WIDEST_PICTURE)
+        for _caption, label, pixmap in self._pictures:
+            label.setPixmap(pixmap.scaledToWidth(wide, qt.Qt.SmoothTransformation))
 
     def clear(self) -> None:
         """Nothing to show; the nodes in the scene stay."""
         ui = self.ui
-        for widget in self._pictures:
-            self.ui.residualArea.layout().removeWidget(widget)
-            widget.hide()
-            widget.deleteLater()
+        for caption, picture, _pixmap in self._pictures:
+            for widget in (caption, picture):
+                self.ui.residualArea.layout().removeWidget(widget)
+                widget.hide()
+                widget.deleteLater()
         self._pictures = []
         for label in self._labels:
             label.text = ""
@@ -139,6 +149,11 @@ class ResultSection:
         for scene in (self._leaving, self.exposures):
             atOnce(scene.clear())
         self._updateVisibility()
+
+    def cleanup(self) -> None:
+        """Let go of the widget, too."""
+        self.clear()
+        self.ui.residualArea.removeEventFilter(self._resizes)
 
     def leave(self) -> None:
         """Another module is shown: the slice views are as they were, without our layer."""

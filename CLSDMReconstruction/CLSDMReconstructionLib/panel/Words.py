@@ -41,8 +41,8 @@ def residualInWords(residual: dict) -> str:
 
 
 def numbersHtml(measures: dict | None) -> str:
-    """The measures of the volume, as a table with intervals where the model has them, after what speaks against relying on
-    them; "" where nothing was measured.
+    """The measures of the volume, each with its interval below it where the model has one, after what speaks against
+    relying on them; "" where nothing was measured.
     """
     if not measures or not measures.get("values"):
         return ""
@@ -50,7 +50,8 @@ def numbersHtml(measures: dict | None) -> str:
     from clsdm.quality.quantities import before, footnote, rows
 
     lines = "".join(
-        f"<tr><td>{escape(row.label)}&nbsp;</td><td>{escape(row.value)}&nbsp;&nbsp;</td><td>{escape(row.interval)}</td></tr>"
+        f"<tr><td>{escape(row.label)}&nbsp;</td><td align=right><b>{escape(row.value).replace(' ', '&nbsp;')}</b></td></tr>"
+        + (row.interval and f"<tr><td colspan=2><small>{escape(row.interval)}</small></td></tr>")
         for row in rows(measures)
         if row.value != "not measurable"
     )

@@ -1,4 +1,4 @@
-"""The models a user can choose from: the embedded one, and those in a folder of the user's outside the extension.
+"""The models a user can choose from: the embedded ones, and those in a folder of the user's outside the extension.
 
 The extension's own folder is deleted on update, so nothing is ever put there. Only manifests are read here, in
 milliseconds; checking hashes, copying and downloading is the worker's (``Logic.inspectModel``, ``Logic.addModel``).
@@ -12,6 +12,7 @@ from typing import Any
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 
 FOLDER_SETTING = "CLSDMReconstruction/ModelFolder"
+_CAMEL = {"default_product": "defaultProduct", "spacing_mm": "spacingMm"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Model:
         bytes: size of its files.
         sha256: of the weights, as the manifest has it.
         fileSha256: of the archive it was added from, where that was just computed; else "".
-        embedded: comes with the extension and cannot be deleted.
+        embedded: comes with the extension and cannot be deleted; the first of them is the default.
     """
 
     path: Path
@@ -58,32 +59,18 @@ def readModel(path: Path, **known: Any) -> Model:
         ValueError: no bundle, or damaged.
     """
     ensureCore()
-    from clsdm import NOTICE
     from clsdm.errors import InputError
-    from clsdm.model.bundle_files import WEIGHTS, read_manifest, reader
+    from clsdm.model.facts import facts_of
 
     try:
-        table, files = read_manifest(path, reader(path))
-        sizes = table["model"]
-        found = {
-            "path": path,
-            "id": str(table["id"]),
-            "version": str(table["version"]),
-            "licence": str(table["licence"]),
-            "notice": str(table.get("notice", NOTICE)),
-            "anatomy": str(table.get("trained_anatomy", "")),
-            "defaultProduct": str(table.get("default_product", "mean")),
-            "steps": int(sizes["process"].get("steps", 1)),
-            "voxels": int(sizes["grid"]["size"]),
-            "spacingMm": float(sizes["grid"]["spacing_mm"]),
-            "bytes": sum(entry.bytes for entry in files.values()),
-            "sha256": files[WEIGHTS].sha256,
-        }
+        return modelOf(path, vars(facts_of(path)), **known)
     except InputError as error:
         raise ValueError(str(error)) from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: its manifest lacks {error}") from None
-    return Model(**{**found, **known})
+
+
+def modelOf(path: Path, facts: dict[str, Any], **known: Any) -> Model:
+    """A model by its facts (``clsdm.model.facts.Facts``); ``known`` overrides fields."""
+    return Model(**{"path": path, **{_CAMEL.get(name, name): value for name, value in facts.items()}, **known})
 
 
 class ModelStore:
@@ -96,22 +83,22 @@ class ModelStore:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = defaultFolder() if folder is None else Path(folder)
 
-    def embedded(self) -> Model | None:
-        """The model that comes with the extension."""
+    def embedded(self) -> list[Model]:
+        """The models that come with the extension, the default first; damaged ones are left out."""
         ensureCore()
         from clsdm.errors import InputError
-        from clsdm.model.bundle_files import default_bundle_path
+        from clsdm.model.bundle_files import embedded_bundles
 
         try:
-            return readModel(default_bundle_path(), embedded=True)
-        except (InputError, ValueError):
-            return None
+            found = [_tried(path, embedded=True)[0] for path in embedded_bundles().values()]
+        except InputError:
+            return []
+        return [model for model in found if model is not None]
 
     def list(self) -> list[Model]:
-        """The embedded model first, then the user's by name; damaged ones are left out (see :meth:`damaged`)."""
-        embedded = self.embedded()
+        """The embedded models first, then the user's by name; damaged ones are left out (see :meth:`damaged`)."""
         own = [model for model, _ in self._read().values() if model is not None]
-        return [*([embedded] if embedded else []), *sorted(own, key=lambda model: (model.id, model.version))]
+        return [*self.embedded(), *sorted(own, key=lambda model: (model.id, model.version))]
 
     def damaged(self) -> dict[str, str]:
         """Names of everything else in the folder, and why it is no model."""
@@ -125,7 +112,7 @@ class ModelStore:
         """Remove a model of the user's from disk.
 
         Raises:
-            ValueError: the embedded one, one that lies elsewhere, or one that does not say which files are its own.
+            ValueError: an embedded one, one that lies elsewhere, or one that does not say which files are its own.
             OSError: it cannot be removed.
         """
         if model.embedded or model.path.parent != self.folder:
@@ -155,9 +142,9 @@ class ModelStore:
         return found
 
 
-def _tried(path: Path) -> tuple[Model | None, str]:
+def _tried(path: Path, **known: Any) -> tuple[Model | None, str]:
     try:
-        return readModel(path), ""
+        return readModel(path, **known), ""
     except ValueError as error:
         return None, str(error)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle
 from clsdm.progress import json_lines, terminal
 from clsdm_bench import cli_options as options_of
 from clsdm_trainer.options import OneLineParser
@@ -139,7 +139,7 @@ def _report(options: argparse.Namespace) -> int:
 def _localizers(options: argparse.Namespace) -> int:
     from clsdm_bench.real.localizers import score_localizers
 
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    bundle = Bundle.open(options.bundle)
     with terminal() as report:
         rows = score_localizers(bundle, options.data, _settings(options), report)
     what = "the frontal and the lateral localizer of each CT study against its own scan."
@@ -150,7 +150,7 @@ def _real_pairs(options: argparse.Namespace) -> int:
     from clsdm_bench.real.pairs import score_pairs
     from clsdm_trainer.data.store import Store
 
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    bundle = Bundle.open(options.bundle)
     with terminal() as report:
         rows = score_pairs(bundle, Store.open(options.store), options.data, _settings(options), options.preset, report)
     what = "radiographs against a CT of another day, registered rigidly with the volume."
@@ -197,15 +197,18 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
+    from clsdm_bench.pages import publish
     from clsdm_bench.score import Settings, score_bundle
     from clsdm_bench.score.cases import find_scans
     from clsdm_bench.score.exposures import CONDITIONS
+    from clsdm_bench.score.page import published
+    from clsdm_trainer.figures import read_results
 
     conditions = tuple(options.conditions or CONDITIONS)
     unknown = [name for name in conditions if name not in CONDITIONS]
     if unknown:
         raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    bundle = Bundle.open(options.bundle)
     settings = Settings(
         tuple(options.products), conditions, options.preset, options.spacing, options.samples, options.seed, options.device
     )  # fmt: skip
@@ -213,6 +216,8 @@ def _score(options: argparse.Namespace) -> int:
     with terminal() as report:
         score_bundle(bundle, scans, options.out, settings, report)
     print((options.out / "table.md").read_text(encoding="utf-8"), end="")
+    for place in options.publish:
+        publish(place, published(read_results(options.out / "results.json")))
     return 0
 
 

@@ -24,6 +24,17 @@ def _cases(add: Add, splits: list[str]) -> None:
     add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
 
 
+def _publish(add: Add) -> None:
+    add(
+        "--publish",
+        nargs="+",
+        type=path,
+        default=[],
+        metavar="PAGE",
+        help="put the tables between their marks in a page",
+    )
+
+
 def _machine(add: Add) -> None:
     add("--preset", choices=sorted(PRESETS), default="chest",
         help="machine, where files do not state their geometry (default: %(default)s)")  # fmt: skip
@@ -31,7 +42,7 @@ def _machine(add: Add) -> None:
 
 def _add_scored(add: Add) -> None:
     """Options of every command that compares volumes with scans."""
-    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--bundle", type=path, help="folder, archive or name of an embedded model (default: the first one)")
     add("--out", type=path, required=True, help="folder for X-rays, volumes, tables and pictures")
     add("--spacing", type=decimal(0.05, 25.0), default=3.0, metavar="MM",
         help="voxels on which volumes are compared (default: %(default)s)")  # fmt: skip
@@ -45,6 +56,7 @@ def add_score(add: Add) -> None:
     add("--conditions", nargs="+", metavar="NAME",
         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
     _add_scored(add)
+    _publish(add)
 
 
 def _add_real(add: Add) -> None:
@@ -73,9 +85,8 @@ def add_numbers(add: Add) -> None:
     add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
     add("--steady", action="store_true",
         help="also how far the measures scatter on the scans themselves: on other voxels, through the autoencoder")  # fmt: skip
-    add("--page", type=path, metavar="FILE",
-        help="Markdown file whose tables, between <!-- numbers-NAME:begin --> and :end, are written anew")  # fmt: skip
-    add("--tables", nargs="+", metavar="NAME", help="of these, the ones to write there (default: all that are made)")
+    add("--tables", nargs="+", metavar="NAME", help="of the tables, the ones to publish (default: all that are made)")
+    _publish(add)
 
 
 def add_calibrate(add: Add) -> None:
@@ -85,7 +96,7 @@ def add_calibrate(add: Add) -> None:
 
 def _add_numbers(add: Add, splits: list[str]) -> None:
     _cases(add, splits)
-    add("--bundle", type=path, help="folder or archive (default: the embedded one)")
+    add("--bundle", type=path, help="folder, archive or name of an embedded model (default: the first one)")
     add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
     add("--products", nargs="+", choices=PRODUCTS, default=["mean", "ensemble"], help="(default: mean ensemble)")
     add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],

@@ -104,10 +104,8 @@ taken = pages * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + 60_000_000, taken + 60_000_000))
 sys.exit(main(sys.argv[1:]))
 """
-    from clsdm.model.bundle import default_bundle_path
-
     command = reconstruct_command(films, small_model, tmp_path / "r.nii.gz", "--product", "sample")
-    command[command.index("--bundle") + 1] = str(default_bundle_path())
+    command[command.index("--bundle") + 1] = "openkbp64"
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -13,7 +13,7 @@ from clsdm.quality.quantities import QUANTITIES
 from clsdm.volume.write import write_ct
 from clsdm_bench.cli import main
 from clsdm_bench.numbers.structures import Structures, count_structures
-from clsdm_trainer.files import marks
+from clsdm_bench.pages import marks
 
 SPACING_MM = 6.0
 
@@ -66,7 +66,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     page = tmp_path / "page.md"
     names = ("errors", "coverage", "structures", "fixed", "steady")
     page.write_text("a word\n" + "\n".join("\n".join(marks(f"numbers-{name}")) for name in names), encoding="utf-8")
-    told = ["--pictures", "--steady", "--page", str(page)]
+    told = ["--pictures", "--steady", "--publish", str(page)]
     assert main(["numbers", "--bundle", str(bundle), *common, *told]) == 0
     written = page.read_text(encoding="utf-8")
     assert written.startswith("a word\n")
@@ -81,8 +81,8 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     assert (out / "fixed" / "s2.png").read_bytes()[1:4] == b"PNG"
     text = (out / "numbers.md").read_text(encoding="utf-8")
     assert text == capsys.readouterr().out
-    assert main(["numbers", "--bundle", str(bundle), *common, "--page", str(out / "numbers.md")]) == 2
-    assert "expected the marks <!-- numbers-errors:begin --> and" in capsys.readouterr().err
+    assert main(["numbers", "--bundle", str(bundle), *common, "--publish", str(out / "numbers.md")]) == 2
+    assert "expected marks around a table, <!-- numbers-errors:begin --> and" in capsys.readouterr().err
     assert all(quantity.label in text for quantity in QUANTITIES.values())
     (found,) = json.loads((out / "numbers.json").read_text(encoding="utf-8"))
     assert found["case"] == "s2"

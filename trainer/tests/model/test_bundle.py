@@ -25,7 +25,6 @@ from clsdm.model.bundle import (
     WEIGHTS,
     Bundle,
     decode_weights,
-    default_bundle_path,
     encode_weights,
     write_bundle,
 )
@@ -393,17 +392,6 @@ def test_a_manifest_that_cannot_be_opened_again_is_not_left_as_a_bundle(tmp_path
     with pytest.raises(InputError, match="window_hu"):
         write_bundle(tmp_path / "b", replace(small_manifest(), window_hu=(0.0, 1.0)), random_weights(), "card", {})
     assert not (tmp_path / "b").exists()
-
-
-def test_the_embedded_bundle_is_whole():
-    try:
-        path = default_bundle_path()
-    except InputError as error:
-        pytest.skip(str(error))
-    bundle = Bundle.open(path)
-    bundle.model()
-    assert sum(each.bytes for each in bundle.files.values()) < 20e6
-    assert "esearch only" in bundle.manifest.notice
 
 
 def test_a_bundle_is_removed_without_what_a_link_in_it_leads_to(tmp_path):

@@ -29,14 +29,14 @@ from clsdm.failures import in_words, kind_of
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle, embedded_bundles
 from clsdm.progress import Report, json_lines, terminal
 
 EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
 PATHS = (
     *POSITIONAL, "frontal", "lateral", "bundle", "out", "truth", "fixed", "folder", "localizers", "dicom", "table", "studies",
-    "ca_bundle", "onnx",
+    "ca_bundle", "onnx", "key_file", "ca_file", "cert", "cert_key",
 )  # fmt: skip
 """Arguments that are one path."""
 
@@ -114,10 +114,12 @@ def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
 
 
 def _add_bundle(commands: Any) -> None:  # noqa: ANN401
-    text = "Show a model bundle, verify its files, or export one of its networks for other engines."
+    text = (
+        "List the embedded models, show one or one of yours, verify its files, or export a network for other engines."
+    )
     parser = command(commands, "bundle", _bundle, text, cli_help.BUNDLE)
-    parser.add_argument("action", choices=("info", "verify", "export"))
-    parser.add_argument("bundle", nargs="?", help="folder or archive (default: the embedded one)")
+    parser.add_argument("action", choices=("list", "info", "verify", "export"))
+    parser.add_argument("bundle", nargs="?", help="folder, archive, or a name from the list (default: its first)")
     parser.add_argument("--onnx", metavar="FILE", help="of export: the file to write (opset 18, float32)")
     parser.add_argument("--network", choices=NETWORKS, default="mean", help="of export (default: %(default)s)")
     parser.add_argument(
@@ -126,7 +128,7 @@ def _add_bundle(commands: Any) -> None:  # noqa: ANN401
 
 
 def _add_serve(commands: Any) -> None:  # noqa: ANN401
-    text = "Work for another program: JSON lines on standard input and output, the model kept loaded."
+    text = "Work for another program, by JSON lines, or for other computers, over HTTP; the model is kept loaded."
     parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/app/worker.py")
     worker.add_arguments(parser)
     parser.set_defaults(run=worker.run_options)
@@ -157,7 +159,9 @@ def _project(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if options.onnx and options.action != "export":
         raise InputError(f"--onnx: goes with bundle export; bundle {options.action} writes nothing")
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    if options.action == "list":
+        return _list(options)
+    bundle = Bundle.open(options.bundle)
     report("verify", 1, 1)
     if options.action == "export":
         return _export(options, bundle)
@@ -167,6 +171,16 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if options.action == "info":
         say(options, json.dumps(table, indent=1))
     return table
+
+
+def _list(options: argparse.Namespace) -> dict[str, Any]:
+    if options.bundle:
+        raise InputError(f"bundle list shows the embedded models alone; {options.bundle}: clsdm bundle info shows it")
+    found = [Bundle.open(path).manifest for path in embedded_bundles().values()]
+    for number, each in enumerate(found):
+        grid, mark = each.model.grid, "" if number else " (default)"
+        say(options, f"{each.id}{mark}: {grid.size}\u00b3 voxels of {grid.spacing_mm:g} mm; {each.trained_anatomy}")
+    return {"bundles": [to_plain(each) for each in found]}
 
 
 def _export(options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from clsdm.app.fixed import FIXED_LEGEND, write_fixed
 from clsdm.app.record import record_of
 from clsdm.errors import InputError
 from clsdm.files.names import given_path
-from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path
+from clsdm.model.bundle import CALIBRATION, Bundle, embedded_bundles
 from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import Measures, measure
@@ -29,7 +29,7 @@ def add_measure(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
     parser.add_argument("--series", metavar="ID", help=f"of the CT: {cli_help.SERIES}")
     parser.add_argument("--fixed", metavar="F.nii.gz",
                         help="write the part of the volume that its X-rays fix; the rest comes from other patients")  # fmt: skip
-    parser.add_argument("--bundle", help="model that made the volume, where it is not the embedded one")
+    parser.add_argument("--bundle", help="model that made the volume, where it is not an embedded one")
 
 
 def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -65,10 +65,12 @@ def _maker(made: dict[str, Any], bundle: str | None) -> tuple[str | None, Calibr
         if bundle:
             raise InputError(f"--bundle {bundle}: the volume has no record beside it that says which model made it")
         return None, None
-    opened = Bundle.open(bundle or default_bundle_path())
-    if opened.hash != weights:
+    for opened in map(Bundle.open, [bundle] if bundle else embedded_bundles()):
+        if opened.hash == weights:
+            break
         if bundle:
             raise InputError(f"--bundle {bundle}: did not make this volume; its weights are {opened.hash:.16}")
+    else:
         return product, None
     table = opened.calibration
     return product, None if table is None else calibration_from(table, opened.hash, f"{opened.path}/{CALIBRATION}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
-from clsdm.app.batch_summary import FILES as SUMMARY
+from clsdm.app.batch_summary import SUMMARY
 from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
@@ -17,7 +17,7 @@ from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.files.names import nameless
 from clsdm.geometry.view import view_name
-from clsdm.model.bundle import Bundle, default_bundle_path
+from clsdm.model.bundle import Bundle
 from clsdm.progress import Report
 from clsdm.reconstruction import Options
 from clsdm.volume.write_dicom import refuse_full
@@ -44,7 +44,7 @@ def add_reconstruct(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it is to be used."""
     parser.add_argument(
-        "--bundle", help="model folder or archive; its grid is the volume's (default: the embedded one)"
+        "--bundle", help="model: folder, archive, or a name from clsdm bundle list; its grid is the volume's"
     )
     products = "posterior mean, one sample, or mean and spread of samples (default: the model's)"
     parser.add_argument("--product", choices=("mean", "sample", "ensemble"), help=products)
@@ -91,7 +91,9 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
         return cases_of_studies(Path(options.studies), request_of, report)
 
     dicom = Path(options.dicom) if options.dicom else None
-    return reconstruct_many(options, report, cases, {"dicom": dicom, "keep_patient": bool(options.keep_patient)})
+    table = Path(options.table) if options.table else None
+    plan = {"dicom": dicom, "keep_patient": bool(options.keep_patient), "table": table}
+    return reconstruct_many(options, report, cases, plan)
 
 
 def reconstruct_many(
@@ -170,14 +172,13 @@ def _request_from(options: argparse.Namespace) -> Request:
     views += [_view(options, *_file_and_angle(text)) for text in options.view]
     if not views and not options.localizers:
         raise InputError("no X-ray given; use --frontal, --lateral, --view FILE:ANGLE or --localizers CT_FOLDER")
-    bundle = options.bundle or str(default_bundle_path())
-    product = options.product or Bundle.open(bundle).manifest.default_product
+    product = options.product or Bundle.open(options.bundle).manifest.default_product
     names = ("steps", "samples", "at_once", "seed", "device", "consistency", "refine")
     asked = {name: getattr(options, name) for name in names}
     how = Options(product, **{name: value for name, value in asked.items() if value is not None})
     machine = {} if options.preset is None else {"preset": options.preset}
     scan = {"localizers": options.localizers, "series": options.series}
-    return Request(tuple(views), options.out, bundle, options=how, **scan, **machine)
+    return Request(tuple(views), options.out, options.bundle, options=how, **scan, **machine)
 
 
 def _view(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.record import XRaysNotFoundError, companions, left_over_spread, make_record, record_text
+from clsdm.app.views import ViewRequest, read_view
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
@@ -20,36 +21,18 @@ from clsdm.files.names import files_below, given_path, nameless, refuse_overwrit
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
-from clsdm.model.bundle import MANIFEST, Bundle, default_bundle_path
+from clsdm.model.bundle import MANIFEST, Bundle
 from clsdm.progress import Report, silent
 from clsdm.reconstruction import Options, Reconstruction, reconstruct
 from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import XRay
-from clsdm.xray.read import GeometryOverrides, read_xray
 from clsdm.xray.scouts import centred, read_localizers
 
 SCHEMA = 1
 UNNAMED_FOLDER = "folder"
 """In a record, for a folder that only the user knows."""
-
-
-@dataclass(frozen=True)
-class ViewRequest:
-    """One X-ray file.
-
-    Attributes:
-        file: its path.
-        angle_deg: overrules the file (0 PA, 90 left lateral).
-        default_angle_deg: used where the file names no angle.
-        geometry: what overrules the file's geometry.
-    """
-
-    file: str
-    angle_deg: float | None = None
-    default_angle_deg: float | None = None
-    geometry: GeometryOverrides = field(default_factory=GeometryOverrides)
 
 
 @dataclass(frozen=True)
@@ -59,7 +42,7 @@ class Request:
     Attributes:
         views: the X-rays.
         out: volume to write (.nii.gz, .nii, .nrrd, .mha).
-        bundle: folder or archive; the embedded one if None.
+        bundle: folder or archive, or the name of an embedded one; the default if None.
         preset: geometry for what neither file nor user says.
         options: product, steps, samples, seed, device.
         localizers: folder of a CT study whose localizers (scouts) are further X-rays.
@@ -105,15 +88,6 @@ def _renamed(data: Any) -> Any:  # noqa: ANN401 - untrusted JSON
     return data
 
 
-def read_view(view: ViewRequest, preset: str) -> XRay:
-    """One X-ray of a request.
-
-    Raises:
-        InputError: it cannot be used.
-    """
-    return read_xray(view.file, view.angle_deg, view.geometry, preset, default_angle_deg=view.default_angle_deg)
-
-
 def read_views(request: Request) -> list[XRay]:
     """The X-rays of a request.
 
@@ -143,7 +117,7 @@ def run(
     Raises:
         InputError: unusable input, or the files cannot be written, or one of them is an input.
     """
-    bundle = Bundle.open(default_bundle_path() if request.bundle is None else given_path(request.bundle, "bundle"))
+    bundle = Bundle.open(request.bundle)
     kept = [*inputs, *inputs_of(request, bundle)]
     ready(request.out, kept)
     xrays = read_views(request)

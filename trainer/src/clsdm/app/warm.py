@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsdm.files.names import given_path
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
@@ -22,14 +21,14 @@ class Warm:
         self._model: tuple[tuple[Any, ...], CLSDM] | None = None
 
     def bundle(self, path: str | None) -> Bundle:
-        """The bundle at ``path`` (the embedded one if None), opened and verified anew if any of its files changed.
+        """The bundle at ``path`` (see ``Bundle.open``), opened and verified anew if any of its files changed.
 
         Raises:
             InputError: missing or damaged.
         """
-        from clsdm.model.bundle import Bundle, default_bundle_path
+        from clsdm.model.bundle import Bundle, bundle_path
 
-        where = default_bundle_path() if path is None else given_path(path, "bundle")
+        where = bundle_path(path)
         state = _state_of(where)
         if self._bundle is None or self._bundle[0] != state:
             self.forget()

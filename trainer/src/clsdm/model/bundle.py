@@ -33,8 +33,9 @@ from clsdm.model.bundle_files import (
     WEIGHTS,
     FileEntry,
     as_table,
+    bundle_path,
     check_files,
-    default_bundle_path,
+    embedded_bundles,
     read_manifest,
     reader,
 )
@@ -43,8 +44,8 @@ from clsdm.plausible import check_plausible
 from clsdm.volume.hu import WINDOW_HU
 
 __all__ = [
-    "CALIBRATION", "CARD", "MANIFEST", "SCHEMA", "WEIGHTS", "Bundle", "FileEntry", "Manifest", "check_sizes",
-    "decode_weights", "default_bundle_path", "encode_weights", "patient_mark", "write_bundle", "write_calibrated",
+    "CALIBRATION", "CARD", "MANIFEST", "SCHEMA", "WEIGHTS", "Bundle", "FileEntry", "Manifest", "bundle_path", "check_sizes",
+    "decode_weights", "embedded_bundles", "encode_weights", "patient_mark", "write_bundle", "write_calibrated",
 ]  # fmt: skip
 
 Encoding = Literal["float32", "float16", "int8"]
@@ -108,13 +109,16 @@ class Bundle:
     read: Callable[[str], bytes] = field(default=lambda name: b"", repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
         """Open a bundle and check its manifest and every hash.
+
+        Args:
+            path: folder or archive, or the name of an embedded bundle; None for the embedded default.
 
         Raises:
             InputError: missing, damaged, of an unknown version, or with a file that is missing, altered or outside.
         """
-        path = Path(path)
+        path = bundle_path(path)
         read = reader(path)
         manifest_name = f"{path}/{MANIFEST}"
         table, files = read_manifest(path, read)

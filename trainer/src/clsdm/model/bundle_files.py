@@ -2,10 +2,14 @@
 
 A bundle is a folder or a zip archive with a manifest, ``bundle.json``, that names every other file with its size and
 SHA-256, and its own hash. Nothing in it is ever executed, and no name in it leads outside.
+
+The bundles that come with the program are the folders of ``Resources/Models``, in the package (a wheel) or above it (a
+checkout). ``index.json`` there names them, the default first, and nothing else says which one is the default.
 """
 
 import contextlib
 import hashlib
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,8 +20,8 @@ from typing import IO, Any
 
 from clsdm.errors import InputError, reading
 from clsdm.files.digest import unsealed
-from clsdm.files.names import inside, plain_name, regular_file
-from clsdm.files.strict_json import from_plain, parse_json
+from clsdm.files.names import given_path, inside, plain_name, regular_file
+from clsdm.files.strict_json import from_plain, parse_json, read_json
 from clsdm.limits import BUNDLE_FILES, JSON_BYTES, WEIGHTS_BYTES, check_bytes, check_expansion
 
 BLOCK_BYTES = 1 << 20
@@ -25,6 +29,14 @@ SCHEMA = 2
 MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
 CALIBRATION = "calibration.json"
 """Not every bundle has it."""
+MODELS, INDEX = "Resources/Models", "index.json"
+
+
+@dataclass(frozen=True)
+class Index:
+    """Names of the folders of embedded bundles, the default first."""
+
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,11 @@ def reader(path: Path) -> Callable[[str], bytes]:
 
 def _check_archive(path: Path) -> None:
     if not path.exists():
-        raise InputError(f"{path}: no such bundle (expected a folder or zip archive with {MANIFEST})")
+        names = ", ".join(embedded_bundles())
+        expected = f"a folder or zip archive with {MANIFEST}" + (
+            f", or the name of an embedded one: {names}" if names else ""
+        )
+        raise InputError(f"{path}: no such bundle (expected {expected})")
     if not zipfile.is_zipfile(regular_file(path, "bundle")):
         raise InputError(f"{path}: not a bundle; expected a folder or zip archive with {MANIFEST}")
 
@@ -203,14 +219,34 @@ def _open_in_zip(path: Path, name: str) -> Iterator[IO[bytes]]:
             yield stream
 
 
-def default_bundle_path() -> Path:
-    """The bundle that comes with the project: ``Resources/Models`` in the package (a wheel), or above it (a checkout).
+def embedded_bundles() -> dict[str, Path]:
+    """Folders of the bundles that come with the program by their names, the default first; empty where there are none.
 
     Raises:
-        InputError: it is not there.
+        InputError: the index is damaged.
     """
     for parent in Path(__file__).resolve().parents:
-        found = sorted((parent / "Resources" / "Models").glob(f"*/{MANIFEST}"))
-        if found:
-            return found[0].parent
-    raise InputError("no bundle is embedded in this installation; name one with --bundle")
+        index = parent / MODELS / INDEX
+        if index.exists():
+            listed = from_plain(Index, read_json(index, "index of models"), str(index))
+            return {name: inside(index.parent, name, str(index)) for name in listed.models}
+    return {}
+
+
+def bundle_path(wanted: str | os.PathLike[str] | None = None) -> Path:
+    """Where a bundle lies.
+
+    Args:
+        wanted: folder or archive, or the name of an embedded bundle; None for the embedded default. A name that is a bundle
+            in the current folder means that one.
+
+    Raises:
+        InputError: None, and no bundle is embedded; or no possible path.
+    """
+    embedded = embedded_bundles()
+    if wanted is None:
+        if not embedded:
+            raise InputError("no bundle is embedded in this installation; name one with --bundle")
+        return next(iter(embedded.values()))
+    path = given_path(os.fspath(wanted), "bundle")
+    return path if path.is_file() or (path / MANIFEST).exists() else embedded.get(os.fspath(wanted), path)

@@ -34,7 +34,7 @@ TITLES = {
     "voxels": "Coverage of the voxels' 80 % intervals",
     "structures": "Structures above 6 ml",
     "fixed": "Share of the contrast in the body that the X-rays fix",
-    "wrong": "Wrong and right inputs",
+    "inputs": "Wrong and right inputs",
     "steady": "How far the measures themselves scatter",
 }
 """By name of a part, in this order."""
@@ -54,13 +54,13 @@ def tables(
         "voxels": voxels_table(found, judge) if any(each.ratios for each in found) else "",
         "structures": structures_table(found),
         "fixed": fixed_table(fixed) if fixed else "",
-        "wrong": wrong_table(handed) if handed else "",
+        "inputs": wrong_table(handed) if handed else "",
         "steady": steady_table(scatter) if scatter else "",
     }
     return {name: parts[name] for name in TITLES if parts[name]}
 
 
-def page_of(parts: Mapping[str, str]) -> str:
+def headed(parts: Mapping[str, str]) -> str:
     """All tables, each with a heading."""
     return "\n".join(f"## {TITLES[name]}\n\n{text}" for name, text in parts.items())
 

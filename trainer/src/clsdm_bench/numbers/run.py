@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import CALIBRATION, Bundle, default_bundle_path, patient_mark, write_calibrated
+from clsdm.model.bundle import CALIBRATION, Bundle, patient_mark, write_calibrated
 from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import CHEST, measure
@@ -19,14 +19,15 @@ from clsdm.volume.read import read_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.numbers.calibrate import crossed, table_of
 from clsdm_bench.numbers.collect import collect
-from clsdm_bench.numbers.page import page_of, tables
+from clsdm_bench.numbers.page import headed, tables
 from clsdm_bench.numbers.picture import write_picture
 from clsdm_bench.numbers.steady import scatter_of
 from clsdm_bench.numbers.wrong import hand_in
+from clsdm_bench.pages import publish
 from clsdm_bench.score.cases import ScanFile, find_scans
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.run import Scoring, Settings, claim
-from clsdm_trainer.files import write_json, write_marked, write_text
+from clsdm_trainer.files import write_json, write_text
 
 UNSEEN = "all that the model was not trained on"
 USUAL = ("plain", "radiograph")
@@ -130,23 +131,32 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
     judge = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
-    tables_of = {each.case: judge(each) for each in found}
-    fixed = {}
-    for scan in unseen if options.pictures else ():
-        mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
-        picture = scoring.out / "fixed" / f"{scan.name}.png"
-        ensemble_there = ensemble if ensemble.is_file() else None
-        fixed[scan.name] = write_picture(picture, read_ct(scan.path), mean, ensemble_there, tables_of[scan.name])
+    fixed = _pictures(scoring, unseen, {each.case: judge(each) for each in found}) if options.pictures else None
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     scatter = scatter_of(scoring.bundle, unseen, report) if options.steady else None
     told = [replace(each, group=UNSEEN) for each in found] if options.cross else found
     parts = tables(told, judge, wrong, fixed, scatter)
-    text = page_of(parts)
+    text = headed(parts)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
     write_text(scoring.out / "numbers.md", text)
-    if options.page is not None:
-        write_marked(options.page, _on_page(parts, options, scoring, len({each.case for each in found})))
+    for page in options.publish:
+        publish(page, _on_page(parts, options, scoring, len({each.case for each in found})))
     return text
+
+
+def _pictures(scoring: Scoring, scans: Sequence[ScanFile], tables_of: dict[str, Calibration]) -> dict[str, float]:
+    """A picture of each scan; by case, the share of the contrast that the X-rays fix."""
+    shares = {}
+    for scan in scans:
+        mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
+        shares[scan.name] = write_picture(
+            scoring.out / "fixed" / f"{scan.name}.png",
+            read_ct(scan.path),
+            mean,
+            ensemble if ensemble.is_file() else None,
+            tables_of[scan.name],
+        )
+    return shares
 
 
 def _on_page(parts: dict[str, str], options: argparse.Namespace, scoring: Scoring, patients: int) -> dict[str, str]:
@@ -169,7 +179,7 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
     unknown = next((name for name in options.conditions if name not in CONDITIONS), None)
     if unknown is not None:
         raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown!r}")
-    bundle = Bundle.open(options.bundle or default_bundle_path())
+    bundle = Bundle.open(options.bundle)
     scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
     how = Settings(
         tuple(options.products),

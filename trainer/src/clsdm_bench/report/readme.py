@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clsdm_bench.pages import marks, publish
 from clsdm_bench.records import RowResult
 from clsdm_bench.report.claims import interval, summary_of
 from clsdm_bench.report.page import HEADINGS
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.figures import Column, markdown_table
-from clsdm_trainer.files import marks, write_marked
 
-MARK = "benchmark"
-BEGIN, END = marks(MARK)
+NAME = "benchmark"
+BEGIN, END = marks(NAME)
 GROUPS = ("ours", "published", "baseline", "classical", "sanity")
 COLUMNS = (
     Column("honest.psnr_3d_db", "PSNR dB", 2),
@@ -42,9 +42,9 @@ def comparison(table: TableSpec, results: Mapping[str, RowResult]) -> str:
 
 
 def write_readme(table: TableSpec, results: Mapping[str, RowResult], path: Path) -> None:
-    """Replace the text between the two marks.
+    """Put the comparison between its marks.
 
     Raises:
         InputError: unreadable, or the marks are not there.
     """
-    write_marked(path, {MARK: comparison(table, results)})
+    publish(path, {NAME: comparison(table, results)})
