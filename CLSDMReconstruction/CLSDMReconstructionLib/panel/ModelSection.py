@@ -184,14 +184,14 @@ class ModelSection:
         """The memory of the GPU that will be used, or of the computer for the CPU."""
         gpus = [each for each in self._devices if each["name"] == "cuda" and each.get("total_bytes")]
         if gpus and self.device != "cpu":
-            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("{used:.1f} of {total:.1f} GB in use")
+            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("GPU: {used:.1f} of {total:.1f} GB")
         else:
             computer = slicer.vtkSystemInformation()
             computer.RunMemoryCheck()
             free, total = (
                 2**20 * each for each in (computer.GetAvailablePhysicalMemory(), computer.GetTotalPhysicalMemory())
             )
-            words = _("{used:.1f} of {total:.1f} GB of the computer's memory in use")
+            words = _("Memory: {used:.1f} of {total:.1f} GB")
         self.ui.memoryGauge.setRange(0, 100)
         self.ui.memoryGauge.setValue(round(100 * (total - free) / max(1, total)))
         self.ui.memoryGauge.setFormat(words.format(used=(total - free) / 1e9, total=total / 1e9))

@@ -179,8 +179,9 @@ class XRaysSection:
         if not filled:
             return _("Choose a frontal or a lateral X-ray first.")
         for slot in filled:
-            if slot.problem():
-                return f"{self._title(slot)}: {slot.problem()}"
+            problem, title = slot.problem(), self._title(slot)
+            if problem:
+                return problem if problem.startswith(title) else f"{title}: {problem}"
         return checkTogether([slot.facts for slot in filled])[0]
 
     def _title(self, slot: XRaySlotWidget) -> str:

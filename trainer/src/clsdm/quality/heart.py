@@ -4,7 +4,6 @@ The heart's silhouette is where it pushes a lung outwards, slice by slice. Downw
 the dome of the diaphragm takes over. Volumes are (z, y, x) of cubic voxels along LPS; results are indices along z and x.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,13 +71,12 @@ def _turns(border: np.ndarray, z: int, spacing_mm: float) -> bool:
     return bool(steep > TURN or (steep > CORNER[0] and steep - before > CORNER[1]))
 
 
-def heart_borders(lungs: Lungs) -> tuple[float, float]:
+def heart_borders(right: Base, left: Base) -> tuple[float, float]:
     """Index along x of the last lung on the heart's right and the first on its left.
 
     Raises:
         NotMeasurable: too little of the heart is seen between the lungs.
     """
-    right, left = (lung_base(lungs, side) for side in ("right", "left"))
     if min(right.heart_mm, left.heart_mm) < SHORTEST_MM:
         raise NotMeasurable(f"less than {SHORTEST_MM:.0f} mm of the heart's height lie between two lungs")
     return right.heart, left.heart
@@ -116,6 +114,6 @@ def _silhouette(mine: np.ndarray, other: np.ndarray, spacing_mm: float) -> np.nd
         rows = np.flatnonzero(mine[z].any(1) & other[z].any(1))
         if len(rows) * spacing_mm >= ROWS_MM:
             border[z + 1] = np.quantile(mine[z, rows].argmax(1), 0.9)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # three slices that do not tell
-        return np.asarray(np.nanmedian([border[:-2], border[1:-1], border[2:]], axis=0))
+    three = np.sort([border[:-2], border[1:-1], border[2:]], axis=0)  # slices that do not tell, NaN, come last
+    told, each = np.isfinite(three).sum(0), np.arange(len(mine))
+    return np.asarray((three[np.maximum(told - 1, 0) // 2, each] + three[told // 2, each]) / 2.0)
