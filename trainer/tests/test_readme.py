@@ -20,7 +20,9 @@ def test_the_figures_of_the_readme_are_those_of_the_scored_table() -> None:
     scored = (ROOT / "trainer" / "docs" / "benchmark.md").read_text(encoding="utf-8").splitlines()
     heads = next(cells(line) for line in scored if line.startswith("| method | PSNR dB"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    mine, _, *rows = text.split("<!-- score:begin -->")[1].split("<!-- score:end -->")[0].strip().splitlines()
+    mine, _, *rows = (
+        text.split("<!-- score-short:begin -->")[1].split("<!-- score-short:end -->")[0].strip().splitlines()
+    )
     assert len(rows) >= 4
     for row in rows:
         name, *figures = cells(row)

@@ -14,6 +14,7 @@ from CLSDMReconstructionLib.compare.ComparisonScreen import ComparisonScreen
 from CLSDMReconstructionLib.compare.Difference import WINDOWS, makeDifference, setDifferenceLimit
 from CLSDMReconstructionLib.compare.Overlay import Overlay
 from CLSDMReconstructionLib.compare.TakeAway import Comparison, TakeAway
+from CLSDMReconstructionLib.compare.ViewBars import tidyTables
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.scene.Legend import showLegend
 
@@ -269,6 +270,7 @@ class ComparePanel(Panel):
         view = self.screen.layout.tableView()
         if view is not None and self.shown.table is not None:
             view.SetTableNodeID(self.shown.table.GetID())
+            tidyTables(self.shown.table)
 
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 import vtk
 
-from CLSDMReconstructionLib.compare.ViewBars import tidyView
+from CLSDMReconstructionLib.compare.ViewBars import tidySlice
 from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Sampling import centre, corners
 
@@ -132,7 +132,7 @@ class ComparisonLayout:
                     finally:
                         vtk.vtkGarbageCollector.DeferredCollectionPop()
                     yield done / len(tags)
-            tidyView(tag, label, label == ROWS[0])  # before it has a place in the window, which it else makes wider
+            tidySlice(tag, label, label == ROWS[0])  # before it has a place in the window, which it else makes wider
 
     def enter(self) -> Iterator[float]:
         """Switch to the layout and remember the user's; the views exist when the event loop has turned.

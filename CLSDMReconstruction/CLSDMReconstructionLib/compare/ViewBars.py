@@ -1,4 +1,4 @@
-"""The bars of the comparison's views: their labels in full, and three of them beside each other on a small screen."""
+"""The bars and heads of the comparison's views: labels in full, and three planes beside each other on a small screen."""
 
 import qt
 import slicer
@@ -6,8 +6,8 @@ import slicer
 LABEL_MARGIN = 6
 
 
-def tidyView(tag: str, label: str, spins: bool) -> None:
-    """Make a slice view or table narrow, once there is one of this tag.
+def tidySlice(tag: str, label: str, spins: bool) -> None:
+    """Make the bar of a slice view narrow, where there is a view of this tag.
 
     Args:
         tag: of the view.
@@ -16,17 +16,10 @@ def tidyView(tag: str, label: str, spins: bool) -> None:
             others have the button that fits all of them into their views.
     """
     manager = slicer.app.layoutManager()
-    if manager is None:
+    widget = None if manager is None else manager.sliceWidget(tag)
+    if widget is None:
         return
-    if manager.sliceWidget(tag) is not None:
-        _tidySlice(manager.sliceWidget(tag).sliceController(), label, spins)
-    for index in range(manager.tableViewCount):
-        view = manager.tableWidget(index).tableView()
-        if view.mrmlTableViewNode() is not None and view.mrmlTableViewNode().GetLayoutName() == tag:
-            _tidyTable(view)
-
-
-def _tidySlice(bar, label: str, spins: bool) -> None:
+    bar = widget.sliceController()
     for each in slicer.util.findChildren(bar, name="ViewLabel"):
         each.minimumWidth = qt.QFontMetrics(each.font).horizontalAdvance(label) + LABEL_MARGIN
     for each in slicer.util.findChildren(bar, name="FitToWindowToolButton"):
@@ -34,8 +27,13 @@ def _tidySlice(bar, label: str, spins: bool) -> None:
     bar.sliceOffsetSlider().spinBoxVisible = spins
 
 
-def _tidyTable(view) -> None:
-    """The numbers stay in sight however narrow it is; the first column takes the room that is left."""
-    view.verticalHeader().visible = False
-    view.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-    view.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+def tidyTables(node) -> None:
+    """Where this table is shown, its numbers stay in sight however narrow it is; the first column takes what is left."""
+    manager = slicer.app.layoutManager()
+    for index in range(0 if manager is None else manager.tableViewCount):
+        view = manager.tableWidget(index).tableView()
+        head = view.horizontalHeader()
+        if view.mrmlTableNode() is node and head.count() > 0:  # Qt crashes when asked for a column that is not there
+            view.verticalHeader().visible = False
+            head.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+            head.setSectionResizeMode(0, qt.QHeaderView.Stretch)

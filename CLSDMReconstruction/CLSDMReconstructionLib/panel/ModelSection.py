@@ -62,16 +62,20 @@ class ModelSection:
     def refresh(self, wanted: str | None = None) -> None:
         """List the models again; choose ``wanted`` (an id, "" for the default) or keep the choice."""
         self._wanted = self._wanted if wanted is None else wanted
-        self.models = self._logic.models.list()
+        self.models = self._logic.listModels()
         self._updating = True
         self.ui.modelSelector.clear()
         for model in self.models:
-            self.ui.modelSelector.addItem(_("{id} (embedded)").format(id=model.id) if model.embedded else model.id)
+            self.ui.modelSelector.addItem(self._labelOf(model))
         self.ui.modelSelector.toolTip = tip("\n".join(f"{model.id}: {purposeOf(model)}" for model in self.models))
         ids = [self._idOf(model) for model in self.models]
         self.ui.modelSelector.currentIndex = ids.index(self._wanted) if self._wanted in ids else 0 if ids else -1
         self._updating = False
         self._showDetails()
+
+    def _labelOf(self, model) -> str:
+        where = _("{id} (server)") if self._logic.server.isUsed else _("{id} (embedded)")
+        return where.format(id=model.id) if model.embedded else model.id
 
     def chosenId(self) -> str:
         """The model's id for the parameter node; "" for the default."""
@@ -180,14 +184,14 @@ class ModelSection:
         """The memory of the GPU that will be used, or of the computer for the CPU."""
         gpus = [each for each in self._devices if each["name"] == "cuda" and each.get("total_bytes")]
         if gpus and self.device != "cpu":
-            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("{used:.1f} of {total:.1f} GB in use")
+            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("GPU: {used:.1f} of {total:.1f} GB")
         else:
             computer = slicer.vtkSystemInformation()
             computer.RunMemoryCheck()
             free, total = (
                 2**20 * each for each in (computer.GetAvailablePhysicalMemory(), computer.GetTotalPhysicalMemory())
             )
-            words = _("{used:.1f} of {total:.1f} GB of the computer's memory in use")
+            words = _("Memory: {used:.1f} of {total:.1f} GB")
         self.ui.memoryGauge.setRange(0, 100)
         self.ui.memoryGauge.setValue(round(100 * (total - free) / max(1, total)))
         self.ui.memoryGauge.setFormat(words.format(used=(total - free) / 1e9, total=total / 1e9))

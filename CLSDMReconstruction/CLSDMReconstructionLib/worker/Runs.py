@@ -12,6 +12,8 @@ STAGES = {
     "export": "Writing the volume for the computation",
     "start": "Starting the computation",
     "patients": "Reconstructing the studies",
+    "send": "Sending to the server",
+    "queue": "Waiting for the server",
     "read X-rays": "Reading the X-rays",
     "load model": "Loading the model",
     "align X-rays": "Aligning the X-rays",
@@ -50,8 +52,8 @@ class ReconstructionError(Exception):
     """Why a run failed.
 
     Attributes:
-        kind: "input", "memory", "device", "disk", "network", "missing" (a Python package), "start", "crash", "cancelled",
-            "defect".
+        kind: "input", "memory", "device", "disk", "network", "server", "missing" (a Python package), "start", "crash",
+            "cancelled", "defect".
         message: what happened, in a sentence.
         advice: what to do, in a sentence.
         details: technical, for the log.

@@ -29,13 +29,14 @@ class Pose:
     Attributes:
         matrix: (3, 3); with ``shift_mm`` it maps canonical positions to the scan's.
         shift_mm: (3,).
-        warp_mm: (3, c, c, c) displacements (x, y, z) at the control points of a cubic B-spline over the scan, or None.
+        warps_mm: each (3, c, c, c), displacements (x, y, z) at the control points of a cubic B-spline over the scan; they
+            add up.
         extended: the end slices are repeated until the patient leaves the cube: a scan ends, a patient does not.
     """
 
     matrix: np.ndarray
     shift_mm: np.ndarray
-    warp_mm: np.ndarray | None = None
+    warps_mm: tuple[np.ndarray, ...] = ()
     extended: bool = False
 
 
@@ -75,25 +76,30 @@ def coarsened(anatomy: Anatomy, factor: int) -> Anatomy:
 
 def posed(anatomy: Anatomy, pose: Pose, grid: Grid) -> Anatomy:
     """The anatomy with the pose's own changes: warped, and extended where the pose says so."""
-    if pose.warp_mm is not None:
-        anatomy = warped(anatomy, pose.warp_mm)
+    if pose.warps_mm:
+        anatomy = warped(anatomy, *pose.warps_mm)
     return (
         extended(anatomy, grid.cube_mm / 2 + BEYOND_MM + float(np.abs(pose.shift_mm[2]))) if pose.extended else anatomy
     )
 
 
-def warped(anatomy: Anatomy, warp_mm: np.ndarray) -> Anatomy:
-    """The scan deformed by a cubic B-spline with displacements ``warp_mm`` (3, c, c, c) of its control points."""
+def warped(anatomy: Anatomy, *warps_mm: np.ndarray) -> Anatomy:
+    """The scan deformed by the sum of cubic B-splines with displacements (3, c, c, c) of their control points."""
+    field = torch.stack([_displacements(anatomy, each) for each in warps_mm]).sum(0)
+    size = torch.tensor(anatomy.size, dtype=torch.float32, device=field.device)
+    still = F.affine_grid(torch.eye(3, 4)[None].to(field), [1, 1, *anatomy.hu.shape], align_corners=False)
+    grid = still + field * (2.0 / (size * anatomy.spacing_mm))
+    moved = F.grid_sample(anatomy.hu.float()[None, None], grid, align_corners=False, padding_mode="border")
+    return replace(anatomy, hu=moved[0, 0])
+
+
+def _displacements(anatomy: Anatomy, warp_mm: np.ndarray) -> Tensor:
+    """(z, y, x, 3) displacements in mm of the scan's voxels."""
     control = torch.from_numpy(warp_mm).to(anatomy.hu.device, torch.float32)
     weights = [spline_weights(n, control.shape[-1]).to(control) for n in anatomy.hu.shape]
     field = torch.einsum("za,kabc->kzbc", weights[0], control)
     field = torch.einsum("yb,kzbc->kzyc", weights[1], field)
-    field = torch.einsum("xc,kzyc->zyxk", weights[2], field)
-    size = torch.tensor(anatomy.size, dtype=torch.float32, device=control.device)
-    still = F.affine_grid(torch.eye(3, 4)[None].to(control), [1, 1, *anatomy.hu.shape], align_corners=False)
-    grid = still + field * (2.0 / (size * anatomy.spacing_mm))
-    moved = F.grid_sample(anatomy.hu.float()[None, None], grid, align_corners=False, padding_mode="border")
-    return replace(anatomy, hu=moved[0, 0])
+    return torch.einsum("xc,kzyc->zyxk", weights[2], field)
 
 
 def spline_weights(count: int, controls: int) -> Tensor:

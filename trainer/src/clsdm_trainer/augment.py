@@ -58,20 +58,24 @@ def numpy_generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
-def draw_pose(config: AugmentConfig, grid: Grid, random: np.random.Generator) -> Pose:
-    """A random pose of the patient."""
+def draw_pose(
+    config: AugmentConfig, grid: Grid, random: np.random.Generator, between: np.ndarray | None = None
+) -> Pose:
+    """A random pose of the patient; ``between`` are (K, 3, c, c, c) deformations to the shapes of others."""
     exact = random.random() < config.exact_probability
     angles = np.deg2rad(random.uniform(-1, 1, 3) * config.rotation_deg)
     scale = np.exp(random.uniform(-1, 1) * config.scale + random.uniform(-1, 1, 3) * config.stretch)
     shift = random.uniform(-1, 1, 3) * (config.shift_mm, config.shift_mm, config.shift_mm + config.axial_shift_mm)
     flip = np.diag([-1.0 if random.random() < config.flip_probability else 1.0, 1.0, 1.0])
     extended = random.random() < config.extend_probability
-    warp = None
+    warps = []
     if config.warp_mm and random.random() < config.warp_probability:
-        warp = random.standard_normal((3, *[config.warp_controls] * 3)) * config.warp_mm
+        warps.append(random.standard_normal((3, *[config.warp_controls] * 3)) * config.warp_mm)
+    if between is not None and len(between) and random.random() < config.between_probability:
+        warps.append(random.random() * between[int(random.integers(len(between)))])
     if exact:
-        return Pose(flip, np.round(shift / grid.spacing_mm) * grid.spacing_mm, warp, extended)
-    return Pose(_rotation(angles) @ flip @ np.diag(scale), shift, warp, extended)
+        return Pose(flip, np.round(shift / grid.spacing_mm) * grid.spacing_mm, tuple(warps), extended)
+    return Pose(_rotation(angles) @ flip @ np.diag(scale), shift, tuple(warps), extended)
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.anatomy import Anatomy, Pose, coarsened, line_integrals, place, posed
 from clsdm_trainer.augment import Exposure, draw_exposures, draw_pose, numpy_generator, radiographs, virtual_cameras
 from clsdm_trainer.config import AugmentConfig
+from clsdm_trainer.data.between import deformations
 from clsdm_trainer.data.manifest import Case
 from clsdm_trainer.data.store import Store
 
@@ -74,6 +75,9 @@ class TrainingData:
         self.anatomies = {1: [anatomy_of(store, case, device) for case in store.cases("train")]}
         self.drawn = [index for index, case in enumerate(store.cases("train")) for _ in range(case.repeats)]
         self.model, self.augment, self.seed, self.device = model, augment, seed, device
+        self.between = [
+            deformations(store, case) if augment.between_probability else None for case in store.cases("train")
+        ]
 
     def batch(self, micro: int, size: int, *, xrays: bool, coarser: int = 1) -> Batch:
         """Micro-batch number ``micro`` of ``size`` samples; volumes and scans ``coarser`` times coarser, for the speed."""
@@ -83,9 +87,12 @@ class TrainingData:
         grid = Grid(grid.size // coarser, grid.spacing_mm * coarser)
         if coarser not in self.anatomies:
             self.anatomies[coarser] = [coarsened(anatomy, coarser) for anatomy in self.anatomies[1]]
-        poses = [draw_pose(self.augment, grid, each) for each in random]
-        chosen = [self.anatomies[coarser][self.volume_index(number)] for number in numbers]
-        anatomies = [posed(anatomy, pose, grid) for anatomy, pose in zip(chosen, poses, strict=True)]
+        chosen = [self.volume_index(number) for number in numbers]
+        poses = [
+            draw_pose(self.augment, grid, each, self.between[index]) for each, index in zip(random, chosen, strict=True)
+        ]
+        scans = [self.anatomies[coarser][index] for index in chosen]
+        anatomies = [posed(anatomy, pose, grid) for anatomy, pose in zip(scans, poses, strict=True)]
         unit, known = place(anatomies, poses, grid)
         if not xrays:
             return Batch(unit, known, None, None, random)

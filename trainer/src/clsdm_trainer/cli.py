@@ -1,4 +1,4 @@
-"""The command line ``clsdm-train``: prepare, train the three stages, export, or all of it.
+"""The command line ``clsdm-train``: prepare, deform, train the three stages, export, or all of it.
 
 What measures (``evaluate``, ``benchmark``) belongs to ``clsdm-bench``, to which it is handed over. Every training command goes
 on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input, 3 stopped before the end (call it again),
@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands)
+    _add_deform(commands)
     for name in (*STAGES, "all"):
         text = "All stages, then export and evaluation." if name == "all" else f"Train stage {name}, or go on with it."
         _add_training(commands.add_parser(name, help=text, description=text), name)
@@ -81,6 +82,16 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     parser.add_argument("--workers", type=whole(1, 1024), help="processes")
     parser.add_argument("--strict", action="store_true", help="stop at the first scan that cannot be used")
     parser.set_defaults(run=_prepare)
+
+
+def _add_deform(commands: Any) -> None:  # noqa: ANN401
+    text = "Find deformations between the training patients of a region that has few, for augment.between_probability."
+    parser = commands.add_parser("deform", help=text, description=text)
+    parser.add_argument("--store", type=path, required=True, help="folder of clsdm-train prepare")
+    parser.add_argument("--towards", type=whole(1, 1000), default=6,
+                        help="how many others each patient is deformed to (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--workers", type=whole(1, 1024), help="processes")
+    parser.set_defaults(run=_deform)
 
 
 def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
@@ -147,6 +158,15 @@ def _prepare(options: argparse.Namespace) -> int:
     )
     print(report.summary())
     return report.exit_code
+
+
+def _deform(options: argparse.Namespace) -> int:
+    from clsdm_trainer.data.between import deform
+    from clsdm_trainer.data.store import Store
+
+    found = deform(Store.open(options.store), options.towards, options.workers)
+    print(f"{options.store}: {sum(found.values())} deformations between {len(found)} patients")
+    return 0
 
 
 def _train(options: argparse.Namespace) -> int:

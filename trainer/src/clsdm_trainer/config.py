@@ -64,6 +64,7 @@ class AugmentConfig(Frozen):
         warp_probability: of deforming the anatomy.
         warp_mm: standard deviation of the displacements of the deformation's control points.
         warp_controls: control points of the cubic B-spline along each axis.
+        between_probability: of deforming a scan of a scarce region towards another patient ('clsdm-train deform').
         presets: weight of each geometry preset.
         angle_jitter_deg: largest error of each view's angle (the network is told the true one).
         tilt_jitter_deg: largest cranio-caudal angulation.
@@ -94,6 +95,7 @@ class AugmentConfig(Frozen):
     warp_probability: Share = 0.5
     warp_mm: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
     warp_controls: int = Field(default=7, ge=4, le=64)
+    between_probability: Share = 0.0
     presets: dict[str, Weight] = Field(
         default={"chest": 0.5, "x2ct": 0.14, "c-arm": 0.13, "linac-kv": 0.13, "localizer": 0.1}
     )

@@ -57,10 +57,13 @@ def times(out: Path) -> dict[str, int]:
 
 def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on(hospital, small_model, capfd):
     out = hospital / "out"
+    (out / "bert").mkdir(parents=True)
+    (out / "bert" / "failed.json").write_text("{}", encoding="utf-8")
     code, rows, said = many(capfd, small_model, out, "--table", hospital / "patients.csv", "--seed", "3")
     assert code == 2
     assert "1 of 3 patients failed" in said
     assert {name: row["status"] for name, row in rows.items()} == {"anna": "done", "bert": "done", "broken": "failed"}
+    assert (out / "bert" / "failed.json").read_text(encoding="utf-8") == "{}"  # somebody else's
     assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
     assert "line 4, column lateral: " in rows["broken"]["problem"]
     assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
@@ -220,6 +223,27 @@ def test_a_wrong_table_is_refused_before_anything_is_computed(table, problem, sm
                          tmp_path / "out")  # fmt: skip
     assert (code, (tmp_path / "out").exists()) == (2, False)
     assert problem in error
+
+
+@pytest.mark.parametrize(
+    ("table", "film"),
+    [
+        ("out/summary.csv", "film.dcm"),
+        ("t.csv", "out/a/comparison.png"),
+        ("t.csv", "out/a/reconstruction.nii.gz"),
+        ("t.csv", "out/index.html"),
+    ],
+)
+def test_no_result_takes_the_place_of_the_table_or_a_film(table, film, small_model, tmp_path, capfd):
+    for name in (table, film):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / film).write_bytes(b"film")
+    (tmp_path / table).write_text(f"case,frontal,lateral\na,{tmp_path / 'none.dcm'},\nb,{tmp_path / film},\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, _, error = run(capfd, "reconstruct", "--table", tmp_path / table, "--bundle", small_model.path, "--out",
+                         tmp_path / "out")  # fmt: skip
+    assert (code, "which is an input" in error) == (2, True), error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

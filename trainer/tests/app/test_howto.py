@@ -55,7 +55,7 @@ ABOUT = {"licence": "none", "anatomy": "ellipsoids", "data": "made by a test", "
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory, small_default: None) -> Iterator[Path]:
     """The current folder, with all that the page names."""
     folder, before = tmp_path_factory.mktemp("howto"), Path.cwd()
     os.chdir(folder)

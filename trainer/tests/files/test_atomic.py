@@ -210,3 +210,9 @@ def test_given_up_it_leaves_no_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         given_up()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system without any room")
+def test_a_disk_without_room_is_not_blamed_for_another_reason():
+    with pytest.raises(InputError, match=r"^/proc: cannot be written \((?!disk full)"):
+        write_atomically(Path("/proc/x.json"), lambda path: path.write_text("{}"))

@@ -157,13 +157,14 @@ def test_spline_weights_are_a_partition_of_unity_and_move_everything_alike():
     torch.testing.assert_close(weights.sum(1), torch.ones(50, dtype=torch.float64))
     assert bool((weights >= 0).all())
     patient = smooth(48, 8.0)
-    moved = warped(patient, np.broadcast_to(np.array([8.0, 0.0, 0.0])[:, None, None, None], (3, 6, 6, 6)).copy())
-    torch.testing.assert_close(moved.hu[:, :, :-1], patient.hu[:, :, 1:], rtol=0, atol=0.5)
+    eight, four = (np.array([x, 0.0, 0.0])[:, None, None, None] * np.ones((3, 6, 6, 6)) for x in (8.0, 4.0))
+    for moved in (warped(patient, eight), warped(patient, four, four[:, :5, :5, :5])):  # they add up
+        torch.testing.assert_close(moved.hu[:, :, :-1], patient.hu[:, :, 1:], rtol=0, atol=0.5)
 
 
 def test_a_warp_changes_truth_and_x_rays_together():
     patient, grid = smooth(48, 8.0), Grid(48, 8.0)
-    pose = Pose(np.eye(3), np.zeros(3), np.random.default_rng(0).standard_normal((3, 6, 6, 6)) * 8.0)
+    pose = Pose(np.eye(3), np.zeros(3), (np.random.default_rng(0).standard_normal((3, 6, 6, 6)) * 8.0,))
     bent = posed(patient, pose, grid)
     unit, _ = place([bent], [pose], grid)
     assert float((unit[0, 0] - hu_to_unit(patient.hu)).abs().max()) > 0.1

@@ -71,14 +71,26 @@ def test_an_exact_pose_shifts_by_whole_voxels_and_does_not_rotate():
 def test_warps_and_extensions_are_drawn_as_often_as_the_recipe_says():
     config = AugmentConfig(warp_mm=5.0, warp_probability=0.3, extend_probability=0.6, axial_shift_mm=50.0)
     poses = [draw_pose(config, GRID, numpy_generator(2, number)) for number in range(400)]
-    warps = [pose.warp_mm for pose in poses if pose.warp_mm is not None]
+    warps = [warp for pose in poses for warp in pose.warps_mm]
     assert len(warps) / 400 == pytest.approx(0.3, abs=0.08)
     assert np.std(warps) == pytest.approx(5.0, rel=0.05)
     assert np.mean([pose.extended for pose in poses]) == pytest.approx(0.6, abs=0.08)
     reach = np.abs([pose.shift_mm for pose in poses]).max(0)
     assert reach[:2].max() <= 15.0 + GRID.spacing_mm / 2
     assert 55.0 < reach[2] <= 65.0 + GRID.spacing_mm / 2  # exact poses shift by whole voxels
-    assert all(draw_pose(AugmentConfig(), GRID, numpy_generator(2, n)).warp_mm is None for n in range(20))
+    assert all(draw_pose(AugmentConfig(), GRID, numpy_generator(2, n)).warps_mm == () for n in range(20))
+
+
+def test_deformations_towards_others_are_drawn_as_often_as_the_recipe_says_and_of_every_size():
+    config = AugmentConfig(between_probability=0.4)
+    between = np.stack([np.full((3, 4, 4, 4), size) for size in (10.0, 20.0)])
+    poses = [draw_pose(config, GRID, numpy_generator(3, number), between) for number in range(400)]
+    warps = np.array([warp[0, 0, 0, 0] for pose in poses for warp in pose.warps_mm])
+    assert len(warps) / 400 == pytest.approx(0.4, abs=0.08)
+    assert warps.mean() == pytest.approx(7.5, rel=0.15)  # half of 10 or 20 mm
+    assert 0.0 < warps.min() < 1.0
+    assert 18.0 < warps.max() < 20.0
+    assert all(draw_pose(config, GRID, numpy_generator(3, n), between[:0]).warps_mm == () for n in range(20))
 
 
 @pytest.mark.parametrize(

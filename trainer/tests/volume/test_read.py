@@ -51,6 +51,16 @@ def test_a_phantom_of_few_values_was_not_clipped(tmp_path: Path):
     assert read_ct(tmp_path / "ct.nii").notes == ()
 
 
+def test_values_of_another_slope_or_byte_order_are_refused_or_said(ct: CTVolume, tmp_path: Path):
+    write_ct(CTVolume(2 * ct.hu - 10000, ct.spacing_mm, ct.origin_mm), tmp_path / "low.nrrd")
+    with pytest.raises(InputError, match="are not HU"):
+        read_ct(tmp_path / "low.nrrd")
+    swapped = ct.hu.astype("<i2").view(">i2").astype(np.float32)
+    write_ct(CTVolume(swapped, ct.spacing_mm, ct.origin_mm), tmp_path / "swapped.nrrd")
+    (note,) = read_ct(tmp_path / "swapped.nrrd").notes
+    assert "is between -300 and 400 HU, as tissue is; are the values HU?" in note
+
+
 @pytest.mark.parametrize(
     ("spacing", "said"),
     [

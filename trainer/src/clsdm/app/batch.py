@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from clsdm import __version__
-from clsdm.app.batch_summary import FAILED, write_summary
+from clsdm.app.batch_summary import FAILED, SUMMARY, failure_in, write_summary
 from clsdm.app.cases import Case
 from clsdm.app.dicom_output import comparison_of, write_dicom
-from clsdm.app.record import read_record
+from clsdm.app.record import companions, read_record
 from clsdm.app.request import (
     UNNAMED_FOLDER,
     Request,
@@ -45,12 +45,12 @@ from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
-from clsdm.files.names import files_below, nameless, regular_file
+from clsdm.files.names import files_below, nameless, refuse_overwriting, regular_file
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
-from clsdm.quality.write import write_comparison
+from clsdm.quality.write import FILES, write_comparison
 from clsdm.reconstruction import Reconstruction, choose_device, networks_first
 from clsdm.volume.write_dicom import refuse_full
 from clsdm.xray.image import XRay
@@ -58,9 +58,13 @@ from clsdm.xray.image import XRay
 VOLUME = "reconstruction.nii.gz"
 AHEAD = 2
 """Patients whose X-rays are read, and results that wait to be written: each takes the memory of its films."""
+WRITERS = min(AHEAD + 1, os.cpu_count() or 1)
+"""Results that are measured and written at once."""
 SUMMARY_EVERY_S = 60.0
 _DICOM = threading.Lock()
 """Readers note what decoders warn of, and Python's warnings are the whole process's: one patient's must not become another's."""
+_DELIVERY = threading.Lock()
+"""A server is talked to by one at a time."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Plan:
         dicom: folder of the patients' DICOM folders, or None.
         keep_patient: whether those name the patient.
         deliver: hands a patient's DICOM folder on, also where it was there before; the same one twice does no harm.
+        table: file that the patients were read from.
     """
 
     out: Path
@@ -80,6 +85,7 @@ class Plan:
     dicom: Path | None = None
     keep_patient: bool = False
     deliver: Callable[[Path], None] | None = None
+    table: Path | None = None
 
     def dicom_of(self, case: Case) -> Path | None:
         """The DICOM folder of a patient."""
@@ -114,7 +120,11 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
 
     Returns:
         How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.
+
+    Raises:
+        InputError: a file that would be written is the table or an X-ray.
     """
+    _refuse_overwriting_any(cases, plan)
     take_own_gpu(os.environ)
     mine = [case for case in share(cases, os.environ) if case.request is not None]
     count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
@@ -135,10 +145,20 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
     return count | times | {"files": [str(file) for file in files]}
 
 
+def _refuse_overwriting_any(cases: Sequence[Case], plan: Plan) -> None:
+    """No patient's X-rays lie where another's results, or the summary, would be written."""
+    requests = [case.request for case in cases if case.request is not None]
+    outputs = [plan.out / name for name in SUMMARY]
+    outputs += [Path(request.out).parent / name for request in requests for name in (*FILES, FAILED)]
+    outputs += [file for request in requests for file in companions(Path(request.out)).values()]
+    films = [Path(view.file) for request in requests for view in request.views]
+    refuse_overwriting(outputs, films if plan.table is None else [*films, plan.table])
+
+
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
     """Each patient with what became of it, as soon as that is on the disk."""
     waiting: deque[tuple[Case, Outcome, Future[None]]] = deque()
-    with _pool() as readers, _pool() as writers:
+    with _pool(1) as readers, _pool(WRITERS) as writers:  # decoders of images are not made for several
         for case, reading in _ahead(readers, cases, plan):
             began = time.perf_counter()
             try:
@@ -161,9 +181,9 @@ def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcom
 
 
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """One thread: decoders of images are not made for several. What has not begun is left when the work is stopped."""
-    pool = ThreadPoolExecutor(1)
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what has not begun is left when the work is stopped."""
+    pool = ThreadPoolExecutor(threads)
     try:
         yield pool
     finally:
@@ -219,8 +239,11 @@ def _write(case: Case, look: Callable[[], Reconstruction], key: str, plan: Plan)
 
 def _deliver(case: Case, plan: Plan) -> None:
     if plan.deliver is not None and (dicom := plan.dicom_of(case)) is not None:
-        plan.deliver(dicom)
-    (Path(_request(case).out).parent / FAILED).unlink(missing_ok=True)
+        with _DELIVERY:
+            plan.deliver(dicom)
+    failed = Path(_request(case).out).parent / FAILED
+    if failure_in(failed) is not None:
+        failed.unlink()
 
 
 def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case, Outcome]:

@@ -22,7 +22,7 @@ from clsdm.quality.agreement import Agreement
 from clsdm.quality.page import page
 
 FAILED = "failed.json"
-FILES = ("summary.csv", "index.html")
+SUMMARY = ("summary.csv", "index.html")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def write_summary(cases: Sequence[Case], out: Path) -> list[Path]:
     while (found := [row_of(case) for case in cases]) != rows:
         rows = found
         with written_together(out) as scratch:
-            (scratch / FILES[0]).write_text(as_csv(rows), encoding="utf-8", newline="")
-            (scratch / FILES[1]).write_text(as_html(rows), encoding="utf-8")
-    return [out / name for name in FILES]
+            (scratch / SUMMARY[0]).write_text(as_csv(rows), encoding="utf-8", newline="")
+            (scratch / SUMMARY[1]).write_text(as_html(rows), encoding="utf-8")
+    return [out / name for name in SUMMARY]
 
 
 def row_of(case: Case) -> Row:
@@ -74,7 +74,7 @@ def row_of(case: Case) -> Row:
     if case.request is None:
         return Row(case.name, "skipped", problem=case.problem)
     volume = Path(case.request.out)
-    if (failure := _json(volume.parent / FAILED)) is not None:
+    if (failure := failure_in(volume.parent / FAILED)) is not None:
         return Row(case.name, "failed", problem=str(failure.get("message", "")))
     path = volume.with_name(f"{volume.name.partition('.')[0]}.json")
     record = _json(path)
@@ -107,6 +107,12 @@ def _done(case: Case, volume: Path, record: dict[str, Any]) -> Row:
     )
 
 
+def failure_in(path: Path) -> dict[str, Any] | None:
+    """Word of a failure that was left here; None of any other file of that name."""
+    found = _json(path)
+    return found if found is not None and set(found) == {"kind", "message", "details"} else None
+
+
 def _json(path: Path) -> dict[str, Any] | None:
     try:
         data = read_json(path, "record") if path.is_file() else None
@@ -130,7 +136,7 @@ def as_html(rows: Sequence[Row]) -> str:
     """The page: a picture of each patient that leads to its report."""
     counted = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
     body = [
-        f'<p>{len(rows)} patients: {escape(counted)}. The figures are in <a href="{FILES[0]}">{FILES[0]}</a>.</p>',
+        f'<p>{len(rows)} patients: {escape(counted)}. The figures are in <a href="{SUMMARY[0]}">{SUMMARY[0]}</a>.</p>',
         f'<div class="cards">{"".join(map(_card, rows))}</div>',
     ]
     return page("Reconstructions", body, _STYLE, "'self' file:")

@@ -7,7 +7,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
-from clsdm.app.batch_summary import FILES as SUMMARY
+from clsdm.app.batch_summary import SUMMARY
 from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
@@ -91,7 +91,9 @@ def _reconstruct_many(options: argparse.Namespace, report: Report) -> dict[str, 
         return cases_of_studies(Path(options.studies), request_of, report)
 
     dicom = Path(options.dicom) if options.dicom else None
-    return reconstruct_many(options, report, cases, {"dicom": dicom, "keep_patient": bool(options.keep_patient)})
+    table = Path(options.table) if options.table else None
+    plan = {"dicom": dicom, "keep_patient": bool(options.keep_patient), "table": table}
+    return reconstruct_many(options, report, cases, plan)
 
 
 def reconstruct_many(

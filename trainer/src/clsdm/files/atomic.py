@@ -98,12 +98,8 @@ def _in_words(error: Exception, where: Path, on_disk: Path, needed_bytes: int) -
     if isinstance(error, InputError):
         return str(error)
     disk = next(each for each in (on_disk, *on_disk.parents) if os.path.ismount(each) or each == each.parent)
-    free = shutil.disk_usage(disk).free
-    if (
-        getattr(error, "errno", None) in _FULL
-        or free < _NO_ROOM_BYTES
-        or any(each in str(error) for each in _FULL_WORDS)
-    ):
+    free, number = shutil.disk_usage(disk).free, getattr(error, "errno", None)
+    if number in _FULL or (number is None and free < _NO_ROOM_BYTES) or any(each in str(error) for each in _FULL_WORDS):
         said = getattr(error, "strerror", None) or "nothing more can be written"
         room = f"{disk} has {_in_units(free)} left, at least {_in_units(needed_bytes)} are needed"
         reason = f"disk full: {said}; {room}"

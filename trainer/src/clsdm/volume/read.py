@@ -24,6 +24,8 @@ from clsdm.volume.slices import header_of
 FORMATS = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 AIR_BELOW_HU = -500.0
 """A scan whose least value is above this shows no air: it was clipped to a window, or holds no HU."""
+TISSUE_HU, TISSUE_SHARE = (-300.0, 400.0), 0.1
+"""Most of a patient that is no air lies here; where hardly anything does, values have another slope, offset or byte order."""
 BODY_MM = 80.0
 """A body is wider, and longer or deeper."""
 CONTRAST_HU = 200.0
@@ -121,13 +123,13 @@ def checked(ct: CTVolume) -> CTVolume:
         raise InputError(f"{ct.source}: {bad} of {ct.hu.size} voxels are NaN or infinite; expected HU")
     for value in (low, high):
         check_plausible("hu", value, ct.source, "the range of values")
-    if high - low < CONTRAST_HU or low > AIR_BELOW_HU:
+    if high - low < CONTRAST_HU or low > AIR_BELOW_HU or high < TISSUE_HU[0]:
         raise InputError(
             f"{ct.source}: values {low:g} ... {high:g} are not HU, or were clipped to a window (expected air near -1000, "
             f"below {AIR_BELOW_HU:g}, and tissue near 0)"
         )
     _check_geometry(ct)
-    return ct.noted(*_clipping(ct.hu, high), *_too_small(ct))
+    return ct.noted(*_clipping(ct.hu, high), *_too_small(ct), *_no_tissue(ct.hu))
 
 
 def _check_geometry(ct: CTVolume) -> None:
@@ -145,6 +147,18 @@ def _too_small(ct: CTVolume) -> tuple[str, ...]:
     if sorted(edges)[1] >= BODY_MM:
         return ()
     return (f"the scan is only {' x '.join(f'{edge:.0f}' for edge in edges)} mm; is its spacing in mm?",)
+
+
+def _no_tissue(hu: np.ndarray) -> tuple[str, ...]:
+    """A note where what is no air is no tissue either."""
+    low, high = TISSUE_HU
+    matter = int((hu > AIR_BELOW_HU).sum())
+    share = int(((hu > low) & (hu < high)).sum()) / matter
+    if share >= TISSUE_SHARE:
+        return ()
+    return (
+        f"only {share:.1%} of what is denser than air is between {low:g} and {high:g} HU, as tissue is; are the values HU?",
+    )
 
 
 def _clipping(hu: np.ndarray, high: float) -> tuple[str, ...]:
