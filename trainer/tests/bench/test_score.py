@@ -1,6 +1,5 @@
 """A bundle scored on scan files of any spacing, the way a user goes."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from ct_series import write_series
 from small_bundle import small_phantom
+from tiny_systems import rows_of
 
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
@@ -58,11 +58,6 @@ def scored(small_model: Bundle, scans: Path, tmp_path_factory: pytest.TempPathFa
     arguments = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(out)]
     assert main([*arguments, "--device", "cpu", "--samples", "2", "--spacing", "6"]) == 0
     return out
-
-
-def rows_of(out: Path) -> list[dict[str, str]]:
-    with (out / "cases.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_case_has_a_line_for_each_product_and_each_condition_and_a_picture(scored: Path, scans: Path) -> None:
