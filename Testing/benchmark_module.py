@@ -10,7 +10,7 @@ or a click, all that Slicer does meanwhile included; this is the bar. The **long
 time between two beats of a timer that should fire every 5 ms, less those 5 ms: it holds whatever else was done in the same
 turn, such as Slicer's own drawing, which without a GPU is most of it. Each step is done several times. The first counts for
 itself, since it is what a user meets; of the others the median counts, since a busy machine stops everybody now and then.
-Beside the first's longest slot stands how much of it this thread computed: the rest it waited, for a core or for others, or
+Beside each longest slot stands how much of it this thread computed: the rest it waited, for a core or for others, or
 for the disk: how many pages of memory the process had to read from there meanwhile stands beside it too (not on Windows). A
 machine that pages out what lies idle, as virtual ones do, makes first uses wait for that, and not for the module.
 
@@ -173,11 +173,9 @@ def measure(bars: Bars, steps: dict[str, user.Step], repeat: int) -> None:
         middle = sorted(later, key=lambda each: each.slot)[(len(later) - 1) // 2]
         stops = ", ".join(f"{each.stop:.0f}" for each in (first, *later))
         print(f"      longest stops of the event loop, {name}: {stops} ms", flush=True)  # noqa: T201
-        which = f"first ({first.name}, computing {first.computing:.0f} ms, {first.pages} pages from disk)"
-        bars.check(f"longest slot, {name}, {which}", first.slot, 100.0, "ms")
-        bars.check(
-            f"longest slot, {name}, later ({middle.name})", statistics.median(each.slot for each in later), 100.0, "ms"
-        )
+        for when, each in (("first", first), ("later", middle)):
+            which = f"{when} ({each.name}, computing {each.computing:.0f} ms, {each.pages} pages from disk)"
+            bars.check(f"longest slot, {name}, {which}", each.slot, 100.0, "ms")
 
 
 class Stops(NamedTuple):

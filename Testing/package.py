@@ -4,7 +4,7 @@
     python Testing/package.py --slicer 5.12 --macos-revision 34045     # macOS keeps extensions inside Slicer.app
 
 It holds what CMake would install: the files listed in CLSDMReconstruction/CMakeLists.txt, the runtime core ``clsdm``,
-and the embedded model. There is no compiled code, so that one archive per minor version serves Linux and Windows.
+and the embedded models. There is no compiled code, so that one archive per minor version serves Linux and Windows.
 The same sources give the same bytes.
 """
 

@@ -55,8 +55,7 @@ class Session:
     def shot(self, name: str, section: str = "noticeLabel") -> None:
         """Scroll to a part of the panel and take a picture of the whole window, in each size and scheme."""
         for size, pixels in self.sizes.items():
-            self.window.resize(*pixels)
-            self._reopen()
+            self._resize(*pixels)
             for scheme, wear in self.schemes.items():
                 wear()
                 self._settle()
@@ -68,12 +67,22 @@ class Session:
                 self.window.grab().toImage().save(str(path), "JPG", QUALITY)
                 print(f"{path} ({path.stat().st_size / 1000:.0f} kB)", flush=True)  # noqa: T201
 
-    def _reopen(self) -> None:
+    def _resize(self, width: int, height: int) -> None:
         """A comparison takes the form that suits the window when it is opened."""
-        screen = self.panel.compare.screen
-        for _ in range(2 if screen.layout.isShown else 0):
-            self.panel.compare.ui.layoutCheckBox.click()
-            self.wait(lambda: not screen.isOpening and not screen.isDrawing)
+        screen, box = self.panel.compare.screen, self.panel.compare.ui.layoutCheckBox
+        shown = screen.layout.isShown
+        if shown:
+            self._click(screen, box)
+        self.window.resize(width, height)
+        self._settle()
+        self.window.resize(width, height)  # what made it wider before may have gone only now
+        if shown:
+            self._click(screen, box)
+
+    def _click(self, screen, box) -> None:
+        box.click()
+        self.wait(lambda: not screen.isOpening and not screen.isDrawing)
+        self._settle()
 
     @staticmethod
     def _settle() -> None:

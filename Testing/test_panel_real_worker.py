@@ -1,4 +1,4 @@
-"""The panel with the real worker and the embedded model: from a dropped file to a volume in the slice views, and back out."""
+"""The panel with the real worker and an embedded model: from a dropped file to a volume in the slice views, and back out."""
 
 import sys
 from unittest import mock
@@ -12,7 +12,7 @@ from CLSDMReconstruction import CLSDMReconstructionLogic
 
 
 class RealWorkerTest(OwnTemporaries, PanelCase):
-    """One worker for all of a test; what a run needs is in ``case``, the model is the embedded one."""
+    """One worker for all of a test; what a run needs is in ``case``, the model is the quicker of the embedded ones."""
 
     def makeLogic(self):
         self.case = smallCase()
@@ -21,6 +21,8 @@ class RealWorkerTest(OwnTemporaries, PanelCase):
     def setUp(self) -> None:
         self.before = leftovers()
         super().setUp()
+        names = [model.id for model in self.panel.model.models]
+        self.ui.modelSelector.setCurrentIndex(names.index("openkbp64"))
         self.drop(self.frontal.widget, self.case / "lateral.dcm", self.case / "frontal.dcm")
 
     def reconstruct(self) -> None:

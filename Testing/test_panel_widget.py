@@ -229,7 +229,10 @@ class RunTest(PanelCase):
             box.click()
             legend = logic.GetColorLegendDisplayNode(node)
             self.assertEqual((legend.GetTitleText(), bool(legend.GetVisibility())), (title, True))
+            self.assertLess(legend.GetLabelTextProperty().GetFontSize(), 20)
         self.assertFalse(logic.GetColorLegendDisplayNode(result.coverageNode).GetVisibility())
+        shown, held = result.coverageNode.GetDisplayNode(), result.coverageNode.GetImageData().GetScalarRange()
+        self.assertEqual((shown.GetWindowLevelMin(), shown.GetWindowLevelMax()), (0.0, held[1]))
 
     def test_what_came_from_other_patients_is_asked_for_once_and_laid_over_with_a_legend(self) -> None:
         made = self.result()

@@ -75,11 +75,11 @@ class ChiralityTest(unittest.TestCase):
         self.addCleanup(logic.cleanup)
         truth = addPhantom()
         files = logic.simulate(truth, wait=True).result.files
-        made = logic.reconstruct(*files, wait=True).result.volumeNode
+        made = logic.reconstruct(*files, bundle="openkbp64", wait=True).result.volumeNode
         self.compareWithTruth(made, truth)
         with self.subTest("stored the other way round"):
             turned = [self.storedTurned(Path(name)) for name in files]
-            self.compareWithTruth(logic.reconstruct(*turned, wait=True).result.volumeNode, truth)
+            self.compareWithTruth(logic.reconstruct(*turned, bundle="openkbp64", wait=True).result.volumeNode, truth)
 
     def compareWithTruth(self, made, truth) -> None:
         wanted, found = displayed(truth), displayed(made)

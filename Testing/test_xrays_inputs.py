@@ -166,6 +166,9 @@ class InputsTest(SceneCase):
         other = dicom(self.folder / "b.dcm", ViewPosition="LL", StudyInstanceUID="9.9")
         same = dicom(self.folder / "c.dcm", ViewPosition="RL")
         self.assertEqual(atOnce(suggestPair([pa, other, same]))[1].path, str(same))
+        found = atOnce(suggestPair([other, pa]))  # all there is: the user knows that they belong together
+        self.assertEqual([one.path for one in found], [str(pa), str(other)])
+        self.assertIn("two studies", checkTogether([inspect(one) for one in found])[1][0])
 
     def test_patient_orientation_stands_in_for_a_missing_view_position(self) -> None:
         pa = dicom(self.folder / "a.dcm", ViewPosition=None, PatientOrientation=["L", "F"])

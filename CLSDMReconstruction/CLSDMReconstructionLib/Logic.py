@@ -21,6 +21,7 @@ from CLSDMReconstructionLib.worker.ModelTasks import ModelTasks, modelPath
 from CLSDMReconstructionLib.worker.Results import Preview, ReconstructionResult, SimulationResult
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
+from CLSDMReconstructionLib.worker.Server import Server
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 __all__ = [
@@ -41,6 +42,7 @@ class ReconstructionLogic(ModelTasks):
     Attributes:
         models: the ModelStore.
         dependencies: the Dependencies.
+        server: the Server, which may compute in place of this computer.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class ReconstructionLogic(ModelTasks):
         dependencies: Dependencies | None = None,
         batchWorker: InferenceProcess | None = None,
     ) -> None:
-        self._keeper = RunKeeper(worker or InferenceProcess())
+        self.server = Server()
+        self._keeper = RunKeeper(worker or InferenceProcess(options=self.server.options))
         self._batchKeeper = RunKeeper(batchWorker or InferenceProcess())
         self.models = models or ModelStore()
         self.dependencies = dependencies or Dependencies()
+        self.dependencies.isElsewhere = lambda: self.server.isUsed
         self._previews: dict[str, Run] = {}
 
     @property

@@ -19,6 +19,7 @@ from clsdm.reconstruction import choose_device
 from clsdm_trainer.run import environment
 
 Calls = Mapping[str, Callable[[], object]]
+Clock = Callable[[], float]
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Comparison:
         title: what they do.
         calls: by name.
         ratios: pairs of names, the first over the second.
+        more: alternatives that follow from those, with their seconds in every round.
         facts: called afterwards, gives each alternative more columns.
         in_a_loop: each timed call follows an untimed one of the same, so that it finds the caches as in a loop of its own.
     """
@@ -36,21 +38,24 @@ class Comparison:
     title: str
     calls: Calls
     ratios: Sequence[tuple[str, str]]
+    more: Callable[[Mapping[str, list[float]]], Mapping[str, list[float]]] = field(default=lambda _: {})
     facts: Callable[[], Mapping[str, Mapping[str, object]]] = field(default=lambda: {})
     in_a_loop: bool = False
 
 
-def seconds_of(call: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, the device's work included."""
+def seconds_of(call: Callable[[], object], device: torch.device, clock: Clock = time.perf_counter) -> float:
+    """Time of one call, the device's work included."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
-    started = time.perf_counter()
+    started = clock()
     call()
     wait()
-    return time.perf_counter() - started
+    return clock() - started
 
 
-def interleaved(calls: Calls, rounds: int, device: torch.device, *, in_a_loop: bool = False) -> dict[str, list[float]]:
+def interleaved(
+    calls: Calls, rounds: int, device: torch.device, clock: Clock = time.perf_counter, *, in_a_loop: bool = False
+) -> dict[str, list[float]]:
     """Seconds of every call in every round, after one to warm up; each round runs all of them, in order."""
     for call in calls.values():
         call()
@@ -59,7 +64,7 @@ def interleaved(calls: Calls, rounds: int, device: torch.device, *, in_a_loop: b
         for name, call in calls.items():
             if in_a_loop:
                 call()
-            seconds[name].append(seconds_of(call, device))
+            seconds[name].append(seconds_of(call, device, clock))
     return seconds
 
 
@@ -69,9 +74,10 @@ def ratio(name: str, more: Sequence[float], less: Sequence[float]) -> dict[str, 
     return {"name": name, "median": statistics.median(pairs), "low": min(pairs), "high": max(pairs)}
 
 
-def measured(comparison: Comparison, rounds: int, device: torch.device) -> dict[str, Any]:
+def measured(comparison: Comparison, rounds: int, device: torch.device, clock: Clock) -> dict[str, Any]:
     """Its rows and ratios."""
-    seconds = interleaved(comparison.calls, rounds, device, in_a_loop=comparison.in_a_loop)
+    seconds = interleaved(comparison.calls, rounds, device, clock, in_a_loop=comparison.in_a_loop)
+    seconds |= comparison.more(seconds)
     facts = comparison.facts()
     rows = [
         {"": name, "ms": 1e3 * statistics.median(values), **facts.get(name, {})} for name, values in seconds.items()
@@ -98,6 +104,8 @@ def main(
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, help="threads of torch on the CPU (torch's choice if left out)")
     parser.add_argument("--rounds", type=int, default=rounds, help="how often each alternative is measured")
+    parser.add_argument("--core-seconds", action="store_true",
+                        help="of the processor for this process, all its threads: they hold on a busy machine")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; figures mean nothing")
     for name, settings in options.items():
@@ -110,8 +118,11 @@ def main(
         print("--smoke: tiny sizes; these figures mean nothing")
     print(", ".join(f"{key} {value}" for key, value in where.items()))
     found = []
+    rounds, clock = 1 if arguments.smoke else arguments.rounds, time.perf_counter
+    if arguments.core_seconds:
+        clock = time.process_time
     for comparison in comparisons(arguments, device):
-        found.append(measured(comparison, 1 if arguments.smoke else arguments.rounds, device))
+        found.append(measured(comparison, rounds, device, clock))
         print(as_text(found[-1]), flush=True)
     if arguments.json:
         settings = {key: str(value) for key, value in vars(arguments).items()}

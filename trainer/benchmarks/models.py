@@ -16,7 +16,10 @@ from clsdm.xray.preprocess import XRay
 
 def tiny(config: ModelConfig) -> ModelConfig:
     """The same kinds of network, as small as they come: 32³ voxels, a few channels."""
-    condition = replace(config.condition, image_channels=(8, 8), features=4, channels=(8, 8, 8), condition_channels=4)
+    fine = (8,) * len(config.condition.fine)
+    condition = replace(
+        config.condition, image_channels=(8, 8), features=4, channels=(8, 8, 8), condition_channels=4, fine=fine
+    )
     widths = (8,) * len(config.autoencoder.channels)
     return replace(
         config,

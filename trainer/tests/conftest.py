@@ -9,6 +9,7 @@ import pytest
 import torch
 from places import AIR_HU, BALL_HU, BOX_HU, REPOSITORY, TISSUE_HU
 
+from clsdm.model import bundle_files
 from clsdm.model.bundle import Bundle
 from clsdm.volume.ct import CTVolume, Grid
 
@@ -60,6 +61,14 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     from small_bundle import small_bundle
 
     return small_bundle(tmp_path_factory.mktemp("small") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def small_default(small_model: Bundle) -> Iterator[None]:
+    """In this process the small model is the embedded default, for what does not ask how good a model is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_files, "embedded_bundles", lambda: {"small": small_model.path})
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_films_that_are_hung_the_same_way_twice_are_as_they_were(asymmetric_phan
 
 @pytest.fixture(scope="module")
 def model():
-    bundle = Bundle.open()
+    bundle = Bundle.open("openkbp64")
     return bundle, bundle.model(torch.device("cpu"))
 
 

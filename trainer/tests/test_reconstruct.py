@@ -14,7 +14,7 @@ from clsdm import samples as module
 from clsdm.app.request import Request, ViewRequest, run
 from clsdm.errors import Cancelled, InputError
 from clsdm.geometry.view import PRESETS, View
-from clsdm.model.bundle import Bundle
+from clsdm.model.bundle import Bundle, embedded_bundles
 from clsdm.model.schedule import ProcessConfig
 from clsdm.progress import silent
 from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device, reconstruct
@@ -295,8 +295,9 @@ def thorax() -> CTVolume:
     return CTVolume.on_grid(volume, grid)
 
 
-def test_the_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirror_image_to_the_right():
-    bundle = Bundle.open()
+@pytest.mark.parametrize("name", embedded_bundles())
+def test_an_embedded_model_puts_a_patient_at_the_left_to_the_left_and_its_mirror_image_to_the_right(name):
+    bundle = Bundle.open(name)
     views = [PRESETS["chest"].view(angle, 216) for angle in (0.0, 90.0)]
     xrays = simulate_xrays(thorax(), views, (-45.0, 0.0, 0.0))  # the isocentre lies to the patient's right
     straight, flipped = (hu(each, bundle) for each in (xrays, [mirrored(xray) for xray in xrays]))

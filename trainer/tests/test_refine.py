@@ -129,8 +129,8 @@ def test_what_was_found_is_said_in_words(asymmetric_phantom):
 
 
 @pytest.mark.slow
-def test_a_lateral_view_taken_higher_is_found_with_the_embedded_model(asymmetric_phantom):
-    bundle = Bundle.open()
+def test_a_lateral_view_taken_higher_is_found_with_a_trained_model(asymmetric_phantom):
+    bundle = Bundle.open("openkbp64")
     model = bundle.model(torch.device("cpu"))
     found = refine(films(asymmetric_phantom, Move(down_mm=20.0)), bundle, model)
     assert found.moves[0] == Move()

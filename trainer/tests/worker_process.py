@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,22 @@ LIMIT_S = 60.0
 
 
 @contextmanager
-def process(folder: Path, before: str = "", idle: float = LIMIT_S) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker; ``before`` is Python that runs in it first and may add to ``TASKS``."""
+def process(
+    folder: Path, before: str = "", idle: float = LIMIT_S, more: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker; ``before`` is Python that runs in it first and may add to ``TASKS``, ``more`` are further options."""
     code = f"import sys, time\nfrom clsdm.app import worker\nfrom clsdm.app.tasks import TASKS\n{before}\n"
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", code + "sys.exit(worker.main())", "--folder", str(folder), "--idle", str(idle)]
+    command = [
+        sys.executable,
+        "-c",
+        code + "sys.exit(worker.main())",
+        "--folder",
+        str(folder),
+        "--idle",
+        str(idle),
+        *more,
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         try:
             yield child

@@ -57,6 +57,7 @@ class Dependencies:
 
     Attributes:
         log: every line of the installations so far.
+        isElsewhere: whether another computer computes, so that nothing is needed here.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Dependencies:
         self.log: list[str] = []
         self._findModule, self._makeChannel, self._python = findModule or _find, makeChannel, python
         self._pip: InstallProcess | None = None
+        self.isElsewhere: Callable[[], bool] = lambda: False
 
     @property
     def busy(self) -> bool:
@@ -76,7 +78,7 @@ class Dependencies:
 
     def status(self) -> Status:
         """Find out without importing anything, in milliseconds."""
-        if os.environ.get("CLSDM_PYTHON"):  # the worker runs elsewhere, and will say itself what it lacks
+        if os.environ.get("CLSDM_PYTHON") or self.isElsewhere():  # who computes will say itself what it lacks
             return Status((), True, "", "")
         missing = tuple(name for name in NEEDED if not self._isThere(name))
         can = self._isThere("PyTorchUtils")

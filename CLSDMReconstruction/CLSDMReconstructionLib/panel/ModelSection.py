@@ -20,8 +20,9 @@ class ModelSection:
         timing: how long reconstructions took.
     """
 
-    def __init__(self, ui, logic, onChanged, onMessage) -> None:
-        """``onChanged()`` when another model or device was chosen; ``onMessage(text, isError)`` for news."""
+    def __init__(self, ui, logic, onChanged, onMessage, search) -> None:
+        """``onChanged()``: another model or device; ``onMessage(text, isError)`` for news; ``search()`` opens the search."""
+        self._search = search
         self.ui, self._logic, self._onChanged, self._onMessage = ui, logic, onChanged, onMessage
         self.models: list = []
         self.timing = Timing()
@@ -37,6 +38,7 @@ class ModelSection:
     def _buildMenu(self) -> None:
         self._menu = qt.QMenu(self.ui.modelMenuButton)
         for text, slot in (
+            (_("Search models…"), self._search),
             (_("Add from a file…"), self.addFromFile),
             (_("Add from a folder…"), self.addFromFolder),
             (_("Add from a URL…"), self.addFromUrl),
@@ -62,23 +64,32 @@ class ModelSection:
     def refresh(self, wanted: str | None = None) -> None:
         """List the models again; choose ``wanted`` (an id, "" for the default) or keep the choice."""
         self._wanted = self._wanted if wanted is None else wanted
-        self.models = self._logic.models.list()
+        self.models = self._logic.listModels()
         self._updating = True
         self.ui.modelSelector.clear()
         for model in self.models:
-            self.ui.modelSelector.addItem(_("{id} (embedded)").format(id=model.id) if model.embedded else model.id)
+            self.ui.modelSelector.addItem(self._labelOf(model))
         self.ui.modelSelector.toolTip = tip("\n".join(f"{model.id}: {purposeOf(model)}" for model in self.models))
         ids = [self._idOf(model) for model in self.models]
         self.ui.modelSelector.currentIndex = ids.index(self._wanted) if self._wanted in ids else 0 if ids else -1
         self._updating = False
         self._showDetails()
 
+    def _labelOf(self, model) -> str:
+        where = _("{id} (server)") if self._logic.server.isUsed else _("{id} (embedded)")
+        return where.format(id=model.id) if model.embedded else model.id
+
+    def choose(self, model) -> None:
+        """Use a model of the list from now on."""
+        self.refresh(self._idOf(model))
+        self._onChanged()
+
     def chosenId(self) -> str:
         """The model's id for the parameter node; "" for the default."""
         return "" if self.model is None else self._idOf(self.model)
 
     def _idOf(self, model) -> str:
-        return "" if model.embedded and model is self.models[0] else model.id
+        return "" if model.embedded and model.id == self.models[0].id else model.id
 
     def _onModel(self, index: int) -> None:
         if not self._updating:
@@ -180,14 +191,14 @@ class ModelSection:
         """The memory of the GPU that will be used, or of the computer for the CPU."""
         gpus = [each for each in self._devices if each["name"] == "cuda" and each.get("total_bytes")]
         if gpus and self.device != "cpu":
-            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("{used:.1f} of {total:.1f} GB in use")
+            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("GPU: {used:.1f} of {total:.1f} GB")
         else:
             computer = slicer.vtkSystemInformation()
             computer.RunMemoryCheck()
             free, total = (
                 2**20 * each for each in (computer.GetAvailablePhysicalMemory(), computer.GetTotalPhysicalMemory())
             )
-            words = _("{used:.1f} of {total:.1f} GB of the computer's memory in use")
+            words = _("Memory: {used:.1f} of {total:.1f} GB")
         self.ui.memoryGauge.setRange(0, 100)
         self.ui.memoryGauge.setValue(round(100 * (total - free) / max(1, total)))
         self.ui.memoryGauge.setFormat(words.format(used=(total - free) / 1e9, total=total / 1e9))
@@ -236,15 +247,20 @@ class ModelSection:
         self.ui.samplesSpinBox.enabled = product == "ensemble"
         self.ui.stepsSpinBox.enabled = self.ui.seedSpinBox.enabled = product != "mean"
         device = "cpu" if self.device == "auto" and len(self._devices) < 3 else self.device
+        device, onServer = self._timed(device), self._logic.server.isUsed
         seconds, measured = self.timing.expected(self.model, product, self.steps(), parameters.samples, device)
-        source = _("as before on this computer") if measured else _("on two CPU cores")
+        source = _("on this server") if onServer else _("on this computer")
+        source = _("as before {where}").format(where=source) if measured else _("on two CPU cores")
         time = _("About {time}, {source}.").format(time=inWords(seconds), source=source)
-        self.ui.productDetails.text = f"{text} {time}"
+        self.ui.productDetails.text = f"{text} {time}" if measured or not onServer else text
         setTone(self.ui.productDetails, "muted")
+
+    def _timed(self, device: str) -> str:
+        return f"server-{device}" if self._logic.server.isUsed else device
 
     def remember(self, product: str, samples: int, result) -> None:
         """Learn from a reconstruction how long the next will take."""
-        device = result.provenance.get("device", "cpu")
+        device = self._timed(result.provenance.get("device", "cpu"))
         for model in self.models:
             if model.sha256 == result.provenance.get("model_sha256"):
                 self.timing.remember(model, product, self.steps(), samples, device, result.seconds.get("core", 0.0))

@@ -273,8 +273,12 @@ def showOverlay(node, colour: str) -> None:
     if node is not None:
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
         if slicer.mrmlScene.GetNodeByID(colour) is not None:
-            node.GetDisplayNode().SetAndObserveColorNodeID(colour)
+            display.SetAndObserveColorNodeID(colour)
+        if colour == COVERAGE_COLOUR:  # Slicer's own window would show one X-ray like two
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevelMinMax(0.0, max(1.0, node.GetImageData().GetScalarRange()[1]))
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         composite.SetForegroundVolumeID(None if node is None else node.GetID())
         composite.SetForegroundOpacity(0.0 if node is None else OVERLAY_OPACITY)

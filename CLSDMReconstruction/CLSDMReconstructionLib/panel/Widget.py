@@ -13,11 +13,13 @@ from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.install.DependenciesSection import DependenciesSection
 from CLSDMReconstructionLib.panel.BatchPanel import BatchPanel
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.panel.ModelSearch import ModelSearch
 from CLSDMReconstructionLib.panel.ModelSection import ModelSection
 from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
 from CLSDMReconstructionLib.panel.ResultSection import ResultSection, showInSlices
 from CLSDMReconstructionLib.panel.Runner import Runner
 from CLSDMReconstructionLib.panel.RunSection import RunSection
+from CLSDMReconstructionLib.panel.ServerSection import ServerSection
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE, isUsers
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
@@ -68,9 +70,13 @@ class ReconstructionPanel(VTKObservationMixin):
         ui, logic = self.ui, self.logic
         self.runner = Runner(self)
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
-        self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
+        self.server = ServerSection(ui, resourcePath("UI/CLSDMServer.ui"), logic, self._onComputerChanged)
+        self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage, lambda: self.search.open())
+        self.search = ModelSearch(
+            resourcePath("UI/CLSDMModels.ui"), self.widget, logic, self.model.choose, self.model.add, self.runner.tryOut
+        )
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
-        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onDependenciesReady, logic.stopWorkers)
+        self.dependencies = DependenciesSection(ui, logic.dependencies, self._onComputerChanged, logic.stopWorkers)
         self.views = HeldViews()
         self.result = ResultSection(ui, self.views, logic, self._onMessage)
         self.compare = ComparePanel(logic, self.views, ui.compareSection)
@@ -89,10 +95,8 @@ class ReconstructionPanel(VTKObservationMixin):
         """The module is shown."""
         self._entered = True
         self._useParameters()
-        self.dependencies.refresh()
-        self.xrays.canPreview = not self.dependencies.missing
-        self.model.refresh()
-        self.updateReadiness()
+        self._onComputerChanged()
+        self.server.reachOut()
         self._offerLoaded()
         for panel in self.panels:
             panel.enter()
@@ -225,12 +229,22 @@ class ReconstructionPanel(VTKObservationMixin):
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
-    def _onDependenciesReady(self) -> None:
-        self.xrays.canPreview = True
-        self.xrays.refresh()
+    def _onComputerChanged(self) -> None:
+        """Another computer may compute now, or has said what it can."""
+        self._warmed = None
+        self.dependencies.refresh()
+        self.model.refresh()
+        waiting = self.xrays.noPreview
+        missing = _("The preview appears when the Python packages above are installed")
+        self.xrays.noPreview = missing if self.dependencies.missing else self.server.problem()
+        if waiting and not self.xrays.noPreview:
+            self.xrays.refresh()
+        if self.parameters is not None:
+            self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
     def _onMessage(self, text: str, isError: bool) -> None:
+        self.runner.isTrying &= not isError
         self.runSection.say(text, "error" if isError else "muted")
 
     def _onSimulated(self, simulation) -> None:
@@ -240,6 +254,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._fillSlots(simulation.nodes, ct)
         showInSlices(ct, self.views)
         self._onMessage(_("The slots hold X-rays of the sample; its CT is the ground truth."), False)
+        self.runner.onSample()
 
     def _fillSlots(self, nodes: list, truth) -> None:
         """X-rays that were made from a CT, which is then the ground truth."""
@@ -255,10 +270,16 @@ class ReconstructionPanel(VTKObservationMixin):
     def updateReadiness(self) -> None:
         """Say whether there is something to reconstruct, and load the model in advance."""
         missing = _("First install what is missing (see the top of the panel).") if self.dependencies.missing else ""
+        missing = missing or self.server.problem()
         cannot = missing or ("" if self.model.model is not None else _("Add a model first."))
         reason = cannot or self.xrays.problem()
         self.runSection.setReady(reason)
-        for panel, why in ((self.compare, missing), (self.simulate, missing), (self.batch, cannot)):
+        here = (
+            _("Many studies are computed on this computer: choose it under Advanced.")
+            if self.logic.server.isUsed
+            else ""
+        )
+        for panel, why in ((self.compare, missing), (self.simulate, missing), (self.batch, here or cannot)):
             panel.setCannot(why)
         wanted = (self.model.bundle(), self.model.device)
         if not reason and self._warmed != wanted:  # so that the first click need not wait for the model

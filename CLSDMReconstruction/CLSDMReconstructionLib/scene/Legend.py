@@ -4,6 +4,7 @@ import slicer
 
 POSITION, SIZE = (0.98, 0.5), (0.08, 0.45)
 """Fractions of a view: at its right edge, and half as high as the view."""
+FONT_SIZE = 14
 
 
 def showLegend(node, title: str, shown: bool = True) -> None:
@@ -19,5 +20,7 @@ def showLegend(node, title: str, shown: bool = True) -> None:
         legend.SetSize(*SIZE)
         legend.SetNumberOfLabels(3)
         legend.SetLabelFormat("%.0f")
+        for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):  # else as large as the view allows
+            text.SetFontSize(FONT_SIZE)
     legend.SetTitleText(title)
     legend.SetVisibility(shown)

@@ -79,6 +79,10 @@ def _network(message: str, details: str) -> tuple[str, str]:
     )
 
 
+def _server(message: str, details: str) -> tuple[str, str]:
+    return sentence(message), "Look at the server's address and key under Advanced, or compute on this computer."
+
+
 def _missing(message: str, details: str) -> tuple[str, str]:
     name = "PyTorch" if "torch" in message else message
     return f"A Python package is missing ({name}).", "Install it in the section Dependencies."
@@ -109,6 +113,7 @@ _EXPLAINED = {
     "device": _device,
     "disk": _disk,
     "network": _network,
+    "server": _server,
     "missing": _missing,
     "crash": _crash,
     "start": _start,

@@ -64,6 +64,7 @@ class InferenceProcess:
     Args:
         makeChannel: a new child process; ``QtChannel`` by default.
         python: interpreter to run the worker in; ``QtChannel.findPython()`` by default.
+        options: gives further options of the worker's, each time that one is started.
         idleSeconds: after which an unused worker ends and frees the GPU.
         later: calls a function after some milliseconds; ``Steps.later`` by default.
     """
@@ -73,11 +74,12 @@ class InferenceProcess:
         makeChannel: Callable[[], Channel] | None = None,
         *,
         python: str | None = None,
+        options: Callable[[], list[str]] = list,
         idleSeconds: float = IDLE_SECONDS,
         later: Callable[[int, Callable[[], None]], None] | None = None,
     ) -> None:
         self._makeChannel, self._python, self._later = makeChannel, python, later
-        self._idleSeconds = idleSeconds
+        self._idleSeconds, self._options = idleSeconds, options
         self._worker: Child | None = None
         self._leaving: list[Child] = []
         self._waiting: deque[Job] = deque()
@@ -182,7 +184,7 @@ class InferenceProcess:
         worker.channel.onErrors = lambda data: self._onErrors(worker, data)
         worker.channel.onFinished = lambda code, crashed: self._onFinished(worker, code, crashed)
         job.onProgress("start", 0, 1)
-        arguments = ["--folder", str(worker.folder), "--idle", str(self._idleSeconds)]
+        arguments = ["--folder", str(worker.folder), "--idle", str(self._idleSeconds), *self._options()]
         worker.channel.start(self._python, ["-c", _START, str(corePath()), *arguments], str(worker.folder))
         return worker
 

@@ -12,6 +12,7 @@ from typing import Any
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 
 FOLDER_SETTING = "CLSDMReconstruction/ModelFolder"
+_CAMEL = {"default_product": "defaultProduct", "spacing_mm": "spacingMm"}
 
 
 @dataclass(frozen=True)
@@ -58,32 +59,18 @@ def readModel(path: Path, **known: Any) -> Model:
         ValueError: no bundle, or damaged.
     """
     ensureCore()
-    from clsdm import NOTICE
     from clsdm.errors import InputError
-    from clsdm.model.bundle_files import WEIGHTS, read_manifest, reader
+    from clsdm.model.facts import facts_of
 
     try:
-        table, files = read_manifest(path, reader(path))
-        sizes = table["model"]
-        found = {
-            "path": path,
-            "id": str(table["id"]),
-            "version": str(table["version"]),
-            "licence": str(table["licence"]),
-            "notice": str(table.get("notice", NOTICE)),
-            "anatomy": str(table.get("trained_anatomy", "")),
-            "defaultProduct": str(table.get("default_product", "mean")),
-            "steps": int(sizes["process"].get("steps", 1)),
-            "voxels": int(sizes["grid"]["size"]),
-            "spacingMm": float(sizes["grid"]["spacing_mm"]),
-            "bytes": sum(entry.bytes for entry in files.values()),
-            "sha256": files[WEIGHTS].sha256,
-        }
+        return modelOf(path, vars(facts_of(path)), **known)
     except InputError as error:
         raise ValueError(str(error)) from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: its manifest lacks {error}") from None
-    return Model(**{**found, **known})
+
+
+def modelOf(path: Path, facts: dict[str, Any], **known: Any) -> Model:
+    """A model by its facts (``clsdm.model.facts.Facts``); ``known`` overrides fields."""
+    return Model(**{"path": path, **{_CAMEL.get(name, name): value for name, value in facts.items()}, **known})
 
 
 class ModelStore:
@@ -112,6 +99,23 @@ class ModelStore:
         """The embedded models first, then the user's by name; damaged ones are left out (see :meth:`damaged`)."""
         own = [model for model, _ in self._read().values() if model is not None]
         return [*self.embedded(), *sorted(own, key=lambda model: (model.id, model.version))]
+
+    def index(self, path: Path | None = None) -> dict[str, Any]:
+        """What an index says (``clsdm.model.index.Index``), by default the one that ships.
+
+        Raises:
+            ValueError: it is none.
+        """
+        ensureCore()
+        from clsdm.errors import InputError
+        from clsdm.files.strict_json import to_plain
+        from clsdm.model.bundle_files import index_file, read_index
+
+        file = path or index_file()
+        try:
+            return {"offers": [], "samples": {}} if file is None else to_plain(read_index(file))
+        except InputError as error:
+            raise ValueError(str(error)) from None
 
     def damaged(self) -> dict[str, str]:
         """Names of everything else in the folder, and why it is no model."""

@@ -7,6 +7,7 @@ from typing import Any
 from CLSDMReconstructionLib.worker.ModelStore import Model, ModelStore, readModel
 from CLSDMReconstructionLib.worker.RunKeeper import RunKeeper
 from CLSDMReconstructionLib.worker.Runs import Run
+from CLSDMReconstructionLib.worker.Server import Server
 
 
 class ModelTasks:
@@ -14,11 +15,16 @@ class ModelTasks:
 
     _keeper: RunKeeper
     models: ModelStore
+    server: Server
+
+    def listModels(self) -> list[Model]:
+        """The models of the computer that computes, the default first."""
+        return self.server.models if self.server.isUsed else self.models.list()
 
     def hello(self, *, wait: bool = False, **callbacks) -> Run:
         """Warm the worker; the result will be {"devices": [{"name", "label", "free_bytes", "total_bytes"}], "torch", ...}."""
         run = Run("hello", **callbacks)
-        return self._keeper.start(run, lambda: self._keeper.submit(run, "hello", {}, lambda answer: answer), wait)
+        return self._keeper.start(run, lambda: self._keeper.submit(run, "hello", {}, self.server.hear), wait)
 
     def warm(self, bundle=None, device: str = "auto", *, wait: bool = False, **callbacks) -> Run:
         """Load a model in advance, so that the next reconstruction need not."""
@@ -44,6 +50,13 @@ class ModelTasks:
             self._keeper.submit(run, task, payload, lambda answer: self._inspected(run, answer, task == "fetch"))
 
         return self._keeper.start(run, begin, wait)
+
+    def fetchIndex(self, url: str, *, wait: bool = False, **callbacks) -> Run:
+        """An index of models at an https address; the result will be as of ``ModelStore.index``."""
+        run = Run("index", **callbacks)
+        return self._keeper.start(
+            run, lambda: self._keeper.submit(run, "index", {"url": url}, lambda answer: answer), wait
+        )
 
     def addModel(self, model: Model, *, wait: bool = False, **callbacks) -> Run:
         """Put an inspected model into the user's folder; the result will be the ``Model`` there."""
@@ -72,5 +85,6 @@ def modelPath(run: Run, bundle) -> str | None:
     path = getattr(bundle, "path", bundle)
     if path is None:
         return None
-    run.hide(str(path), "the model's bundle")
+    if Path(path).is_absolute():  # else it is the name of a server's, or of one that comes with the program
+        run.hide(str(path), "the model's bundle")
     return str(path)

@@ -12,6 +12,8 @@ STAGES = {
     "export": "Writing the volume for the computation",
     "start": "Starting the computation",
     "patients": "Reconstructing the studies",
+    "send": "Sending to the server",
+    "queue": "Waiting for the server",
     "read X-rays": "Reading the X-rays",
     "load model": "Loading the model",
     "align X-rays": "Aligning the X-rays",
@@ -40,6 +42,7 @@ _ENDS = {
     "fixed": {"export": 0.1, "start": 0.2, "fixed": 1.0},
     "preview": {"start": 0.5, "read X-rays": 1.0},
     "hello": {"start": 1.0},
+    "index": {"download": 1.0},
     "bundle": {"start": 0.05, "download": 0.9, "verify": 1.0},
     "install": {"start": 0.1, "verify": 0.6, "copy": 1.0},
 }
@@ -50,8 +53,8 @@ class ReconstructionError(Exception):
     """Why a run failed.
 
     Attributes:
-        kind: "input", "memory", "device", "disk", "network", "missing" (a Python package), "start", "crash", "cancelled",
-            "defect".
+        kind: "input", "memory", "device", "disk", "network", "server", "missing" (a Python package), "start", "crash",
+            "cancelled", "defect".
         message: what happened, in a sentence.
         advice: what to do, in a sentence.
         details: technical, for the log.

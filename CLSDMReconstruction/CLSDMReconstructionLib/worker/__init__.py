@@ -3,4 +3,4 @@
 Neighbours may use what is in ``__all__``; faults are explained inside ``RunKeeper``.
 """
 
-__all__ = ["InferenceProcess", "ModelStore", "ModelTasks", "Requests", "Results", "RunKeeper", "Runs"]
+__all__ = ["InferenceProcess", "ModelStore", "ModelTasks", "Requests", "Results", "RunKeeper", "Runs", "Server"]

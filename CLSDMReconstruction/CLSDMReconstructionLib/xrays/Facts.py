@@ -147,7 +147,10 @@ def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
     if two_patients([header.patient_key for header in headers]) is not None:
         return "The X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
     warning = depth_warning([header.angle_deg for header in headers if header.angle_deg is not None])
-    return "", (sentence(warning),) if warning else ()
+    warnings = [sentence(warning)] if warning else []
+    if len({header.study_uid for header in headers if header.study_uid}) > 1:
+        warnings.append("The X-rays are of two studies: what changed in between is seen in one of them only.")
+    return "", tuple(warnings)
 
 
 def pairNotes(named: list[tuple[str, XRayFacts]]) -> tuple[str, ...]:

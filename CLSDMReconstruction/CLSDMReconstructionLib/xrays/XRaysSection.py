@@ -25,13 +25,13 @@ class XRaysSection:
         slots: frontal, lateral, and further views.
         pair: the PairFinder.
         orientation: the OrientationCheck.
-        canPreview: False while the worker cannot run (torch is missing).
+        noPreview: why the worker cannot make previews (torch is missing); "" where it can.
     """
 
     def __init__(self, ui, logic, slotFile: str, onChanged) -> None:
         """``onChanged()`` after every change by the user."""
         self.ui, self._logic, self._slotFile, self._onChanged = ui, logic, slotFile, onChanged
-        self.canPreview, self._preset, self._bundle, self._columns = True, "chest", None, 2
+        self.noPreview, self._preset, self._bundle, self._columns = "", "chest", None, 2
         self.slots: list[XRaySlotWidget] = []
         self._stale: list[XRaySlotWidget] = []
         self.pair = PairFinder(ui.pairButton, self._say, self._fill)
@@ -179,8 +179,9 @@ class XRaysSection:
         if not filled:
             return _("Choose a frontal or a lateral X-ray first.")
         for slot in filled:
-            if slot.problem():
-                return f"{self._title(slot)}: {slot.problem()}"
+            problem, title = slot.problem(), self._title(slot)
+            if problem:
+                return problem if problem.startswith(title) else f"{title}: {problem}"
         return checkTogether([slot.facts for slot in filled])[0]
 
     def _title(self, slot: XRaySlotWidget) -> str:
@@ -209,8 +210,8 @@ class XRaysSection:
                 self._requestPreview(slot)
 
     def _requestPreview(self, slot: XRaySlotWidget) -> None:
-        if not self.canPreview:
-            slot.setPreview(None, _("The preview appears when the Python packages above are installed"))
+        if self.noPreview:
+            slot.setPreview(None, self.noPreview)
             return
         if not slot.hasPreview():
             slot.setPreview(None, _("Preparing the preview…"))

@@ -3,12 +3,13 @@
 import errno
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 from clsdm.errors import InputError, printable
 
-KINDS = ("input", "memory", "device", "disk", "network", "missing", "defect")
-"""Kinds of errors: what was handed in, memory, the GPU or its driver, the disk, a download, a Python package that
-is not installed, or this program."""
+KINDS = ("input", "memory", "device", "disk", "network", "server", "missing", "defect")
+"""Kinds of errors: what was handed in, memory, the GPU or its driver, the disk, a download, the server that is to do the
+work, a Python package that is not installed, or this program."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -16,8 +17,31 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not eno
 _OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
 
 
+class ServerError(ConnectionError):
+    """The server that is to do the work cannot be reached, refuses, or falls silent."""
+
+
+class ReportedError(Exception):
+    """A failure that another process tells of.
+
+    Attributes:
+        told: what it says, as :func:`described` gives it.
+    """
+
+    def __init__(self, told: Any) -> None:  # noqa: ANN401 - untrusted JSON
+        told = told if isinstance(told, dict) else {}
+        self.told = {name: str(told.get(name, "")) for name in ("kind", "message", "details")}
+        if self.told["kind"] not in KINDS:
+            self.told["kind"] = "defect"
+        super().__init__(self.told["message"])
+
+
 def kind_of(error: BaseException) -> str:
     """Which of :data:`KINDS` an exception is."""
+    if isinstance(error, ReportedError):
+        return error.told["kind"]
+    if isinstance(error, ServerError):
+        return "server"
     causes, text = list(_causes(error)), str(error)
     if any(isinstance(each, OSError) and each.errno in _DISK_FULL for each in causes) or "disk full" in text:
         return "disk"
@@ -36,11 +60,13 @@ def kind_of(error: BaseException) -> str:
 
 def described(error: Exception) -> dict[str, str]:
     """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
+    if isinstance(error, ReportedError):
+        return error.told
     kind = kind_of(error)
     message = " ".join(printable(str(error)).splitlines()) or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
         message = f"{type(error).__name__}: {first_line(error)}"
-    details = "" if kind == "input" else "".join(traceback.format_exception(error))
+    details = "" if kind in ("input", "server") else "".join(traceback.format_exception(error))
     return {"kind": kind, "message": message, "details": details}
 
 

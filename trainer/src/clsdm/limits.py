@@ -43,6 +43,12 @@ REQUEST_LINE_BYTES = 2**20
 """Of one line to the worker."""
 REQUESTS_WAITING = 1000
 """Lines that the worker takes before it has answered any."""
+SENT_BYTES, SENT_FILES = 2 * 2**30, 64
+"""Of the arrays of one message between a server and its client, and how many of them."""
+CLIENTS_WAITING, CONNECTIONS = 32, 64
+"""Requests that a server keeps waiting, and connections that it takes."""
+TRANSFER_S = 900.0
+"""Seconds that sending one message may take."""
 HEADER_BYTES = 2**20
 """Of the text header of a MetaImage or NRRD file."""
 

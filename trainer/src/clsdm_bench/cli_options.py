@@ -24,6 +24,17 @@ def _cases(add: Add, splits: list[str]) -> None:
     add("--samples", type=whole(2, 1000), default=8, help="of an ensemble (default: %(default)s)")
 
 
+def _publish(add: Add) -> None:
+    add(
+        "--publish",
+        nargs="+",
+        type=path,
+        default=[],
+        metavar="PAGE",
+        help="put the tables between their marks in a page",
+    )
+
+
 def _machine(add: Add) -> None:
     add("--preset", choices=sorted(PRESETS), default="chest",
         help="machine, where files do not state their geometry (default: %(default)s)")  # fmt: skip
@@ -45,6 +56,7 @@ def add_score(add: Add) -> None:
     add("--conditions", nargs="+", metavar="NAME",
         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
     _add_scored(add)
+    _publish(add)
 
 
 def _add_real(add: Add) -> None:
@@ -71,6 +83,10 @@ def add_numbers(add: Add) -> None:
         help="judge each patient by a table made of all others, not by the bundle's (jackknife)")  # fmt: skip
     add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
     add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
+    add("--steady", action="store_true",
+        help="also how far the measures scatter on the scans themselves: on other voxels, through the autoencoder")  # fmt: skip
+    add("--tables", nargs="+", metavar="NAME", help="of the tables, the ones to publish (default: all that are made)")
+    _publish(add)
 
 
 def add_calibrate(add: Add) -> None:

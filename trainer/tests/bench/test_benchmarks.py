@@ -27,7 +27,7 @@ def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize(
     ("script", "options", "ratio"),
     [
-        ("reconstruction.py", ["--products", "mean", "--extrapolate"], "reference sample, 2 steps / x2ct128 mean"),
+        ("reconstruction.py", ["--products", "mean", "--extrapolate"], "reference sample, 4 steps / body128 mean"),
         ("projector.py", [], "trilinear 160 / own Joseph"),
         ("many_patients.py", ["--products", "mean"], "networks alone / many patients"),
         ("training_step.py", ["--against", "openkbp64"], "openkbp64: alignment / alignment"),

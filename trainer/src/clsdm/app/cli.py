@@ -36,7 +36,7 @@ EXIT_INPUT, EXIT_CANCELLED = 2, 3
 POSITIONAL = ("request", "ct", "reconstruction")
 PATHS = (
     *POSITIONAL, "frontal", "lateral", "bundle", "out", "truth", "fixed", "folder", "localizers", "dicom", "table", "studies",
-    "ca_bundle", "onnx",
+    "ca_bundle", "onnx", "key_file", "ca_file", "cert", "cert_key",
 )  # fmt: skip
 """Arguments that are one path."""
 
@@ -128,8 +128,14 @@ def _add_bundle(commands: Any) -> None:  # noqa: ANN401
 
 
 def _add_serve(commands: Any) -> None:  # noqa: ANN401
-    text = "Work for another program: JSON lines on standard input and output, the model kept loaded."
-    parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/app/worker.py")
+    text = "Work for another program, by JSON lines, or for other computers, over HTTP; the model is kept loaded."
+    parser = commands.add_parser(
+        "serve",
+        help=text,
+        description=text,
+        epilog=f"{cli_help.SERVE}\n{cli_help.EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     worker.add_arguments(parser)
     parser.set_defaults(run=worker.run_options)
 

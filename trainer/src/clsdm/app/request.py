@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.record import XRaysNotFoundError, companions, left_over_spread, make_record, record_text
+from clsdm.app.views import ViewRequest, read_view
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
@@ -27,29 +28,11 @@ from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
 from clsdm.xray.preprocess import XRay
-from clsdm.xray.read import GeometryOverrides, read_xray
 from clsdm.xray.scouts import centred, read_localizers
 
 SCHEMA = 1
 UNNAMED_FOLDER = "folder"
 """In a record, for a folder that only the user knows."""
-
-
-@dataclass(frozen=True)
-class ViewRequest:
-    """One X-ray file.
-
-    Attributes:
-        file: its path.
-        angle_deg: overrules the file (0 PA, 90 left lateral).
-        default_angle_deg: used where the file names no angle.
-        geometry: what overrules the file's geometry.
-    """
-
-    file: str
-    angle_deg: float | None = None
-    default_angle_deg: float | None = None
-    geometry: GeometryOverrides = field(default_factory=GeometryOverrides)
 
 
 @dataclass(frozen=True)
@@ -103,15 +86,6 @@ def _renamed(data: Any) -> Any:  # noqa: ANN401 - untrusted JSON
         if isinstance(geometry, dict) and "spacing_mm" in geometry and "pixel_mm" not in geometry:
             geometry["pixel_mm"] = geometry.pop("spacing_mm")
     return data
-
-
-def read_view(view: ViewRequest, preset: str) -> XRay:
-    """One X-ray of a request.
-
-    Raises:
-        InputError: it cannot be used.
-    """
-    return read_xray(view.file, view.angle_deg, view.geometry, preset, default_angle_deg=view.default_angle_deg)
 
 
 def read_views(request: Request) -> list[XRay]:

@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
-from clsdm.app.bundle_tasks import check_bundle, fetch, install
+from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.warm import WARM
 from clsdm.app.worker import Answer, Task, Voice
 from clsdm.files.atomic import room_for
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clsdm.geometry.view import View
     from clsdm.reconstruction import Reconstruction
     from clsdm.volume.ct import CTVolume
+    from clsdm.xray.image import XRay
 
 BLOCK_BYTES = 1 << 20
 PREVIEW_RANGE = 1.5
@@ -63,8 +64,10 @@ def reconstruct(
     options: dict[str, Any],
     bundle: str | None = None,
     preset: str = "chest",
+    sent: str | None = None,
 ) -> Answer:
-    """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``.
+    """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``; with ``sent``, the folder
+    of what a client sent, ``views`` are those of ``clsdm.app.sent``.
 
     Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
     "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings", "measures" and "provenance" as in ``R.json``;
@@ -77,18 +80,16 @@ def reconstruct(
     """
     report("read X-rays", 0, len(views))
     from clsdm import reconstruction as core
-    from clsdm.app.request import Request, read_views
     from clsdm.files.strict_json import from_plain
 
     began = time.perf_counter()
-    plain = {"views": views, "options": options, "preset": preset, "out": "answered in arrays"}
-    request = from_plain(Request, plain, "request")
+    how = from_plain(core.Options, options, "request.options")
     opened = WARM.bundle(bundle)
-    xrays = read_views(request)
+    xrays = _xrays(views, preset, sent)
     report("read X-rays", len(views), len(views))
     try:
-        model = WARM.model(opened, core.choose_device(request.options.device), report)
-        result = core.reconstruct(xrays, opened, request.options, report, model)
+        model = WARM.model(opened, core.choose_device(how.device), report)
+        result = core.reconstruct(xrays, opened, how, report, model)
     except (RuntimeError, MemoryError):  # memory, mostly; a lighter attempt must find all of it free
         WARM.forget()
         raise
@@ -212,7 +213,12 @@ def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[st
 
 
 def preview(
-    folder: Path, report: Report, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
+    folder: Path,
+    report: Report,
+    view: dict[str, Any],
+    bundle: str | None = None,
+    preset: str = "chest",
+    sent: str | None = None,
 ) -> Answer:
     """An X-ray on the model's virtual detector.
 
@@ -220,13 +226,10 @@ def preview(
     "view" (on the virtual detector), "origins" and "warnings".
     """
     report("read X-rays", 0, 1)
-    from clsdm.app.request import Request, read_views
-    from clsdm.files.strict_json import from_plain
     from clsdm.xray.preprocess import preprocess
 
-    request = from_plain(Request, {"views": [view], "preset": preset, "out": "answered in arrays"}, "request")
+    (xray,) = _xrays([view], preset, sent)
     detector = WARM.bundle(bundle).manifest.model.detector
-    (xray,) = read_views(request)
     (intensity, mask), seen = preprocess(xray, detector)
     image = ((intensity / PREVIEW_RANGE + 1.0) * 127.5).round().clamp(0.0, 255.0).byte()
     return {
@@ -236,6 +239,22 @@ def preview(
         "origins": xray.origins,
         "warnings": list(xray.warnings),
     }
+
+
+def _xrays(views: list[dict[str, Any]], preset: str, sent: str | None) -> list[XRay]:
+    """The X-rays of a request: of files, or as they were sent.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    from clsdm.app.request import Request, read_views
+    from clsdm.app.sent import unpack_xray
+    from clsdm.files.strict_json import from_plain
+
+    if sent is not None:
+        return [unpack_xray(view, Path(sent), f"request.views[{at}]") for at, view in enumerate(views)]
+    plain = {"views": views, "preset": preset, "out": "answered in arrays"}
+    return read_views(from_plain(Request, plain, "request"))
 
 
 def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
@@ -268,5 +287,6 @@ TASKS: dict[str, Task] = {
     "preview": preview,
     "bundle": check_bundle,
     "fetch": fetch,
+    "index": index,
     "install": install,
 }

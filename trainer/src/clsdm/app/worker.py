@@ -167,18 +167,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``clsdm serve``."""
-    parser.add_argument("--folder", required=True, help="existing folder in which a new one for arrays is made")
+    from clsdm.app import remote, server
+
+    parser.add_argument("--folder", help="existing folder in which a new one for arrays is made")
     parser.add_argument("--idle", type=float, default=600.0, metavar="S", help="end after S idle seconds (%(default)s)")
+    server.add_arguments(parser)
+    remote.add_arguments(parser)
 
 
 def run_options(options: argparse.Namespace) -> int:
     """Serve as the command line asks.
 
     Raises:
-        InputError: no existing folder, or no number of seconds.
+        InputError: no existing folder, or no number of seconds; or see ``server`` and ``remote``.
     """
+    from clsdm.app import remote, server
+
     if not (math.isfinite(options.idle) and 0.0 < options.idle <= MAX_IDLE_S):
         raise InputError(f"--idle: expected more than 0 and at most {MAX_IDLE_S:,.0f} seconds, got {options.idle:g}")
+    if options.listen is not None:
+        return server.run_options(options)
+    if options.folder is None:
+        raise InputError("serve: name a folder with --folder, or with --listen where to serve other computers")
+    theirs = None if options.server is None else remote.server_of(options)
     parent = given_path(options.folder, "--folder")
     if not parent.is_dir():
         raise InputError(f"--folder: {parent} is no folder; expected an existing one, in which a new one is made")
@@ -186,16 +197,17 @@ def run_options(options: argparse.Namespace) -> int:
         own = OwnFolder(parent.resolve(), PREFIX)
     except OSError as error:
         raise InputError(f"--folder: {parent} cannot be written to ({error.strerror})") from error
-    run(own, options.idle)
+    run(own, options.idle, None if theirs is None else remote.tasks_of(theirs))
     return 0
 
 
-def run(own: OwnFolder, idle_s: float) -> None:
+def run(own: OwnFolder, idle_s: float, tasks: Mapping[str, Task] | None = None) -> None:
     """Serve on this process's standard streams, and end the process.
 
     Args:
         own: for arrays; removed at the end.
         idle_s: end after so many seconds without a request.
+        tasks: what can be asked for; ``tasks.TASKS`` if None.
     """
     voice = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints is a log, not an answer
@@ -228,9 +240,11 @@ def run(own: OwnFolder, idle_s: float) -> None:
     emit({"pid": os.getpid(), "protocol": PROTOCOL, "folder": str(own.path)})
     requests = Requests(0, leave, refuse)
     remove_abandoned(own.path.parent, PREFIX)
-    from clsdm.app.tasks import TASKS  # light: each task imports what it needs
+    if tasks is None:
+        from clsdm.app.tasks import TASKS  # light: each task imports what it needs
 
-    serve(requests.next, emit, ArrayFolders(own.path), idle_s, TASKS)
+        tasks = TASKS
+    serve(requests.next, emit, ArrayFolders(own.path), idle_s, tasks)
     leave()
 
 

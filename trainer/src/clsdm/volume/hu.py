@@ -4,12 +4,14 @@ One HU window serves every stage (docs/method.md, 2.7 lists two windows in one m
 All functions take and return tensors or arrays of any shape.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 WINDOW_HU: tuple[float, float] = (-1024.0, 1476.0)
 """Lower and upper HU of the window, the 0 ... 2500 range of the X2CT protocol shifted by 1024."""

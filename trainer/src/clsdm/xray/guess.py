@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from clsdm.xray.formats import Wanted, read_film
-from clsdm.xray.pair import frontal_and_lateral
+from clsdm.xray.pair import frontal_and_lateral, same_side
 from clsdm.xray.read import XRayHeader
 
 _WORDS = {
@@ -29,12 +29,15 @@ def pair_of(headers: Sequence[XRayHeader], paths: Sequence[Path]) -> tuple[int |
     """The indices of a frontal and a lateral X-ray, as ``pair.frontal_and_lateral`` finds them by angles, or by a guess.
 
     What does not say from where it was taken is guessed at where there is one such file, or one of two, or two of two, or
-    where its name says so.
+    where its name says so. A frontal and a lateral one that are all there is are the pair, also of two studies.
 
     Raises:
         InputError: an image that has to be looked at cannot be read.
     """
     frontal, lateral = frontal_and_lateral(headers)
+    known = [header.likely_angle_deg for header in headers if header.likely_angle_deg is not None]
+    if frontal is not None and len(known) == len(headers) == 2 and not same_side(known[0], known[1]):
+        return frontal, 1 - frontal
     unknown = [number for number, header in enumerate(headers) if header.likely_angle_deg is None]
     if not unknown or None not in (frontal, lateral):
         return frontal, lateral

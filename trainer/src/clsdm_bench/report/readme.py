@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsdm.errors import InputError
+from clsdm_bench.pages import marks, publish
 from clsdm_bench.records import RowResult
 from clsdm_bench.report.claims import interval, summary_of
 from clsdm_bench.report.page import HEADINGS
 from clsdm_bench.table import TableSpec
 from clsdm_trainer.figures import Column, markdown_table
-from clsdm_trainer.files import write_text
 
-BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+NAME = "benchmark"
+BEGIN, END = marks(NAME)
 GROUPS = ("ours", "published", "baseline", "classical", "sanity")
 COLUMNS = (
     Column("honest.psnr_3d_db", "PSNR dB", 2),
@@ -42,17 +42,9 @@ def comparison(table: TableSpec, results: Mapping[str, RowResult]) -> str:
 
 
 def write_readme(table: TableSpec, results: Mapping[str, RowResult], path: Path) -> None:
-    """Replace the text between the two marks.
+    """Put the comparison between its marks.
 
     Raises:
         InputError: unreadable, or the marks are not there.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{path}: expected the marks {BEGIN} and {END} around the table")
-    write_text(path, f"{before}{BEGIN}\n{comparison(table, results)}\n{END}{after}")
+    publish(path, {NAME: comparison(table, results)})

@@ -17,7 +17,7 @@ from clsdm_bench.measures.covered import Pair
 from clsdm_bench.measures.distribution import SetDistance
 from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.exposures import CONDITIONS
-from clsdm_trainer.figures import Column, figures_section
+from clsdm_trainer.figures import Column, figures_section, figures_table
 from clsdm_trainer.files import write_json, write_text
 
 
@@ -69,6 +69,24 @@ def write_tables(
     seen = dict.fromkeys(scored.scan.name for scored in found if scored.scan.seen)
     warning = f"**Seen by the model in training or selection: {', '.join(seen)}.**\n\n" if seen else ""
     write_text(out / "table.md", warning + figures_section(results))
+
+
+SHORT_COLUMNS = ("psnr_db", "psnr_body_db", "lung_dice", "lung_absolute_error", "mae_hu")
+SHORT_ROWS = ("mean", "sample", *(f"mean, {CONDITIONS[each].text}" for each in ("frontal", "shuffled")))
+"""What the README shows."""
+
+
+def published(results: Mapping[str, Any]) -> dict[str, str]:
+    """The table of ``results.json`` by the name of its marks in a page: whole, and what the README shows of it."""
+    methods, groups = results["methods"], {name.partition(": ")[0] for name in results["methods"]}
+    if len(groups) == 1:
+        methods = {name.partition(": ")[2]: row for name, row in methods.items()}
+    short = {name: row for name, row in methods.items() if name.rpartition(": ")[2] in SHORT_ROWS}
+    columns = [column for column in results["columns"] if column["key"] in SHORT_COLUMNS]
+    return {
+        "score": figures_table({**results, "methods": methods}),
+        "score-short": figures_table({"columns": columns, "methods": short}),
+    }
 
 
 def methods_of(

@@ -1,0 +1,141 @@
+"""The part of "Advanced" that says which computer computes, and tries whether the server can be reached."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CLSDMReconstructionLib.base.Appearance import keepPlain, sentence, setTone
+from CLSDMReconstructionLib.base.Narrow import keepNarrow
+
+
+class ServerSection:
+    """Stands at the top of ``advancedLayout``.
+
+    Args:
+        ui: the panel's widgets.
+        file: of the .ui.
+        logic: the ReconstructionLogic.
+        onChanged: called when another computer computes, or the server has answered.
+    """
+
+    def __init__(self, ui, file: str, logic, onChanged) -> None:
+        self._logic, self._server, self._onChanged = logic, logic.server, onChanged
+        self.widget = slicer.util.loadUI(file)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        keepNarrow(self.widget)
+        keepPlain(self.widget)
+        ui.advancedLayout.insertRow(0, self.widget)
+        self._failure = ""
+        self._show()
+        self.ui.computeSelector.connect("currentIndexChanged(int)", self._onCompute)
+        self.ui.addressEdit.connect("editingFinished()", self._onEntered)
+        self.ui.keyEdit.connect("editingFinished()", self._onKey)
+        self.ui.unencryptedCheckBox.connect("toggled(bool)", self._onEntered)
+        self.ui.caButton.connect("clicked()", self._onCa)
+        self.ui.testButton.connect("clicked()", self.test)
+
+    def problem(self) -> str:
+        """Why the server cannot compute; "" where it can, or where this computer does."""
+        server = self._server
+        if not server.isUsed or server.models:
+            return ""
+        if not (server.address and server.hasKey):
+            return _("Enter the address and the key of the server under Advanced.")
+        return self._failure or _("The server has not answered yet.")
+
+    def test(self) -> None:
+        """Ask the server what it is; everything else waits for its answer."""
+        self._logic.stopWorkers()
+        self._server.models, self._failure = [], ""
+        self._say(_("Asking the server…"), "muted")
+        self._onChanged()
+        self._logic.hello(onFinished=self._onReached, onError=self._onFailed)
+
+    def reachOut(self) -> None:
+        """Ask the server, where one is used and was not asked yet."""
+        server = self._server
+        if server.isUsed and server.address and server.hasKey and not (server.models or self._failure):
+            self.test()
+
+    def _onReached(self, run) -> None:
+        self._say(inWords(run.result), "good")
+        self._onChanged()
+
+    def _onFailed(self, run) -> None:
+        if run.state == "failed":
+            self._failure = run.error.message
+            self._say(str(run.error), "error")
+            self._onChanged()
+
+    def _say(self, text: str, tone: str) -> None:
+        self.ui.answerLabel.text = text
+        setTone(self.ui.answerLabel, tone)
+
+    def _show(self) -> None:
+        server = self._server
+        self.ui.computeSelector.currentIndex = int(server.isUsed)
+        self.ui.serverFrame.visible = server.isUsed
+        self.ui.addressEdit.text = server.address
+        self.ui.unencryptedCheckBox.checked = server.isUnencryptedAllowed
+        self.ui.caButton.text = _("Own authority…") if not server.caFile else _("Own authority: {file}").format(
+            file=server.caFile.replace("\\", "/").rpartition("/")[2]
+        )  # fmt: skip
+        self.ui.keyEdit.placeholderText = _("kept in a file of yours") if server.hasKey else ""
+
+    def _changed(self) -> None:
+        self._failure = ""
+        self._say("", "plain")
+        self._show()
+        self._logic.stopWorkers()
+        self._onChanged()
+
+    def _onCompute(self, index: int) -> None:
+        self._server.choose(used=index == 1)
+        self._changed()
+        self.reachOut()
+
+    def _onEntered(self, *_args) -> None:
+        entered = {"address": self.ui.addressEdit.text.strip(), "unencrypted": self.ui.unencryptedCheckBox.checked}
+        if entered != {"address": self._server.address, "unencrypted": self._server.isUnencryptedAllowed}:
+            self._server.choose(**entered)
+            self._changed()
+
+    def _onKey(self) -> None:
+        key = self.ui.keyEdit.text
+        if key:
+            self.ui.keyEdit.text = ""
+            try:
+                self._server.enterKey(key)
+            except OSError as error:
+                self._say(sentence(_("the key cannot be kept ({reason})").format(reason=error.strerror)), "error")
+                return
+            self._changed()
+
+    def _onCa(self) -> None:
+        found = qt.QFileDialog.getOpenFileName(
+            self.widget, _("Certificate of the authority"), "", "PEM (*.pem *.crt *.cer)"
+        )
+        self._server.choose(caFile=found[0] if isinstance(found, tuple) else found)
+        self._changed()
+
+
+def inWords(hello: dict) -> str:
+    """A server's answer in a few lines."""
+    lines = [
+        _("Reached in {seconds:.2f} s: clsdm {version}, PyTorch {torch}.").format(
+            seconds=hello.get("reached_s", 0.0), version=hello["clsdm"], torch=hello["torch"]
+        )
+    ]
+    lines += [
+        _("Model {id}: {anatomy}, {voxels}³ voxels of {spacing:g} mm.").format(
+            id=each["id"], anatomy=each["anatomy"] or _("unknown anatomy"), voxels=each["voxels"],
+            spacing=each["spacing_mm"],
+        )
+        for each in hello["models"]
+    ]  # fmt: skip
+    for device in hello["devices"]:
+        free = _(" ({free:.1f} of {total:.1f} GB free)").format(
+            free=device["free_bytes"] / 1e9, total=device["total_bytes"] / 1e9
+        )
+        lines.append(device["label"] + (free if device["total_bytes"] else ""))
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""A server in place of this computer: entered, tried and used in the panel, with a real server on loopback."""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import qt
+import slicer
+from panel_case import PanelCase
+from real_worker import OwnTemporaries, smallCase
+
+from CLSDMReconstruction import CLSDMReconstructionLogic
+from CLSDMReconstructionLib.base.CorePath import corePath
+from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
+from CLSDMReconstructionLib.install.Dependencies import Dependencies
+from CLSDMReconstructionLib.panel.ServerSection import inWords
+from CLSDMReconstructionLib.worker import Server
+
+KEY = "a-key-of-the-panel-0123"
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
+
+
+@contextlib.contextmanager
+def serving(model: Path):
+    """A server's address."""
+    environment = {**(slicer.util.startupEnvironment() if usesOtherPython() else os.environ), "CLSDM_KEY": KEY}
+    command = [findPython(), "-c", START, str(corePath()), "--listen", "127.0.0.1:0", "--model", str(model)]
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as child,
+    ):
+        try:
+            yield json.loads(child.stdout.readline())["address"]
+        finally:
+            child.terminate()
+
+
+class ServerPanelCase(PanelCase):
+    """The key lies in a folder of the test's, where the user's own is not touched."""
+
+    def setAsideSettings(self) -> None:
+        super().setAsideSettings()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.keyFile = Path(folder.name) / "key"
+        qt.QSettings().setValue(f"{Server.SETTINGS}/keyFile", str(self.keyFile))
+
+    @property
+    def section(self):
+        return self.panel.server.ui
+
+    def enter(self, address: str, key: str) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        self.section.addressEdit.setText(address)
+        self.press(self.section.addressEdit, "\r")
+        self.section.keyEdit.setText(key)
+        self.press(self.section.keyEdit, "\r")
+
+
+class ServerPanelTest(ServerPanelCase):
+    """Without a server."""
+
+    def test_what_is_to_be_entered_is_said_and_what_is_entered_is_kept_for_its_user_alone(self) -> None:
+        self.assertFalse(self.section.serverFrame.visible)
+        self.fillSlots()
+        self.section.computeSelector.setCurrentIndex(1)
+        self.assertIn("address and the key", self.ui.reconstructButton.toolTip)
+        self.enter("https://example.org:8765", f" {KEY} ")
+        self.assertIn("not answered yet", self.ui.reconstructButton.toolTip)
+        self.assertEqual((self.section.keyEdit.text, self.keyFile.read_text()), ("", f"{KEY}\n"))
+        if os.name == "posix":
+            self.assertEqual(self.keyFile.stat().st_mode & 0o077, 0)
+        kept = [str(qt.QSettings().value(name)) for name in qt.QSettings().allKeys()]
+        self.assertNotIn(KEY, " ".join(kept))
+        server = self.logic.server
+        options = ["--server", "https://example.org:8765", "--key-file", str(self.keyFile)]
+        self.assertEqual(server.options(), options)
+        self.section.unencryptedCheckBox.checked = True
+        self.assertEqual(server.options(), [*options, "--unencrypted"])
+        self.section.computeSelector.setCurrentIndex(0)
+        self.assertEqual(server.options(), [])
+        self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_the_answer_is_plain(self) -> None:
+        model = {"id": "chest", "anatomy": "chests", "voxels": 128, "spacing_mm": 3.0}
+        gpu = {"label": "GPU X", "free_bytes": 7e10, "total_bytes": 8e10}
+        told = inWords({"reached_s": 0.5, "clsdm": "1", "torch": "2", "models": [model], "devices": [gpu]})
+        self.assertEqual(
+            told.split("\n"),
+            [
+                "Reached in 0.50 s: clsdm 1, PyTorch 2.",
+                "Model chest: chests, 128³ voxels of 3 mm.",
+                "GPU X (70.0 of 80.0 GB free)",
+            ],
+        )
+
+
+class RealServerTest(OwnTemporaries, ServerPanelCase):
+    """With a server, and without torch here."""
+
+    def makeLogic(self):
+        self.case = smallCase()
+        packages = Dependencies(findModule=lambda name: None if name == "torch" else name, python="python")
+        return CLSDMReconstructionLogic(dependencies=packages)
+
+    def answered(self) -> str:
+        self.section.testButton.click()
+        self.wait(lambda: not self.section.answerLabel.text.startswith("Asking"), 240.0)
+        return self.section.answerLabel.text
+
+    def test_a_server_reconstructs_the_bits_that_this_computer_does(self) -> None:
+        with serving(self.case / "bundle") as address:
+            self.enter(address, KEY[:-1] + "x")
+            self.assertIn("does not take this key", self.answered())
+            self.assertIn("does not take this key", self.ui.reconstructButton.toolTip)
+            self.enter(address, KEY)
+            self.assertRegex(self.answered(), r"Reached in [\d.]+ s: clsdm .*\nModel small: .*16³ voxels of 24 mm")
+            self.assertFalse(self.ui.dependencyFrame.visible)
+            self.assertEqual(self.ui.modelSelector.currentText, "small (server)")
+            self.drop(self.frontal.widget, self.case / "lateral.dcm", self.case / "frontal.dcm")
+            self.wait(lambda: all(slot.hasPreview() for slot in self.panel.xrays.slots), 240.0)
+            self.ui.reconstructButton.click()
+            self.wait(lambda: self.panel.run is None, 240.0)
+            self.assertFalse(self.ui.errorFrame.visible, self.ui.errorLabel.text)
+            node = self.ui.reconstructionSelector.currentNode()
+            command = Path(f"/proc/{self.logic.worker.processId}/cmdline")
+            if command.exists():
+                self.assertNotIn(KEY, command.read_text())
+        self.section.computeSelector.setCurrentIndex(0)
+        here = self.logic.reconstruct(
+            self.case / "frontal.dcm", self.case / "lateral.dcm", bundle=self.case / "bundle", wait=True
+        )
+        made = [slicer.util.arrayFromVolume(each) for each in (node, here.result.volumeNode)]
+        self.assertEqual(made[0].tobytes(), made[1].tobytes())
+
+    def test_a_server_that_is_gone_is_said_with_what_to_do(self) -> None:
+        with serving(self.case / "bundle") as address:
+            pass
+        self.enter(address, KEY)
+        self.assertIn("cannot be reached", self.answered())
+        self.assertIn("under Advanced", self.answered())
+        self.assertIn("cannot be reached", self.ui.reconstructButton.toolTip)

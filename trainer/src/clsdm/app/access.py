@@ -1,0 +1,162 @@
+"""Who may speak with a server, and how encrypted: its key, its certificate, and addresses.
+
+The key comes from a file or from the environment, never from the command line, which every user of a computer can read.
+Unencrypted connections lead to this computer only, unless the user says otherwise.
+"""
+
+import hmac
+import ipaddress
+import os
+import secrets
+import ssl
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+from clsdm.errors import InputError
+from clsdm.files.names import given_path, regular_file
+
+KEY_VARIABLE = "CLSDM_KEY"
+KEY_LETTERS, KEY_BYTES = 16, 4096
+"""The fewest that a key has, and the most that its file may have."""
+PORT = 8765
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+    encrypted: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.encrypted else 'http'}://{host}:{self.port}"
+
+
+def listening(text: str, *, encrypted: bool) -> Address:
+    """The address out of ``HOST:PORT``; port 0 takes a free one.
+
+    Raises:
+        InputError: no such address.
+    """
+    return _address("//" + text, encrypted, f"--listen: expected HOST:PORT, got {text!r}")
+
+
+def server_address(text: str) -> Address:
+    """The address out of a server's URL.
+
+    Raises:
+        InputError: no address of a server.
+    """
+    message = f"address of the server: expected https://HOST:PORT, got {text!r:.80}"
+    scheme, found, rest = text.strip().partition("://")
+    if "@" in rest:
+        raise InputError(
+            "address of the server: holds a name or a password; expected https://HOST:PORT and a key apart"
+        )
+    if not found or scheme.lower() not in ("http", "https") or "?" in rest or "#" in rest:
+        raise InputError(message)
+    return _address("//" + rest.rstrip("/"), scheme.lower() == "https", message)
+
+
+def _address(text: str, encrypted: bool, message: str) -> Address:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, port = parts.hostname, parts.port
+        (host or "").encode("idna")
+    except ValueError:
+        raise InputError(message) from None
+    if not host or parts.path or not text.isprintable() or " " in text:
+        raise InputError(message)
+    return Address(host, PORT if port is None else port, encrypted)
+
+
+def refuse_open(address: Address, unencrypted: bool, way_out: str) -> None:
+    """Refuse an unencrypted connection that leaves this computer, unless the user said that it may.
+
+    Raises:
+        InputError: it does.
+    """
+    if not (address.encrypted or unencrypted or _of_this_computer(address.host)):
+        raise InputError(f"{address}: X-rays would travel unencrypted; {way_out}")
+
+
+def _of_this_computer(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def read_key(file: str | None, *, make: bool = False) -> str:
+    """The key, from a file or from the environment.
+
+    Args:
+        file: its file; None takes the variable ``CLSDM_KEY``.
+        make: a file that is not there is made, with a new key, for this user's eyes only.
+
+    Raises:
+        InputError: no key, or one that can be guessed.
+    """
+    if file is None:
+        key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
+        if not key:
+            raise InputError(f"key: none given; name a file with --key-file, or set {KEY_VARIABLE}")
+    else:
+        path, where = given_path(file, "--key-file"), file
+        if make and not path.exists():
+            _make_key(path)
+        with regular_file(path, "key's file").open("rb") as stream:
+            key = stream.read(KEY_BYTES + 1).decode("ascii", "replace").strip()
+    if not (KEY_LETTERS <= len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key):
+        raise InputError(f"{where}: expected a key of {KEY_LETTERS} or more letters and digits, in one line")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def is_key(found: str, key: str) -> bool:
+    """Whether a header's ``Authorization`` holds the key, in a time that tells nothing of where it differs."""
+    return hmac.compare_digest(found.encode("utf-8", "replace"), f"Bearer {key}".encode())
+
+
+def server_context(cert: str, key: str | None) -> ssl.SSLContext:
+    """TLS with a server's own certificate.
+
+    Args:
+        cert: PEM file of the certificate and those that vouch for it.
+        key: PEM file of its private key; None: in the same file.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(regular_file(cert, "--cert"), None if key is None else regular_file(key, "--cert-key"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--cert: {cert} is no certificate with its key, in PEM ({error})") from None
+    return context
+
+
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """TLS that verifies who the server is.
+
+    Args:
+        ca_file: PEM file of the authority that vouches for it, as of a hospital; None: those of the system.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=None if ca_file is None else regular_file(ca_file, "--ca-file"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--ca-file: {ca_file} holds no certificate in PEM ({error})") from None

@@ -1,0 +1,137 @@
+"""A worker (``clsdm serve``) as the child of a server, started when it is needed, and the turns of those who want it."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from clsdm.app.worker import PREFIX, Answer
+from clsdm.failures import ReportedError, ServerError
+from clsdm.files.scratch import remove_abandoned
+from clsdm.limits import CLIENTS_WAITING
+
+_START = "import sys; from clsdm.app.worker import main; sys.exit(main())"  # which needs no torch to begin with
+TICK_S = 0.25
+END_S = 10.0
+
+
+class Turns:
+    """One request after the other, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._line: list[object] = []
+        self._moved = threading.Condition()
+
+    @contextlib.contextmanager
+    def turn(self, on_wait: Callable[[int], None]) -> Iterator[None]:
+        """Wait for one's turn; ``on_wait`` is told how many are before, again and again.
+
+        Raises:
+            ServerError: too many wait already.
+        """
+        mine = object()
+        with self._moved:
+            if len(self._line) >= CLIENTS_WAITING:
+                raise ServerError(
+                    f"the server is busy: {CLIENTS_WAITING} requests are waiting already; try again later"
+                )
+            self._line.append(mine)
+        try:
+            while (before := self._before(mine)) > 0:
+                on_wait(before)
+            yield
+        finally:
+            with self._moved:
+                self._line.remove(mine)
+                self._moved.notify_all()
+
+    def _before(self, mine: object) -> int:
+        with self._moved:
+            self._moved.wait_for(lambda: self._line[0] is mine, TICK_S)
+            return self._line.index(mine)
+
+
+class Child:
+    """One worker, for one request at a time.
+
+    Args:
+        folder: in which it makes its own.
+        idle_s: after which it ends.
+    """
+
+    def __init__(self, folder: Path, idle_s: float) -> None:
+        self._command = [sys.executable, "-c", _START, "--folder", str(folder), "--idle", str(idle_s)]
+        self._folder, self._numbers = folder, count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+
+    def ask(self, request: Answer) -> Generator[Answer | None, None, None]:
+        """Its answers without their ids, the last with "result" or "error"; None where it says nothing for a moment.
+
+        Whoever stops before the last one ends the worker. One whose idle time was just over is replaced.
+
+        Raises:
+            ReportedError: it died.
+        """
+        number, ended, heard, again = next(self._numbers), False, False, self._process is not None
+        try:
+            self._say({"id": number, **request})
+            while not ended:
+                try:
+                    line = self._lines.get(timeout=TICK_S)
+                except queue.Empty:
+                    yield None
+                    continue
+                if line is None:
+                    self.end()
+                    if heard or not again:
+                        raise ReportedError(_DIED)
+                    again = False
+                    self._say({"id": number, **request})
+                    continue
+                answer: dict[str, Any] = json.loads(line)
+                if answer.pop("id", None) == number:
+                    heard, ended = True, "result" in answer or "error" in answer
+                    yield answer
+        finally:
+            if not ended:
+                self.end()
+
+    def end(self) -> None:
+        """End it at once, with what it left."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(END_S)
+            remove_abandoned(self._folder, PREFIX)
+
+    def _say(self, request: Answer) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self.end()
+            self._start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it has just ended, which its lines tell
+            self._process.stdin.write(json.dumps(request).encode("ascii") + b"\n")
+            self._process.stdin.flush()
+
+    def _start(self) -> None:
+        process = self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        lines = self._lines = queue.Queue()
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+
+
+_DIED = {"kind": "memory", "message": "the server's worker ended unexpectedly, perhaps for lack of memory"}

@@ -1,0 +1,152 @@
+"""One request to a server: its key, its message, its answer, line by line, and whether anybody still waits for that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsdm.app.access import is_key
+from clsdm.app.remote import PATH
+from clsdm.app.sent import message_of, read_files, read_line, with_texts
+from clsdm.app.worker import Answer
+from clsdm.errors import printable
+from clsdm.failures import described
+from clsdm.limits import SENT_BYTES, TRANSFER_S
+
+if TYPE_CHECKING:
+    from clsdm.app.server import Front
+
+ALIVE_S = 5.0
+"""After which a client is told that its work goes on."""
+WRONG_KEY_S = 1.0
+"""Before a wrong key is refused."""
+
+
+class GoneError(Exception):
+    """The client went away, or takes nothing any more."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request; its answer ends with the connection."""
+
+    server: Front  # type: ignore[assignment]
+    server_version, sys_version = "clsdm", ""
+
+    def do_POST(self) -> None:
+        """Answer a message of the key's owner."""
+        began, task = time.monotonic(), "?"
+        if not is_key(self.headers.get("Authorization", ""), self.server.key):
+            time.sleep(WRONG_KEY_S)
+            return self._refuse(401, "the key is wrong")
+        length = self.headers.get("Content-Length", "")
+        if self.path != PATH or not length.isdecimal() or int(length) > SENT_BYTES:
+            return self._refuse(400, f"expected a message of at most {SENT_BYTES:,} bytes to {PATH}")
+        with self.server.folder() as folder:
+            try:
+                message = self._message(folder)
+                task = printable(str(message.get("task")))[:20]
+                self._begin(200)
+                self.server.work(message, folder, self._tell)
+                ended = "done"
+            except (GoneError, OSError) as error:
+                ended = f"the client went away ({type(error).__name__})"
+            except Exception as error:  # noqa: BLE001 - the border of the process: whatever it is, the client must hear of it
+                ended = self._failed(error, folder)
+        return log(f"{self.client_address[0]}: {task}: {ended}, {time.monotonic() - began:.1f} s")
+
+    def do_GET(self) -> None:
+        """There is nothing to look at."""
+        self._refuse(404, "this is a server of clsdm; ask it with 3D Slicer")
+
+    def _message(self, folder: Path) -> Answer:
+        stream = _Until(self.rfile, time.monotonic() + TRANSFER_S)
+        message = read_line(stream, "request")  # type: ignore[arg-type]
+        read_files(message.pop("files", {}), stream, folder, "request")  # type: ignore[arg-type]
+        return message
+
+    def _begin(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.end_headers()
+        self._last = time.monotonic()
+
+    def _tell(self, answer: Answer | None) -> None:
+        """Send an answer, and its arrays, which are gone then; with None a sign of life, where it is time for one.
+
+        Raises:
+            GoneError: nobody is there.
+        """
+        if select.select([self.connection], [], [], 0)[0]:  # a client says nothing more, so this is its end
+            raise GoneError
+        if answer is None:
+            if time.monotonic() - self._last > ALIVE_S:
+                self._send([b"\n"])
+            return
+        files: list[Path] = []
+
+        def named(text: str) -> str:
+            path = Path(text) if text.startswith(str(self.server.own.path)) else None
+            if path is None or not path.is_file():
+                return text
+            files.append(path)
+            return path.name
+
+        self._send(message_of(with_texts(answer, named), files)[1])
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def _send(self, blocks: Any) -> None:  # noqa: ANN401
+        for block in blocks:
+            self.wfile.write(block)
+        self._last = time.monotonic()
+
+    def _failed(self, error: Exception, folder: Path) -> str:
+        """Tell of a failure: without this computer's paths, and without what only its own log should hold."""
+        told = described(error)
+        message = told["message"].replace(f"{folder}{os.sep}", "")
+        if told["details"]:
+            log(told["details"])
+        with contextlib.suppress(OSError, GoneError):
+            if not hasattr(self, "_last"):
+                self._begin(400)
+            self._tell({"error": {"kind": told["kind"], "message": message, "details": ""}})
+        return told["kind"]
+
+    def _refuse(self, status: int, message: str) -> None:
+        log(f"{self.client_address[0]}: refused, {message}")
+        with contextlib.suppress(OSError):
+            self._begin(status)
+            self._send(message_of({"error": {"kind": "server", "message": message, "details": ""}}, [])[1])
+
+    def log_message(self, *words: object) -> None:
+        """The request's line is written when it has ended."""
+
+
+class _Until:
+    """A stream that ends when its time is over."""
+
+    def __init__(self, stream: Any, end: float) -> None:  # noqa: ANN401
+        self._stream, self._end = stream, end
+
+    def read(self, size: int) -> bytes:
+        self._check()
+        return self._stream.read1(size)
+
+    def readline(self, size: int) -> bytes:
+        self._check()
+        return self._stream.readline(size)
+
+    def _check(self) -> None:
+        if time.monotonic() > self._end:
+            raise TimeoutError("the message took too long")
+
+
+def log(text: str) -> None:
+    """A line for whoever runs the server; never a name or a key."""
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=sys.stderr, flush=True)  # noqa: T201 - the command line

@@ -1,0 +1,264 @@
+"""The worker's tasks where a server does them: X-rays are read here, and nothing but arrays and geometry leaves.
+
+``clsdm serve --folder F --server URL`` is a worker like any other to whoever started it, with the same requests and
+answers, but without torch. The server is ``clsdm.app.server``; a message of either side is one of ``sent``.
+"""
+
+import argparse
+import contextlib
+import http.client
+import shutil
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from clsdm import __version__
+from clsdm.app.access import Address, client_context, read_key, refuse_open, server_address
+from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
+from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
+from clsdm.app.views import ViewRequest, read_view
+from clsdm.app.worker import Answer, Task, Voice
+from clsdm.errors import InputError
+from clsdm.failures import ReportedError, ServerError
+from clsdm.files.atomic import written_together
+from clsdm.files.names import given_path, nameless
+from clsdm.files.strict_json import from_plain
+from clsdm.xray.image import XRay
+from clsdm.xray.pair import two_patients
+from clsdm.xray.scouts import centred
+
+PATH = "/v1/work"
+PROTOCOL = 1
+"""Of the messages."""
+CONNECT_S, SILENT_S = 10.0, 60.0
+"""Until somebody answers, and without a byte: a server that works says so every few seconds."""
+
+
+class Server:
+    """A server as its client sees it.
+
+    Args:
+        address: of the server.
+        key: that it wants.
+        context: TLS; None only for an address that is not encrypted.
+    """
+
+    def __init__(self, address: Address, key: str, context: ssl.SSLContext | None) -> None:
+        self._address, self._key, self._context = address, key, context
+        self._known, self._name = False, f"the server {address}"
+
+    def hello(self, folder: Path, report: Voice) -> Answer:
+        """The server's "clsdm", "torch", "python", "devices" as of the local worker, its "models", and "reached_s"."""
+        began = time.perf_counter()
+        answer = self._asked("hello", folder, report, {}, []) | {"reached_s": time.perf_counter() - began}
+        if answer.get("protocol") != PROTOCOL:
+            versions = f"clsdm {answer.get('clsdm')!s:.20} there, {__version__} here"
+            raise ServerError(f"{self._name} has another version of this program ({versions}); update the older one")
+        self._known = True
+        return answer
+
+    def warm(self, folder: Path, report: Voice, bundle: str | None = None, device: str = "auto") -> Answer:
+        """As the local worker's, and so all others; ``bundle`` is the name of one of the server's models."""
+        return self.ask("warm", folder, report, {"bundle": bundle, "device": device})
+
+    def reconstruct(
+        self,
+        folder: Path,
+        report: Voice,
+        views: list[dict[str, Any]],
+        options: dict[str, Any],
+        bundle: str | None = None,
+        preset: str = "chest",
+    ) -> Answer:
+        report("read X-rays", 0, len(views))
+        fields = {"options": options, "bundle": bundle, "preset": preset}
+        return self._ask_of_xrays("reconstruct", folder, report, views, preset, lambda sent: fields | {"views": sent})
+
+    def preview(
+        self, folder: Path, report: Voice, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
+    ) -> Answer:
+        report("read X-rays", 0, 1)
+        fields = {"bundle": bundle, "preset": preset}
+        return self._ask_of_xrays("preview", folder, report, [view], preset, lambda sent: fields | {"view": sent[0]})
+
+    def simulate(
+        self,
+        folder: Path,
+        report: Voice,
+        ct: str,
+        out: str,
+        preset: str = "chest",
+        angles: tuple[float, ...] = (0.0, 90.0),
+    ) -> Answer:
+        fields = {"ct": pack_volume(ct, "ct", self._sending(folder)), "preset": preset, "angles": angles}
+        answer = self.ask("simulate", folder, report, fields)
+        with written_together(given_path(out, "out")) as scratch:
+            for file in answer["files"]:
+                shutil.move(file, scratch)
+        return answer | {"files": [str(Path(out) / Path(file).name) for file in answer["files"]]}
+
+    def compare(self, folder: Path, report: Voice, reconstruction: str, truth: str) -> Answer:
+        sending = self._sending(folder)
+        fields = {"reconstruction": pack_volume(reconstruction, "reconstruction", sending)}
+        return self.ask("compare", folder, report, fields | {"truth": pack_volume(truth, "truth", sending)})
+
+    def fixed(self, folder: Path, report: Voice, reconstruction: str, views: list[dict[str, Any]]) -> Answer:
+        sent = pack_volume(reconstruction, "reconstruction", self._sending(folder))
+        return self.ask("fixed", folder, report, {"reconstruction": sent, "views": views})
+
+    def _ask_of_xrays(
+        self,
+        task: str,
+        folder: Path,
+        report: Voice,
+        views: list[dict[str, Any]],
+        preset: str,
+        fields: Callable[[list[Any]], dict[str, Any]],
+    ) -> Answer:
+        """Ask about X-rays; in what comes back they have their own names again."""
+        xrays = _read(views, preset)
+        report("read X-rays", len(xrays), len(xrays))
+        sent = [pack_xray(xray, number, self._sending(folder)) for number, xray in enumerate(xrays, 1)]
+        names = {f"X-ray {number}": xray.source for number, xray in enumerate(xrays, 1)}
+        try:
+            answer = self.ask(task, folder, report, fields(sent))
+        except ReportedError as error:
+            message = nameless(error.told["message"], names)
+            raise ReportedError(error.told | {"message": message}) from None
+        return with_texts(answer, lambda text: nameless(text, names))
+
+    @staticmethod
+    def _sending(folder: Path) -> Path:
+        """The folder of what a request sends."""
+        (folder / "sent").mkdir(exist_ok=True)
+        return folder / "sent"
+
+    def ask(self, task: str, folder: Path, report: Voice, fields: dict[str, Any]) -> Answer:
+        """The server's answer, with its arrays in ``folder``; what was written for the request goes with it.
+
+        Raises:
+            ServerError: it cannot be reached, refuses, or falls silent.
+            ReportedError: it tells of a failure.
+        """
+        if not self._known:
+            self.hello(folder, report)
+        sending = self._sending(folder)
+        try:
+            return self._asked(task, folder, report, fields, sorted(sending.iterdir()))
+        finally:
+            shutil.rmtree(sending, ignore_errors=True)
+
+    def _asked(self, task: str, folder: Path, report: Voice, fields: dict[str, Any], files: list[Path]) -> Answer:
+        size, blocks = message_of({"task": task, **fields}, files)
+        connection = self._connected()
+        try:
+            headers = {"Authorization": f"Bearer {self._key}", "Content-Length": str(size)}
+            with contextlib.suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # it reads no further; it may have said why
+                connection.request("POST", PATH, _told(blocks, size, report), headers)
+            response = connection.getresponse()
+            if response.status == http.client.UNAUTHORIZED:
+                raise ServerError(f"{self._name} does not take this key")
+            return self._heard(response, folder, report)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from error
+        finally:
+            connection.close()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        host, port = self._address.host, self._address.port
+        if self._context is None:
+            connection = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
+        else:
+            connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._context)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise self._lost(error) from error
+        connection.sock.settimeout(SILENT_S)
+        return connection
+
+    def _heard(self, response: http.client.HTTPResponse, folder: Path, report: Voice) -> Answer:
+        where = self._name
+        while True:
+            try:
+                answer = read_line(response, where)
+            except InputError:
+                raise ServerError(f"{where} gives no answer of this program (HTTP status {response.status})") from None
+            if "error" in answer:
+                raise ReportedError(answer["error"])
+            if "stage" in answer:
+                report(str(answer["stage"]), int(answer["i"]), int(answer["n"]))
+            if "result" in answer:
+                paths = read_files(answer.get("files"), response, folder, where)
+                return with_texts(answer["result"], _named({path.name: str(path) for path in paths}))
+
+    def _lost(self, error: Exception) -> ServerError:
+        if isinstance(error, ServerError):
+            return error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ServerError(f"{self._name} has a certificate that is not to be trusted ({error.verify_message})")
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, TimeoutError):
+            reason = "no answer in time"
+        return ServerError(f"{self._name} cannot be reached, or the connection was lost ({reason})")
+
+
+def _named(names: Mapping[str, str]) -> Callable[[str], str]:
+    return lambda text: names.get(text, text)
+
+
+def _read(views: list[dict[str, Any]], preset: str) -> list[XRay]:
+    """The X-rays of a request, as ``request.read_views`` gives them; patients are told apart here, where they are known.
+
+    Raises:
+        InputError: one cannot be used, or they are of two patients.
+    """
+    requests = [from_plain(ViewRequest, view, f"request.views[{at}]") for at, view in enumerate(views)]
+    xrays = centred([read_view(request, preset) for request in requests])
+    two = two_patients([xray.patient_key for xray in xrays])
+    if two is not None:
+        first, second = (xrays[number].source for number in two)
+        raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+    return xrays
+
+
+def _told(blocks: Iterator[bytes], size: int, report: Voice) -> Iterator[bytes]:
+    """The blocks of a message, with its progress where there is something to wait for."""
+    done = 0
+    for block in blocks:
+        yield block
+        done += len(block)
+        if size > 2**20:
+            report("send", done >> 10, size >> 10)
+
+
+_OF_MODELS: dict[str, Task] = {"bundle": check_bundle, "fetch": fetch, "index": index, "install": install}
+
+
+def tasks_of(server: Server) -> Mapping[str, Task]:
+    """The tasks of a worker that has ``server`` do them; models that are added are this computer's."""
+    names = ("hello", "warm", "reconstruct", "simulate", "compare", "fixed", "preview")
+    return {name: getattr(server, name) for name in names} | _OF_MODELS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a worker that has a server do its work."""
+    group = parser.add_argument_group("work of a server (with --folder)")
+    group.add_argument("--server", metavar="URL", help="have the server at https://HOST:PORT do the work")
+    group.add_argument("--ca-file", metavar="FILE", help="PEM of the authority that vouches for the server")
+
+
+def server_of(options: argparse.Namespace) -> Server:
+    """The server that the command line names.
+
+    Raises:
+        InputError: no address, no key, or an unencrypted connection that nobody allowed.
+    """
+    address = server_address(options.server)
+    refuse_open(address, options.unencrypted, "use https, or allow it with --unencrypted in a network that you trust")
+    context = client_context(options.ca_file) if address.encrypted else None
+    return Server(address, read_key(options.key_file), context)

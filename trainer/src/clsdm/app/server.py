@@ -1,0 +1,238 @@
+"""``clsdm serve --listen``: a worker for other computers, over HTTP, with a key, and encrypted.
+
+One address takes a message (``sent``) and answers as the worker does: lines of progress, then the result with its arrays.
+The work is done by a worker of this computer (``clsdm serve``) in a process of its own, one request after the other in the
+order in which they came: what kills it, or a client that goes away, ends one request and nothing else. Whatever a client
+sends is checked by size before it is taken, lies in a folder of its own, and is gone when its request is answered. No
+client can name a file of this computer.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from clsdm import __version__
+from clsdm.app.access import Address, listening, read_key, refuse_open, server_context
+from clsdm.app.child import Child, Turns
+from clsdm.app.handler import Handler, log
+from clsdm.app.remote import PROTOCOL
+from clsdm.app.worker import Answer
+from clsdm.errors import InputError
+from clsdm.failures import ReportedError
+from clsdm.files.names import inside, plain_name
+from clsdm.files.scratch import OwnFolder, remove_abandoned
+from clsdm.files.strict_json import to_plain
+from clsdm.limits import CONNECTIONS
+from clsdm.model.bundle_files import bundle_path, embedded_bundles
+from clsdm.model.facts import facts_of
+
+PREFIX = "clsdm-server-"
+SILENT_S = 60.0
+"""Without a byte from a client."""
+TASKS = {
+    "warm": ("bundle", "device"),
+    "reconstruct": ("views", "options", "bundle", "preset"),
+    "preview": ("view", "bundle", "preset"),
+    "simulate": ("ct", "preset", "angles"),
+    "compare": ("reconstruction", "truth"),
+    "fixed": ("reconstruction", "views"),
+}
+"""The worker's tasks that a client may ask for, and what it may say."""
+VOLUMES = ("ct", "reconstruction", "truth")
+"""Fields that name one of the files that came with the request."""
+OF_XRAYS = ("reconstruct", "preview")
+
+
+class Front(ThreadingHTTPServer):
+    """Listens, and hands requests to the worker.
+
+    Args:
+        address: to listen at.
+        key: that clients have to know.
+        models: bundles by name; the first is taken where a client names none.
+        context: TLS, or None.
+        own: folder for what clients send and get.
+        idle_s: after which the worker ends and frees the GPU.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self, address: Address, key: str, models: dict[str, Path], context: ssl.SSLContext | None, own: OwnFolder,
+        idle_s: float,
+    ) -> None:  # fmt: skip
+        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self.key, self.models, self._context, self.own = key, models, context, own
+        self.turns, self.child = Turns(), Child(own.path, idle_s)
+        self._numbers, self._free = count(1), threading.BoundedSemaphore(CONNECTIONS)
+        self._known: Answer = {}
+        super().__init__((address.host, address.port), Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the standard library
+        """Take a connection, in a thread of its own, if there are not too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """In that thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer; encrypted connections begin here, so that who does not begin one keeps nobody waiting."""
+        request.settimeout(SILENT_S)
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self._context is None:
+            super().finish_request(request, client_address)
+            return
+        with self._context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """A client that spoke no TLS, or went; what is a defect is answered before."""
+        log(f"{client_address[0]}: connection lost ({type(sys.exc_info()[1]).__name__})")
+
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """For one request."""
+        folder = self.own.path / f"request{next(self._numbers)}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def work(self, message: Answer, folder: Path, tell: Callable[[Answer | None], None]) -> None:
+        """Have the worker answer a request.
+
+        Args:
+            message: what the client asked.
+            folder: with the files that came with it.
+            tell: sends an answer, or with None finds out whether anybody still waits.
+
+        Raises:
+            InputError: it cannot be asked for.
+            ReportedError: the worker failed.
+        """
+        request = self._request(message, folder)
+        turn = self.turns.turn(lambda before: tell({"stage": "queue", "i": 0, "n": before}))
+        with turn, contextlib.closing(self.child.ask(request)) as answers:
+            for answer in answers:
+                if answer is not None and "error" in answer:
+                    raise ReportedError(answer["error"])
+                if answer is not None and "result" in answer and request["task"] == "hello":
+                    self._known = answer["result"]
+                    answer = {"result": self.hello()}
+                tell(answer)
+
+    def hello(self) -> Answer:
+        """The server: what it computes on, and its models."""
+        models = [to_plain(facts_of(path)) | {"name": name} for name, path in self.models.items()]
+        return self._known | {"clsdm": __version__, "protocol": PROTOCOL, "models": models}
+
+    def _request(self, message: Answer, folder: Path) -> Answer:
+        """The worker's request: what a client may say, and files of its own.
+
+        Raises:
+            InputError: it may not say that.
+        """
+        task = message.pop("task", None)
+        if task == "hello":
+            return {"task": task}
+        fields = TASKS.get(task) if isinstance(task, str) else None
+        if fields is None:
+            raise InputError(f"request.task: expected one of hello, {', '.join(TASKS)}")
+        for name in message:
+            if name not in fields:
+                raise InputError(f"request.{name!s:.40}: unknown field; expected one of {', '.join(fields)}")
+        for name in VOLUMES:
+            if name in message:
+                message[name] = str(
+                    inside(folder, plain_name(str(message[name]), f"request.{name}"), f"request.{name}")
+                )
+        if "bundle" in fields:
+            message["bundle"] = str(self._model(message.get("bundle")))
+        if task in OF_XRAYS:
+            message["sent"] = str(folder)
+        if task == "simulate":
+            message["out"] = str(folder / "made")
+        return {"task": task, **message}
+
+    def _model(self, name: Any) -> Path:  # noqa: ANN401 - untrusted JSON
+        if name is None:
+            return next(iter(self.models.values()))
+        if not isinstance(name, str) or name not in self.models:
+            raise InputError(f"the server has no model {name!r:.60}; it has {', '.join(self.models)}")
+        return self.models[name]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a server."""
+    group = parser.add_argument_group("a server for other computers")
+    group.add_argument("--listen", metavar="HOST:PORT", help="serve over HTTP there, port 8765 by default")
+    group.add_argument("--key-file", metavar="FILE", help="file with the key; the server makes one that is not there")
+    group.add_argument("--cert", metavar="FILE", help="PEM of the server's certificate: https")
+    group.add_argument("--cert-key", metavar="FILE", help="PEM of its private key, where it is another file")
+    group.add_argument("--unencrypted", action="store_true", help="allow http beyond this computer")
+    group.add_argument(
+        "--model",
+        action="append",
+        metavar="PATH",
+        help="bundle to offer, again for others (default: the embedded ones)",
+    )
+
+
+def run_options(options: argparse.Namespace) -> int:
+    """Serve as the command line asks, until told to stop.
+
+    Raises:
+        InputError: what it asks is not possible.
+    """
+    address = listening(options.listen, encrypted=options.cert is not None)
+    refuse_open(address, options.unencrypted, "name a certificate with --cert, or allow it with --unencrypted")
+    key = read_key(options.key_file, make=True)
+    context = None if options.cert is None else server_context(options.cert, options.cert_key)
+    paths = [bundle_path(wanted) for wanted in options.model or embedded_bundles() or [None]]
+    models = {facts_of(path).id: path.resolve() for path in paths}
+    if len(models) < len(paths):
+        raise InputError("--model: two bundles have the same name")
+    os.environ.pop("CLSDM_KEY", None)  # not for its children
+    temporary = Path(tempfile.gettempdir())
+    remove_abandoned(temporary, PREFIX)
+    own = OwnFolder(temporary, PREFIX)
+    try:
+        front = Front(address, key, models, context, own, options.idle)
+    except OSError as error:
+        own.remove()
+        raise InputError(f"--listen: {options.listen} cannot be listened at ({error.strerror})") from None
+    where = str(replace(address, port=front.server_address[1]))
+    print(json.dumps({"pid": os.getpid(), "address": where}), flush=True)  # noqa: T201 - the command line
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            front.serve_forever()
+    finally:
+        front.child.end()
+        front.server_close()
+        own.remove()
+    return 0

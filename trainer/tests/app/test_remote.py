@@ -1,0 +1,362 @@
+"""A server and its clients, in real processes on loopback: the same bits as here, and nothing that a client does hurts others."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from certificates import certificate_for_localhost
+from worker_process import LIMIT_S, hear, process, say
+
+from clsdm.app import access
+from clsdm.app.cli import main
+from clsdm.app.sent import message_of, pack_xray, unpack_xray
+from clsdm.errors import InputError
+from clsdm.xray.read import read_xray
+
+KEY = "a-key-of-the-tests-0123"
+LONG_S = 10 * LIMIT_S
+SLOW = {"product": "ensemble", "samples": 1000, "device": "cpu"}
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server on a free port of this computer, with its address."""
+    start = "import sys; from clsdm.app.worker import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "--listen", "localhost:0", *options]
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, access.KEY_VARIABLE: KEY, "TMPDIR": str(folder), "TEMP": str(folder)}
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as child,
+    ):
+        try:
+            yield child, hear(child)["address"]
+        finally:
+            child.terminate()
+            child.wait(LIMIT_S)
+    assert [each.name for each in folder.iterdir()] == ["log"]
+
+
+@pytest.fixture(scope="module")
+def server(small_model, tmp_path_factory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("server") / "temporary", "--model", str(small_model.path)) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """Starts workers: of this computer, or of a server."""
+    monkeypatch.setenv(access.KEY_VARIABLE, KEY)
+
+    @contextmanager
+    def started(address: str | None = None, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+        before = "" if address is None else "sys.modules['torch'] = None  # to import it would raise"
+        options = [] if address is None else ["--server", address, *more]
+        with process(tmp_path / f"w{address is None}", before, idle=LONG_S, more=options) as child:
+            hear(child)
+            yield child
+
+    return started
+
+
+def answered(child: subprocess.Popen[bytes], number: int = 1, **request: Any) -> tuple[dict[str, Any], list[str]]:
+    """The last answer to a request, and the stages before it."""
+    say(child, id=number, **request)
+    stages: list[str] = []
+    while "stage" in (answer := hear(child)):
+        stages.append(answer["stage"])
+    assert answer.pop("id") == number
+    return answer, stages
+
+
+def arrays_in(plain: Any) -> Any:
+    """An answer with the arrays in place of their files."""
+    if isinstance(plain, dict):
+        return {name: arrays_in(value) for name, value in plain.items() if name != "seconds"}
+    if isinstance(plain, list):
+        return [arrays_in(value) for value in plain]
+    return np.load(plain).tobytes() if isinstance(plain, str) and plain.endswith(".npy") else plain
+
+
+def views(films: Path) -> list[dict[str, Any]]:
+    return [{"file": str(films / f"{name}.dcm")} for name in ("frontal", "lateral")]
+
+
+def requests_of(films: Path, made: Path, bundle: str) -> dict[str, dict[str, Any]]:
+    """One request of each kind, of a worker and of its server alike."""
+    ct = str(films / "ct.nii.gz")
+    ensemble = {"product": "ensemble", "samples": 2, "seed": 3, "device": "cpu"}
+    angles = {"views": [read_xray(films / f"{name}.dcm").view.to_plain() for name in ("frontal", "lateral")]}
+    return {
+        "reconstruct": {"views": views(films), "options": ensemble, "bundle": bundle},
+        "preview": {"view": views(films)[0], "bundle": bundle},
+        "simulate": {"ct": ct, "out": str(made), "angles": [0.0, 90.0]},
+        "compare": {"reconstruction": ct, "truth": ct},
+        "fixed": {"reconstruction": ct, **angles},
+        "warm": {"bundle": bundle, "device": "cpu"},
+    }
+
+
+def test_a_server_answers_every_request_with_the_bits_that_this_computer_gives(
+    server, worker, films, small_model, tmp_path
+):
+    made = [tmp_path / "here", tmp_path / "there"]
+    with worker() as here, worker(server) as there:
+        theirs = requests_of(films, made[1], small_model.manifest.id)
+        for task, request in requests_of(films, made[0], str(small_model.path)).items():
+            mine, yours = answered(here, task=task, **request), answered(there, task=task, **theirs[task])
+            assert "result" in yours[0], yours
+            local, remote = (arrays_in(each[0]) for each in (mine, yours))
+            if task == "simulate":
+                for folder, answer in zip(made, (local, remote), strict=True):
+                    assert [Path(file).parent for file in answer["result"].pop("files")] == [folder] * 2
+            assert local == remote, task
+    pixels = [
+        [pydicom.dcmread(folder / f"{name}.dcm").pixel_array for name in ("frontal", "lateral")] for folder in made
+    ]
+    assert np.array_equal(*pixels)
+
+
+def test_an_xray_that_travels_is_the_same_and_names_nobody(films, tmp_path):
+    xray = read_xray(films / "frontal.dcm")
+    valid = np.ones(xray.image.shape, bool)
+    xray = replace(xray, valid=valid, source="/home/anna/mueller.dcm", warnings=("/home/anna/mueller.dcm is dark",))
+    sent = json.loads(json.dumps(pack_xray(xray, 1, tmp_path)))
+    assert "mueller" not in json.dumps(sent)
+    assert xray.patient_key
+    assert xray.patient_key not in json.dumps(sent)
+    back = unpack_xray(sent, tmp_path, "request")
+    assert back.image.dtype == np.float32
+    assert np.array_equal(back.image, xray.image)
+    assert np.array_equal(back.valid, valid)
+    assert back.warnings == ("X-ray 1 is dark",)
+    same = replace(back, image=xray.image, valid=valid, source=xray.source, warnings=xray.warnings)
+    assert replace(same, patient_key=xray.patient_key) == xray
+
+
+def test_hello_says_what_the_server_is_and_how_long_it_took(server, worker, small_model):
+    with worker(server) as child:
+        hello = answered(child, task="hello")[0]["result"]
+    assert [each["name"] for each in hello["models"]] == [small_model.manifest.id]
+    assert (hello["models"][0]["voxels"], hello["models"][0]["spacing_mm"]) == (16, 24.0)
+    assert hello["devices"][0]["name"] == "cpu"
+    assert hello["reached_s"] > 0.0
+    assert hello["clsdm"]
+
+
+def test_a_wrong_key_is_refused_before_anything_is_taken(server, worker, films, monkeypatch):
+    monkeypatch.setenv(access.KEY_VARIABLE, KEY + "x")
+    with worker(server) as child:
+        answer = answered(child, task="reconstruct", views=views(films), options={})[0]
+    assert answer["error"]["kind"] == "server"
+    assert "does not take this key" in answer["error"]["message"]
+    assert KEY not in json.dumps(answer)
+
+
+def test_what_cannot_be_used_is_said_in_this_computers_words(server, worker, films, tmp_path):
+    (tmp_path / "text.dcm").write_text("no film")
+    other = tmp_path / "other.dcm"
+    film = pydicom.dcmread(films / "lateral.dcm")
+    film.PatientID = "another"
+    film.save_as(other)
+    with worker(server) as child:
+        for wrong, said in (
+            ({"views": [{"file": str(tmp_path / "text.dcm")}], "options": {}}, re.escape(f"{tmp_path / 'text.dcm'}: ")),
+            ({"views": views(films), "options": {"steps": 0}}, "steps: expected 1 to 1000"),
+            ({"views": views(films), "options": {}, "bundle": "other"}, "no model 'other'; it has small"),
+            ({"views": [views(films)[0], {"file": str(other)}], "options": {}}, "two patients"),
+        ):
+            error = answered(child, task="reconstruct", **wrong)[0]["error"]
+            assert error["kind"] == "input", error
+            assert re.search(said, error["message"]), error
+        assert "result" in answered(child, task="warm", bundle="small", device="cpu")[0]
+
+
+def post(address: str, line: bytes, body: bytes = b"", length: int | None = None, key: str = KEY) -> tuple[int, bytes]:
+    """What the server says to a message that no client of ours would send."""
+    connection = http.client.HTTPConnection(address.partition("//")[2], timeout=LIMIT_S)
+    size = len(line) + len(body) if length is None else length
+    connection.request("POST", "/v1/work", line + body, {"Authorization": f"Bearer {key}", "Content-Length": str(size)})
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"\xff\n", "not JSON"),
+        (b"[]\n", "expected an object"),
+        (b'{"task": "install"}\n', "request.task: expected one of"),
+        (b'{"task": ["hello"]}\n', "request.task: expected one of"),
+        (b'{"task": "reconstruct", "views": [{"file": "/etc/passwd"}], "options": {}}\n', "file: unknown field"),
+        (b'{"task": "reconstruct", "views": [], "options": {}, "sent": "/"}\n', "request.sent: unknown field"),
+        (b'{"task": "reconstruct", "views": [], "options": {}}\n', "expected 1 to 8"),
+        (b'{"task": "reconstruct", "views": [], "options": {}, "bundle": "/etc"}\n', "no model '/etc'"),
+        (b'{"task": "compare", "reconstruction": "/etc/passwd", "truth": "x"}\n', "expected the plain name"),
+        (b'{"task": "compare", "reconstruction": "../x", "truth": "x"}\n', "expected the plain name"),
+        (b'{"task": "compare", "reconstruction": "x.mha", "truth": "x.mha"}\n', "x.mha: no such file"),
+        (b'{"task": "simulate", "ct": "x.mha", "out": "/tmp/here"}\n', "request.out: unknown field"),
+        (b'{"task": "warm", "files": {"../x": 1}}\n', "expected the plain name"),
+        (b'{"task": "warm", "files": {"x": -1}}\n', "expected at most 64 sizes"),
+        (b'{"task": "warm", "files": {"x": 3000000000}}\n', "bytes of arrays; expected at most"),
+    ],
+)  # fmt: skip
+def test_a_message_that_no_client_sends_is_refused_and_the_next_one_is_answered(line, said, server):
+    _, answer = post(server, line)
+    error = json.loads(answer.splitlines()[-1])["error"]
+    assert error["kind"] == "input"
+    assert said in error["message"]
+    assert "clsdm-server" not in error["message"]
+
+
+def test_a_file_that_is_no_array_and_one_of_another_shape_are_refused(server, films, tmp_path):
+    sent = pack_xray(read_xray(films / "frontal.dcm"), 1, tmp_path)
+    (tmp_path / "pickle.npy").write_bytes(
+        b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
+    )
+    np.save(tmp_path / "huge.npy", np.zeros((1, 20_000), np.uint8))
+    np.save(tmp_path / "small.npy", np.zeros((9, 9), np.uint8))
+    for name, said in (("pickle", "array"), ("huge", "1 x 20000 pixels"), ("small", "9"), ("lost", "No such file")):
+        asked = {"task": "preview", "view": {**sent, "image": f"{name}.npy"}}
+        file = [] if name == "lost" else [tmp_path / f"{name}.npy"]
+        _, blocks = message_of(asked, file)
+        error = json.loads(post(server, b"".join(blocks))[1].splitlines()[-1])["error"]
+        assert error["kind"] == "input", error
+        assert said in error["message"]
+
+
+def test_what_is_too_large_without_a_key_or_no_message_at_all_is_not_taken(server):
+    assert post(server, b"", length=3 * 2**30)[0] == 400
+    assert post(server, b'{"task": "hello"}\n', key="wrong")[0] == 401
+    connection = http.client.HTTPConnection(server.partition("//")[2], timeout=LIMIT_S)
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 404
+    host, port = server.partition("//")[2].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), LIMIT_S) as raw:
+        raw.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert b"400" in raw.recv(1000)
+
+
+def test_who_goes_away_frees_the_server_for_those_who_wait(server, worker, films):
+    with worker(server) as waiting:
+        answered(waiting, task="hello")
+        with worker(server) as leaving:
+            say(leaving, id=1, task="reconstruct", views=views(films), options=SLOW)
+            while hear(leaving).get("stage") != "sample":
+                pass
+            say(waiting, id=2, task="warm", device="cpu")
+            while (answer := hear(waiting)).get("stage") != "queue":
+                pass
+            assert answer["n"] == 1
+        began = time.monotonic()
+        while "stage" in (answer := hear(waiting)):
+            pass
+        assert "result" in answer
+        assert time.monotonic() - began < LIMIT_S
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_worker_of_the_server_that_is_killed_ends_one_request_and_nothing_else(worker, films, small_model, tmp_path):
+    with serving(tmp_path / "t", "--model", str(small_model.path)) as (child, address), worker(address) as client:
+        say(client, id=1, task="reconstruct", views=views(films), options=SLOW)
+        while hear(client).get("stage") != "sample":
+            pass
+        (pid,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split() or ["0"]
+        os.kill(int(pid), signal.SIGKILL)
+        while "stage" in (answer := hear(client)):
+            pass
+        assert answer["error"]["kind"] == "memory"
+        assert "result" in answered(client, task="warm", device="cpu")[0]
+
+
+def test_a_certificate_is_verified_and_nothing_travels_without(worker, films, small_model, tmp_path):
+    key, cert = certificate_for_localhost(tmp_path)
+    options = ["--model", str(small_model.path), "--cert", str(cert), "--cert-key", str(key)]
+    with serving(tmp_path / "t", *options) as (_, address):
+        assert address.startswith("https://localhost:")
+        with worker(address) as unknown:
+            error = answered(unknown, task="hello")[0]["error"]
+            assert error["kind"] == "server"
+            assert "certificate that is not to be trusted" in error["message"]
+        with worker(address, "--ca-file", str(cert)) as client:
+            asked = {"views": views(films), "options": {"device": "cpu"}}
+            assert "result" in answered(client, task="reconstruct", **asked)[0]
+        with worker(address.replace("https", "http")) as plain:
+            assert answered(plain, task="hello")[0]["error"]["kind"] == "server"
+        host, port = address.partition("//")[2].rsplit(":", 1)
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection((host, int(port)), LIMIT_S), socket.create_connection((host, int(port))) as raw:
+            assert old.wrap_socket(raw, server_hostname=host).version() in ("TLSv1.2", "TLSv1.3")
+
+
+def test_nobody_there_and_somebody_else_there_are_told_apart(worker):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"http://127.0.0.1:{other.getsockname()[1]}"
+        with worker(address) as child:
+            say(child, id=1, task="hello")
+            connection = other.accept()[0]
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>a router</html>")
+            connection.close()
+            assert "gives no answer of this program" in hear(child)["error"]["message"]
+    with worker(address) as child:
+        error = answered(child, task="hello")[0]["error"]
+    assert error["kind"] == "server"
+    assert "cannot be reached" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--listen", "0.0.0.0:0"], "would travel unencrypted; name a certificate"),
+        (["--listen", "nowhere"], "would travel unencrypted"),
+        (["--listen", "localhost:0"], "--key-file"),
+        (["--listen", "localhost:x"], "expected HOST:PORT"),
+        (["--listen", "localhost:0", "--key-file", "short"], "expected a key of 16 or more"),
+        (["--listen", "localhost:0", "--key-file", "key", "--cert", "short"], "short is no certificate"),
+        (["--folder", ".", "--server", "http://example.org"], "would travel unencrypted; use https"),
+        (["--folder", ".", "--server", "ftp://example.org"], "expected https://HOST:PORT"),
+        (["--folder", ".", "--server", "https://me:secret@example.org"], "expected https://HOST:PORT"),
+        (["--folder", ".", "--server", "https://localhost"], "--key-file"),
+        (["--folder", ".", "--server", "https://localhost", "--ca-file", "short"], "no certificate in PEM"),
+        ([], "name a folder with --folder"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_line(options, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(access.KEY_VARIABLE, raising=False)
+    (tmp_path / "short").write_text("secret")
+    (tmp_path / "key").write_text(KEY)
+    assert main(["serve", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert "secret" not in error
+
+
+def test_a_key_is_made_for_its_owner_alone_and_read_again(tmp_path):
+    made = access.read_key(str(tmp_path / "key"), make=True)
+    assert len(made) > 40
+    assert access.read_key(str(tmp_path / "key")) == made
+    if os.name == "posix":
+        assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    with pytest.raises(InputError, match="no such file"):
+        access.read_key(str(tmp_path / "other"))
+    assert access.is_key(f"Bearer {made}", made)
+    assert not any(access.is_key(text, made) for text in ("", made, f"Bearer {made[:-1]}", "Bearer \udcff"))
