@@ -97,6 +97,23 @@ def test_what_lies_under_the_collimator_has_no_influence():
     assert 0.15 < float(found[1].mean()) < float(preprocess(XRay(image, view), DETECTOR)[0][1].mean())
 
 
+@pytest.mark.parametrize("pixel_mm", [(0.75, 0.75), (2.0, 0.5)])
+def test_an_x_ray_that_says_all_is_measured_gives_the_bits_of_one_that_says_nothing(pixel_mm):
+    view = panel(601, 743, pixel_mm)  # no whole number of boxes
+    plain, marked = (XRay(smooth_image(view), view, valid) for valid in (None, np.ones((601, 743), dtype=bool)))
+    assert torch.equal(preprocess(plain, DETECTOR)[0], preprocess(marked, DETECTOR)[0])
+
+
+def test_an_x_ray_is_resampled_once_for_each_detector_and_can_be_trained_on():
+    xray = XRay(smooth_image(panel()), panel())
+    with torch.inference_mode():
+        first = preprocess(xray, DETECTOR)
+    assert preprocess(xray, DETECTOR) is first
+    assert not first[0].is_inference()
+    assert preprocess(xray, Detector(32, 384.0))[0].shape == (2, 32, 32)
+    assert replace(xray, image=-xray.image).seen == {}
+
+
 def test_the_quantiles_of_the_measured_pixels_become_minus_one_and_one():
     image = torch.linspace(3.0, 8.0, 10_001).reshape(1, -1)
     valid = torch.ones_like(image)

@@ -58,9 +58,13 @@ from clsdm.xray.image import XRay
 VOLUME = "reconstruction.nii.gz"
 AHEAD = 2
 """Patients whose X-rays are read, and results that wait to be written: each takes the memory of its films."""
+WRITERS = min(AHEAD + 1, os.cpu_count() or 1)
+"""Results that are measured and written at once."""
 SUMMARY_EVERY_S = 60.0
 _DICOM = threading.Lock()
 """Readers note what decoders warn of, and Python's warnings are the whole process's: one patient's must not become another's."""
+_DELIVERY = threading.Lock()
+"""A server is talked to by one at a time."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def _refuse_overwriting_any(cases: Sequence[Case], plan: Plan) -> None:
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
     """Each patient with what became of it, as soon as that is on the disk."""
     waiting: deque[tuple[Case, Outcome, Future[None]]] = deque()
-    with _pool() as readers, _pool() as writers:
+    with _pool(1) as readers, _pool(WRITERS) as writers:  # decoders of images are not made for several
         for case, reading in _ahead(readers, cases, plan):
             began = time.perf_counter()
             try:
@@ -177,9 +181,9 @@ def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcom
 
 
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """One thread: decoders of images are not made for several. What has not begun is left when the work is stopped."""
-    pool = ThreadPoolExecutor(1)
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what has not begun is left when the work is stopped."""
+    pool = ThreadPoolExecutor(threads)
     try:
         yield pool
     finally:
@@ -235,7 +239,8 @@ def _write(case: Case, look: Callable[[], Reconstruction], key: str, plan: Plan)
 
 def _deliver(case: Case, plan: Plan) -> None:
     if plan.deliver is not None and (dicom := plan.dicom_of(case)) is not None:
-        plan.deliver(dicom)
+        with _DELIVERY:
+            plan.deliver(dicom)
     failed = Path(_request(case).out).parent / FAILED
     if failure_in(failed) is not None:
         failed.unlink()

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm.volume.body import BODY_HU, above_each_other, below_each_other
+from clsdm.volume.masks import box_of, grown, parts_of, shrunk
 
 LUNG_HU = BODY_HU
 """Below it, inside the body, is lung and other air: halfway, so that a blurred border stays where it is."""
@@ -22,6 +23,10 @@ APART_MM = 60.0
 """At least between the middles of two lungs."""
 BEYOND_MM = (3.0, 9.0)
 """So far above and below the lungs the body must go on."""
+RECESS = 0.3
+"""Of a lung's greatest cross-section: with no more of it in the lowest slice only the recess is cut off, not the diaphragm."""
+RADII = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""In voxels: so far inwards two lungs that touch are looked for."""
 VESSEL_MM = 7.0
 """Vessels and airways up to about twice this wide count as lung."""
 WINDPIPE_HU = -300.0
@@ -43,7 +48,7 @@ class Lungs:
         left: (z, y, x) bool, the patient's left lung.
         right: (z, y, x) bool.
         spacing_mm: voxel edge.
-        cut: which of the ends "upper" and "lower" lie outside what the volume shows, and of which lung.
+        cut: which of "upper end", "lower end" and "diaphragm" lie outside what the volume shows, and of which lung.
     """
 
     left: np.ndarray
@@ -57,14 +62,14 @@ class Lungs:
         return self.left | self.right
 
     def ending(self, *ends: str) -> Lungs:
-        """These lungs, if the volume shows these ends of them.
+        """These lungs, if the volume shows these ends (keys of ``cut``) of them.
 
         Raises:
             NotMeasurable: it does not.
         """
         for end in ends:
             if end in self.cut:
-                raise NotMeasurable(f"the {end} end of the {self.cut[end]} lung lies outside what the volume shows")
+                raise NotMeasurable(f"the {end} of the {self.cut[end]} lung lies outside what the volume shows")
         return self
 
 
@@ -81,39 +86,58 @@ def find_lungs(hu: np.ndarray, body: np.ndarray, spacing_mm: float, windpipe: np
         NotMeasurable: there are no two lungs, or they reach the side of the volume.
     """
     air = body & (hu < LUNG_HU) & ~windpipe
-    depth = inside_mm(air, spacing_mm)
-    for radius in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0):
-        seeds = _two_parts(depth > radius * spacing_mm, spacing_mm)
-        if seeds is not None:
-            break
-    else:
-        raise NotMeasurable(f"no two lungs of at least {SMALLEST_LUNG_ML:.0f} ml of air are found")
-    wanted = sitk.GetImageFromArray(np.where(air, -depth, 1.0).astype(np.float32))
-    owners = sitk.GetArrayFromImage(
-        sitk.MorphologicalWatershedFromMarkers(wanted, sitk.GetImageFromArray(seeds), False)
-    )
-    left, right = (
-        closed(_largest(air & (owners == label)), VESSEL_MM, spacing_mm) & body & ~windpipe for label in (1, 2)
-    )
+    box = box_of(air, 1)
+    air = air[box]
+    seeds = _seeds(air, spacing_mm)
+    left, right = np.zeros_like(body), np.zeros_like(body)
+    left[box], right[box] = (closed(lung, VESSEL_MM, spacing_mm) for lung in _owned(air, *seeds, spacing_mm))
+    kept = body & ~windpipe
+    left, right = left & kept, right & kept
     return _checked(Lungs(left, right & ~left, spacing_mm), body)
 
 
-def _two_parts(mask: np.ndarray, spacing_mm: float) -> np.ndarray | None:
-    """(z, y, x) uint8, 1 on the left one of the two largest parts of a mask and 2 on the right one, if these are lungs."""
-    labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.ComputePerimeterOff()
-    shapes.Execute(labels)
-    if shapes.GetNumberOfLabels() < 2:
+def _seeds(air: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of the left lung and of the right one, where the air between them is thinned until they part."""
+    for radius in RADII:
+        seeds = _two_parts(
+            _inner(air) if radius == 0.0 else inside_mm(air, spacing_mm) > radius * spacing_mm, spacing_mm
+        )
+        if seeds is not None:
+            return seeds
+    raise NotMeasurable(f"no two lungs of at least {SMALLEST_LUNG_ML:.0f} ml of air are found")
+
+
+def _owned(air: np.ndarray, left: np.ndarray, right: np.ndarray, spacing_mm: float) -> list[np.ndarray]:
+    """All air of each of two lungs, told apart where it is thinnest if they hang together."""
+    labels, _ = parts_of(air)
+    names = [labels[tuple(np.argwhere(seeds)[0])] for seeds in (left, right)]
+    if names[0] != names[1]:
+        return [labels == name for name in names]
+    together = labels == names[0]
+    wanted = sitk.GetImageFromArray(np.where(together, -inside_mm(air, spacing_mm), 1.0).astype(np.float32))
+    seeds = sitk.GetImageFromArray(left + np.uint8(2) * right)
+    owners = sitk.GetArrayFromImage(sitk.MorphologicalWatershedFromMarkers(wanted, seeds, False))
+    return [together & (owners == label) for label in (1, 2)]
+
+
+def _two_parts(mask: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """The left one of the two largest parts of a mask and the right one, if these are lungs."""
+    labels, sizes = parts_of(mask)
+    if len(sizes) < 3:
         return None
-    sizes = [shapes.GetNumberOfPixels(label) for label in (1, 2)]
-    middles = [shapes.GetCentroid(label)[0] * spacing_mm for label in (1, 2)]
-    too_small = sizes[1] * spacing_mm**3 < 0.25e3 * SMALLEST_LUNG_ML or sizes[0] > LARGEST_OFFSET * sizes[1]
-    if too_small or abs(middles[0] - middles[1]) < APART_MM:
+    names = 1 + np.argsort(-sizes[1:], kind="stable")[:2]
+    one, other = (labels == name for name in names)
+    apart_mm = (_middle(one) - _middle(other)) * spacing_mm
+    small, large = sizes[names[1]], sizes[names[0]]
+    if small * spacing_mm**3 < 0.25e3 * SMALLEST_LUNG_ML or large > LARGEST_OFFSET * small or abs(apart_mm) < APART_MM:
         return None
-    found = sitk.GetArrayFromImage(labels)
-    left = 1 if middles[0] > middles[1] else 2
-    return np.where(found == left, 1, np.where(found == 3 - left, 2, 0)).astype(np.uint8)
+    return (one, other) if apart_mm > 0 else (other, one)
+
+
+def _middle(mask: np.ndarray) -> float:
+    """The mean x of a mask."""
+    columns = mask.sum((0, 1))
+    return float(columns @ np.arange(len(columns)) / columns.sum())
 
 
 def _checked(lungs: Lungs, body: np.ndarray) -> Lungs:
@@ -128,45 +152,50 @@ def _checked(lungs: Lungs, body: np.ndarray) -> Lungs:
             raise NotMeasurable(f"the {name} lung reaches the side of the volume")
         heights = np.flatnonzero(lung.any((1, 2)))
         middle = area[round(heights.mean())]
-        for end, z, least in (("upper", heights[-1] + above, 0.15), ("lower", heights[0] - below, 0.6)):
+        for end, z, least in (("upper end", heights[-1] + above, 0.15), ("lower end", heights[0] - below, 0.6)):
             if not 0 <= z < len(area) or area[z] < least * middle:
                 cut[end] = name
+        if cut.get("lower end") == name:
+            slices = lung.sum((1, 2))
+            lowest = next(z for z in heights if area[z] >= 0.6 * middle)  # below, the body fades away
+            if slices[: lowest + 1].max() > RECESS * slices.max():
+                cut["diaphragm"] = name
     return replace(lungs, cut=cut)
 
 
 def find_windpipe(hu: np.ndarray, body: np.ndarray, spacing_mm: float) -> np.ndarray:
     """(z, y, x) bool: the longest column of air with a windpipe's cross-section in the middle of the body, if any."""
     pieces = _windpipe_pieces(body & (hu < WINDPIPE_HU), body, spacing_mm)
-    labels, shapes = _parts(pieces)
-    heights = {label: shapes.GetBoundingBox(label)[5] for label in shapes.GetLabels()}
-    longest = max(heights, key=heights.__getitem__, default=0)
-    if not longest or heights[longest] * spacing_mm < SHORTEST_WINDPIPE_MM:
+    labels, _ = parts_of(pieces)
+    heights = _extents(labels[pieces].astype(int) - 1, np.nonzero(pieces)[0])
+    if not len(heights) or heights.max() * spacing_mm < SHORTEST_WINDPIPE_MM:
         return np.zeros_like(body)
-    return labels == longest
+    return np.asarray(labels == 1 + heights.argmax())
 
 
 def _windpipe_pieces(air: np.ndarray, body: np.ndarray, spacing_mm: float) -> np.ndarray:
     """(z, y, x) bool: the parts of each slice's air that may be a windpipe's."""
-    labels, shapes = _parts(below_each_other(air))
+    labels, sizes = parts_of(below_each_other(air))
+    fits = (sizes * spacing_mm**2 >= WINDPIPE_MM2[0]) & (sizes * spacing_mm**2 <= WINDPIPE_MM2[1])
+    row, col = np.nonzero(fits[labels])
+    names, part = np.unique(labels[row, col], return_inverse=True)
+    levels = np.zeros(len(names), dtype=int)
+    levels[part] = row // (air.shape[1] + 1)
     columns = np.asarray(body.any(1))  # (z, x)
-    middle = [float(np.flatnonzero(row).mean()) if row.any() else 0.0 for row in columns]
-    chosen = []
-    for label in shapes.GetLabels():
-        area = shapes.GetNumberOfPixels(label) * spacing_mm**2
-        _, top, *sides = shapes.GetBoundingBox(label)
-        off_mm = abs(shapes.GetCentroid(label)[0] - middle[top // (air.shape[1] + 1)]) * spacing_mm
-        if WINDPIPE_MM2[0] <= area <= WINDPIPE_MM2[1] and off_mm <= WINDPIPE_OFF_MM and max(sides) <= 3 * min(sides):
-            chosen.append(label)
-    return above_each_other(np.isin(labels, chosen), air.shape)
+    middle = columns @ np.arange(air.shape[2]) / np.maximum(columns.sum(1), 1)
+    off_mm = np.abs(np.bincount(part, col) / np.bincount(part) - middle[levels]) * spacing_mm
+    sides = np.array([_extents(part, row), _extents(part, col)]).reshape(2, -1)
+    fits[names] = (off_mm <= WINDPIPE_OFF_MM) & (sides.max(0) <= 3 * sides.min(0))
+    return above_each_other(fits[labels], air.shape)
 
 
-def _parts(mask: np.ndarray) -> tuple[np.ndarray, sitk.LabelShapeStatisticsImageFilter]:
-    """The connected parts of a mask as labels, and what is known of each."""
-    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.ComputePerimeterOff()
-    shapes.Execute(labels)
-    return sitk.GetArrayFromImage(labels), shapes
+def _extents(part: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """How many voxels each part reaches along an axis, from which of them each voxel is of and its index there."""
+    lowest = np.full(int(part.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    highest = np.full(len(lowest), -1)
+    np.minimum.at(lowest, part, index)
+    np.maximum.at(highest, part, index)
+    return highest - lowest + 1
 
 
 def inside_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
@@ -179,14 +208,12 @@ def inside_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
 def closed(mask: np.ndarray, radius_mm: float, spacing_mm: float) -> np.ndarray:
     """The mask with gaps narrower than twice the radius filled: dilated by a ball, and eroded by it again."""
     margin = int(np.ceil(radius_mm / spacing_mm)) + 1
-    padded = np.pad(mask, margin)
-    dilated = inside_mm(padded, spacing_mm) > -radius_mm - 1e-3
-    filled = inside_mm(dilated, spacing_mm) > radius_mm - 1e-3
+    dilated = grown(np.pad(mask, margin), ((radius_mm + 1e-3) / spacing_mm,) * 3)
+    filled = dilated & ~grown(dilated & ~_inner(dilated), ((radius_mm - 1e-3) / spacing_mm,) * 3)
     inner = (slice(margin, -margin),) * 3
-    return mask | filled[inner]
+    return np.asarray(mask | filled[inner])
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a mask."""
-    labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
-    return np.asarray(sitk.GetArrayFromImage(labels) == 1)
+def _inner(mask: np.ndarray) -> np.ndarray:
+    """A mask without its outermost voxels, from which :func:`inside_mm` measures."""
+    return shrunk(mask, (1.75, 1.75, 1.75))  # in which all 27 voxels lie

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clsdm.quality import lungs as chest
-from clsdm.quality.heart import heart_borders, lung_base
+from clsdm.quality.heart import Base, heart_borders, lung_base
 from clsdm.quality.lungs import Lungs, NotMeasurable
 from clsdm.quality.outline import CUT_OFF, areas_mm2, mean_over, water_diameters_mm
 from clsdm.quality.quantities import DEFINITION, QUANTITIES
@@ -97,6 +97,7 @@ class _Volume:
         self._lungs: Lungs | NotMeasurable = _found(
             lambda: chest.find_lungs(self.hu, self.body, self.step_mm, self.windpipe)
         )
+        self._bases: dict[str, Base | NotMeasurable] = {}
         self._spine: np.ndarray | NotMeasurable = _found(lambda: spine_line(self.hu, self.body, self.step_mm))
 
     def z_mm(self, index: float | np.ndarray) -> Any:  # noqa: ANN401 - a float or an array as given
@@ -112,7 +113,14 @@ class _Volume:
         return _or_raise(self._spine)
 
     def whole(self) -> Lungs:
-        return self.lungs.ending("upper", "lower")
+        return self.lungs.ending("upper end", "lower end")
+
+    def base(self, side: str) -> Base:
+        """The lower end of the "left" or "right" lung."""
+        lungs = self.lungs.ending("diaphragm")
+        if side not in self._bases:
+            self._bases[side] = _found(lambda: lung_base(lungs, side))
+        return _or_raise(self._bases[side])
 
     def trunk(self) -> tuple[int, int]:
         """First and last slice over which means are taken, and the spine's curves."""
@@ -137,7 +145,7 @@ class _Volume:
 
     def windpipe_mm(self) -> tuple[float, float]:
         """How far to the left and in front of the spine the windpipe lies, over 60 mm from the lungs' tops downwards."""
-        top = _heights(self.lungs.ending("upper").both)[1]
+        top = _heights(self.lungs.ending("upper end").both)[1]
         z, y, x = np.nonzero(self.windpipe)
         near = (z <= top) & (z >= top - 60.0 / self.step_mm)
         if len(np.unique(z[near])) * self.step_mm < 15.0:
@@ -217,23 +225,23 @@ def _millilitres(lungs: Lungs, side: str = "both") -> float:
 
 def _height_mm(volume: _Volume, side: str) -> float:
     lungs = volume.whole()
-    return (_heights(getattr(lungs, side))[1] + 0.5 - lung_base(lungs, side).dome) * volume.step_mm
+    return (_heights(getattr(lungs, side))[1] + 0.5 - volume.base(side).dome) * volume.step_mm
 
 
 def _width_mm(volume: _Volume) -> float:
     """The greatest of all slices, from the right lung's outer side to the left one's."""
-    wide = np.asarray(volume.lungs.ending("lower").both.any(1))  # (z, x)
+    wide = np.asarray(volume.lungs.ending("diaphragm").both.any(1))  # (z, x)
     widths = [np.ptp(np.flatnonzero(row)) + 1 for row in wide if row.any()]
     return float(max(widths)) * volume.step_mm
 
 
 def _heart_mm(volume: _Volume) -> float:
-    right, left = heart_borders(volume.lungs.ending("lower"))
+    right, left = heart_borders(volume.base("right"), volume.base("left"))
     return (left - right - 1.0) * volume.step_mm
 
 
 def _dome_mm(volume: _Volume, side: str) -> float:
-    return volume.z_mm(lung_base(volume.lungs.ending("lower"), side).dome)
+    return volume.z_mm(volume.base(side).dome)
 
 
 _FINDERS: dict[str, Callable[[_Volume], float]] = {

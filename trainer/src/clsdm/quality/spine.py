@@ -49,12 +49,13 @@ def _middle_in(weight: np.ndarray, body: np.ndarray, z: int, spacing_mm: float) 
     sought[rows, cols] = weight[rows, cols]
     y = (first + last) / 2
     for _ in range(8):
-        box = _box(sought, y, x, spacing_mm)
-        total = sought[box].sum()
+        rows, cols = _box(sought, y, x, spacing_mm)
+        seen = sought[rows, cols]
+        total = seen.sum()
         if total * spacing_mm**2 < LEAST_BONE_MM2:
             return None
-        ys, xs = np.mgrid[box]
-        y, x = float((ys * sought[box]).sum() / total), float((xs * sought[box]).sum() / total)
+        y = float(seen.sum(1, dtype=np.float64) @ np.arange(rows.start, rows.stop) / total)
+        x = float(seen.sum(0, dtype=np.float64) @ np.arange(cols.start, cols.stop) / total)
     return float(z), y, x
 
 

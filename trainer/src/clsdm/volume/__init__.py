@@ -9,6 +9,7 @@ __all__ = [
     "cube",
     "headers",
     "hu",
+    "masks",
     "nifti",
     "read",
     "read_dicom",

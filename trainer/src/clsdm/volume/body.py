@@ -1,9 +1,9 @@
 """Where the patient is in a CT. Arrays are (z, y, x)."""
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from clsdm.volume.ct import CTVolume, point
+from clsdm.volume.masks import ball, closed, largest, opened, touching_the_edge
 
 BODY_HU = -400.0
 """Voxels above this belong to the patient or the couch; halfway between lung and fat, far above air."""
@@ -20,19 +20,16 @@ def body_mask(hu: np.ndarray, close: int = 0) -> np.ndarray:
     Returns:
         (z, y, x) bool; all False where nothing is above the threshold.
     """
-    solid = sitk.GetImageFromArray(body_without_cavities(hu).astype(np.uint8))
+    solid = body_without_cavities(hu)
     if close:
-        solid = sitk.BinaryMorphologicalClosing(solid, (close, close, 0))
-    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(below_each_other(sitk.GetArrayViewFromImage(solid))))
-    body = above_each_other(sitk.GetArrayViewFromImage(filled), hu.shape).astype(bool)
+        solid = closed(solid, ball(0, close, close))
+    body = above_each_other(~touching_the_edge(~below_each_other(solid)), hu.shape)
     return _between_front_and_back(body) if close else body
 
 
 def body_without_cavities(hu: np.ndarray) -> np.ndarray:
-    """Of :func:`body_mask` what is above ``BODY_HU``: the same box, in a tenth of the time."""
-    tissue = sitk.GetImageFromArray((hu > BODY_HU).astype(np.uint8))
-    opened = sitk.BinaryMorphologicalOpening(tissue, (1, 1, 0))
-    return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1).astype(bool)
+    """Of :func:`body_mask` what is above ``BODY_HU``: the same box, in a third of the time."""
+    return largest(opened(hu > BODY_HU, ball(0, 1, 1)))
 
 
 def below_each_other(volume: np.ndarray) -> np.ndarray:

@@ -103,7 +103,9 @@ def modality_values(tags: Tags, stored: np.ndarray) -> np.ndarray:
         first, data = _table(tables[0])
         return data[np.clip(stored.astype(np.int64) - first, 0, len(data) - 1)]
     slope, intercept = tags.number("RescaleSlope"), tags.number("RescaleIntercept")
-    values = stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0)
+    values = stored.astype(np.float64)
+    values *= slope or 1.0
+    values += intercept or 0.0
     mappings = tags.items("RealWorldValueMappingSequence")
     if mappings and tags.text("PixelIntensityRelationship") == "LOG":
         slope, intercept = (mappings[0].number(f"RealWorldValue{part}") for part in ("Slope", "Intercept"))

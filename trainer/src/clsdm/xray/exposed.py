@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
+from clsdm.volume.masks import ball, grown, largest, opened, shrunk, touching_the_edge
 from clsdm.xray.notes import left_out
 from clsdm.xray.orient import Film
 
@@ -25,6 +26,8 @@ RECTANGULAR = 0.96
 """Of the least rectangle around it, a drawn rectangle fills at least this; a patient does not."""
 LARGEST_MARK, LARGEST_BAR, MOST_MARKED, LEAST_MARK_PIXELS = 0.02, 0.12, 0.2, 12
 """Of the image: the largest letter, the largest bar, all of them; and pixels."""
+BAR_SHARE, ABRUPT = 0.2, 0.7
+"""A bar ends with a step along this share of its length at least, on average this part of what lies 2 % of the image farther."""
 FEWEST_LEVELS = 24
 """Grey levels of a radiograph; fewer are a drawing's."""
 AIR, DENSE = 0.1, 0.9
@@ -37,6 +40,7 @@ def without_border_and_marks(film: Film) -> Film:
     valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
     border = unexposed_border(image, valid)
     border = covered_border(image) if border is None else border
+    border = bars(image) if border is None and film.marked else border
     if border is not None:
         valid &= ~border
         notes += left_out(float(border.mean()), "an unexposed or covered border")
@@ -96,8 +100,7 @@ def border_is_denser(image: np.ndarray, valid: np.ndarray | None = None) -> bool
     low, high = np.quantile(image[measured], (0.01, 0.99))
     if not high > low:
         return None
-    unit = (image - low) / (high - low)
-    rim = unit[_rim(measured)]
+    rim = (image[_rim(measured)] - low) / (high - low)
     dense, air = float((rim > DENSE).mean()), float((rim < AIR).mean())
     if dense > 0.3 and dense > 2.5 * air:
         return True
@@ -128,8 +131,8 @@ def unexposed_border(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
     level = _densest_at_the_edge(image)
     if span == 0.0 or float((image > level + FLAT * span).mean()) > 0.02:
         return None
-    flat = _touching_the_edge(image >= level - FLAT * span)
-    field = _largest(~flat)
+    flat = touching_the_edge(image >= level - FLAT * span)
+    field = largest(opened(~flat, ball(1, 1)))
     if flat.mean() < LEAST_BORDER or not field.any():
         return None
     hull = convex_hull(field)
@@ -137,7 +140,7 @@ def unexposed_border(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
     whole = inside.sum() > CONVEX * max(hull.sum(), (~flat).sum())
     if (~hull).mean() < LEAST_BORDER or hull.mean() < LEAST_FIELD or not whole:
         return None
-    just_inside = hull & ~_eroded(hull, 2)
+    just_inside = hull & ~shrunk(hull, ball(2, 2))
     falls = float((image[just_inside] < level - STEP * span).mean())
     return ~hull if falls > 0.5 else None
 
@@ -150,20 +153,39 @@ def covered_border(image: np.ndarray) -> np.ndarray | None:
     edge = np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
     values, counts = np.unique(edge, return_counts=True)
     level, span = float(values[counts.argmax()]), float(np.ptp(image))
-    painted = _touching_the_edge(image == level)
+    painted = touching_the_edge(image == level)
     if not LEAST_BORDER < painted.mean() < 1.0 - LEAST_FIELD:
         return None
     field = convex_hull(~painted)
-    rim = field & ~_eroded(field, 1)
+    rim = field & ~shrunk(field, ball(1, 1))
     if (field & ~painted).sum() < CONVEX * field.sum() or (~field).mean() < LEAST_BORDER or not rim.any():
         return None
     abrupt = float((np.abs(image[rim] - level) > STEP * span).mean()) > 0.5
     return ~field if abrupt and _is_drawn(field) else None
 
 
+def bars(image: np.ndarray) -> np.ndarray | None:
+    """Mask of the bars with which a viewer fills its window up: whole rows or columns of one value that end abruptly.
+
+    Air above or beside a patient may have one value too, but a patient begins little by little.
+    """
+    mask, span = np.zeros(image.shape, dtype=bool), float(np.ptp(image))
+    for turn in range(4):
+        lines = np.rot90(image, turn)
+        level = lines[0, 0]
+        flat = (np.abs(lines - level) <= 2 * FLAT * span).all(1)
+        depth = int(flat.argmin())
+        ends = np.abs(lines[depth : depth + 2] - level).max(0)
+        beyond = np.abs(lines[depth : depth + 2 + len(lines) // 50] - level)[-1]
+        abrupt = (ends > STEP * span).mean() > BAR_SHARE and ends.mean() > ABRUPT * beyond.mean()
+        if depth >= LEAST_BORDER * len(lines) and abrupt:
+            np.rot90(mask, turn)[:depth] = True
+    return mask if mask.any() else None
+
+
 def _is_drawn(field: np.ndarray) -> bool:
     """Whether a convex field is a rectangle, upright or turned, or a disc."""
-    row, col = np.nonzero(field & ~_eroded(field, 1))
+    row, col = np.nonzero(field & ~shrunk(field, ball(1, 1)))
     middle, area = (row.mean(), col.mean()), float(field.sum())
     radii = np.hypot(row - middle[0], col - middle[1])
     if float(radii.std()) < 1.0:
@@ -178,24 +200,6 @@ def _is_drawn(field: np.ndarray) -> bool:
 def _densest_at_the_edge(image: np.ndarray) -> float:
     edge = np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
     return float(np.quantile(edge, 0.98))
-
-
-def _touching_the_edge(mask: np.ndarray) -> np.ndarray:
-    """The connected parts of a mask that reach the edge of the image."""
-    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
-    edge = np.unique(np.concatenate((labels[0], labels[-1], labels[:, 0], labels[:, -1])))
-    touching: np.ndarray = np.isin(labels, edge[edge > 0])
-    return touching
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    opened = sitk.BinaryMorphologicalOpening(sitk.GetImageFromArray(mask.astype(np.uint8)), (1, 1))
-    return sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened))) == 1
-
-
-def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    return sitk.GetArrayFromImage(sitk.BinaryErode(image, (pixels, pixels))).astype(bool)
 
 
 def convex_hull(mask: np.ndarray) -> np.ndarray:
@@ -260,9 +264,9 @@ def burnt_in(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
         left, top, width, height = shapes.GetBoundingBox(label)
         box = (slice(max(0, top - 3), top + height + 3), slice(max(0, left - 3), left + width + 3))
         spot = array[box] == label
-        around = _dilated(spot, 3) & ~_dilated(spot, 2) & valid[box]
+        around = grown(spot, ball(3, 3)) & ~grown(spot, ball(2, 2)) & valid[box]
         if around.any() and float(np.quantile(image[box][around], 0.75)) < high - STEP * (high - low):
-            marks[box] |= _dilated(spot, 2)
+            marks[box] |= grown(spot, ball(2, 2))
     return marks & valid if 0.0 < marks.mean() < MOST_MARKED else None
 
 
@@ -270,8 +274,3 @@ def _is_bar(shapes: sitk.LabelShapeStatisticsImageFilter, label: int) -> bool:
     """Whether a spot fills its box."""
     *_, width, height = shapes.GetBoundingBox(label)
     return bool(shapes.GetNumberOfPixels(label) > 0.95 * width * height)
-
-
-def _dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    return sitk.GetArrayFromImage(sitk.BinaryDilate(image, (pixels, pixels))).astype(bool)

@@ -6,6 +6,7 @@ What becomes of it for a network is in ``xray``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class XRay:
         origins: for each geometry field where it came from: "tag", "default" or "user".
         warnings: what the user should know about this image.
         isocentre_mm: LPS position of the isocentre in the patient's coordinates, where the file knows it.
+        seen: what ``preprocess`` made of it, by detector.
     """
 
     image: np.ndarray
@@ -36,6 +38,7 @@ class XRay:
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     isocentre_mm: tuple[float, float, float] | None = None
+    seen: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.image.shape != (self.view.rows, self.view.cols):

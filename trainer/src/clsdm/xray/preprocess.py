@@ -43,28 +43,31 @@ def normalise(image: Tensor, valid: Tensor) -> Tensor:
 
 
 def preprocess(xray: XRay, detector: Detector) -> tuple[Tensor, View]:
-    """Resample one X-ray to the virtual detector and normalise it.
+    """Resample one X-ray to the virtual detector and normalise it; done once for each detector, see ``XRay.seen``.
 
     Returns:
-        (2, size, size) intensity and mask, and the view on the virtual detector.
+        (2, size, size) intensity and mask, not to be written to, and the view on the virtual detector.
 
     Raises:
         InputError: the image is empty, constant or not finite, or none of it falls on the detector.
     """
+    if detector not in xray.seen:
+        with torch.inference_mode(mode=False), torch.no_grad():
+            xray.seen[detector] = _preprocessed(xray, detector)
+    return xray.seen[detector]
+
+
+def _preprocessed(xray: XRay, detector: Detector) -> tuple[Tensor, View]:
     check_image(xray)
     view = detector.view(xray.view)
-    image = torch.from_numpy(np.ascontiguousarray(xray.image, dtype=np.float32))
-    valid = torch.ones_like(image) if xray.valid is None else torch.from_numpy(xray.valid.astype(np.float32))
     shrink = [max(1, round(pixel / spacing)) for pixel, spacing in zip(view.pixel_mm, xray.view.pixel_mm, strict=True)]
-    pair = torch.stack((image * valid, valid))[None]
     centred = torch.arange(detector.size, dtype=torch.float32) - (detector.size - 1) / 2
     position = [centred * pixel - offset for pixel, offset in zip(view.pixel_mm, xray.view.offset_mm, strict=True)]
-    # Box-average over about one target pixel first, so that fine panels do not alias, then interpolate.
-    smooth = F.avg_pool2d(F.pad(pair, (0, -image.shape[1] % shrink[1], 0, -image.shape[0] % shrink[0])), shrink)
+    smooth = _box_averages(xray, shrink)
     scaled = [
         (where / spacing + (full - 1) / 2 - (factor - 1) / 2) / factor * 2 / (count - 1) - 1
         for where, spacing, full, factor, count in zip(
-            position, xray.view.pixel_mm, image.shape, shrink, smooth.shape[-2:], strict=True
+            position, xray.view.pixel_mm, xray.image.shape, shrink, smooth.shape[-2:], strict=True
         )
     ]
     grid = torch.stack(torch.meshgrid(scaled[1], scaled[0], indexing="xy"), -1)[None]
@@ -73,6 +76,22 @@ def preprocess(xray: XRay, detector: Detector) -> tuple[Tensor, View]:
     if not bool(mask.any()):
         raise InputError(f"{xray.source}: none of the image falls on the field of view; check spacing and distances")
     return torch.stack((normalise(sampled / weight.clamp_min(1e-6), mask), mask)), view
+
+
+def _box_averages(xray: XRay, shrink: list[int]) -> Tensor:
+    """(1, 2, rows, cols) means of image and measured share over about one target pixel, so that fine panels do not alias."""
+
+    def mean(pixels: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None]
+        return F.avg_pool2d(pixels, shrink, ceil_mode=True, divisor_override=shrink[0] * shrink[1])[0]
+
+    if xray.valid is not None:
+        return torch.stack((mean(np.where(xray.valid, xray.image, np.float32(0.0))), mean(xray.valid)))[None]
+    rows, cols = (
+        torch.arange(count, 0, -step).clamp_max(step).float()
+        for count, step in zip(xray.image.shape, shrink, strict=True)
+    )
+    return torch.stack((mean(xray.image), rows[:, None] * cols / (shrink[0] * shrink[1])))[None]
 
 
 def panel_mask(views: list[list[View]], detector: Detector, device: torch.device | str = "cpu") -> Tensor:
