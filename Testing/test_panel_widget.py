@@ -238,7 +238,7 @@ class RunTest(PanelCase):
             box.click()
             legend = logic.GetColorLegendDisplayNode(node)
             self.assertEqual((legend.GetTitleText(), bool(legend.GetVisibility())), (title, True))
-            self.assertLess(legend.GetLabelTextProperty().GetFontSize(), 20)
+            self.assertLessEqual(legend.GetSize()[0], 0.25)
         self.assertFalse(logic.GetColorLegendDisplayNode(result.coverageNode).GetVisibility())
         shown, held = result.coverageNode.GetDisplayNode(), result.coverageNode.GetImageData().GetScalarRange()
         self.assertEqual((shown.GetWindowLevelMin(), shown.GetWindowLevelMax()), (0.0, held[1]))
