@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from worker_process import LIMIT_S, hear, process, say
 
 from clsdm.app import access
 from clsdm.app import server as front
+from clsdm.app.child import Child
 from clsdm.app.cli import main
 from clsdm.app.sent import message_of, pack_xray, unpack_xray
 from clsdm.errors import InputError
@@ -42,7 +43,11 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[byte
     start = "import sys; from clsdm.app.worker import main; sys.exit(main())"
     command = [sys.executable, "-c", start, "--listen", "localhost:0", *options]
     folder.mkdir(exist_ok=True)
-    environment = {**os.environ, access.KEY_VARIABLE: KEY, "TMPDIR": str(folder), "TEMP": str(folder)}
+    temporary = folder
+    if os.name == "posix":  # as on macOS, where the way to temporary files leads over a link
+        temporary = folder.with_name("link")
+        temporary.symlink_to(folder)
+    environment = {**os.environ, access.KEY_VARIABLE: KEY, "TMPDIR": str(temporary), "TEMP": str(temporary)}
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as child,
@@ -214,6 +219,8 @@ def post(address: str, line: bytes, body: bytes = b"", length: int | None = None
         (b'{"task": "compare", "reconstruction": "../x", "truth": "x"}\n', "expected the plain name"),
         (b'{"task": "compare", "reconstruction": "x.mha", "truth": "x.mha"}\n', "x.mha: no such file"),
         (b'{"task": "simulate", "ct": "x.mha", "out": "/tmp/here"}\n', "request.out: unknown field"),
+        (b'{"task": "warm", "device": 1e999}\n', "not JSON"),
+        (b'{"task": "warm", "device": "' + 300_000 * "é".encode() + b'"}\n', "a line of more than"),
         (b'{"task": "warm", "files": {"../x": 1}}\n', "expected the plain name"),
         (b'{"task": "warm", "files": {"x": -1}}\n', "expected at most 64 sizes"),
         (b'{"task": "warm", "files": {"x": 3000000000}}\n', "bytes of arrays; expected at most"),
@@ -241,6 +248,25 @@ def test_a_file_that_is_no_array_and_one_of_another_shape_are_refused(server, fi
         error = json.loads(post(server, b"".join(blocks))[1].splitlines()[-1])["error"]
         assert error["kind"] == "input", error
         assert said in error["message"]
+
+
+def test_a_text_of_a_client_that_comes_back_names_no_file_of_the_server(server, films, tmp_path, tmp_path_factory):
+    (own,) = tmp_path_factory.getbasetemp().glob("server*/temporary/clsdm-server-*")
+    secret = own.parent / "secret"
+    secret.write_text("of another user")
+    sent = pack_xray(read_xray(films / "frontal.dcm"), 1, tmp_path)
+    asked = {"task": "preview", "view": {**sent, "origins": {"pixel_mm": f"{own}/../secret"}}}
+    answer = post(server, b"".join(message_of(asked, [tmp_path / sent["image"]])[1]))[1]
+    assert b'"result"' in answer
+    assert b"of another user" not in answer
+    secret.unlink()
+
+
+def test_what_was_made_for_somebody_who_went_away_is_gone(small_model, tmp_path):
+    child = Child(tmp_path, LONG_S)
+    with closing(child.ask({"task": "bundle", "bundle": str(small_model.path)})) as answers:
+        assert any(answer is not None and "result" in answer for answer in answers)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_too_large_without_a_key_or_no_message_at_all_is_not_taken(server):

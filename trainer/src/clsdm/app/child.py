@@ -74,7 +74,8 @@ class Child:
     def ask(self, request: Answer) -> Generator[Answer | None, None, None]:
         """Its answers without their ids, the last with "result" or "error"; None where it says nothing for a moment.
 
-        Whoever stops before the last one ends the worker. One whose idle time was just over is replaced.
+        Whoever stops before the last one is told ends the worker, and with it what it made. One whose idle time was just
+        over is replaced.
 
         Raises:
             ReportedError: it died.
@@ -96,9 +97,10 @@ class Child:
                     self._say({"id": number, **request})
                     continue
                 answer: dict[str, Any] = json.loads(line)
-                if answer.pop("id", None) == number:
-                    heard, ended = True, "result" in answer or "error" in answer
+                if answer.pop("id", number) in (number, None):  # None: what it could not read as a request
+                    heard = True
                     yield answer
+                    ended = "result" in answer or "error" in answer
         finally:
             if not ended:
                 self.end()

@@ -49,6 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != PATH or not length.isdecimal() or int(length) > SENT_BYTES:
             return self._refuse(400, f"expected a message of at most {SENT_BYTES:,} bytes to {PATH}")
         with self.server.folder() as folder:
+            self._made_in = folder, self.server.worked_in
             try:
                 message = self._message(folder)
                 task = printable(str(message.get("task")))[:20]
@@ -92,8 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         files: list[Path] = []
 
         def named(text: str) -> str:
-            path = Path(text) if text.startswith(str(self.server.own.path)) else None
-            if path is None or not path.is_file():
+            if not text.startswith(str(self.server.own.path)) or not (path := Path(text)).is_file():
+                return text
+            if not any(made in path.resolve().parents for made in self._made_in):  # a client's text that comes back
                 return text
             files.append(path)
             return path.name
@@ -110,7 +112,9 @@ class Handler(BaseHTTPRequestHandler):
     def _failed(self, error: Exception, folder: Path) -> str:
         """Tell of a failure: without this computer's paths, and without what only its own log should hold."""
         told = described(error)
-        message = told["message"].replace(f"{folder}{os.sep}", "")
+        message = told["message"]
+        for ours in (folder, self.server.own.path):
+            message = message.replace(f"{ours}{os.sep}", "")
         if told["details"]:
             log(told["details"])
         with contextlib.suppress(OSError, GoneError):

@@ -78,7 +78,9 @@ class Front(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self.key, self.models, self._context, self.own = key, models, context, own
         self.waiting: dict[Any, threading.Timer] = {}
-        self.turns, self.child = Turns(), Child(own.path, idle_s)
+        self.worked_in = own.path / "worker"
+        self.worked_in.mkdir()
+        self.turns, self.child = Turns(), Child(self.worked_in, idle_s)
         self._numbers, self._free = count(1), threading.BoundedSemaphore(CONNECTIONS)
         self._known: Answer = {}
         super().__init__((address.host, address.port), Handler)
@@ -228,7 +230,7 @@ def run_options(options: argparse.Namespace) -> int:
     if len(models) < len(paths):
         raise InputError("--model: two bundles have the same name")
     os.environ.pop("CLSDM_KEY", None)  # not for its children
-    temporary = Path(tempfile.gettempdir())
+    temporary = Path(tempfile.gettempdir()).resolve()  # the worker's answers name files so
     remove_abandoned(temporary, PREFIX)
     own = OwnFolder(temporary, PREFIX)
     try:
