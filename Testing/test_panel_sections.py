@@ -227,6 +227,11 @@ class ModelSearchTest(PanelCase):
         cells = [self.search.ui.modelsTable.item(0, column).text() for column in range(6)]
         self.assertEqual(cells, ["knees", "knees of adults", "96³ voxels of 2 mm", "25 MB", "CC BY 4.0", "to download"])
 
+    def test_what_an_index_says_is_text_and_no_markup(self) -> None:
+        self.takeIndex(self.OFFER | {"anatomy": "<b>knees</b>"})
+        self.find("knees")
+        self.assertEqual(self.search.ui.modelsTable.item(0, 1).toolTip(), "<qt>&lt;b&gt;knees&lt;/b&gt;</qt>")
+
     def test_one_that_is_offered_is_added_with_the_hash_that_the_index_promises(self) -> None:
         self.takeIndex(self.OFFER)
         self.find("knees")

@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import keepPlain, setTone
+from CLSDMReconstructionLib.base.Appearance import keepPlain, setTone, tip
 
 COLUMNS = ("Model", "Has seen", "Grid", "Size", "Licence", "Where")
 SAMPLE = "phantom"
@@ -99,7 +99,7 @@ class ModelSearch:
         for row, each in enumerate(found):
             for column, text in enumerate(each.cells):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(tip(text))
                 table.setItem(row, column, item)
         table.resizeColumnsToContents()
         if found:

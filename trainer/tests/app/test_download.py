@@ -137,7 +137,13 @@ def test_an_index_comes_encrypted_and_bounded_and_is_one(server, plain_server, t
     monkeypatch.setitem(Handler.files, "/index.json", json.dumps({"offers": [offer]}).encode())
     answer = index(tmp_path, silent, f"{server}/index.json")
     assert answer == {"models": (), "samples": {}, "offers": (offer,)}
-    for wrong in ({"url": "http://example.org/m.zip"}, {"url": "https://x.org/m.zip#y"}, {"sha256": "12"}):
+    for wrong in (
+        {"url": "http://example.org/m.zip"},
+        {"url": "https://x.org/m.zip#y"},
+        {"sha256": "12"},
+        {"bytes": 10**400},
+        {"voxels": 0},
+    ):
         with pytest.raises(InputError, match=r"offers\[0\]: .*expected"):
             index_of(json.dumps({"offers": [offer | wrong]}).encode(), "i")
     for address, said in ((f"{plain_server}/index.json", "https://"), (f"{server}/model.zip", "not JSON")):

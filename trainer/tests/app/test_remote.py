@@ -251,7 +251,7 @@ def test_a_file_that_is_no_array_and_one_of_another_shape_are_refused(server, fi
 
 
 def test_a_text_of_a_client_that_comes_back_names_no_file_of_the_server(server, films, tmp_path, tmp_path_factory):
-    (own,) = tmp_path_factory.getbasetemp().glob("server*/temporary/clsdm-server-*")
+    (own,) = tmp_path_factory.getbasetemp().glob("server0/temporary/clsdm-server-*")
     secret = own.parent / "secret"
     secret.write_text("of another user")
     sent = pack_xray(read_xray(films / "frontal.dcm"), 1, tmp_path)

@@ -3,11 +3,13 @@
 ``Resources/Models/index.json`` is the one that ships; others of the same form lie in a file or at an https address.
 """
 
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain, parse_json
+from clsdm.limits import DOWNLOAD_BYTES, GRID_SIZE
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Offer:
             raise InputError(f"url: expected an address that begins with https://, found {self.url!r:.80}")
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
             raise InputError(f"sha256: expected 64 digits, found {self.sha256!r:.80}")
+        sizes = {"bytes": (self.bytes, DOWNLOAD_BYTES), "voxels": (self.voxels, GRID_SIZE)}
+        for name, (size, most) in sizes.items():
+            if not 0 < size <= most:
+                raise InputError(f"{name}: expected 1 to {most:,}, found {reprlib.repr(size)}")
 
 
 @dataclass(frozen=True)
