@@ -83,6 +83,9 @@ def add_numbers(add: Add) -> None:
         help="judge each patient by a table made of all others, not by the bundle's (jackknife)")  # fmt: skip
     add("--wrong", action="store_true", help="also hand in 40 wrong inputs and 40 right ones")
     add("--pictures", action="store_true", help="of each scan, what X-rays fix of it and how sure the rest is")
+    add("--steady", action="store_true",
+        help="also how far the measures scatter on the scans themselves: on other voxels, through the autoencoder")  # fmt: skip
+    add("--tables", nargs="+", metavar="NAME", help="of the tables, the ones to publish (default: all that are made)")
     _publish(add)
 
 

@@ -1,6 +1,7 @@
 """Numbers of a bundle on scans: structures that were made up, and the two commands from end to end."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from clsdm.quality.quantities import QUANTITIES
 from clsdm.volume.write import write_ct
 from clsdm_bench.cli import main
 from clsdm_bench.numbers.structures import Structures, count_structures
+from clsdm_bench.pages import marks
 
 SPACING_MM = 6.0
 
@@ -62,12 +64,26 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     assert "sample" in both["numbers"]
     capsys.readouterr()
     page = tmp_path / "page.md"
-    page.write_text("<!-- numbers-errors:begin -->\n<!-- numbers-errors:end -->\n", encoding="utf-8")
-    assert main(["numbers", "--bundle", str(bundle), *common, "--pictures", "--publish", str(page)]) == 0
+    names = ("errors", "coverage", "structures", "fixed", "steady")
+    page.write_text("a word\n" + "\n".join("\n".join(marks(f"numbers-{name}")) for name in names), encoding="utf-8")
+    told = ["--pictures", "--steady", "--publish", str(page)]
+    assert main(["numbers", "--bundle", str(bundle), *common, *told]) == 0
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("a word\n")
+    assert written.count("--cases scans --split test --products mean --conditions plain --steady --pictures") == len(
+        names
+    )
+    shares = re.findall(r"\| (?:s2|mean) \| (\d+)% \|", written)
+    assert len(shares) == 2
+    assert len(set(shares)) == 1
+    moved, cube = re.findall(r"(\d+\.\d), \d+\.\d cm² \(1\)", written)
+    assert 0.0 < float(moved) < float(cube)
     assert (out / "fixed" / "s2.png").read_bytes()[1:4] == b"PNG"
     text = (out / "numbers.md").read_text(encoding="utf-8")
     assert text == capsys.readouterr().out
-    assert all(f"| {quantity.label} |" in text for quantity in QUANTITIES.values())
+    assert main(["numbers", "--bundle", str(bundle), *common, "--publish", str(out / "numbers.md")]) == 2
+    assert "expected marks around a table, <!-- numbers-errors:begin --> and" in capsys.readouterr().err
+    assert all(quantity.label in text for quantity in QUANTITIES.values())
     (found,) = json.loads((out / "numbers.json").read_text(encoding="utf-8"))
     assert found["case"] == "s2"
     own = ["--bundle", str(bundle), *common, "--split", "val"]

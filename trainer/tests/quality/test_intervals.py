@@ -112,6 +112,9 @@ def test_of_a_table_of_other_definitions_no_numbers_stay() -> None:
         "old; new",
         ["p"],
     ]
+    assert joined(before, table | {"voxels": {"chest": 3}, "usual": {"x": 2}})["command"] == "new", (
+        "nothing is left of it"
+    )
 
 
 def test_no_interval_goes_below_what_is_possible() -> None:

@@ -16,6 +16,8 @@ FREE_MM = 9.0
 """Outside the heart at least so wide a piece of the lung must show the diaphragm."""
 HEART_PART = 1.0 / 3.0
 """Of the height from diaphragm to apex: above lie the hila."""
+WIDEST = 95.0
+"""Percentile of the border over the slices that counts as the heart's widest: a single slice decides nothing."""
 TURN, CORNER, TURN_MM = 1.8, (1.5, 1.2), 9.0
 """So steeply outwards, over that height, runs a diaphragm and no heart; or less, where that is so much more than above."""
 NEAR_MM = 48.0
@@ -49,14 +51,16 @@ def lung_base(lungs: Lungs, side: str) -> Base:
     border = _silhouette(mine, other, lungs.spacing_mm)
     top = int(np.flatnonzero(depth.any(1))[-1])
     dome, heart = _dome(depth, -np.inf, lungs.spacing_mm), -np.inf
-    start = z = int(dome + HEART_PART * (top - dome))
+    seen = []
+    z = int(dome + HEART_PART * (top - dome))
     while z > dome and not (z < dome + NEAR_MM / lungs.spacing_mm and _turns(border, z, lungs.spacing_mm)):
-        if border[z] > heart:  # a slice that does not tell is NaN
+        seen += [] if np.isnan(border[z]) else [border[z]]  # a slice that does not tell
+        if border[z] > heart:
             heart = float(border[z])
             dome = _dome(depth, heart, lungs.spacing_mm)
         z -= 1
-    seen = np.isfinite(border[z + 1 : start + 1]).sum() * lungs.spacing_mm
-    return Base(dome, heart if side == "left" else mine.shape[2] - 1 - heart, float(seen))
+    heart = float(np.percentile(seen, WIDEST)) if seen else heart
+    return Base(dome, heart if side == "left" else mine.shape[2] - 1 - heart, len(seen) * lungs.spacing_mm)
 
 
 def _turns(border: np.ndarray, z: int, spacing_mm: float) -> bool:
@@ -88,7 +92,7 @@ def _dome(depth: np.ndarray, heart: float, spacing_mm: float) -> float:
     """
     columns = np.flatnonzero(depth.any(0))
     first, last = (columns[round(part * (len(columns) - 1))] for part in DOME_PART)
-    first = int(np.ceil(max(heart, first)))
+    first = int(np.ceil(min(max(heart, first), last)))  # farther out lies the costophrenic recess alone
     last = max(last, min(columns[-1], first + round(FREE_MM / spacing_mm)))
     levels = []
     for x in range(first, last + 1):

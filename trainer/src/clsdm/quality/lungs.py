@@ -23,6 +23,8 @@ APART_MM = 60.0
 """At least between the middles of two lungs."""
 BEYOND_MM = (3.0, 9.0)
 """So far above and below the lungs the body must go on."""
+RECESS = 0.3
+"""Of a lung's greatest cross-section: with no more of it in the lowest slice only the recess is cut off, not the diaphragm."""
 RADII = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 """In voxels: so far inwards two lungs that touch are looked for."""
 VESSEL_MM = 7.0
@@ -46,7 +48,7 @@ class Lungs:
         left: (z, y, x) bool, the patient's left lung.
         right: (z, y, x) bool.
         spacing_mm: voxel edge.
-        cut: which of the ends "upper" and "lower" lie outside what the volume shows, and of which lung.
+        cut: which of "upper end", "lower end" and "diaphragm" lie outside what the volume shows, and of which lung.
     """
 
     left: np.ndarray
@@ -60,14 +62,14 @@ class Lungs:
         return self.left | self.right
 
     def ending(self, *ends: str) -> Lungs:
-        """These lungs, if the volume shows these ends of them.
+        """These lungs, if the volume shows these ends (keys of ``cut``) of them.
 
         Raises:
             NotMeasurable: it does not.
         """
         for end in ends:
             if end in self.cut:
-                raise NotMeasurable(f"the {end} end of the {self.cut[end]} lung lies outside what the volume shows")
+                raise NotMeasurable(f"the {end} of the {self.cut[end]} lung lies outside what the volume shows")
         return self
 
 
@@ -150,9 +152,14 @@ def _checked(lungs: Lungs, body: np.ndarray) -> Lungs:
             raise NotMeasurable(f"the {name} lung reaches the side of the volume")
         heights = np.flatnonzero(lung.any((1, 2)))
         middle = area[round(heights.mean())]
-        for end, z, least in (("upper", heights[-1] + above, 0.15), ("lower", heights[0] - below, 0.6)):
+        for end, z, least in (("upper end", heights[-1] + above, 0.15), ("lower end", heights[0] - below, 0.6)):
             if not 0 <= z < len(area) or area[z] < least * middle:
                 cut[end] = name
+        if cut.get("lower end") == name:
+            slices = lung.sum((1, 2))
+            lowest = next(z for z in heights if area[z] >= 0.6 * middle)  # below, the body fades away
+            if slices[: lowest + 1].max() > RECESS * slices.max():
+                cut["diaphragm"] = name
     return replace(lungs, cut=cut)
 
 

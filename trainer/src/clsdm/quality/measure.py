@@ -113,11 +113,11 @@ class _Volume:
         return _or_raise(self._spine)
 
     def whole(self) -> Lungs:
-        return self.lungs.ending("upper", "lower")
+        return self.lungs.ending("upper end", "lower end")
 
     def base(self, side: str) -> Base:
         """The lower end of the "left" or "right" lung."""
-        lungs = self.lungs.ending("lower")
+        lungs = self.lungs.ending("diaphragm")
         if side not in self._bases:
             self._bases[side] = _found(lambda: lung_base(lungs, side))
         return _or_raise(self._bases[side])
@@ -145,7 +145,7 @@ class _Volume:
 
     def windpipe_mm(self) -> tuple[float, float]:
         """How far to the left and in front of the spine the windpipe lies, over 60 mm from the lungs' tops downwards."""
-        top = _heights(self.lungs.ending("upper").both)[1]
+        top = _heights(self.lungs.ending("upper end").both)[1]
         z, y, x = np.nonzero(self.windpipe)
         near = (z <= top) & (z >= top - 60.0 / self.step_mm)
         if len(np.unique(z[near])) * self.step_mm < 15.0:
@@ -230,7 +230,7 @@ def _height_mm(volume: _Volume, side: str) -> float:
 
 def _width_mm(volume: _Volume) -> float:
     """The greatest of all slices, from the right lung's outer side to the left one's."""
-    wide = np.asarray(volume.lungs.ending("lower").both.any(1))  # (z, x)
+    wide = np.asarray(volume.lungs.ending("diaphragm").both.any(1))  # (z, x)
     widths = [np.ptp(np.flatnonzero(row)) + 1 for row in wide if row.any()]
     return float(max(widths)) * volume.step_mm
 

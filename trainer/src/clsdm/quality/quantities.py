@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-DEFINITION = 2
+DEFINITION = 3
 """Of the measures: raised with every change of what a number is, so that no number is held against errors of another one."""
 SHOWN_LEVEL, MOST_LEVEL = "80", "90"
 NOT_MEASURABLE = "not measurable"

@@ -9,6 +9,7 @@ from clsdm.quality.intervals import LEVELS, Calibration
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.quality.spread import REGIONS
 from clsdm_bench.numbers.collect import RATIO_BINS, Found
+from clsdm_bench.numbers.steady import SPINE, Scatter
 from clsdm_bench.numbers.wrong import Handed
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_trainer.figures import markdown_table
@@ -28,29 +29,40 @@ SPINE_TARGET_MM = 6.0
 
 
 TITLES = {
-    "numbers-errors": "Errors",
-    "numbers-coverage": "Coverage of the intervals",
-    "numbers-voxels": "Coverage of the voxels' 80 % intervals",
-    "numbers-structures": "Structures above 6 ml",
-    "numbers-inputs": "Wrong and right inputs",
+    "errors": "Errors",
+    "coverage": "Coverage of the intervals",
+    "voxels": "Coverage of the voxels' 80 % intervals",
+    "structures": "Structures above 6 ml",
+    "fixed": "Share of the contrast in the body that the X-rays fix",
+    "inputs": "Wrong and right inputs",
+    "steady": "How far the measures themselves scatter",
 }
-"""By the name of a table's marks in a page."""
+"""By name of a part, in this order."""
 
 
-def tables(found: Sequence[Found], judge: Judge, handed: Sequence[Handed] | None) -> dict[str, str]:
-    """All tables, by the keys of ``TITLES``."""
-    made = {
-        "numbers-errors": errors_table(found, judge),
-        "numbers-coverage": coverage_table(found, judge),
-        "numbers-voxels": voxels_table(found, judge),
-        "numbers-structures": structures_table(found),
+def tables(
+    found: Sequence[Found],
+    judge: Judge,
+    handed: Sequence[Handed] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    scatter: Scatter | None = None,
+) -> dict[str, str]:
+    """Each table by its name in ``TITLES``; those without figures are left out."""
+    parts = {
+        "errors": errors_table(found, judge),
+        "coverage": coverage_table(found, judge),
+        "voxels": voxels_table(found, judge) if any(each.ratios for each in found) else "",
+        "structures": structures_table(found),
+        "fixed": fixed_table(fixed) if fixed else "",
+        "inputs": wrong_table(handed) if handed else "",
+        "steady": steady_table(scatter) if scatter else "",
     }
-    return made if handed is None else made | {"numbers-inputs": wrong_table(handed)}
+    return {name: parts[name] for name in TITLES if parts[name]}
 
 
-def headed(made: Mapping[str, str]) -> str:
-    """Tables, each with its heading."""
-    return "\n".join(f"## {TITLES[name]}\n\n{text}" for name, text in made.items())
+def headed(parts: Mapping[str, str]) -> str:
+    """All tables, each with a heading."""
+    return "\n".join(f"## {TITLES[name]}\n\n{text}" for name, text in parts.items())
 
 
 def _runs(found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
@@ -66,6 +78,13 @@ def _both(found: Sequence[Found], key: str) -> list[Found]:
 
 def errors_table(found: Sequence[Found], judge: Judge) -> str:
     """Mean absolute errors, as measured in the volume and corrected, of what could be measured in volume and scan."""
+    groups: dict[str, list[Found]] = {}
+    for each in found:
+        groups.setdefault(each.group, []).append(each)
+    return "\n".join(_group_errors(group, each, judge) for group, each in groups.items())
+
+
+def _group_errors(group: str, found: Sequence[Found], judge: Judge) -> str:
     runs = _runs(found)
     rows = []
     for key, quantity in QUANTITIES.items():
@@ -76,8 +95,12 @@ def errors_table(found: Sequence[Found], judge: Judge) -> str:
         lines = [[one.spine_mm[axis] for one in each if one.spine_mm is not None] for each in runs.values()]
         cells = [f"{statistics.mean(line):.1f} mm ({len(line)})" if line else "-" for line in lines]
         rows.append([f"Spine's midline, seen from the {name}", f"{SPINE_TARGET_MM:.0f} mm", *cells])
-    heads = [f"{group}, {CONDITIONS[condition].text}, {product}" for group, condition, product in runs]
-    return markdown_table(["mean absolute error, as measured / corrected (patients)", "target", *heads], rows)
+    never = [row[0] for row in rows if set(row[2:]) == {"-"}]
+    rows = [row for row in rows if row[0] not in never]
+    heads = [f"{CONDITIONS[condition].text}, {product}" for _, condition, product in runs]
+    return markdown_table(
+        [f"{group}: mean absolute error, as measured / corrected (patients)", "target", *heads], rows
+    ) + (f"\nNot measurable in any of them: {', '.join(never)}.\n" if never else "")
 
 
 def _errors(found: Sequence[Found], key: str, judge: Judge, form: str, unit: str) -> str:
@@ -187,6 +210,28 @@ def structures_table(found: Sequence[Found]) -> str:
 
 def _of(part: float, whole: float) -> str:
     return f"{part / whole:.0%}" if whole else "-"
+
+
+def fixed_table(fixed: Mapping[str, float]) -> str:
+    """Of the volumes of ``mean``, by patient."""
+    rows = [[case, f"{share:.0%}"] for case, share in fixed.items()]
+    return markdown_table(["patient", "fixed"], [*rows, ["mean", f"{statistics.mean(fixed.values()):.0%}"]])
+
+
+def steady_table(scatter: Scatter) -> str:
+    """Mean and greatest absolute difference of each measure from that of the scan."""
+    labels = {key: (each.label, each.unit, each.digits + 1) for key, each in QUANTITIES.items()}
+    labels |= {key: (f"Spine's midline, seen from the {key[6:]}", "mm", 1) for key in SPINE}
+    rows = []
+    for key, (label, unit, digits) in labels.items():
+        cells = [
+            f"{statistics.mean(each):.{digits}f}, {max(each):.{digits}f} {unit}".rstrip() + f" ({len(each)})"
+            if each
+            else "-"
+            for each in ([off[key] for off in patients.values() if key in off] for patients in scatter.values())
+        ]
+        rows += [[label, *cells]] * any(cell != "-" for cell in cells)
+    return markdown_table(["difference from the scan's: mean, greatest (scans)", *scatter], rows)
 
 
 def wrong_table(handed: Sequence[Handed]) -> str:

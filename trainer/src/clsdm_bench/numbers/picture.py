@@ -21,7 +21,7 @@ from clsdm.volume.read import read_ct
 WIDEST_HU = 600.0
 
 
-def write_picture(path: Path, scan: CTVolume, volume: Path, ensemble: Path | None, calibration: Calibration) -> None:
+def write_picture(path: Path, scan: CTVolume, volume: Path, ensemble: Path | None, calibration: Calibration) -> float:
     """Three planes of each, as a PNG file.
 
     Args:
@@ -30,6 +30,9 @@ def write_picture(path: Path, scan: CTVolume, volume: Path, ensemble: Path | Non
         volume: file of the ``mean``, with its record beside it.
         ensemble: file of the ``ensemble``, or None.
         calibration: of the model.
+
+    Returns:
+        The share of the contrast in the body that the X-rays fix.
 
     Raises:
         InputError: the volume has no record, or the file cannot be written.
@@ -48,6 +51,7 @@ def write_picture(path: Path, scan: CTVolume, volume: Path, ensemble: Path | Non
     if ensemble is not None:
         rows.append(_spread_row(ensemble, calibration))
     _write(path, rows, recon.spacing_mm[0], centre_index(body))
+    return share
 
 
 def _spread_row(ensemble: Path, calibration: Calibration) -> tuple[str, np.ndarray, Painter]:

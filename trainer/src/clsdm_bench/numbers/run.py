@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from clsdm_bench.numbers.calibrate import crossed, table_of
 from clsdm_bench.numbers.collect import collect
 from clsdm_bench.numbers.page import headed, tables
 from clsdm_bench.numbers.picture import write_picture
+from clsdm_bench.numbers.steady import scatter_of
 from clsdm_bench.numbers.wrong import hand_in
 from clsdm_bench.pages import publish
 from clsdm_bench.score.cases import ScanFile, find_scans
-from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_bench.score.run import Scoring, Settings, claim
 from clsdm_trainer.files import write_json, write_text
 
+UNSEEN = "all that the model was not trained on"
 USUAL = ("plain", "radiograph")
 """Conditions under which films are usual: a projection, and what a machine and a viewer may make of it, so that a real film's
 tone and edges are not taken for another body part."""
@@ -48,18 +49,25 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
         raise InputError("--cases: expected patients that the bundle was not trained on, found none")
     scoring = Scoring(scoring.bundle, usable, scoring.out, scoring.settings)
     found = collect(scoring, report)
-    places = " ".join(Path(each.rpartition("=")[2]).name for each in options.cases)
-    command = (
-        f"clsdm-bench calibrate --cases {places} --split {' '.join(options.split)} --products {' '.join(options.products)} "
-        f"--conditions {' '.join(options.conditions)}"
-    )
     means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
     shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in usable if scan.name in means]
-    table = joined(scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, command))
+    table = joined(
+        scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, _command("calibrate", options))
+    )
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
     chests = {each.case for each in found if each.region == CHEST}
     return f"{written.path}: errors of {len(usable)} patients, {len(chests)} of them chests"
+
+
+def _command(name: str, options: argparse.Namespace) -> str:
+    """What was called, without where things lie."""
+    cases = " ".join("=".join([*each.split("=")[:-1], Path(each.rpartition("=")[2]).name]) for each in options.cases)
+    flags = [flag for flag in ("cross", "steady", "wrong", "pictures") if getattr(options, flag, False)]
+    return (
+        f"clsdm-bench {name} --cases {cases} --split {' '.join(options.split)} --products {' '.join(options.products)} "
+        f"--conditions {' '.join(options.conditions)}" + "".join(f" --{flag}" for flag in flags)
+    )
 
 
 def _usable(scans: Sequence[ScanFile]) -> list[ScanFile]:
@@ -97,6 +105,8 @@ def joined(before: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     if before.get("definition") != table["definition"]:
         before |= {"numbers": {}}
     parts = {name: before[name] | table[name] for name in ("numbers", "voxels")}
+    if all(table[name] == part for name, part in parts.items()) and table["usual"]:
+        return table
     commands = [each for each in before["command"].split("; ") if each != table["command"]]
     return (
         table
@@ -120,19 +130,43 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
     judge = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
-    tables_of = {each.case: judge(each) for each in found}
-    for scan in unseen if options.pictures else ():
-        mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
-        picture = scoring.out / "fixed" / f"{scan.name}.png"
-        write_picture(picture, read_ct(scan.path), mean, ensemble if ensemble.is_file() else None, tables_of[scan.name])
+    fixed = _pictures(scoring, unseen, {each.case: judge(each) for each in found}) if options.pictures else None
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
-    made = tables(found, judge, wrong)
-    for page in options.publish:
-        publish(page, made)
-    text = headed(made)
+    scatter = scatter_of(scoring.bundle, unseen, report) if options.steady else None
+    told = [replace(each, group=UNSEEN) for each in found] if options.cross else found
+    parts = tables(told, judge, wrong, fixed, scatter)
+    text = headed(parts)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
     write_text(scoring.out / "numbers.md", text)
+    for page in options.publish:
+        publish(page, _on_page(parts, options, scoring, len({each.case for each in found})))
     return text
+
+
+def _pictures(scoring: Scoring, scans: Sequence[ScanFile], tables_of: dict[str, Calibration]) -> dict[str, float]:
+    """A picture of each scan; by case, the share of the contrast that the X-rays fix."""
+    shares = {}
+    for scan in scans:
+        mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
+        shares[scan.name] = write_picture(
+            scoring.out / "fixed" / f"{scan.name}.png",
+            read_ct(scan.path),
+            mean,
+            ensemble if ensemble.is_file() else None,
+            tables_of[scan.name],
+        )
+    return shares
+
+
+def _on_page(parts: dict[str, str], options: argparse.Namespace, scoring: Scoring, patients: int) -> dict[str, str]:
+    """The tables as a page has them, by name of their marks, each with what it was made with."""
+    prefix = "cross-" if options.cross else ""
+    whose = f"`{scoring.bundle.manifest.id}`, {patients} patients: `{_command('numbers', options)}`"
+    return {
+        f"numbers-{prefix}{name}": f"*{whose}*\n\n{text.rstrip()}"
+        for name, text in parts.items()
+        if name in (options.tables or parts)
+    }
 
 
 def scoring_of(options: argparse.Namespace) -> Scoring:
@@ -141,9 +175,6 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
     Raises:
         InputError: an unknown condition, no scans, or a folder with volumes of another bundle.
     """
-    unknown = next((name for name in options.conditions if name not in CONDITIONS), None)
-    if unknown is not None:
-        raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown!r}")
     bundle = Bundle.open(options.bundle)
     scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
     how = Settings(
