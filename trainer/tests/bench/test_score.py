@@ -94,11 +94,19 @@ def test_a_second_call_makes_nothing_again_and_publishes_the_same_figures(scored
     before = rows_of(scored)
     base = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(scored), "--device", "cpu"]
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- score-short:begin -->\nold\n<!-- score-short:end -->\nb\n", encoding="utf-8")
+    page.write_text(
+        "a `<!-- score-short:begin -->`\n<!-- score-short:begin -->\nold\n<!-- score-short:end -->\nb\n",
+        encoding="utf-8",
+    )
     assert main([*base, "--samples", "2", "--spacing", "6", "--publish", str(page)]) == 0
     assert rows_of(scored) == before
     a, mark, head, _, *rows, end, b = page.read_text(encoding="utf-8").splitlines()
-    assert (a, mark, end, b) == ("a", "<!-- score-short:begin -->", "<!-- score-short:end -->", "b")
+    assert (a, mark, end, b) == (
+        "a `<!-- score-short:begin -->`",
+        "<!-- score-short:begin -->",
+        "<!-- score-short:end -->",
+        "b",
+    )
     assert head == "| method | PSNR dB | PSNR body dB | lung Dice | lung volume, absolute error % | MAE HU |"
     assert [row.split(" | ")[0] for row in rows] == [
         "| mean",
