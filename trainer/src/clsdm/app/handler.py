@@ -44,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         if not is_key(self.headers.get("Authorization", ""), self.server.key):
             time.sleep(WRONG_KEY_S)
             return self._refuse(401, "the key is wrong")
+        self.server.waiting[self.client_address].cancel()
         length = self.headers.get("Content-Length", "")
         if self.path != PATH or not length.isdecimal() or int(length) > SENT_BYTES:
             return self._refuse(400, f"expected a message of at most {SENT_BYTES:,} bytes to {PATH}")
@@ -108,15 +109,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _failed(self, error: Exception, folder: Path) -> str:
         """Tell of a failure: without this computer's paths, and without what only its own log should hold."""
-        told = described(error)
-        message = told["message"].replace(f"{folder}{os.sep}", "")
-        if told["details"]:
-            log(told["details"])
+        report = described(error)
+        message = report["message"].replace(f"{folder}{os.sep}", "")
+        if report["details"]:
+            log(report["details"])
         with contextlib.suppress(OSError, GoneError):
             if not hasattr(self, "_last"):
                 self._begin(400)
-            self._tell({"error": {"kind": told["kind"], "message": message, "details": ""}})
-        return told["kind"]
+            self._tell({"error": {"kind": report["kind"], "message": message, "details": ""}})
+        return report["kind"]
 
     def _refuse(self, status: int, message: str) -> None:
         log(f"{self.client_address[0]}: refused, {message}")
