@@ -142,8 +142,13 @@ def lines(made: Sequence[Row]) -> list[str]:
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
+    return table + missing([row for row in made if row not in alone])
+
+
+def missing(made: Sequence[Row]) -> list[str]:
+    """A line for each reason why some cannot be had."""
     why: dict[str, list[str]] = {}
     for row in made:
-        if row not in alone:
+        if row.value == NOT_MEASURABLE:
             why.setdefault(row.interval, []).append(row.label)
-    return table + [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]
+    return [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]
