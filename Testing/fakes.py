@@ -152,6 +152,9 @@ class FakeLogic(CLSDMReconstructionLogic):
     def inspectModel(self, source, **arguments) -> Run:
         return self._start("bundle", source=source, **arguments)
 
+    def fetchIndex(self, url, **arguments) -> Run:
+        return self._start("index", url=url, **arguments)
+
     def addModel(self, model, **arguments) -> Run:
         return self._start("install", model=model, **arguments)
 

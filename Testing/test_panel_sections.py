@@ -1,6 +1,7 @@
 """Samples, dependencies and models in the panel, with a fake logic."""
 
 import dataclasses
+import json
 import sys
 import types
 import unittest
@@ -12,6 +13,7 @@ from panel_case import PanelCase
 from volumes import add_volume
 
 import CLSDMReconstruction
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 
 class SampleTest(PanelCase):
@@ -188,3 +190,76 @@ class ModelTest(PanelCase):
         self.ui.deviceSelector.setCurrentIndex(1)
         self.assertRegex(self.ui.memoryGauge.format, r"^Memory: \d+\.\d of \d+\.\d GB$")
         self.assertGreater(self.ui.memoryGauge.value, 0)
+
+
+class ModelSearchTest(PanelCase):
+    OFFER = {
+        "id": "knees", "anatomy": "knees of adults", "voxels": 96, "spacing_mm": 2.0, "licence": "CC BY 4.0",
+        "bytes": 25_000_000, "sha256": "ab" * 32, "url": "https://example.org/knees.zip",
+    }  # fmt: skip
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.search = self.panel.search
+        self.search.open()
+
+    def find(self, words: str) -> list[str]:
+        self.search.ui.searchEdit.setText(words)
+        return [each.id for each in self.search.shown]
+
+    def takeIndex(self, offer: dict) -> None:
+        index = self.folder / "index.json"
+        index.write_text(json.dumps({"offers": [offer], "samples": {"knees": "phantom"}}))
+        self.search.ui.indexEdit.setText(str(index))
+        self.press(self.search.ui.indexEdit, "\r")
+
+    def test_models_are_found_by_words_and_say_what_they_have_seen_and_on_which_grid(self) -> None:
+        self.takeIndex(self.OFFER)
+        self.assertEqual(self.find(""), ["openkbp64", "knees"])
+        for words, found in (
+            ("knee 96", ["knees"]),
+            ("adults CC by", ["knees"]),
+            ("radiotherapy", ["openkbp64"]),
+            ("heart", []),
+        ):
+            self.assertEqual(self.find(words), found)
+        self.find("knees")
+        cells = [self.search.ui.modelsTable.item(0, column).text() for column in range(6)]
+        self.assertEqual(cells, ["knees", "knees of adults", "96³ voxels of 2 mm", "25 MB", "CC BY 4.0", "to download"])
+
+    def test_one_that_is_offered_is_added_with_the_hash_that_the_index_promises(self) -> None:
+        self.takeIndex(self.OFFER)
+        self.find("knees")
+        self.assertFalse(self.search.ui.tryButton.enabled)
+        self.search.ui.useButton.click()
+        run = self.logic.runs[-1]
+        self.assertEqual(run.task, "bundle")
+        self.assertEqual(run.arguments["source"], f"https://example.org/knees.zip#sha256={'ab' * 32}")
+
+    def test_an_index_that_is_none_is_said_in_a_line(self) -> None:
+        self.takeIndex(self.OFFER | {"url": "http://example.org/knees.zip"})
+        self.assertIn("begins with https://", self.search.ui.indexLabel.text)
+        self.assertEqual(self.find(""), ["openkbp64"])
+        self.search.ui.indexEdit.setText("http://example.org/index.json")
+        self.press(self.search.ui.indexEdit, "\r")
+        self.assertEqual(self.logic.runs[-1].task, "index")
+        self.logic.runs[-1].fail(ReconstructionError("input", "Expected https.", "Another address."))
+        self.assertIn("Expected https", self.search.ui.indexLabel.text)
+
+    def test_a_model_is_tried_with_its_sample(self) -> None:
+        self.assertIn("public chest CT", self.search.ui.tryButton.toolTip)
+        refuses = mock.Mock(return_value=False)
+        with mock.patch("slicer.util.confirmOkCancelDisplay", refuses):
+            self.search.ui.tryButton.click()
+        self.assertEqual(refuses.call_count, 1)
+        self.assertFalse(self.panel.runner.isTrying)
+        self.takeIndex(self.OFFER)  # which names no sample of the embedded one
+        self.find("openkbp64")
+        self.search.ui.tryButton.click()
+        self.assertEqual(self.logic.runs[-1].task, "simulate")
+        xrays = [add_volume(f"X-ray {angle}", size=(90, 70, 1)) for angle in (0, 90)]
+        for node in xrays:
+            node.SetSpacing(4.0, 4.0, 1.0)
+        self.logic.runs[-1].finish(mock.Mock(nodes=xrays, files=["a", "b"], angles=[0.0, 90.0]))
+        self.assertEqual(self.logic.runs[-1].task, "reconstruct")
+        self.assertFalse(self.panel.runner.isTrying)

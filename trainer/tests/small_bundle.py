@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clsdm.app.cli import main
 from clsdm.files.digest import sealed
+from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import PRESETS, Detector
 from clsdm.model.autoencoder import AutoencoderConfig
 from clsdm.model.bundle import MANIFEST, SCHEMA, Bundle, Encoding, Manifest, write_bundle
@@ -23,7 +24,7 @@ from clsdm.model.schedule import ProcessConfig
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import WINDOW_HU
-from clsdm.xray.preprocess import XRay
+from clsdm.xray.preprocess import XRay, cameras_for
 
 PIXELS = 64  # the fewest along an edge that the core takes for an image
 CENTRE_MM = (12.0, -30.0, 250.0)
@@ -40,6 +41,27 @@ CONFIG = ModelConfig(
 )
 FINER = replace(CONFIG, grid=Grid(32, 12.0), detector=Detector(64, 480.0))
 """Enough latent voxels (8³) and detector pixels that left and right of a receptive field can be told apart."""
+
+
+PUBLISHED: dict[str, Any] = {"attention": True, "narrow_upsample": False, "shortcut": False, "norm": "group"}
+"""What the published autoencoder has otherwise than ours."""
+TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+def randomised(module: nn.Module, std: float = 0.1) -> nn.Module:
+    """Every parameter random, also those at which training starts from zero (they would hide what is behind them)."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=std)
+    return module.eval()
+
+
+def parameter_count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def cameras_at(*angles_deg: float) -> Cameras:
+    """A chest machine's views on the small model's detector."""
+    return cameras_for([[PRESETS["chest"].view(angle) for angle in angles_deg]], CONFIG.detector)
 
 
 def small_manifest(config: ModelConfig = CONFIG, encoding: Encoding = "float32", **changes: Any) -> Manifest:

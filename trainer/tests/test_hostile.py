@@ -128,6 +128,9 @@ def test_special_files_are_refused_and_not_waited_for(films, tmp_path, capfd):
         ["compare", volume],
     ):
         assert "a FIFO, expected" in (said := refused(capfd, out, *command)) or "a device, expected" in said
+    (tmp_path / "sparse.dcm").write_bytes((films / "frontal.dcm").read_bytes())
+    os.truncate(tmp_path / "sparse.dcm", 100 * 2**30)
+    assert "400 bytes of a DICOM file" in refused(capfd, out, "reconstruct", "--frontal", tmp_path / "sparse.dcm")
     assert main(["reconstruct", str(fifo)]) == 2
     assert "a FIFO, expected a request" in capfd.readouterr().err
 

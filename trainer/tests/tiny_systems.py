@@ -1,4 +1,7 @@
-"""Baselines small enough to train in a second, and a projection without any randomness."""
+"""Baselines small enough to train in a second, a projection without any randomness, and the table of a scoring."""
+
+import csv
+from pathlib import Path
 
 from tiny import tiny_config
 
@@ -18,3 +21,9 @@ EXACT = {
 def benchmark_config() -> BenchmarkConfig:
     """The tiny recipe with room for baselines."""
     return BenchmarkConfig.model_validate(tiny_config().model_dump(mode="json"))
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """The lines of the table of cases in a finished folder."""
+    with (out / "cases.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -20,8 +20,9 @@ class ModelSection:
         timing: how long reconstructions took.
     """
 
-    def __init__(self, ui, logic, onChanged, onMessage) -> None:
-        """``onChanged()`` when another model or device was chosen; ``onMessage(text, isError)`` for news."""
+    def __init__(self, ui, logic, onChanged, onMessage, search) -> None:
+        """``onChanged()``: another model or device; ``onMessage(text, isError)`` for news; ``search()`` opens the search."""
+        self._search = search
         self.ui, self._logic, self._onChanged, self._onMessage = ui, logic, onChanged, onMessage
         self.models: list = []
         self.timing = Timing()
@@ -37,6 +38,7 @@ class ModelSection:
     def _buildMenu(self) -> None:
         self._menu = qt.QMenu(self.ui.modelMenuButton)
         for text, slot in (
+            (_("Search models…"), self._search),
             (_("Add from a file…"), self.addFromFile),
             (_("Add from a folder…"), self.addFromFolder),
             (_("Add from a URL…"), self.addFromUrl),
@@ -77,12 +79,17 @@ class ModelSection:
         where = _("{id} (server)") if self._logic.server.isUsed else _("{id} (embedded)")
         return where.format(id=model.id) if model.embedded else model.id
 
+    def choose(self, model) -> None:
+        """Use a model of the list from now on."""
+        self.refresh(self._idOf(model))
+        self._onChanged()
+
     def chosenId(self) -> str:
         """The model's id for the parameter node; "" for the default."""
         return "" if self.model is None else self._idOf(self.model)
 
     def _idOf(self, model) -> str:
-        return "" if model.embedded and model is self.models[0] else model.id
+        return "" if model.embedded and model.id == self.models[0].id else model.id
 
     def _onModel(self, index: int) -> None:
         if not self._updating:
@@ -240,15 +247,20 @@ class ModelSection:
         self.ui.samplesSpinBox.enabled = product == "ensemble"
         self.ui.stepsSpinBox.enabled = self.ui.seedSpinBox.enabled = product != "mean"
         device = "cpu" if self.device == "auto" and len(self._devices) < 3 else self.device
+        device, onServer = self._timed(device), self._logic.server.isUsed
         seconds, measured = self.timing.expected(self.model, product, self.steps(), parameters.samples, device)
-        source = _("as before on this computer") if measured else _("on two CPU cores")
+        source = _("on this server") if onServer else _("on this computer")
+        source = _("as before {where}").format(where=source) if measured else _("on two CPU cores")
         time = _("About {time}, {source}.").format(time=inWords(seconds), source=source)
-        self.ui.productDetails.text = f"{text} {time}"
+        self.ui.productDetails.text = f"{text} {time}" if measured or not onServer else text
         setTone(self.ui.productDetails, "muted")
+
+    def _timed(self, device: str) -> str:
+        return f"server-{device}" if self._logic.server.isUsed else device
 
     def remember(self, product: str, samples: int, result) -> None:
         """Learn from a reconstruction how long the next will take."""
-        device = result.provenance.get("device", "cpu")
+        device = self._timed(result.provenance.get("device", "cpu"))
         for model in self.models:
             if model.sha256 == result.provenance.get("model_sha256"):
                 self.timing.remember(model, product, self.steps(), samples, device, result.seconds.get("core", 0.0))

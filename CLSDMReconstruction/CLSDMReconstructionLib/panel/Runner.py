@@ -15,10 +15,24 @@ class Runner:
 
     Attributes:
         run: the reconstruction under way, or None.
+        isTrying: whether a sample is on its way that is to be reconstructed at once.
     """
 
     def __init__(self, panel) -> None:
-        self._panel, self.run = panel, None
+        self._panel, self.run, self.isTrying = panel, None, False
+
+    def tryOut(self, model, sample: str) -> None:
+        """Reconstruct a sample with a model, as soon as its X-rays are there."""
+        self._panel.model.choose(model)
+        self.isTrying = True
+        self._panel.samples.load(sample)
+        self.isTrying &= sample != "chest" or self._panel.samples.isLoading  # else the download was refused
+
+    def onSample(self) -> None:
+        """A sample's X-rays are in the slots."""
+        wanted, self.isTrying = self.isTrying, False
+        if wanted and self._panel.ui.reconstructButton.enabled:
+            self.reconstruct()
 
     def reconstruct(self, **changes) -> None:
         """Start a reconstruction with what the panel shows; ``changes`` overrule it."""

@@ -13,6 +13,7 @@ from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
 from CLSDMReconstructionLib.install.DependenciesSection import DependenciesSection
 from CLSDMReconstructionLib.panel.BatchPanel import BatchPanel
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.panel.ModelSearch import ModelSearch
 from CLSDMReconstructionLib.panel.ModelSection import ModelSection
 from CLSDMReconstructionLib.panel.Parameters import Parameters, asText, nodeOf, readXRays, writeXRays
 from CLSDMReconstructionLib.panel.ResultSection import ResultSection, showInSlices
@@ -70,7 +71,10 @@ class ReconstructionPanel(VTKObservationMixin):
         self.runner = Runner(self)
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
         self.server = ServerSection(ui, resourcePath("UI/CLSDMServer.ui"), logic, self._onComputerChanged)
-        self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage)
+        self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage, lambda: self.search.open())
+        self.search = ModelSearch(
+            resourcePath("UI/CLSDMModels.ui"), self.widget, logic, self.model.choose, self.model.add, self.runner.tryOut
+        )
         self.xrays = XRaysSection(ui, logic, resourcePath("UI/CLSDMXRaySlot.ui"), self._onXRaysChanged)
         self.dependencies = DependenciesSection(ui, logic.dependencies, self._onComputerChanged, logic.stopWorkers)
         self.views = HeldViews()
@@ -240,6 +244,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.updateReadiness()
 
     def _onMessage(self, text: str, isError: bool) -> None:
+        self.runner.isTrying &= not isError
         self.runSection.say(text, "error" if isError else "muted")
 
     def _onSimulated(self, simulation) -> None:
@@ -249,6 +254,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._fillSlots(simulation.nodes, ct)
         showInSlices(ct, self.views)
         self._onMessage(_("The slots hold X-rays of the sample; its CT is the ground truth."), False)
+        self.runner.onSample()
 
     def _fillSlots(self, nodes: list, truth) -> None:
         """X-rays that were made from a CT, which is then the ground truth."""

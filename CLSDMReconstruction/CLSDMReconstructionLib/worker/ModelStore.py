@@ -100,6 +100,23 @@ class ModelStore:
         own = [model for model, _ in self._read().values() if model is not None]
         return [*self.embedded(), *sorted(own, key=lambda model: (model.id, model.version))]
 
+    def index(self, path: Path | None = None) -> dict[str, Any]:
+        """What an index says (``clsdm.model.index.Index``), by default the one that ships.
+
+        Raises:
+            ValueError: it is none.
+        """
+        ensureCore()
+        from clsdm.errors import InputError
+        from clsdm.files.strict_json import to_plain
+        from clsdm.model.bundle_files import index_file, read_index
+
+        file = path or index_file()
+        try:
+            return {"offers": [], "samples": {}} if file is None else to_plain(read_index(file))
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
     def damaged(self) -> dict[str, str]:
         """Names of everything else in the folder, and why it is no model."""
         return {name: reason for name, (model, reason) in self._read().items() if model is None}

@@ -51,6 +51,13 @@ class ModelTasks:
 
         return self._keeper.start(run, begin, wait)
 
+    def fetchIndex(self, url: str, *, wait: bool = False, **callbacks) -> Run:
+        """An index of models at an https address; the result will be as of ``ModelStore.index``."""
+        run = Run("index", **callbacks)
+        return self._keeper.start(
+            run, lambda: self._keeper.submit(run, "index", {"url": url}, lambda answer: answer), wait
+        )
+
     def addModel(self, model: Model, *, wait: bool = False, **callbacks) -> Run:
         """Put an inspected model into the user's folder; the result will be the ``Model`` there."""
         run = Run("install", **callbacks)

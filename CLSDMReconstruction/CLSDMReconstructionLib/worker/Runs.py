@@ -42,6 +42,7 @@ _ENDS = {
     "fixed": {"export": 0.1, "start": 0.2, "fixed": 1.0},
     "preview": {"start": 0.5, "read X-rays": 1.0},
     "hello": {"start": 1.0},
+    "index": {"download": 1.0},
     "bundle": {"start": 0.05, "download": 0.9, "verify": 1.0},
     "install": {"start": 0.1, "verify": 0.6, "copy": 1.0},
 }

@@ -48,6 +48,10 @@ class SampleMenu:
         """Whether the public CT is being downloaded or read."""
         return self._steps is not None or self._channel is not None
 
+    def load(self, name: str) -> None:
+        """Load the sample of that name: "chest", or else the phantom."""
+        (self.loadPublicCase if name == "chest" else self.loadPhantom)()
+
     def loadPhantom(self) -> None:
         """Make a phantom and its X-rays."""
         array, spacingMm = phantom()

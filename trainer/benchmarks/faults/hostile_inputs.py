@@ -7,15 +7,11 @@ import contextlib
 import gzip
 import io
 import json
-import os
 import shutil
-import struct
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +105,6 @@ class Inputs:
     def make(self, kind: str, number: int, where: Path) -> Hostile:
         """Damaged input ``number`` of a kind, in the empty folder ``where``."""
         random = np.random.default_rng([KINDS.index(kind), number])
-        special = SPECIAL.get(kind, ())
-        if number < len(special):
-            return special[number](self, where)
         return getattr(self, f"_{kind}")(random, where)
 
     def _film(self, random: Random, where: Path) -> Hostile:
@@ -326,107 +319,3 @@ def write_scans(ct: CTVolume, folder: Path) -> None:
     for name in ("scan_packed.mha", "scan_packed.nrrd"):
         sitk.WriteImage(image, str(folder / name), useCompression=True)
     write_series(folder / "series", read_ct(folder / "scan.nii.gz"))
-
-
-# What a random change hardly finds: bombs, and things that are no files.
-
-
-def _file(where: Path, name: str, data: bytes, inputs: Inputs, kind: str, how: str) -> Hostile:
-    path = where / name
-    path.write_bytes(data)
-    base = next(iter(sorted((inputs.folder / kind).iterdir())))
-    return Hostile(path, base, how, contradicts=True)
-
-
-def _png_bomb(inputs: Inputs, where: Path) -> Hostile:
-    side = 60_000
-    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    packer = zlib.compressobj(9)
-    rows = b"".join(packer.compress(bytes(1 + side) * 100) for _ in range(side // 100)) + packer.flush()
-    chunks = [(b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")]
-    body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
-    return _file(where, "bomb.png", b"\x89PNG\r\n\x1a\n" + body, inputs, "films", "3.6 GB of zeros in a PNG")
-
-
-def _deflated_bomb(inputs: Inputs, where: Path) -> Hostile:
-    dataset = pydicom.dcmread(inputs.folder / "films" / "raw.dcm")
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    data = file.getvalue()
-    end = data.index(b"1.2.840.10008.1.2.1\0")
-    meta = data[: end + 20].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
-    packer = zlib.compressobj(9, wbits=-15)
-    length = struct.pack("<I", 0xFFFFFFF0)
-    body = packer.compress(b"\xe0\x7f\x10\x00OW\0\0" + length)
-    body += b"".join(packer.compress(bytes(1 << 20)) for _ in range(4000)) + packer.flush()
-    return _file(where, "bomb.dcm", meta + body, inputs, "films", "4 GB of zeros in deflated DICOM")
-
-
-def _gzip_bomb(inputs: Inputs, where: Path) -> Hostile:
-    head = bytearray(gzip.decompress(inputs.scan.read_bytes())[:352])
-    head[40:56] = struct.pack("<8h", 3, 2000, 2000, 2000, 1, 1, 1, 1)
-    packer = zlib.compressobj(9, wbits=31)
-    body = packer.compress(bytes(head)) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(3000))
-    return _file(where, "bomb.nii.gz", body + packer.flush(), inputs, "scans", "16 GB volume in a gzip file")
-
-
-def _huge_header(inputs: Inputs, where: Path) -> Hostile:
-    text = b"ObjectType = Image\nNDims = 3\nDimSize = 30000 30000 30000\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-    return _file(where, "huge.mha", text + bytes(1000), inputs, "scans", "a header that asks for 54 TB")
-
-
-def _outside(inputs: Inputs, where: Path) -> Hostile:
-    text = b"ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nElementDataFile = /etc/passwd\n"
-    return _file(where, "outside.mhd", text, inputs, "scans", "voxels in /etc/passwd")
-
-
-def _sparse(inputs: Inputs, where: Path) -> Hostile:
-    hostile = _file(where, "sparse.dcm", b"", inputs, "films", "100 GB of nothing")
-    os.truncate(hostile.path, 100 * 2**30)
-    return hostile
-
-
-def _endless(what: str, name: str, kind: str) -> Callable[[Inputs, Path], Hostile]:
-    def make(inputs: Inputs, where: Path) -> Hostile:
-        hostile = _file(where, f"x{name}", b"", inputs, kind, f"{what} named {name}")
-        hostile.path.unlink()
-        if what == "/dev/zero":
-            hostile.path.symlink_to(what)
-        else:
-            os.mkfifo(hostile.path)
-        return hostile
-
-    return make
-
-
-_fifo, _device = partial(_endless, "a FIFO"), partial(_endless, "/dev/zero")
-
-
-def _zip_bomb(inputs: Inputs, where: Path) -> Hostile:
-    path = where / "bomb.zip"
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("bundle.json", "w", force_zip64=True) as file,
-    ):
-        for _ in range(3000):
-            file.write(b" " * (1 << 20))
-    return Hostile(path, inputs.folder / "bundles" / "archive.zip", "3 GB of blanks in a manifest", contradicts=True)
-
-
-def _long_line(inputs: Inputs, where: Path) -> Hostile:
-    path = where / "line.json"
-    path.write_bytes(b'{"id": 1, "task": "' + b"x" * 100_000_000 + b'"}')
-    return Hostile(path, path, "a line of 100 MB", contradicts=False)
-
-
-POSIX = hasattr(os, "mkfifo")
-SPECIAL: dict[str, tuple[Callable[[Inputs, Path], Hostile], ...]] = {
-    "film": (_png_bomb, _deflated_bomb, _sparse),
-    "scan": (_gzip_bomb, _huge_header, _outside),
-    "bundle": (_zip_bomb,),
-    "line": (_long_line,),
-}
-if POSIX:
-    SPECIAL["film"] += tuple(make(name, "films") for make in (_fifo, _device) for name in (".dcm", ".png"))
-    SPECIAL["scan"] += (_fifo(".nii.gz", "scans"), _fifo(".mha", "scans"), _device(".nrrd", "scans"))
-    SPECIAL["bundle"] += (_fifo(".zip", "bundles"), _device(".zip", "bundles"))

@@ -1,5 +1,5 @@
 """The benchmark: every system side by side on the same patients, from one declarative table.
 
-``table`` reads the table, ``training`` trains what is missing, ``rows`` evaluates, ``report`` writes; ``command`` is the
-order in which that happens, and the page to read first.
+``table`` reads the table, ``training`` trains what is missing, ``rows`` evaluates, ``report`` writes; ``benchmark`` is the
+order in which that happens, and the module to read first.
 """

@@ -204,14 +204,9 @@ def _score(options: argparse.Namespace) -> int:
     from clsdm_bench.score.page import published
     from clsdm_trainer.figures import read_results
 
-    conditions = tuple(options.conditions or CONDITIONS)
-    unknown = [name for name in conditions if name not in CONDITIONS]
-    if unknown:
-        raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
+    conditions, more = tuple(options.conditions or CONDITIONS), (options.samples, options.seed, options.device)
+    settings = Settings(tuple(options.products), conditions, options.preset, options.spacing, *more)
     bundle = Bundle.open(options.bundle)
-    settings = Settings(
-        tuple(options.products), conditions, options.preset, options.spacing, options.samples, options.seed, options.device
-    )  # fmt: skip
     scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
     with terminal() as report:
         score_bundle(bundle, scans, options.out, settings, report)

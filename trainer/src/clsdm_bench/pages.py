@@ -1,5 +1,6 @@
 """Tables in pages of Markdown, between marks; never typed by hand."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def publish(page: Path, tables: Mapping[str, str]) -> None:
-    """Put tables between their marks; those without marks are left out.
+    """Put tables between their marks, each on a line of its own; those without marks are left out.
 
     Args:
         page: Markdown file.
@@ -26,13 +27,12 @@ def publish(page: Path, tables: Mapping[str, str]) -> None:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{page}: cannot be read ({error.strerror})") from None
-    found = False
+    found = 0
     for name, table in tables.items():
         begin, end = marks(name)
-        before, opened, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if opened and closed:
-            text, found = f"{before}{begin}\n{table.strip()}\n{end}{after}", True
+        between = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}$", re.MULTILINE | re.DOTALL)
+        text, count = between.subn(f"{begin}\n{table.strip()}\n{end}".replace("\\", r"\\"), text)
+        found += count
     if not found:
         expected = ", ".join(" and ".join(marks(name)) for name in tables)
         raise InputError(f"{page}: expected marks around a table, {expected}; found none")

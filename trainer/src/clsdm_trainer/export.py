@@ -134,7 +134,7 @@ def model_card(
         about["data"],
         "",
         f"Patients are split: {counts['train'] - counts['auxiliary']} train and {counts['auxiliary']} auxiliary scans "
-        f"for training, {counts['val']} for selection, {counts['test']} for the figures below, seen by nothing before.",
+        f"for training, {counts['val']} for selection, {counts['test']} for tests, seen by nothing before.",
         f"X-rays are projections made while training, presets {', '.join(augment.presets)}, angles ±"
         f"{augment.angle_jitter_deg:g}°, distances ±{augment.distance_jitter:.0%}, "
         f"one of several views missing in {augment.drop_probability:.0%} of the samples.",
@@ -154,8 +154,8 @@ def model_card(
         "## Limits",
         about["remarks"],
         "",
-        "- X-rays of the figures are noise-free projections of the canonical volumes with exactly known geometry. There",
-        "  is no radiograph paired with a CT here, so accuracy on real radiographs is unknown.",
+        "- X-rays of the figures are projections of CTs with exactly known geometry. There is no radiograph paired with a CT",
+        "  here, so accuracy on real radiographs is unknown.",
         f"- Structures below about {2 * grid.spacing_mm:g} mm (two voxels), lesions and small airways are not recovered; bone "
         "edges are blurred.",
         "- `mean` is smooth where the X-rays do not decide; `sample` invents plausible detail; the spread of an ensemble",

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import ssl
 import threading
 import zipfile
@@ -12,10 +13,11 @@ import pytest
 from certificates import certificate_for_localhost
 
 from clsdm.app import download as module
-from clsdm.app.bundle_tasks import fetch
-from clsdm.app.download import download
+from clsdm.app.bundle_tasks import fetch, index
+from clsdm.app.download import download, fetched
 from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
+from clsdm.model.index import index_of
 from clsdm.progress import silent
 
 CONTENT = bytes(range(256)) * 5000
@@ -127,6 +129,22 @@ def test_only_encrypted_downloads_are_begun(url, tmp_path):
 @pytest.mark.parametrize("end", ["", "#", "#sha256=", "#sha256=12", "#md5=" + "0" * 64, "#sha256=" + "g" * 64])
 def test_an_address_without_the_hash_of_what_it_leads_to_is_refused(end, tmp_path):
     refused(f"https://example.org/model.zip{end}", tmp_path, "ends with #sha256= and the 64 digits")
+
+
+def test_an_index_comes_encrypted_and_bounded_and_is_one(server, plain_server, tmp_path, monkeypatch):
+    offer = {"id": "m", "anatomy": "chests", "voxels": 64, "spacing_mm": 6.0, "licence": "x", "bytes": 1}
+    offer |= {"sha256": SHA256, "url": "https://example.org/m.zip"}
+    monkeypatch.setitem(Handler.files, "/index.json", json.dumps({"offers": [offer]}).encode())
+    answer = index(tmp_path, silent, f"{server}/index.json")
+    assert answer == {"models": (), "samples": {}, "offers": (offer,)}
+    for wrong in ({"url": "http://example.org/m.zip"}, {"url": "https://x.org/m.zip#y"}, {"sha256": "12"}):
+        with pytest.raises(InputError, match=r"offers\[0\]: .*expected"):
+            index_of(json.dumps({"offers": [offer | wrong]}).encode(), "i")
+    for address, said in ((f"{plain_server}/index.json", "https://"), (f"{server}/model.zip", "not JSON")):
+        with pytest.raises(InputError, match=said):
+            index(tmp_path, silent, address)
+    with pytest.raises(InputError, match="bytes of an index; expected at most 5"):
+        fetched(f"{server}/index.json", 5)
 
 
 def test_a_model_that_is_fetched_is_checked_before_it_is_offered(server, small_model, tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ IN_HELP = {
     "From Python": ("import clsdm",),
     "DICOM for a PACS": ("--dicom", "--keep-patient"),
     "Out of a PACS and into it": ("clsdm pacs",),
+    "One computer with a GPU, several Slicers": ("clsdm serve --listen",),
     "ONNX, for another engine": ("clsdm bundle export",),
     "Segment the result": ("(HU)",),
 }
@@ -130,6 +131,14 @@ def _block(kind: str, section: str) -> str:
 def _called(line: str) -> int:
     """Run a line of a shell block; returns the exit code."""
     program, *words = shlex.split(os.path.expandvars(line))
+    if words[0] == "serve":  # goes on until it is told to stop
+        with subprocess.Popen([sys.executable, "-m", program, *words], stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            listens = b"https://" in server.stdout.readline()
+            server.terminate()
+        return 0 if listens else 1
+    if program == "openssl":
+        return subprocess.run([program, *words], check=False, capture_output=True).returncode
     if program == "clsdm":
         return clsdm([*words, "--quiet"])
     if program == "clsdm-train":

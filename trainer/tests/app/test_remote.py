@@ -292,7 +292,7 @@ def test_a_certificate_is_verified_and_nothing_travels_without(worker, films, sm
         with worker(address) as unknown:
             error = answered(unknown, task="hello")[0]["error"]
             assert error["kind"] == "server"
-            assert "certificate is not to be trusted" in error["message"]
+            assert "certificate that is not to be trusted" in error["message"]
         with worker(address, "--ca-file", str(cert)) as client:
             asked = {"views": views(films), "options": {"device": "cpu"}}
             assert "result" in answered(client, task="reconstruct", **asked)[0]
@@ -314,7 +314,7 @@ def test_nobody_there_and_somebody_else_there_are_told_apart(worker):
             connection.recv(10_000)
             connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>a router</html>")
             connection.close()
-            assert "no answer of this program" in hear(child)["error"]["message"]
+            assert "gives no answer of this program" in hear(child)["error"]["message"]
     with worker(address) as child:
         error = answered(child, task="hello")[0]["error"]
     assert error["kind"] == "server"

@@ -1,6 +1,5 @@
 """Real X-rays with a known CT, on small trees in the layout of The Cancer Imaging Archive."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 from ct_series import edit, write_series
 from scipy.spatial.transform import Rotation
-from small_bundle import small_bundle, small_phantom, small_xrays
+from small_bundle import edited, small_phantom, small_xrays
+from tiny_systems import rows_of
 
 from clsdm.errors import InputError
 from clsdm.geometry.view import View
@@ -23,11 +23,9 @@ from clsdm_bench.cli import main
 from clsdm_bench.real.localizers import Reconstructor, Settings
 from clsdm_bench.real.pairs import FOUND, FRONTAL_AND_LATERAL, _rows, chosen_films
 from clsdm_bench.real.registration import register
-from clsdm_trainer.data.manifest import Radiograph
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.files import sha256_of
 
 CENTRE = (12.0, -30.0, 250.0)
 
@@ -62,16 +60,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return small_bundle(tmp_path_factory.mktemp("model") / "bundle")
-
-
-def rows_of(out: Path) -> list[dict[str, str]]:
-    with (out / "cases.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_scan_is_moved_to_where_it_lies_in_the_reconstruction(seed: int):
     """A part of the body as another machine would place it: turned, at another height, in other coordinates."""
@@ -97,9 +85,21 @@ def test_a_reconstruction_without_a_body_cannot_be_registered():
         register(air, small_phantom())
 
 
-def test_localizers_are_scored_beside_projections_in_their_views(tree: Path, bundle: Bundle, tmp_path: Path, capsys):
+def test_localizers_are_scored_beside_projections_in_their_views(
+    tree: Path, small_model: Bundle, tmp_path: Path, capsys
+):
     code = main(
-        ["localizers", "--data", str(tree), "--bundle", str(bundle.path), "--device", "cpu", "--out", str(tmp_path)]
+        [
+            "localizers",
+            "--data",
+            str(tree),
+            "--bundle",
+            str(small_model.path),
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path),
+        ]
     )
     assert code == 0
     rows = rows_of(tmp_path)
@@ -114,13 +114,13 @@ def test_localizers_are_scored_beside_projections_in_their_views(tree: Path, bun
     assert "| localizers (1) |" in capsys.readouterr().out
 
 
-def test_a_tree_without_localizers_and_a_known_patient_are_refused(tree: Path, bundle: Bundle, tmp_path: Path, capsys):
-    arguments = ["localizers", "--bundle", str(bundle.path), "--device", "cpu", "--out", str(tmp_path / "out")]
+def test_a_tree_without_localizers_and_a_known_patient_are_refused(
+    tree: Path, small_model: Bundle, tmp_path: Path, capsys
+):
+    arguments = ["localizers", "--bundle", str(small_model.path), "--device", "cpu", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--data", str(tree / "P2")]) == 2
     assert "no patient with CT localizers" in capsys.readouterr().err
-    from small_bundle import edited
-
-    knows = edited(bundle, tmp_path / "knows", trained_patients=[patient_mark("P1")])
+    knows = edited(small_model, tmp_path / "knows", trained_patients=[patient_mark("P1")])
     arguments[2] = str(knows)
     assert main([*arguments, "--data", str(tree)]) == 2
     assert "trained or selected on this patient" in rows_of(tmp_path / "out")[0]["refused"]
@@ -134,9 +134,9 @@ def store(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(out)
 
 
-def test_radiographs_of_another_day_are_scored_after_registration(tree, store, bundle, tmp_path, capsys):
+def test_radiographs_of_another_day_are_scored_after_registration(tree, store, small_model, tmp_path, capsys):
     assert len(store.radiographs) == 4
-    code = main(["real-pairs", "--store", str(store.folder), "--data", str(tree), "--bundle", str(bundle.path),
+    code = main(["real-pairs", "--store", str(store.folder), "--data", str(tree), "--bundle", str(small_model.path),
                  "--device", "cpu", "--out", str(tmp_path), "--limit", "1"])  # fmt: skip
     (row,) = rows_of(tmp_path)  # random weights give no body
     assert (code, "cannot be registered" in row["refused"]) == (2, True)
@@ -150,10 +150,12 @@ class Knowing(Reconstructor):
         return to_cube(small_phantom(CENTRE), Grid(24, 10.0), CENTRE), figures
 
 
-def test_each_pair_is_scored_as_stated_and_with_its_geometry_found(tree: Path, store: Store, bundle: Bundle):
+def test_each_pair_is_scored_as_stated_and_with_its_geometry_found(tree: Path, store: Store, small_model: Bundle):
     case = next(case for case in store.all_cases if case.patient == "P1")
     films = [film for film in store.radiographs if film.patient == "P1"]
-    stated, found = _rows(case, store, films, tree, Knowing(bundle, Settings(device="cpu", spacing_mm=10.0)), "chest")
+    stated, found = _rows(
+        case, store, films, tree, Knowing(small_model, Settings(device="cpu", spacing_mm=10.0)), "chest"
+    )
     assert (stated.condition, found.condition) == (FRONTAL_AND_LATERAL, FOUND)
     for row in (stated, found):
         assert row.figures["registered_correlation"] > 0.95
@@ -180,16 +182,10 @@ def test_a_film_that_is_gone_or_another_is_refused(tree: Path, store: Store):
             chosen_films([changed], tree, "chest")
 
 
-def test_a_store_without_radiographs_has_nothing_to_try(tmp_path: Path, bundle: Bundle, tree: Path, capsys):
+def test_a_store_without_radiographs_has_nothing_to_try(tmp_path: Path, small_model: Bundle, tree: Path, capsys):
     write_series(tmp_path / "in" / "P7", small_phantom(), PatientID="P7")
     source = SourceConfig(kind="dicom", root=tmp_path / "in", public_ids=True, split="test")
     prepare(PrepareConfig(sources=(source,), out=tmp_path / "s", size=16, spacing_mm=24, margin=0, workers=1))
-    arguments = ["--store", tmp_path / "s", "--data", tree, "--bundle", bundle.path, "--out", tmp_path / "o"]
+    arguments = ["--store", tmp_path / "s", "--data", tree, "--bundle", small_model.path, "--out", tmp_path / "o"]
     assert main(["real-pairs", *map(str, arguments)]) == 2
     assert "lists no radiographs" in capsys.readouterr().err
-
-
-def test_the_manifest_names_the_file_it_means(tree: Path, store: Store):
-    film: Radiograph = store.radiographs[0]
-    assert sha256_of(tree / film.source) == film.sha256
-    assert (film.view, film.days_from_ct) == ("PA", 152)

@@ -1,6 +1,5 @@
 """A bundle scored on scan files of any spacing, the way a user goes."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from ct_series import write_series
 from small_bundle import small_phantom
+from tiny_systems import rows_of
 
 from clsdm.errors import InputError
 from clsdm.geometry.view import PRESETS
@@ -60,11 +60,6 @@ def scored(small_model: Bundle, scans: Path, tmp_path_factory: pytest.TempPathFa
     return out
 
 
-def rows_of(out: Path) -> list[dict[str, str]]:
-    with (out / "cases.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_case_has_a_line_for_each_product_and_each_condition_and_a_picture(scored: Path, scans: Path) -> None:
     rows = rows_of(scored)
     wanted = {("plain", "mean"), ("plain", "sample"), ("plain", "ensemble")}
@@ -99,11 +94,19 @@ def test_a_second_call_makes_nothing_again_and_publishes_the_same_figures(scored
     before = rows_of(scored)
     base = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(scored), "--device", "cpu"]
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- score-short:begin -->\nold\n<!-- score-short:end -->\nb\n", encoding="utf-8")
+    page.write_text(
+        "a `<!-- score-short:begin -->`\n<!-- score-short:begin -->\nold\n<!-- score-short:end -->\nb\n",
+        encoding="utf-8",
+    )
     assert main([*base, "--samples", "2", "--spacing", "6", "--publish", str(page)]) == 0
     assert rows_of(scored) == before
     a, mark, head, _, *rows, end, b = page.read_text(encoding="utf-8").splitlines()
-    assert (a, mark, end, b) == ("a", "<!-- score-short:begin -->", "<!-- score-short:end -->", "b")
+    assert (a, mark, end, b) == (
+        "a `<!-- score-short:begin -->`",
+        "<!-- score-short:begin -->",
+        "<!-- score-short:end -->",
+        "b",
+    )
     assert head == "| method | PSNR dB | PSNR body dB | lung Dice | lung volume, absolute error % | MAE HU |"
     assert [row.split(" | ")[0] for row in rows] == [
         "| mean",

@@ -109,12 +109,8 @@ def test_the_virtual_detector_keeps_its_field_at_the_isocentre_for_every_machine
 
 def test_the_published_geometry_is_541_and_949_mm_with_pixels_of_1_5625_mm():
     view = preset("x2ct").view(90.0)
-    assert (view.source_axis_mm, view.source_detector_mm, view.rows, view.pixel_mm) == (
-        541.0,
-        949.0,
-        320,
-        (1.5625,) * 2,
-    )
+    assert (view.source_axis_mm, view.source_detector_mm) == (541.0, 949.0)
+    assert (view.rows, view.pixel_mm) == (320, (1.5625,) * 2)
     assert preset("chest").source_detector_mm == 1800.0
     assert (preset("linac-kv").source_axis_mm, preset("linac-kv").source_detector_mm) == (1000.0, 1536.0)
 
@@ -134,6 +130,8 @@ def test_a_preset_keeps_its_panel_whatever_the_pixels():
         ({"tilt_deg": 41.0}, "tilt must be within 40"),
         ({"angle_deg": math.nan}, "finite"),
         ({"offset_mm": (math.inf, 0.0)}, "finite"),
+        ({"beam": "fan", "tilt_deg": 5.0}, "a fan beam has no tilt"),
+        ({"beam": "disc"}, "cone or fan"),
     ],
 )
 def test_an_impossible_view_is_refused_in_one_line(change, message):
@@ -195,23 +193,9 @@ def test_mapped_rays_of_a_fan_meet_the_mapped_points():
     )
 
 
-def test_the_virtual_detector_of_a_fan_spans_its_field_in_both_directions():
-    view = Detector(96, 480.0).view(SCOUT)
-    assert (view.rows * view.pixel_mm[0], view.cols * view.pixel_mm[1]) == (480.0, pytest.approx(480.0 * 1040 / 570))
-    assert (view.beam, view.offset_mm) == ("fan", (0.0, 0.0))
-
-
 def test_the_presets_of_slot_scanners_have_square_pixels_at_the_isocentre():
     for name in ("localizer", "eos"):
         view = preset(name).view(0.0)
         down, right = (p / m for p, m in zip(view.pixel_mm, view.magnifications, strict=True))
         assert down == pytest.approx(right)
     assert preset("localizer").view(0.0).pixel_mm[0] == pytest.approx(1.0, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"), [({"tilt_deg": 5.0}, "a fan beam has no tilt"), ({"beam": "disc"}, "cone or fan")]
-)
-def test_an_impossible_fan_is_refused(change, message):
-    with pytest.raises(InputError, match=message):
-        replace(SCOUT, **change)

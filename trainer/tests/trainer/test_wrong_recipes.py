@@ -77,10 +77,6 @@ TEXTS = [
     "&a [*a]",
     "\0",
     "seed: !!python/name:os",
-    "seed: 1:30",
-    "seed: 0x1F",
-    "seed: 1\nseed: 2",
-    "model: {grid: {size: 16, size: 32}}",
 ]
 
 

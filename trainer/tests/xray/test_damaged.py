@@ -101,6 +101,13 @@ def _huge(folder: Path) -> Path:
     return folder / "x.dcm"
 
 
+def _huge_png(folder: Path) -> Path:
+    path = PICTURE_FILES["PNG 8 bits"](folder)
+    head = b"IHDR" + struct.pack(">2I", 60_000, 60_000) + path.read_bytes()[24:29]
+    path.write_bytes(path.read_bytes()[:12] + head + struct.pack(">I", zlib.crc32(head)) + path.read_bytes()[33:])
+    return path
+
+
 def _bomb(folder: Path) -> Path:
     path = SYNTAXES["deflated"]()(folder)
     data = path.read_bytes()
@@ -122,6 +129,7 @@ CASES = {
     "a tag of one byte": (_rows_of_one_byte, "truncated or damaged DICOM"),
     "JPEG cut in half": (cut(PICTURE_FILES["JPEG"], 0.5), "truncated or damaged JPEG"),
     "JPEG without its end": (cut(PICTURE_FILES["JPEG"], 0.999), "truncated or damaged JPEG"),
+    "PNG of 3.6 gigapixels": (_huge_png, "more pixels than any panel has"),
     "PNG cut": (cut(PICTURE_FILES["PNG 16 bits"], 0.7), "truncated or damaged PNG"),
     "PNG without its end": (cut(PICTURE_FILES["PNG 8 bits"], 0.9999), "truncated PNG"),
     "PNG with a bit changed": (

@@ -7,6 +7,7 @@ from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically, written_together
 from clsdm.files.digest import sha256_of
 from clsdm.files.names import given_path, inside, plain_name
+from clsdm.files.strict_json import to_plain
 from clsdm.progress import Report
 
 
@@ -30,6 +31,16 @@ def fetch(folder: Path, report: Report, url: str) -> Answer:
     target = folder / "download.zip"
     download(url, target, report)
     return check_bundle(folder, report, str(target))
+
+
+def index(folder: Path, report: Report, url: str) -> Answer:
+    """An index of models at an https address; answers as ``clsdm.model.index.Index``."""
+    from clsdm.app.download import fetched
+    from clsdm.limits import JSON_BYTES
+    from clsdm.model.index import index_of
+
+    report("download", 0, 1)
+    return to_plain(index_of(fetched(url, JSON_BYTES), url))
 
 
 def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> Answer:

@@ -129,7 +129,13 @@ def _add_bundle(commands: Any) -> None:  # noqa: ANN401
 
 def _add_serve(commands: Any) -> None:  # noqa: ANN401
     text = "Work for another program, by JSON lines, or for other computers, over HTTP; the model is kept loaded."
-    parser = commands.add_parser("serve", help=text, description=text, epilog="protocol: see clsdm/app/worker.py")
+    parser = commands.add_parser(
+        "serve",
+        help=text,
+        description=text,
+        epilog=f"{cli_help.SERVE}\n{cli_help.EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     worker.add_arguments(parser)
     parser.set_defaults(run=worker.run_options)
 

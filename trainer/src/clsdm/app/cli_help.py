@@ -43,8 +43,20 @@ do not. Beside R.nii.gz (HU) stand R_coverage.nii.gz (views that saw each voxel)
 and R.json (residuals, warnings, provenance). --dicom DIR gets a CT series and a picture of it, of nobody unless
 --keep-patient. --refine finds how the views after the first were really taken (angle, tilt, height, distance), says so
 in notes, and leaves the found geometry in R.json; it takes about twenty reconstructions.
-Out of a PACS and into it: clsdm pacs --help. For another engine (ONNX): clsdm bundle export.
+Out of a PACS and into it: clsdm pacs --help. For another engine (ONNX): clsdm bundle export. On another computer, for
+3D Slicer: clsdm serve --listen.
 The same from Python: import clsdm; clsdm.reconstruct("pa.dcm", "lat.dcm").save("out/").
+"""
+
+SERVE = """\
+examples:
+  clsdm serve --folder F                                       for a program of this computer; see clsdm/app/worker.py
+  clsdm serve --listen 0.0.0.0:8765 --cert server.pem --cert-key server.key --key-file clients.key
+                                                               for 3D Slicer on other computers
+  clsdm serve --folder F --server https://host:8765 --key-file clients.key      a worker that has the server do its work
+
+The key comes from its file, or from CLSDM_KEY; it is never printed. A server writes a line for each request to standard
+error, without names. Without --cert it listens to its own computer only.
 """
 
 PACS = """\

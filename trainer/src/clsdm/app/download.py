@@ -56,6 +56,20 @@ def download(url: str, target: Path, report: Report) -> None:
         raise
 
 
+def fetched(url: str, most: int) -> bytes:
+    """A small file over https, after every redirection too.
+
+    Raises:
+        InputError: the address is not encrypted, or the content too large.
+        OSError: the network fails.
+    """
+    check_encrypted(url)
+    with urllib.request.build_opener(_EncryptedOnly).open(url, timeout=TIMEOUT_S) as source:
+        data = source.read(most + 1)
+    check_bytes(len(data), most, url, "an index")
+    return data
+
+
 def split_address(url: str) -> tuple[str, str]:
     """The request to a server, and the hash that is expected.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from clsdm import __version__
 from clsdm.app.access import Address, client_context, read_key, refuse_open, server_address
-from clsdm.app.bundle_tasks import check_bundle, fetch, install
+from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
 from clsdm.app.views import ViewRequest, read_view
 from clsdm.app.worker import Answer, Task, Voice
@@ -47,7 +47,7 @@ class Server:
 
     def __init__(self, address: Address, key: str, context: ssl.SSLContext | None) -> None:
         self._address, self._key, self._context = address, key, context
-        self._known = False
+        self._known, self._name = False, f"the server {address}"
 
     def hello(self, folder: Path, report: Voice) -> Answer:
         """The server's "clsdm", "torch", "python", "devices" as of the local worker, its "models", and "reached_s"."""
@@ -55,7 +55,7 @@ class Server:
         answer = self._asked("hello", folder, report, {}, []) | {"reached_s": time.perf_counter() - began}
         if answer.get("protocol") != PROTOCOL:
             versions = f"clsdm {answer.get('clsdm')!s:.20} there, {__version__} here"
-            raise ServerError(f"{self._address}: another version of this program ({versions}); update the older one")
+            raise ServerError(f"{self._name} has another version of this program ({versions}); update the older one")
         self._known = True
         return answer
 
@@ -161,7 +161,7 @@ class Server:
                 connection.request("POST", PATH, _told(blocks, size, report), headers)
             response = connection.getresponse()
             if response.status == http.client.UNAUTHORIZED:
-                raise ServerError(f"{self._address}: the server does not take this key")
+                raise ServerError(f"{self._name} does not take this key")
             return self._heard(response, folder, report)
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from error
@@ -182,12 +182,12 @@ class Server:
         return connection
 
     def _heard(self, response: http.client.HTTPResponse, folder: Path, report: Voice) -> Answer:
-        where = str(self._address)
+        where = self._name
         while True:
             try:
                 answer = read_line(response, where)
             except InputError:
-                raise ServerError(f"{where}: no answer of this program (HTTP status {response.status})") from None
+                raise ServerError(f"{where} gives no answer of this program (HTTP status {response.status})") from None
             if "error" in answer:
                 raise ReportedError(answer["error"])
             if "stage" in answer:
@@ -200,11 +200,11 @@ class Server:
         if isinstance(error, ServerError):
             return error
         if isinstance(error, ssl.SSLCertVerificationError):
-            return ServerError(f"{self._address}: its certificate is not to be trusted ({error.verify_message})")
+            return ServerError(f"{self._name} has a certificate that is not to be trusted ({error.verify_message})")
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             reason = "no answer in time"
-        return ServerError(f"{self._address}: cannot be reached, or the connection was lost ({reason})")
+        return ServerError(f"{self._name} cannot be reached, or the connection was lost ({reason})")
 
 
 def _named(names: Mapping[str, str]) -> Callable[[str], str]:
@@ -236,14 +236,13 @@ def _told(blocks: Iterator[bytes], size: int, report: Voice) -> Iterator[bytes]:
             report("send", done >> 10, size >> 10)
 
 
+_OF_MODELS: dict[str, Task] = {"bundle": check_bundle, "fetch": fetch, "index": index, "install": install}
+
+
 def tasks_of(server: Server) -> Mapping[str, Task]:
     """The tasks of a worker that has ``server`` do them; models that are added are this computer's."""
     names = ("hello", "warm", "reconstruct", "simulate", "compare", "fixed", "preview")
-    return {name: getattr(server, name) for name in names} | {
-        "bundle": check_bundle,
-        "fetch": fetch,
-        "install": install,
-    }
+    return {name: getattr(server, name) for name in names} | _OF_MODELS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

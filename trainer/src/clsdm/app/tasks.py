@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
-from clsdm.app.bundle_tasks import check_bundle, fetch, install
+from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.warm import WARM
 from clsdm.app.worker import Answer, Task, Voice
 from clsdm.files.atomic import room_for
@@ -287,5 +287,6 @@ TASKS: dict[str, Task] = {
     "preview": preview,
     "bundle": check_bundle,
     "fetch": fetch,
+    "index": index,
     "install": install,
 }

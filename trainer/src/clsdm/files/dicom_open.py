@@ -12,7 +12,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from clsdm.errors import InputError
-from clsdm.limits import IMAGE_BYTES, check_bytes
+from clsdm.limits import IMAGE_BYTES, VOLUME_BYTES, check_bytes
 
 _HEAD_BYTES = 132
 _META_START = 144
@@ -39,13 +39,16 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: list[str] | None = None
         The dataset, whose transfer syntax is known.
 
     Raises:
-        InputError: not DICOM, or deflated data that do not end or unpack to more than any image.
+        InputError: not DICOM, larger than any scan, or deflated data that do not end or unpack to more than any image.
     """
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     try:
         meta = read_file_meta_info(path) if head[128:] == b"DICM" else None
-        if meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        deflated = meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        if pixels or deflated:  # which are read to the end of the file
+            check_bytes(path.stat().st_size, VOLUME_BYTES, path, "a DICOM file")
+        if deflated:
             dataset = _inflated(path)
         else:
             with _ToItsEnd(path.open("rb", buffering=0)) as stream:

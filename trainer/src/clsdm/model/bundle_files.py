@@ -23,6 +23,7 @@ from clsdm.files.digest import unsealed
 from clsdm.files.names import given_path, inside, plain_name, regular_file
 from clsdm.files.strict_json import from_plain, parse_json, read_json
 from clsdm.limits import BUNDLE_FILES, JSON_BYTES, WEIGHTS_BYTES, check_bytes, check_expansion
+from clsdm.model.index import Index
 
 BLOCK_BYTES = 1 << 20
 SCHEMA = 2
@@ -30,13 +31,6 @@ MANIFEST, WEIGHTS, CARD = "bundle.json", "model.safetensors", "MODEL_CARD.md"
 CALIBRATION = "calibration.json"
 """Not every bundle has it."""
 MODELS, INDEX = "Resources/Models", "index.json"
-
-
-@dataclass(frozen=True)
-class Index:
-    """Names of the folders of embedded bundles, the default first."""
-
-    models: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -225,12 +219,25 @@ def embedded_bundles() -> dict[str, Path]:
     Raises:
         InputError: the index is damaged.
     """
-    for parent in Path(__file__).resolve().parents:
-        index = parent / MODELS / INDEX
-        if index.exists():
-            listed = from_plain(Index, read_json(index, "index of models"), str(index))
-            return {name: inside(index.parent, name, str(index)) for name in listed.models}
-    return {}
+    index = index_file()
+    if index is None:
+        return {}
+    return {name: inside(index.parent, name, str(index)) for name in read_index(index).models}
+
+
+def index_file() -> Path | None:
+    """The index that ships; None where no model does."""
+    places = (parent / MODELS / INDEX for parent in Path(__file__).resolve().parents)
+    return next((index for index in places if index.exists()), None)
+
+
+def read_index(path: Path) -> Index:
+    """An index of models.
+
+    Raises:
+        InputError: it is none.
+    """
+    return from_plain(Index, read_json(path, "index of models"), str(path))
 
 
 def bundle_path(wanted: str | os.PathLike[str] | None = None) -> Path:

@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.errors import InputError
 from clsdm.files.jpeg_codes import fault
-from clsdm.limits import check_image_size
+from clsdm.limits import IMAGE_PIXELS, check_image_size
 from clsdm.xray.image import chosen_image
 from clsdm.xray.notes import EIGHT_BITS, LOSSY
 from clsdm.xray.orient import Film, blank, grey, read_quietly
@@ -100,7 +100,9 @@ def _opened(path: Path, stream: IO[bytes]) -> Image:
         raise InputError(f"{path}: reading {path.suffix} files needs Pillow; pip install pillow") from None
     try:
         picture = Image.open(stream)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: more pixels than any panel has; expected at most {IMAGE_PIXELS:,}") from None
+    except (UnidentifiedImageError, SyntaxError):
         raise InputError(f"{path}: not an image, or damaged; expected the content of a {path.suffix} file") from None
     if picture.format not in FORMATS:
         raise InputError(f"{path}: a {picture.format} file named {path.suffix}; expected PNG, JPEG, TIFF or BMP")

@@ -43,6 +43,9 @@ class Settings:
         samples: of an ensemble.
         seed: of samples, noise and changes of X-rays.
         device: "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: an unknown condition.
     """
 
     products: tuple[Product, ...] = ALL_PRODUCTS
@@ -52,6 +55,10 @@ class Settings:
     samples: int = 8
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.conditions if name not in CONDITIONS]:
+            raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
 
     def runs(self) -> Iterator[tuple[str, Product]]:
         """Condition and product of each reconstruction of a case."""

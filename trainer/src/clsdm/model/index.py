@@ -1,0 +1,65 @@
+"""An index of models: which come with the program, which can be had elsewhere, and a sample case for each.
+
+``Resources/Models/index.json`` is the one that ships; others of the same form lie in a file or at an https address.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from clsdm.errors import InputError
+from clsdm.files.strict_json import from_plain, parse_json
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model that can be downloaded.
+
+    Attributes:
+        id: its name.
+        anatomy: what it was trained on, in words.
+        voxels: edge of its cube.
+        spacing_mm: voxel edge.
+        licence: of the weights.
+        bytes: size of its archive.
+        sha256: of its archive.
+        url: of its archive, https.
+    """
+
+    id: str
+    anatomy: str
+    voxels: int
+    spacing_mm: float
+    licence: str
+    bytes: int
+    sha256: str
+    url: str
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith("https://") or "#" in self.url:
+            raise InputError(f"url: expected an address that begins with https://, found {self.url!r:.80}")
+        if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
+            raise InputError(f"sha256: expected 64 digits, found {self.sha256!r:.80}")
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index.
+
+    Attributes:
+        models: names of the folders of embedded bundles, the default first; of the index that ships.
+        offers: models elsewhere.
+        samples: for models by name, which sample case shows them: "chest" (the public CT) or "phantom".
+    """
+
+    models: tuple[str, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    samples: dict[str, Any] = field(default_factory=dict)
+
+
+def index_of(data: bytes, where: str) -> Index:
+    """An index out of its text.
+
+    Raises:
+        InputError: it is none; the message begins with ``where``.
+    """
+    return from_plain(Index, parse_json(data, where), where)
