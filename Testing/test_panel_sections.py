@@ -102,7 +102,7 @@ class DependenciesTest(PanelCase):
         self.missTorch()
         self.assertIn("Extensions Manager", self.ui.installButton.text)
         opens = mock.Mock()
-        with mock.patch.object(type(slicer.app), "openExtensionsManagerDialog", opens):
+        with mock.patch.object(type(slicer.app), "openExtensionsManagerDialog", opens, create=True):
             self.ui.installButton.click()
         self.assertEqual((opens.call_count, self.logic.dependencies.calls), (1, []))
 

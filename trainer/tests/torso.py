@@ -74,6 +74,7 @@ ENCODERS: dict[str, tuple[str, int, Callable[[np.ndarray], bytes]]] = {
     ),
     "JPEG 2000": ("91", 12, lambda a: imagecodecs.jpeg2k_encode(a, level=60, codecformat="j2k", bitspersample=12)),
     "HTJ2K lossless": ("201", 12, imagecodecs.htj2k_encode),
+    "HTJ2K lossless RPCL": ("202", 12, lambda a: imagecodecs.htj2k_encode(a, tlm=True)),
     "HTJ2K": ("203", 12, lambda a: imagecodecs.htj2k_encode(a, level=0.001, reversible=False)),
 }  # fmt: skip
 """Last number of the transfer syntax, bits, and encoder."""

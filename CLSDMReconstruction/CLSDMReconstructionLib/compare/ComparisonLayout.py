@@ -26,8 +26,8 @@ OTHERS = {
     TABLE: ("vtkMRMLTableViewNode", "Metrics"),
     PLOT: ("vtkMRMLPlotViewNode", "Profile"),
 }
-WIDE_PIXELS = 1230
-"""Three planes need 310 pixels each (see ViewBars), and a table as much again."""
+WIDE_PIXELS = 1100
+"""Three planes need 250 pixels each (see ViewBars), and a table as much again."""
 
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
  <property name="orientation" action="relayout">{plane}</property>

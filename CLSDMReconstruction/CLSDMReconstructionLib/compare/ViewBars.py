@@ -24,7 +24,9 @@ def tidySlice(tag: str, label: str, spins: bool) -> None:
         each.minimumWidth = qt.QFontMetrics(each.font).horizontalAdvance(label) + LABEL_MARGIN
     for each in slicer.util.findChildren(bar, name="FitToWindowToolButton"):
         each.visible = not spins
-    bar.sliceOffsetSlider().spinBoxVisible = spins
+    slider = bar.sliceOffsetSlider()
+    slider.spinBoxVisible = spins
+    slider.setSizePolicy(qt.QSizePolicy.Preferred, qt.QSizePolicy.Fixed)  # Slicer's own lets it not become shorter
 
 
 def tidyTables(node) -> None:

@@ -207,7 +207,7 @@ class ResultSection:
         node = self.result.volumeNode.GetNodeReference(role)
         if node is not None:
             showOverlay(node if on else None, colour)
-            showLegend(node, title, on)
+            showLegend(node, title, on, "%.1f" if role == COVERAGE_ROLE else "%.0f")
         elif on and role == OTHERS_ROLE and self._asked is None:
             self._askForOthers()
 

@@ -94,7 +94,6 @@ class Runner:
             return
         panel, result = self._panel, run.result
         panel.compare.onChanged(result.volumeNode)
-        panel.result.clear()
         panel.model.remember(arguments["product"], arguments["samples"], result)
         panel.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
         panel.result.show(result)

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +24,11 @@ from certificates import certificate_for_localhost
 from worker_process import LIMIT_S, hear, process, say
 
 from clsdm.app import access
+from clsdm.app import server as front
 from clsdm.app.cli import main
 from clsdm.app.sent import message_of, pack_xray, unpack_xray
 from clsdm.errors import InputError
+from clsdm.files.scratch import OwnFolder
 from clsdm.xray.read import read_xray
 
 KEY = "a-key-of-the-tests-0123"
@@ -250,6 +253,20 @@ def test_what_is_too_large_without_a_key_or_no_message_at_all_is_not_taken(serve
     with socket.create_connection((host, int(port)), LIMIT_S) as raw:
         raw.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
         assert b"400" in raw.recv(1000)
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /v1/work HTTP/1.0\r\n"])
+def test_who_shows_no_key_keeps_no_connection(said, tmp_path, monkeypatch):
+    monkeypatch.setattr(front, "GREETING_S", 0.5)
+    own = OwnFolder(tmp_path, front.PREFIX)
+    listening = front.Front(access.listening("127.0.0.1:0", encrypted=False), KEY, {}, None, own, 1.0)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    with socket.create_connection(listening.server_address[:2], LIMIT_S) as raw:
+        raw.sendall(said)
+        assert raw.recv(1000) == b""
+    listening.shutdown()
+    listening.server_close()
+    own.remove()
 
 
 def test_who_goes_away_frees_the_server_for_those_who_wait(server, worker, films):

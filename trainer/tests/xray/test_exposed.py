@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from torso import PIXEL_MM, TOP, dicom, picture, torso
 
-from clsdm.xray.exposed import border_is_denser, burnt_in, convex_hull, covered_border, unexposed_border
+from clsdm.xray.exposed import bars, border_is_denser, burnt_in, convex_hull, covered_border, unexposed_border
 from clsdm.xray.read import GeometryOverrides, read_xray
 
 FIELDS = {
@@ -155,3 +155,44 @@ def test_a_convex_hull_holds_what_lies_between_and_nothing_else():
     assert hull[mask].all()
     assert hull[30, 35]
     assert not hull[45, 12]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "tags"),
+    [
+        ((40, 160), (30, 170), {}),
+        (
+            (28, 200),
+            (0, 200),
+            {"WindowCenter": 1050, "WindowWidth": 2100, "PresentationIntentType": "FOR PRESENTATION"},
+        ),
+    ],
+    ids=["white border", "bar above the window"],
+)
+def test_what_is_painted_over_is_missing_and_nothing_else(tmp_path, rows, columns, tags):
+    """Exactly the film whose shutter tag names the painted pixels: more is not in the file."""
+    film, field = torso() // 2, np.zeros((200, 200), dtype=bool)
+    field[slice(*rows), slice(*columns)] = True
+    sides = ("UpperHorizontal", "LowerHorizontal", "LeftVertical", "RightVertical")
+    first_and_last = (rows[0] + 1, rows[1], columns[0] + 1, columns[1])
+    edges = {f"Shutter{side}Edge": at for side, at in zip(sides, first_and_last, strict=True)}
+    said = read_xray(dicom(film, ShutterShape="RECTANGULAR", **edges)(tmp_path))
+    painted = read_xray(dicom(np.where(field, film, 4095).astype(np.uint16), **tags)(tmp_path))
+    np.testing.assert_array_equal(said.valid, field)
+    np.testing.assert_array_equal(painted.valid, field)
+    np.testing.assert_array_equal(painted.image[field], said.image[field])
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_bars_that_fill_a_window_up_are_left_out_though_they_are_black_as_air(tmp_path, turn):
+    """Air beside the patient is clipped to the bars' value, so that they are no border around a rectangle."""
+    film = np.maximum(torso().astype(int) - 300, 0).astype(np.uint16)[40:140]
+    shown, field = (np.rot90(np.pad(each, ((9, 13), (0, 0))), turn) for each in (film, np.ones(film.shape, dtype=bool)))
+    xray = read_xray(dicom(np.ascontiguousarray(shown))(tmp_path))
+    np.testing.assert_array_equal(xray.valid, field)
+    assert any(f"left out: {22 / 122:.1%} of the image" in warning for warning in xray.warnings)
+    assert read_xray(dicom(np.ascontiguousarray(shown), BurnedInAnnotation="NO")(tmp_path)).valid is None
+
+
+def test_air_above_a_patient_is_no_bar():
+    assert bars(np.maximum(torso().astype(np.float32) - 300.0, 0.0)) is None

@@ -7,6 +7,8 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import AllTransferSyntaxes
 from torso import (
     ENCODERS,
     FALLING,
@@ -50,6 +52,18 @@ def test_a_transfer_syntax_changes_nothing(tmp_path, syntax, shown):
     expected = torso().astype(float) if shown == "MONOCHROME2" else -torso().astype(float)
     assert correlation(xray.image, expected) > 0.999
     assert (xray.valid is None, xray.view) == (True, VIEW)
+
+
+def test_every_transfer_syntax_that_is_decoded_here_is_tried(tmp_path):
+    tried = {pydicom.dcmread(SYNTAXES[name]()(tmp_path)).file_meta.TransferSyntaxUID for name in SYNTAXES}
+    assert tried == {syntax for syntax in AllTransferSyntaxes if _is_decoded(syntax)}
+
+
+def _is_decoded(syntax: str) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         if not is_key(self.headers.get("Authorization", ""), self.server.key):
             time.sleep(WRONG_KEY_S)
             return self._refuse(401, "the key is wrong")
+        self.server.waiting[self.client_address].cancel()
         length = self.headers.get("Content-Length", "")
         if self.path != PATH or not length.isdecimal() or int(length) > SENT_BYTES:
             return self._refuse(400, f"expected a message of at most {SENT_BYTES:,} bytes to {PATH}")

@@ -41,8 +41,8 @@ from clsdm.model.bundle_files import bundle_path, embedded_bundles
 from clsdm.model.facts import facts_of
 
 PREFIX = "clsdm-server-"
-SILENT_S = 60.0
-"""Without a byte from a client."""
+SILENT_S, GREETING_S = 60.0, 20.0
+"""Without a byte from a client; and until it has shown the key."""
 TASKS = {
     "warm": ("bundle", "device"),
     "reconstruct": ("views", "options", "bundle", "preset"),
@@ -77,6 +77,7 @@ class Front(ThreadingHTTPServer):
     ) -> None:  # fmt: skip
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self.key, self.models, self._context, self.own = key, models, context, own
+        self.waiting: dict[Any, threading.Timer] = {}
         self.turns, self.child = Turns(), Child(own.path, idle_s)
         self._numbers, self._free = count(1), threading.BoundedSemaphore(CONNECTIONS)
         self._known: Answer = {}
@@ -100,11 +101,18 @@ class Front(ThreadingHTTPServer):
         """Answer; encrypted connections begin here, so that who does not begin one keeps nobody waiting."""
         request.settimeout(SILENT_S)
         request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self._context is None:
-            super().finish_request(request, client_address)
-            return
-        with self._context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
+        with request.dup() as line:
+            end = self.waiting[client_address] = threading.Timer(GREETING_S, _hang_up, (line,))
+            end.daemon = True
+            end.start()
+            try:
+                if self._context is None:
+                    super().finish_request(request, client_address)
+                else:
+                    with self._context.wrap_socket(request, server_side=True) as secured:
+                        super().finish_request(secured, client_address)
+            finally:
+                self.waiting.pop(client_address).cancel()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """A client that spoke no TLS, or went; what is a defect is answered before."""
@@ -182,6 +190,11 @@ class Front(ThreadingHTTPServer):
         if not isinstance(name, str) or name not in self.models:
             raise InputError(f"the server has no model {name!r:.60}; it has {', '.join(self.models)}")
         return self.models[name]
+
+
+def _hang_up(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the client did so before
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,8 @@ RECTANGULAR = 0.96
 """Of the least rectangle around it, a drawn rectangle fills at least this; a patient does not."""
 LARGEST_MARK, LARGEST_BAR, MOST_MARKED, LEAST_MARK_PIXELS = 0.02, 0.12, 0.2, 12
 """Of the image: the largest letter, the largest bar, all of them; and pixels."""
+BAR_SHARE, ABRUPT = 0.2, 0.7
+"""A bar ends with a step along this share of its length at least, on average this part of what lies 2 % of the image farther."""
 FEWEST_LEVELS = 24
 """Grey levels of a radiograph; fewer are a drawing's."""
 AIR, DENSE = 0.1, 0.9
@@ -38,6 +40,7 @@ def without_border_and_marks(film: Film) -> Film:
     valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
     border = unexposed_border(image, valid)
     border = covered_border(image) if border is None else border
+    border = bars(image) if border is None and film.marked else border
     if border is not None:
         valid &= ~border
         notes += left_out(float(border.mean()), "an unexposed or covered border")
@@ -159,6 +162,25 @@ def covered_border(image: np.ndarray) -> np.ndarray | None:
         return None
     abrupt = float((np.abs(image[rim] - level) > STEP * span).mean()) > 0.5
     return ~field if abrupt and _is_drawn(field) else None
+
+
+def bars(image: np.ndarray) -> np.ndarray | None:
+    """Mask of the bars with which a viewer fills its window up: whole rows or columns of one value that end abruptly.
+
+    Air above or beside a patient may have one value too, but a patient begins little by little.
+    """
+    mask, span = np.zeros(image.shape, dtype=bool), float(np.ptp(image))
+    for turn in range(4):
+        lines = np.rot90(image, turn)
+        level = lines[0, 0]
+        flat = (np.abs(lines - level) <= 2 * FLAT * span).all(1)
+        depth = int(flat.argmin())
+        ends = np.abs(lines[depth : depth + 2] - level).max(0)
+        beyond = np.abs(lines[depth : depth + 2 + len(lines) // 50] - level)[-1]
+        abrupt = (ends > STEP * span).mean() > BAR_SHARE and ends.mean() > ABRUPT * beyond.mean()
+        if depth >= LEAST_BORDER * len(lines) and abrupt:
+            np.rot90(mask, turn)[:depth] = True
+    return mask if mask.any() else None
 
 
 def _is_drawn(field: np.ndarray) -> bool:
