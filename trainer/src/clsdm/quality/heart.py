@@ -115,5 +115,5 @@ def _silhouette(mine: np.ndarray, other: np.ndarray, spacing_mm: float) -> np.nd
         if len(rows) * spacing_mm >= ROWS_MM:
             border[z + 1] = np.quantile(mine[z, rows].argmax(1), 0.9)
     three = np.sort([border[:-2], border[1:-1], border[2:]], axis=0)  # slices that do not tell, NaN, come last
-    told, each = np.isfinite(three).sum(0), np.arange(len(mine))
-    return np.asarray((three[np.maximum(told - 1, 0) // 2, each] + three[told // 2, each]) / 2.0)
+    count, each = np.isfinite(three).sum(0), np.arange(len(mine))
+    return np.asarray((three[np.maximum(count - 1, 0) // 2, each] + three[count // 2, each]) / 2.0)
