@@ -129,12 +129,14 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     unseen = _usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
     calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
-    judge = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
-    fixed = _pictures(scoring, unseen, {each.case: judge(each) for each in found}) if options.pictures else None
+    calibration_of = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
+    fixed = (
+        _pictures(scoring, unseen, {each.case: calibration_of(each) for each in found}) if options.pictures else None
+    )
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     scatter = scatter_of(scoring.bundle, unseen, report) if options.steady else None
-    told = [replace(each, group=UNSEEN) for each in found] if options.cross else found
-    parts = tables(told, judge, wrong, fixed, scatter)
+    shown = [replace(each, group=UNSEEN) for each in found] if options.cross else found
+    parts = tables(shown, calibration_of, wrong, fixed, scatter)
     text = headed(parts)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
     write_text(scoring.out / "numbers.md", text)
