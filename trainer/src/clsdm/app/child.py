@@ -16,7 +16,8 @@ from clsdm.failures import ReportedError, ServerError
 from clsdm.files.scratch import remove_abandoned
 from clsdm.limits import CLIENTS_WAITING
 
-_START = "import sys; from clsdm.app.worker import main; sys.exit(main())"  # which needs no torch to begin with
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
+"""Without the command line, which needs torch to begin with; and from where this program runs, installed or not."""
 TICK_S = 0.25
 END_S = 10.0
 
@@ -66,7 +67,8 @@ class Child:
     """
 
     def __init__(self, folder: Path, idle_s: float) -> None:
-        self._command = [sys.executable, "-c", _START, "--folder", str(folder), "--idle", str(idle_s)]
+        own = str(Path(__file__).resolve().parents[2])
+        self._command = [sys.executable, "-c", _START, own, "--folder", str(folder), "--idle", str(idle_s)]
         self._folder, self._numbers = folder, count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.Queue[bytes | None] = queue.Queue()
@@ -134,4 +136,4 @@ class Child:
         threading.Thread(target=read, daemon=True).start()
 
 
-_DIED = {"kind": "memory", "message": "the server's worker ended unexpectedly, perhaps for lack of memory"}
+_DIED = {"kind": "server", "message": "the server's worker ended unexpectedly, perhaps for lack of memory"}

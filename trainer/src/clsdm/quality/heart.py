@@ -51,10 +51,10 @@ def lung_base(lungs: Lungs, side: str) -> Base:
     border = _silhouette(mine, other, lungs.spacing_mm)
     top = int(np.flatnonzero(depth.any(1))[-1])
     dome, heart = _dome(depth, -np.inf, lungs.spacing_mm), -np.inf
-    seen = []
+    seen: list[float] = []
     z = int(dome + HEART_PART * (top - dome))
     while z > dome and not (z < dome + NEAR_MM / lungs.spacing_mm and _turns(border, z, lungs.spacing_mm)):
-        seen += [] if np.isnan(border[z]) else [border[z]]  # a slice that does not tell
+        seen += [] if np.isnan(border[z]) else [float(border[z])]  # a slice that does not tell
         if border[z] > heart:
             heart = float(border[z])
             dome = _dome(depth, heart, lungs.spacing_mm)

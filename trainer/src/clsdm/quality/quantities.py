@@ -111,8 +111,10 @@ def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) ->
     whose = f"{patients} patient{'s' if patients > 1 else ''}"
     if SHOWN_LEVEL in known["held"]:
         low, high = known["held"][SHOWN_LEVEL]
-        few = "" if MOST_LEVEL in known["held"] else f"; no {MOST_LEVEL} % interval from {patients}"
-        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose}{few})"
+        most = f"no {MOST_LEVEL} % interval from {patients}"
+        if MOST_LEVEL in known["held"]:
+            most = f"{MOST_LEVEL} %: {' to '.join(map(text, known['held'][MOST_LEVEL]))}"
+        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose}; {most})"
     if SHOWN_LEVEL in known["normal"]:
         low, high = known["normal"][SHOWN_LEVEL]
         return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
@@ -142,8 +144,13 @@ def lines(made: Sequence[Row]) -> list[str]:
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
+    return table + missing([row for row in made if row not in alone])
+
+
+def missing(made: Sequence[Row]) -> list[str]:
+    """A line for each reason why some cannot be had."""
     why: dict[str, list[str]] = {}
     for row in made:
-        if row not in alone:
+        if row.value == NOT_MEASURABLE:
             why.setdefault(row.interval, []).append(row.label)
-    return table + [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]
+    return [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]

@@ -224,7 +224,7 @@ def steady_table(scatter: Scatter) -> str:
     """Mean and greatest absolute difference of each measure from that of the scan."""
     labels = {key: (each.label, each.unit, each.digits + 1) for key, each in QUANTITIES.items()}
     labels |= {key: (f"Spine's midline, seen from the {key[6:]}", "mm", 1) for key in SPINE}
-    rows = []
+    rows: list[list[str]] = []
     for key, (label, unit, digits) in labels.items():
         cells = [
             f"{statistics.mean(each):.{digits}f}, {max(each):.{digits}f} {unit}".rstrip() + f" ({len(each)})"
