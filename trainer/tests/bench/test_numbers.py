@@ -63,7 +63,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     assert (both["numbers"]["mean"], both["usual"]) == (table["numbers"]["mean"], table["usual"])
     assert "sample" in both["numbers"]
     capsys.readouterr()
-    page = tmp_path / "page.md"
+    page = tmp_path / "numbers.md"
     names = ("errors", "coverage", "structures", "fixed", "steady")
     page.write_text("a word\n" + "\n".join("\n".join(marks(f"numbers-{name}")) for name in names), encoding="utf-8")
     told = ["--pictures", "--steady", "--publish", str(page)]
