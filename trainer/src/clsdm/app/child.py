@@ -78,6 +78,9 @@ class Child:
 
         Whoever stops before the last one ends the worker. One whose idle time was just over is replaced.
 
+        Yields:
+            an answer, or None.
+
         Raises:
             ReportedError: it died.
         """

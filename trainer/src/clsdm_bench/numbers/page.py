@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import shorten
 
 import numpy as np
 
@@ -246,7 +247,7 @@ def wrong_table(handed: Sequence[Handed]) -> str:
             "wrong" if wrong else "right",
             kind,
             f"{sum(bool(one.doubts) for one in each)} of {len(each)}",
-            "; ".join(sorted({one.doubts[0][:60] for one in each if one.doubts})),
+            "; ".join(sorted({shorten(one.doubts[0], 60, placeholder=" …") for one in each if one.doubts})),
         ]
         for (wrong, kind), each in kinds.items()
     ]
