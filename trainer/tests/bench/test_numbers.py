@@ -12,8 +12,10 @@ from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.volume.write import write_ct
 from clsdm_bench.cli import main
+from clsdm_bench.numbers.run import usable
 from clsdm_bench.numbers.structures import Structures, count_structures
 from clsdm_bench.pages import marks
+from clsdm_bench.score.cases import find_scans
 
 SPACING_MM = 6.0
 
@@ -40,6 +42,18 @@ def with_ball(ml: float, hu: float, at: tuple[int, int, int] = (20, 20, 20)) -> 
 def test_a_structure_of_one_volume_alone_is_made_up_or_lost(mine, theirs, expected) -> None:
     body = np.ones((40, 40, 40), dtype=bool)
     assert count_structures(with_ball(*mine), with_ball(*theirs), body, SPACING_MM) == expected
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("val",), ("train",)])
+def test_patients_that_a_model_was_selected_on_calibrate_it_and_those_it_was_trained_on_do_not(
+    splits, tmp_path
+) -> None:
+    for name in ("old", "new", "selected"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["old", "new"], "val": ["selected"]}), encoding="utf-8")
+    scans = find_scans([str(tmp_path)], splits, [patient_mark(name) for name in ("old", "selected")])
+    expected = {"train": {"new"}, "val": {"selected"}}
+    assert {scan.name for scan in usable(scans)} == set().union(*(expected[split] for split in splits))
 
 
 def test_a_bundle_gets_its_table_and_is_measured_with_it(
