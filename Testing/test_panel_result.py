@@ -35,14 +35,15 @@ class ResidualTest(unittest.TestCase):
         held = {"patients": 12, "held": {SHOWN_LEVEL: [1.0, 3.0]}, "normal": {}}
         told = {
             "values": {key: {"value": 2.0, "intervals": held}},
-            "not_measurable": {},
+            "not_measurable": dict.fromkeys((other for other in QUANTITIES if other != key), "a <leg>"),
             "calibrated": True,
             "product": "mean",
         }
         text = numbersHtml(told)
         self.assertIn(quantity.label, text)
         self.assertIn("from 12 patients", text)
-        self.assertNotIn("not measurable", text)
+        self.assertEqual(text.count("not measurable, a &lt;leg&gt;: "), 1)
+        self.assertIn("not measurable, a &lt;leg&gt;", numbersHtml(told | {"values": {}}))
         doubted = numbersHtml(told | {"doubts": ["too <thin>"]})
         self.assertLess(doubted.index("too &lt;thin&gt;"), doubted.index(quantity.label))
         self.assertEqual((numbersHtml(None), numbersHtml({"values": {}})), ("", ""))

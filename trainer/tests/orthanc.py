@@ -82,11 +82,8 @@ def put_study(films: Path, server: Server, names: tuple[str, ...] = ("frontal", 
     uid, sets = generate_uid(), []
     for name in names:
         dataset = pydicom.dcmread(films / f"{name}.dcm")
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = (
-            uid,
-            generate_uid(),
-            generate_uid(),
-        )
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, generate_uid()
+        dataset.SOPInstanceUID = generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.PatientID, dataset.PatientName, dataset.IssuerOfPatientID = "SECRET-4711", "Doe^SECRET", ""
         for keyword, value in tags.items():

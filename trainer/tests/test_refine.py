@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_bundle import FINER, small_bundle
 
 from clsdm.geometry.move import SPIKE, USUAL, Move, moved, unlikely
 from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle
 from clsdm.quality.symmetry import asymmetry
-from clsdm.refine import BY_PROFILE, BY_RESIDUAL, Refinement, _better, _cost, _search, _turned, refine
+from clsdm.refine import BY_PROFILE, BY_RESIDUAL, Explained, Refinement, _better, _cost, _search, _turned, refine
 from clsdm.simulate import simulate_xrays
 from clsdm.xray.profiles import by_profile
 
@@ -115,6 +116,14 @@ def test_a_sheared_body_is_less_symmetric_and_a_turned_or_shifted_one_hardly():
     sheared = asymmetry(body(shear=0.1))
     assert max(asymmetry(body(shift=3.0)), asymmetry(body(turned_deg=2.0))) < sheared - 0.2
     assert sheared < asymmetry(body(shear=0.2))
+
+
+def test_what_a_model_refines_is_looked_for_in_its_coarse_estimate(tmp_path, asymmetric_phantom, monkeypatch):
+    bundle = small_bundle(tmp_path / "bundle", replace(FINER, condition=replace(FINER.condition, fine=(8, 8))))
+    model = bundle.model()
+    monkeypatch.setattr(model.condition.refine, "forward", None)
+    explained = Explained(films(asymmetric_phantom, Move()), bundle, model)
+    assert 0.0 < explained.residual([Move()] * 2) < 10.0
 
 
 def test_what_was_found_is_said_in_words(asymmetric_phantom):

@@ -36,6 +36,7 @@ class Panel:
         keepPlain(self.widget)
         self._chosen = Nodes.Chosen(*(getattr(self.ui, selector) for selector in selectors))
         self._work: dict[str, Steps] = {}
+        self._run = None  # of the worker, for this panel
         self._cannot = ""
 
     def setMRMLScene(self, scene) -> None:
@@ -105,6 +106,13 @@ class Panel:
         work, self._work = self._work, {}
         for steps in work.values():
             steps.cancel()
+
+    def _onError(self, run) -> None:
+        if run is not self._run:  # cancelled here, and said so already
+            return
+        self._run = None
+        self.sayError(run.error)
+        self._update()
 
     def _onProgress(self, fraction: float) -> None:
         self.ui.progressBar.setValue(int(1000 * fraction))

@@ -41,7 +41,7 @@ class ComparePanel(Panel):
         self._views, self.shown = views, Comparison()
         self.screen = ComparisonScreen(views, self._show, self._update, self.sayError)
         self.takeAway = TakeAway(self, self.screen, views, lambda: self.shown)
-        self._run = self._removal = None
+        self._removal = None
         self._leaving: list = []  # nodes that go one after the other
         self._sceneTags = []
         self._entered = True
@@ -116,7 +116,7 @@ class ComparePanel(Panel):
             truth,
             onProgress=lambda run: self._onPartProgress("figures", run.fraction),
             onFinished=self._onFigures,
-            onError=self._onNoFigures,
+            onError=self._onError,
         )
         self._update()
 
@@ -218,13 +218,6 @@ class ComparePanel(Panel):
         self._showTable()
         self.ui.figuresLabel.setText(Report.figuresHtml(run.result))
         self._onPartDone()
-
-    def _onNoFigures(self, run) -> None:
-        if run is not self._run:
-            return
-        self._run = None
-        self.sayError(run.error)
-        self._update()
 
     def _onPartDone(self) -> None:
         if not self.isRunning and self.shown.figures is not None:

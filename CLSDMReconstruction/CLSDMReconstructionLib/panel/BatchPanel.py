@@ -29,7 +29,7 @@ class BatchPanel(Panel):
 
     def __init__(self, logic, arguments: Callable[[], dict], parent=None) -> None:
         super().__init__("CLSDMBatch", (), parent)
-        self._logic, self._arguments, self._run = logic, arguments, None
+        self._logic, self._arguments = logic, arguments
         self.studies: list[Study] = []
         self._overview: str | None = None
         self.ui.databaseButton.connect("clicked()", lambda: self.find(studiesOfDatabase()))

@@ -21,7 +21,7 @@ class SimulatePanel(Panel):
 
     def __init__(self, logic, parent=None) -> None:
         super().__init__("CLSDMSimulate", ("ctSelector",), parent)
-        self._logic, self._run, self._onXRays = logic, None, None
+        self._logic, self._onXRays = logic, None
         self._ct = None
         self._presets = presets()
         for label in self._presets.values():
@@ -90,13 +90,6 @@ class SimulatePanel(Panel):
         self._update()
         if self._onXRays is not None:
             self._onXRays(run.result)
-
-    def _onError(self, run) -> None:
-        if run is not self._run:  # cancelled here, and said so already
-            return
-        self._run = None
-        self.sayError(run.error)
-        self._update()
 
     def _reason(self) -> str:
         """Why it cannot start, or nothing."""

@@ -194,9 +194,9 @@ def _difference(part: Part, path: Path, network: Network, inputs: tuple[Tensor, 
 def _about(bundle: Bundle, name: str) -> Mapping[str, str]:
     """What whoever finds the file must know."""
     manifest = bundle.manifest
-    told = {
+    properties = {
         "notice": manifest.notice, "licence": manifest.licence, "network": name, "window_hu": manifest.window_hu,
         "model": f"{manifest.id} {manifest.version}", "model_sha256": bundle.hash,
         "grid_spacing_mm": manifest.model.grid.spacing_mm, "detector_field_mm": manifest.model.detector.field_mm,
     }  # fmt: skip
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in properties.items()}

@@ -25,21 +25,21 @@ class ReportedError(Exception):
     """A failure that another process tells of.
 
     Attributes:
-        told: what it says, as :func:`described` gives it.
+        report: what it says, as :func:`described` gives it.
     """
 
-    def __init__(self, told: Any) -> None:  # noqa: ANN401 - untrusted JSON
-        told = told if isinstance(told, dict) else {}
-        self.told = {name: str(told.get(name, "")) for name in ("kind", "message", "details")}
-        if self.told["kind"] not in KINDS:
-            self.told["kind"] = "defect"
-        super().__init__(self.told["message"])
+    def __init__(self, report: Any) -> None:  # noqa: ANN401 - untrusted JSON
+        report = report if isinstance(report, dict) else {}
+        self.report = {name: str(report.get(name, "")) for name in ("kind", "message", "details")}
+        if self.report["kind"] not in KINDS:
+            self.report["kind"] = "defect"
+        super().__init__(self.report["message"])
 
 
 def kind_of(error: BaseException) -> str:
     """Which of :data:`KINDS` an exception is."""
     if isinstance(error, ReportedError):
-        return error.told["kind"]
+        return error.report["kind"]
     if isinstance(error, ServerError):
         return "server"
     causes, text = list(_causes(error)), str(error)
@@ -61,7 +61,7 @@ def kind_of(error: BaseException) -> str:
 def described(error: Exception) -> dict[str, str]:
     """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
     if isinstance(error, ReportedError):
-        return error.told
+        return error.report
     kind = kind_of(error)
     message = " ".join(printable(str(error)).splitlines()) or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):

@@ -38,7 +38,7 @@ from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
 from clsdm.quality.reprojection import reprojection
 from clsdm.quality.symmetry import asymmetry
-from clsdm.volume.ct import CTVolume
+from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import unit_to_hu
 from clsdm.xray.image import XRay
 from clsdm.xray.preprocess import prepare
@@ -131,10 +131,13 @@ def _unless_worse(residual: Misfit, moves: list[Move], tried: list[Move], by: fl
 
 
 class Explained:
-    """The posterior mean of moved views: how well it explains them, and whether they stand at the right angle."""
+    """The posterior mean of moved views: how well it explains them, and whether they stand at the right angle.
+
+    Of a model that refines a coarse estimate it is the coarse one, which takes a fifth of the time.
+    """
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> None:
-        self._xrays, self._model, self._grid = xrays, model, bundle.manifest.model.grid
+        self._xrays, self._model, self._cube_mm = xrays, model, bundle.manifest.model.grid.cube_mm
 
     def residual(self, moves: Sequence[Move]) -> float:
         """Root mean square over the views, as a fraction of contrast."""
@@ -146,13 +149,14 @@ class Explained:
         return 2.0 * math.log(max(1e-6, self._residual(xrays, hu))) + asymmetry(hu)
 
     def _residual(self, xrays: list[XRay], hu: torch.Tensor) -> float:
-        found = reprojection(CTVolume.on_grid(hu.cpu().numpy(), self._grid), xrays, self._model.config.detector)
+        volume = CTVolume.on_grid(hu.cpu().numpy(), Grid(len(hu), self._cube_mm / len(hu)))
+        found = reprojection(volume, xrays, self._model.config.detector)
         return float(np.sqrt(np.mean([each.agreement.contrast_fraction**2 for each in found])))
 
     def _mean(self, moves: Sequence[Move]) -> tuple[list[XRay], torch.Tensor]:
         xrays = [replace(xray, view=moved(xray.view, move)) for xray, move in zip(self._xrays, moves, strict=True)]
         detector, device = self._model.config.detector, next(self._model.parameters()).device
-        return xrays, unit_to_hu(self._model.condition(*prepare(xrays, detector, device))[0])[0, 0]
+        return xrays, unit_to_hu(self._model.condition.coarse(*prepare(xrays, detector, device)))[0, 0]
 
 
 def _turned(angle_cost: Misfit, best: list[Move], number: int) -> list[Move]:

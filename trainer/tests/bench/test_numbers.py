@@ -12,8 +12,10 @@ from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.volume.write import write_ct
 from clsdm_bench.cli import main
+from clsdm_bench.numbers.run import usable
 from clsdm_bench.numbers.structures import Structures, count_structures
 from clsdm_bench.pages import marks
+from clsdm_bench.score.cases import find_scans
 
 SPACING_MM = 6.0
 
@@ -42,6 +44,18 @@ def test_a_structure_of_one_volume_alone_is_made_up_or_lost(mine, theirs, expect
     assert count_structures(with_ball(*mine), with_ball(*theirs), body, SPACING_MM) == expected
 
 
+@pytest.mark.parametrize("splits", [("train", "val"), ("val",), ("train",)])
+def test_patients_that_a_model_was_selected_on_calibrate_it_and_those_it_was_trained_on_do_not(
+    splits, tmp_path
+) -> None:
+    for name in ("old", "new", "selected"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["old", "new"], "val": ["selected"]}), encoding="utf-8")
+    scans = find_scans([str(tmp_path)], splits, [patient_mark(name) for name in ("old", "selected")])
+    expected = {"train": {"new"}, "val": {"selected"}}
+    assert {scan.name for scan in usable(scans)} == set().union(*(expected[split] for split in splits))
+
+
 def test_a_bundle_gets_its_table_and_is_measured_with_it(
     small_model: Bundle, tmp_path: Path, capsys, monkeypatch
 ) -> None:
@@ -63,7 +77,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     assert (both["numbers"]["mean"], both["usual"]) == (table["numbers"]["mean"], table["usual"])
     assert "sample" in both["numbers"]
     capsys.readouterr()
-    page = tmp_path / "page.md"
+    page = tmp_path / "numbers.md"
     names = ("errors", "coverage", "structures", "fixed", "steady")
     page.write_text("a word\n" + "\n".join("\n".join(marks(f"numbers-{name}")) for name in names), encoding="utf-8")
     told = ["--pictures", "--steady", "--publish", str(page)]

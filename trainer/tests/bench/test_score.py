@@ -93,7 +93,7 @@ def test_a_second_call_makes_nothing_again_and_publishes_the_same_figures(scored
     made = {path: path.stat().st_mtime_ns for path in scored.rglob("*") if path.suffix in (".dcm", ".gz")}
     before = rows_of(scored)
     base = ["score", "--bundle", str(small_model.path), "--cases", str(scans), "--out", str(scored), "--device", "cpu"]
-    page = tmp_path / "page.md"
+    page = tmp_path / "numbers.md"
     page.write_text(
         "a `<!-- score-short:begin -->`\n<!-- score-short:begin -->\nold\n<!-- score-short:end -->\nb\n",
         encoding="utf-8",

@@ -180,7 +180,7 @@ def test_a_reader_is_told_on_how_many_patients_an_interval_rests() -> None:
         told = {"values": {"lung_ml": {"value": 1.5, "intervals": intervals}}, "not_measurable": {}, "calibrated": True}
         return next(each.interval for each in rows(told) if each.label == QUANTITIES["lung_ml"].label)
 
-    assert row({"80": 1.0, "90": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients)"
+    assert row({"80": 1.0, "90": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients; 90 %: 1 ml to 2 ml)"
     assert row({"80": 1.0}, 6) == "1 ml to 2 ml (80 %, from 6 patients; no 90 % interval from 6)"
     assert row({"50": 1.0}, 2) == "no 80 % interval from 2 patients; if errors are normal: 0 ml to 3 ml"
 

@@ -1,7 +1,5 @@
 """A reconstruction written as DICOM: readable by others where it should lie, and never to be taken for a scan."""
 
-import shutil
-import subprocess
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -99,12 +97,8 @@ def test_the_derivation_names_model_seed_and_product_and_fits_its_tag():
 def test_the_series_is_filed_in_the_study_of_its_x_rays_and_points_to_them(volume, xrays, tmp_path: Path):
     path = write_ct_series(volume, tmp_path / "series", sources=sources_of(xrays))[0]
     tags = pydicom.dcmread(path)
-    assert (tags.PatientID, tags.StudyInstanceUID, tags.StudyDate, tags.PatientSex) == (
-        "SECRET-4711",
-        "1.2.3.4",
-        "20260102",
-        "F",
-    )
+    assert (tags.PatientID, tags.StudyInstanceUID) == ("SECRET-4711", "1.2.3.4")
+    assert (tags.StudyDate, tags.PatientSex) == ("20260102", "F")
     assert [item.ReferencedSOPInstanceUID for item in tags.SourceImageSequence] == ["1.2.1", "1.2.2"]
     assert tags.SourceImageSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
 
@@ -182,15 +176,3 @@ def test_a_picture_is_no_dicom_source(tmp_path: Path):
     (tmp_path / "film.png").write_bytes(b"\x89PNG")
     assert read_source(tmp_path / "film.png") is None
     assert read_source(tmp_path / "nowhere.dcm") is None
-
-
-@pytest.mark.parametrize("with_sources", [True, False], ids=["of X-rays", "of nobody"])
-def test_the_validator_of_dicom3tools_finds_no_error(volume, xrays, with_sources: bool, tmp_path: Path):
-    validator = shutil.which("dciodvfy")
-    if validator is None:
-        pytest.skip("needs dciodvfy: apt-get install dicom3tools")
-    sources = sources_of(xrays) if with_sources else []
-    for path in write_ct_series(volume, tmp_path / "series", sources=sources, provenance=PROVENANCE):
-        done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False, timeout=60)
-        assert "Error" not in done.stdout + done.stderr, done.stdout + done.stderr
-        assert done.returncode == 0

@@ -17,6 +17,7 @@ from clsdm.xray.read import GeometryOverrides, read_xray
         ({"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": 1}, False),
         ({"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": -1}, True),
         ({"PixelIntensityRelationshipSign": 1, "PresentationIntentType": "FOR PRESENTATION"}, True),
+        ({"PixelIntensityRelationshipSign": 5}, True),
         ({"RescaleSlope": -1, "RescaleIntercept": 300}, False),
     ],
 )

@@ -259,11 +259,11 @@ def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case,
 def _failed(case: Case, error: Exception) -> Outcome:
     """Leave word of a failure, without the names of files, which may say whose they are."""
     request = _request(case)
-    names, told = names_for(request) | case.cells, described(error)
-    told = {name: nameless(text, names) for name, text in told.items()}
-    told = {name: in_table(text) if case.cells else text for name, text in told.items()}
-    text = json.dumps(told, indent=1) + "\n"
-    problem = told["message"]
+    names, fault = names_for(request) | case.cells, described(error)
+    fault = {name: nameless(text, names) for name, text in fault.items()}
+    fault = {name: in_table(text) if case.cells else text for name, text in fault.items()}
+    text = json.dumps(fault, indent=1) + "\n"
+    problem = fault["message"]
     try:
         write_atomically(Path(request.out).parent / FAILED, lambda path: path.write_text(text, encoding="utf-8"))
     except InputError as second:

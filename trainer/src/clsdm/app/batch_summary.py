@@ -92,13 +92,13 @@ def row_of(case: Case) -> Row:
 
 def _done(case: Case, volume: Path, record: dict[str, Any]) -> Row:
     made = record.get("provenance", {})
-    told = [Agreement(float(each["rmse"]), each["correlation"]) for each in record.get("residuals", [])]
-    worst = min(told, key=lambda each: -1.0 if each.correlation is None else each.correlation, default=None)
+    agreements = [Agreement(float(each["rmse"]), each["correlation"]) for each in record.get("residuals", [])]
+    worst = min(agreements, key=lambda each: -1.0 if each.correlation is None else each.correlation, default=None)
     return Row(
         case.name,
         "done",
         f"{case.name}/{volume.name}",
-        len(told),
+        len(agreements),
         None if worst is None else worst.correlation,
         "" if worst is None else str(worst),
         "; ".join(record.get("warnings", [])),

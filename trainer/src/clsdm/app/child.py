@@ -16,7 +16,8 @@ from clsdm.failures import ReportedError, ServerError
 from clsdm.files.scratch import remove_abandoned
 from clsdm.limits import CLIENTS_WAITING
 
-_START = "import sys; from clsdm.app.worker import main; sys.exit(main())"  # which needs no torch to begin with
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
+"""Without the command line, which needs torch to begin with; and from where this program runs, installed or not."""
 TICK_S = 0.25
 END_S = 10.0
 
@@ -66,7 +67,8 @@ class Child:
     """
 
     def __init__(self, folder: Path, idle_s: float) -> None:
-        self._command = [sys.executable, "-c", _START, "--folder", str(folder), "--idle", str(idle_s)]
+        own = str(Path(__file__).resolve().parents[2])
+        self._command = [sys.executable, "-c", _START, own, "--folder", str(folder), "--idle", str(idle_s)]
         self._folder, self._numbers = folder, count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.Queue[bytes | None] = queue.Queue()
@@ -76,6 +78,9 @@ class Child:
 
         Whoever stops before the last one is told ends the worker, and with it what it made. One whose idle time was just
         over is replaced.
+
+        Yields:
+            an answer, or None.
 
         Raises:
             ReportedError: it died.
@@ -97,7 +102,7 @@ class Child:
                     self._say({"id": number, **request})
                     continue
                 answer: dict[str, Any] = json.loads(line)
-                if answer.pop("id", number) in (number, None):  # None: what it could not read as a request
+                if answer.pop("id", 0) in (number, None):  # None: what it could not read as a request
                     heard = True
                     yield answer
                     ended = "result" in answer or "error" in answer
@@ -136,4 +141,4 @@ class Child:
         threading.Thread(target=read, daemon=True).start()
 
 
-_DIED = {"kind": "memory", "message": "the server's worker ended unexpectedly, perhaps for lack of memory"}
+_DIED = {"kind": "server", "message": "the server's worker ended unexpectedly, perhaps for lack of memory"}

@@ -90,7 +90,7 @@ What cannot be measured is said with the reason, never guessed. Positions are mm
 
 BUNDLE = """\
 examples:
-  clsdm bundle list                                            the embedded models: anatomy and grid; the first is the default
+  clsdm bundle list                                            the embedded models, the default first
   clsdm bundle info openkbp64                                  one of them, or a folder or archive of yours
   clsdm bundle verify my_model.zip
   clsdm bundle export --onnx mean.onnx                         two X-rays and their cameras -> CT in the unit range

@@ -39,5 +39,5 @@ def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool, key: s
 
 def comparison_of(result: Reconstruction) -> Comparison:
     """The comparison of a reconstruction without a true CT."""
-    told = numbers(result.volume, None) if result.measures is None else result.measures
-    return Comparison(result.volume, None, result.residuals, result.warnings, told, None)
+    measures = numbers(result.volume, None) if result.measures is None else result.measures
+    return Comparison(result.volume, None, result.residuals, result.warnings, measures, None)

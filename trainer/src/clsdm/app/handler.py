@@ -111,17 +111,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def _failed(self, error: Exception, folder: Path) -> str:
         """Tell of a failure: without this computer's paths, and without what only its own log should hold."""
-        told = described(error)
-        message = told["message"]
+        report = described(error)
+        message = report["message"]
         for ours in (folder, self.server.own.path):
             message = message.replace(f"{ours}{os.sep}", "")
-        if told["details"]:
-            log(told["details"])
+        if report["details"]:
+            log(report["details"])
         with contextlib.suppress(OSError, GoneError):
             if not hasattr(self, "_last"):
                 self._begin(400)
-            self._tell({"error": {"kind": told["kind"], "message": message, "details": ""}})
-        return told["kind"]
+            self._tell({"error": {"kind": report["kind"], "message": message, "details": ""}})
+        return report["kind"]
 
     def _refuse(self, status: int, message: str) -> None:
         log(f"{self.client_address[0]}: refused, {message}")

@@ -110,11 +110,11 @@ def compare(volume: Scan, truth: Scan | None = None, xrays: Sequence[Film] = (),
     Raises:
         InputError: something cannot be read, or cannot be compared.
     """
-    told = None if isinstance(volume, CTVolume) else recorded(record_of(Path(volume)))
+    measures = None if isinstance(volume, CTVolume) else recorded(record_of(Path(volume)))
     angles = (0.0, 90.0, *(None for _ in xrays))
     views = [_view(film, angle, GeometryOverrides()) for film, angle in zip(xrays, angles, strict=False)]
     films = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
-    return compared(_scan(volume, "volume"), None if truth is None else _scan(truth, "truth"), films, told)
+    return compared(_scan(volume, "volume"), None if truth is None else _scan(truth, "truth"), films, measures)
 
 
 def _scan(given: Scan, name: str) -> CTVolume:

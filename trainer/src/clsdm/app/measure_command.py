@@ -36,12 +36,12 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     volume = Path(options.reconstruction)
     ct = read_ct(volume)
     made = record_of(volume)
-    told = (None if options.bundle else recorded(made)) or numbers(ct, *_maker(made, options.bundle))
+    measures = (None if options.bundle else recorded(made)) or numbers(ct, *_maker(made, options.bundle))
     report("measure", 1, 1)
-    found: dict[str, Any] = {"measures": told}
+    found: dict[str, Any] = {"measures": measures}
     truth = None
     if options.truth:
-        mine = Measures.from_plain(told)
+        mine = Measures.from_plain(measures)
         truth = measure(read_ct(options.truth, options.series), mine.over_mm)
         found["truth"] = truth.to_plain()
         apart = spine_distances_mm(mine, truth)
@@ -50,10 +50,12 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         found["fixed"] = write_fixed(ct, made, given_path(options.fixed, "--fixed"), [volume])
         report("fixed", 1, 1)
         say(options, f"{options.fixed}: {FIXED_LEGEND.format(share=found['fixed']['share'])}")
-    table = lines(rows(told, None if truth is None else truth.values))
-    why = () if truth is None else dict.fromkeys(truth.reasons[key] for key in told["values"] if key in truth.reasons)
+    table = lines(rows(measures, None if truth is None else truth.values))
+    why = (
+        () if truth is None else dict.fromkeys(truth.reasons[key] for key in measures["values"] if key in truth.reasons)
+    )
     table += [f"CT, what is not beside a number: not measurable, {reason}" for reason in why]
-    say(options, "\n".join(filter(None, [*before(told), *table, footnote(told), NOTICE])))
+    say(options, "\n".join(filter(None, [*before(measures), *table, footnote(measures), NOTICE])))
     return found
 
 

@@ -125,8 +125,8 @@ class Server:
         try:
             answer = self.ask(task, folder, report, fields(sent))
         except ReportedError as error:
-            message = nameless(error.told["message"], names)
-            raise ReportedError(error.told | {"message": message}) from None
+            message = nameless(error.report["message"], names)
+            raise ReportedError(error.report | {"message": message}) from None
         return with_texts(answer, lambda text: nameless(text, names))
 
     @staticmethod

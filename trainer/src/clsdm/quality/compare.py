@@ -79,7 +79,7 @@ class Comparison:
         scores: against the truth, or None without it.
         reprojections: against the X-rays; empty without them.
         warnings: what the reader should know.
-        told: what was measured in the reconstruction (``numbers.numbers``).
+        measures: what was measured in the reconstruction (``numbers.numbers``).
         true: what was measured in the truth over the same heights, or None without it.
         parts: of the reconstruction, to be shown below it.
     """
@@ -88,13 +88,16 @@ class Comparison:
     scores: Scores | None
     reprojections: tuple[Reprojection, ...]
     warnings: tuple[str, ...]
-    told: Mapping[str, Any]
+    measures: Mapping[str, Any]
     true: Measures | None
     parts: tuple[Part, ...] = ()
 
 
 def compare(
-    recon: CTVolume, truth: CTVolume | None = None, xrays: Sequence[XRay] = (), told: Mapping[str, Any] | None = None
+    recon: CTVolume,
+    truth: CTVolume | None = None,
+    xrays: Sequence[XRay] = (),
+    measures: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Score a reconstruction against the truth, the X-rays, or both.
 
@@ -102,7 +105,7 @@ def compare(
         recon: the reconstruction.
         truth: the true CT on any grid, in the same patient coordinates.
         xrays: the X-rays the reconstruction was made from; its centre is their isocentre.
-        told: what was measured in it when it was made, with intervals; measured anew if None.
+        measures: what was measured in it when it was made, with intervals; measured anew if None.
 
     Returns:
         The reconstruction turned to LPS, its scores, reprojections and warnings.
@@ -118,10 +121,10 @@ def compare(
     recon = _along_lps(recon)
     scores = None if truth is None else score(recon, truth)
     warnings += [] if scores is None else _warnings(scores)
-    told = numbers(recon, None) if told is None else told
-    true = None if truth is None else measure(truth, Measures.from_plain(told).over_mm)
+    measures = numbers(recon, None) if measures is None else measures
+    true = None if truth is None else measure(truth, Measures.from_plain(measures).over_mm)
     found = tuple(reprojection(recon, xrays)) if xrays else ()
-    return Comparison(recon, scores, found, tuple(warnings), told, true)
+    return Comparison(recon, scores, found, tuple(warnings), measures, true)
 
 
 def score(recon: CTVolume, truth: CTVolume) -> Scores:

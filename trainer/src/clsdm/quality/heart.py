@@ -51,10 +51,10 @@ def lung_base(lungs: Lungs, side: str) -> Base:
     border = _silhouette(mine, other, lungs.spacing_mm)
     top = int(np.flatnonzero(depth.any(1))[-1])
     dome, heart = _dome(depth, -np.inf, lungs.spacing_mm), -np.inf
-    seen = []
+    seen: list[float] = []
     z = int(dome + HEART_PART * (top - dome))
     while z > dome and not (z < dome + NEAR_MM / lungs.spacing_mm and _turns(border, z, lungs.spacing_mm)):
-        seen += [] if np.isnan(border[z]) else [border[z]]  # a slice that does not tell
+        seen += [] if np.isnan(border[z]) else [float(border[z])]  # a slice that does not tell
         if border[z] > heart:
             heart = float(border[z])
             dome = _dome(depth, heart, lungs.spacing_mm)
@@ -115,5 +115,5 @@ def _silhouette(mine: np.ndarray, other: np.ndarray, spacing_mm: float) -> np.nd
         if len(rows) * spacing_mm >= ROWS_MM:
             border[z + 1] = np.quantile(mine[z, rows].argmax(1), 0.9)
     three = np.sort([border[:-2], border[1:-1], border[2:]], axis=0)  # slices that do not tell, NaN, come last
-    told, each = np.isfinite(three).sum(0), np.arange(len(mine))
-    return np.asarray((three[np.maximum(told - 1, 0) // 2, each] + three[told // 2, each]) / 2.0)
+    count, each = np.isfinite(three).sum(0), np.arange(len(mine))
+    return np.asarray((three[np.maximum(count - 1, 0) // 2, each] + three[count // 2, each]) / 2.0)

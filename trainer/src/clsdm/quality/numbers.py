@@ -42,13 +42,13 @@ def numbers(
         known = [values[key] for values in samples if key in values]
         spread = statistics.stdev(known) if len(known) > 1 else None
         plain["values"][key] |= {} if spread is None else {"spread": round(spread, 4)}
-        told = calibration and product and calibration.intervals(product, found.region, key, value, spread)
-        if told:
-            plain["values"][key]["intervals"] = _plain(told, QUANTITIES[key].least)
+        intervals = calibration and product and calibration.intervals(product, found.region, key, value, spread)
+        if intervals:
+            plain["values"][key]["intervals"] = _plain(intervals, QUANTITIES[key].least)
     return plain
 
 
-def _plain(told: Intervals, least: float) -> dict[str, Any]:
+def _plain(intervals: Intervals, least: float) -> dict[str, Any]:
     """JSON types; nothing below what is possible."""
 
     def possible(*values: float) -> list[float]:
@@ -56,18 +56,18 @@ def _plain(told: Intervals, least: float) -> dict[str, Any]:
 
     bounds = {
         name: {level: possible(*pair) for level, pair in table.items()}
-        for name, table in (("held", told.held), ("normal", told.normal))
+        for name, table in (("held", intervals.held), ("normal", intervals.normal))
     }
-    return {"patients": told.patients, "corrected": possible(told.corrected)[0], **bounds}
+    return {"patients": intervals.patients, "corrected": possible(intervals.corrected)[0], **bounds}
 
 
 def recorded(made: Mapping[str, Any]) -> dict[str, Any] | None:
     """The numbers in a volume's record; None where it has none, no such table, or one of other definitions."""
-    told = made.get("measures") or {}
+    measures = made.get("measures") or {}
     try:
-        Measures.from_plain(told)
-        rows(told)
-        return told if told["definition"] == DEFINITION else None
+        Measures.from_plain(measures)
+        rows(measures)
+        return measures if measures["definition"] == DEFINITION else None
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         return None
 

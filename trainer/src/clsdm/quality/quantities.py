@@ -81,56 +81,58 @@ class Row:
     truth: str = ""
 
 
-def rows(told: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> list[Row]:
+def rows(measures: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> list[Row]:
     """The table for a reader, one row for each quantity.
 
     Args:
-        told: of ``clsdm.quality.numbers.numbers``.
+        measures: of ``clsdm.quality.numbers.numbers``.
         truth: values measured in the CT, over the same heights.
     """
     made = []
     for key, quantity in QUANTITIES.items():
         true = "" if truth is None or key not in truth else quantity.text(truth[key])
-        if key not in told["values"]:
-            made.append(Row(quantity.label, NOT_MEASURABLE, told["not_measurable"].get(key, ""), true))
+        if key not in measures["values"]:
+            made.append(Row(quantity.label, NOT_MEASURABLE, measures["not_measurable"].get(key, ""), true))
             continue
-        each = told["values"][key]
+        each = measures["values"][key]
         best = each.get("intervals", {}).get("corrected", each["value"])
-        made.append(Row(quantity.label, quantity.text(best), _interval(key, each, told), true))
-    for tissue, each in told.get("voxels", {}).items():
+        made.append(Row(quantity.label, quantity.text(best), _interval(key, each, measures), true))
+    for tissue, each in measures.get("voxels", {}).items():
         held = f"held {each['held']:.0%} of them on {each['patients']} patients" if each["held"] else "from one patient"
         made.append(Row(f"A voxel of {tissue}, middle one", f"± {each['half_hu']:.0f} HU", f"80 % of voxels; {held}"))
     return made
 
 
-def _interval(key: str, each: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) -> str:
     known = each.get("intervals")
     if known is None:
-        return "no interval: no patients to tell from" if told["calibrated"] else ""
+        return "no interval: no patients to tell from" if measures["calibrated"] else ""
     text, patients = QUANTITIES[key].text, known["patients"]
     whose = f"{patients} patient{'s' if patients > 1 else ''}"
     if SHOWN_LEVEL in known["held"]:
         low, high = known["held"][SHOWN_LEVEL]
-        few = "" if MOST_LEVEL in known["held"] else f"; no {MOST_LEVEL} % interval from {patients}"
-        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose}{few})"
+        most = f"no {MOST_LEVEL} % interval from {patients}"
+        if MOST_LEVEL in known["held"]:
+            most = f"{MOST_LEVEL} %: {' to '.join(map(text, known['held'][MOST_LEVEL]))}"
+        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose}; {most})"
     if SHOWN_LEVEL in known["normal"]:
         low, high = known["normal"][SHOWN_LEVEL]
         return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
     return f"no {SHOWN_LEVEL} % interval from {whose}"
 
 
-def before(told: Mapping[str, Any]) -> list[str]:
+def before(measures: Mapping[str, Any]) -> list[str]:
     """The lines before any number: each says in which way films or volume are unlike the patients of the calibration."""
-    return [DOUBT, *told["doubts"]] if told.get("doubts") else []
+    return [DOUBT, *measures["doubts"]] if measures.get("doubts") else []
 
 
-def footnote(told: Mapping[str, Any]) -> str:
+def footnote(measures: Mapping[str, Any]) -> str:
     """Remark on the table as a whole."""
-    if told.get("product") is None:
+    if measures.get("product") is None:
         return ""
-    if told["calibrated"]:
+    if measures["calibrated"]:
         return CALIBRATED
-    return OLD_TABLE if told.get("outdated") else NO_TABLE
+    return OLD_TABLE if measures.get("outdated") else NO_TABLE
 
 
 def lines(made: Sequence[Row]) -> list[str]:
@@ -142,8 +144,13 @@ def lines(made: Sequence[Row]) -> list[str]:
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
+    return table + missing([row for row in made if row not in alone])
+
+
+def missing(made: Sequence[Row]) -> list[str]:
+    """A line for each reason why some cannot be had."""
     why: dict[str, list[str]] = {}
     for row in made:
-        if row not in alone:
+        if row.value == NOT_MEASURABLE:
             why.setdefault(row.interval, []).append(row.label)
-    return table + [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]
+    return [f"{NOT_MEASURABLE}, {reason}: {', '.join(labels)}" for reason, labels in why.items()]

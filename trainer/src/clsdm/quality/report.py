@@ -178,11 +178,11 @@ def _measures_section(comparison: Comparison) -> list[str]:
     true = None if comparison.true is None else comparison.true.values
     cells = [
         (row.label, row.value, row.interval, *((row.truth,) if true is not None else ()))
-        for row in quantities.rows(comparison.told, true)
+        for row in quantities.rows(comparison.measures, true)
     ]
     heads = ("", "in the reconstruction", "interval, or why not", *(("in the CT",) if true is not None else ()))
-    note = quantities.footnote(comparison.told)
-    doubts = [f'<p class="warning">{escape(text)}</p>' for text in quantities.before(comparison.told)]
+    note = quantities.footnote(comparison.measures)
+    doubts = [f'<p class="warning">{escape(text)}</p>' for text in quantities.before(comparison.measures)]
     return ["<h2>What was measured</h2>", *doubts, f"<p>{escape(note)}</p>" if note else "", _table(cells, "", heads)]
 
 

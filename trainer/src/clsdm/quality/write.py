@@ -41,7 +41,7 @@ def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None)
             }
             for item in comparison.reprojections
         ],
-        "measures": dict(comparison.told),
+        "measures": dict(comparison.measures),
         "true_measures": None if comparison.true is None else comparison.true.to_plain(),
         "warnings": list(comparison.warnings),
         "provenance": dict(provenance or {}),

@@ -108,8 +108,8 @@ def header_of(path: Path, tags: list[str] | None = None) -> Dataset | None:
         if begins or named:
             raise InputError(f"{path}: truncated or damaged DICOM ({type(error).__name__} while reading)") from error
         return None
-    told = [name in header for name in ("SOPInstanceUID", "Modality")]
-    if all(told) or (begins and any(told)):
+    stated = [name in header for name in ("SOPInstanceUID", "Modality")]
+    if all(stated) or (begins and any(stated)):
         return header
     if begins and header.file_meta.get("MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:
         raise InputError(f"{path}: truncated or damaged DICOM (neither SOPInstanceUID nor Modality)")

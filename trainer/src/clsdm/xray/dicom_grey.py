@@ -125,11 +125,9 @@ def _runs_down(data: np.ndarray) -> bool:
 
 
 def _beam_sign(tags: Tags) -> int:
-    """PixelIntensityRelationshipSign as +1 or -1; 0 where it is missing or not meant for these pixels."""
-    sign = tags.number("PixelIntensityRelationshipSign")
-    if not sign or tags.text("PresentationIntentType") == "FOR PRESENTATION":
-        return 0
-    return 1 if sign > 0 else -1
+    """PixelIntensityRelationshipSign as +1 or -1; 0 where it is missing, another number, or not meant for these pixels."""
+    sign = tags.count("PixelIntensityRelationshipSign")
+    return sign if sign in (1, -1) and tags.text("PresentationIntentType") != "FOR PRESENTATION" else 0
 
 
 def _log_with_lut(tags: Tags) -> bool:

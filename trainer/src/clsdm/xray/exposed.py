@@ -131,7 +131,10 @@ def unexposed_border(image: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
     level = _densest_at_the_edge(image)
     if span == 0.0 or float((image > level + FLAT * span).mean()) > 0.02:
         return None
-    flat = touching_the_edge(image >= level - FLAT * span)
+    flat = image >= level - FLAT * span
+    if flat.mean() < LEAST_BORDER:
+        return None
+    flat = touching_the_edge(flat)
     field = largest(opened(~flat, ball(1, 1)))
     if flat.mean() < LEAST_BORDER or not field.any():
         return None
@@ -153,7 +156,10 @@ def covered_border(image: np.ndarray) -> np.ndarray | None:
     edge = np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
     values, counts = np.unique(edge, return_counts=True)
     level, span = float(values[counts.argmax()]), float(np.ptp(image))
-    painted = touching_the_edge(image == level)
+    painted = image == level
+    if painted.mean() <= LEAST_BORDER:
+        return None
+    painted = touching_the_edge(painted)
     if not LEAST_BORDER < painted.mean() < 1.0 - LEAST_FIELD:
         return None
     field = convex_hull(~painted)

@@ -82,8 +82,8 @@ def _box_averages(xray: XRay, shrink: list[int]) -> Tensor:
     """(1, 2, rows, cols) means of image and measured share over about one target pixel, so that fine panels do not alias."""
 
     def mean(pixels: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None]
-        return F.avg_pool2d(pixels, shrink, ceil_mode=True, divisor_override=shrink[0] * shrink[1])[0]
+        values = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None]
+        return F.avg_pool2d(values, shrink, ceil_mode=True, divisor_override=shrink[0] * shrink[1])[0]
 
     if xray.valid is not None:
         return torch.stack((mean(np.where(xray.valid, xray.image, np.float32(0.0))), mean(xray.valid)))[None]

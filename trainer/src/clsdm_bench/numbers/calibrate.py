@@ -35,13 +35,13 @@ def crossed(found: Sequence[Found], model_sha256: str) -> Callable[[Found], Cali
     """For each reconstruction, the table that all other patients give (jackknife)."""
     known: dict[str, Calibration] = {}
 
-    def judge(one: Found) -> Calibration:
+    def calibration_of(one: Found) -> Calibration:
         if one.case not in known:
             table = table_of([each for each in found if each.case != one.case], [], model_sha256, "all others")
             known[one.case] = calibration_from(table, model_sha256, f"all but {one.case}")
         return known[one.case]
 
-    return judge
+    return calibration_of
 
 
 def table_of(

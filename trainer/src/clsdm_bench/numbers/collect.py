@@ -104,8 +104,8 @@ def _measured(scoring: Scoring, scan: ScanFile, runs: Sequence[tuple[str, Any]])
         recon, _ = scoring.volume(scan, condition, product)
         path = scoring.path(scan, condition, product)
         record = read_record(path) or {}
-        told = recorded(record) or numbers(recon, product)
-        mine = Measures.from_plain(told)
+        measures = recorded(record) or numbers(recon, product)
+        mine = Measures.from_plain(measures)
         truth = truth_over(mine.over_mm)
         on_grid, covered = covered_truth(ct, recon)
         body = body_mask(on_grid.hu) & covered
@@ -117,7 +117,7 @@ def _measured(scoring: Scoring, scan: ScanFile, runs: Sequence[tuple[str, Any]])
             product,
             mine.region,
             mine.values,
-            {key: each["spread"] for key, each in told["values"].items() if "spread" in each},
+            {key: each["spread"] for key, each in measures["values"].items() if "spread" in each},
             truth.values,
             spine_distances_mm(mine, truth),
             {

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import shorten
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from clsdm_bench.numbers.wrong import Handed
 from clsdm_bench.score.exposures import CONDITIONS
 from clsdm_trainer.figures import markdown_table
 
-Judge = Callable[[Found], Calibration]
+CalibrationOf = Callable[[Found], Calibration]
 """The table that a reconstruction is judged by."""
 
 TARGETS = {
@@ -42,16 +43,16 @@ TITLES = {
 
 def tables(
     found: Sequence[Found],
-    judge: Judge,
+    calibration_of: CalibrationOf,
     handed: Sequence[Handed] | None = None,
     fixed: Mapping[str, float] | None = None,
     scatter: Scatter | None = None,
 ) -> dict[str, str]:
     """Each table by its name in ``TITLES``; those without figures are left out."""
     parts = {
-        "errors": errors_table(found, judge),
-        "coverage": coverage_table(found, judge),
-        "voxels": voxels_table(found, judge) if any(each.ratios for each in found) else "",
+        "errors": errors_table(found, calibration_of),
+        "coverage": coverage_table(found, calibration_of),
+        "voxels": voxels_table(found, calibration_of) if any(each.ratios for each in found) else "",
         "structures": structures_table(found),
         "fixed": fixed_table(fixed) if fixed else "",
         "inputs": wrong_table(handed) if handed else "",
@@ -76,20 +77,20 @@ def _both(found: Sequence[Found], key: str) -> list[Found]:
     return [each for each in found if key in each.values and key in each.truths]
 
 
-def errors_table(found: Sequence[Found], judge: Judge) -> str:
+def errors_table(found: Sequence[Found], calibration_of: CalibrationOf) -> str:
     """Mean absolute errors, as measured in the volume and corrected, of what could be measured in volume and scan."""
     groups: dict[str, list[Found]] = {}
     for each in found:
         groups.setdefault(each.group, []).append(each)
-    return "\n".join(_group_errors(group, each, judge) for group, each in groups.items())
+    return "\n".join(_group_errors(group, each, calibration_of) for group, each in groups.items())
 
 
-def _group_errors(group: str, found: Sequence[Found], judge: Judge) -> str:
+def _group_errors(group: str, found: Sequence[Found], calibration_of: CalibrationOf) -> str:
     runs = _runs(found)
     rows = []
     for key, quantity in QUANTITIES.items():
         unit, digits = ("%", 1) if _relative(key) else (quantity.unit, quantity.digits + 1)
-        cells = [_errors(each, key, judge, f"{{:.{digits}f}}", unit) for each in runs.values()]
+        cells = [_errors(each, key, calibration_of, f"{{:.{digits}f}}", unit) for each in runs.values()]
         rows.append([quantity.label, TARGETS[key][0] if key in TARGETS else "", *cells])
     for axis, name in enumerate(("front", "side")):
         lines = [[one.spine_mm[axis] for one in each if one.spine_mm is not None] for each in runs.values()]
@@ -103,18 +104,18 @@ def _group_errors(group: str, found: Sequence[Found], judge: Judge) -> str:
     ) + (f"\nNot measurable in any of them: {', '.join(never)}.\n" if never else "")
 
 
-def _errors(found: Sequence[Found], key: str, judge: Judge, form: str, unit: str) -> str:
+def _errors(found: Sequence[Found], key: str, calibration_of: CalibrationOf, form: str, unit: str) -> str:
     both = _both(found, key)
     if not both:
         return "-"
     plain = statistics.mean(truth_error(one, key, one.values[key]) for one in both)
-    better = statistics.mean(truth_error(one, key, _corrected(one, key, judge(one))) for one in both)
+    better = statistics.mean(truth_error(one, key, _corrected(one, key, calibration_of(one))) for one in both)
     return f"{form.format(plain)} / {form.format(better)} {unit}".rstrip() + f" ({len(both)})"
 
 
 def _corrected(found: Found, key: str, calibration: Calibration) -> float:
-    told = calibration.intervals(found.product, found.region, key, found.values[key], found.spreads.get(key))
-    return found.values[key] if told is None else told.corrected
+    intervals = calibration.intervals(found.product, found.region, key, found.values[key], found.spreads.get(key))
+    return found.values[key] if intervals is None else intervals.corrected
 
 
 def truth_error(found: Found, key: str, value: float) -> float:
@@ -127,7 +128,7 @@ def _relative(key: str) -> bool:
     return (key in TARGETS and TARGETS[key][2]) or QUANTITIES[key].unit in ("ml", "cm²")
 
 
-def coverage_table(found: Sequence[Found], judge: Judge) -> str:
+def coverage_table(found: Sequence[Found], calibration_of: CalibrationOf) -> str:
     """How often the truth lay in the interval, over all quantities and patients; also that of the normal intervals."""
     head = [
         "group, X-rays, product",
@@ -144,15 +145,17 @@ def coverage_table(found: Sequence[Found], judge: Judge) -> str:
             for key in QUANTITIES:
                 if key not in one.values or key not in one.truths:
                     continue
-                told = judge(one).intervals(product, one.region, key, one.values[key], one.spreads.get(key))
-                if told is None:
+                intervals = calibration_of(one).intervals(
+                    product, one.region, key, one.values[key], one.spreads.get(key)
+                )
+                if intervals is None:
                     continue
                 count += 1
                 for kind in ("held", "normal"):
-                    for level, (low, high) in getattr(told, kind).items():
+                    for level, (low, high) in getattr(intervals, kind).items():
                         within.setdefault((kind, level), []).append(low <= one.truths[key] <= high)
-                    for level in {str(level) for level in LEVELS} - set(getattr(told, kind)):
-                        few.setdefault((kind, level), set()).add(told.patients)
+                    for level in {str(level) for level in LEVELS} - set(getattr(intervals, kind)):
+                        few.setdefault((kind, level), set()).add(intervals.patients)
         cells = [
             _share(within.get((kind, str(level)), []), level, few.get((kind, str(level)), set()))
             for kind in ("held", "normal")
@@ -169,7 +172,7 @@ def _share(hits: Sequence[bool], level: int, few: set[int]) -> str:
     return "; ".join(filter(None, [f"{np.mean(hits):.0%} of {len(hits)}" if hits else "", none])) or "-"
 
 
-def voxels_table(found: Sequence[Found], judge: Judge) -> str:
+def voxels_table(found: Sequence[Found], calibration_of: CalibrationOf) -> str:
     """Share of a tissue's voxels within their 80 % interval, mean over patients."""
     rows = []
     edges = np.concatenate(([0.0], RATIO_BINS))
@@ -178,7 +181,7 @@ def voxels_table(found: Sequence[Found], judge: Judge) -> str:
         for tissue in REGIONS:
             shares = []
             for one in each:
-                factor = judge(one).voxels.get(one.region, {}).get(tissue, {}).get("80")
+                factor = calibration_of(one).voxels.get(one.region, {}).get(tissue, {}).get("80")
                 if factor is not None and tissue in one.ratios:
                     counts = np.array(one.ratios[tissue], dtype=np.float64)
                     shares.append(
@@ -222,7 +225,7 @@ def steady_table(scatter: Scatter) -> str:
     """Mean and greatest absolute difference of each measure from that of the scan."""
     labels = {key: (each.label, each.unit, each.digits + 1) for key, each in QUANTITIES.items()}
     labels |= {key: (f"Spine's midline, seen from the {key[6:]}", "mm", 1) for key in SPINE}
-    rows = []
+    rows: list[list[str]] = []
     for key, (label, unit, digits) in labels.items():
         cells = [
             f"{statistics.mean(each):.{digits}f}, {max(each):.{digits}f} {unit}".rstrip() + f" ({len(each)})"
@@ -244,7 +247,7 @@ def wrong_table(handed: Sequence[Handed]) -> str:
             "wrong" if wrong else "right",
             kind,
             f"{sum(bool(one.doubts) for one in each)} of {len(each)}",
-            "; ".join(sorted({one.doubts[0][:60] for one in each if one.doubts})),
+            "; ".join(sorted({shorten(one.doubts[0], 60, placeholder=" …") for one in each if one.doubts})),
         ]
         for (wrong, kind), each in kinds.items()
     ]

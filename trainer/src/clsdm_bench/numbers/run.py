@@ -44,20 +44,20 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
         InputError: nobody is left, or the bundle cannot be written.
     """
     scoring = scoring_of(options)
-    usable = _usable(scoring.scans)
-    if not usable:
+    unseen = usable(scoring.scans)
+    if not unseen:
         raise InputError("--cases: expected patients that the bundle was not trained on, found none")
-    scoring = Scoring(scoring.bundle, usable, scoring.out, scoring.settings)
+    scoring = Scoring(scoring.bundle, unseen, scoring.out, scoring.settings)
     found = collect(scoring, report)
     means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
-    shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in usable if scan.name in means]
+    shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in unseen if scan.name in means]
     table = joined(
         scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, _command("calibrate", options))
     )
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
     chests = {each.case for each in found if each.region == CHEST}
-    return f"{written.path}: errors of {len(usable)} patients, {len(chests)} of them chests"
+    return f"{written.path}: errors of {len(unseen)} patients, {len(chests)} of them chests"
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
@@ -70,9 +70,9 @@ def _command(name: str, options: argparse.Namespace) -> str:
     )
 
 
-def _usable(scans: Sequence[ScanFile]) -> list[ScanFile]:
+def usable(scans: Sequence[ScanFile]) -> list[ScanFile]:
     """Those that the bundle was not trained on."""
-    return [scan for scan in scans if not (scan.seen and not scan.group.endswith(", val"))]
+    return [scan for scan in scans if not (scan.seen and scan.split != "val")]
 
 
 def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle) -> tuple[Calibration, Usual | None]:
@@ -126,15 +126,17 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
         InputError: the bundle has no table, or one of other definitions, or it rests on one of these patients.
     """
     scoring = scoring_of(options)
-    unseen = _usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
+    unseen = usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
     calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
-    judge = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
-    fixed = _pictures(scoring, unseen, {each.case: judge(each) for each in found}) if options.pictures else None
+    calibration_of = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
+    fixed = (
+        _pictures(scoring, unseen, {each.case: calibration_of(each) for each in found}) if options.pictures else None
+    )
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     scatter = scatter_of(scoring.bundle, unseen, report) if options.steady else None
-    told = [replace(each, group=UNSEEN) for each in found] if options.cross else found
-    parts = tables(told, judge, wrong, fixed, scatter)
+    shown = [replace(each, group=UNSEEN) for each in found] if options.cross else found
+    parts = tables(shown, calibration_of, wrong, fixed, scatter)
     text = headed(parts)
     write_json(scoring.out / "numbers.json", [asdict(each) for each in found])
     write_text(scoring.out / "numbers.md", text)

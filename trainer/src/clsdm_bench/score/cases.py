@@ -20,12 +20,14 @@ class ScanFile:
         group: what it is averaged with: its folder and split.
         path: of the volume file.
         seen: whether the model was trained or selected on a patient of this name.
+        split: of the data set, as its ``splits.json`` says.
     """
 
     name: str
     group: str
     path: Path
     seen: bool = False
+    split: str = "test"
 
 
 def find_scans(
@@ -49,9 +51,8 @@ def find_scans(
         for path, split in _files_at(place, splits):
             group = named if equals else (place if place.is_dir() else place.resolve().parent).name
             name = _name(path)
-            scans.append(
-                ScanFile(name, f"{group}, {split}" if len(splits) > 1 else group, path, patient_mark(name) in trained)
-            )
+            group = f"{group}, {split}" if len(splits) > 1 else group
+            scans.append(ScanFile(name, group, path, patient_mark(name) in trained, split))
     names = [scan.name for scan in scans]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:

@@ -22,6 +22,8 @@ from clsdm_trainer.files import sha256_of, write_json
 if TYPE_CHECKING:
     from clsdm_trainer.data.prepare import PrepareConfig
 
+VOLUMES = "volumes"
+"""Folder in a store."""
 RECIPE = 2
 """Raised when the same settings come to mean other volumes, so that volumes made before are made again."""
 
@@ -38,7 +40,7 @@ class Job:
 
     @property
     def volume(self) -> Path:
-        return self.config.out / "volumes" / f"{self.scan.id}.npy"
+        return self.config.out / VOLUMES / f"{self.scan.id}.npy"
 
     @property
     def whole(self) -> Path:

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import track
 
 from clsdm.errors import InputError
+from clsdm.files.strict_json import read_json
 from clsdm.volume.ct import Grid
 from clsdm_trainer.data.cube import SCAN_SPACING_MM, Background, Placement
-from clsdm_trainer.data.job import Done, Job, attempt
+from clsdm_trainer.data.job import VOLUMES, Done, Job, attempt
 from clsdm_trainer.data.manifest import MANIFEST, SPLITS, side_of, write_manifest
 from clsdm_trainer.data.parallel import results
 from clsdm_trainer.data.patients import possible_copies
@@ -143,11 +144,22 @@ def _by_id(done: Iterable[Done]) -> list[Done]:
 
 
 def _remove_manifest(folder: Path) -> None:
-    """While volumes change there is no store to open."""
+    """While volumes change there is no store to open. Another program's file of that name stays."""
+    path = folder / MANIFEST
+    if path.exists() and not _is_of_a_store(path):
+        raise InputError(f"{path}: is there and is not of a store; name another --out folder")
     try:
-        (folder / MANIFEST).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{folder / MANIFEST}: cannot be replaced ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be replaced ({error.strerror})") from None
+
+
+def _is_of_a_store(path: Path) -> bool:
+    try:
+        table = read_json(path, "manifest")
+    except InputError:  # damaged; the volumes tell
+        return (path.parent / VOLUMES).is_dir()
+    return isinstance(table, dict) and {"schema", "cases"} <= set(table)
 
 
 def _list_jobs(config: PrepareConfig) -> tuple[list[Job], list[Rejected]]:

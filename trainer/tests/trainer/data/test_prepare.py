@@ -128,6 +128,14 @@ def test_strict_stops_at_a_bad_scan_and_leaves_no_manifest(scans: Path, tmp_path
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
+@pytest.mark.parametrize("content", ["{}", '{"name": "CT of our department", "cases": 12}', "not JSON"])
+def test_another_programs_manifest_is_not_deleted(scans: Path, tmp_path: Path, content: str):
+    (tmp_path / MANIFEST).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"manifest\.json: is there and is not of a store"):
+        prepare(config(scans, tmp_path))
+    assert (tmp_path / MANIFEST).read_text(encoding="utf-8") == content
+
+
 def test_one_patient_in_two_sources_on_two_sides_is_refused(scans: Path, tmp_path: Path, asymmetric_phantom: CTVolume):
     write_ct(asymmetric_phantom, tmp_path / "more" / "b.nii.gz")
     two = (
