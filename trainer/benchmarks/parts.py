@@ -76,7 +76,7 @@ def muon(smoke: bool, device: torch.device) -> Iterator[Comparison]:
         exact = on_the_matrix(matrix.double(), torch.float64)
         errors = {name: {"error": float(torch.linalg.matrix_norm(call() - exact, 2))} for name, call in calls.items()}
         ratios = [(name, "ours") for name in calls if name != "ours"]
-        yield Comparison(f"{channels} channels", calls, ratios, lambda errors=errors: errors)
+        yield Comparison(f"{channels} channels", calls, ratios, facts=lambda errors=errors: errors)
 
 
 def reading(smoke: bool, device: torch.device) -> Iterator[Comparison]:
@@ -117,7 +117,7 @@ def writing(smoke: bool, device: torch.device) -> Iterator[Comparison]:
         own = f"in pieces, level {image_write.LEVEL}"
         yield Comparison(
             f"{hu.shape} int16", calls, [(name, own) for name in calls if name != own],
-            lambda: {name: {"MiB": path.stat().st_size / MIB} for name, path in paths.items()},
+            facts=lambda: {name: {"MiB": path.stat().st_size / MIB} for name, path in paths.items()},
         )  # fmt: skip
 
 

@@ -165,7 +165,11 @@ def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator
         ratios = [(name, OWN) for name in forward if name != OWN]
         ratios += [(f"{TRILINEAR} + backward", f"{OWN} + backward"), (OWN, FLOOR)]
         yield Comparison(
-            f"{size}³ voxels, {pixels}² pixels, two views", calls, ratios, lambda errors=errors: errors, in_a_loop=True
+            f"{size}³ voxels, {pixels}² pixels, two views",
+            calls,
+            ratios,
+            facts=lambda errors=errors: errors,
+            in_a_loop=True,
         )
 
 

@@ -28,7 +28,7 @@ SPACING_MM = 8.0
 CONTROLS = 9
 """Control points of the cubic B-spline along each axis of the scan."""
 AIR_HU = -1000.0
-WINDOW_HU = (AIR_HU, 300.0)
+REGISTERED_HU = (AIR_HU, 300.0)
 SHIFTS_MM = np.arange(-150.0, 151.0, 15.0)
 """Tried along z, so that organs lie side by side; the shift itself is left out, since poses shift patients anyway."""
 LEAST_OVERLAP_MM = 150.0
@@ -136,7 +136,7 @@ def _died(task: Task) -> None:
 def _image(store: Store, case: Case) -> sitk.Image:
     """The scan on voxels of about ``SPACING_MM``, LPS around the centre of the case's cube."""
     scan = store.scanned(case)
-    image = sitk.GetImageFromArray(np.clip(scan.hu, *WINDOW_HU))
+    image = sitk.GetImageFromArray(np.clip(scan.hu, *REGISTERED_HU))
     image.SetSpacing(scan.spacing_mm)
     image.SetOrigin(scan.origin_mm)
     return sitk.BinShrink(image, [max(1, round(SPACING_MM / scan.spacing_mm[0]))] * 3)
@@ -145,7 +145,7 @@ def _image(store: Store, case: Case) -> sitk.Image:
 def between(moving: sitk.Image, other: sitk.Image) -> np.ndarray | None:
     """(3, c, c, c) displacements that give ``moving`` the shape of ``other``, or None where that cannot be had.
 
-    Both in HU within ``WINDOW_HU``. None: they show other parts of the body, or no unfolded deformation matches.
+    Both in HU within ``REGISTERED_HU``. None: they show other parts of the body, or no unfolded deformation matches.
     """
     fixed, known = max((_beside(moving, other, shift) for shift in SHIFTS_MM), key=lambda pair: _alike(moving, *pair))
     if _alike(moving, fixed, known) < LEAST_ALIKE:
@@ -167,7 +167,7 @@ def _beside(image: sitk.Image, other: sitk.Image, shift_mm: float) -> tuple[sitk
     moved = sitk.Resample(
         other, image, sitk.TranslationTransform(3, (0.0, 0.0, shift_mm)), sitk.sitkLinear, unscanned, sitk.sitkFloat32
     )
-    return sitk.Clamp(moved, sitk.sitkFloat32, *WINDOW_HU), sitk.Cast(moved > 0.5 * unscanned, sitk.sitkUInt8)
+    return sitk.Clamp(moved, sitk.sitkFloat32, *REGISTERED_HU), sitk.Cast(moved > 0.5 * unscanned, sitk.sitkUInt8)
 
 
 def _alike(image: sitk.Image, other: sitk.Image, known: sitk.Image) -> float:
