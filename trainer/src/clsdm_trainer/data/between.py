@@ -68,9 +68,11 @@ def deform(store: Store, wanted: int = 6, workers: int | None = None) -> dict[st
         How many were found for each case id.
 
     Raises:
-        InputError: a scan that cannot be read, or a store that cannot be written.
+        InputError: there is nobody to be deformed to, a scan that cannot be read, or a store that cannot be written.
     """
     cases = scarce(store)
+    if len({case.patient for case in cases}) < 2:
+        raise InputError(f"{store.folder}: expected two patients or more to deform to each other, found {len(cases)}")
     tasks = []
     for number, case in enumerate(cases):
         if _found(store, case) is None:
@@ -107,7 +109,10 @@ def _found(store: Store, case: Case) -> np.ndarray | None:
     path = store.folder / FOLDER / f"{case.id}.safetensors"
     if not path.is_file():
         return None
-    state = load_state(path)
+    try:
+        state = load_state(path)
+    except InputError as error:
+        raise InputError(f"{error}; delete it, and call 'clsdm-train deform' again") from None
     if state.get("scan_sha256") != case.scan_sha256:
         return None
     return np.asarray(state["displacements_mm"].numpy(), np.float32)

@@ -1,5 +1,7 @@
 """Patients deformed to the shapes of others: bodies whose shapes are known, from registration to a training sample."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
@@ -13,7 +15,7 @@ from clsdm_trainer.anatomy import Anatomy, warped
 from clsdm_trainer.batches import Batch, TrainingData
 from clsdm_trainer.cli import main
 from clsdm_trainer.config import AugmentConfig
-from clsdm_trainer.data.between import FOLDER, between, deformations
+from clsdm_trainer.data.between import FOLDER, between, deform, deformations
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
 from clsdm_trainer.data.store import Store
@@ -104,3 +106,13 @@ def test_the_command_deforms_scarce_patients_once_and_training_uses_it(few: Stor
     assert torch.equal(samples(1.0).images, samples(1.0).images)
     assert not torch.equal(samples(1.0).unit, samples(0.0).unit)
     assert not torch.equal(samples(1.0).images, samples(0.0).images)
+
+    damaged = min(files)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert main(["deform", "--store", str(few.folder)]) == 2
+    assert "delete it, and call" in capsys.readouterr().err
+
+
+def test_one_patient_has_nobody_to_be_deformed_to(few: Store):
+    with pytest.raises(InputError, match="expected two patients or more"):
+        deform(replace(few, all_cases=few.all_cases[:1]), 6)
