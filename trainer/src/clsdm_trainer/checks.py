@@ -33,9 +33,12 @@ def check_store(store: Store, config: RunConfig) -> None:
     found = {name: store.margin if name == "margin" else store.settings.get(name) for name in wanted}
     if found != wanted:
         raise InputError(f"{store.folder}: prepared with {found}, the recipe {config.name} needs {wanted}")
-    for split in ("train", "val"):
+    for split, use in (("train", "to learn from"), ("val", "to select weights on")):
         if not store.cases(split):
-            raise InputError(f"{store.folder}: no case in split {split!r}")
+            raise InputError(
+                f"{store.folder}: no case in split {split!r}, {use}; prepare it with a splits.json, with "
+                f"fractions=0.8+0.1+0.1 or with a source of split={split} (docs/data.md)"
+            )
 
 
 def check_precision(config: RunConfig, stage: AnyStage, device: torch.device) -> None:
