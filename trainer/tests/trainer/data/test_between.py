@@ -88,6 +88,12 @@ def test_another_part_of_the_body_is_no_shape_to_take():
     assert between(image(chest(70.0, 120.0)), image(head)) is None
 
 
+@pytest.mark.parametrize(("slices", "is_found"), [(12, False), (20, True)])
+def test_what_shows_less_than_150_mm_of_the_same_is_not_deformed_to(slices: int, is_found: bool):
+    small, large = image(chest(70.0, 120.0)), image(chest(80.0, 125.0))
+    assert (between(small, large[:, :, 6 : 6 + slices]) is not None) == is_found
+
+
 def test_the_command_deforms_scarce_patients_once_and_training_uses_it(few: Store, capsys: pytest.CaptureFixture[str]):
     def samples(share: float) -> Batch:
         augment = AugmentConfig(between_probability=share, exact_probability=1.0, shift_mm=0.0, flip_probability=0.0)
