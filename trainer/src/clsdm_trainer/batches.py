@@ -85,14 +85,12 @@ class TrainingData:
         random = [numpy_generator(self.seed, _SAMPLE_STREAM, number) for number in numbers]
         grid, detector = self.model.grid, self.model.detector
         grid = Grid(grid.size // coarser, grid.spacing_mm * coarser)
-        if coarser not in self.anatomies:
-            self.anatomies[coarser] = [coarsened(anatomy, coarser) for anatomy in self.anatomies[1]]
         chosen = [self.volume_index(number) for number in numbers]
         poses = [
             draw_pose(self.augment, grid, each, self.between[index]) for each, index in zip(random, chosen, strict=True)
         ]
-        scans = [self.anatomies[coarser][index] for index in chosen]
-        anatomies = [posed(anatomy, pose, grid) for anatomy, pose in zip(scans, poses, strict=True)]
+        scans = self._scans(coarser * self.augment.scan_factor)
+        anatomies = [posed(scans[index], pose, grid) for index, pose in zip(chosen, poses, strict=True)]
         unit, known = place(anatomies, poses, grid)
         if not xrays:
             return Batch(unit, known, None, None, random)
@@ -102,6 +100,12 @@ class TrainingData:
         cameras = virtual_cameras(exposures, detector, self.device)
         images = radiographs(line_integrals(anatomies, poses, cameras), exposures, detector, noise)
         return Batch(unit, known, images, cameras, random)
+
+    def _scans(self, factor: int) -> list[Anatomy]:
+        """The training patients on voxels ``factor`` times as large as in the store; made once."""
+        if factor not in self.anatomies:
+            self.anatomies[factor] = [coarsened(anatomy, factor) for anatomy in self.anatomies[1]]
+        return self.anatomies[factor]
 
     def volume_index(self, number: int) -> int:
         """Each epoch visits every volume as often as the store says, in its own order."""

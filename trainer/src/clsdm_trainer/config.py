@@ -53,6 +53,8 @@ class AugmentConfig(Frozen):
     """Ranges from which each training sample's anatomy pose and exposure are drawn.
 
     Attributes:
+        scan_factor: edge of the scan's voxels that are joined to one, for the speed: a network of 6 mm learns nearly the
+            same from scans of 4 mm, at a sixth of the time. Validation is on the scans as they are.
         rotation_deg: largest rotation about each axis.
         scale: largest relative change of size.
         shift_mm: largest shift along each axis.
@@ -84,6 +86,7 @@ class AugmentConfig(Frozen):
         effect_probability: of each of these in a sample that gets any.
     """
 
+    scan_factor: int = Field(default=1, ge=1, le=4)
     rotation_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 8.0
     scale: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
     shift_mm: Annotated[float, Field(ge=0.0, le=1000.0)] = 15.0

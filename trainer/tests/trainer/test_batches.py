@@ -37,6 +37,14 @@ def test_a_sample_is_the_same_when_asked_for_again_and_other_by_number_and_by_se
     assert not torch.equal(data.batch(3, 2, xrays=False).unit, other.batch(3, 2, xrays=False).unit)
 
 
+def test_a_coarser_scan_shows_the_same_patient_in_the_same_pose(store):
+    fine, coarse = (training_data(store, scan_factor=factor).batch(0, 2, xrays=True) for factor in (1, 2))
+    assert coarse.unit.shape == fine.unit.shape
+    for one, other in ((fine.unit, coarse.unit), (fine.images, coarse.images)):
+        assert not torch.equal(one, other)
+        assert np.corrcoef(one.flatten(), other.flatten())[0, 1] > 0.9
+
+
 def test_the_poses_of_a_sample_are_the_same_with_and_without_x_rays(store):
     data = training_data(store)
     with_xrays, without = (data.batch(0, 2, xrays=xrays) for xrays in (True, False))

@@ -27,7 +27,7 @@ def millions(model: CLSDM) -> dict[str, float]:
 
 
 def test_the_recipes_are_shipped():
-    assert preset_names() == ["body128", "openkbp64", "reference", "x2ct128"]
+    assert preset_names() == ["body128", "body64", "openkbp64", "reference", "x2ct128"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -63,7 +63,7 @@ def test_every_recipe_can_be_trained(name):
     assert start is None or start < config.autoencoder.steps
 
 
-@pytest.mark.parametrize("name", ["body128", "openkbp64", "x2ct128"])
+@pytest.mark.parametrize("name", ["body128", "body64", "openkbp64", "x2ct128"])
 def test_our_denoisers_see_the_time_at_every_resolution(name):
     """A GroupNorm over single channels would take the time embedding out again, as it does in the published shape."""
     model = built(load_config(name).model)
