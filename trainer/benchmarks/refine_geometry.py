@@ -1,7 +1,7 @@
 """How much of what a wrong geometry costs `clsdm reconstruct --refine` brings back: a table over scans and mistakes.
 
 X-rays are simulated as a machine took them whose lateral view is turned, lifted or magnified by what nobody wrote down; the
-reconstruction is told of a perfect machine. `python refine_geometry.py --scans A.nii.gz B.nii.gz ...`; PSNR over the whole
+reconstruction is given the geometry of a perfect machine. `python refine_geometry.py --scans A.nii.gz B.nii.gz ...`; PSNR over the whole
 cube against the CT. "recovered" is the part of the loss, over all scans, that the refinement makes up for.
 """
 
@@ -67,11 +67,11 @@ def _row(path, mistake, stated, bundle, model) -> tuple[float, ...]:
             return honest(unit_to_hu(model.condition(images, cameras)[0])[0, 0].numpy(), truth)["psnr_3d_db"]
 
     taken = simulate_xrays(ct, [stated[0], moved(stated[1], mistake)], centre)
-    told = [replace(xray, view=view) for xray, view in zip(taken, stated, strict=True)]
+    given = [replace(xray, view=view) for xray, view in zip(taken, stated, strict=True)]
     began = time.perf_counter()
-    found = refine(told, bundle, model)
+    found = refine(given, bundle, model)
     seconds = time.perf_counter() - began
-    return psnr(taken), psnr(told), psnr(found.xrays), found.residual_before, found.residual_after, seconds
+    return psnr(taken), psnr(given), psnr(found.xrays), found.residual_before, found.residual_after, seconds
 
 
 if __name__ == "__main__":

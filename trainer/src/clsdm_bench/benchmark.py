@@ -48,7 +48,7 @@ def run_benchmark(
     Args:
         benchmark: its table, patients, budget and records.
         only: rows that are made even where a record holds; all that have none if empty.
-        say: told what is done next.
+        say: called with what is done next.
         minutes: for training and measuring, or None for no limit.
         costs: measure anew what a case and the training cost, of all rows.
         as_json: training records as JSON lines.

@@ -68,7 +68,7 @@ class AugmentConfig(Frozen):
         warp_controls: control points of the cubic B-spline along each axis.
         between_probability: of deforming a scan of a scarce region towards another patient ('clsdm-train deform').
         presets: weight of each geometry preset.
-        angle_jitter_deg: largest error of each view's angle (the network is told the true one).
+        angle_jitter_deg: largest error of each view's angle (the network is given the true one).
         tilt_jitter_deg: largest cranio-caudal angulation.
         distance_jitter: largest relative change of both distances.
         view_counts: weight of each number of views.

@@ -159,7 +159,7 @@ def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(na
             assert seen == pytest.approx(budget.samples, rel=0.01), run
         else:  # a part of the three stages: as many as it has in the whole
             assert seen < budget.samples
-            whole_run = config_of(table, "ours", budget)  # its stages' lengths are rounded, each by itself
+            whole_run = config_of(table, "all-geometries", budget)  # its stages' lengths are rounded, each by itself
             assert config.alignment.steps == pytest.approx(whole_run.alignment.steps, abs=1)
         for stage in set(stages) - set(table.run(run).steps):
             assert getattr(config, stage).optimiser.warmup_steps < getattr(config, stage).steps
@@ -169,14 +169,17 @@ def test_every_shipped_table_resolves_and_gives_every_method_the_same_samples(na
 
 def test_with_equal_minutes_a_method_that_trains_faster_sees_more_and_an_ablation_what_it_ablates() -> None:
     table = load_table("openkbp64")
-    fast, slow = Budget(0, 30.0, {"ours": 60.0, "exact": 60.0}), Budget(0, 30.0, {"ours": 30.0, "exact": 30.0})
+    fast, slow = (
+        Budget(0, 30.0, {"all-geometries": 60.0, "exact": 60.0}),
+        Budget(0, 30.0, {"all-geometries": 30.0, "exact": 30.0}),
+    )
     for run in ("exact", "autoregressive", "unaligned", "latents-8"):
         assert fast.of(table, run) == 2 * slow.of(table, run) == 1800
         assert config_of(table, run, fast).autoencoder.steps > config_of(table, run, slow).autoencoder.steps
     with pytest.raises(InputError, match="no row of run 'inrr3ct'"):
         fast.of(table, "inrr3ct")
     with pytest.raises(InputError, match="more in stages it takes"):
-        config_of(table, "exact", Budget(0, 30.0, {"ours": 60.0, "exact": 1.0}))
+        config_of(table, "exact", Budget(0, 30.0, {"all-geometries": 60.0, "exact": 1.0}))
 
 
 def test_the_shipped_tables_have_the_same_systems_under_their_own_protocols() -> None:
@@ -227,7 +230,7 @@ def test_published_drrs_are_of_the_cube_and_say_so_all_other_x_rays_of_the_scan(
 
 def test_without_a_change_of_budget_ours_is_the_shipped_recipe_to_the_letter() -> None:
     table = load_table("openkbp64")
-    assert config_of(table, "ours", budget_of(table, None)) == BenchmarkConfig.load("openkbp64")
+    assert config_of(table, "all-geometries", budget_of(table, None)) == BenchmarkConfig.load("openkbp64")
 
 
 def test_the_ablations_change_what_their_names_say_and_nothing_else() -> None:
@@ -253,8 +256,8 @@ def test_the_ablations_change_what_their_names_say_and_nothing_else() -> None:
 def test_of_a_run_that_gives_a_stage_away_only_that_stage_is_trained_for_others() -> None:
     table = load_table("openkbp64")
     three = ("autoencoder", "alignment", "diffusion")
-    assert table.runs_for(["mean"]) == {"ours": three[:1], "exact": three}
-    assert table.runs_for(["ldm", "ours-mean"]) == {"ours": three, "ldm": ("autoencoder", "joint")}
+    assert table.runs_for(["mean"]) == {"all-geometries": three[:1], "exact": three}
+    assert table.runs_for(["ldm", "all-geometries-mean"]) == {"all-geometries": three, "ldm": ("autoencoder", "joint")}
     assert table.runs_for(["fdk", "x2ct-cnn"]) == {"x2ct-cnn": ("baseline",)}
     assert table.runs_for(["latents-8-ceiling"]) == {"latents-8": three[:1]}, "a round trip needs the autoencoder alone"
 

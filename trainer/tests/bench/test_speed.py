@@ -1,4 +1,4 @@
-"""How long a training takes is told from a few steps of each kind."""
+"""How long a training takes is estimated from a few steps of each kind."""
 
 import time
 

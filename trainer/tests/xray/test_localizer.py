@@ -1,4 +1,4 @@
-"""CT localizers: read in the layouts of four vendors, and the same rays when they are told from the patient's middle."""
+"""CT localizers: read in the layouts of four vendors, and the same rays when they are described from the patient's middle."""
 
 import math
 from dataclasses import replace

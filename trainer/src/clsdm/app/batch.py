@@ -116,7 +116,7 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
         cases: all of them, also those of other processes.
         plan: what they share.
         report: progress, in patients.
-        ended: told of each patient, as soon as its result is on the disk; no problem names a file.
+        ended: called with each patient's row, as soon as its result is on the disk; no problem names a file.
 
     Returns:
         How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.

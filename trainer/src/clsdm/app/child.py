@@ -31,7 +31,7 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self, on_wait: Callable[[int], None]) -> Iterator[None]:
-        """Wait for one's turn; ``on_wait`` is told how many are before, again and again.
+        """Wait for one's turn; ``on_wait`` is called with how many are before, again and again.
 
         Raises:
             ServerError: too many wait already.
@@ -76,7 +76,7 @@ class Child:
     def ask(self, request: Answer) -> Generator[Answer | None, None, None]:
         """Its answers without their ids, the last with "result" or "error"; None where it says nothing for a moment.
 
-        Whoever stops before the last one is told ends the worker, and with it what it made. One whose idle time was just
+        Whoever stops before the last one is given ends the worker, and with it what it made. One whose idle time was just
         over is replaced.
 
         Yields:

@@ -6,7 +6,7 @@ many results, ``{"id": 7, "told": {...}}`` for each, then
 ``{"id": 7, "result": {...}}`` or ``{"id": 7, "error": {"kind": ..., "message": ..., "details": ...}}``. An id is a whole
 number; what cannot be read as a request is answered with the id null. The first line of all is ``{"pid": ...,
 "protocol": 2, "folder": ...}``: arrays travel as .npy files in that folder, which the worker makes for itself in the one
-that it is told. Those of the last ``KEPT_ANSWERS`` answers are there. What a task is given and gives is documented in
+that it is given. Those of the last ``KEPT_ANSWERS`` answers are there. What a task is given and gives is documented in
 ``tasks``.
 
 Nobody has to look after it: it ends when standard input closes, whatever it is doing, so it cannot outlive its parent; it

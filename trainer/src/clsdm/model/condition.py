@@ -206,7 +206,7 @@ class ConditionNet(nn.Module):
         return self.to_image_features(self.image(images.flatten(0, 1))[0]).float().unflatten(0, images.shape[:2])
 
     def lift(self, images: Tensor, maps: Tensor, cameras: Cameras, size: int) -> Tensor:
-        """All that ``size``³ voxels are told, (B, lifted_channels, z, y, x)."""
+        """The condition of ``size``³ voxels, (B, lifted_channels, z, y, x)."""
         places = voxel_centres(size, 2.0 / size, maps.device).movedim(-1, 0).expand(len(maps), -1, -1, -1, -1)
         features = self.lift_features(images, maps, cameras, size)
         return torch.cat((features, self.lift_intensities(images, cameras, size), places), dim=1)

@@ -1,6 +1,6 @@
 """The connection to a PACS: encrypted, with credentials from the environment, of bounded size and patience.
 
-Nothing that a PACS says, no address within it, no UID and no credential goes into a message or a log: what failed is told
+Nothing that a PACS says, no address within it, no UID and no credential goes into a message or a log: what failed is named
 by the name of the host and the kind of the failure.
 """
 

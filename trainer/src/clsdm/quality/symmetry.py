@@ -1,6 +1,6 @@
 """How alike the left and the right half of a body are, which tells the angle between two views.
 
-Some volume explains any two views that agree height by height, whatever angle is said to lie between them; told a wrong
+Some volume explains any two views that agree height by height, whatever angle is said to lie between them; given a wrong
 one, it is sheared, and a trunk that was nearly symmetric no longer is. Volumes are (z, y, x).
 """
 

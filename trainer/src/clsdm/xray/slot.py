@@ -1,6 +1,6 @@
-"""Fan-beam views around another centre: the same rays, told from where the patient is.
+"""Fan-beam views around another centre: the same rays, described from where the patient is.
 
-A scanner's isocentre is not the patient's middle. A cone beam cannot be told from elsewhere, but the rays of a fan all lie
+A scanner's isocentre is not the patient's middle. A cone beam cannot be described from elsewhere, but the rays of a fan all lie
 in planes of constant height, and each plane has one source: turned towards another centre they are the same rays on
 another flat panel. So localizers are brought to one centre, in the middle of the body, without loss.
 
