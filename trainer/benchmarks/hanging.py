@@ -1,7 +1,7 @@
-"""How many films that are upside down, mirrored, inverted or exchanged are found: a table over scans and mistakes.
+"""How many X-rays that are upside down, mirrored, inverted or exchanged are found: a table over scans and mistakes.
 
-`python hanging.py --scans A.nii.gz B.nii.gz ...`: films of a chest machine, as they are and with each mistake, as if of files
-that say nothing of it (`--said`: that say otherwise). Patients whose films the bundle's table holds are taken out of it before.
+`python hanging.py --scans A.nii.gz B.nii.gz ...`: X-rays of a chest machine, as they are and with each mistake, as if of files
+that say nothing of it (`--said`: that say otherwise). Patients whose X-rays the bundle's table holds are taken out of it before.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import torch
 from clsdm.geometry.view import PRESETS
 from clsdm.hanging import FLIPPED, INVERTED, MIRRORED, TURNED, Hang, Hanging, looked_for, rehung
 from clsdm.model.bundle import Bundle
-from clsdm.quality.usual import of_film
+from clsdm.quality.usual import of_xray
 from clsdm.reconstruction import Options, calibrated, reconstruct
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.read import read_ct
@@ -32,7 +32,7 @@ MISTAKES = {
     "exchanged": None,
 }
 SAME = 0.985
-"""Likeness of a film to itself, rounded and of another size."""
+"""Likeness of an X-ray to itself, rounded and of another size."""
 
 
 def main() -> None:
@@ -52,9 +52,9 @@ def main() -> None:
         others = usual and _without(usual, xrays, bundle.manifest.model.detector)
         for name, hangs in MISTAKES.items():
             how = Hanging((RIGHT, RIGHT), swapped=True) if hangs is None else Hanging(hangs)
-            films = rehung(xrays, how)
-            made = reconstruct(films, bundle, Options("mean", device="cpu", measure=False), model=model)
-            seen = looked_for(films, [each.agreement for each in made.residuals], bundle, model, others)
+            hung = rehung(xrays, how)
+            made = reconstruct(hung, bundle, Options("mean", device="cpu", measure=False), model=model)
+            seen = looked_for(hung, [each.agreement for each in made.residuals], bundle, model, others)
             found[name][path] = (seen and (seen.hangs, seen.swapped)) == (
                 None if name == "none" else (how.hangs, how.swapped)
             )
@@ -64,15 +64,15 @@ def main() -> None:
 
 
 def _without(usual, xrays, detector):
-    """The table without the patient of these X-rays; the films of a patient follow one another in it."""
-    films = {kind: np.array(every) for kind, every in usual.films.items()}
+    """The table without the patient of these X-rays; the X-rays of a patient follow one another in it."""
+    described = {kind: np.array(every) for kind, every in usual.films.items()}
     own = [
-        films[kind] @ of_film(xray, detector)[0] > SAME
+        described[kind] @ of_xray(xray, detector)[0] > SAME
         for kind, xray in zip(("frontal", "lateral"), xrays, strict=True)
     ]
     each = len(own[0]) // usual.patients
     others = ~np.repeat((own[0] & own[1]).reshape(-1, each).any(1), each)
-    return replace(usual, films={kind: every[others].tolist() for kind, every in films.items()})
+    return replace(usual, films={kind: every[others].tolist() for kind, every in described.items()})
 
 
 if __name__ == "__main__":

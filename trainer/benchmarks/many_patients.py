@@ -1,6 +1,6 @@
 """``clsdm reconstruct --table`` against the networks alone on the same X-rays, read and with the model loaded.
 
-The ratios are the shares of the throughput that are left when films are read, results and reports written, hashes taken and
+The ratios are the shares of the throughput that are left when X-rays are read, results and reports written, hashes taken and
 the summary kept: of one reconstruction after the other, and of the networks and nothing else. Bar: 0.8.
 """
 
@@ -35,11 +35,11 @@ def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator
     bundle = WARM.bundle(arguments.bundle)
     model = WARM.model(bundle, device, silent)
     with tempfile.TemporaryDirectory() as name:
-        films = [Path(name) / f"{at}.dcm" for at in range(len(xrays))]
-        for xray, path in zip(xrays, films, strict=True):
+        files = [Path(name) / f"{at}.dcm" for at in range(len(xrays))]
+        for xray, path in zip(xrays, files, strict=True):
             write_dx(xray, path)
-        known, numbers = [read_xray(path) for path in films], itertools.count()
-        views = tuple(ViewRequest(str(path)) for path in films)
+        known, numbers = [read_xray(path) for path in files], itertools.count()
+        views = tuple(ViewRequest(str(path)) for path in files)
         for product in arguments.products:
             options = Options(product, device=device.type)
 
@@ -62,7 +62,7 @@ def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator
                     raise SystemExit(f"expected {count} patients done, found {done}")
 
             calls = {"networks alone": networks, "reconstructions alone": alone, "many patients": many}
-            title = f"{count} patients, {len(films)} films of {pixels}² pixels each, {product}, {bundle.manifest.id}"
+            title = f"{count} patients, {len(files)} X-rays of {pixels}² pixels each, {product}, {bundle.manifest.id}"
             yield Comparison(title, calls, [(each, "many patients") for each in calls if each != "many patients"])
 
 
@@ -72,7 +72,7 @@ if __name__ == "__main__":
         comparisons,
         {
             "patients": {"type": int, "default": 8},
-            "pixels": {"type": int, "default": 2500, "help": "along an edge of a film"},
+            "pixels": {"type": int, "default": 2500, "help": "along an edge of an X-ray"},
             "products": {"nargs": "+", "choices": PRODUCTS, "default": ["mean", "sample"]},
             "bundle": {"help": "model (default: the embedded one)"},
         },

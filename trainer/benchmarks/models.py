@@ -50,7 +50,7 @@ def nameless_bundle(config: ModelConfig) -> Bundle:
 
 
 def biplanar_xrays() -> list[XRay]:
-    """A frontal and a lateral film of something round, on the panel of the published protocol."""
+    """A frontal and a lateral X-ray of something round, on the panel of the published protocol."""
     views: list[View] = [preset("x2ct").view(angle) for angle in (0.0, 90.0)]
     axis = np.linspace(-1.2, 1.2, views[0].rows, dtype=np.float32)
     squared = axis[:, None] ** 2 + axis[None, :] ** 2

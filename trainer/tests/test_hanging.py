@@ -44,7 +44,7 @@ def model():
 def test_a_note_says_when_looks_alone_speak_for_a_change(asymmetric_phantom, after, although):
     films = simulate_xrays(asymmetric_phantom, [PRESETS["chest"].view(angle, 32) for angle in (0.0, 90.0)])
     (note,) = Hanging((Hang(), MIRRORED), residual_before=0.1, residual_after=after).notes(films)
-    assert note.startswith("the left lateral film seems to hang mirrored (--flip lateral); ")
+    assert note.startswith("the left lateral X-ray seems to hang mirrored (--flip lateral); ")
     assert note.endswith(f"the residual would go from 10.0% to {after:.1%} of the contrast")
     assert ("it looks so" in note) is although
 
@@ -97,7 +97,7 @@ def test_on_a_chest_wrong_ways_are_found_and_the_right_one_is_left_alone(shared_
     assert looked_for(rehung(xrays, wrong[0]), close, *model, usual).hangs == wrong[0].hangs  # by its looks
     assert found(xrays[:1], *model, usual) is None
     notes = seen.notes(xrays)
-    assert notes[0].startswith("the frontal and the lateral film seem to be exchanged; the residual would go from")
+    assert notes[0].startswith("the frontal and the lateral X-ray seem to be exchanged; the residual would go from")
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ class ReconstructionResult:
         views: geometry of each view (``clsdm.geometry.view.View`` as a dict, with "origins").
         inputs: the XRayInputs it was made from.
         measures: what was measured in the volume (``clsdm.quality.numbers``), or None.
-        hanging: how its films seem to hang otherwise than was taken (``clsdm.hanging.Hanging.to_plain``), or None.
+        hanging: how its X-rays seem to hang otherwise than was taken (``clsdm.hanging.Hanging.to_plain``), or None.
         seconds: {"total": from click to nodes, "core": of it the core's own}.
     """
 

@@ -17,7 +17,7 @@ STAGES = {
     "read X-rays": "Reading the X-rays",
     "load model": "Loading the model",
     "align X-rays": "Aligning the X-rays",
-    "try orientations": "Trying how the films hang",
+    "try orientations": "Trying how the X-rays hang",
     "sample": "Sampling",
     "decode": "Making the volume",
     "measure": "Measuring the volume",

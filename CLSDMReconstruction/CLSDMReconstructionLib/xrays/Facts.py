@@ -34,7 +34,7 @@ class XRayFacts:
         fields: a :class:`Field` for each of :data:`FIELDS`, ``frame`` only of a file with several images; where it cannot
             be read, for each that was entered.
         header: ``clsdm.xray.read.XRayHeader`` (size after turning, patient, study, likely angle); None where it cannot be read.
-        problem: why it cannot be used yet (unknown spacing, no radiograph, damaged), in a sentence; "" where it can.
+        problem: why it cannot be used yet (unknown spacing, no X-ray, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
         warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
     """
@@ -124,7 +124,7 @@ def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
     return ""
 
 
-def filmOf(xray: XRayInput) -> Iterator[float]:
+def pictureOf(xray: XRayInput) -> Iterator[float]:
     """Read an X-ray's pixels as they are stored; the generator returns ((rows, columns), uint8 picture of at most 512).
 
     Raises:
@@ -168,7 +168,7 @@ def suggestPair(candidates) -> Iterator[float]:
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
-        candidates: paths or volume nodes; what is no radiograph is passed over.
+        candidates: paths or volume nodes; what is no X-ray is passed over.
     """
     ensureCore()
     from clsdm.xray.guess import pair_of

@@ -1,4 +1,4 @@
-"""Films that hang otherwise than was taken, found by the core with every reconstruction, said, and righted with one click."""
+"""X-rays that hang otherwise than was taken, found by the core with every reconstruction, said, and righted with one click."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The panel "Simulate": X-rays of a loaded CT, to try the module without radiographs or to compare with the truth."""
+"""The panel "Simulate": X-rays of a loaded CT, to try the module without real ones or to compare with the truth."""
 
 from collections.abc import Callable
 

@@ -50,15 +50,15 @@ class SpacingHelp(qt.QObject):
         picture: label that shows the image, fitted and centred.
         sizeOf: gives (rows, columns) of the image, or None.
         shownOf: the same of the image that the label shows as it is stored, None while it shows something else.
-        showFilm: has the label show it.
+        showStored: has the label show that one.
         found: takes the spacing in mm.
         say: takes a sentence, and whether it is a problem.
     """
 
-    def __init__(self, button, picture, sizeOf, shownOf, showFilm, found, say) -> None:
+    def __init__(self, button, picture, sizeOf, shownOf, showStored, found, say) -> None:
         super().__init__()
         self._button, self._picture, self._sizeOf, self._found, self._say = button, picture, sizeOf, found, say
-        self._shownOf, self._showFilm = shownOf, showFilm
+        self._shownOf, self._showStored = shownOf, showStored
         self._points: list | None = None
         self._menu = qt.QMenu(button)
         for film in FILMS_CM:
@@ -87,7 +87,7 @@ class SpacingHelp(qt.QObject):
         """The next two clicks on the picture are points of a ruler."""
         self._points = []
         if self._shownOf() is None:
-            self._showFilm()
+            self._showStored()
         self._say(_("Click on two points of a ruler or scale in the picture."), False)
 
     def eventFilter(self, watched, event) -> bool:

@@ -13,7 +13,7 @@ from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
-from CLSDMReconstructionLib.xrays.Facts import XRayFacts, filmOf, inspect
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect, pictureOf
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
 from CLSDMReconstructionLib.xrays.SpacingHelp import SpacingHelp
@@ -38,7 +38,9 @@ class XRaySlotWidget:
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
         self._geometryWanted, self._fault = False, ""
-        self._film: tuple[int, int] | None = None  # rows and columns of the image, while it is shown as it is stored
+        self._storedSize: tuple[int, int] | None = (
+            None  # rows and columns of the image, while it is shown as it is stored
+        )
         self._reading: Steps | None = None
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
         self.widget = slicer.util.loadUI(uiFile)
@@ -54,8 +56,8 @@ class XRaySlotWidget:
             self.ui.spacingButton,
             self.ui.previewLabel,
             self._size,
-            lambda: self._film,
-            self.showFilm,
+            lambda: self._storedSize,
+            self.showStored,
             lambda mm: self._onEntered("spacingMm", (mm, mm)),
             self._sayOfSpacing,
         )
@@ -164,7 +166,7 @@ class XRaySlotWidget:
         """Show an X-ray, without a callback."""
         self._stopReading()
         self.xray = xray
-        self._pixmap = self._film = None
+        self._pixmap = self._storedSize = None
         self.refresh()
 
     def setPreset(self, preset: str) -> None:
@@ -195,7 +197,7 @@ class XRaySlotWidget:
         if self.xray is None:
             self.setPreview(None, _("Drop an X-ray here,\nor choose one"))
         elif self.facts.missing == "spacingMm":
-            self.showFilm()
+            self.showStored()
         elif self.problem():
             self.setPreview(None, _("No preview yet"))
         self.ui.spacingButton.visible = self._isSpacingOpen()
@@ -207,20 +209,20 @@ class XRaySlotWidget:
 
     def _size(self) -> tuple[int, int] | None:
         header = None if self.facts is None else self.facts.header
-        return self._film or (None if header is None else (header.rows, header.cols))
+        return self._storedSize or (None if header is None else (header.rows, header.cols))
 
-    def showFilm(self) -> None:
+    def showStored(self) -> None:
         """Show the image as it is stored, which needs no geometry, as soon as it is read."""
-        if self._film is None and self._reading is None:
+        if self._storedSize is None and self._reading is None:
             self.setPreview(None, _("Reading…"))
-            self._reading = Steps(filmOf(self.xray), self._onFilm, self._onNoFilm)
+            self._reading = Steps(pictureOf(self.xray), self._onRead, self._onUnreadable)
 
-    def _onFilm(self, film: tuple) -> None:
-        self._reading, (size, pixels) = None, film
+    def _onRead(self, found: tuple) -> None:
+        self._reading, (size, pixels) = None, found
         self.setPreview(pixels)
-        self._film = size
+        self._storedSize = size
 
-    def _onNoFilm(self, error: Exception) -> None:
+    def _onUnreadable(self, error: Exception) -> None:
         self._reading = None
         self.setPreview(None, _("No preview yet"))
 
@@ -261,7 +263,7 @@ class XRaySlotWidget:
 
     def setPreview(self, pixels, text: str = "") -> None:
         """The X-ray as the network sees it (uint8), or a text in its place."""
-        self._film = None
+        self._storedSize = None
         if pixels is None:
             self._pixmap = None
             self.ui.previewLabel.setPixmap(qt.QPixmap())

@@ -1,6 +1,6 @@
 """The networks for other engines: ONNX files, each compared with torch before it is kept.
 
-What an engine has to do besides (bringing films onto the virtual detector, drawing samples, HU) is not in the files:
+What an engine has to do besides (bringing X-rays onto the virtual detector, drawing samples, HU) is not in the files:
 :func:`inputs_of` gives the inputs of ``mean`` and ``align``. Values are in the unit range, latents normalised.
 """
 

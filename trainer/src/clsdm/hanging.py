@@ -1,12 +1,12 @@
-"""How films hang that were handed in otherwise: upside down, mirrored, inverted, or frontal and lateral exchanged.
+"""How X-rays hang that were handed in otherwise: upside down, mirrored, inverted, or frontal and lateral exchanged.
 
-Two things tell. One is how well the model's volume explains the films when they are changed: the residual of an upside down or
-inverted film is at least half larger, that of most mirrored laterals too. The other is which way the films lean, as they are or
+Two things tell. One is how well the model's volume explains the X-rays when they are changed: the residual of an upside down or
+inverted X-ray is at least half larger, that of most mirrored laterals too. The other is which way the X-rays lean, as they are or
 changed, among those of the patients that the model was checked on (``quality.usual.leaning``): where the spine is, where the
 shoulders are. One number is made of both, and a change must be worth more than :data:`CHANGE` of it. Changes are taken one at a
-time, the best first: so the fewest that explain the films are named.
+time, the best first: so the fewest that explain the X-rays are named.
 
-A frontal film and its mirror image, which is AP taken for PA, are explained equally well and lean hardly: between those nothing
+A frontal X-ray and its mirror image, which is AP taken for PA, are explained equally well and lean hardly: between those nothing
 here can decide, and nothing is said. ``benchmarks/hanging.py`` counts what is found.
 """
 
@@ -26,14 +26,14 @@ from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
 from clsdm.quality.agreement import Agreement
-from clsdm.quality.usual import FIELDS, Usual, alikeness, kind_of, leaning, of_film
+from clsdm.quality.usual import FIELDS, Usual, alikeness, kind_of, leaning, of_xray
 from clsdm.refine import Explained
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
 
 CHANGE, SAID = 0.2, 2.0
 """What a change must be worth, in logarithms of the residual; and how many times that where a file or the user says how it is,
-which is only doubted where the film looks otherwise."""
+which is only doubted where the X-ray looks otherwise."""
 MOST_CHANGES = 3
 UNLIKELY = -0.4
 """A leaning against which a change is not tried; the right one's was never below -0.3."""
@@ -41,7 +41,7 @@ UNLIKELY = -0.4
 
 @dataclass(frozen=True)
 class Hang:
-    """How a film hangs, from how it was handed in.
+    """How an X-ray hangs, from how it was handed in.
 
     Attributes:
         turned: by 180 degrees.
@@ -69,7 +69,7 @@ TURNED, MIRRORED, FLIPPED, INVERTED = Hang(True), Hang(mirrored=True), Hang(True
 
 @dataclass(frozen=True)
 class Hanging:
-    """How a set of films hangs.
+    """How a set of X-rays hangs.
 
     Attributes:
         hangs: of each X-ray.
@@ -96,11 +96,11 @@ class Hanging:
         """A line for each change; it names no file, since it goes into records."""
         went = f"the residual would go from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
         if self.residual_after > self.residual_before:
-            went = f"it looks so beside other patients' films, although {went}"
-        lines = ["the frontal and the lateral film seem to be exchanged"] if self.swapped else []
+            went = f"it looks so beside other patients' X-rays, although {went}"
+        lines = ["the frontal and the lateral X-ray seem to be exchanged"] if self.swapped else []
         for xray, hang in zip(xrays, self.hangs, strict=True):
             if words := hang.words("frontal" if _frontal(xray) != self.swapped else "lateral"):
-                lines.append(f"the {view_name(xray.view.angle_deg)} film seems to hang {words}")
+                lines.append(f"the {view_name(xray.view.angle_deg)} X-ray seems to hang {words}")
         return tuple(f"{line}; {went}" for line in lines)
 
 
@@ -112,72 +112,72 @@ def looked_for(
     usual: Usual | None,
     report: Report = silent,
 ) -> Hanging | None:
-    """:func:`found`, where a volume explains its films doubtfully or they lean the other way; None where all is well.
+    """:func:`found`, where a volume explains its X-rays doubtfully or they lean the other way; None where all is well.
 
     Args:
         xrays: of one patient.
         agreements: of the volume with each of them.
         bundle: the trained model.
         model: its networks, loaded.
-        usual: films of the patients that it was checked on, if there are any.
+        usual: X-rays of the patients that it was checked on, if there are any.
         report: progress; may raise ``Cancelled``.
     """
-    films = _Films(xrays, bundle, model, usual)
-    lean = any(leans > 0.0 for _, leans in films.steps(Hanging((Hang(),) * len(xrays))))
-    return _search(films, report) if lean or any(each.doubtful for each in agreements) else None
+    evidence = _Evidence(xrays, bundle, model, usual)
+    lean = any(leans > 0.0 for _, leans in evidence.steps(Hanging((Hang(),) * len(xrays))))
+    return _search(evidence, report) if lean or any(each.doubtful for each in agreements) else None
 
 
 def found(
     xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, usual: Usual | None = None, report: Report = silent
 ) -> Hanging | None:
-    """The fewest changes by which the films are explained clearly better, or None; arguments as of :func:`looked_for`."""
-    return _search(_Films(xrays, bundle, model, usual), report)
+    """The fewest changes by which the X-rays are explained clearly better, or None; arguments as of :func:`looked_for`."""
+    return _search(_Evidence(xrays, bundle, model, usual), report)
 
 
-class _Films:
-    """The films, and what speaks for a change of them."""
+class _Evidence:
+    """The X-rays, and what speaks for a change of them."""
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM, usual: Usual | None) -> None:
         self.xrays, self._bundle, self._model, self._usual = xrays, bundle, model, usual
-        self._described = [of_film(xray, bundle.manifest.model.detector)[0] for xray in xrays]
+        self._described = [of_xray(xray, bundle.manifest.model.detector)[0] for xray in xrays]
         self._residuals: dict[Hanging, float] = {}
 
     @torch.inference_mode()
     def residual(self, how: Hanging) -> float:
-        """Of the films righted so."""
+        """Of the X-rays righted so."""
         if how not in self._residuals:
             righted = rehung(self.xrays, how)
             self._residuals[how] = Explained(righted, self._bundle, self._model).residual([Move()] * len(righted))
         return self._residuals[how]
 
     def leaning(self, before: Hanging, after: Hanging) -> float:
-        """How far the films lean towards ``after`` from ``before``, -1 to 1; 0 where it cannot be told.
+        """How far the X-rays lean towards ``after`` from ``before``, -1 to 1; 0 where it cannot be told.
 
-        Where one film is unlike those of all patients, whichever way it hangs, they do not tell it.
+        Where one X-ray is unlike those of all patients, whichever way it hangs, they do not tell it.
         """
         kinds = [kind_of(xray.view.angle_deg) for xray in self.xrays]
         if self._usual is None or None in kinds or not all(self._usual.films.get(str(kind)) for kind in kinds):
             return 0.0
-        films = np.stack(self._described)[None]
+        own = np.stack(self._described)[None]
         patients = np.stack([np.array(self._usual.films[str(kind)]) for kind in kinds], axis=1)
-        shown, righted = (self._swapped(_fields_hung(films, each), each) for each in (before, after))
+        shown, righted = (self._swapped(_fields_hung(own, each), each) for each in (before, after))
         for number, kind in enumerate(kinds):
-            either = (alikeness(films[0, number], patients[:, number]) for films in (shown, righted))
-            if max(either) < self._usual.alike[str(kind)]:
+            likenesses = (alikeness(either[0, number], patients[:, number]) for either in (shown, righted))
+            if max(likenesses) < self._usual.alike[str(kind)]:
                 return 0.0
         undone = self._swapped(_fields_hung(self._swapped(patients, after), before.and_then(after)), before)
         return leaning(*(each.reshape(len(each), -1) for each in (shown, righted, patients, undone)))
 
-    def _swapped(self, films: np.ndarray, how: Hanging) -> np.ndarray:
-        """(patients, films, 256) descriptions, that of the frontal film for that of the lateral one, if so."""
-        order = list(range(films.shape[1]))
+    def _swapped(self, described: np.ndarray, how: Hanging) -> np.ndarray:
+        """(patients, X-rays, 256) descriptions, that of the frontal X-ray for that of the lateral one, if so."""
+        order = list(range(described.shape[1]))
         if how.swapped:
             one, other = _pair(self.xrays)
             order[one], order[other] = other, one
-        return films[:, order]
+        return described[:, order]
 
     def steps(self, before: Hanging) -> Iterator[tuple[Hanging, float]]:
-        """The single changes that are worth a try, and how far the films lean towards each."""
+        """The single changes that are worth a try, and how far the X-rays lean towards each."""
         for step in _steps(self.xrays, swapped=before.swapped):
             leans = self.leaning(before, before.and_then(step))
             if leans > (0.0 if self.said(step) else UNLIKELY):
@@ -188,19 +188,19 @@ class _Films:
         return any(_said(xray, hang, step.swapped) for xray, hang in zip(self.xrays, step.hangs, strict=True))
 
     def gained(self, before: Hanging, after: Hanging) -> float:
-        """Of the residual, in logarithms. One film alone is explained whatever it is like."""
+        """Of the residual, in logarithms. One X-ray alone is explained whatever it is like."""
         return math.log(self.residual(before) / max(1e-6, self.residual(after))) if len(self.xrays) > 1 else 0.0
 
 
-def _fields_hung(films: np.ndarray, how: Hanging) -> np.ndarray:
-    """(patients, films, 256) descriptions, as if each film hung so."""
-    hung = films.reshape(*films.shape[:2], FIELDS, FIELDS).copy()
+def _fields_hung(described: np.ndarray, how: Hanging) -> np.ndarray:
+    """(patients, X-rays, 256) descriptions, as if each X-ray hung so."""
+    hung = described.reshape(*described.shape[:2], FIELDS, FIELDS).copy()
     for number, hang in enumerate(how.hangs):
         fields = hung[:, number]
         fields = fields[:, ::-1, ::-1] if hang.turned else fields
         fields = fields[:, :, ::-1] if hang.mirrored else fields
         hung[:, number] = -fields if hang.inverted else fields
-    return hung.reshape(films.shape)
+    return hung.reshape(described.shape)
 
 
 def _said(xray: XRay, hang: Hang, swapped: bool) -> bool:
@@ -209,14 +209,14 @@ def _said(xray: XRay, hang: Hang, swapped: bool) -> bool:
     return any(changed and xray.origins.get(field, "tag") != "default" for field, changed in fields)
 
 
-def _search(films: _Films, report: Report) -> Hanging | None:
-    best = as_it_is = Hanging((Hang(),) * len(films.xrays))
+def _search(evidence: _Evidence, report: Report) -> Hanging | None:
+    best = as_it_is = Hanging((Hang(),) * len(evidence.xrays))
     for _ in range(MOST_CHANGES):
         worth: dict[Hanging, float] = {}
-        steps = list(films.steps(best))
+        steps = list(evidence.steps(best))
         for done, (step, leans) in enumerate(steps, 1):
             tried = best.and_then(step)
-            worth[tried] = films.gained(best, tried) + leans - CHANGE * (SAID if films.said(step) else 1.0)
+            worth[tried] = evidence.gained(best, tried) + leans - CHANGE * (SAID if evidence.said(step) else 1.0)
             report("try orientations", done, len(steps))
         better = max(worth, key=lambda how: worth[how], default=best)
         if worth.get(better, 0.0) <= 0.0 or better == as_it_is:
@@ -224,23 +224,25 @@ def _search(films: _Films, report: Report) -> Hanging | None:
         best = better
     if best == as_it_is:
         return None
-    before, after = (films.residual(how) for how in (as_it_is, best))
+    before, after = (evidence.residual(how) for how in (as_it_is, best))
     return replace(best, residual_before=before, residual_after=after)
 
 
 def _steps(xrays: Sequence[XRay], *, swapped: bool = False) -> Iterator[Hanging]:
-    """Single changes, after an exchange or without: of one film, or the same of all, which come from one machine and hand.
+    """Single changes, after an exchange or without: of one X-ray, or the same of all, which come from one machine and hand.
 
-    A frontal film's mirror image is not among them, see above; a CT localizer hangs as it says, and is no film.
+    A frontal X-ray's mirror image is not among them, see above; a CT localizer hangs as it says.
     """
     as_it_is = (Hang(),) * len(xrays)
-    films = [number for number, xray in enumerate(xrays) if xray.view.beam != "fan"]
-    frontal = {number: _frontal(xrays[number]) for number in films}
+    turnable = [number for number, xray in enumerate(xrays) if xray.view.beam != "fan"]
+    frontal = {number: _frontal(xrays[number]) for number in turnable}
     frontal |= {number: not frontal[number] for number in (_pair(xrays) if swapped else ())}
-    for number in films:
+    for number in turnable:
         for hang in (TURNED, INVERTED) if frontal[number] else (TURNED, INVERTED, MIRRORED, FLIPPED):
             yield Hanging((*as_it_is[:number], hang, *as_it_is[number + 1 :]))
-    for of_frontal, of_lateral in ((TURNED, TURNED), (TURNED, FLIPPED), (INVERTED, INVERTED)) if len(films) > 1 else ():
+    for of_frontal, of_lateral in (
+        ((TURNED, TURNED), (TURNED, FLIPPED), (INVERTED, INVERTED)) if len(turnable) > 1 else ()
+    ):
         hangs = [of_frontal if frontal.get(number) else of_lateral for number in range(len(xrays))]
         yield Hanging(tuple(hang if number in frontal else Hang() for number, hang in enumerate(hangs)))
     if _pair(xrays):
@@ -248,9 +250,9 @@ def _steps(xrays: Sequence[XRay], *, swapped: bool = False) -> Iterator[Hanging]
 
 
 def _pair(xrays: Sequence[XRay]) -> tuple[int, ...]:
-    """The first frontal and the first lateral film, where there are both."""
-    films = [(number, _frontal(xray)) for number, xray in enumerate(xrays) if xray.view.beam != "fan"]
-    firsts = [next((number for number, frontal in films if frontal == wanted), None) for wanted in (True, False)]
+    """The first frontal and the first lateral X-ray, where there are both."""
+    sides = [(number, _frontal(xray)) for number, xray in enumerate(xrays) if xray.view.beam != "fan"]
+    firsts = [next((number for number, frontal in sides if frontal == wanted), None) for wanted in (True, False)]
     return tuple(number for number in firsts if number is not None) if None not in firsts else ()
 
 
@@ -259,7 +261,7 @@ def _frontal(xray: XRay) -> bool:
 
 
 def rehung(xrays: Sequence[XRay], how: Hanging) -> list[XRay]:
-    """The X-rays as they would be if their films hung so."""
+    """The X-rays as they would be if they hung so."""
     angles = [xray.view.angle_deg for xray in xrays]
     if how.swapped:
         one, other = _pair(xrays)

@@ -1,6 +1,6 @@
 """The one table of limits: what is refused before memory, disk or time of that size is spent.
 
-No radiograph, scan or model comes near these numbers; a damaged or hostile file may name any. Sizes are checked from a
+No X-ray, scan or model comes near these numbers; a damaged or hostile file may name any. Sizes are checked from a
 header, before anything is allocated, so that reading what is refused never takes more than about 2 GB. What values are
 *plausible* (spacings, distances, HU) is a question of physics and is answered elsewhere.
 """
@@ -12,7 +12,7 @@ from clsdm.errors import InputError
 
 # Images (X-rays) and volumes (CTs), by their headers.
 IMAGE_EDGE = 16_384
-"""Pixels. A stitched film of a whole leg has about 10,000 rows."""
+"""Pixels. A stitched X-ray of a whole leg has about 10,000 rows."""
 IMAGE_PIXELS = 48_000_000
 """Of one image. The finest panels and plates have about 20 million."""
 IMAGE_BYTES = 512 * 2**20
@@ -58,7 +58,7 @@ PACS_RESULTS = 10_000
 PACS_STUDIES = 1000
 """Studies whose X-rays are pulled at once."""
 STUDY_XRAYS = 100
-"""Radiographs of one study."""
+"""X-rays of one study."""
 PACS_ANSWER_S = 900.0
 """Seconds that one answer may take."""
 
@@ -89,7 +89,7 @@ def check_image_size(rows: int, cols: int, where: object, *, bits: int = 16, sam
         samples: of all frames and colours of a pixel.
 
     Raises:
-        InputError: no image, or larger than any radiograph.
+        InputError: no image, or larger than any X-ray.
     """
     if min(rows, cols) < 1 or max(rows, cols) > IMAGE_EDGE or rows * cols > IMAGE_PIXELS:
         raise InputError(

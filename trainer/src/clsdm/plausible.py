@@ -42,7 +42,7 @@ PLAUSIBLE: dict[str, Range] = {
     "cube_mm": Range(20.0, 2000.0, "mm"),
     "hu": Range(-32768.0, 65535.0, "HU"),
 }
-"""By the name of the field. ``pixel_mm``: on the detector, from dental films to coarse simulations; ``panel_mm``: edge of
+"""By the name of the field. ``pixel_mm``: on the detector, from dental X-rays to coarse simulations; ``panel_mm``: edge of
 the whole image there; ``axis_detector_mm``: the patient's middle to the detector; ``voxel_mm``, ``scan_mm``: edge of a
 CT's voxel and of a scan, ``position_mm``: of a scan in the patient's coordinates; ``cube_mm``: edge of a model's cube."""
 

@@ -62,7 +62,7 @@ class Reconstruction:
         views: of the X-rays, as they were used.
         measures: what was measured in the volume, with intervals where the model has a table of its errors
             (``quality.numbers``); plain JSON types, None where it was not asked for.
-        hanging: how the films seem to hang otherwise than was taken, None where they do not.
+        hanging: how the X-rays seem to hang otherwise than was taken, None where they do not.
     """
 
     volume: CTVolume
@@ -170,7 +170,7 @@ def _looked_at(
     values: Sequence[Mapping[str, float]],
     report: Report,
 ) -> Reconstruction:
-    """With how the films hang, and if wanted with what can be measured (``values``: in an ensemble's samples) and is unusual."""
+    """With how the X-rays hang, and if wanted with what can be measured (``values``: in an ensemble's samples) and is unusual."""
     known, usual = calibrated(bundle)
     hung = looked_for(xrays, [each.agreement for each in made.residuals], bundle, model, usual, report)
     notes = () if hung is None else hung.notes(xrays)
@@ -190,7 +190,7 @@ def _looked_at(
 
 
 def calibrated(bundle: Bundle) -> tuple[Calibration | None, Usual | None]:
-    """What a bundle knows of its errors, and of films that are usual; None where it has no table, or none of these.
+    """What a bundle knows of its errors, and of X-rays that are usual; None where it has no table, or none of these.
 
     Raises:
         InputError: the table cannot be used.

@@ -1,6 +1,6 @@
 """Geometry that nobody wrote down: where each view was really taken, found from the X-rays and the volume they give.
 
-A lateral film is taken a minute after the frontal one, at another height, from a direction that is nearly but not quite 90
+A lateral view is taken a minute after the frontal one, at another height, from a direction that is nearly but not quite 90
 degrees away, and how far the patient stood from the detector stands nowhere. What is found is the move of each view from
 what was stated or assumed (``geometry.move``):
 

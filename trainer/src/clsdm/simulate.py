@@ -1,7 +1,7 @@
 """X-rays from a CT: what a machine of a given geometry would have measured, as line integrals of attenuation.
 
 The same projector makes the training images. HU are limited to the one window of ``intensity`` (the ground truth of a
-reconstruction is), and beam hardening, scatter and the couch are left as they are: a projection is an ideal film.
+reconstruction is), and beam hardening, scatter and the couch are left as they are: a projection is an ideal X-ray.
 Volumes are (z, y, x), images (row, column), positions LPS in mm.
 """
 
@@ -99,7 +99,7 @@ def add_noise(xray: XRay, photons: float, seed: int = 0) -> XRay:
 
     Args:
         xray: line integrals.
-        photons: expected count per unattenuated pixel; about 1e4 is a good film, 1e3 a poor one.
+        photons: expected count per unattenuated pixel; about 1e4 is a good X-ray, 1e3 a poor one.
         seed: of the noise.
 
     Returns:

@@ -357,7 +357,7 @@ def test_nobody_there_and_somebody_else_there_are_told_apart(worker):
             say(child, id=1, task="hello")
             with other.accept()[0] as connection, connection.makefile("rb") as request:
                 head = http.client.parse_headers(request) if request.readline() else {}
-                request.read(int(head["Content-Length"]))  # bytes unread at the end would reset the connection, answer and all
+                request.read(int(head["Content-Length"]))  # else closing resets the connection, answer and all
                 connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>a router</html>")
             assert "gives no answer of this program" in hear(child)["error"]["message"]
     with worker(address) as child:

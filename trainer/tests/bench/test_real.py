@@ -21,7 +21,7 @@ from clsdm.xray.write_dx import write_dx
 from clsdm.xray.write_localizer import write_localizer
 from clsdm_bench.cli import main
 from clsdm_bench.real.localizers import Reconstructor, Settings
-from clsdm_bench.real.pairs import FOUND, FRONTAL_AND_LATERAL, _rows, chosen_films
+from clsdm_bench.real.pairs import FOUND, FRONTAL_AND_LATERAL, _rows, chosen_radiographs
 from clsdm_bench.real.registration import register
 from clsdm_trainer.data.prepare import PrepareConfig, prepare
 from clsdm_trainer.data.source import SourceConfig
@@ -167,9 +167,9 @@ def test_each_pair_is_scored_as_stated_and_with_its_geometry_found(tree: Path, s
 def test_of_several_examinations_the_nearest_with_both_views_is_taken(tree: Path, store: Store):
     films = [film for film in store.radiographs if film.patient == "P1"]
     near = replace(films[0], study="nearer", days_from_ct=1)  # a frontal film alone
-    pair = chosen_films([near, *films], tree, "chest")
+    pair = chosen_radiographs([near, *films], tree, "chest")
     assert [xray.view.angle_deg for xray in pair] == [0.0, 90.0]
-    assert [xray.view.angle_deg for xray in chosen_films([near], tree, "chest")] == [0.0]
+    assert [xray.view.angle_deg for xray in chosen_radiographs([near], tree, "chest")] == [0.0]
 
 
 def test_a_film_that_is_gone_or_another_is_refused(tree: Path, store: Store):
@@ -179,7 +179,7 @@ def test_a_film_that_is_gone_or_another_is_refused(tree: Path, store: Store):
         (replace(film, sha256="0"), "not the file"),
     ):
         with pytest.raises(InputError, match=said):
-            chosen_films([changed], tree, "chest")
+            chosen_radiographs([changed], tree, "chest")
 
 
 def test_a_store_without_radiographs_has_nothing_to_try(tmp_path: Path, small_model: Bundle, tree: Path, capsys):

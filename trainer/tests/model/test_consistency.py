@@ -16,7 +16,7 @@ from clsdm.model.consistency import (
     conjugate_gradients,
     consistent,
     cosines,
-    fixed_by_films,
+    fixed_by_views,
     gain,
     without_exposure,
 )
@@ -166,12 +166,12 @@ def test_what_x_rays_fix_of_a_volume_is_its_projection_on_what_they_can_see():
     hu = body() + 1000.0
     cameras = cameras_for(VIEWS, DETECTOR)
     seen = torch.ones(1, 2, DETECTOR.size, DETECTOR.size)
-    fixed = fixed_by_films(hu, seen, cameras, SPACING_MM)
+    fixed = fixed_by_views(hu, seen, cameras, SPACING_MM)
     rest = hu - fixed
     films, of_rest = (project(each, SPACING_MM, cameras) for each in (hu, rest))
     assert of_rest.norm() < 0.03 * films.norm(), "the rest leaves no trace in the X-rays"
     assert abs(float((fixed * rest).sum())) < 0.03 * float(hu.square().sum())
-    again = fixed_by_films(fixed, seen, cameras, SPACING_MM)
+    again = fixed_by_views(fixed, seen, cameras, SPACING_MM)
     assert (again - fixed).norm() < 0.05 * fixed.norm()
     assert 0.2 < float(fixed.square().sum() / hu.square().sum()) < 0.95
-    assert fixed_by_films(hu, 0.0 * seen, cameras, SPACING_MM).norm() == 0.0
+    assert fixed_by_views(hu, 0.0 * seen, cameras, SPACING_MM).norm() == 0.0

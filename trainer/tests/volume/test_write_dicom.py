@@ -89,7 +89,7 @@ def test_every_slice_says_that_it_is_derived_and_for_research_only(volume: sitk.
 
 def test_the_derivation_names_model_seed_and_product_and_fits_its_tag():
     text = derivation(PROVENANCE, 2)
-    for part in ("2 radiographs", "product ensemble", "seed 4711", "openkbp64", "ab" * 32, "not scanned"):
+    for part in ("2 X-rays", "product ensemble", "seed 4711", "openkbp64", "ab" * 32, "not scanned"):
         assert part in text
     assert len(derivation(PROVENANCE | {"model": "x" * 5000})) <= 1024
 

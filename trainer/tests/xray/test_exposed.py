@@ -122,8 +122,8 @@ def drawing() -> np.ndarray:
 @pytest.mark.parametrize(
     ("pixels", "says"),
     [
-        (drawing(), "a drawing or a test pattern, no radiograph"),
-        (np.tile(np.linspace(0, 255, 200), (200, 1)).astype(np.uint8), "a test pattern, no radiograph"),
+        (drawing(), "a drawing or a test pattern, no X-ray"),
+        (np.tile(np.linspace(0, 255, 200), (200, 1)).astype(np.uint8), "a test pattern, no X-ray"),
     ],
 )
 def test_a_test_pattern_is_said_to_be_one(tmp_path, pixels, says):

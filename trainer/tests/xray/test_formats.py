@@ -7,17 +7,17 @@ import pytest
 
 from clsdm.errors import InputError
 from clsdm.xray import formats
-from clsdm.xray.formats import FORMATS, Format, Wanted, read_film
-from clsdm.xray.orient import Film, Known, blank
+from clsdm.xray.formats import FORMATS, Format, Wanted, read_stored
+from clsdm.xray.orient import Known, StoredXRay, blank
 from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 SHAPE = (96, 80)
 
 
-def read_raw(path: Path, wanted: Wanted) -> Film:
+def read_raw(path: Path, wanted: Wanted) -> StoredXRay:
     """Bytes in rows, nothing else."""
     image = np.fromfile(path, np.uint8).reshape(SHAPE).astype(np.float32) if wanted.pixels else blank(*SHAPE)
-    return Film(image, str(path), known=Known(pixel_mm=(4.0, 4.0)))
+    return StoredXRay(image, str(path), known=Known(pixel_mm=(4.0, 4.0)))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_file_of_no_format_is_refused_with_those_there_are(tmp_path):
     path = tmp_path / "film.raw"
     path.write_bytes(bytes(1000))
     with pytest.raises(InputError, match=r"film\.raw: not a DICOM file, and not one of \.png .*\.mhd"):
-        read_film(path, Wanted())
+        read_stored(path, Wanted())
 
 
 def test_every_suffix_belongs_to_one_format():

@@ -57,7 +57,7 @@ from clsdm.xray.image import XRay
 
 VOLUME = "reconstruction.nii.gz"
 AHEAD = 2
-"""Patients whose X-rays are read, and results that wait to be written: each takes the memory of its films."""
+"""Patients whose X-rays are read, and results that wait to be written: each takes the memory of these."""
 WRITERS = min(AHEAD + 1, os.cpu_count() or 1)
 """Results that are measured and written at once."""
 SUMMARY_EVERY_S = 60.0
@@ -151,8 +151,8 @@ def _refuse_overwriting_any(cases: Sequence[Case], plan: Plan) -> None:
     outputs = [plan.out / name for name in SUMMARY]
     outputs += [Path(request.out).parent / name for request in requests for name in (*FILES, FAILED)]
     outputs += [file for request in requests for file in companions(Path(request.out)).values()]
-    films = [Path(view.file) for request in requests for view in request.views]
-    refuse_overwriting(outputs, films if plan.table is None else [*films, plan.table])
+    xrays = [Path(view.file) for request in requests for view in request.views]
+    refuse_overwriting(outputs, xrays if plan.table is None else [*xrays, plan.table])
 
 
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:

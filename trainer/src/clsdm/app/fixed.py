@@ -13,7 +13,7 @@ from clsdm.files.atomic import written_together
 from clsdm.files.names import refuse_overwriting
 from clsdm.files.strict_json import from_plain
 from clsdm.geometry.view import Detector, View
-from clsdm.model.consistency import fixed_by_films
+from clsdm.model.consistency import fixed_by_views
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, is_canonical
 from clsdm.volume.hu import WINDOW_HU
@@ -52,7 +52,7 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
     size = ct.hu.shape[0]
     detector = Detector(2 * size, FIELD_PER_CUBE * ct.spacing_mm[0] * size)
     seen = panel_mask([list(views)], detector)
-    fixed = fixed_by_films(inside, seen, cameras_for([list(views)], detector), ct.spacing_mm[0])
+    fixed = fixed_by_views(inside, seen, cameras_for([list(views)], detector), ct.spacing_mm[0])
     share = float(fixed.square().sum() / inside.square().sum().clamp_min(1e-6))
     hu = np.where(body, fixed[0, 0].numpy(), WINDOW_HU[0]).astype(np.float32)
     return replace(ct, hu=hu, notes=()), min(share, 1.0)

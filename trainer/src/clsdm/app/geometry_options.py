@@ -12,8 +12,8 @@ ROLES = ("frontal", "lateral")
 
 def add_xray_options(parser: argparse.ArgumentParser) -> None:
     """Which X-rays, and how they were taken."""
-    parser.add_argument("--frontal", metavar="FILE", help="PA or AP radiograph (DICOM, PNG, JPEG, TIFF, NIfTI)")
-    parser.add_argument("--lateral", metavar="FILE", help="lateral radiograph")
+    parser.add_argument("--frontal", metavar="FILE", help="PA or AP X-ray (DICOM, PNG, JPEG, TIFF, NIfTI)")
+    parser.add_argument("--lateral", metavar="FILE", help="lateral X-ray")
     parser.add_argument("--view", metavar="FILE:ANGLE", action="append", default=[], help="further view; repeatable")
     parser.add_argument("--localizers", metavar="CT_FOLDER", help="the scouts of a CT study, frontal and lateral")
     parser.add_argument("--series", metavar="ID", help=f"with --localizers: {cli_help.SERIES}")

@@ -32,7 +32,7 @@ from clsdm.xray.image import XRay
 from clsdm.xray.read import GeometryOverrides
 from clsdm.xray.scouts import centred
 
-Film = str | PathLike[str] | ViewRequest | XRay
+AnyXRay = str | PathLike[str] | ViewRequest | XRay
 """A file, a file with a geometry of its own, or an X-ray that was read or made of an array."""
 
 Scan = str | PathLike[str] | CTVolume
@@ -98,7 +98,9 @@ def measure(volume: Scan, over_mm: tuple[float, float] | None = None) -> Measure
     return measured(_scan(volume, "volume"), over_mm)
 
 
-def compare(volume: Scan, truth: Scan | None = None, xrays: Sequence[Film] = (), preset: str = "chest") -> Comparison:
+def compare(
+    volume: Scan, truth: Scan | None = None, xrays: Sequence[AnyXRay] = (), preset: str = "chest"
+) -> Comparison:
     """Score a reconstruction against the true CT, its X-rays, or both; numbers of a file's record keep their intervals.
 
     Args:
@@ -112,9 +114,9 @@ def compare(volume: Scan, truth: Scan | None = None, xrays: Sequence[Film] = (),
     """
     measures = None if isinstance(volume, CTVolume) else recorded(record_of(Path(volume)))
     angles = (0.0, 90.0, *(None for _ in xrays))
-    views = [_view(film, angle, GeometryOverrides()) for film, angle in zip(xrays, angles, strict=False)]
-    films = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
-    return compared(_scan(volume, "volume"), None if truth is None else _scan(truth, "truth"), films, measures)
+    views = [_view(xray, angle, GeometryOverrides()) for xray, angle in zip(xrays, angles, strict=False)]
+    read = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
+    return compared(_scan(volume, "volume"), None if truth is None else _scan(truth, "truth"), read, measures)
 
 
 def _scan(given: Scan, name: str) -> CTVolume:
@@ -126,9 +128,9 @@ def _scan(given: Scan, name: str) -> CTVolume:
 
 
 def reconstruct(
-    frontal: Film,
-    lateral: Film | None = None,
-    *others: Film,
+    frontal: AnyXRay,
+    lateral: AnyXRay | None = None,
+    *others: AnyXRay,
     geometry: GeometryOverrides | None = None,
     preset: str = "chest",
     bundle: str | PathLike[str] | None = None,
@@ -155,12 +157,12 @@ def reconstruct(
         raise InputError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     opened = WARM.bundle(None if bundle is None else str(bundle))
     how = Options(**{"product": opened.manifest.default_product, **options})
-    films: list[tuple[Film | None, float | None]] = [
+    given: list[tuple[AnyXRay | None, float | None]] = [
         (frontal, 0.0),
         (lateral, 90.0),
-        *((film, None) for film in others),
+        *((each, None) for each in others),
     ]
-    views = [_view(film, angle, geometry or GeometryOverrides()) for film, angle in films if film is not None]
+    views = [_view(xray, angle, geometry or GeometryOverrides()) for xray, angle in given if xray is not None]
     xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
     report("read X-rays", len(xrays), len(xrays))
     made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))
@@ -168,14 +170,14 @@ def reconstruct(
     return Result(**vars(made) | said | _sources(views, opened, preset, how))
 
 
-def _view(film: Film, default_angle_deg: float | None, geometry: GeometryOverrides) -> ViewRequest | XRay:
-    if isinstance(film, ViewRequest | XRay):
-        return film
-    if not isinstance(film, str | PathLike):
+def _view(xray: AnyXRay, default_angle_deg: float | None, geometry: GeometryOverrides) -> ViewRequest | XRay:
+    if isinstance(xray, ViewRequest | XRay):
+        return xray
+    if not isinstance(xray, str | PathLike):
         raise InputError(
-            f"X-ray: expected a file, a ViewRequest or an XRay (of an array: XRay.from_array), got {type(film).__name__}"
+            f"X-ray: expected a file, a ViewRequest or an XRay (of an array: XRay.from_array), got {type(xray).__name__}"
         )
-    return ViewRequest(str(film), default_angle_deg=default_angle_deg, geometry=geometry)
+    return ViewRequest(str(xray), default_angle_deg=default_angle_deg, geometry=geometry)
 
 
 def _sources(views: Sequence[ViewRequest | XRay], bundle: Bundle, preset: str, options: Options) -> dict[str, Any]:

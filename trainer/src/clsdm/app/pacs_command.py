@@ -59,11 +59,11 @@ def _pacs(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     def deliver(folder: Path) -> None:
         store(pacs, folder)
 
-    with _folder_for_films(out) as films:
+    with _folder_for_xrays(out) as xrays:
         return reconstruct_many(
             options,
             report,
-            lambda request_of: _pulled(pacs, studies, films, request_of, report),
+            lambda request_of: _pulled(pacs, studies, xrays, request_of, report),
             {"dicom": out / DICOM, "keep_patient": True, "deliver": None if options.no_store else deliver},
         )
 
@@ -91,7 +91,7 @@ def _studies(pacs: Pacs, options: argparse.Namespace) -> list[str]:
 
 
 @contextmanager
-def _folder_for_films(out: Path) -> Iterator[Path]:
+def _folder_for_xrays(out: Path) -> Iterator[Path]:
     """A folder that vanishes with what is in it; after a kill, at the next writing there."""
     with room_for(out, 0):
         out.mkdir(parents=True, exist_ok=True)
@@ -103,11 +103,11 @@ def _folder_for_films(out: Path) -> Iterator[Path]:
         own.remove()
 
 
-def _pulled(pacs: Pacs, studies: list[str], films: Path, request_of: RequestOf, report: Report) -> list[Case]:
+def _pulled(pacs: Pacs, studies: list[str], xrays: Path, request_of: RequestOf, report: Report) -> list[Case]:
     """The cases of the studies; one whose X-rays cannot be had says why, and is in nobody's way."""
     cases: list[Case] = []
     for number, study in enumerate(studies, 1):
-        folder = films / f"{number:04d}"
+        folder = xrays / f"{number:04d}"
         try:
             pull(pacs, study, folder)
             cases += cases_of_studies(folder, request_of, silent)

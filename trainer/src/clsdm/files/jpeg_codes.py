@@ -3,7 +3,7 @@
 The format has no checksum. Where codes are missing libjpeg makes pixels up, and what is left behind the last pixel it passes
 over; it tells nobody who asks through Pillow or pydicom. So the codes are counted here, without making pixels of them (ITU
 T.81, F.2.2): each is looked up in a table, which says how many bits it takes and how many coefficients it stands for.
-Counted are sequential files with Huffman codes in one scan, which is what radiographs are stored as; others pass.
+Counted are sequential files with Huffman codes in one scan, which is what X-rays are stored as; others pass.
 """
 
 from collections.abc import Iterator

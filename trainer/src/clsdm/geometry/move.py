@@ -30,7 +30,7 @@ class Move:
             parts.append(f"the tilt {self.tilt_deg:+.1f} degrees off")
         if self.down_mm:
             where = "lower" if self.down_mm < 0 else "higher"
-            parts.append(f"the patient {abs(self.down_mm):.0f} mm {where} on the film")
+            parts.append(f"the patient {abs(self.down_mm):.0f} mm {where} on the X-ray")
         if self.scale != 1.0:
             parts.append(f"the magnification {self.scale - 1.0:+.1%} off")
         return ", ".join(parts) or "nothing off"

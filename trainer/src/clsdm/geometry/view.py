@@ -14,7 +14,7 @@ MAX_VIEWS = 8
 
 Beam = Literal["cone", "fan"]
 """``cone``: all rays start at one point. ``fan``: a slot beam that travels along the patient's long axis with the rows of
-the image, as in CT localizers (scouts, topograms) and EOS films: rays fan out across and are parallel along z, so that
+the image, as in CT localizers (scouts, topograms) and EOS images: rays fan out across and are parallel along z, so that
 rows are not magnified."""
 BEAMS: tuple[Beam, ...] = ("cone", "fan")
 

@@ -3,7 +3,7 @@ projections explain the X-rays.
 
 With the estimate's error taken as independent Gaussians of known size, of covariance S, and what a pixel need not explain
 as one of standard deviation ``noise``, the corrected estimate is x + S A' (A S A' + noise²)^-1 (y - A x), by a few
-conjugate-gradient steps (Hestenes & Stiefel 1952). Of y only what can be trusted is used: a film's exposure is never known,
+conjugate-gradient steps (Hestenes & Stiefel 1952). Of y only what can be trusted is used: an X-ray's exposure is never known,
 so a gain of each view is left out; and matter outside the cube (shoulders, arms, abdomen) attenuates too, but smoothly over
 the image, so all that a low-order cosine background can explain is left out with it.
 
@@ -84,7 +84,7 @@ def consistent(
         return attenuation_to_hu(estimate + variance * adjoint(weights)).detach()
 
 
-def fixed_by_films(values: Tensor, seen: Tensor, cameras: Cameras, spacing_mm: float, iterations: int = 60) -> Tensor:
+def fixed_by_views(values: Tensor, seen: Tensor, cameras: Cameras, spacing_mm: float, iterations: int = 60) -> Tensor:
     """The part of a volume that its X-rays fix: its projection A' (A A')^-1 A v onto the range of A', the adjoint.
 
     Two volumes with the same X-rays have this part in common; the rest, in the null space of A, leaves no trace in them and

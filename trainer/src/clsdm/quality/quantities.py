@@ -122,7 +122,7 @@ def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) ->
 
 
 def before(measures: Mapping[str, Any]) -> list[str]:
-    """The lines before any number: each says in which way films or volume are unlike the patients of the calibration."""
+    """The lines before any number: each says in which way X-rays or volume are unlike the patients of the calibration."""
     return [DOUBT, *measures["doubts"]] if measures.get("doubts") else []
 
 

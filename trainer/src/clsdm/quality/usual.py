@@ -1,7 +1,7 @@
 """Whether X-rays and volume are such as the model has been checked on: a leg, a phantom, a photograph or a wrong geometry is not.
 
-What patients of the calibration show is kept in the bundle: films in 16 x 16 fields of ranked brightness (blind to exposure and
-tone), how well volumes explained their films, how alike the heights of two films were, and how thick the patients were. What
+What patients of the calibration show is kept in the bundle: X-rays in 16 x 16 fields of ranked brightness (blind to exposure and
+tone), how well volumes explained their X-rays, how alike the heights of two X-rays were, and how thick the patients were. What
 goes beyond is said in words, before any number.
 """
 
@@ -27,11 +27,11 @@ FIELDS = 16
 SHADOW = -0.9
 """Of normalised intensities; air lies below."""
 OBLIQUE_DEG = 25.0
-"""Films farther from frontal and lateral are compared with none."""
+"""X-rays farther from frontal and lateral are compared with none."""
 PEAK = 10.0
-"""How much more a patient counts by whose films lie near; from 3 to 20 the benchmark's figures are alike."""
+"""How much more a patient counts by whose X-rays lie near; from 3 to 20 the benchmark's figures are alike."""
 NOT_COMPARED = -1.0
-"""In place of a similarity of heights, where the films have too few rows in common."""
+"""In place of a similarity of heights, where the X-rays have too few rows in common."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Usual:
 
     Attributes:
         patients: how many.
-        films: by "frontal" and "lateral", a list of (256,) descriptions, see :func:`described`.
-        alike: least similarity of a film to the most similar of them that is still usual, by the same names.
-        correlation: least that is still usual, of volume and film.
-        heights: likewise, of two films' profiles along the patient.
-        detail: likewise, fine structure of a film, see :func:`detail_of`.
+        films: by "frontal" and "lateral", a list of (256,) descriptions of X-rays, see :func:`described`.
+        alike: least similarity of an X-ray to the most similar of them that is still usual, by the same names.
+        correlation: least that is still usual, of volume and X-ray.
+        heights: likewise, of two X-rays' profiles along the patient.
+        detail: likewise, fine structure of an X-ray, see :func:`detail_of`.
         water_mm: least and greatest water-equivalent diameter that are still usual.
     """
 
@@ -59,17 +59,17 @@ class Usual:
 
 @dataclass(frozen=True)
 class Shown:
-    """Values that one set of films and its volume show.
+    """Values that one set of X-rays and its volume show.
 
     Attributes:
-        films: description of each film, by "frontal" and "lateral"; several films of a kind one after the other.
-        correlation: the least of volume and film, -1 where one is constant.
-        heights: similarity of the first frontal and the first lateral film's profiles, None without both.
-        detail: fine structure of the film that shows least of it.
+        descriptions: of each X-ray, by "frontal" and "lateral"; several X-rays of a kind one after the other.
+        correlation: the least of volume and X-ray, -1 where one is constant.
+        heights: similarity of the first frontal and the first lateral X-ray's profiles, None without both.
+        detail: fine structure of the X-ray that shows least of it.
         water_mm: water-equivalent diameter, None where it is not measurable.
     """
 
-    films: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    descriptions: dict[str, list[np.ndarray]] = field(default_factory=dict)
     correlation: float | None = None
     heights: float | None = None
     detail: float | None = None
@@ -87,36 +87,40 @@ def usual_from(table: dict[str, Any], where: str) -> Usual | None:
     table = {name: value for name, value in table.items() if name != "better"}  # earlier versions had that limit
     found = from_plain(Usual, table, f"{where}: usual")
     try:
-        shapes = {np.array(films, dtype=np.float64).shape[1:] for films in found.films.values()}
+        shapes = {np.array(every, dtype=np.float64).shape[1:] for every in found.films.values()}
         np.array([found.alike[kind] for kind in found.films], dtype=np.float64).reshape(len(found.films))
     except (TypeError, ValueError, KeyError):
         shapes = {()}
-    if shapes - {(FIELDS**2,)} or len({len(films) for films in found.films.values()}) > 1:
+    if shapes - {(FIELDS**2,)} or len({len(every) for every in found.films.values()}) > 1:
         raise InputError(
-            f"{where}: usual: expected as many films of each kind, of {FIELDS**2} numbers, and a limit for it"
+            f"{where}: usual: expected as many X-rays of each kind, of {FIELDS**2} numbers, and a limit for it"
         )
     return found
 
 
 def shown_by(xrays: Sequence[XRay], residuals: Sequence[Reprojection], measures: Measures, detector: Detector) -> Shown:
-    """Values that films and volume show."""
-    films: dict[str, list[np.ndarray]] = {}
+    """Values that X-rays and volume show."""
+    descriptions: dict[str, list[np.ndarray]] = {}
     profiles: dict[str, np.ndarray] = {}
     details: list[float] = []
     for xray in xrays:
         kind = kind_of(xray.view.angle_deg)
-        description, image, mask = of_film(xray, detector)
+        description, image, mask = of_xray(xray, detector)
         details.append(detail_of(image, mask))
         profiles.setdefault(kind or "oblique", _profile(image, mask))
         if kind is not None:
-            films.setdefault(kind, []).append(description)
+            descriptions.setdefault(kind, []).append(description)
     known = [-1.0 if each.correlation is None else each.correlation for each in residuals]
     return Shown(
-        films, min(known, default=None), _heights(profiles), min(details), measures.values.get("water_diameter_mm")
+        descriptions,
+        min(known, default=None),
+        _heights(profiles),
+        min(details),
+        measures.values.get("water_diameter_mm"),
     )
 
 
-def of_film(xray: XRay, detector: Detector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def of_xray(xray: XRay, detector: Detector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Its description, and image and mask on the virtual detector, as if from the front, or from the left."""
     turned = (xray.view.angle_deg + 45.0) % 360.0 >= 180.0
     pair = preprocess(xray, detector)[0]
@@ -125,7 +129,7 @@ def of_film(xray: XRay, detector: Detector) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def kind_of(angle_deg: float) -> str | None:
-    """ "frontal" or "lateral", None for a film from between."""
+    """ "frontal" or "lateral", None for an X-ray from between."""
     for kind, angle in (("frontal", 0.0), ("lateral", 90.0)):
         if degrees_apart(angle_deg, angle) <= OBLIQUE_DEG:
             return kind
@@ -144,26 +148,26 @@ def described(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return centred / length if length else centred
 
 
-def alikeness(film: np.ndarray, others: Iterable[Sequence[float] | np.ndarray]) -> float:
-    """To the most similar of other films, -1 to 1."""
-    return float(max((np.dot(film, other) for other in others), default=-1.0))
+def alikeness(description: np.ndarray, others: Iterable[Sequence[float] | np.ndarray]) -> float:
+    """To the most similar of others, -1 to 1."""
+    return float(max((np.dot(description, other) for other in others), default=-1.0))
 
 
 def detail_of(image: np.ndarray, mask: np.ndarray) -> float:
-    """Median difference of a film from its mean over 5 x 5 pixels around, in the patient's shadow; edges do not count."""
+    """Median difference of an X-ray from its mean over 5 x 5 pixels around, in the patient's shadow; edges do not count."""
     around = F.avg_pool2d(torch.from_numpy(image)[None, None], 5, 1, 2, count_include_pad=False)[0, 0].numpy()
     shadow = (mask > 0.5) & (image > SHADOW)
     return float(np.median(np.abs(image - around)[shadow])) if shadow.any() else 0.0
 
 
 def leaning(shown: np.ndarray, changed: np.ndarray, usual: np.ndarray, usual_changed: np.ndarray) -> float:
-    """Whether films are more like the patients' as they are, or after a change.
+    """Whether X-rays are more like the patients' as they are, or after a change.
 
     It is the cosine of what the change does to them and of what undoing it does to the patients', those counting most who are
     most like them whichever it is.
 
     Args:
-        shown: (1, n) descriptions of a set of films one after the other.
+        shown: (1, n) descriptions of a set of X-rays one after the other.
         changed: (1, n) after the change.
         usual: (patients, n) those of the patients.
         usual_changed: (patients, n) after the change.
@@ -182,7 +186,7 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _profile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(rows,) mean rank of brightness along each row, whatever the film's tone; NaN where less than half of it was measured."""
+    """(rows,) mean rank of brightness along each row, whatever the X-ray's tone; NaN where less than half of it was measured."""
     known = mask > 0.5
     ranks = np.searchsorted(np.sort(image[known]), image, side="right") / max(1, known.sum())
     count = known.sum(1)
@@ -205,27 +209,27 @@ def doubts(shown: Shown, usual: Usual) -> list[str]:
     """Each value beyond those of the patients that the model was checked on, in words."""
     found = []
     whose = f"the {usual.patients} patients that this model was checked on"
-    for kind, films in shown.films.items():
-        for alike in (alikeness(film, usual.films[kind]) for film in films if kind in usual.alike):
+    for kind, descriptions in shown.descriptions.items():
+        for alike in (alikeness(each, usual.films[kind]) for each in descriptions if kind in usual.alike):
             if alike < usual.alike[kind]:
                 found.append(
-                    f"the {kind} film looks like none of {whose} (similarity {alike:.2f}, usual from "
+                    f"the {kind} X-ray looks like none of {whose} (similarity {alike:.2f}, usual from "
                     f"{usual.alike[kind]:.2f} on): another body part, no patient, or a wrong scale?"
                 )
     if shown.correlation is not None and shown.correlation < usual.correlation:
         found.append(
-            f"the volume explains its films worse than in any of {whose} (correlation {shown.correlation:.3f}, "
-            f"usual from {usual.correlation:.3f} on): wrong geometry, or films of two patients?"
+            f"the volume explains its X-rays worse than in any of {whose} (correlation {shown.correlation:.3f}, "
+            f"usual from {usual.correlation:.3f} on): wrong geometry, or X-rays of two patients?"
         )
     if shown.heights is not None and shown.heights < usual.heights:
         differ = f"do not show the same at the same heights (similarity {shown.heights:.2f}, usual of {whose} "
         differ += f"from {usual.heights:.2f} on): of two patients or moments, or one is shifted or scaled?"
         short = "show too little in common to be compared height by height: cut short, or a wrong scale?"
-        found.append(f"the films {short if shown.heights == NOT_COMPARED else differ}")
+        found.append(f"the X-rays {short if shown.heights == NOT_COMPARED else differ}")
     if shown.detail is not None and shown.detail < usual.detail:
         found.append(
-            f"a film shows hardly any fine structure (less than half of what the least of {whose} shows): a phantom, a drawing, "
-            "or a blurred picture?"
+            f"an X-ray shows hardly any fine structure (less than half of what the least of {whose} shows): a phantom, "
+            "a drawing, or a blurred picture?"
         )
     if shown.water_mm is not None and not usual.water_mm[0] <= shown.water_mm <= usual.water_mm[1]:
         found.append(

@@ -161,7 +161,7 @@ write_ct_series = _finished(ct_series_in_steps)
 def derivation(provenance: Mapping[str, Any], views: int | None = None) -> str:
     """How the volume was made, in one sentence of at most 1024 characters."""
     known = {key: value for key, value in provenance.items() if value not in (None, "", "None")}
-    made_from = f"{views} radiograph{'s' if views != 1 else ''}" if views else "radiographs"
+    made_from = f"{views} X-ray{'s' if views != 1 else ''}" if views else "X-rays"
     parts = [f"CT volume estimated from {made_from} by latent diffusion (CLS-DM), not scanned"]
     parts += [f"{name} {known[name]}" for name in ("product", "samples", "steps", "seed") if name in known]
     if "model" in known:

@@ -1,4 +1,4 @@
-"""X-ray images: reading radiographs of every format, bringing them upright, and the one preprocessing of the networks' input.
+"""X-ray images: reading them in every format, bringing them upright, and the one preprocessing of the networks' input.
 Neighbours may use what is in ``__all__``; only ``preprocess`` and ``write_dx`` need torch.
 """
 

@@ -1,7 +1,7 @@
-"""DICOM radiographs (CR, DX, XA, RF, RT images, CT localizers, captures of them): the file as a :class:`~clsdm.xray.orient.Film`.
+"""DICOM X-rays (CR, DX, XA, RF, RT images, CT localizers, captures): the file as a :class:`~clsdm.xray.orient.StoredXRay`.
 
 What the tags mean stands in ``dicom_geometry``, the grey scale in ``dicom_grey``, decoding in ``files.dicom_pixels``. Whether a
-file is a radiograph is decided by its SOP class and what it holds, not by the label in Modality.
+file is an X-ray is decided by its SOP class and what it holds, not by the label in Modality.
 
 The patient's identifiers leave this module only as a salted one-way hash.
 """
@@ -25,7 +25,7 @@ from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
 from clsdm.xray.image import chosen_image
 from clsdm.xray.localizer import localizer_geometry
 from clsdm.xray.notes import EIGHT_BITS, LOSSY
-from clsdm.xray.orient import Film, Pair, blank, grey
+from clsdm.xray.orient import Pair, StoredXRay, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
 
@@ -87,8 +87,8 @@ def read_dicom(
     frame: int | None = None,
     *,
     pixels: bool = True,
-) -> Film:
-    """Read one DICOM radiograph.
+) -> StoredXRay:
+    """Read one DICOM X-ray.
 
     Args:
         path: file.
@@ -101,7 +101,7 @@ def read_dicom(
         The image as stored, with what the tags say of its geometry.
 
     Raises:
-        InputError: not a grey radiograph, several frames and none named, truncated, damaged, or in a compression nobody
+        InputError: not a grey X-ray, several frames and none named, truncated, damaged, or in a compression nobody
             here can decode.
     """
     path = Path(path)
@@ -111,7 +111,7 @@ def read_dicom(
         _refuse_other_kinds(tags, pixels)
         check_pixel_header(tags)
         number = chosen_image(frames_of(tags), frame, path)
-        return _film(tags, invert, window, number) if pixels else _header(tags, invert, number)
+        return _whole(tags, invert, window, number) if pixels else _header(tags, invert, number)
 
 
 def _refuse_other_kinds(tags: Tags, pixels: bool) -> None:
@@ -135,22 +135,22 @@ def _refuse_other_kinds(tags: Tags, pixels: bool) -> None:
         )
 
 
-def _film(tags: Tags, invert: bool | None, window: Pair | None, frame: int) -> Film:
+def _whole(tags: Tags, invert: bool | None, window: Pair | None, frame: int) -> StoredXRay:
     stored, remarks = stored_values(tags, frame)
     if tags.text("PhotometricInterpretation") == "PALETTE COLOR":
         stored = through_palette(tags.dataset, stored)
     plain, valid, notes = grey(stored, str(tags.path))
     how = polarity(tags, invert)
     image, more = attenuation(tags, plain, how, window)
-    film = _header(tags, invert, frame)
+    header = _header(tags, invert, frame)
     area, shut = measured_area(tags, stored if stored.ndim == 2 else None, image.shape)
     if area is not None:
         valid = area if valid is None else valid & area
-    notes = (*remarks, *notes, *more, *film.warnings, *shut)
-    return replace(film, image=image, valid=valid, warnings=tuple(dict.fromkeys(notes)))
+    notes = (*remarks, *notes, *more, *header.warnings, *shut)
+    return replace(header, image=image, valid=valid, warnings=tuple(dict.fromkeys(notes)))
 
 
-def _header(tags: Tags, invert: bool | None, frame: int) -> Film:
+def _header(tags: Tags, invert: bool | None, frame: int) -> StoredXRay:
     """Everything but the pixels."""
     shape = tags.count("Rows"), tags.count("Columns")
     known, geometry_notes = geometry(tags, shape, frame)
@@ -161,7 +161,7 @@ def _header(tags: Tags, invert: bool | None, frame: int) -> Film:
     if tags.text("Modality") == "CT":
         known, orientation, geometry_notes = localizer_geometry(tags, shape)
     how = polarity(tags, invert)
-    return Film(
+    return StoredXRay(
         image=blank(*shape),
         source=str(tags.path),
         known=replace(known, invert=how.bone_dark if how.stated else None, window=voi_window(tags)),

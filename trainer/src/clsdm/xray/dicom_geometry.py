@@ -1,4 +1,4 @@
-"""The geometry of a DICOM radiograph by its tags.
+"""The geometry of a DICOM X-ray by its tags.
 
 Angles: PositionerPrimaryAngle counts from RAO to LAO and so equals ``View.angle_deg``; PositionerSecondaryAngle is the
 *detector's* cranial angle, so ``View.tilt_deg`` is its negative. ViewPosition gives PA 0, AP 180, LL 90, RL -90, and so

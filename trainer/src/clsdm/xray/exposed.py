@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.volume.masks import ball, grown, largest, opened, shrunk, touching_the_edge
 from clsdm.xray.notes import left_out
-from clsdm.xray.orient import Film
+from clsdm.xray.orient import StoredXRay
 
 FLAT = 0.01
 """Of the range: an unexposed border varies less."""
@@ -29,59 +29,63 @@ LARGEST_MARK, LARGEST_BAR, MOST_MARKED, LEAST_MARK_PIXELS = 0.02, 0.12, 0.2, 12
 BAR_SHARE, ABRUPT = 0.2, 0.7
 """A bar ends with a step along this share of its length at least, on average this part of what lies 2 % of the image farther."""
 FEWEST_LEVELS = 24
-"""Grey levels of a radiograph; fewer are a drawing's."""
+"""Grey levels of an X-ray; fewer are a drawing's."""
 AIR, DENSE = 0.1, 0.9
 """Of the range: darker is air, brighter is denser than most of a patient."""
 
 
-def without_border_and_marks(film: Film) -> Film:
-    """The film with an unexposed border and burnt-in letters left out, and with notes that say so."""
-    image, notes = np.asarray(film.image, dtype=np.float32), tuple[str, ...]()
-    valid = np.ones(image.shape, dtype=bool) if film.valid is None else film.valid.copy()
+def without_border_and_marks(stored: StoredXRay) -> StoredXRay:
+    """The image with an unexposed border and burnt-in letters left out, and with notes that say so."""
+    image, notes = np.asarray(stored.image, dtype=np.float32), tuple[str, ...]()
+    valid = np.ones(image.shape, dtype=bool) if stored.valid is None else stored.valid.copy()
     border = unexposed_border(image, valid)
     border = covered_border(image) if border is None else border
-    border = bars(image) if border is None and film.marked else border
+    border = bars(image) if border is None and stored.marked else border
     if border is not None:
         valid &= ~border
         notes += left_out(float(border.mean()), "an unexposed or covered border")
-    marks = burnt_in(image, valid) if film.marked else None
+    marks = burnt_in(image, valid) if stored.marked else None
     if marks is not None:
         valid &= ~marks
         notes += left_out(float(marks.mean()), "burnt-in letters or marks")
-    return film if border is None and marks is None else replace(film, valid=valid).warned(*notes)
+    return stored if border is None and marks is None else replace(stored, valid=valid).warned(*notes)
 
 
-def right_way_up(film: Film, invert: bool | None) -> Film:
-    """The film with bone bright where only its pixels can tell, and a note where its rim is denser than the body.
+def right_way_up(stored: StoredXRay, invert: bool | None) -> StoredXRay:
+    """The image with bone bright where only its pixels can tell, and a note where its rim is denser than the body.
 
     Args:
-        film: as read, with what was assumed.
+        stored: as read, with what was assumed.
         invert: what the user says of it, which then holds.
     """
     if invert is not None:
-        return film
-    valid = np.ones(film.image.shape, dtype=bool) if film.valid is None else film.valid
-    denser = border_is_denser(film.image, valid)
-    inverted = bool(denser) and unexposed_border(np.asarray(film.image, dtype=np.float32), valid) is None
-    if film.bone_dark_assumed is None:
+        return stored
+    valid = np.ones(stored.image.shape, dtype=bool) if stored.valid is None else stored.valid
+    denser = border_is_denser(stored.image, valid)
+    inverted = bool(denser) and unexposed_border(np.asarray(stored.image, dtype=np.float32), valid) is None
+    if stored.bone_dark_assumed is None:
         note = "the rim of the image is denser than the body: it may be inverted; --invert or --no-invert says which"
-        return film.warned(note) if inverted else film
-    dark = film.bone_dark_assumed != inverted
-    film = replace(film, image=-film.image) if inverted else film
+        return stored.warned(note) if inverted else stored
+    dark = stored.bone_dark_assumed != inverted
+    stored = replace(stored, image=-stored.image) if inverted else stored
     found, way_out = ("dark", "--no-invert") if dark else ("bright", "--invert")
     why = "assumed" if denser is None else "found in the pixels"
-    return film.warned(f"the file does not say whether bone is dark or bright: {found} was {why}; else give {way_out}")
+    return stored.warned(
+        f"the file does not say whether bone is dark or bright: {found} was {why}; else give {way_out}"
+    )
 
 
-def check_content(film: Film) -> Film:
-    """The film with a note where its grey values are those of a drawing or a test pattern."""
-    image = film.image if film.valid is None else np.where(film.valid, film.image, film.image[film.valid].min())
+def check_content(stored: StoredXRay) -> StoredXRay:
+    """The image with a note where its grey values are those of a drawing or a test pattern."""
+    image = (
+        stored.image if stored.valid is None else np.where(stored.valid, stored.image, stored.image[stored.valid].min())
+    )
     levels = len(np.unique(image[:: max(1, image.shape[0] // 256), :: max(1, image.shape[1] // 256)]))
     if levels < FEWEST_LEVELS:
-        return film.warned(f"the image holds {levels} grey levels only: a drawing or a test pattern, no radiograph?")
+        return stored.warned(f"the image holds {levels} grey levels only: a drawing or a test pattern, no X-ray?")
     if any(float(np.ptp(image, axis).max()) == 0.0 for axis in (0, 1)):
-        return film.warned("all rows or all columns of the image are alike: a test pattern, no radiograph?")
-    return film
+        return stored.warned("all rows or all columns of the image are alike: a test pattern, no X-ray?")
+    return stored
 
 
 def border_is_denser(image: np.ndarray, valid: np.ndarray | None = None) -> bool | None:

@@ -1,4 +1,4 @@
-"""How a film was exposed: what its file states, completed by the user and by a preset, and checked.
+"""How an X-ray was exposed: what its file states, completed by the user and by a preset, and checked.
 
 Each value comes from the user, from the file, or from the preset, in that order, and ``origins`` says from which. Only
 the pixel spacing has no default: a wrong one would scale the patient.
@@ -12,7 +12,7 @@ from clsdm.geometry import view as machines
 from clsdm.geometry.view import Beam, GeometryPreset, view_name
 from clsdm.plausible import check_plausible
 from clsdm.xray.image import check_pixels
-from clsdm.xray.orient import Film, Pair, angle_by_orientation
+from clsdm.xray.orient import Pair, StoredXRay, angle_by_orientation
 from clsdm.xray.pair import same_side
 
 NEEDED_TAGS = {
@@ -28,7 +28,7 @@ NEEDED_TAGS = {
 
 
 TRUNK_MM = (180.0, 700.0)
-"""Least length of the longer side and greatest of the shorter one, of a film of a child's or an adult's trunk."""
+"""Least length of the longer side and greatest of the shorter one, of an X-ray of a child's or an adult's trunk."""
 
 
 @dataclass(frozen=True)
@@ -69,74 +69,78 @@ class GeometryOverrides:
 
 
 def described(
-    film: Film, angle_deg: float | None, default_angle_deg: float | None, overrides: GeometryOverrides, preset: str
-) -> tuple[Film, float | None, Pair, dict[str, str]]:
-    """Complete what a film states with what the user knows and what the preset assumes, in that order.
+    stored: StoredXRay,
+    angle_deg: float | None,
+    default_angle_deg: float | None,
+    overrides: GeometryOverrides,
+    preset: str,
+) -> tuple[StoredXRay, float | None, Pair, dict[str, str]]:
+    """Complete what a file states with what the user knows and what the preset assumes, in that order.
 
     Args:
-        film: as its file has it.
+        stored: as its file has it.
         angle_deg: the user's.
         default_angle_deg: where neither user nor file says one.
         overrides: the user's.
         preset: name of a machine.
 
     Returns:
-        The film with its spacing, its angle or None, (source-axis, source-detector) in mm, and from where each is known.
+        The image with its spacing, its angle or None, (source-axis, source-detector) in mm, and from where each is known.
 
     Raises:
         InputError: a needed tag is unreadable, or a value implausible.
     """
-    known, machine = film.known, machine_of(film, preset)
-    film = _without_unreadable(film, overrides)
-    by_tag = known.angle_deg if known.angle_deg is not None else _angle_of_orientation(film, default_angle_deg)
+    known, machine = stored.known, machine_of(stored, preset)
+    stored = _without_unreadable(stored, overrides)
+    by_tag = known.angle_deg if known.angle_deg is not None else _angle_of_orientation(stored, default_angle_deg)
     angle, angle_from = _first(("user", angle_deg), ("tag", by_tag), ("default", default_angle_deg))
     tilt, tilt_from = _first(("user", overrides.tilt_deg), ("tag", known.tilt_deg))
-    film = replace(film, known=replace(known, tilt_deg=tilt))
+    stored = replace(stored, known=replace(known, tilt_deg=tilt))
     _, invert_from = _first(("user", overrides.invert), ("tag", known.invert))
     origins = {"angle_deg": angle_from, "tilt_deg": tilt_from, "invert": invert_from}
-    film = film.warned(*_angle_notes(by_tag, angle_deg, default_angle_deg))
-    film, distances = _with_distances(film, overrides, machine, origins)
-    film = _with_spacing(film, overrides, distances, origins, film.known.beam or machine.beam)
-    _check_plausible(film, distances, overrides, origins)
-    film = film.warned(*_size_notes(film, distances))
-    return film, angle, distances, origins
+    stored = stored.warned(*_angle_notes(by_tag, angle_deg, default_angle_deg))
+    stored, distances = _with_distances(stored, overrides, machine, origins)
+    stored = _with_spacing(stored, overrides, distances, origins, stored.known.beam or machine.beam)
+    _check_plausible(stored, distances, overrides, origins)
+    stored = stored.warned(*_size_notes(stored, distances))
+    return stored, angle, distances, origins
 
 
-def machine_of(film: Film, preset: str) -> GeometryPreset:
+def machine_of(stored: StoredXRay, preset: str) -> GeometryPreset:
     """The preset, unless the file says that its rays run in another way: a localizer is one of a CT scanner."""
     machine = machines.preset(preset)
-    other = film.known.beam is not None and film.known.beam != machine.beam
-    return machines.preset("localizer") if other and film.known.beam == "fan" else machine
+    other = stored.known.beam is not None and stored.known.beam != machine.beam
+    return machines.preset("localizer") if other and stored.known.beam == "fan" else machine
 
 
-def _angle_of_orientation(film: Film, default_angle_deg: float | None) -> float | None:
+def _angle_of_orientation(stored: StoredXRay, default_angle_deg: float | None) -> float | None:
     """PatientOrientation tells a frontal view from a lateral one, where it contradicts the default; else it says less."""
-    angle = angle_by_orientation(film)
+    angle = angle_by_orientation(stored)
     if angle is None or default_angle_deg is None:
         return None
     return None if same_side(angle, default_angle_deg) else angle
 
 
-def _without_unreadable(film: Film, overrides: GeometryOverrides) -> Film:
-    """The film with a note of each unreadable tag.
+def _without_unreadable(stored: StoredXRay, overrides: GeometryOverrides) -> StoredXRay:
+    """The image with a note of each unreadable tag.
 
     Raises:
         InputError: one is needed, since the user did not give the value.
     """
-    for tag in film.unreadable:
+    for tag in stored.unreadable:
         field, option = NEEDED_TAGS.get(tag, ("", ""))
         if field and getattr(overrides, field) is None:
-            raise InputError(f"{film.source}: {tag} is not a number; correct it or give {option}")
-    return film.warned(*(f"{tag} is unreadable; not used" for tag in film.unreadable))
+            raise InputError(f"{stored.source}: {tag} is not a number; correct it or give {option}")
+    return stored.warned(*(f"{tag} is unreadable; not used" for tag in stored.unreadable))
 
 
-def _size_notes(film: Film, distances: Pair) -> tuple[str, ...]:
+def _size_notes(stored: StoredXRay, distances: Pair) -> tuple[str, ...]:
     """Whether a trunk fits on the image."""
-    if film.known.pixel_mm is None:
+    if stored.known.pixel_mm is None:
         return ()
     shrink = distances[0] / distances[1]
     height, width = (
-        spacing * count * shrink for spacing, count in zip(film.known.pixel_mm, film.image.shape, strict=True)
+        spacing * count * shrink for spacing, count in zip(stored.known.pixel_mm, stored.image.shape, strict=True)
     )
     if max(height, width) >= TRUNK_MM[0] and min(height, width) <= TRUNK_MM[1]:
         return ()
@@ -145,26 +149,28 @@ def _size_notes(film: Film, distances: Pair) -> tuple[str, ...]:
     )
 
 
-def _check_plausible(film: Film, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]) -> None:
+def _check_plausible(
+    stored: StoredXRay, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]
+) -> None:
     """Every number of the geometry against the one table, under the name it has in the file or in the call."""
     options = {"pixel_mm": "--spacing", "source_axis_mm": "--source-axis", "source_detector_mm": "--source-detector"}
 
     def check(field: str, value: float) -> None:
-        name = options.get(field, field) if origins.get(field) == "user" else film.known.tags.get(field, field)
-        check_plausible(field, value, film.source, name)
+        name = options.get(field, field) if origins.get(field) == "user" else stored.known.tags.get(field, field)
+        check_plausible(field, value, stored.source, name)
 
-    check_pixels(math.prod(film.image.shape), film.source)
+    check_pixels(math.prod(stored.image.shape), stored.source)
     check("source_detector_mm", distances[1])
     check("source_axis_mm", distances[0])
     if distances[1] > distances[0]:
         check("axis_detector_mm", distances[1] - distances[0])
-    for spacing, count in zip(film.known.pixel_mm or (), film.image.shape, strict=False):
+    for spacing, count in zip(stored.known.pixel_mm or (), stored.image.shape, strict=False):
         check("pixel_mm", spacing)
         edge = f"the image's edge ({count} pixels of {spacing:g} mm, --spacing)"
-        check_plausible("panel_mm", spacing * count, film.source, edge)
-    for value in (*(overrides.isocentre_mm or ()), *(film.known.isocentre_mm or ())):
+        check_plausible("panel_mm", spacing * count, stored.source, edge)
+    for value in (*(overrides.isocentre_mm or ()), *(stored.known.isocentre_mm or ())):
         check("isocentre_mm", value)
-    for value in (*(overrides.offset_mm or ()), *(film.known.offset_mm or ())):
+    for value in (*(overrides.offset_mm or ()), *(stored.known.offset_mm or ())):
         check("offset_mm", value)
 
 
@@ -183,10 +189,10 @@ def _angle_notes(tag: float | None, user: float | None, default: float | None) -
 
 
 def _with_distances(
-    film: Film, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
-) -> tuple[Film, Pair]:
+    stored: StoredXRay, overrides: GeometryOverrides, machine: GeometryPreset, origins: dict[str, str]
+) -> tuple[StoredXRay, Pair]:
     """(source-axis, source-detector) in mm; a missing axis keeps the preset's distance from patient to detector."""
-    known = film.known
+    known = stored.known
     found, origins["source_detector_mm"] = _first(
         ("user", overrides.source_detector_mm), ("tag", known.source_detector_mm)
     )
@@ -206,27 +212,27 @@ def _with_distances(
         ("source_axis_mm", "patient's middle", axis),
     ):
         if origins[field] == "default":
-            film = film.warned(f"assumed: source to {to} {value:g} mm")
-    return film, (axis, detector)
+            stored = stored.warned(f"assumed: source to {to} {value:g} mm")
+    return stored, (axis, detector)
 
 
 def _with_spacing(
-    film: Film, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str], beam: Beam
-) -> Film:
-    """The film with the user's spacing, or one that was calibrated at the patient brought to the detector plane.
+    stored: StoredXRay, overrides: GeometryOverrides, distances: Pair, origins: dict[str, str], beam: Beam
+) -> StoredXRay:
+    """The image with the user's spacing, or one that was calibrated at the patient brought to the detector plane.
 
     A fan does not magnify along the patient's long axis.
     """
     origins["pixel_mm"] = "tag" if overrides.pixel_mm is None else "user"
-    pixel_mm, at_patient = film.known.pixel_mm, film.known.pixel_at_patient_mm
+    pixel_mm, at_patient = stored.known.pixel_mm, stored.known.pixel_at_patient_mm
     if overrides.pixel_mm is not None:
         given = overrides.pixel_mm
         pixel_mm = (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
     elif pixel_mm is None and at_patient is not None:
         magnification = distances[1] / distances[0]
-        along = -1 if beam == "cone" else int(film.orientation is not None and film.orientation[0][0] in "HF")
+        along = -1 if beam == "cone" else int(stored.orientation is not None and stored.orientation[0][0] in "HF")
         pixel_mm = (
             at_patient[0] * (1.0 if along == 0 else magnification),
             at_patient[1] * (1.0 if along == 1 else magnification),
         )
-    return replace(film, known=replace(film.known, pixel_mm=pixel_mm))
+    return replace(stored, known=replace(stored.known, pixel_mm=pixel_mm))

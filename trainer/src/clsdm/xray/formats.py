@@ -9,7 +9,7 @@ import numpy as np
 from clsdm.errors import InputError, reading
 from clsdm.files.names import regular_file
 from clsdm.xray.dicom import is_dicom, read_dicom
-from clsdm.xray.orient import Film, Pair
+from clsdm.xray.orient import Pair, StoredXRay
 from clsdm.xray.picture import IMAGES_WITH_SPACING, read_image
 from clsdm.xray.picture_pillow import PICTURES, read_with_pillow
 
@@ -43,7 +43,7 @@ class Format:
     """
 
     name: str
-    read: Callable[[Path, Wanted], Film]
+    read: Callable[[Path, Wanted], StoredXRay]
     suffixes: tuple[str, ...] = ()
     recognised: Callable[[Path], bool] | None = None
 
@@ -52,19 +52,19 @@ class Format:
         return path.name.lower().endswith(self.suffixes) if self.recognised is None else self.recognised(path)
 
 
-def _dicom(path: Path, wanted: Wanted) -> Film:
+def _dicom(path: Path, wanted: Wanted) -> StoredXRay:
     return read_dicom(path, wanted.invert, wanted.window, wanted.frame, pixels=wanted.pixels)
 
 
-def _without_tags(read: Callable[[Path, int | None, bool], Film]) -> Callable[[Path, Wanted], Film]:
+def _without_tags(read: Callable[[Path, int | None, bool], StoredXRay]) -> Callable[[Path, Wanted], StoredXRay]:
     """A reader of files that say nothing of polarity and window: the user's word alone counts."""
 
-    def reader(path: Path, wanted: Wanted) -> Film:
-        film = read(path, wanted.frame, wanted.pixels)
+    def reader(path: Path, wanted: Wanted) -> StoredXRay:
+        stored = read(path, wanted.frame, wanted.pixels)
         if not wanted.pixels:
-            return film
-        image = film.image if wanted.window is None else np.clip(film.image, *wanted.window)
-        return replace(film, image=-image if wanted.invert else image)
+            return stored
+        image = stored.image if wanted.window is None else np.clip(stored.image, *wanted.window)
+        return replace(stored, image=-image if wanted.invert else image)
 
     return reader
 
@@ -77,7 +77,7 @@ FORMATS = (
 """In the order in which they are tried."""
 
 
-def read_film(path: Path, wanted: Wanted) -> Film:
+def read_stored(path: Path, wanted: Wanted) -> StoredXRay:
     """Read one image file of any format.
 
     Raises:

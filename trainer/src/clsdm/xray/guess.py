@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsdm.xray.formats import Wanted, read_film
+from clsdm.xray.formats import Wanted, read_stored
 from clsdm.xray.pair import frontal_and_lateral, same_side
 from clsdm.xray.read import XRayHeader
 
@@ -60,7 +60,7 @@ def frontal_of(one: Path, other: Path) -> int:
     names = [_kind_named(path) for path in (one, other)]
     if names[0] != names[1]:
         return int(names[0] == "lateral" or names[1] == "frontal")
-    images = [read_film(path, Wanted()).image for path in (one, other)]
+    images = [read_stored(path, Wanted()).image for path in (one, other)]
     alike = [mirror_likeness(image) for image in images]
     if abs(alike[0] - alike[1]) >= CLEAR:
         return int(alike[1] > alike[0])

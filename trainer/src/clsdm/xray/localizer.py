@@ -1,4 +1,4 @@
-"""CT localizers (scouts, topograms, surviews, scanograms): radiographs in the CT's own coordinates.
+"""CT localizers (scouts, topograms, surviews, scanograms): X-rays in the CT's own coordinates.
 
 The tube stands still while the table moves: rays fan out across the patient and are parallel along z (``Beam`` "fan").
 What vendors have in common, and what is used here:

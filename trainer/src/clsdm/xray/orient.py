@@ -1,6 +1,6 @@
-"""A film: pixels as a file holds them, with whatever the file says about its exposure; the step before an ``XRay``.
+"""An X-ray as its file stores it: pixels, with whatever the file says about the exposure; the step before an ``XRay``.
 
-Reading a radiograph has two halves: getting pixels and facts out of a format (``dicom``, ``picture``), and making
+Reading an X-ray has two halves: getting pixels and facts out of a format (``dicom``, ``picture``), and making
 of them what ``geometry.View`` promises. This module owns the half that formats share: turning, mirroring, grey values.
 
 Axis order: images are (row, column); positions are (down, right) in mm on the detector plane.
@@ -23,7 +23,7 @@ from clsdm.geometry.view import Beam, view_name
 from clsdm.xray.notes import left_out
 
 MAX_COLOURED_FRACTION = 0.05
-COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey film stays below this part of the range
+COLOUR_LEVELS = 8.0 / 255.0  # chroma that JPEG leaves on a grey picture stays below this part of the range
 
 
 Pair = tuple[float, float]
@@ -68,7 +68,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Film:
+class StoredXRay:
     """One image and what its file says about it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Film:
         valid: (rows, cols) bool, False where nothing was measured, or None.
         known: the geometry the file states.
         orientation: patient directions of increasing column and row as in PatientOrientation, like ("L", "F"), or None.
-        shown_like_pa: without ``orientation``, an AP film is stored as it is hung: the patient's left at image right.
+        shown_like_pa: without ``orientation``, an AP view is stored as it is hung: the patient's left at image right.
         bone_dark_assumed: whether bone was taken to be dark in the image as shown, where nobody said; None: somebody did.
         marked: letters may be burnt in.
         patient_key: one-way hash of the patient's identifiers.
@@ -115,11 +115,11 @@ class Film:
             )
         return self.known.pixel_mm
 
-    def warned(self, *messages: str) -> Film:
-        """The same film with further warnings."""
+    def warned(self, *messages: str) -> StoredXRay:
+        """The same image with further warnings."""
         return replace(self, warnings=(*self.warnings, *messages))
 
-    def transposed(self) -> Film:
+    def transposed(self) -> StoredXRay:
         """Rows and columns exchanged."""
         known = replace(
             self.known,
@@ -129,7 +129,7 @@ class Film:
         )
         return replace(self, image=self.image.T, valid=None if self.valid is None else self.valid.T, known=known)
 
-    def flipped(self, axis: int) -> Film:
+    def flipped(self, axis: int) -> StoredXRay:
         """Mirrored: ``axis`` 0 turns it upside down, 1 exchanges left and right."""
         valid = None if self.valid is None else np.flip(self.valid, axis)
         known = self.known
@@ -138,12 +138,12 @@ class Film:
             known = replace(known, offset_mm=(-down, right) if axis == 0 else (down, -right))
         return replace(self, image=np.flip(self.image, axis), valid=valid, known=known)
 
-    def rotated(self, quarters: int) -> Film:
+    def rotated(self, quarters: int) -> StoredXRay:
         """Turned counter-clockwise by ``quarters`` times 90 degrees."""
-        film = self
+        stored = self
         for _ in range(quarters % 4):
-            film = film.transposed().flipped(0)
-        return film
+            stored = stored.transposed().flipped(0)
+        return stored
 
 
 def _swapped(pair: Pair | None) -> Pair | None:
@@ -151,36 +151,38 @@ def _swapped(pair: Pair | None) -> Pair | None:
 
 
 def blank(rows: int, cols: int) -> np.ndarray:
-    """(rows, cols) zeros that take no memory: the image of a film of which only the header was read."""
+    """(rows, cols) zeros that take no memory: the image of an X-ray of which only the header was read."""
     return np.broadcast_to(np.float32(0.0), (rows, cols))
 
 
-def angle_by_orientation(film: Film) -> float | None:
-    """0, 180, 90 or -90: from where a film was taken if PatientOrientation says how it lies, upright and unmirrored."""
-    along_cols = direction_of(film.orientation[0].upper()) if film.orientation else None
+def angle_by_orientation(stored: StoredXRay) -> float | None:
+    """0, 180, 90 or -90: from where an X-ray was taken if PatientOrientation says how it lies, upright and unmirrored."""
+    along_cols = direction_of(stored.orientation[0].upper()) if stored.orientation else None
     if along_cols is None or max(abs(along_cols[:2])) < 0.5:
         return None
     return 90.0 * round(math.degrees(math.atan2(along_cols[1], along_cols[0])) / 90.0)
 
 
-def oriented(film: Film, angle_deg: float, tilt_deg: float) -> tuple[Film, bool]:
-    """Turn and mirror a film into the convention of ``geometry.View``, and whether the file itself said how.
+def oriented(stored: StoredXRay, angle_deg: float, tilt_deg: float) -> tuple[StoredXRay, bool]:
+    """Turn and mirror an image into the convention of ``geometry.View``, and whether the file itself said how.
 
-    Where PatientOrientation is there it decides. Without it a film is taken as it is hung: at 180 degrees (AP) that is
+    Where PatientOrientation is there it decides. Without it an image is taken as it is hung: at 180 degrees (AP) that is
     the patient's left at image right like in a PA, so it is mirrored into the view from the source.
     """
-    if film.orientation is not None:
-        turned = _turned_by_tag(film, film.orientation, *image_axes(angle_deg, tilt_deg))
+    if stored.orientation is not None:
+        turned = _turned_by_tag(stored, stored.orientation, *image_axes(angle_deg, tilt_deg))
         if turned is not None:
             return turned, True
-        named = "\\".join(film.orientation)
-        film = film.warned(f"PatientOrientation {named} does not fit the view {view_name(angle_deg)}; not used")
-    if film.shown_like_pa and math.cos(math.radians(angle_deg)) < -0.7:
-        film = film.flipped(1)
-    return film, False
+        named = "\\".join(stored.orientation)
+        stored = stored.warned(f"PatientOrientation {named} does not fit the view {view_name(angle_deg)}; not used")
+    if stored.shown_like_pa and math.cos(math.radians(angle_deg)) < -0.7:
+        stored = stored.flipped(1)
+    return stored, False
 
 
-def _turned_by_tag(film: Film, orientation: tuple[str, str], right: np.ndarray, down: np.ndarray) -> Film | None:
+def _turned_by_tag(
+    stored: StoredXRay, orientation: tuple[str, str], right: np.ndarray, down: np.ndarray
+) -> StoredXRay | None:
     """The one of the eight turns whose axes agree with the view's, or None where none does."""
     along_cols, along_rows = (direction_of(letters.upper()) for letters in orientation)
     if along_cols is None or along_rows is None:
@@ -188,7 +190,7 @@ def _turned_by_tag(film: Film, orientation: tuple[str, str], right: np.ndarray, 
     for swap, flip_rows, flip_cols in itertools.product((False, True), repeat=3):
         col_axis, row_axis = (along_rows, along_cols) if swap else (along_cols, along_rows)
         if (-1) ** flip_cols * float(col_axis @ right) > 0.5 and (-1) ** flip_rows * float(row_axis @ down) > 0.5:
-            turned = film.transposed() if swap else film
+            turned = stored.transposed() if swap else stored
             turned = turned.flipped(0) if flip_rows else turned
             return turned.flipped(1) if flip_cols else turned
     return None

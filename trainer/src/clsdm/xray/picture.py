@@ -1,4 +1,4 @@
-"""Radiographs as 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
+"""X-rays as 2-D NIfTI, NRRD or MetaImage, which know their pixel spacing."""
 
 import math
 from dataclasses import replace
@@ -13,12 +13,12 @@ from clsdm.volume.containers import check_container, stored_voxels
 from clsdm.volume.headers import describe
 from clsdm.volume.nifti import NIFTI_SUFFIXES, read_header
 from clsdm.xray.notes import EIGHT_BITS
-from clsdm.xray.orient import Film, Known, blank, grey, header_quietly, read_quietly
+from clsdm.xray.orient import Known, StoredXRay, blank, grey, header_quietly, read_quietly
 
 IMAGES_WITH_SPACING = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def read_image(path: Path, frame: int | None, pixels: bool) -> Film:
+def read_image(path: Path, frame: int | None, pixels: bool) -> StoredXRay:
     """Read one image that knows its spacing.
 
     Args:
@@ -62,7 +62,7 @@ def _stored_plane(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, bool]
     return stored.reshape(wanted), _rows_run_up(header)
 
 
-def _header(path: Path) -> Film:
+def _header(path: Path) -> StoredXRay:
     _check_header(path)
     header = header_quietly(path)
     if header is None:
@@ -79,7 +79,7 @@ def _header(path: Path) -> Film:
         notes += (EIGHT_BITS,)
     if tuple(spacing[:2]) == (1.0, 1.0):
         notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
-    return Film(blank(size[1], size[0]), str(path), known=known, warnings=notes)
+    return StoredXRay(blank(size[1], size[0]), str(path), known=known, warnings=notes)
 
 
 def _check_header(path: Path) -> None:

@@ -21,7 +21,7 @@ from clsdm.files.jpeg_codes import fault
 from clsdm.limits import IMAGE_PIXELS, check_image_size
 from clsdm.xray.image import chosen_image
 from clsdm.xray.notes import EIGHT_BITS, LOSSY
-from clsdm.xray.orient import Film, blank, grey, read_quietly
+from clsdm.xray.orient import StoredXRay, blank, grey, read_quietly
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,7 @@ PLAIN = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB",
     "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L", "I": "I", "F": "F",
 }  # fmt: skip
-"""Modes of Pillow that may hold a grey film, and what they are read as."""
+"""Modes of Pillow that may hold a grey image, and what they are read as."""
 
 _ORIENTATION, _PHOTOMETRIC, _BITS, _COMPRESSION, _STRIPS, _STRIP_BYTES = 274, 262, 258, 259, 273, 279
 _COLS, _ROWS = 256, 257
@@ -49,7 +49,7 @@ _PNG_PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0,
 """Adam7: first row and step, first column and step of each pass (PNG specification, 8.2)."""
 
 
-def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
+def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> StoredXRay:
     """Read one picture.
 
     Args:
@@ -58,7 +58,7 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
         pixels: False reads the header only.
 
     Raises:
-        InputError: no such picture, a colour one, larger than any film, damaged, or Pillow is not installed.
+        InputError: no such picture, a colour one, larger than any X-ray, damaged, or Pillow is not installed.
     """
     with warnings.catch_warnings():
         # Of sizes, which have a limit of their own, and of tags, which go to the terminal.
@@ -66,7 +66,7 @@ def read_with_pillow(path: Path, frame: int | None, pixels: bool) -> Film:
         return _read(path, frame, pixels)
 
 
-def _read(path: Path, frame: int | None, pixels: bool) -> Film:
+def _read(path: Path, frame: int | None, pixels: bool) -> StoredXRay:
     # By name, Pillow would map the file, and then mixes up width and height of a TIFF that is to be turned.
     with path.open("rb") as stream, _opened(path, stream) as picture:
         _turn_to(picture, path, frame)
@@ -82,15 +82,15 @@ def _read(path: Path, frame: int | None, pixels: bool) -> Film:
         if not pixels:
             rows, cols = _stored_size(picture)
             rows, cols = (cols, rows) if _TURNS.get(turned, (False, 0))[1] % 2 else (rows, cols)
-            return Film(blank(rows, cols), str(path), warnings=notes)
+            return StoredXRay(blank(rows, cols), str(path), warnings=notes)
         values = _by_itk(path) if deep_colour else _decoded(picture, path)
         white_is_zero = _white_is_zero(picture)
         by_pillow = picture.format == "TIFF" and not deep_colour  # which turns a TIFF as it loads it
     plain, valid, more = grey(values, str(path))
     plain = -plain if white_is_zero else plain
-    film = Film(plain, str(path), valid, warnings=(*more, *notes))
+    stored = StoredXRay(plain, str(path), valid, warnings=(*more, *notes))
     mirrored, quarters = _TURNS.get(1 if by_pillow else turned, (False, 0))
-    return (film.flipped(1) if mirrored else film).rotated(quarters)
+    return (stored.flipped(1) if mirrored else stored).rotated(quarters)
 
 
 def _opened(path: Path, stream: IO[bytes]) -> Image:

@@ -1,6 +1,6 @@
-"""The one X-ray preprocessing: the same for training projections, simulated films and real radiographs.
+"""The one X-ray preprocessing: the same for training projections, simulated X-rays and radiographs.
 
-An X-ray is an image in which *more attenuation is brighter*, up to an unknown scale and offset (a radiograph's exposure
+An X-ray is an image in which *more attenuation is brighter*, up to an unknown scale and offset (the exposure
 is never known, so a projection's is thrown away too), with the geometry of its exposure. Networks see it on a virtual
 detector (``geometry.Detector``) as two channels: intensity, and a mask of the pixels that were really measured.
 """

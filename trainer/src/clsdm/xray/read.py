@@ -1,4 +1,4 @@
-"""Reading radiographs: DICOM (CR, DX, XA, RF), PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage.
+"""Reading X-rays: DICOM (CR, DX, XA, RF), PNG, JPEG, TIFF, BMP, and 2-D NIfTI, NRRD or MetaImage.
 
 Whatever the file, :func:`read_xray` returns an image that is brighter where more was attenuated and lies as
 ``geometry.View`` says, with a complete geometry. Each geometry field comes from the user, from the file, or from a
@@ -20,9 +20,9 @@ from clsdm.errors import InputError
 from clsdm.geometry.view import Beam, View
 from clsdm.xray.exposed import check_content, right_way_up, without_border_and_marks
 from clsdm.xray.exposure import GeometryOverrides, described, machine_of
-from clsdm.xray.formats import Wanted, read_film
+from clsdm.xray.formats import Wanted, read_stored
 from clsdm.xray.image import XRay, check_image
-from clsdm.xray.orient import Film, Pair, angle_by_orientation, blank, oriented
+from clsdm.xray.orient import Pair, StoredXRay, angle_by_orientation, blank, oriented
 
 __all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "picture_of", "read_xray"]
 
@@ -31,7 +31,7 @@ PICTURE_PIXELS = 512
 
 @dataclass(frozen=True)
 class XRayHeader:
-    """A radiograph before its pixels are read; None where a value must be given.
+    """An X-ray before its pixels are read; None where a value must be given.
 
     Attributes:
         rows: of the image, turned as ``geometry.View`` says where the angle is known.
@@ -82,16 +82,16 @@ def inspect_xray(
         default_angle_deg: likewise.
 
     Raises:
-        InputError: the file is no readable grey radiograph.
+        InputError: the file is no readable grey X-ray.
     """
     overrides = overrides or GeometryOverrides()
-    film = _read_film(Path(path), overrides, pixels=False)
-    film, angle, distances, origins = described(film, angle_deg, default_angle_deg, overrides, preset)
+    stored = _read_stored(Path(path), overrides, pixels=False)
+    stored, angle, distances, origins = described(stored, angle_deg, default_angle_deg, overrides, preset)
     if angle is not None:
-        film = _as_viewed(film, angle, overrides, origins)
-    known = film.known
+        stored = _as_viewed(stored, angle, overrides, origins)
+    known = stored.known
     origins["window"] = "user" if overrides.window is not None else "default" if known.window is None else "tag"
-    rows, cols = film.image.shape
+    rows, cols = stored.image.shape
     stated = known.invert if overrides.invert is None else overrides.invert
     return XRayHeader(
         rows,
@@ -100,13 +100,13 @@ def inspect_xray(
         source_axis_mm=distances[0],
         source_detector_mm=distances[1],
         pixel_mm=known.pixel_mm,
-        invert=bool(film.bone_dark_assumed if stated is None else stated),
+        invert=bool(stored.bone_dark_assumed if stated is None else stated),
         window=known.window if overrides.window is None else overrides.window,
         origins=origins,
-        likely_angle_deg=angle_by_orientation(film) if known.angle_deg is None else known.angle_deg,
-        patient_key=film.patient_key,
-        study_uid=film.study_uid,
-        warnings=film.warnings,
+        likely_angle_deg=angle_by_orientation(stored) if known.angle_deg is None else known.angle_deg,
+        patient_key=stored.patient_key,
+        study_uid=stored.study_uid,
+        warnings=stored.warnings,
     )
 
 
@@ -118,7 +118,7 @@ def read_xray(
     *,
     default_angle_deg: float | None = None,
 ) -> XRay:
-    """Read one radiograph with its geometry.
+    """Read one X-ray with its geometry.
 
     Args:
         path: image file.
@@ -131,60 +131,69 @@ def read_xray(
         The X-ray, oriented as ``geometry.View`` documents, with ``origins`` and ``warnings`` filled in.
 
     Raises:
-        InputError: the file is no readable grey radiograph, or spacing or angle is unknown.
+        InputError: the file is no readable grey X-ray, or spacing or angle is unknown.
     """
     overrides = overrides or GeometryOverrides()
-    film = _read_film(Path(path), overrides)
-    if np.isinf(film.image).any():
+    stored = _read_stored(Path(path), overrides)
+    if np.isinf(stored.image).any():
         raise InputError(f"{path}: the image holds infinite pixels")
-    film, angle, distances, origins = described(film, angle_deg, default_angle_deg, overrides, preset)
+    stored, angle, distances, origins = described(stored, angle_deg, default_angle_deg, overrides, preset)
     if angle is None:
         raise InputError(f"{path}: the file does not say from where the X-ray was taken; give its angle")
-    beam = film.known.beam or machine_of(film, preset).beam
-    view = _view(film, angle, distances, overrides, origins, beam)
-    if film.known.beam != "fan":  # a localizer is no film: its polarity is known, and nothing was collimated or marked
-        film = without_border_and_marks(right_way_up(film, overrides.invert))
-    film = check_content(film)
-    film = _as_viewed(film, angle, overrides, origins)
-    image = np.ascontiguousarray(film.image, dtype=np.float32)
-    valid = None if film.valid is None else np.ascontiguousarray(film.valid)
-    isocentre_mm = film.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
-    xray = XRay(image, view, valid, film.source, film.patient_key, origins, film.warnings, isocentre_mm)
+    beam = stored.known.beam or machine_of(stored, preset).beam
+    view = _view(stored, angle, distances, overrides, origins, beam)
+    if stored.known.beam != "fan":  # a localizer says its polarity, and nothing of it was collimated or marked
+        stored = without_border_and_marks(right_way_up(stored, overrides.invert))
+    stored = check_content(stored)
+    stored = _as_viewed(stored, angle, overrides, origins)
+    image = np.ascontiguousarray(stored.image, dtype=np.float32)
+    valid = None if stored.valid is None else np.ascontiguousarray(stored.valid)
+    isocentre_mm = stored.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
+    xray = XRay(image, view, valid, stored.source, stored.patient_key, origins, stored.warnings, isocentre_mm)
     check_image(xray)
     return xray
 
 
-def _read_film(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> Film:
-    return read_film(path, Wanted(overrides.invert, overrides.window, overrides.frame, pixels))
+def _read_stored(path: Path, overrides: GeometryOverrides, *, pixels: bool = True) -> StoredXRay:
+    return read_stored(path, Wanted(overrides.invert, overrides.window, overrides.frame, pixels))
 
 
 def _view(
-    film: Film, angle_deg: float, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str], beam: Beam
+    stored: StoredXRay,
+    angle_deg: float,
+    distances: Pair,
+    overrides: GeometryOverrides,
+    origins: dict[str, str],
+    beam: Beam,
 ) -> View:
-    """The geometry of the film as it will lie; made before anything is done with its pixels."""
-    film = _as_viewed(replace(film, image=blank(*film.image.shape), valid=None), angle_deg, overrides, dict(origins))
-    pixel_mm, (rows, cols) = film.pixel_mm, film.image.shape
-    offset, tilt = film.known.offset_mm or (0.0, 0.0), film.known.tilt_deg or 0.0
+    """The geometry of the image as it will lie; made before anything is done with its pixels."""
+    stored = _as_viewed(
+        replace(stored, image=blank(*stored.image.shape), valid=None), angle_deg, overrides, dict(origins)
+    )
+    pixel_mm, (rows, cols) = stored.pixel_mm, stored.image.shape
+    offset, tilt = stored.known.offset_mm or (0.0, 0.0), stored.known.tilt_deg or 0.0
     try:
         return View(angle_deg, *distances, rows, cols, pixel_mm=pixel_mm, tilt_deg=tilt, offset_mm=offset, beam=beam)
     except InputError as error:
-        raise InputError(f"{film.source}: {error}") from None
+        raise InputError(f"{stored.source}: {error}") from None
 
 
-def _as_viewed(film: Film, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]) -> Film:
-    """The film turned into the convention of ``geometry.View``, with the user's corrections on top."""
-    film, by_tag = oriented(film, angle_deg, film.known.tilt_deg or 0.0)
+def _as_viewed(
+    stored: StoredXRay, angle_deg: float, overrides: GeometryOverrides, origins: dict[str, str]
+) -> StoredXRay:
+    """The image turned into the convention of ``geometry.View``, with the user's corrections on top."""
+    stored, by_tag = oriented(stored, angle_deg, stored.known.tilt_deg or 0.0)
     corrected = overrides.flip_horizontal or overrides.rotate_quarters % 4 != 0 or overrides.upright
     origins["orientation"] = "user" if corrected else "tag" if by_tag else "default"
     if origins["orientation"] == "default":
-        film = film.warned(_assumed_orientation(angle_deg))
-    film = film.rotated(overrides.rotate_quarters)
-    film = film.flipped(1) if overrides.flip_horizontal else film
-    origins["offset_mm"] = "default" if film.known.offset_mm is None else "tag"
+        stored = stored.warned(_assumed_orientation(angle_deg))
+    stored = stored.rotated(overrides.rotate_quarters)
+    stored = stored.flipped(1) if overrides.flip_horizontal else stored
+    origins["offset_mm"] = "default" if stored.known.offset_mm is None else "tag"
     if overrides.offset_mm is not None:
         origins["offset_mm"] = "user"
-        film = replace(film, known=replace(film.known, offset_mm=overrides.offset_mm))
-    return film
+        stored = replace(stored, known=replace(stored.known, offset_mm=overrides.offset_mm))
+    return stored
 
 
 def _assumed_orientation(angle_deg: float) -> str:
@@ -201,7 +210,7 @@ def picture_of(path: Path) -> tuple[tuple[int, int], np.ndarray]:
     Raises:
         InputError: it cannot be read.
     """
-    image = read_film(path, Wanted()).image
+    image = read_stored(path, Wanted()).image
     step = -(-max(image.shape) // PICTURE_PIXELS)
     low, high = np.nanquantile(image, (0.01, 0.99))
     small = np.nan_to_num((image[::step, ::step] - low) / max(float(high - low), 1e-6))

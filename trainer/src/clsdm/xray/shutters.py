@@ -1,4 +1,4 @@
-"""Which pixels of a DICOM radiograph hold a measurement: collimator blades, display shutters and padding.
+"""Which pixels of a DICOM X-ray hold a measurement: collimator blades, display shutters and padding.
 
 DICOM counts rows and columns from 1 and gives edges in pixels of the stored image. The collimator and the shutter
 modules have the same tags under two names. Some machines write edges in mm or of another image: what lies outside the

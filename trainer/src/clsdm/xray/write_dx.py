@@ -73,7 +73,7 @@ def write_dx(
 
 
 def write_preview(xray: XRay, path: str | os.PathLike[str]) -> None:
-    """Write an 8-bit picture as a film is hung: bone bright, and an AP view with the patient's left at image right.
+    """Write an 8-bit picture as radiographs are hung: bone bright, and an AP view with the patient's left at image right.
 
     Args:
         xray: image and geometry; pixels without a measurement become black.
@@ -112,7 +112,7 @@ def _set_identity(dataset: Dataset, key: str, study_uid: str, number: int) -> No
     dataset.PresentationIntentType = "FOR PROCESSING"
     dataset.Manufacturer = "CLS-DM"
     dataset.ManufacturerModelName = "clsdm.simulate"
-    dataset.SeriesDescription = "Simulated radiographs, research only"
+    dataset.SeriesDescription = "Simulated X-rays, research only"
     for keyword in EMPTY:
         setattr(dataset, keyword, "")
     for sequence in ("AnatomicRegionSequence", "AcquisitionContextSequence"):

@@ -167,21 +167,22 @@ def _left_out(within: np.ndarray) -> float:
 def usual_of(patients: Sequence[Sequence[Shown]]) -> Usual:
     """Values of the patients, each as projected and then under other conditions, and the limits beyond which they are unusual.
 
-    The films of a patient follow one another. A limit leaves to the projection of another patient as far again as the least of
+    The X-rays of a patient follow one another. A limit leaves to the projection of another patient as far again as the least of
     these is off, and holds for all that was seen under the other conditions.
     """
-    films: dict[str, list[list[Any]]] = {}
+    descriptions: dict[str, list[list[Any]]] = {}
     for number, conditions in enumerate(patients):
-        for kind, film in ((kind, film) for each in conditions for kind, some in each.films.items() for film in some):
-            films.setdefault(kind, [[] for _ in patients])[number].append(np.round(film, 3).tolist())
-    films = {kind: every for kind, every in films.items() if sum(map(bool, every)) > 2}
+        for kind, some in itertools.chain(*(each.descriptions.items() for each in conditions)):
+            own = descriptions.setdefault(kind, [[] for _ in patients])[number]
+            own.extend(np.round(one, 3).tolist() for one in some)
+    descriptions = {kind: every for kind, every in descriptions.items() if sum(map(bool, every)) > 2}
     shown = [each for conditions in patients for each in conditions]
     thick = [each.water_mm for each in shown if each.water_mm is not None]
     spare = MARGIN * float(np.ptp(thick)) if thick else 0.0
     return Usual(
         len(patients),
-        {kind: [*itertools.chain(*every)] for kind, every in films.items()},
-        {kind: _limit([_likeness(every, at) for at in range(len(every))]) for kind, every in films.items()},
+        {kind: [*itertools.chain(*every)] for kind, every in descriptions.items()},
+        {kind: _limit([_likeness(every, at) for at in range(len(every))]) for kind, every in descriptions.items()},
         _limit([[each.correlation for each in conditions] for conditions in patients]),
         _limit([[each.heights for each in conditions] for conditions in patients]),
         round(0.5 * min((each.detail for each in shown if each.detail is not None), default=0.0), 5),
@@ -189,10 +190,10 @@ def usual_of(patients: Sequence[Sequence[Shown]]) -> Usual:
     )
 
 
-def _likeness(films: Sequence[Sequence[Any]], at: int) -> list[float | None]:
-    """Of each film of one patient, to the most similar of all others'."""
-    others = [*itertools.chain(*films[:at], *films[at + 1 :])]
-    return [alikeness(np.array(film), others) for film in films[at]]
+def _likeness(descriptions: Sequence[Sequence[Any]], at: int) -> list[float | None]:
+    """Of each X-ray of one patient, to the most similar of all others'."""
+    others = [*itertools.chain(*descriptions[:at], *descriptions[at + 1 :])]
+    return [alikeness(np.array(each), others) for each in descriptions[at]]
 
 
 def _limit(similarities: Sequence[Sequence[float | None]]) -> float:

@@ -30,7 +30,7 @@ from clsdm_trainer.files import write_json, write_text
 
 UNSEEN = "all that the model was not trained on"
 USUAL = ("plain", "radiograph")
-"""Conditions under which films are usual: a projection, and what a machine and a viewer may make of it, so that a real film's
+"""Conditions under which X-rays are usual: a projection, and what a machine and a viewer may make of it, so that a radiograph's
 tone and edges are not taken for another body part."""
 
 

@@ -1,6 +1,6 @@
 """Forty inputs that are no X-rays of a patient as the model knows them, or are handed in wrongly, and forty right ones.
 
-Of the wrong ones: a leg and a box of water as projected by the same machine, photographs, noise; and films of patients that are
+Of the wrong ones: a leg and a box of water as projected by the same machine, photographs, noise; and X-rays of patients that are
 turned upside down, inverted, mirrored, swapped, of a wrong scale, from another angle than stated, or of two patients.
 """
 
@@ -24,7 +24,7 @@ from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.run import Scoring
 
 EACH, RIGHT = 4, 40
-Films = tuple[XRay, ...]
+XRays = tuple[XRay, ...]
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def hand_in(scoring: Scoring, scans: Sequence[ScanFile], usual: Usual, report: R
     detector = scoring.bundle.manifest.model.detector
     inputs = [*_wrong(scoring, scans), *_right(scoring, scans)]
     found = []
-    for done, (wrong, kind, films) in enumerate(inputs, 1):
+    for done, (wrong, kind, xrays) in enumerate(inputs, 1):
         try:
-            made = reconstruct(films, scoring.bundle, Options("mean", device="cpu", measure=False), model=model)
-            said = doubts(shown_by(films, made.residuals, measure(made.volume), detector), usual)
-            said += () if made.hanging is None else made.hanging.notes(films)
+            made = reconstruct(xrays, scoring.bundle, Options("mean", device="cpu", measure=False), model=model)
+            said = doubts(shown_by(xrays, made.residuals, measure(made.volume), detector), usual)
+            said += () if made.hanging is None else made.hanging.notes(xrays)
             said += [f"{each.agreement}" for each in made.residuals if each.agreement.disagrees]
         except InputError as error:
             said = [str(error)]
@@ -55,83 +55,83 @@ def hand_in(scoring: Scoring, scans: Sequence[ScanFile], usual: Usual, report: R
     return found
 
 
-def films_of(scoring: Scoring, scan: ScanFile, kind: str = "plain") -> Films:
-    """The frontal and the lateral film of a scan, made by the scoring before."""
+def xrays_of(scoring: Scoring, scan: ScanFile, kind: str = "plain") -> XRays:
+    """The frontal and the lateral X-ray of a scan, made by the scoring before."""
     folder = scoring.xrays(scan) / kind
     return tuple(read_xray(folder / f"{name}.dcm") for name in ("frontal", "lateral"))
 
 
-def _right(scoring: Scoring, scans: Sequence[ScanFile]) -> Iterator[tuple[bool, str, Films]]:
-    """Each scan's films as they are, then all with noise, with another tone, and with little noise, until there are enough."""
+def _right(scoring: Scoring, scans: Sequence[ScanFile]) -> Iterator[tuple[bool, str, XRays]]:
+    """Each scan's X-rays as they are, then all with noise, with another tone, and with little noise, until there are enough."""
     kinds: dict[str, Callable[[XRay], XRay]] = {
-        "as projected": lambda film: film,
-        "2,000 photons a pixel": lambda film: add_noise(film, 2000.0, 1),
-        "another tone": lambda film: replace(film, image=np.sqrt(np.maximum(film.image, 0.0))),
-        "10,000 photons a pixel": lambda film: add_noise(film, 10000.0, 2),
+        "as projected": lambda xray: xray,
+        "2,000 photons a pixel": lambda xray: add_noise(xray, 2000.0, 1),
+        "another tone": lambda xray: replace(xray, image=np.sqrt(np.maximum(xray.image, 0.0))),
+        "10,000 photons a pixel": lambda xray: add_noise(xray, 10000.0, 2),
     }
     chosen = itertools.product(kinds.items(), scans)
     for (kind, change), scan in itertools.islice(chosen, RIGHT):
-        yield False, kind, tuple(change(film) for film in films_of(scoring, scan))
+        yield False, kind, tuple(change(xray) for xray in xrays_of(scoring, scan))
 
 
-def _wrong(scoring: Scoring, scans: Sequence[ScanFile]) -> Iterator[tuple[bool, str, Films]]:
+def _wrong(scoring: Scoring, scans: Sequence[ScanFile]) -> Iterator[tuple[bool, str, XRays]]:
     step = max(1, len(scans) // EACH)
-    chosen = [films_of(scoring, scan) for scan in scans[::step]][:EACH]
+    chosen = [xrays_of(scoring, scan) for scan in scans[::step]][:EACH]
     machine = preset(scoring.settings.preset)
     views = [machine.view(angle) for angle in (0.0, 90.0)]
     for size in np.linspace(0.8, 1.4, EACH):
         yield True, "leg", tuple(simulate_xrays(_leg(float(size)), views, (0.0, 0.0, 0.0)))
         yield True, "box of water", tuple(simulate_xrays(_box(float(size)), views, (0.0, 0.0, 0.0)))
-    for number, films in enumerate(chosen):
-        photos = zip(films, _photos(number, films), strict=True)
-        yield True, "photograph", tuple(replace(film, image=photo) for film, photo in photos)
+    for number, xrays in enumerate(chosen):
+        photos = zip(xrays, _photos(number, xrays), strict=True)
+        yield True, "photograph", tuple(replace(xray, image=photo) for xray, photo in photos)
         for kind, change in _CHANGES.items():
-            yield True, kind, change(films)
-        yield True, "films of two patients", (films[0], replace(chosen[(number + 1) % len(chosen)][1], patient_key=None,
-                                              isocentre_mm=films[0].isocentre_mm))  # fmt: skip
+            yield True, kind, change(xrays)
+        yield True, "X-rays of two patients", (xrays[0], replace(chosen[(number + 1) % len(chosen)][1], patient_key=None,
+                                              isocentre_mm=xrays[0].isocentre_mm))  # fmt: skip
 
 
-def _turned(films: Films, change: Callable[[np.ndarray], np.ndarray]) -> Films:
+def _turned(xrays: XRays, change: Callable[[np.ndarray], np.ndarray]) -> XRays:
     return tuple(
-        replace(film, image=np.ascontiguousarray(change(film.image)), valid=None if film.valid is None else
-                np.ascontiguousarray(change(film.valid)))
-        for film in films
+        replace(xray, image=np.ascontiguousarray(change(xray.image)), valid=None if xray.valid is None else
+                np.ascontiguousarray(change(xray.valid)))
+        for xray in xrays
     )  # fmt: skip
 
 
-def _scaled(films: Films, by: float) -> Films:
+def _scaled(xrays: XRays, by: float) -> XRays:
     """Handed in with pixels of a wrong size."""
     return tuple(
-        replace(film, view=replace(film.view, pixel_mm=(film.view.pixel_mm[0] * by, film.view.pixel_mm[1] * by)))
-        for film in films
+        replace(xray, view=replace(xray.view, pixel_mm=(xray.view.pixel_mm[0] * by, xray.view.pixel_mm[1] * by)))
+        for xray in xrays
     )
 
 
-_CHANGES: dict[str, Callable[[Films], Films]] = {
-    "upside down": lambda films: _turned(films, lambda image: image[::-1]),
-    "bone dark": lambda films: _turned(
-        films, lambda image: -image.astype(np.float32) if image.dtype != bool else image
+_CHANGES: dict[str, Callable[[XRays], XRays]] = {
+    "upside down": lambda xrays: _turned(xrays, lambda image: image[::-1]),
+    "bone dark": lambda xrays: _turned(
+        xrays, lambda image: -image.astype(np.float32) if image.dtype != bool else image
     ),
-    "frontal and lateral swapped": lambda films: (
-        replace(films[0], image=films[1].image, valid=films[1].valid, view=replace(films[1].view, angle_deg=0.0)),
-        replace(films[1], image=films[0].image, valid=films[0].valid, view=replace(films[0].view, angle_deg=90.0)),
+    "frontal and lateral swapped": lambda xrays: (
+        replace(xrays[0], image=xrays[1].image, valid=xrays[1].valid, view=replace(xrays[1].view, angle_deg=0.0)),
+        replace(xrays[1], image=xrays[0].image, valid=xrays[0].valid, view=replace(xrays[0].view, angle_deg=90.0)),
     ),
-    "lateral faces the other way": lambda films: (films[0], *_turned(films[1:], lambda image: image[:, ::-1])),
-    "pixels said to be 0.6 times": lambda films: _scaled(films, 0.6),
-    "pixels said to be 1.7 times": lambda films: _scaled(films, 1.7),
+    "lateral faces the other way": lambda xrays: (xrays[0], *_turned(xrays[1:], lambda image: image[:, ::-1])),
+    "pixels said to be 0.6 times": lambda xrays: _scaled(xrays, 0.6),
+    "pixels said to be 1.7 times": lambda xrays: _scaled(xrays, 1.7),
 }
 
 
-def _photos(number: int, films: Films) -> list[np.ndarray]:
-    """Pictures that skimage ships, in the films' sizes."""
+def _photos(number: int, xrays: XRays) -> list[np.ndarray]:
+    """Pictures that skimage ships, in the X-rays' sizes."""
     from skimage import data, transform
 
     names = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "brick")
     found = []
-    for at, film in enumerate(films):
+    for at, xray in enumerate(xrays):
         picture = np.asarray(getattr(data, names[(2 * number + at) % len(names)])(), dtype=np.float32)
         grey = picture.mean(-1) if picture.ndim == 3 else picture
-        found.append(transform.resize(grey, film.image.shape, anti_aliasing=True).astype(np.float32))
+        found.append(transform.resize(grey, xray.image.shape, anti_aliasing=True).astype(np.float32))
     return found
 
 

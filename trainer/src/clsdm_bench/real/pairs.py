@@ -1,8 +1,8 @@
-"""Radiographs beside CTs: volumes from real films against a scan of the same patient from another day.
+"""Radiographs beside CTs: volumes from them against a scan of the same patient from another day.
 
-The films are those that the store's manifest lists; of each patient a frontal and a lateral one of one examination, the
+The radiographs are those that the store's manifest lists; of each patient a frontal and a lateral one of one examination, the
 nearest to the CT in time. The volume is made with the geometry that the files state or a preset assumes, and once more with
-that of the lateral film found (``clsdm.refine``); its coordinates are not the scan's, so the scan is registered rigidly with
+that of the lateral one found (``clsdm.refine``); its coordinates are not the scan's, so the scan is registered rigidly with
 it, and then compared. What remains is the model's error together
 with breath, posture and time: a bound from below.
 """
@@ -27,8 +27,8 @@ from clsdm_trainer.data.manifest import Case, Radiograph
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.files import sha256_of
 
-FRONTAL_AND_LATERAL, FRONTAL = "frontal and lateral film", "frontal film alone"
-FOUND = "frontal and lateral film, geometry found"
+FRONTAL_AND_LATERAL, FRONTAL = "frontal and lateral radiograph", "frontal radiograph alone"
+FOUND = "frontal and lateral radiograph, geometry found"
 
 
 def score_pairs(
@@ -50,26 +50,26 @@ def score_pairs(
     if not store.radiographs:
         raise InputError(f"{store.folder}: lists no radiographs beside its CTs; nothing to try")
     reconstructor = Reconstructor(bundle, settings)
-    by_patient = groupby(sorted(store.radiographs, key=lambda film: film.patient), key=lambda film: film.patient)
-    films = {patient: list(group) for patient, group in by_patient}
-    cases = [case for case in store.all_cases if case.patient in films][: settings.limit]
+    by_patient = groupby(sorted(store.radiographs, key=lambda each: each.patient), key=lambda each: each.patient)
+    radiographs = {patient: list(group) for patient, group in by_patient}
+    cases = [case for case in store.all_cases if case.patient in radiographs][: settings.limit]
     rows: list[Row] = []
     for done, case in enumerate(cases):
         report("real pairs", done, len(cases))
-        rows += _rows(case, store, films[case.patient], root, reconstructor, preset)
+        rows += _rows(case, store, radiographs[case.patient], root, reconstructor, preset)
     report("real pairs", len(cases), len(cases))
     return rows
 
 
 def _rows(
-    case: Case, store: Store, films: Sequence[Radiograph], root: Path, reconstructor: Reconstructor, preset: str
+    case: Case, store: Store, radiographs: Sequence[Radiograph], root: Path, reconstructor: Reconstructor, preset: str
 ) -> Iterator[Row]:
     if reconstructor.knows(case.patient):
         yield Row(case.id, FRONTAL_AND_LATERAL, {}, refused="the model was trained or selected on this patient")
         return
     try:
         with reading(case.source, "pair of radiographs and CT"):
-            xrays, scan = chosen_films(films, root, preset), store.scanned(case)
+            xrays, scan = chosen_radiographs(radiographs, root, preset), store.scanned(case)
             if len(xrays) == 1:
                 yield Row(case.id, FRONTAL, _figures(xrays, scan, reconstructor))
                 return
@@ -86,19 +86,19 @@ def _figures(xrays: Sequence[XRay], scan: CTVolume, reconstructor: Reconstructor
     return {**compared(paired(recon, found.scan, reconstructor.settings.spacing_mm)), **residual, **registered}
 
 
-def chosen_films(films: Sequence[Radiograph], root: Path, preset: str) -> list[XRay]:
-    """A frontal and a lateral film of one examination, nearest to the CT in time, or the frontal one alone.
+def chosen_radiographs(radiographs: Sequence[Radiograph], root: Path, preset: str) -> list[XRay]:
+    """A frontal and a lateral radiograph of one examination, nearest to the CT in time, or the frontal one alone.
 
     Raises:
         InputError: none can be read, is not the file that was listed, or says from where it was taken.
     """
     examinations: dict[str, list[Radiograph]] = {}
-    for film in films:
-        examinations.setdefault(film.study, []).append(film)
-    order = sorted(examinations.values(), key=lambda each: min(_distance(film) for film in each))
+    for radiograph in radiographs:
+        examinations.setdefault(radiograph.study, []).append(radiograph)
+    order = sorted(examinations.values(), key=lambda each: min(map(_distance, each)))
     best: list[XRay] = []
     for each in order:
-        files = [_file(film, root) for film in each]
+        files = [_file(radiograph, root) for radiograph in each]
         pair = frontal_and_lateral([inspect_xray(file, preset=preset) for file in files])
         xrays = [
             read_xray(files[at], preset=preset, default_angle_deg=angle)
@@ -110,18 +110,18 @@ def chosen_films(films: Sequence[Radiograph], root: Path, preset: str) -> list[X
         if len(best) == 2:
             return best
     if not best:
-        raise InputError(f"{films[0].source}: of {len(films)} radiographs none says that it is frontal")
+        raise InputError(f"{radiographs[0].source}: of {len(radiographs)} radiographs none says that it is frontal")
     return best
 
 
-def _distance(film: Radiograph) -> float:
-    return float("inf") if film.days_from_ct is None else abs(film.days_from_ct)
+def _distance(radiograph: Radiograph) -> float:
+    return float("inf") if radiograph.days_from_ct is None else abs(radiograph.days_from_ct)
 
 
-def _file(film: Radiograph, root: Path) -> Path:
-    path = root / film.source
+def _file(radiograph: Radiograph, root: Path) -> Path:
+    path = root / radiograph.source
     if not path.is_file():
-        raise InputError(f"{film.source}: the store lists this radiograph, but {root} holds no such file")
-    if sha256_of(path) != film.sha256:
-        raise InputError(f"{film.source}: not the file that the store lists (its sha256 differs)")
+        raise InputError(f"{radiograph.source}: the store lists this radiograph, but {root} holds no such file")
+    if sha256_of(path) != radiograph.sha256:
+        raise InputError(f"{radiograph.source}: not the file that the store lists (its sha256 differs)")
     return path

@@ -16,7 +16,7 @@ from clsdm.volume.ct import CTVolume, point
 REGISTERED_HU = (-1000.0, 500.0)
 """The range that counts in the comparison; denser bone is thin and would lead it astray."""
 HEIGHTS_MM = (-90.0, -45.0, 0.0, 45.0, 90.0)
-"""Along the patient, from middle on middle: where the search begins. Nobody knows at which height a film was centred."""
+"""Along the patient, from middle on middle: where the search begins. Nobody knows at which height a radiograph was centred."""
 COARSE_MM, SAMPLED, SEED = 6.0, 0.25, 1
 
 

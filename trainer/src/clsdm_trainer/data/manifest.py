@@ -157,9 +157,11 @@ def write_manifest(
     """
     ordered = tuple(sorted(cases, key=lambda case: case.id))
     check_cases(ordered, str(folder))
-    films = tuple(sorted(radiographs, key=lambda each: each.source))
+    listed = tuple(sorted(radiographs, key=lambda each: each.source))
     stored = StoredGrid(grid.size, grid.spacing_mm, margin, scan_spacing_mm)
-    write_json(folder / MANIFEST, sealed(to_plain(Manifest(SCHEMA, stored, WINDOW_HU, settings or {}, ordered, films))))
+    write_json(
+        folder / MANIFEST, sealed(to_plain(Manifest(SCHEMA, stored, WINDOW_HU, settings or {}, ordered, listed)))
+    )
 
 
 def check_cases(cases: Iterable[Case], where: str) -> None:

@@ -130,8 +130,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         raise InputError(f"{config.out}: no scan could be used (first reason: {rejected[0].reason})")
     settings: dict[str, Any] = {"placement": config.placement, "background": config.background}
     cases = (item.case for item in done)
-    films = (film for item in done for film in item.radiographs)
-    write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings, films)
+    radiographs = (radiograph for item in done for radiograph in item.radiographs)
+    write_manifest(config.out, config.grid, config.margin, config.scan_spacing_mm, cases, settings, radiographs)
     kept = sum(item.kept for item in done)
     patients = {split: [item.case.patient for item in done if item.case.split == split] for split in SPLITS}
     splits = {split: (len(found), len(set(found))) for split, found in patients.items() if found}

@@ -190,8 +190,8 @@ def _salt(path: Path) -> bytes:
 def _anonymous(scan: Scan, salt: bytes) -> Scan:
     """``scan`` under a one-way name, with nothing of the patient in what is written or said about it."""
     name = "p" + hmac.new(salt, scan.patient.encode(), "sha256").hexdigest()[:16]
-    films = tuple((f"{name}/radiograph{at}", path) for at, (_, path) in enumerate(scan.radiographs, 1))
-    return replace(scan, id=name, patient=name, source=name, radiographs=films)
+    radiographs = tuple((f"{name}/radiograph{at}", path) for at, (_, path) in enumerate(scan.radiographs, 1))
+    return replace(scan, id=name, patient=name, source=name, radiographs=radiographs)
 
 
 def _named(scan: Scan, source: SourceConfig) -> Scan:
