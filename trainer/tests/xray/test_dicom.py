@@ -186,6 +186,17 @@ def test_an_unknown_spacing_is_asked_for(tmp_path, stated):
     assert (xray.view.pixel_mm, xray.origins["pixel_mm"]) == ((1.2, 1.4), "user")
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"), [([0.0, 0.0], "0 x 0 mm"), ([-0.2, 0.2], "-0.2 x 0.2 mm"), (0.2, "0.2 mm")]
+)
+def test_a_spacing_that_can_be_none_is_said_as_the_file_has_it(tmp_path, stated, said):
+    path = write_dicom(tmp_path / "x.dcm", ImagerPixelSpacing=stated, PixelSpacing=None)
+    with pytest.raises(InputError, match=rf"ImagerPixelSpacing is {said}; expected two numbers above 0\); .*--spacing"):
+        read_xray(path)
+    xray = read_xray(path, overrides=GeometryOverrides(pixel_mm=1.2))
+    assert f"ImagerPixelSpacing is {said}; not used" in xray.warnings
+
+
 def test_what_blades_and_shutters_cover_is_not_measured(tmp_path):
     tags = {
         "CollimatorShape": "RECTANGULAR",

@@ -5,6 +5,7 @@ import pytest
 from pydicom.dataset import Dataset
 from torso import dicom, torso
 
+from clsdm.errors import InputError
 from clsdm.geometry.view import View
 from clsdm.xray.read import GeometryOverrides, read_xray
 
@@ -90,6 +91,13 @@ def test_an_rt_image_lies_as_its_gantry_says(tmp_path, gantry_deg):
     assert xray.view == View(xray.view.angle_deg, 1000.0, 1536.0, 200, 200, (2.0, 2.0))
     np.testing.assert_array_equal(xray.image, np.fliplr(torso()))
     assert xray.origins["orientation"] == "tag"
+
+
+def test_a_spacing_of_an_rt_image_that_can_be_none_is_said(tmp_path):
+    tags = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.1", "Modality": "RTIMAGE", "ImagerPixelSpacing": None}
+    path = dicom(**tags, ImagePlanePixelSpacing=[0.0, -2.0])(tmp_path)
+    with pytest.raises(InputError, match=r"ImagePlanePixelSpacing is 0 x -2 mm; expected two numbers above 0\)"):
+        read_xray(path, 0.0)
 
 
 def test_the_distance_to_the_bucky_is_not_taken_for_the_patients_middle(tmp_path):

@@ -52,21 +52,33 @@ def geometry(tags: Tags, shape: tuple[int, int], frame: int = 1) -> tuple[Known,
 
 
 def _spacing(tags: Tags, facts: dict[str, Any]) -> list[str]:
+    """The first tag that holds a spacing; what those before it hold is said."""
+    unusable: list[str] = []
     for keyword in SPACING_TAGS:
-        found = tags.numbers(keyword)
-        if len(found) != 2 or min(found) <= 0.0:
-            continue
-        calibrated = keyword == "PixelSpacing" and tags.text("PixelSpacingCalibrationType")
-        field = "pixel_at_patient_mm" if calibrated else "pixel_mm"
-        facts[field] = (found[0], found[1])
-        facts["tags"][field] = keyword
-        if keyword == "PixelSpacing" and not calibrated:
-            return [
-                f"only PixelSpacing given, {found[0]:g} mm, without a calibration: taken as it is, on the detector; if it "
-                "was calibrated in the patient, give --spacing with the magnification applied"
-            ]
-        return []
-    return []
+        if said := unusable_spacing(tags, keyword):
+            unusable.append(said)
+        elif found := tags.numbers(keyword):
+            calibrated = keyword == "PixelSpacing" and tags.text("PixelSpacingCalibrationType")
+            field = "pixel_at_patient_mm" if calibrated else "pixel_mm"
+            facts[field] = (found[0], found[1])
+            facts["tags"][field] = keyword
+            break
+    facts["unusable_spacing"] = ", ".join(unusable)
+    notes = [f"{said}; not used" for said in unusable]
+    if facts["tags"].get("pixel_mm") == "PixelSpacing":
+        notes.append(
+            f"only PixelSpacing given, {facts['pixel_mm'][0]:g} mm, without a calibration: taken as it is, on the detector; "
+            "if it was calibrated in the patient, give --spacing with the magnification applied"
+        )
+    return notes
+
+
+def unusable_spacing(tags: Tags, keyword: str) -> str:
+    """What a tag holds in place of two numbers above 0; "" where it holds these, or nothing."""
+    found = tags.numbers(keyword)
+    if not found or (len(found) == 2 and min(found) > 0.0):
+        return ""
+    return f"{keyword} is {' x '.join(f'{value:g}' for value in found)} mm"
 
 
 def _distances(tags: Tags, facts: dict[str, Any]) -> list[str]:

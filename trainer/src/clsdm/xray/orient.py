@@ -42,6 +42,7 @@ class Known:
         magnification: of the patient's middle on the detector.
         pixel_mm: on the detector plane.
         pixel_at_patient_mm: calibrated in the patient.
+        unusable_spacing: what the file says in place of a spacing, like "ImagerPixelSpacing is 0 x 0 mm"; "" where nothing.
         offset_mm: of the image centre from the principal ray.
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
@@ -57,6 +58,7 @@ class Known:
     magnification: float | None = None
     pixel_mm: Pair | None = None
     pixel_at_patient_mm: Pair | None = None
+    unusable_spacing: str = ""
     offset_mm: Pair | None = None
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None
@@ -106,8 +108,10 @@ class StoredXRay:
             InputError: nobody knows it.
         """
         if self.known.pixel_mm is None:
+            found = self.known.unusable_spacing
+            why = f" ({found}; expected two numbers above 0)" if found else ""
             raise InputError(
-                f"{self.source}: the pixel spacing is unknown; give it with --spacing (mm on the detector)"
+                f"{self.source}: the pixel spacing is unknown{why}; give it with --spacing (mm on the detector)"
             )
         return self.known.pixel_mm
 

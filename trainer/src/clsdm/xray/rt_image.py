@@ -11,6 +11,7 @@ import numpy as np
 
 from clsdm.files.dicom_tags import Tags
 from clsdm.geometry.directions import letters_of
+from clsdm.xray.dicom_geometry import unusable_spacing
 from clsdm.xray.orient import Known
 
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
@@ -31,7 +32,9 @@ def rt_geometry(
         The same three, completed.
     """
     spacing, named = tags.numbers("ImagePlanePixelSpacing"), dict(known.tags)
-    if len(spacing) == 2 and min(spacing) > 0.0:
+    if said := unusable_spacing(tags, "ImagePlanePixelSpacing"):
+        known, notes = replace(known, unusable_spacing=said), (*notes, f"{said}; not used")
+    elif spacing:
         known = replace(known, pixel_mm=(spacing[0], spacing[1]))
         named["pixel_mm"] = "ImagePlanePixelSpacing"
     for field, keyword in (("source_detector_mm", "RTImageSID"), ("source_axis_mm", "RadiationMachineSAD")):
