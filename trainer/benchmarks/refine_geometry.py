@@ -1,7 +1,7 @@
 """How much of what a wrong geometry costs `clsdm reconstruct --refine` brings back: a table over scans and mistakes.
 
 X-rays are simulated as a machine took them whose lateral view is turned, lifted or magnified by what nobody wrote down; the
-reconstruction is given the geometry of a perfect machine. `python refine_geometry.py --scans A.nii.gz B.nii.gz ...`; PSNR over the whole
+reconstruction is given that of a perfect one. `python refine_geometry.py --scans A.nii.gz B.nii.gz ...`; PSNR over the whole
 cube against the CT. "recovered" is the part of the loss, over all scans, that the refinement makes up for.
 """
 

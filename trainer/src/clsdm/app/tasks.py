@@ -110,8 +110,8 @@ def reconstruct_many(
 ) -> Answer:
     """Reconstruct many patients into the folder ``out``, as ``clsdm reconstruct --table`` does; what is there stays.
 
-    ``cases`` has the views of each by its name. Each that has ended is reported ("told"): its row of the summary, with "status" done,
-    kept or failed. Answers with the counts, seconds and "files" of ``clsdm.app.batch.run``.
+    ``cases`` has the views of each by its name. Each that has ended is reported ("told"): its row of the summary, with "status"
+    done, kept or failed. Answers with the counts, seconds and "files" of ``clsdm.app.batch.run``.
     """
     report("patients", 0, len(cases))
     from clsdm.app import batch
