@@ -56,6 +56,25 @@ def test_patients_that_a_model_was_selected_on_calibrate_it_and_those_it_was_tra
     assert {scan.name for scan in usable(scans)} == set().union(*(expected[split] for split in splits))
 
 
+def test_of_patients_it_was_trained_on_a_table_holds_the_x_rays_and_no_errors(
+    small_model, tmp_path, monkeypatch
+) -> None:
+    folder, bundle = tmp_path / "scans", tmp_path / "bundle"
+    folder.mkdir()
+    for number in range(2):
+        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
+    (folder / "splits.json").write_text(json.dumps({"train": ["s0"], "val": ["s1"]}), encoding="utf-8")
+    monkeypatch.setattr(
+        "clsdm_bench.numbers.run.find_scans",
+        lambda cases, splits, trained: find_scans(cases, splits, [*trained, patient_mark("s0")]),
+    )
+    call = f"calibrate --bundle {small_model.path} --cases {folder} --products mean --conditions plain --device cpu"
+    assert main([*call.split(), "--out", str(tmp_path / "out"), "--write", str(bundle)]) == 0
+    table = Bundle.open(bundle).calibration
+    assert table["patients"] == [patient_mark("s1")]
+    assert table["usual"]["patients"] == 2
+
+
 def test_a_bundle_gets_its_table_and_is_measured_with_it(
     small_model: Bundle, tmp_path: Path, capsys, monkeypatch
 ) -> None:

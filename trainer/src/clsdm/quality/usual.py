@@ -206,9 +206,9 @@ def _heights(profiles: dict[str, np.ndarray]) -> float | None:
 
 
 def doubts(shown: Shown, usual: Usual) -> list[str]:
-    """Each value beyond those of the patients that the model was checked on, in words."""
+    """Each value beyond those of the patients that the model knows, in words."""
     found = []
-    whose = f"the {usual.patients} patients that this model was checked on"
+    whose = f"the {usual.patients} patients that this model knows"
     for kind, descriptions in shown.descriptions.items():
         for alike in (alikeness(each, usual.films[kind]) for each in descriptions if kind in usual.alike):
             if alike < usual.alike[kind]:

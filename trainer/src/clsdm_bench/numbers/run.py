@@ -37,8 +37,9 @@ tone and edges are not taken for another body part."""
 def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     """Measure the patients and write the bundle with its table; says on how many it rests.
 
-    A table that the bundle has already keeps what it says of other products. Patients of the split ``train`` that the bundle
-    was trained on are left out; those of ``val`` were selected on, never trained on.
+    A table that the bundle has already keeps what it says of other products. Errors are those of patients that the bundle was
+    not trained on: of the split ``train`` the ones it has not seen, and those of ``val``, which were selected on. What X-rays
+    are usual is learnt from all: a model knows the patients it was trained on, and their residuals are the smaller ones.
 
     Raises:
         InputError: nobody is left, or the bundle cannot be written.
@@ -47,10 +48,8 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     unseen = usable(scoring.scans)
     if not unseen:
         raise InputError("--cases: expected patients that the bundle was not trained on, found none")
-    scoring = Scoring(scoring.bundle, unseen, scoring.out, scoring.settings)
-    found = collect(scoring, report)
-    means = {each.case: each for each in found if (each.condition, each.product) == ("plain", "mean")}
-    shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in unseen if scan.name in means]
+    found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
+    shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in scoring.scans if "mean" in options.products]
     table = joined(
         scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, _command("calibrate", options))
     )
