@@ -197,7 +197,7 @@ class ReconstructionLogic(ModelTasks):
         return self._ofVolumes(Run("compare", **callbacks), nodes, {}, lambda answer: answer, wait)
 
     def fromOthers(self, reconstructionNode, *, wait: bool = False, **callbacks) -> Run:
-        """What of a reconstruction its X-rays do not fix; the result will be a volume node, referred to as ``OTHERS_ROLE``."""
+        """The part of a reconstruction that its X-rays do not fix; the result: a volume node, referred to as ``OTHERS_ROLE``."""
         node, views = reconstructionNode, {"views": attributeOf(reconstructionNode, "views", [])}
         then = partial(Results.fromOthersOf, node)
         return self._ofVolumes(Run("fixed", **callbacks), {"reconstruction": node}, views, then, wait)

@@ -1,4 +1,4 @@
-"""What every benchmark here shares: alternatives timed in turn (A B A B ...), their ratios, and what machine it was.
+"""Common to all benchmarks here: alternatives timed in turn (A B A B ...), their ratios, and what machine it was.
 
 Load on a shared machine changes from second to second, so two figures are only comparable where they were taken side by
 side: every alternative runs once per round, and ratios are taken round by round.

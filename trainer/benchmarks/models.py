@@ -44,7 +44,7 @@ def random_model(config: ModelConfig, device: torch.device, seed: int = 0) -> CL
 
 
 def nameless_bundle(config: ModelConfig) -> Bundle:
-    """What ``clsdm.reconstruction`` asks of a bundle whose networks are loaded already; nothing is written."""
+    """All that ``clsdm.reconstruction`` asks of a bundle; its networks are loaded already, and nothing is written."""
     manifest = Manifest(SCHEMA, "random", "0", "none: random weights", WINDOW_HU, config, "float32")
     return Bundle(Path("random"), manifest, {WEIGHTS: FileEntry("0" * 64, 0)})
 

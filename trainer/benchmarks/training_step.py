@@ -27,7 +27,7 @@ from clsdm_trainer.stages import STAGES
 
 VOLUMES, CPU_BATCH = 4, 2
 MORE = {"autoencoder": " with adversary", "alignment": ", projecting"}
-"""What some steps of a stage do beside what all do."""
+"""The work of some steps of a stage beside that of all."""
 
 
 def configured(preset: str, arguments: argparse.Namespace, device: torch.device) -> RunConfig:
@@ -68,7 +68,7 @@ def _stepper(runner: Runner, numbers: list[int]) -> Callable[[], object]:
 
 
 def _batches(runner: Runner) -> Callable[[], object]:
-    """What the loop asks for in a step, micro-batch by micro-batch."""
+    """The batches of a step, micro-batch by micro-batch."""
     config, xrays = runner.config, runner.stage.uses_xrays
     return lambda: [runner.data.batch(micro, config.batch, xrays=xrays) for micro in range(config.accumulate)]
 

@@ -283,7 +283,7 @@ def factsOf(model) -> str:
 
 
 def purposeOf(model) -> str:
-    """What a model is for: the anatomy it knows, and its grid."""
+    """The use of a model: the anatomy it knows, and its grid."""
     words = _("Has seen: {anatomy}. {voxels}³ voxels of {spacing:g} mm")
     return words.format(anatomy=model.anatomy or _("unknown anatomy"), voxels=model.voxels, spacing=model.spacingMm)
 

@@ -101,7 +101,7 @@ class ModelStore:
         return [*self.embedded(), *sorted(own, key=lambda model: (model.id, model.version))]
 
     def index(self, path: Path | None = None) -> dict[str, Any]:
-        """What an index says (``clsdm.model.index.Index``), by default the one that ships.
+        """The content of an index (``clsdm.model.index.Index``), by default the one that ships.
 
         Raises:
             ValueError: it is none.

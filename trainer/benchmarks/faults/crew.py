@@ -24,7 +24,7 @@ LIMIT_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of one damaged input."""
+    """The fate of one damaged input."""
 
     kind: str
     number: int
@@ -78,7 +78,7 @@ class Worker:
         return case is not None
 
     def done(self) -> Judgement | None:
-        """What became of the input, or None as long as it is being judged."""
+        """The fate of the input, or None as long as it is being judged."""
         assert self.case is not None
         seconds = time.monotonic() - self._since
         try:

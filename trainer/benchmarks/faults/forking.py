@@ -1,4 +1,4 @@
-"""What the scripts here share: processes that start in milliseconds, and the table of what became of everything."""
+"""Common to the scripts here: processes that start in milliseconds, and the table of what became of everything."""
 
 import multiprocessing
 import os

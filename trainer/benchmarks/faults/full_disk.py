@@ -43,7 +43,7 @@ SIZES_KB = (1, 4, 24, 64, 200, 600, 2000, 20_000)
 
 
 def programs(inputs: Inputs, out: Path) -> dict[str, tuple[str, list[Any]]]:
-    """What writes, by name: its module and its arguments."""
+    """Commands that write, by name: its module and its arguments."""
     film = inputs.folder / "films" / "raw.dcm"
     given = ["--frontal", film, "--bundle", inputs.bundle, "--device", "cpu", "--quiet"]
     store = ["--store", inputs.folder / "store", "--device", "cpu"]

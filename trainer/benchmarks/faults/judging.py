@@ -1,4 +1,4 @@
-"""What the programs make of a damaged input: the judge calls them as a user does, and looks at everything they leave.
+"""The programs on a damaged input: the judge calls them as a user does, and looks at everything they leave.
 
 ``refused`` is one line and exit code 2, with nothing left behind; ``right`` is an answer from an input in which nothing can
 tell that it was damaged (``well_formed``), or the same answer as without the damage. Everything else is a fault.
@@ -189,7 +189,7 @@ def _store(hostile: Hostile, inputs: Inputs, where: Path) -> Judged:
 
 
 def _used(store: Path) -> list[object]:
-    """What training reads of a store."""
+    """All that training reads of a store."""
     manifest = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
     return [manifest, *((store / "volumes" / name).read_bytes() for name in USED_VOLUMES)]
 

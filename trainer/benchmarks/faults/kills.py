@@ -49,7 +49,7 @@ def started(what: Callable[..., None], *words: object) -> BaseProcess:
 
 
 def alone(what: Callable[..., None], *words: object) -> None:
-    """What a process does: quietly, on one thread."""
+    """Call a function in a process of its own: quietly, on one thread."""
     torch.set_num_threads(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -244,7 +244,7 @@ def _write_and_kill(kind: str, folder: Path, moment: random.Random) -> str:
 
 
 def write_without_end(kind: str, folder: Path, begun: Any) -> None:
-    """What the killed process does."""
+    """The killed process."""
     write, _ = WRITERS[kind]
     while True:
         for number in NUMBERS:

@@ -25,7 +25,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Damaged:
-    """What became of a file: its bytes, how, whether it may now contradict itself, and whether physics does."""
+    """A damaged file: its bytes, how, whether it may now contradict itself, and whether physics does."""
 
     data: bytes
     how: str
@@ -104,7 +104,7 @@ HOSTILE: tuple[Any, ...] = (
     float("-inf"), "", " ", "\0", "a\nb", "\x1b[31mred", "..", "../../outside", "/etc/passwd", "C:\\x", "x" * 70000,
     "\ud800", [], {}, [1, 2], [None], {"a": 1}, [[[]]], "NaN",
 )  # fmt: skip
-"""What a field may be set to."""
+"""Values that a field may be set to."""
 
 
 def damage_json(table: Any, random: Random) -> Damaged:

@@ -192,7 +192,7 @@ def _difference(part: Part, path: Path, network: Network, inputs: tuple[Tensor, 
 
 
 def _about(bundle: Bundle, name: str) -> Mapping[str, str]:
-    """What whoever finds the file must know."""
+    """Facts that whoever finds the file must know."""
     manifest = bundle.manifest
     properties = {
         "notice": manifest.notice, "licence": manifest.licence, "network": name, "window_hu": manifest.window_hu,

@@ -32,7 +32,7 @@ from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
 
 CHANGE, SAID = 0.2, 2.0
-"""What a change must be worth, in logarithms of the residual; and how many times that where a file or the user says how it is,
+"""Least worth of a change, in logarithms of the residual; and how many times that where a file or the user says how it is,
 which is only doubted where the X-ray looks otherwise."""
 MOST_CHANGES = 3
 UNLIKELY = -0.4

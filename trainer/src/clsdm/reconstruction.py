@@ -190,7 +190,7 @@ def _looked_at(
 
 
 def calibrated(bundle: Bundle) -> tuple[Calibration | None, Usual | None]:
-    """What a bundle knows of its errors, and of X-rays that are usual; None where it has no table, or none of these.
+    """Tables of a bundle: of its errors, and of X-rays that are usual; None where it has no table, or none of these.
 
     Raises:
         InputError: the table cannot be used.

@@ -9,7 +9,7 @@ from clsdm_trainer.files import write_text
 
 
 def marks(name: str) -> tuple[str, str]:
-    """What stands before and behind a table in a page."""
+    """The text before and behind a table in a page."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 

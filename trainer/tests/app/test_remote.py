@@ -26,9 +26,7 @@ from worker_process import LIMIT_S, hear, process, say
 from clsdm.app import access
 from clsdm.app import server as front
 from clsdm.app.child import Child
-from clsdm.app.cli import main
 from clsdm.app.sent import message_of, pack_xray, unpack_xray
-from clsdm.errors import InputError
 from clsdm.files.scratch import OwnFolder
 from clsdm.xray.read import read_xray
 
@@ -364,44 +362,3 @@ def test_nobody_there_and_somebody_else_there_are_told_apart(worker):
         error = answered(child, task="hello")[0]["error"]
     assert error["kind"] == "server"
     assert "cannot be reached" in error["message"]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--listen", "0.0.0.0:0"], "would travel unencrypted; name a certificate"),
-        (["--listen", "nowhere"], "would travel unencrypted"),
-        (["--listen", "localhost:0"], "--key-file"),
-        (["--listen", "localhost:x"], "expected HOST:PORT"),
-        (["--listen", "localhost:0", "--key-file", "short"], "expected a key of 16 or more"),
-        (["--listen", "localhost:0", "--key-file", "key", "--cert", "short"], "short is no certificate"),
-        (["--folder", ".", "--server", "http://example.org"], "would travel unencrypted; use https"),
-        (["--folder", ".", "--server", "ftp://example.org"], "expected https://HOST:PORT"),
-        (["--folder", ".", "--server", "https://me:secret@example.org"], "expected https://HOST:PORT"),
-        (["--folder", ".", "--server", "https://localhost"], "--key-file"),
-        (["--folder", ".", "--server", "https://localhost", "--ca-file", "short"], "no certificate in PEM"),
-        ([], "name a folder with --folder"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused_in_a_line(options, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(access.KEY_VARIABLE, raising=False)
-    (tmp_path / "short").write_text("secret")
-    (tmp_path / "key").write_text(KEY)
-    assert main(["serve", *options]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
-    assert "secret" not in error
-
-
-def test_a_key_is_made_for_its_owner_alone_and_read_again(tmp_path):
-    made = access.read_key(str(tmp_path / "key"), make=True)
-    assert len(made) > 40
-    assert access.read_key(str(tmp_path / "key")) == made
-    if os.name == "posix":
-        assert (tmp_path / "key").stat().st_mode & 0o077 == 0
-    with pytest.raises(InputError, match="no such file"):
-        access.read_key(str(tmp_path / "other"))
-    assert access.is_key(f"Bearer {made}", made)
-    assert not any(access.is_key(text, made) for text in ("", made, f"Bearer {made[:-1]}", "Bearer \udcff"))

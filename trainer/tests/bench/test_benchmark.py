@@ -10,87 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
-from ct_series import write_series
-from tiny import GRID, MARGIN, STAGE, phantom_hu, tiny_case, tiny_config, tiny_store
-from tiny_systems import EXACT, SMALL, benchmark_config
+from tiny import tiny_store
+from tiny_benchmark import SPLIT, STAGES_STEPS, command, opened, rows, written_table
+from tiny_systems import benchmark_config
 
 from clsdm.errors import InputError
 from clsdm.model.bundle import SCHEMA, Manifest, patient_mark, write_bundle
 from clsdm.reconstruction import Options, reconstruct
-from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU
 from clsdm.xray.preprocess import prepare
-from clsdm_bench.benchmark import fitting_source
 from clsdm_bench.cli import main
 from clsdm_bench.costs import Costs
 from clsdm_bench.evaluate import by_case
-from clsdm_bench.patients import Outcome, figures_for, load_patients
-from clsdm_bench.records import Records, RowResult
-from clsdm_bench.report.claims import best_baseline, check_claim
-from clsdm_bench.report.page import hardware_sentence
+from clsdm_bench.patients import figures_for, load_patients
+from clsdm_bench.records import Records
+from clsdm_bench.report.claims import check_claim
 from clsdm_bench.report.readme import BEGIN, END, comparison, write_readme
-from clsdm_bench.resolve import Budget, budget_of, budget_of_minutes
-from clsdm_bench.rows import Benchmark, volumes_path
+from clsdm_bench.resolve import Budget, budget_of_minutes
+from clsdm_bench.rows import volumes_path
 from clsdm_bench.systems.ours import latent_model
 from clsdm_bench.table import OWN_STAGES, Claim, TableSpec, load_table
-from clsdm_trainer.data.manifest import write_manifest
-from clsdm_trainer.data.source import SourceConfig, scans_of
 from clsdm_trainer.data.store import Store
-from clsdm_trainer.files import sha256_of
 from clsdm_trainer.loop import Runner
-from clsdm_trainer.recipe import save_config
-
-SPLIT = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test", "g": "test"}
-STAGES_STEPS = 3
-
-
-def written_table(folder: Path) -> Path:
-    """The tiny recipe, and a table of two latent runs, a baseline and rows without training."""
-    save_config(tiny_config(steps=STAGES_STEPS), folder / "recipe.yaml")
-    stage = {**STAGE, "steps": STAGES_STEPS}
-    table = {
-        "preset": str(folder / "recipe.yaml"),
-        "pictures": 2,
-        "seeds": [0, 1],
-        "runs": {
-            "ours": {},
-            "ldm": {
-                "stages": ["autoencoder", "joint"],
-                "share": {"autoencoder": "ours"},
-                "changes": {"joint": stage, "model": {"process": {"kind": "ddpm", "steps": 2}}},
-            },
-            "cnn": {
-                "stages": ["baseline"],
-                "reduced": "very much",
-                "changes": {"augment": EXACT, "baseline": {**stage, "network": SMALL.model_dump(mode="json")}},
-            },
-        },
-        "rows": {
-            "mean": {"label": "the mean", "group": "ours", "run": "ours"},
-            "sample": {"label": "a sample", "group": "ours", "run": "ours", "product": "sample"},
-            "one": {"label": "one view", "group": "ablation", "run": "ours", "angles_deg": [90.0]},
-            "ldm": {"label": "an LDM", "group": "baseline", "run": "ldm", "product": "sample", "steps": 3},
-            "cnn": {"label": "a CNN", "group": "baseline", "run": "cnn", "product": "voxels"},
-            "fdk": {"label": "FDK", "group": "classical", "method": "fdk"},
-            "ceiling": {"label": "round trip", "group": "sanity", "run": "ours", "method": "round-trip"},
-            "shuffled": {"label": "shuffled", "group": "sanity", "run": "ours", "method": "shuffled"},
-            "population": {"label": "population mean", "group": "sanity", "method": "population-mean"},
-            "nearest": {"label": "nearest", "group": "sanity", "method": "nearest-patient"},
-        },
-        "claims": [{"row": "mean", "than": "best-baseline", "figure": "honest.psnr_3d_db", "text": "ours wins"}],
-        "about": "A table for a test.",
-        "remarks": ["One more thing."],
-        "published": [{"label": "elsewhere", "psnr": 26.75, "ssim": 0.647, "source": "a paper"}],
-    }
-    path = folder / "table.yaml"
-    path.write_text(yaml.safe_dump(table, sort_keys=False), encoding="utf-8")
-    return path
-
-
-def command(folder: Path, *more: str) -> list[str]:
-    base = ["benchmark", "--table", str(folder / "table.yaml"), "--store", str(folder / "store")]
-    return [*base, "--out", str(folder / "out"), "--device", "cpu", *more]
 
 
 @pytest.fixture(scope="module")
@@ -123,18 +64,6 @@ def test_every_row_stands_on_the_page_with_its_command(done: Path) -> None:
         assert (done / "out" / link).stat().st_size > 1000, link
     assert "![mean](records/mean.png)" in page
     assert "![Latents of ours](records/latents-ours.png)" in page
-
-
-def rows(folder: Path) -> dict[str, RowResult]:
-    """The rows that are kept."""
-    return dict(Records.open(folder / "out" / "records").rows)
-
-
-def opened(folder: Path, records: Path, budget: Budget | None = None) -> Benchmark:
-    """The benchmark on other records."""
-    table = load_table(str(folder / "table.yaml"))
-    budget = budget or budget_of(table, None)
-    return Benchmark(table, Store.open(folder / "store"), folder / "out", "cpu", budget, Records.open(records))
 
 
 def test_every_patient_has_a_line_for_each_row_and_seed(done: Path) -> None:
@@ -334,21 +263,6 @@ def test_x_rays_of_the_cube_are_another_protocol(done: Path) -> None:
         replace(benchmark, table=table)
 
 
-def test_x_rays_of_the_scan_show_what_lies_outside_the_cube_and_those_of_the_cube_do_not(tmp_path: Path) -> None:
-    hu = phantom_hu(np.random.default_rng(1))
-    hu[:, :, :MARGIN] = hu[:, :, -MARGIN:] = 900  # both arms
-    np.save(tmp_path / "e.npy", hu)
-    cases = [tiny_case("e", "test", "e.npy", sha256_of(tmp_path / "e.npy"))]
-    write_manifest(tmp_path, GRID, MARGIN, GRID.spacing_mm, cases, {"placement": "body", "background": "keep"})
-    lateral = {
-        of_cube: load_patients(Store.open(tmp_path), "test", "chest", (90.0,), of_cube=of_cube)[0]
-        for of_cube in (True, False)
-    }
-    assert np.array_equal(lateral[True].truth.hu, lateral[False].truth.hu)
-    assert lateral[False].xrays[0].image.min() > lateral[True].xrays[0].image.min() + 1.0
-    assert lateral[True].covered.all()
-
-
 def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(done, "--only", "cnn", "--budget", "40")) == 2
     assert "another configuration" in capsys.readouterr().err
@@ -396,40 +310,6 @@ def test_the_plan_names_what_is_shared(done: Path, capsys: pytest.CaptureFixture
 def test_an_unknown_row_is_refused(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(done, "--only", "magic")) == 2
     assert "no row 'magic'" in capsys.readouterr().err
-
-
-# The page -------------------------------------------------------------------------------------------------------------
-
-
-def result(name: str, psnr: list[float]) -> RowResult:
-    """A row with these figures and nothing else."""
-    outcomes = [Outcome(name, f"p{i}", 0, 1.0, {"honest.psnr_3d_db": value}) for i, value in enumerate(psnr)]
-    distances = ({"patches_hu": psnr[0], "detail_hu": psnr[1]},)
-    return RowResult(name, {"weights": None}, tuple(outcomes), distances, None, None)
-
-
-@pytest.mark.parametrize(
-    ("known", "said"), [({"processor_bfloat16": False}, True), ({"processor_bfloat16": True}, False), ({}, False)]
-)
-def test_the_page_says_where_float32_stood_in_for_bfloat16(known: dict[str, bool], said: bool) -> None:
-    machine = {"processor_threads": 1, "gpu": None, "platform": "Linux", "packages": {"torch": "2.13.0"}, **known}
-    row = RowResult("a", {"weights": "1"}, (), (), None, {"minutes": 1.0, "environment": machine})
-    assert ("float32 in place of bfloat16" in hardware_sentence({"a": row}, Budget(60))) is said
-
-
-def test_a_claim_holds_only_with_its_margin_and_the_best_baseline_is_found(done: Path) -> None:
-    table = load_table(str(done / "table.yaml"))
-    low, high = [20.0 + 0.1 * i for i in range(8)], [21.0 + 0.1 * i for i in range(8)]
-    results = {"mean": result("mean", high), "cnn": result("cnn", low), "ldm": result("ldm", [v - 3.0 for v in low])}
-    assert best_baseline(table, results) == "cnn"
-    claim = Claim(row="mean", than="best-baseline", figure="honest.psnr_3d_db", margin=0.5, text="")
-    assert check_claim(claim, table, results).large_enough
-    assert not check_claim(claim.model_copy(update={"margin": 1.5}), table, results).large_enough
-    assert check_claim(claim, table, {"mean": results["mean"]}) is None
-    nearer = Claim(row="mean", than="cnn", figure="swd.detail_hu", lower_is_better=True, text="")
-    assert not check_claim(nearer, table, results).large_enough
-    assert check_claim(nearer, table, results).test is None, "of rows without shares the distance alone is known"
-    assert check_claim(nearer.model_copy(update={"row": "cnn", "than": "mean"}), table, results).large_enough
 
 
 def test_the_readme_gets_the_measured_rows_and_the_published_ones_under_their_own_heading(done, tmp_path):
@@ -485,28 +365,3 @@ def test_the_ldm_is_drawn_without_any_mean(done: Path) -> None:
     (patient, *_) = benchmark.patients()
     images, cameras = prepare(patient.xrays, model.config.detector, torch.device("cpu"))
     assert not model.align(images, cameras).mean.any()
-
-
-# Public data sets -----------------------------------------------------------------------------------------------------
-
-
-def test_data_that_no_layout_fits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="of dicom"):
-        fitting_source(load_table("lidc128").sources, tmp_path)
-
-
-def test_the_published_lists_of_scans_split_a_dicom_download_by_patient(tmp_path: Path) -> None:
-    ct = CTVolume(np.full((10, 12, 14), 40.0, dtype=np.float32), (2.0, 3.0, 4.0), (0.0, 0.0, 0.0))
-    lists = {
-        "train": [f"LIDC-IDRI-{n:04d}.2000.1" for n in range(2, 62)],
-        "test": ["LIDC-IDRI-0001.20000101.3000566.1"],
-    }
-    for name, ids in lists.items():
-        (tmp_path / f"{name}.txt").write_text("\n".join(ids), encoding="utf-8")
-    write_series(tmp_path / "LIDC-IDRI-0001" / "series", ct)
-    source = fitting_source(load_table("lidc128").sources, tmp_path)
-    assert source.kind == "dicom"
-    placed, rejected = scans_of(source)
-    assert [(scan.patient, split) for scan, split in placed] == [("LIDC-IDRI-0001", "test")]
-    assert len(rejected) == 60, "scans that are listed and not there are named"
-    assert isinstance(source, SourceConfig)

@@ -70,7 +70,7 @@ def write_summary(cases: Sequence[Case], out: Path) -> list[Path]:
 
 
 def row_of(case: Case) -> Row:
-    """What the disk says of a patient."""
+    """The state of a patient by the files on the disk."""
     if case.request is None:
         return Row(case.name, "skipped", problem=case.problem)
     volume = Path(case.request.out)

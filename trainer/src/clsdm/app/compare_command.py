@@ -63,7 +63,7 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 
 def _parts(recon: CTVolume, made: dict[str, Any], volume: Path) -> tuple[Part, ...]:
-    """What the X-rays fix of a reconstruction, and the rest."""
+    """The part of a reconstruction that the X-rays fix, and the rest."""
     fixed, share = fixed_part(recon, recorded_views(made, str(volume)))
     rest = from_others(recon, fixed)
     return (

@@ -197,7 +197,7 @@ def nameless_request(request: Request, used: Sequence[View] = ()) -> Request:
 
 
 def names_for(request: Request) -> dict[str, str]:
-    """What to say in place of each path of a request to somebody who must not learn whose files they are."""
+    """Words in place of each path of a request to somebody who must not learn whose files they are."""
     names = {view.file: f"X-ray {number}" for number, view in enumerate(request.views, 1)}
     if request.localizers is not None:
         with contextlib.suppress(InputError):

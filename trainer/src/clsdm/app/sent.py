@@ -1,4 +1,4 @@
-"""What travels to a server: X-rays and volumes as arrays with their geometry, and nobody's name.
+"""Messages to a server: X-rays and volumes as arrays with their geometry, and nobody's name.
 
 A message is one line of JSON, in which ``files`` says how many bytes each file has, and then the bytes of those files, one
 after the other. No torch.

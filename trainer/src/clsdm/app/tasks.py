@@ -195,7 +195,7 @@ def compare(folder: Path, report: Report, reconstruction: str, truth: str) -> An
 
 
 def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[str, Any]]) -> Answer:
-    """What of a reconstruction (volume file) its X-rays do not fix; ``views`` are those of its provenance.
+    """The part of a reconstruction (volume file) that its X-rays do not fix; ``views`` are those of its provenance.
 
     Answers with "others", a volume of how much of each voxel's HU came from other patients, whatever its sign; "share" of the
     contrast that the X-rays fix; and "legend".

@@ -123,7 +123,7 @@ def answer(line: bytes, emit: Emit, arrays: ArrayFolders, tasks: Mapping[str, Ta
 
 @dataclass(frozen=True)
 class Voice:
-    """What a task says before its answer: called, its progress; and each of many results with :meth:`tell`."""
+    """Lines of a task before its answer: called, its progress; and each of many results with :meth:`tell`."""
 
     number: int
     emit: Emit

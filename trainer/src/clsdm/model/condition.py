@@ -73,7 +73,7 @@ class ConditionConfig:
 
     @property
     def lifted_channels(self) -> int:
-        """What a voxel of a lift grid gets: features, depth and coverage, the intensities of its CT voxels, its place."""
+        """Channels of a voxel of a lift grid: features, depth and coverage, the intensities of its CT voxels, its place."""
         return DIRECTIONS * (self.features + 2) + DIRECTIONS * FOLD**3 + 3
 
 
@@ -147,7 +147,7 @@ def head(dims: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
 
 
 class Refinement(nn.Module):
-    """What the X-rays add to an estimate at twice its resolution; nothing before it is trained."""
+    """The detail that X-rays add to an estimate at twice its resolution; nothing before it is trained."""
 
     def __init__(self, config: ConditionConfig) -> None:
         super().__init__()

@@ -74,7 +74,7 @@ def _spacing(tags: Tags, facts: dict[str, Any]) -> list[str]:
 
 
 def unusable_spacing(tags: Tags, keyword: str) -> str:
-    """What a tag holds in place of two numbers above 0; "" where it holds these, or nothing."""
+    """The content of a tag in place of two numbers above 0; "" where it holds these, or nothing."""
     found = tags.numbers(keyword)
     if not found or (len(found) == 2 and min(found) > 0.0):
         return ""

@@ -92,7 +92,7 @@ def _key(found: Found) -> tuple[str, str]:
 
 
 def _kept(path: Path) -> list[Found]:
-    """What was measured before, as numbers are defined today."""
+    """Earlier measurements, as numbers are defined today."""
     before = read_json(path, "measurements") if path.is_file() else []
     return [from_plain(Found, each, str(path)) for each in before if each.get("definition") == DEFINITION]
 

@@ -60,7 +60,7 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
-    """What was called, without where things lie."""
+    """The call, without where things lie."""
     cases = " ".join("=".join([*each.split("=")[:-1], Path(each.rpartition("=")[2]).name]) for each in options.cases)
     flags = [flag for flag in ("cross", "steady", "wrong", "pictures") if getattr(options, flag, False)]
     return (

@@ -73,7 +73,7 @@ def write_tables(
 
 SHORT_COLUMNS = ("psnr_db", "psnr_body_db", "lung_dice", "lung_absolute_error", "mae_hu")
 SHORT_ROWS = ("mean", "sample", *(f"mean, {CONDITIONS[each].text}" for each in ("frontal", "shuffled")))
-"""What the README shows."""
+"""Columns and rows that the README shows."""
 
 
 def published(results: Mapping[str, Any]) -> dict[str, str]:

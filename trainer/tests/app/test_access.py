@@ -1,0 +1,52 @@
+"""Who may use a server, and over which way: its options, and its key."""
+
+import os
+
+import pytest
+
+from clsdm.app import access
+from clsdm.app.cli import main
+from clsdm.errors import InputError
+
+KEY = "a-key-of-the-tests-0123"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--listen", "0.0.0.0:0"], "would travel unencrypted; name a certificate"),
+        (["--listen", "nowhere"], "would travel unencrypted"),
+        (["--listen", "localhost:0"], "--key-file"),
+        (["--listen", "localhost:x"], "expected HOST:PORT"),
+        (["--listen", "localhost:0", "--key-file", "short"], "expected a key of 16 or more"),
+        (["--listen", "localhost:0", "--key-file", "key", "--cert", "short"], "short is no certificate"),
+        (["--folder", ".", "--server", "http://example.org"], "would travel unencrypted; use https"),
+        (["--folder", ".", "--server", "ftp://example.org"], "expected https://HOST:PORT"),
+        (["--folder", ".", "--server", "https://me:secret@example.org"], "expected https://HOST:PORT"),
+        (["--folder", ".", "--server", "https://localhost"], "--key-file"),
+        (["--folder", ".", "--server", "https://localhost", "--ca-file", "short"], "no certificate in PEM"),
+        ([], "name a folder with --folder"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_line(options, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(access.KEY_VARIABLE, raising=False)
+    (tmp_path / "short").write_text("secret")
+    (tmp_path / "key").write_text(KEY)
+    assert main(["serve", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert "secret" not in error
+
+
+def test_a_key_is_made_for_its_owner_alone_and_read_again(tmp_path):
+    made = access.read_key(str(tmp_path / "key"), make=True)
+    assert len(made) > 40
+    assert access.read_key(str(tmp_path / "key")) == made
+    if os.name == "posix":
+        assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    with pytest.raises(InputError, match="no such file"):
+        access.read_key(str(tmp_path / "other"))
+    assert access.is_key(f"Bearer {made}", made)
+    assert not any(access.is_key(text, made) for text in ("", made, f"Bearer {made[:-1]}", "Bearer \udcff"))
