@@ -131,6 +131,7 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
             for percent in (30, 50, 70):
                 ui.fractionSlider.setValue(percent / 100)
                 settle(0.03)
+            waitFor(lambda: not compare.isWorking("overlay"))
 
         return move
 

@@ -62,9 +62,8 @@ class ComparePanelCase(SceneTest):
         self.waitUntilShown()
 
     def waitUntilShown(self) -> None:
-        waitFor(
-            lambda: not self.panel.isRunning and not self.panel.screen.isOpening and not self.panel.screen.isDrawing
-        )
+        panel, screen = self.panel, self.panel.screen
+        waitFor(lambda: not (panel.isRunning or panel.isWorking("overlay") or screen.isOpening or screen.isDrawing))
 
 
 class ShownTest(SceneTest):

@@ -6,6 +6,7 @@ from compare_case import SceneTest, ShownTest
 from volumes import add_volume
 
 from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.ComparisonLayout import PLANES
 from CLSDMReconstructionLib.compare.Difference import WINDOWS
 from CLSDMReconstructionLib.compare.Overlay import NOT_SHOWN, Overlay, SharedWindow
@@ -53,6 +54,9 @@ class OverlayTest(ShownTest):
         self.shared.stop()
         super().tearDown()
 
+    def apply(self, mode: str, fraction: float) -> None:
+        atOnce(self.overlay.apply(mode, fraction))
+
     def composites(self):
         return [composite for _, _, composite in self.layout.views("Reconstruction")]
 
@@ -62,14 +66,30 @@ class OverlayTest(ShownTest):
         return slicer.util.arrayFromVolume(node)
 
     def test_fading_lays_the_reconstruction_over_the_truth(self) -> None:
-        self.overlay.apply("Fade", 0.25)
+        self.apply("Fade", 0.25)
         for composite in self.composites():
             self.assertEqual(composite.GetBackgroundVolumeID(), self.truth.GetID())
             self.assertEqual(composite.GetForegroundVolumeID(), self.reconstruction.GetID())
             self.assertEqual(composite.GetForegroundOpacity(), 0.25)
 
+    def test_a_step_makes_one_plane_and_shows_it(self) -> None:
+        for mode in ("Checkerboard", "Curtain", "Fade"):
+            self.apply("Side by side", 0.5)
+            shown = [
+                sum(composite.GetForegroundVolumeID() is not None for composite in self.composites())
+                for _ in self.overlay.apply(mode, 0.5)
+            ]
+            self.assertEqual(shown, [1, 2, 3], mode)
+
+    def test_stopped_between_two_planes_it_lays_nothing_over_any_more(self) -> None:
+        steps = self.overlay.apply("Checkerboard", 0.5)
+        next(steps)
+        self.overlay.stop()
+        self.assertEqual(list(steps), [])
+        self.assertEqual([composite.GetForegroundVolumeID() for composite in self.composites()], [None] * 3)
+
     def test_a_checkerboard_shows_about_half_of_each(self) -> None:
-        self.overlay.apply("Checkerboard", 0.5)
+        self.apply("Checkerboard", 0.5)
         shown = self.foreground("Axial") != NOT_SHOWN
         self.assertAlmostEqual(shown.mean(), 0.5, delta=0.2)
 
@@ -77,7 +97,7 @@ class OverlayTest(ShownTest):
         sides = {"Axial": ((1, 0, 0), (0, 1, 0)), "Coronal": ((1, 0, 0), (0, 0, 1)), "Sagittal": ((0, 1, 0), (0, 0, 1))}
         for number, plane in enumerate(PLANES):
             for fraction in (0.0, 0.5, 1.0):
-                self.overlay.apply("Checkerboard", fraction)
+                self.apply("Checkerboard", fraction)
                 node = slicer.mrmlScene.GetNodeByID(self.composites()[number].GetForegroundVolumeID())
                 right, down = sides[plane]
                 for at in (0.0, 12.0):
@@ -87,21 +107,21 @@ class OverlayTest(ShownTest):
                     self.assertTrue(0.15 < shown.mean() < 0.8, f"{plane} at {at} mm, {fraction}: {shown.mean():.2f}")
 
     def test_the_curtain_is_drawn_from_the_patients_right_and_in_the_sagittal_plane_from_the_front(self) -> None:
-        self.overlay.apply("Curtain", 0.3)
+        self.apply("Curtain", 0.3)
         shown = self.foreground("Coronal") != NOT_SHOWN  # (k, j, i), i to the left, j to the back
         self.assertEqual((shown[0, 0, 0], shown[0, 0, -1], shown[-1, -1, 0]), (True, False, True))
         shown = self.foreground("Sagittal") != NOT_SHOWN
         self.assertEqual((shown[0, 0, 0], shown[0, -1, 0], shown[-1, 0, -1]), (True, False, True))
 
     def test_a_curtain_that_is_open_shows_the_truth_alone_and_one_that_is_closed_the_reconstruction(self) -> None:
-        self.overlay.apply("Curtain", 0.0)
+        self.apply("Curtain", 0.0)
         self.assertFalse((self.foreground("Axial") != NOT_SHOWN).any())
-        self.overlay.apply("Curtain", 1.0)
+        self.apply("Curtain", 1.0)
         np.testing.assert_array_equal(self.foreground("Axial"), slicer.util.arrayFromVolume(self.reconstruction))
 
     def test_side_by_side_again_the_reconstruction_stands_alone_and_the_copies_are_gone_in_the_end(self) -> None:
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-        self.overlay.apply("Checkerboard", 0.5)
+        self.apply("Checkerboard", 0.5)
         Nodes.remove(*self.overlay.handOver())
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), before)
         for composite in self.composites():
@@ -109,7 +129,7 @@ class OverlayTest(ShownTest):
             self.assertIsNone(composite.GetForegroundVolumeID())
 
     def test_the_copies_follow_the_shared_window(self) -> None:
-        self.overlay.apply("Curtain", 0.5)
+        self.apply("Curtain", 0.5)
         self.shared.set(400.0, 40.0)
         node = slicer.mrmlScene.GetNodeByID(self.composites()[0].GetForegroundVolumeID())
         self.assertEqual(node.GetDisplayNode().GetWindow(), 400.0)

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,8 +12,10 @@ from compare_case import FIGURES, ComparePanelCase, removeOwnViews
 from scene_case import waitFor
 from volumes import add_volume
 
+from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparisonLayout import LAYOUT_ID, viewTag
 from CLSDMReconstructionLib.compare.Difference import OUTSIDE
+from CLSDMReconstructionLib.compare.Overlay import Overlay
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 
@@ -230,9 +233,47 @@ class PanelTest(ComparePanelCase):
         self.assertIn("do not overlap", self.ui.statusLabel.text)
         self.assertEqual(self.layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
+    def test_no_turn_of_the_event_loop_lays_more_than_one_plane_over_the_truth(self) -> None:
+        self.compared()
+        turns: list[int] = []  # planes done in each
+        own, step = Overlay._over, Steps._step
+
+        def over(*arguments):
+            turns[-1] += 1
+            return own(*arguments)
+
+        def turn(steps) -> None:
+            turns.append(0)
+            step(steps)
+
+        with mock.patch.object(Overlay, "_over", over), mock.patch.object(Steps, "_step", turn):
+            self.ui.overlayComboBox.setCurrentIndex(2)
+            self.waitUntilShown()
+            self.assertEqual((sum(turns), max(turns)), (3, 1))
+            for _ in range(2):
+                self.ui.layoutCheckBox.click()
+                self.waitUntilShown()
+            self.assertEqual((sum(turns), max(turns)), (6, 1))
+
+    def test_of_many_places_of_the_slider_the_last_is_shown_and_those_between_are_left_out(self) -> None:
+        self.compared()
+        self.ui.overlayComboBox.setCurrentIndex(1)
+        self.waitUntilShown()
+        own, shown = Overlay._over, []
+        with mock.patch.object(Overlay, "_over", lambda *these: (shown.append(these[-1]), own(*these))[1]):
+            for percent in range(20, 90, 10):
+                self.ui.fractionSlider.setValue(percent / 100)
+            self.waitUntilShown()
+        self.assertEqual(shown, [0.8] * 3)
+        self.assertEqual(
+            [composite.GetForegroundOpacity() for _, _, composite in self.panel.screen.layout.views("Reconstruction")],
+            [0.8] * 3,
+        )
+
     def test_the_overlay_comes_back_with_the_layout(self) -> None:
         self.compared()
         self.ui.overlayComboBox.setCurrentIndex(2)
+        self.waitUntilShown()
         before = slicer.mrmlScene.GetNumberOfNodes()
         for _ in range(2):
             self.ui.layoutCheckBox.click()

@@ -46,6 +46,7 @@ class ComparePanel(Panel):
         self._sceneTags = []
         self._entered = True
         self._done: dict[str, float] = {}  # of difference and figures, how much
+        self._isOverlayDue = False  # another was chosen than is shown
         self._fill()
         self._connect()
         self._update()
@@ -233,11 +234,23 @@ class ComparePanel(Panel):
             setDifferenceLimit(self.shown.difference, limitHu)
 
     def _onOverlay(self) -> None:
+        self.ui.fractionSlider.setEnabled(self.ui.overlayComboBox.currentIndex > 0)
+        self._isOverlayDue = True
+        if self.screen.layout.isShown and not self.screen.isOpening and not self.isWorking("overlay"):
+            self.begin("overlay", self._overlays(), lambda _shown: None)
+
+    def _overlays(self) -> Iterator[float]:
+        """The overlay as it is chosen now, until no other was chosen meanwhile; each is drawn before the next."""
+        while self._isOverlayDue:
+            yield from self._overlay()
+            while self._views.isHolding:
+                yield 1.0
+
+    def _overlay(self) -> Iterator[float]:
+        self._isOverlayDue = False
         mode = Overlay.MODES[self.ui.overlayComboBox.currentIndex]
-        self.ui.fractionSlider.setEnabled(mode != Overlay.MODES[0])
-        if self.screen.layout.isShown:
-            with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
-                self.screen.overlay.apply(mode, self.ui.fractionSlider.value)
+        with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
+            yield from self.screen.overlay.apply(mode, self.ui.fractionSlider.value)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, _scene, _event, node) -> None:
@@ -254,8 +267,9 @@ class ComparePanel(Panel):
         yield 1.0
         self.screen.overlay.start(truth, reconstruction)
         yield 1.0
-        self._onOverlay()
-        yield 1.0
+        self._isOverlayDue = True
+        while self._isOverlayDue:
+            yield from self._overlay()
         self._showTable()
         showLegend(self.shown.difference, _("HU"))  # now that there are views to draw it
 

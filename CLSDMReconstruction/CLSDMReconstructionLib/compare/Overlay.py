@@ -1,10 +1,13 @@
 """The true CT and a reconstruction laid over each other: one window for both, fader, checkerboard and curtain."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.Difference import AIR_HU, WINDOWS, hideBelow
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
@@ -78,7 +81,8 @@ class Overlay:
     """The truth under the reconstruction in its row: faded in, in a checkerboard, or behind a curtain.
 
     Fading is the opacity of the reconstruction. Checkerboard and curtain are copies of the reconstruction that hold
-    nothing where the truth is to be seen; on the reconstruction's own, coarse grid such a copy takes milliseconds.
+    nothing where the truth is to be seen, one for each plane: on the reconstruction's own, coarse grid such a copy takes
+    milliseconds, the first time some ten of them.
     """
 
     MODES = ("Side by side", "Fade", "Checkerboard", "Curtain")
@@ -96,27 +100,29 @@ class Overlay:
         for node in self._patterns.values():
             self._window.add(node)
 
-    def apply(self, mode: str, fraction: float) -> None:
-        """Show a mode.
+    def apply(self, mode: str, fraction: float) -> Iterator[float]:
+        """Show a mode, a plane at a time.
 
         Args:
             mode: one of ``MODES``.
             fraction: 0 to 1; of the reconstruction's opacity, of a square's edge, or of the way the curtain is drawn.
         """
-        truth, reconstruction = self._volumes
-        if reconstruction is None:
-            return
-        alone = mode == self.MODES[0]
-        for plane, _, composite in self._layout.views("Reconstruction"):
+        views = list(self._layout.views("Reconstruction"))
+        for done, (plane, _, composite) in enumerate(views, 1):
+            truth, reconstruction = self._volumes
+            if reconstruction is None:  # stopped meanwhile
+                return
+            alone = mode == self.MODES[0]
             over = None if alone else self._over(mode, plane, fraction)
             composite.SetBackgroundVolumeID((reconstruction if alone else truth).GetID())
             composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
             composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
+            yield done / len(views)
 
     def stop(self) -> None:
         """Show the reconstruction alone; the copies stay for the next time."""
         if all(node is not None and node.GetScene() is not None for node in self._volumes):
-            self.apply(self.MODES[0], 0.0)
+            atOnce(self.apply(self.MODES[0], 0.0))
         self._volumes = (None, None)
 
     def handOver(self) -> list:

@@ -1,10 +1,12 @@
 """Downloads, from a real server on this machine: encrypted after every redirection, no larger than allowed, as promised."""
 
+import contextlib
 import hashlib
 import http.server
 import json
 import ssl
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         data = self.files["/" + self.path.rpartition("/")[2]]
         self.send_response(200)
+        if kind == "slow":  # a byte now and then, for ever
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+            return
         if kind != "unsaid":
             self.send_header("Content-Length", str(10**13 if kind == "huge" else len(data)))
         self.end_headers()
@@ -151,6 +160,12 @@ def test_an_index_comes_encrypted_and_bounded_and_is_one(server, plain_server, t
             index(tmp_path, silent, address)
     with pytest.raises(InputError, match="bytes of an index; expected at most 5"):
         fetched(f"{server}/index.json", 5)
+
+
+def test_an_index_that_trickles_in_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_S", 0.2)
+    with pytest.raises(TimeoutError, match=r"not there after 0\.2 s"):
+        fetched(f"{server}/slow/model.zip", 200)
 
 
 def test_a_model_that_is_fetched_is_checked_before_it_is_offered(server, small_model, tmp_path, monkeypatch):

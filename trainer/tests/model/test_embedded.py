@@ -73,6 +73,27 @@ def test_the_list_shows_anatomy_and_grid_of_each_and_which_is_the_default(models
     assert run(capfd, "bundle", "list", "head")[0] == 2
 
 
+def test_a_name_in_the_index_that_is_no_model_is_named_and_the_rest_is_listed(models, capfd):
+    (models / INDEX).write_text('{"models": ["gone", "head"]}')
+    code, out, err = run(capfd, "bundle", "list")
+    assert (code, out.splitlines()) == (0, ["head: 16³ voxels of 24 mm; a head"])
+    assert "gone, which the index names, cannot be used" in err
+    _, out, _ = run(capfd, "bundle", "list", "--json")
+    assert list(json.loads(out.splitlines()[-1])["result"]["unusable"]) == ["gone"]
+
+
+def test_a_name_that_the_index_has_twice_is_refused(models, capfd):
+    (models / INDEX).write_text('{"models": ["head", "trunk", "head"]}')
+    code, _, err = run(capfd, "bundle", "list")
+    assert code == 2
+    assert "found twice: head" in err
+
+
+def test_a_list_of_no_model_says_so(models, capfd):
+    (models / INDEX).unlink()
+    assert "No model is embedded" in run(capfd, "bundle", "list")[1]
+
+
 def test_a_volume_of_any_embedded_model_is_measured_with_its_own_table(models, films, tmp_path, capfd):
     command = reconstruct_command(films, Bundle.open(), tmp_path / "r.nii.gz")
     command[command.index("--bundle") + 1] = "head"

@@ -182,11 +182,20 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _list(options: argparse.Namespace) -> dict[str, Any]:
     if options.bundle:
         raise InputError(f"bundle list shows the embedded models alone; {options.bundle}: clsdm bundle info shows it")
-    found = [Bundle.open(path).manifest for path in embedded_bundles().values()]
-    for number, each in enumerate(found):
+    found, unusable = [], {}
+    for number, (name, path) in enumerate(embedded_bundles().items()):
+        try:
+            each = Bundle.open(path).manifest
+        except InputError as error:  # one that is damaged does not hide the others
+            unusable[name] = str(error)
+            note(options, f"{name}, which the index names, cannot be used: {error}")
+            continue
         grid, mark = each.model.grid, "" if number else " (default)"
         say(options, f"{each.id}{mark}: {grid.size}\u00b3 voxels of {grid.spacing_mm:g} mm; {each.trained_anatomy}")
-    return {"bundles": [to_plain(each) for each in found]}
+        found.append(to_plain(each))
+    if not found and not unusable:
+        say(options, "No model is embedded in this installation; name a folder or an archive with --bundle.")
+    return {"bundles": found, "unusable": unusable}
 
 
 def _export(options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:

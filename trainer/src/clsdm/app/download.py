@@ -6,6 +6,7 @@ what is before the ``#`` is what the server sees.
 
 import hashlib
 import re
+import time
 import urllib.parse
 import urllib.request
 from http.client import HTTPMessage
@@ -20,6 +21,8 @@ from clsdm.progress import Report
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
 """Without a byte."""
+SMALL_S = 60.0
+"""For the whole of a small file, however its bytes trickle in."""
 
 
 def download(url: str, target: Path, report: Report) -> None:
@@ -61,11 +64,15 @@ def fetched(url: str, most: int) -> bytes:
 
     Raises:
         InputError: the address is not encrypted, or the content too large.
-        OSError: the network fails.
+        OSError: the network fails, or takes too long.
     """
     check_encrypted(url)
+    end, data = time.monotonic() + SMALL_S, b""
     with urllib.request.build_opener(_EncryptedOnly).open(url, timeout=TIMEOUT_S) as source:
-        data = source.read(most + 1)
+        while len(data) <= most and (block := source.read1(BLOCK_BYTES)):
+            data += block
+            if time.monotonic() > end:
+                raise TimeoutError(f"{url}: not there after {SMALL_S:g} s")
     check_bytes(len(data), most, url, "an index")
     return data
 

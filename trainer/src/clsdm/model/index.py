@@ -61,6 +61,11 @@ class Index:
     offers: tuple[Offer, ...] = ()
     samples: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        twice = [name for name in dict.fromkeys(self.models) if self.models.count(name) > 1]
+        if twice:
+            raise InputError(f"models: expected each name once, found twice: {', '.join(twice)}")
+
 
 def index_of(data: bytes, where: str) -> Index:
     """An index out of its text.
