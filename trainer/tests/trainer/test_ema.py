@@ -66,7 +66,7 @@ def validated(runner: Runner) -> float:
 
 
 def test_validation_judges_the_average_and_best_holds_it(store, tmp_path):
-    config = tiny_config(steps=4, validate_every=4, ema=0.9, optimiser={"lr": 3e-3, "warmup_steps": 1})
+    config = tiny_config(steps=4, validate_every=4, ema=0.9, optimiser={"lr": 3e-2, "warmup_steps": 1})
     runner = tiny_runner(config, "autoencoder", store, tmp_path)
     assert run_to(runner, 4)
     best = load_state(tmp_path / "autoencoder" / BEST)
