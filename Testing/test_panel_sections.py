@@ -218,7 +218,7 @@ class ModelSearchTest(PanelCase):
         self.assertEqual(self.find(""), ["body64", "openkbp64", "knees"])
         for words, found in (
             ("knee 96", ["knees"]),
-            ("adults CC by", ["knees"]),
+            ("adults CC by", ["body64", "knees"]),
             ("radiotherapy abdomen", ["body64"]),
             ("heart", []),
         ):
