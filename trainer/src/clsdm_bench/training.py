@@ -25,7 +25,7 @@ from clsdm_trainer.lock import only_one
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable
 from clsdm_trainer.reporting import training_report
-from clsdm_trainer.run import ENVIRONMENT, open_run, train_stage, trained_patients
+from clsdm_trainer.run import ENVIRONMENT, open_run, seen_patients, train_stage
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Trained:
 
     def patients(self) -> list[str]:
         """Its training manifest."""
-        return trained_patients(self.folder)
+        return seen_patients(self.folder)
 
     def cost(self, stages: Sequence[str]) -> dict[str, Any]:
         """Samples and minutes of these stages' training, those taken from other runs included, and the machine.

@@ -17,7 +17,7 @@ from clsdm_trainer.figures import figures_section
 from clsdm_trainer.initial import load_initial, origin_of
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.recipe import RunConfig
-from clsdm_trainer.run import ENVIRONMENT, check_patients, load_stage, trained_patients
+from clsdm_trainer.run import ENVIRONMENT, check_patients, load_stage, seen_patients, selected_patients
 from clsdm_trainer.stages import STAGES
 from clsdm_trainer.strict_yaml import read_yaml
 
@@ -74,7 +74,8 @@ def export_bundle(
         model=config.model,
         encoding=encoding,
         trained_presets=tuple(config.augment.presets),
-        trained_patients=tuple(trained_patients(run)),
+        trained_patients=tuple(seen_patients(run)),
+        selected_patients=tuple(selected_patients(run)),
         trained_anatomy=about["anatomy"],
     )
     card = model_card(config, run, store, about, results)
@@ -105,8 +106,9 @@ def _origin(run: Path) -> list[str]:
     if origin is None:
         return []
     trained = ", ".join(name for name in STAGES if (run / name / BEST).exists())
+    how = "Its coarse estimate was trained further from" if origin.grown else "Fine-tuned from"
     return [
-        f"Fine-tuned from {origin.id}, version {origin.version} (weights {origin.sha256}), which had seen: "
+        f"{how} {origin.id}, version {origin.version} (weights {origin.sha256}), which had seen: "
         f"{origin.anatomy}. Trained further: {trained or 'nothing'}.",
         "",
     ]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
     if path.exists():
         if type(config).load(str(path)) != config:
             raise InputError(f"{path}: this folder holds a run with another configuration; choose another --run folder")
-        if initial is not None and origin_of(folder) != Origin.of(initial):
+        if initial is not None and origin_of(folder) != Origin.of(initial, config):
             raise InputError(f"{folder}: this run did not start from {initial.path}; choose another --run folder")
         if store is not None:
             check_patients(folder, store)
@@ -63,16 +64,26 @@ def open_run(folder: Path, config: RunConfig, store: Store | None = None, initia
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ENVIRONMENT).write_text(json.dumps(environment(), indent=1), encoding="utf-8")
     if store is not None:
-        earlier = () if initial is None else initial.manifest.trained_patients
-        write_json(folder / PATIENTS, sorted({*seen_patients(store), *earlier}))
+        write_json(folder / PATIENTS, manifest_of(store, initial))
     if initial is not None:
-        write_initial(folder, initial)
+        write_initial(folder, initial, config)
     save_config(config, path)
 
 
-def seen_patients(store: Store) -> list[str]:
-    """Marks of the patients that training and selection can see."""
-    return sorted({patient_mark(case.patient) for case in store.cases() if case.split != "test"})
+def manifest_of(store: Store, initial: Bundle | None) -> dict[str, list[str]]:
+    """Marks of the patients that training and selection can see, or saw for the bundle that the run starts from.
+
+    Returns:
+        ``trained``, and ``selected`` for those who are never trained on.
+    """
+    trained, selected = (
+        {patient_mark(case.patient) for case in store.cases() if case.split in splits}
+        for splits in (("train", "auxiliary"), ("val",))
+    )
+    if initial is not None:
+        earlier, chosen = set(initial.manifest.trained_patients), set(initial.manifest.selected_patients)
+        trained, selected = trained | (earlier - chosen), selected | chosen
+    return {"trained": sorted(trained), "selected": sorted(selected - trained)}
 
 
 def check_patients(folder: Path, store: Store) -> None:
@@ -81,7 +92,7 @@ def check_patients(folder: Path, store: Store) -> None:
     Raises:
         InputError: they differ, or the run has no training manifest.
     """
-    expected, found = set(trained_patients(folder)), set(seen_patients(store))
+    expected, found = set(seen_patients(folder)), set(chain.from_iterable(manifest_of(store, None).values()))
     if found == expected or (origin_of(folder) is not None and found <= expected):
         return  # a run that started from a bundle also lists the bundle's patients
     raise InputError(
@@ -90,15 +101,31 @@ def check_patients(folder: Path, store: Store) -> None:
     )
 
 
-def trained_patients(folder: Path) -> list[str]:
-    """The training manifest of a run.
+def seen_patients(folder: Path) -> list[str]:
+    """The training manifest of a run: the marks of all patients trained or selected on.
+
+    Raises:
+        InputError: as :func:`selected_patients`.
+    """
+    return sorted(chain.from_iterable(_manifest(folder).values()))
+
+
+def selected_patients(folder: Path) -> list[str]:
+    """Of the training manifest, those who were selected on and never trained on.
 
     Raises:
         InputError: not there, so that nobody can tell whether a test patient was trained on.
     """
+    return _manifest(folder)["selected"]
+
+
+def _manifest(folder: Path) -> dict[str, list[str]]:
     try:
-        return list(json.loads((folder / PATIENTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        marks = json.loads((folder / PATIENTS).read_text(encoding="utf-8"))
+        if isinstance(marks, list):  # of before the two were told apart
+            return {"trained": list(marks), "selected": []}
+        return {name: list(marks[name]) for name in ("trained", "selected")}
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{folder / PATIENTS}: cannot be read ({error}); expected the marks of patients") from None
 
 
@@ -137,7 +164,8 @@ def load_stage(model: CLSDM, folder: Path, stage: AnyStage) -> None:
     Raises:
         InputError: that stage has not been trained to its end in this run, or its files are damaged.
     """
-    if origin_of(folder) is not None and not (folder / stage.name / BEST).exists():
+    origin = origin_of(folder)
+    if origin is not None and not origin.grown and not (folder / stage.name / BEST).exists():
         if (folder / stage.name / CHECKPOINT).exists():
             raise InputError(
                 f"{folder / stage.name / BEST}: missing; stage {stage.name!r} was begun in this run, go on with it until it "

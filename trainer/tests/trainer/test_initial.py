@@ -1,19 +1,22 @@
 """Fine-tuning: a run that starts from a bundle, and what it may not start from."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import STAGE_NAMES, checkpoint, differences, tiny_config, tiny_runner, tiny_store, train
+from tiny import MODEL, PYRAMID, STAGE_NAMES, checkpoint, differences, tiny_config, tiny_runner, tiny_store, train
 
 from clsdm.errors import InputError
-from clsdm.model.bundle import Bundle, patient_mark
+from clsdm.model.bundle import SCHEMA, Bundle, Manifest, patient_mark, write_bundle
+from clsdm.model.clsdm import CLSDM
+from clsdm.volume.hu import WINDOW_HU
 from clsdm_trainer.cli import main
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.export import export_bundle, trained_model
 from clsdm_trainer.initial import ORIGIN, origin_of
 from clsdm_trainer.recipe import RunConfig
-from clsdm_trainer.run import open_run, trained_patients
+from clsdm_trainer.run import open_run, seen_patients, selected_patients
 
 ABOUT = dict.fromkeys(("licence", "anatomy", "data", "recipe", "remarks"), "phantoms")
 OWN = {"f": "train", "g": "train", "h": "val", "i": "test"}
@@ -70,17 +73,27 @@ def test_the_tuned_bundle_names_where_it_came_from_and_everyone_it_has_seen(conf
     train(config, own, tmp_path / "run", "alignment")
     tuned = export_bundle(config, tmp_path / "run", own, tmp_path / "bundle", about=ABOUT)
     marks = {patient_mark(f"patient-{name}") for name in "abcdfgh"}
-    assert set(tuned.manifest.trained_patients) == set(trained_patients(tmp_path / "run")) == marks
+    assert set(tuned.manifest.trained_patients) == set(seen_patients(tmp_path / "run")) == marks
     card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert f"Fine-tuned from tiny, version 1 (weights {bundle.hash})" in card
     assert "Trained further: alignment." in card
     assert "| diffusion | - | - | - | - | as in the bundle it started from |" in card
 
 
+def test_a_patient_that_the_bundle_was_selected_on_may_be_selected_on_again_and_not_tested(config, bundle, tmp_path):
+    assert bundle.manifest.selected_patients == (patient_mark("patient-d"),)
+    open_run(tmp_path / "run", config, tiny_store(tmp_path / "val", {"f": "train", "d": "val"}), bundle)
+    assert selected_patients(tmp_path / "run") == [patient_mark("patient-d")]
+    with pytest.raises(InputError, match=r"has seen 1 of the \d patients .* \(d \.\.\.\)"):
+        open_run(tmp_path / "other", config, tiny_store(tmp_path / "test", {"f": "train", "d": "test"}), bundle)
+    open_run(tmp_path / "third", config, tiny_store(tmp_path / "train", {"d": "train", "f": "val"}), bundle)
+    assert selected_patients(tmp_path / "third") == [patient_mark("patient-f")]  # d is trained on now
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_patient_that_the_bundle_was_trained_on_cannot_be_kept_back(config, bundle, split, tmp_path):
     store = tiny_store(tmp_path / "store", {"f": "train", "g": "val", "a": split})
-    with pytest.raises(InputError, match=r"trained on 1 of the \d patients .* \(a \.\.\.\)"):
+    with pytest.raises(InputError, match=r"has seen 1 of the \d patients .* \(a \.\.\.\)"):
         open_run(tmp_path / "run", config, store, bundle)
     assert not (tmp_path / "run").exists()
 
@@ -128,3 +141,42 @@ def test_a_stage_that_was_cut_before_its_first_validation_is_not_exported_as_the
     with pytest.raises(InputError, match="was begun in this run, go on with it"):
         export_bundle(config, tmp_path, own, tmp_path / "bundle", about=ABOUT)
     assert not (tmp_path / "bundle").exists()
+
+
+def coarse_bundle(folder: Path, **condition: object) -> Bundle:
+    """A model on half the grid of ``PYRAMID``, whose estimate is what that one begins with."""
+    own = {**PYRAMID["condition"], "fine": [], **condition}
+    halved = {"grid": {"size": 8, "spacing_mm": 48.0}, "autoencoder": MODEL["autoencoder"], "condition": own}
+    model = tiny_config(model={**PYRAMID, **halved}).model
+    manifest = Manifest(
+        SCHEMA, "coarse", "1", "none", WINDOW_HU, model, "float32", trained_patients=(patient_mark("z"),)
+    )
+    torch.manual_seed(3)
+    weights = {name: value + 0.02 * torch.randn(value.shape) for name, value in CLSDM(model).state_dict().items()}
+    return write_bundle(folder, manifest, weights, "card", {})
+
+
+def test_a_model_grows_from_one_on_half_the_grid(own, tmp_path):
+    config, coarse = tiny_config(steps=2, validate_every=1, model=PYRAMID), coarse_bundle(tmp_path / "coarse")
+    open_run(tmp_path / "run", config, own, coarse)
+    with pytest.raises(InputError, match="'autoencoder' must be trained first"):
+        tiny_runner(config, "alignment", own, tmp_path / "run")
+    train(config, own, tmp_path / "run", "autoencoder")
+    runner = tiny_runner(config, "alignment", own, tmp_path / "run")
+    xrays = runner.validation[0].xrays
+    with torch.no_grad():
+        expected = coarse.model().condition(*xrays)[0]
+        assert torch.allclose(runner.stage.condition.coarse(*xrays), expected, atol=1e-6)
+        assert expected.std() > 0.01
+    train(config, own, tmp_path / "run", "alignment", "diffusion")
+    grown = export_bundle(config, tmp_path / "run", own, tmp_path / "bundle", about=ABOUT)
+    assert patient_mark("z") in grown.manifest.trained_patients
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"Its coarse estimate was trained further from coarse, version 1 (weights {coarse.hash})" in card
+
+
+def test_one_with_another_coarse_estimate_is_not_grown_from(own, tmp_path):
+    config, other = tiny_config(model=PYRAMID), coarse_bundle(tmp_path / "coarse", features=8)
+    with pytest.raises(InputError, match="or those of the recipe's coarse estimate"):
+        open_run(tmp_path / "run", config, own, other)
+    assert not (tmp_path / "run").exists()

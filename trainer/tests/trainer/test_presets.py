@@ -9,6 +9,7 @@ from clsdm.geometry.view import PRESETS
 from clsdm.model.blocks import VoxelNorm
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.xray.preprocess import cameras_for
+from clsdm_trainer.initial import grows
 from clsdm_trainer.recipe import RunConfig, load_config, preset_names
 
 MILLION = 1e6
@@ -114,6 +115,10 @@ def test_body128_holds_a_wide_patient_and_never_mirrors_the_heart():
     assert (config.model.grid.size, config.model.grid.spacing_mm, config.model.grid.cube_mm) == (128, 3.0, 384.0)
     assert config.augment.flip_probability == 0.0
     assert max(config.augment.presets, key=config.augment.presets.get) == "chest"
+
+
+def test_body128_grows_from_body64():
+    assert grows(load_config("body64").model, load_config("body128").model)
 
 
 @pytest.mark.parametrize("name", ["body128", "x2ct128"])

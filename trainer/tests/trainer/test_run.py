@@ -20,7 +20,7 @@ from clsdm_trainer.data.store import Store
 from clsdm_trainer.loop import BEST, CHECKPOINT
 from clsdm_trainer.precision import usable
 from clsdm_trainer.recipe import load_config
-from clsdm_trainer.run import CONFIG, ENVIRONMENT, load_stage, open_run, train_stage, trained_patients
+from clsdm_trainer.run import CONFIG, ENVIRONMENT, load_stage, open_run, seen_patients, selected_patients, train_stage
 from clsdm_trainer.stages import STAGES, AlignmentStage, AutoencoderStage
 from clsdm_trainer.stages.autoencoder import block_statistics
 
@@ -179,10 +179,11 @@ def test_a_run_saves_its_recipe_and_environment_and_refuses_another_recipe(tmp_p
 def test_a_new_run_names_the_patients_that_training_can_see_and_no_other(tmp_path):
     open_run(tmp_path / "run", tiny_config(), tiny_store(tmp_path / "store"))
     seen = {patient_mark(f"patient-{name}") for name, split in SPLIT_OF.items() if split != "test"}
-    assert set(trained_patients(tmp_path / "run")) == seen
+    assert set(seen_patients(tmp_path / "run")) == seen
+    assert selected_patients(tmp_path / "run") == [patient_mark("patient-d")]
     open_run(tmp_path / "bare", tiny_config())
     with pytest.raises(InputError, match=r"patients\.json"):
-        trained_patients(tmp_path / "bare")
+        seen_patients(tmp_path / "bare")
 
 
 @pytest.mark.parametrize(

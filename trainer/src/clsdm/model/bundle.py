@@ -72,6 +72,7 @@ class Manifest:
         trained_presets: geometry presets it has seen.
         trained_patients: :func:`patient_mark` of each patient it was trained or selected on, so that an evaluation can
             refuse them.
+        selected_patients: of them, those on whom checkpoints were selected and who were never trained on.
         trained_anatomy: what body region it has seen, in words.
         default_product: what ``reconstruct`` makes unless asked otherwise.
     """
@@ -85,6 +86,7 @@ class Manifest:
     encoding: Encoding
     trained_presets: tuple[str, ...] = ()
     trained_patients: tuple[str, ...] = ()
+    selected_patients: tuple[str, ...] = ()
     trained_anatomy: str = ""
     default_product: Literal["mean", "sample", "ensemble"] = "mean"
     notice: str = NOTICE

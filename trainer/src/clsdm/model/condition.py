@@ -165,6 +165,9 @@ class Refinement(nn.Module):
 class ConditionNet(nn.Module):
     """X-rays on the virtual detector -> CT estimate and condition features."""
 
+    COARSE = ("image", "to_image_features", "volume", "to_estimate")
+    """What :meth:`coarse` goes through: with ``fine`` widths, all of the estimate of a network without on half the grid."""
+
     def __init__(self, config: ConditionConfig, ct_size: int, cube_mm: float, factor: int) -> None:
         """``ct_size`` voxels along the edge of the CT cube, ``factor`` of them along the edge of a latent voxel."""
         super().__init__()
