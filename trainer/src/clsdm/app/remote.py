@@ -17,6 +17,7 @@ from typing import Any
 from clsdm import __version__
 from clsdm.app.access import Address, client_context, read_key, refuse_open, server_address
 from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
+from clsdm.app.load import figures_in
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
 from clsdm.app.views import ViewRequest, read_view
 from clsdm.app.worker import Answer, Task, Voice
@@ -192,6 +193,8 @@ class Server:
                 raise ReportedError(answer["error"])
             if "stage" in answer:
                 report(str(answer["stage"]), int(answer["i"]), int(answer["n"]))
+                if (load := figures_in(answer.get("load"))) is not None:
+                    report.load(load)
             if "result" in answer:
                 paths = read_files(answer.get("files"), response, folder, where)
                 return with_texts(answer["result"], _named({path.name: str(path) for path in paths}))
