@@ -26,6 +26,7 @@ from clsdm.failures import ReportedError, ServerError
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless
 from clsdm.files.strict_json import from_plain
+from clsdm.limits import SENT_BYTES, check_bytes
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import two_patients
 from clsdm.xray.scouts import centred
@@ -153,12 +154,11 @@ class Server:
 
     def _asked(self, task: str, folder: Path, report: Voice, fields: dict[str, Any], files: list[Path]) -> Answer:
         size, blocks = message_of({"task": task, **fields}, files)
+        check_bytes(size, SENT_BYTES, "request", "arrays")
         connection = self._connected()
         try:
             headers = {"Authorization": f"Bearer {self._key}", "Content-Length": str(size)}
-            with contextlib.suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # it reads no further; it may have said why
+            with contextlib.suppress(ConnectionError, ssl.SSLError):  # it reads no further; it may have said why
                 connection.request("POST", PATH, _told(blocks, size, report), headers)
             response = connection.getresponse()
             if response.status == http.client.UNAUTHORIZED:
@@ -207,7 +207,12 @@ class Server:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             reason = "no answer in time"
+        elif isinstance(error, _ENDED):
+            reason = "it ended the connection without an answer"
         return ServerError(f"{self._name} cannot be reached, or the connection was lost ({reason})")
+
+
+_ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 def _named(names: Mapping[str, str]) -> Callable[[str], str]:
