@@ -191,6 +191,43 @@ class ModelTest(PanelCase):
         self.assertRegex(self.ui.memoryGauge.format, r"^Memory: \d+\.\d of \d+\.\d GB$")
         self.assertGreater(self.ui.memoryGauge.value, 0)
 
+    def test_while_a_reconstruction_runs_the_processors_and_the_memory_are_shown_as_they_are_now(self) -> None:
+        self.fillSlots()
+        self.ui.advancedSection.collapsed = False
+        self.assertTrue(self.ui.processorGauge.isHidden())
+        self.ui.reconstructButton.click()
+        run, gauges = self.logic.runs[-1], self.panel.model.gauges
+        self.assertTrue(self.ui.advancedSection.enabled and self.ui.memoryGauge.enabled)
+        self.assertFalse(self.ui.deviceSelector.enabled)
+        run.progress("sample", 1, 9)
+        self.assertTrue(self.ui.processorGauge.isHidden())
+        run.take({"processors": 0.634})
+        run.progress("sample", 1, 9)
+        self.assertTrue(self.ui.processorGauge.visible)
+        self.assertEqual((self.ui.processorGauge.value, self.ui.processorGauge.format), (63, "Processors: 63 %"))
+        self.assertRegex(self.ui.memoryGauge.format, r"^Memory: ")
+        self.ui.memoryGauge.setFormat("old")
+        self.wait(lambda: self.ui.memoryGauge.format != "old", 10.0)  # without any progress
+        run.take({"processors": 0.1, "free_bytes": 8e9, "total_bytes": 1e10})
+        run.progress("sample", 2, 9)
+        self.assertEqual(self.ui.memoryGauge.format, "GPU: 2.0 of 10.0 GB")
+        run.cancel()
+        self.assertTrue(self.ui.processorGauge.isHidden())
+        self.assertTrue(self.ui.deviceSelector.enabled)
+        self.assertFalse(gauges._timer.active)
+
+    def test_of_a_server_its_processors_are_shown_and_not_this_computers_memory(self) -> None:
+        gauges = self.panel.model.gauges
+        self.ui.advancedSection.collapsed = False
+        self.assertTrue(self.ui.memoryGauge.visible)
+        self.logic.server.choose(used=True)
+        gauges.setDevice("auto", [])
+        gauges.show({"processors": 1.0})
+        self.assertEqual(self.ui.processorGauge.format, "Server's processors: 100 %")
+        self.assertFalse(self.ui.memoryGauge.visible)
+        gauges.show({"processors": 1.0, "free_bytes": 8e9, "total_bytes": 1e10})
+        self.assertTrue(self.ui.memoryGauge.visible)
+
 
 class ModelSearchTest(PanelCase):
     OFFER = {

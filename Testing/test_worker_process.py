@@ -36,7 +36,7 @@ class FakeWorkerTest(unittest.TestCase):
 
     def setUp(self) -> None:
         FakeChannel.made = []
-        self.later, self.ended, self.heard, self.lines = Later(), [], [], []
+        self.later, self.ended, self.heard, self.lines, self.loads = Later(), [], [], [], []
         self.process = InferenceProcess(FakeChannel, python="python", later=self.later)
         self.addCleanup(self.process.stop)
 
@@ -47,6 +47,7 @@ class FakeWorkerTest(unittest.TestCase):
             onProgress=lambda *step: self.heard.append(step),
             onLog=self.lines.append,
             onDone=self.ended.append,
+            onLoad=self.loads.append,
         )
 
     @property
@@ -62,8 +63,10 @@ class FakeWorkerTest(unittest.TestCase):
         assert self.channel.requests == [{"id": job.number, "task": "reconstruct", "views": [1]}]
         self.channel.answer(stage="sample", i=1, n=4)
         self.channel.answer(log="a line")
+        self.channel.answer(stage="sample", i=1, n=4, load={"processors": 0.5})
         self.channel.answer(result={"x": 1})
-        assert self.heard == [("start", 0, 1), ("sample", 1, 4)]
+        assert self.heard == [("start", 0, 1), ("sample", 1, 4), ("sample", 1, 4)]
+        assert self.loads == [{"processors": 0.5}]
         assert self.lines == ["a line"]
         assert (job.state, job.result) == ("finished", {"x": 1})
         assert self.ended == [job]

@@ -5,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Appearance import setTone, tip
+from CLSDMReconstructionLib.panel.Gauges import Gauges
 from CLSDMReconstructionLib.panel.Parameters import PRESETS
 from CLSDMReconstructionLib.panel.Timing import Timing, inWords
 from CLSDMReconstructionLib.xrays.Simulation import presets
@@ -18,6 +19,7 @@ class ModelSection:
     Attributes:
         models: what can be chosen, in the order of the selector.
         timing: how long reconstructions took.
+        gauges: how busy the computer is.
     """
 
     def __init__(self, ui, logic, onChanged, onMessage, search) -> None:
@@ -25,7 +27,7 @@ class ModelSection:
         self._search = search
         self.ui, self._logic, self._onChanged, self._onMessage = ui, logic, onChanged, onMessage
         self.models: list = []
-        self.timing = Timing()
+        self.timing, self.gauges = Timing(), Gauges(ui, logic.server)
         self._wanted, self._updating, self._parameters = "", False, None
         self._devices = [{"name": "auto", "label": ""}, {"name": "cpu", "label": ""}]
         self._buildMenu()
@@ -184,35 +186,18 @@ class ModelSection:
         """Offer the devices that the worker found, with their free memory."""
         self._devices = [{"name": "auto", "label": ""}, *devices]
         self._fillDevices()
-        self._showGauge()
+        self.gauges.setDevice(self.device, self._devices)
         self.showProduct()
-
-    def _showGauge(self) -> None:
-        """The memory of the GPU that will be used, or of the computer for the CPU."""
-        gpus = [each for each in self._devices if each["name"] == "cuda" and each.get("total_bytes")]
-        if gpus and self.device != "cpu":
-            free, total, words = gpus[0]["free_bytes"], gpus[0]["total_bytes"], _("GPU: {used:.1f} of {total:.1f} GB")
-        else:
-            computer = slicer.vtkSystemInformation()
-            computer.RunMemoryCheck()
-            free, total = (
-                2**20 * each for each in (computer.GetAvailablePhysicalMemory(), computer.GetTotalPhysicalMemory())
-            )
-            words = _("Memory: {used:.1f} of {total:.1f} GB")
-        self.ui.memoryGauge.setRange(0, 100)
-        self.ui.memoryGauge.setValue(round(100 * (total - free) / max(1, total)))
-        self.ui.memoryGauge.setFormat(words.format(used=(total - free) / 1e9, total=total / 1e9))
 
     def _onDevice(self, index: int) -> None:
         if not self._updating:
             qt.QSettings().setValue(DEVICE_SETTING, self.device)
-            self._showGauge()
+            self.gauges.setDevice(self.device, self._devices)
             self.showProduct()
             self._onChanged()
 
     def _onAdvanced(self, collapsed: bool) -> None:
-        if not collapsed:
-            self._showGauge()
+        self.gauges.setDevice(self.device, self._devices)
         if not collapsed and not self._logic.dependencies.status().missing:
             self._logic.hello(onFinished=lambda run: self.setDevices(run.result["devices"]), onError=lambda run: None)
 

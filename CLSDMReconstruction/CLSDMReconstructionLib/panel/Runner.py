@@ -88,6 +88,7 @@ class Runner:
     def _onProgress(self, run) -> None:
         if run is self.run:
             self._panel.runSection.progress(run)
+            self._panel.model.gauges.show(run.load)
 
     def _onFinished(self, run, arguments: dict) -> None:
         if not self._ended(run):

@@ -295,6 +295,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self.ui.modelMenuButton,
             self.ui.productSelector,
             self.ui.outputSelector,
-            self.ui.advancedSection,
+            self.ui.advancedSettings,
         ):
             widget.enabled = not locked
+        self.model.gauges.watch(locked)

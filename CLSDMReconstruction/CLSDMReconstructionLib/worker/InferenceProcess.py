@@ -33,6 +33,7 @@ class Job:
         task: what is asked for.
         payload: the request's other fields, JSON types.
         onProgress: called with (stage, done, total).
+        onLoad: called with what the worker takes of its computer while it works (``clsdm.app.load``).
         onLog: called with one line.
         onTold: called with each of many results, before the answer.
         onDone: called once, when the job has ended.
@@ -50,6 +51,7 @@ class Job:
     onLog: Callable[[str], None]
     onTold: Callable[[dict[str, Any]], None]
     onDone: Callable[["Job"], None]
+    onLoad: Callable[[dict[str, float]], None]
     number: int
     state: str = "waiting"
     result: dict[str, Any] = field(default_factory=dict)
@@ -134,10 +136,11 @@ class InferenceProcess:
         onLog: Callable[[str], None] = lambda line: None,
         onTold: Callable[[dict[str, Any]], None] = lambda result: None,
         onDone: Callable[[Job], None] = lambda job: None,
+        onLoad: Callable[[dict[str, float]], None] = lambda load: None,
     ) -> Job:
         """Queue a request; jobs run one after the other."""
         self._jobs += 1
-        job = Job(task, payload, onProgress, onLog, onTold, onDone, self._jobs)
+        job = Job(task, payload, onProgress, onLog, onTold, onDone, onLoad, self._jobs)
         self._waiting.append(job)
         self._next()
         return job
@@ -218,6 +221,8 @@ class InferenceProcess:
         if job is None or answer.get("id") != job.number:
             return
         job.heard = True
+        if "load" in answer:
+            job.onLoad(answer["load"])
         if "stage" in answer:
             job.onProgress(answer["stage"], answer["i"], answer["n"])
         elif "log" in answer:

@@ -112,7 +112,8 @@ class RunKeeper:
         def stop() -> None:
             self.worker.cancel(job)  # which calls done
 
-        job = self.worker.submit(task, payload, onProgress=run.progress, onLog=run.say, onTold=run.tell, onDone=done)
+        hears = {"onProgress": run.progress, "onLoad": run.take, "onLog": run.say, "onTold": run.tell}
+        job = self.worker.submit(task, payload, onDone=done, **hears)
         run.stop, run.job = stop, job
 
     def write(self, run: Run, pairs: list[tuple[Any, Path]], then: Callable[[], None]) -> None:

@@ -86,6 +86,7 @@ class Run:
         done: steps done of this stage.
         total: steps of this stage.
         fraction: 0 to 1 of the whole run, never falling.
+        load: what the worker took of its computer when it last said so, see ``clsdm.app.load``; empty before.
         result: what the task makes.
         error: when failed or cancelled.
         log: every line, without any path or name of the patient.
@@ -107,6 +108,7 @@ class Run:
     done: int = 0
     total: int = 0
     fraction: float = 0.0
+    load: dict[str, float] = field(default_factory=dict)
     result: Any = None
     error: ReconstructionError | None = None
     log: list[str] = field(default_factory=list)
@@ -168,6 +170,10 @@ class Run:
             return 0.0
         before = [0.0, *ends.values()][list(ends).index(stage)]
         return before + (ends[stage] - before) * done / max(1, total)
+
+    def take(self, load: dict[str, float]) -> None:
+        """What the worker takes of its computer; the progress that comes with it tells who looks at the run."""
+        self.load = load
 
     def tell(self, result: dict[str, Any]) -> None:
         """One of many results is there."""

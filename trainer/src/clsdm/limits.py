@@ -49,6 +49,8 @@ CLIENTS_WAITING, CONNECTIONS = 32, 64
 """Requests that a server keeps waiting, and connections that it takes."""
 TRANSFER_S = 900.0
 """Seconds that sending one message may take."""
+READ_OFF_BYTES, READ_OFF_S = 2**28, 10.0
+"""Of a message that a server has refused, it takes so much, for so long, so that its client can hear why."""
 HEADER_BYTES = 2**20
 """Of the text header of a MetaImage or NRRD file."""
 

@@ -26,6 +26,7 @@ from worker_process import LIMIT_S, hear, process, say
 from clsdm.app import access
 from clsdm.app import server as front
 from clsdm.app.child import Child
+from clsdm.app.load import figures_in
 from clsdm.app.sent import message_of, pack_xray, unpack_xray
 from clsdm.files.scratch import OwnFolder
 from clsdm.xray.read import read_xray
@@ -325,6 +326,30 @@ def test_a_worker_of_the_server_that_is_killed_ends_one_request_and_nothing_else
             pass
         assert (answer["error"]["kind"], "lack of memory" in answer["error"]["message"]) == ("server", True)
         assert "result" in answered(client, task="warm", device="cpu")[0]
+
+
+def test_what_the_server_takes_of_its_computer_is_told_with_its_progress(server, worker, films):
+    with worker(server) as client:
+        say(client, id=1, task="reconstruct", views=views(films), options=SLOW)
+        while "load" not in (answer := hear(client)):
+            assert "stage" in answer, answer
+        assert 0.0 <= answer["load"].pop("processors") <= 1.0
+        assert set(answer["load"]) in (set(), {"free_bytes", "total_bytes"})
+        assert "stage" in answer
+
+
+@pytest.mark.parametrize(
+    ("plain", "figures"),
+    [
+        ({"processors": 0.5, "path": "/etc"}, {"processors": 0.5}),
+        ({"processors": "0.5"}, None),
+        ({"processors": True, "free_bytes": float("nan"), "total_bytes": 10**400}, None),
+        ([0.5], None),
+        (None, None),
+    ],
+)
+def test_of_a_load_only_its_numbers_are_taken(plain, figures):
+    assert figures_in(plain) == figures
 
 
 def test_a_certificate_is_verified_and_nothing_travels_without(worker, films, small_model, tmp_path):

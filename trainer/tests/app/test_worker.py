@@ -251,6 +251,37 @@ def test_a_real_worker_greets_and_keeps_foreign_prints_off_the_protocol(tmp_path
         assert hear(child) == {"id": 1, "result": {}}
 
 
+def test_while_it_works_it_tells_what_it_takes_of_the_computer_and_then_no_more(tmp_path):
+    task = """
+def work(folder, report, busy: bool):
+    report("sample", 3, 9)
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        if not busy:
+            time.sleep(0.1)
+    return {}
+TASKS["work"] = work
+"""
+    shares = {}
+    with process(tmp_path / "worker", task) as child:
+        hear(child)
+        for number, busy in enumerate((True, False)):
+            say(child, id=number, task="work", busy=busy)
+            said = [hear(child)]
+            while "result" not in said[-1]:
+                said.append(hear(child))
+            plain, *told, last = said
+            assert plain == {"id": number, "stage": "sample", "i": 3, "n": 9}
+            assert [each | {"load": 0} for each in told] == [plain | {"load": 0}] * len(told)
+            assert told
+            assert last == {"id": number, "result": {}}
+            shares[busy] = max(each["load"]["processors"] for each in told)
+        say(child, id=5, task="dance")
+        assert hear(child)["error"]["kind"] == "input"
+    assert 0.0 <= shares[False] < 0.3 / os.cpu_count()
+    assert shares[False] < shares[True] <= min(1.0, 1.3 / os.cpu_count())
+
+
 def test_it_ends_in_the_middle_of_its_work_when_standard_input_closes(tmp_path):
     folder = tmp_path / "w"
     with process(folder, before="TASKS['sleep'] = lambda folder, report: time.sleep(1000)") as child:

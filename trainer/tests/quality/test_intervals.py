@@ -12,7 +12,7 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import CALIBRATION, Bundle, patient_mark, write_calibrated
 from clsdm.quality.intervals import Intervals, calibration_from
 from clsdm.quality.numbers import _plain, numbers
-from clsdm.quality.quantities import DEFINITION, OLD_TABLE, QUANTITIES, footnote, rows
+from clsdm.quality.quantities import DEFINITION, OLD_TABLE, QUANTITIES, footnote, lines, rows
 from clsdm.quality.spread import half_width_hu
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm_bench.numbers.calibrate import crossed, errors_of, half_widths, normal_bounds, table_of, voxel_factors
@@ -182,7 +182,28 @@ def test_a_reader_is_told_on_how_many_patients_an_interval_rests() -> None:
 
     assert row({"80": 1.0, "90": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients; 90 %: 1 ml to 2 ml)"
     assert row({"80": 1.0}, 6) == "1 ml to 2 ml (80 %, from 6 patients; no 90 % interval from 6)"
-    assert row({"50": 1.0}, 2) == "no 80 % interval from 2 patients; if errors are normal: 0 ml to 3 ml"
+    assert row({"50": 1.0}, 2) == "0 ml to 3 ml (80 % only if errors are normal; no 80 % interval from 2 patients)"
+
+
+def test_a_remark_on_all_intervals_is_said_once() -> None:
+    def table(**patients: int) -> list[str]:
+        values = {
+            key: {"value": 1.5, "intervals": {"patients": count, "held": {}, "normal": {"80": [1.0, 2.0]}}}
+            for key, count in patients.items()
+        }
+        values["lung_mean_hu"] = {"value": -800.0}
+        return lines(rows({"values": values, "not_measurable": {}, "calibrated": True}))[: len(values) + 1]
+
+    remark = "80 % only if errors are normal; no 80 % interval from 2 patients"
+    said = table(lung_ml=2, heart_width_mm=2)
+    assert sum(remark in line for line in said) == 1
+    assert said[0] == f"Intervals: {remark}."
+    assert said[1].endswith(" 1 ml to 2 ml")
+    assert said[2].endswith("no interval: no patients to tell from")
+    differ = table(lung_ml=2, heart_width_mm=3)
+    assert differ[0].endswith(f" 1 ml to 2 ml ({remark})")
+    assert "3 patients)" in differ[2]
+    assert table(lung_ml=2)[0].endswith(f"({remark})")
 
 
 def test_voxel_intervals_hold_as_many_voxels_as_they_say() -> None:

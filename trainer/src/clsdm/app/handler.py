@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from clsdm.app.access import is_key
 from clsdm.app.remote import PATH
-from clsdm.app.sent import message_of, read_files, read_line, with_texts
+from clsdm.app.sent import BLOCK_BYTES, message_of, read_files, read_line, with_texts
 from clsdm.app.worker import Answer
 from clsdm.errors import printable
 from clsdm.failures import described
-from clsdm.limits import SENT_BYTES, TRANSFER_S
+from clsdm.limits import READ_OFF_BYTES, READ_OFF_S, SENT_BYTES, TRANSFER_S
 
 if TYPE_CHECKING:
     from clsdm.app.server import Front
 
+LENGTH_DIGITS = 19
 ALIVE_S = 5.0
 """After which a client is told that its work goes on."""
 WRONG_KEY_S = 1.0
 """Before a wrong key is refused."""
+READ_OFF_SILENT_S = 2.0
+"""Without a byte of what nobody wants."""
 
 
 class GoneError(Exception):
@@ -37,16 +40,19 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Front  # type: ignore[assignment]
     server_version, sys_version = "clsdm", ""
+    _body: _Body | None = None
 
     def do_POST(self) -> None:
         """Answer a message of the key's owner."""
         began, task = time.monotonic(), "?"
+        length = self.headers.get("Content-Length", "")
+        is_length = length.isdecimal() and len(length) < LENGTH_DIGITS
+        self._body = _Body(self.rfile, int(length) if is_length else 0, began + TRANSFER_S)
         if not is_key(self.headers.get("Authorization", ""), self.server.key):
             time.sleep(WRONG_KEY_S)
             return self._refuse(401, "the key is wrong")
         self.server.waiting[self.client_address].cancel()
-        length = self.headers.get("Content-Length", "")
-        if self.path != PATH or not length.isdecimal() or int(length) > SENT_BYTES:
+        if self.path != PATH or not is_length or self._body.left > SENT_BYTES:
             return self._refuse(400, f"expected a message of at most {SENT_BYTES:,} bytes to {PATH}")
         with self.server.folder() as folder:
             self._made_in = folder, self.server.worked_in
@@ -66,10 +72,17 @@ class Handler(BaseHTTPRequestHandler):
         """There is nothing to look at."""
         self._refuse(404, "this is a server of clsdm; ask it with 3D Slicer")
 
+    def finish(self) -> None:
+        """Take what a client still sends after its answer: closed on unread bytes, a connection is reset, answer and all."""
+        if self._body is not None:
+            with contextlib.suppress(OSError):
+                self.connection.settimeout(READ_OFF_SILENT_S)
+                self._body.read_off(READ_OFF_BYTES, READ_OFF_S)
+        super().finish()
+
     def _message(self, folder: Path) -> Answer:
-        stream = _Until(self.rfile, time.monotonic() + TRANSFER_S)
-        message = read_line(stream, "request")  # type: ignore[arg-type]
-        read_files(message.pop("files", {}), stream, folder, "request")  # type: ignore[arg-type]
+        message = read_line(self._body, "request")  # type: ignore[arg-type]
+        read_files(message.pop("files", {}), self._body, folder, "request")  # type: ignore[arg-type]
         return message
 
     def _begin(self, status: int) -> None:
@@ -117,39 +130,58 @@ class Handler(BaseHTTPRequestHandler):
             message = message.replace(f"{ours}{os.sep}", "")
         if report["details"]:
             log(report["details"])
-        with contextlib.suppress(OSError, GoneError):
+        with contextlib.suppress(OSError):
             if not hasattr(self, "_last"):
                 self._begin(400)
-            self._tell({"error": {"kind": report["kind"], "message": message, "details": ""}})
+            self._say_error(report["kind"], message)
         return report["kind"]
 
     def _refuse(self, status: int, message: str) -> None:
         log(f"{self.client_address[0]}: refused, {message}")
         with contextlib.suppress(OSError):
             self._begin(status)
-            self._send(message_of({"error": {"kind": "server", "message": message, "details": ""}}, [])[1])
+            self._say_error("server", message)
+
+    def _say_error(self, kind: str, message: str) -> None:
+        self._send(message_of({"error": {"kind": kind, "message": message, "details": ""}}, [])[1])
 
     def log_message(self, *words: object) -> None:
         """The request's line is written when it has ended."""
 
 
-class _Until:
-    """A stream that ends when its time is over."""
+class _Body:
+    """The body of a request, as a stream that ends with it, or when its time is over.
 
-    def __init__(self, stream: Any, end: float) -> None:  # noqa: ANN401
-        self._stream, self._end = stream, end
+    Attributes:
+        left: bytes that were not read yet.
+    """
+
+    def __init__(self, stream: Any, length: int, end: float) -> None:  # noqa: ANN401
+        self._stream, self.left, self._end = stream, length, end
 
     def read(self, size: int) -> bytes:
-        self._check()
-        return self._stream.read1(size)
-
-    def readline(self, size: int) -> bytes:
-        self._check()
-        return self._stream.readline(size)
-
-    def _check(self) -> None:
         if time.monotonic() > self._end:
             raise TimeoutError("the message took too long")
+        block: bytes = self._stream.read1(min(size, self.left))
+        self.left -= len(block)
+        return block
+
+    def readline(self, size: int) -> bytes:
+        """A line that comes however slowly: each time only what is there is taken."""
+        line = bytearray()
+        while self.left and len(line) < size and not line.endswith(b"\n"):
+            ahead = self._stream.peek(1)[: size - len(line)]
+            block = self.read(ahead.find(b"\n") + 1 or len(ahead))
+            if not block:
+                break
+            line += block
+        return bytes(line)
+
+    def read_off(self, most: int, seconds: float) -> None:
+        """Read the rest, as far as it has no more than ``most`` bytes and comes in so many seconds."""
+        self._end = time.monotonic() + seconds
+        while most > 0 and (block := self.read(min(most, BLOCK_BYTES))):
+            most -= len(block)
 
 
 def log(text: str) -> None:

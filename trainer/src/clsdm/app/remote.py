@@ -17,6 +17,7 @@ from typing import Any
 from clsdm import __version__
 from clsdm.app.access import Address, client_context, read_key, refuse_open, server_address
 from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
+from clsdm.app.load import figures_in
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
 from clsdm.app.views import ViewRequest, read_view
 from clsdm.app.worker import Answer, Task, Voice
@@ -25,6 +26,7 @@ from clsdm.failures import ReportedError, ServerError
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless
 from clsdm.files.strict_json import from_plain
+from clsdm.limits import SENT_BYTES, check_bytes
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import two_patients
 from clsdm.xray.scouts import centred
@@ -152,12 +154,11 @@ class Server:
 
     def _asked(self, task: str, folder: Path, report: Voice, fields: dict[str, Any], files: list[Path]) -> Answer:
         size, blocks = message_of({"task": task, **fields}, files)
+        check_bytes(size, SENT_BYTES, "request", "arrays")
         connection = self._connected()
         try:
             headers = {"Authorization": f"Bearer {self._key}", "Content-Length": str(size)}
-            with contextlib.suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # it reads no further; it may have said why
+            with contextlib.suppress(ConnectionError, ssl.SSLError):  # it reads no further; it may have said why
                 connection.request("POST", PATH, _told(blocks, size, report), headers)
             response = connection.getresponse()
             if response.status == http.client.UNAUTHORIZED:
@@ -192,6 +193,8 @@ class Server:
                 raise ReportedError(answer["error"])
             if "stage" in answer:
                 report(str(answer["stage"]), int(answer["i"]), int(answer["n"]))
+                if (load := figures_in(answer.get("load"))) is not None:
+                    report.load(load)
             if "result" in answer:
                 paths = read_files(answer.get("files"), response, folder, where)
                 return with_texts(answer["result"], _named({path.name: str(path) for path in paths}))
@@ -204,7 +207,12 @@ class Server:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             reason = "no answer in time"
+        elif isinstance(error, _ENDED):
+            reason = "it ended the connection without an answer"
         return ServerError(f"{self._name} cannot be reached, or the connection was lost ({reason})")
+
+
+_ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 def _named(names: Mapping[str, str]) -> Callable[[str], str]:

@@ -4,7 +4,8 @@ One JSON line on standard input is a request, ``{"id": 7, "task": "reconstruct",
 answer it: any number of ``{"id": 7, "stage": "sample", "i": 3, "n": 20}``, ``{"id": 7, "log": "..."}`` and, of a task with
 many results, ``{"id": 7, "told": {...}}`` for each, then
 ``{"id": 7, "result": {...}}`` or ``{"id": 7, "error": {"kind": ..., "message": ..., "details": ...}}``. An id is a whole
-number; what cannot be read as a request is answered with the id null. The first line of all is ``{"pid": ...,
+number; what cannot be read as a request is answered with the id null. Twice a second the last progress is said again, with
+``"load": {...}``, see ``load.Load``. The first line of all is ``{"pid": ...,
 "protocol": 2, "folder": ...}``: arrays travel as .npy files in that folder, which the worker makes for itself in the one
 that it is given. Those of the last ``KEPT_ANSWERS`` answers are there. What a task is given and gives is documented in
 ``tasks``.
@@ -27,10 +28,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clsdm.app import load
 from clsdm.app.lines import Requests
 from clsdm.errors import InputError, printable
 from clsdm.failures import KINDS, described, kind_of
@@ -57,6 +58,8 @@ _TERMINATION = ("SIGTERM", "SIGHUP", "SIGBREAK")  # the last is Windows'
 Answer = dict[str, Any]
 Emit = Callable[[Answer], None]
 Task = Callable[..., Answer]
+Watch = Callable[[Callable[[load.Figures], None]], contextlib.AbstractContextManager[object]]
+"""Has the load told while a task is at work, such as ``load.told``."""
 
 
 class ArrayFolders:
@@ -89,6 +92,7 @@ def serve(
     arrays: ArrayFolders,
     idle_s: float,
     tasks: Mapping[str, Task],
+    watch: Watch = contextlib.nullcontext,
 ) -> None:
     """Answer requests until there are no more.
 
@@ -98,13 +102,16 @@ def serve(
         arrays: for arrays.
         idle_s: how long to wait for a request.
         tasks: what can be asked for.
+        watch: has the load told; by default nobody hears of it.
     """
     while (line := next_line(idle_s)) is not None:
         if line.strip():
-            answer(line, emit, arrays, tasks)
+            answer(line, emit, arrays, tasks, watch)
 
 
-def answer(line: bytes, emit: Emit, arrays: ArrayFolders, tasks: Mapping[str, Task]) -> None:
+def answer(
+    line: bytes, emit: Emit, arrays: ArrayFolders, tasks: Mapping[str, Task], watch: Watch = contextlib.nullcontext
+) -> None:
     """Answer one request, with an error whatever goes wrong: one bad request must not end the worker."""
     number, folder = None, None
     try:
@@ -112,24 +119,34 @@ def answer(line: bytes, emit: Emit, arrays: ArrayFolders, tasks: Mapping[str, Ta
         number = _id_of(request)
         task = _task_of(request, tasks)
         arguments = arguments_of(task, request, 2, "request")
-        folder = arrays.new()
-
-        emit({"id": number, "result": task(folder, Voice(number, emit), **arguments)})
+        folder, voice = arrays.new(), Voice(number, emit)
+        with watch(voice.load):
+            result = task(folder, voice, **arguments)
+        emit({"id": number, "result": result})
     except Exception as error:  # noqa: BLE001 - the border of the process: whatever it is, the parent must hear of it
         if folder is not None:
             arrays.drop(folder)
         emit({"id": number, "error": described(error)})
 
 
-@dataclass(frozen=True)
 class Voice:
     """Lines of a task before its answer: called, its progress; and each of many results with :meth:`tell`."""
 
-    number: int
-    emit: Emit
+    def __init__(self, number: int, emit: Emit) -> None:
+        self.number, self.emit = number, emit
+        self._last: Answer | None = None
+        self._lock = threading.Lock()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        self.emit({"id": self.number, "stage": stage, "i": done, "n": total})
+        with self._lock:
+            self._last = {"id": self.number, "stage": stage, "i": done, "n": total}
+            self.emit(self._last)
+
+    def load(self, figures: load.Figures) -> None:
+        """The last progress once more, with the load; nothing before the first."""
+        with self._lock:  # else it could be said after a newer one
+            if self._last is not None:
+                self.emit(self._last | {"load": figures})
 
     def tell(self, result: Answer) -> None:
         """One of many results, of plain JSON types."""
@@ -240,11 +257,12 @@ def run(own: OwnFolder, idle_s: float, tasks: Mapping[str, Task] | None = None) 
     emit({"pid": os.getpid(), "protocol": PROTOCOL, "folder": str(own.path)})
     requests = Requests(0, leave, refuse)
     remove_abandoned(own.path.parent, PREFIX)
+    watch: Watch = contextlib.nullcontext  # who does the work tells what it takes
     if tasks is None:
         from clsdm.app.tasks import TASKS  # light: each task imports what it needs
 
-        tasks = TASKS
-    serve(requests.next, emit, ArrayFolders(own.path), idle_s, tasks)
+        tasks, watch = TASKS, load.told
+    serve(requests.next, emit, ArrayFolders(own.path), idle_s, tasks, watch)
     leave()
 
 

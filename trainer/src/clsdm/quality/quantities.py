@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 DEFINITION = 3
@@ -71,14 +71,21 @@ class Row:
     Attributes:
         label: what was measured.
         value: with its unit, or "not measurable".
-        interval: at 80 % and what it rests on, or why there is no number.
+        span: of the interval at 80 %, or why there is no interval, or no number.
         truth: of the CT, "" where there is none or it cannot be had there either.
+        remark: what the interval rests on.
     """
 
     label: str
     value: str
-    interval: str
+    span: str
     truth: str = ""
+    remark: str = ""
+
+    @property
+    def interval(self) -> str:
+        """The span with its remark."""
+        return f"{self.span} ({self.remark})" if self.remark else self.span
 
 
 def rows(measures: Mapping[str, Any], truth: Mapping[str, float] | None = None) -> list[Row]:
@@ -96,17 +103,19 @@ def rows(measures: Mapping[str, Any], truth: Mapping[str, float] | None = None) 
             continue
         each = measures["values"][key]
         best = each.get("intervals", {}).get("corrected", each["value"])
-        made.append(Row(quantity.label, quantity.text(best), _interval(key, each, measures), true))
+        span, remark = _interval(key, each, measures)
+        made.append(Row(quantity.label, quantity.text(best), span, true, remark))
     for tissue, each in measures.get("voxels", {}).items():
         held = f"held {each['held']:.0%} of them on {each['patients']} patients" if each["held"] else "from one patient"
         made.append(Row(f"A voxel of {tissue}, middle one", f"± {each['half_hu']:.0f} HU", f"80 % of voxels; {held}"))
     return made
 
 
-def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) -> str:
+def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) -> tuple[str, str]:
+    """The span of an interval, and the remark on it."""
     known = each.get("intervals")
     if known is None:
-        return "no interval: no patients to tell from" if measures["calibrated"] else ""
+        return "no interval: no patients to tell from" if measures["calibrated"] else "", ""
     text, patients = QUANTITIES[key].text, known["patients"]
     whose = f"{patients} patient{'s' if patients > 1 else ''}"
     if SHOWN_LEVEL in known["held"]:
@@ -114,11 +123,14 @@ def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) ->
         most = f"no {MOST_LEVEL} % interval from {patients}"
         if MOST_LEVEL in known["held"]:
             most = f"{MOST_LEVEL} %: {' to '.join(map(text, known['held'][MOST_LEVEL]))}"
-        return f"{text(low)} to {text(high)} ({SHOWN_LEVEL} %, from {whose}; {most})"
+        return f"{text(low)} to {text(high)}", f"{SHOWN_LEVEL} %, from {whose}; {most}"
     if SHOWN_LEVEL in known["normal"]:
         low, high = known["normal"][SHOWN_LEVEL]
-        return f"no {SHOWN_LEVEL} % interval from {whose}; if errors are normal: {text(low)} to {text(high)}"
-    return f"no {SHOWN_LEVEL} % interval from {whose}"
+        return (
+            f"{text(low)} to {text(high)}",
+            f"{SHOWN_LEVEL} % only if errors are normal; no {SHOWN_LEVEL} % interval from {whose}",
+        )
+    return f"no {SHOWN_LEVEL} % interval from {whose}", ""
 
 
 def before(measures: Mapping[str, Any]) -> list[str]:
@@ -136,15 +148,20 @@ def footnote(measures: Mapping[str, Any]) -> str:
 
 
 def lines(made: Sequence[Row]) -> list[str]:
-    """The table as text; what cannot be had for one reason stands in one line."""
+    """The table as text; a remark on all intervals stands above it, what cannot be had for one reason in one line."""
     alone = [row for row in made if row.value != NOT_MEASURABLE or row.truth]
+    remarks = [row.remark for row in alone if row.remark]
+    shared = remarks[0] if len(remarks) > 1 and len(set(remarks)) == 1 else ""
+    if shared:
+        alone = [replace(row, remark="") for row in alone]
     wide = max((len(row.label) for row in alone), default=0)
     value = max((len(row.value) for row in alone), default=0)
     table = [
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
-    return table + missing([row for row in made if row not in alone])
+    remark = [f"Intervals: {shared}."] if shared else []
+    return [*remark, *table, *missing([row for row in made if row.value == NOT_MEASURABLE and not row.truth])]
 
 
 def missing(made: Sequence[Row]) -> list[str]:
