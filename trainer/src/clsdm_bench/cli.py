@@ -207,7 +207,9 @@ def _score(options: argparse.Namespace) -> int:
     conditions, more = tuple(options.conditions or CONDITIONS), (options.samples, options.seed, options.device)
     settings = Settings(tuple(options.products), conditions, options.preset, options.spacing, *more)
     bundle = Bundle.open(options.bundle)
-    scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
+    scans = find_scans(
+        options.cases, options.split, bundle.manifest.trained_patients, bundle.manifest.selected_patients
+    )
     with terminal() as report:
         score_bundle(bundle, scans, options.out, settings, report)
     print((options.out / "table.md").read_text(encoding="utf-8"), end="")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_bundle import small_phantom
+from small_bundle import FINER, edited, random_weights, small_bundle, small_phantom
 
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.quality.quantities import QUANTITIES
@@ -56,6 +56,49 @@ def test_patients_that_a_model_was_selected_on_calibrate_it_and_those_it_was_tra
     assert {scan.name for scan in usable(scans)} == set().union(*(expected[split] for split in splits))
 
 
+def test_a_patient_of_val_that_a_model_was_trained_on_does_not_calibrate_it(tmp_path) -> None:
+    for name in ("chosen", "moved"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    (tmp_path / "splits.json").write_text(json.dumps({"val": ["chosen", "moved"]}), encoding="utf-8")
+    both, chosen = [patient_mark("chosen"), patient_mark("moved")], [patient_mark("chosen")]
+    assert [scan.name for scan in usable(find_scans([str(tmp_path)], ["val"], both, chosen))] == ["chosen"]
+
+
+def test_patients_of_the_training_are_judged_by_a_fold_that_was_trained_without_them(
+    small_model, tmp_path, capsys
+) -> None:
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    folder.mkdir()
+    for number in range(3):
+        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
+    (folder / "splits.json").write_text(json.dumps({"train": ["s0", "s1"], "val": ["s2"]}), encoding="utf-8")
+    chosen = [patient_mark("s2")]
+
+    def trained_on(name: str, seed: int, *patients: str) -> Bundle:
+        seen = [*map(patient_mark, patients), *chosen]
+        plain = small_bundle(tmp_path / f"plain {name}", weights=random_weights(seed=seed))
+        return Bundle.open(edited(plain, tmp_path / name, trained_patients=seen, selected_patients=chosen))
+
+    whole = trained_on("whole", 1, "s0", "s1")
+    folds = [trained_on("fold0", 2, "s0"), trained_on("fold1", 3, "s1")]
+    call = f"--bundle {whole.path} --cases {folder} --products mean --conditions plain --device cpu --out {out}"
+    made = tmp_path / "made"
+    told = ["--write", str(made), "--folds", *(str(fold.path) for fold in folds)]
+    assert main(["calibrate", *call.split(), *told]) == 0
+    assert "errors of 3 patients" in capsys.readouterr().out
+    judged = {
+        name: {path.stem for path in (place / "numbers").glob("*.json")}
+        for name, place in {"whole": out, **{f.path.name: out / f"fold-{f.hash:.8}" for f in folds}}.items()
+    }
+    assert judged == {"whole": {"s2"}, "fold0": {"s1"}, "fold1": {"s0"}}
+    table = Bundle.open(made).calibration
+    assert table["patients"] == sorted(patient_mark(name) for name in ("s0", "s1", "s2"))
+    assert table["command"].endswith("--folds FOLD FOLD")
+    other = small_bundle(tmp_path / "other", FINER)
+    assert main(["calibrate", *call.split(), "--write", str(made), "--folds", str(other.path)]) == 2
+    assert f"--folds {other.path}: expected the networks of {whole.path}" in capsys.readouterr().err
+
+
 def test_of_patients_it_was_trained_on_a_table_holds_the_x_rays_and_no_errors(
     small_model, tmp_path, monkeypatch
 ) -> None:
@@ -66,7 +109,7 @@ def test_of_patients_it_was_trained_on_a_table_holds_the_x_rays_and_no_errors(
     (folder / "splits.json").write_text(json.dumps({"train": ["s0"], "val": ["s1"]}), encoding="utf-8")
     monkeypatch.setattr(
         "clsdm_bench.numbers.run.find_scans",
-        lambda cases, splits, trained: find_scans(cases, splits, [*trained, patient_mark("s0")]),
+        lambda cases, splits, *seen: find_scans(cases, splits, [*seen[0], patient_mark("s0")]),
     )
     call = f"calibrate --bundle {small_model.path} --cases {folder} --products mean --conditions plain --device cpu"
     assert main([*call.split(), "--out", str(tmp_path / "out"), "--write", str(bundle)]) == 0

@@ -37,18 +37,18 @@ tone and edges are not taken for another body part."""
 def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     """Measure the patients and write the bundle with its table; says on how many it rests.
 
-    A table that the bundle has already keeps what it says of other products. Errors are those of patients that the bundle was
-    not trained on: of the split ``train`` the ones it has not seen, and those of ``val``, which were selected on. What X-rays
-    are usual is learnt from all: a model knows the patients it was trained on, and their residuals are the smaller ones.
+    A table that the bundle has already keeps what it says of other products. Errors are those of patients that the bundle, or
+    else one of its folds, was not trained on; it may have been selected on them. What X-rays are usual is learnt from all: a
+    model knows the patients it was trained on, and their residuals are the smaller ones.
 
     Raises:
-        InputError: nobody is left, or the bundle cannot be written.
+        InputError: nobody is left, a fold has other networks, or the bundle cannot be written.
     """
     scoring = scoring_of(options)
-    unseen = usable(scoring.scans)
-    if not unseen:
+    judges = judges_of(scoring, options)
+    if not judges:
         raise InputError("--cases: expected patients that the bundle was not trained on, found none")
-    found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
+    found = [each for judge in judges for each in collect(judge, report)]
     shown = [[shown_of(scoring, scan, each) for each in USUAL] for scan in scoring.scans if "mean" in options.products]
     table = joined(
         scoring.bundle.calibration or {}, table_of(found, shown, scoring.bundle.hash, _command("calibrate", options))
@@ -56,22 +56,43 @@ def calibrate_bundle(options: argparse.Namespace, report: Report) -> str:
     calibration_from(table, scoring.bundle.hash, CALIBRATION)
     written = write_calibrated(options.write, scoring.bundle, table)
     chests = {each.case for each in found if each.region == CHEST}
-    return f"{written.path}: errors of {len(unseen)} patients, {len(chests)} of them chests"
+    return f"{written.path}: errors of {len({each.case for each in found})} patients, {len(chests)} of them chests"
+
+
+def judges_of(scoring: Scoring, options: argparse.Namespace) -> list[Scoring]:
+    """Who measures whom: the bundle those it was not trained on, each fold those of the others that it was not (cross-conformal
+    prediction: Vovk, Ann. Math. Artif. Intell. 2015; CV+: Barber et al., Ann. Stat. 2021).
+
+    Raises:
+        InputError: a fold has other networks than the bundle, so that its errors say little about the bundle's.
+    """
+    judges, left = [], {scan.name for scan in scoring.scans}
+    for bundle in (scoring.bundle, *map(Bundle.open, options.folds)):
+        if bundle.manifest.model != scoring.bundle.manifest.model:
+            raise InputError(f"--folds {bundle.path}: expected the networks of {scoring.bundle.path}, found others")
+        mine = [scan for scan in usable(_scans_of(bundle, options)) if scan.name in left]
+        left -= {scan.name for scan in mine}
+        if mine:
+            out = scoring.out if bundle is scoring.bundle else scoring.out / f"fold-{bundle.hash:.8}"
+            judges.append(Scoring(bundle, mine, out, scoring.settings))
+            claim(judges[-1])
+    return judges
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
     """The call, without where things lie."""
     cases = " ".join("=".join([*each.split("=")[:-1], Path(each.rpartition("=")[2]).name]) for each in options.cases)
+    folds = " --folds" * bool(getattr(options, "folds", ())) + " FOLD" * len(getattr(options, "folds", ()))
     flags = [flag for flag in ("cross", "steady", "wrong", "pictures") if getattr(options, flag, False)]
     return (
         f"clsdm-bench {name} --cases {cases} --split {' '.join(options.split)} --products {' '.join(options.products)} "
-        f"--conditions {' '.join(options.conditions)}" + "".join(f" --{flag}" for flag in flags)
+        f"--conditions {' '.join(options.conditions)}" + "".join(f" --{flag}" for flag in flags) + folds
     )
 
 
 def usable(scans: Sequence[ScanFile]) -> list[ScanFile]:
     """Those that the bundle was not trained on."""
-    return [scan for scan in scans if not (scan.seen and scan.split != "val")]
+    return [scan for scan in scans if not scan.seen or scan.selected]
 
 
 def _table_beyond(scans: Sequence[ScanFile], bundle: Bundle) -> tuple[Calibration, Usual | None]:
@@ -177,7 +198,6 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
         InputError: an unknown condition, no scans, or a folder with volumes of another bundle.
     """
     bundle = Bundle.open(options.bundle)
-    scans = find_scans(options.cases, options.split, bundle.manifest.trained_patients)
     how = Settings(
         tuple(options.products),
         tuple(options.conditions),
@@ -185,9 +205,14 @@ def scoring_of(options: argparse.Namespace) -> Scoring:
         samples=options.samples,
         device=options.device,
     )
-    scoring = Scoring(bundle, scans, options.out, how)
+    scoring = Scoring(bundle, _scans_of(bundle, options), options.out, how)
     claim(scoring)
     return scoring
+
+
+def _scans_of(bundle: Bundle, options: argparse.Namespace) -> list[ScanFile]:
+    manifest = bundle.manifest
+    return find_scans(options.cases, options.split, manifest.trained_patients, manifest.selected_patients)
 
 
 def shown_of(scoring: Scoring, scan: ScanFile, condition: str) -> Shown:

@@ -20,18 +20,22 @@ class ScanFile:
         group: what it is averaged with: its folder and split.
         path: of the volume file.
         seen: whether the model was trained or selected on a patient of this name.
-        split: of the data set, as its ``splits.json`` says.
+        selected: whether it was selected on the patient and not trained; of a bundle that does not tell them apart, if the
+            data set's ``splits.json`` has the patient in ``val``.
     """
 
     name: str
     group: str
     path: Path
     seen: bool = False
-    split: str = "test"
+    selected: bool = False
 
 
 def find_scans(
-    places: Sequence[str], splits: Sequence[str] = ("test",), trained: Collection[str] = ()
+    places: Sequence[str],
+    splits: Sequence[str] = ("test",),
+    trained: Collection[str] = (),
+    selected: Collection[str] = (),
 ) -> list[ScanFile]:
     """The scans of files and folders.
 
@@ -40,6 +44,7 @@ def find_scans(
             group. A folder with a ``splits.json`` gives the cases of ``splits``; whatever is not in one counts as test.
         splits: of the folders that name any; with several, each is a group of its own.
         trained: marks of the patients that the model has seen (``Manifest.trained_patients``).
+        selected: of them, those it was selected on (``Manifest.selected_patients``).
 
     Raises:
         InputError: nothing is there, a case of a split has no file, or two scans have one name.
@@ -52,7 +57,9 @@ def find_scans(
             group = named if equals else (place if place.is_dir() else place.resolve().parent).name
             name = _name(path)
             group = f"{group}, {split}" if len(splits) > 1 else group
-            scans.append(ScanFile(name, group, path, patient_mark(name) in trained, split))
+            mark = patient_mark(name)
+            chosen = mark in selected if selected else split == "val"
+            scans.append(ScanFile(name, group, path, mark in trained, mark in trained and chosen))
     names = [scan.name for scan in scans]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
