@@ -93,8 +93,8 @@ def add_calibrate(add: Add) -> None:
     _add_numbers(add, ["train", "val"])
     add("--write", type=path, required=True, help="bundle folder to write; may be --bundle itself")
     add("--folds", nargs="+", type=path, default=[], metavar="FOLD",
-        help="bundles of the same recipe, each trained without some of the patients that --bundle was trained on: their errors on "
-        "these count as its own")  # fmt: skip
+        help="bundles of the same recipe, each trained without some of the patients that --bundle was trained on: "
+        "their errors on these count as its own")  # fmt: skip
 
 
 def _add_numbers(add: Add, splits: list[str]) -> None:

@@ -147,21 +147,25 @@ def footnote(measures: Mapping[str, Any]) -> str:
     return OLD_TABLE if measures.get("outdated") else NO_TABLE
 
 
+def remarked_once(made: Sequence[Row]) -> tuple[str, list[Row]]:
+    """The remark that all intervals share, to stand above them ("" where they differ), and the rows without it."""
+    remarks = [row.remark for row in made if row.remark]
+    if len(remarks) < 2 or len(set(remarks)) > 1:
+        return "", list(made)
+    return f"Intervals: {remarks[0]}.", [replace(row, remark="") for row in made]
+
+
 def lines(made: Sequence[Row]) -> list[str]:
     """The table as text; a remark on all intervals stands above it, what cannot be had for one reason in one line."""
-    alone = [row for row in made if row.value != NOT_MEASURABLE or row.truth]
-    remarks = [row.remark for row in alone if row.remark]
-    shared = remarks[0] if len(remarks) > 1 and len(set(remarks)) == 1 else ""
-    if shared:
-        alone = [replace(row, remark="") for row in alone]
+    shared, alone = remarked_once([row for row in made if row.value != NOT_MEASURABLE or row.truth])
     wide = max((len(row.label) for row in alone), default=0)
     value = max((len(row.value) for row in alone), default=0)
     table = [
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
-    remark = [f"Intervals: {shared}."] if shared else []
-    return [*remark, *table, *missing([row for row in made if row.value == NOT_MEASURABLE and not row.truth])]
+    unknown = missing([row for row in made if row.value == NOT_MEASURABLE and not row.truth])
+    return [*([shared] if shared else []), *table, *unknown]
 
 
 def missing(made: Sequence[Row]) -> list[str]:
