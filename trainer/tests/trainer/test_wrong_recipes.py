@@ -33,7 +33,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "model.process.kind": ["cold"],
     "model.process.steps": [0],
     "model.process.source_noise": [-1.0, 1e30],
-    "model.process.train_steps": [10**9],
+    "model.process.train_steps": [10**9, 10**400],
     "model.process.beta_start": [0.5],
     "model.process.beta_end": [1.0],
     "data.margin": [-1],

@@ -290,10 +290,24 @@ def png(image: np.ndarray, rows: int, interlaced: bool) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
-def test_a_dicom_element_that_claims_gigabytes_is_never_given_room(tmp_path):
+def _behind_its_end(folder: Path) -> Path:
     """An implicit file with something behind its end, which says that 3.5 GB follow."""
-    path = resaved(ImplicitVRLittleEndian)(tmp_path)
+    path = resaved(ImplicitVRLittleEndian)(folder)
     path.write_bytes(path.read_bytes() + struct.pack("<HHI", 0x7FE1, 0x0010, 3_500_000_000) + b"noise")
+    return path
+
+
+def _in_its_meta_information(folder: Path) -> Path:
+    """A file whose version of the meta information, two bytes at 156, is said to have 3.5 GB."""
+    path = SYNTAXES["deflated"]()(folder)
+    data = path.read_bytes()
+    path.write_bytes(data[:152] + struct.pack("<I", 3_500_000_000) + data[156:])
+    return path
+
+
+@pytest.mark.parametrize("damaged", [_behind_its_end, _in_its_meta_information])
+def test_a_dicom_element_that_claims_gigabytes_is_never_given_room(damaged, tmp_path):
+    path = damaged(tmp_path)
     tracemalloc.start()
     try:
         with contextlib.suppress(InputError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from clsdm.errors import InputError
@@ -41,11 +41,8 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: list[str] | None = None
     Raises:
         InputError: not DICOM, larger than any scan, or deflated data that do not end or unpack to more than any image.
     """
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
     try:
-        meta = read_file_meta_info(path) if head[128:] == b"DICM" else None
-        deflated = meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        deflated = _is_deflated(path)
         if pixels or deflated:  # which are read to the end of the file
             check_bytes(path.stat().st_size, VOLUME_BYTES, path, "a DICOM file")
         if deflated:
@@ -59,6 +56,15 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: list[str] | None = None
         implicit = dataset.original_encoding[0] if hasattr(dataset, "original_encoding") else dataset.is_implicit_VR
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
+
+
+def _is_deflated(path: Path) -> bool:
+    """Whether the file's meta information, which is never deflated itself, says that the rest is."""
+    with _ToItsEnd(path.open("rb", buffering=0)) as stream:
+        if stream.read(_HEAD_BYTES)[128:] != b"DICM":
+            return False
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+        return meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
 
 
 def _inflated(path: Path) -> Dataset:

@@ -49,7 +49,7 @@ class ProcessConfig:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{name}: expected {low:g} to {high:g}, found {value:g}")
+                raise ValueError(f"{name}: expected {low:g} to {high:g}, found {value!r:.40}")
 
 
 @dataclass(frozen=True)
