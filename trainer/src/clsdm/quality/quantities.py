@@ -11,8 +11,17 @@ SHOWN_LEVEL, MOST_LEVEL = "80", "90"
 NOT_MEASURABLE = "not measurable"
 CALIBRATED = (
     "Numbers are corrected for what they were off at the median, and intervals held, on patients that the model was not "
-    "trained on. A patient unlike them, or X-rays unlike projections, may lie outside more often."
+    "trained on."
 )
+TOO_FEW = (
+    "Numbers are as measured: the patients that the model was not trained on are too few to correct them by, or to say "
+    "how often intervals hold."
+)
+BESIDE = (
+    "An interval that takes errors to be normal lies around the number plus the mean error, so that the number itself can "
+    "lie outside."
+)
+UNLIKE = "A patient unlike them, or X-rays unlike projections, may lie outside more often."
 DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
 OLD_TABLE = (
@@ -143,8 +152,17 @@ def footnote(measures: Mapping[str, Any]) -> str:
     if measures.get("product") is None:
         return ""
     if measures["calibrated"]:
-        return CALIBRATED
+        return _rests_on([each["intervals"] for each in measures["values"].values() if "intervals" in each])
     return OLD_TABLE if measures.get("outdated") else NO_TABLE
+
+
+def _rests_on(known: Sequence[Mapping[str, Any]]) -> str:
+    """What numbers and the intervals that are shown rest on; nothing where there are none."""
+    if not known:
+        return ""
+    unheld = [each for each in known if SHOWN_LEVEL not in each["held"]]
+    beside = [BESIDE] if any(SHOWN_LEVEL in each["normal"] for each in unheld) else []
+    return " ".join([TOO_FEW if len(unheld) == len(known) else CALIBRATED, *beside, UNLIKE])
 
 
 def lines(made: Sequence[Row]) -> list[str]:
