@@ -47,16 +47,17 @@ def numbersHtml(measures: dict | None) -> str:
     if not measures or not (measures.get("values") or measures.get("not_measurable")):
         return ""
     ensureCore()
-    from clsdm.quality.quantities import NOT_MEASURABLE, before, footnote, missing, rows
+    from clsdm.quality.quantities import NOT_MEASURABLE, before, footnote, missing, remarked_once, rows
 
+    remark, made = remarked_once(rows(measures))
     lines = "".join(
         f"<tr><td>{escape(row.label)}&nbsp;</td><td align=right><b>{escape(row.value).replace(' ', '&nbsp;')}</b></td></tr>"
         + (row.interval and f"<tr><td colspan=2><small>{escape(row.interval)}</small></td></tr>")
-        for row in rows(measures)
+        for row in made
         if row.value != NOT_MEASURABLE
     )
     doubts = "".join(f"<p><b>{escape(line)}</b></p>" for line in before(measures))
-    why = "".join(f"<p><small>{escape(line)}</small></p>" for line in missing(rows(measures)))
+    why = "".join(f"<p><small>{escape(line)}</small></p>" for line in [*remark, *missing(made)])
     return f"{doubts}<table>{lines}</table>{why}<p>{escape(footnote(measures))}</p>"
 
 

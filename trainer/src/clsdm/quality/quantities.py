@@ -165,20 +165,34 @@ def _rests_on(known: Sequence[Mapping[str, Any]]) -> str:
     return " ".join([TOO_FEW if len(unheld) == len(known) else CALIBRATED, *beside, UNLIKE])
 
 
+def remarked_once(made: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """The line that stands above the table where all intervals have one remark, none else, and the rows without it."""
+    remarks = [row.remark for row in made if row.remark]
+    if len(remarks) < 2 or len(set(remarks)) > 1:
+        return [], list(made)
+    return [f"Intervals: {remarks[0]}."], [replace(row, remark="") for row in made]
+
+
+def gaps(measures: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
+    """A line for each reason why the CT has no number beside one of the volume's.
+
+    Args:
+        measures: as in :func:`rows`.
+        reasons: why quantities cannot be had in the CT, by key.
+    """
+    why = dict.fromkeys(reasons[key] for key in measures["values"] if key in reasons)
+    return [f"CT, what is not beside a number: {NOT_MEASURABLE}, {reason}" for reason in why]
+
+
 def lines(made: Sequence[Row]) -> list[str]:
     """The table as text; a remark on all intervals stands above it, what cannot be had for one reason in one line."""
-    alone = [row for row in made if row.value != NOT_MEASURABLE or row.truth]
-    remarks = [row.remark for row in alone if row.remark]
-    shared = remarks[0] if len(remarks) > 1 and len(set(remarks)) == 1 else ""
-    if shared:
-        alone = [replace(row, remark="") for row in alone]
+    remark, alone = remarked_once([row for row in made if row.value != NOT_MEASURABLE or row.truth])
     wide = max((len(row.label) for row in alone), default=0)
     value = max((len(row.value) for row in alone), default=0)
     table = [
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
-    remark = [f"Intervals: {shared}."] if shared else []
     return [*remark, *table, *missing([row for row in made if row.value == NOT_MEASURABLE and not row.truth])]
 
 
