@@ -44,8 +44,9 @@ class ResidualTest(unittest.TestCase):
         self.assertIn("from 12 patients", text)
         self.assertEqual(text.count("not measurable, a &lt;leg&gt;: "), 1)
         self.assertIn("not measurable, a &lt;leg&gt;", numbersHtml(told | {"values": {}}))
-        two = {each: {"value": 2.0, "intervals": held} for each in list(QUANTITIES)[:2]}
-        self.assertEqual(numbersHtml(told | {"values": two}).count("from 12 patients; no 90 % interval"), 1)
+        few = {"patients": 2, "held": {}, "normal": {SHOWN_LEVEL: [1.0, 3.0]}}
+        both = {each: {"value": 2.0, "intervals": few} for each in list(QUANTITIES)[:2]}
+        self.assertEqual(numbersHtml(told | {"values": both}).count("only if errors are normal"), 1)
         doubted = numbersHtml(told | {"doubts": ["too <thin>"]})
         self.assertLess(doubted.index("too &lt;thin&gt;"), doubted.index(quantity.label))
         self.assertEqual((numbersHtml(None), numbersHtml({"values": {}})), ("", ""))

@@ -1,5 +1,6 @@
 """The lock files name everything that pyproject.toml asks for, with hashes, and what has another hash is not installed."""
 
+import ast
 import hashlib
 import re
 import subprocess
@@ -63,9 +64,24 @@ def test_a_lock_holds_what_the_project_asks_for_in_versions_that_it_allows(name:
             assert requirement.specifier.contains(version), f"{entry}: renew locks/{name}.txt with trainer/lock.sh"
 
 
-IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn"}
+IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "scikit-image": "skimage"}
 USED_UNSEEN = {"tensorboard", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "clsdm"}
 """Used through torch and pydicom, or the project itself."""
+
+
+def imported(path: Path) -> set[str]:
+    """Packages that a file imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.partition(".")[0] for name in names}
+
+
+def test_a_dependency_or_an_extra_for_users_names_all_that_the_product_imports() -> None:
+    found = set().union(*map(imported, (TRAINER / "src").rglob("*.py"))) - set(sys.stdlib_module_names)
+    names = {each.name.lower() for each in wanted(("cli", "train", "bench", "dicom", "pacs", "onnx"))}
+    known = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in names}
+    assert {name.lower() for name in found if not name.startswith("clsdm")} - {name.lower() for name in known} == set()
 
 
 @pytest.mark.parametrize("extra", ["cli", "train", "dicom", "pacs", "onnx"])

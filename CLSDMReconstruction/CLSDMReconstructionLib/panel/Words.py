@@ -42,23 +42,23 @@ def residualInWords(residual: dict) -> str:
 
 def numbersHtml(measures: dict | None) -> str:
     """The measures of the volume, each with its interval below it where the model has one, after what speaks against
-    relying on them and what all intervals rest on, before what cannot be had, with the reason; "" where nothing was measured.
+    relying on them and before what cannot be had, with the reason; "" where nothing was measured.
     """
     if not measures or not (measures.get("values") or measures.get("not_measurable")):
         return ""
     ensureCore()
     from clsdm.quality.quantities import NOT_MEASURABLE, before, footnote, missing, remarked_once, rows
 
-    made = rows(measures)
-    shared, known = remarked_once([row for row in made if row.value != NOT_MEASURABLE])
+    remark, made = remarked_once(rows(measures))
     lines = "".join(
         f"<tr><td>{escape(row.label)}&nbsp;</td><td align=right><b>{escape(row.value).replace(' ', '&nbsp;')}</b></td></tr>"
         + (row.interval and f"<tr><td colspan=2><small>{escape(row.interval)}</small></td></tr>")
-        for row in known
+        for row in made
+        if row.value != NOT_MEASURABLE
     )
     doubts = "".join(f"<p><b>{escape(line)}</b></p>" for line in before(measures))
-    why = "".join(f"<p><small>{escape(line)}</small></p>" for line in missing(made))
-    return f"{doubts}{shared and f'<p><small>{escape(shared)}</small></p>'}<table>{lines}</table>{why}<p>{escape(footnote(measures))}</p>"
+    why = "".join(f"<p><small>{escape(line)}</small></p>" for line in [*remark, *missing(made)])
+    return f"{doubts}<table>{lines}</table>{why}<p>{escape(footnote(measures))}</p>"
 
 
 def provenanceText(result) -> str:

@@ -12,7 +12,17 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import CALIBRATION, Bundle, patient_mark, write_calibrated
 from clsdm.quality.intervals import Intervals, calibration_from
 from clsdm.quality.numbers import _plain, numbers
-from clsdm.quality.quantities import DEFINITION, OLD_TABLE, QUANTITIES, footnote, lines, rows
+from clsdm.quality.quantities import (
+    BESIDE,
+    CALIBRATED,
+    DEFINITION,
+    OLD_TABLE,
+    QUANTITIES,
+    TOO_FEW,
+    footnote,
+    lines,
+    rows,
+)
 from clsdm.quality.spread import half_width_hu
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm_bench.numbers.calibrate import crossed, errors_of, half_widths, normal_bounds, table_of, voxel_factors
@@ -99,6 +109,24 @@ def test_errors_of_other_definitions_of_the_numbers_are_not_used(calibrated: Bun
     told = numbers(CTVolume.on_grid(np.full((8, 8, 8), -1000.0, np.float32), Grid(8, 6.0)), "mean", known)
     assert (told["calibrated"], footnote(told)) == (False, OLD_TABLE)
     assert known.intervals("mean", "chest", "lung_ml", 4000.0, None) is None
+
+
+def test_the_footnote_says_what_the_shown_intervals_rest_on() -> None:
+    bounds = {"80": [1.0, 2.0]}
+    some = {"held": bounds, "normal": bounds}
+    few = {"held": {"50": [1.0, 2.0]}, "normal": bounds}  # of the default model: two patients
+    one = {"held": {"50": [1.0, 2.0]}, "normal": {}}
+
+    def said(*known: dict[str, Any]) -> list[bool]:
+        values = {str(at): {"intervals": each} for at, each in enumerate(known)} | {"outline_cm2": {"value": 1.0}}
+        text = footnote({"product": "mean", "calibrated": True, "values": values})
+        return [words in text for words in (CALIBRATED, TOO_FEW, BESIDE)]
+
+    assert said(some) == [True, False, False]
+    assert said(some, few) == [True, False, True]
+    assert said(few) == [False, True, True]
+    assert said(one) == [False, True, False]
+    assert said() == [False, False, False]
 
 
 def test_of_a_table_of_other_definitions_no_numbers_stay() -> None:

@@ -197,3 +197,20 @@ def test_without_truth_there_is_a_report_without_figures(comparison: Comparison,
     assert "The images agree closely" in text
     assert "Protocol" not in text
     assert paths[1].stat().st_size > 1000
+
+
+def test_what_all_intervals_share_is_said_once_and_a_gap_beside_a_number_has_its_reason(comparison: Comparison) -> None:
+    few = {"patients": 2, "held": {}, "normal": {"80": [1.0, 2.0]}}
+    values = {key: {"value": 1.5, "intervals": few} for key in ("lung_ml", "heart_width_mm")}
+    measures = dict(comparison.measures) | {
+        "values": values,
+        "not_measurable": {},
+        "calibrated": True,
+        "product": "mean",
+    }
+    assert comparison.true is not None
+    true = replace(comparison.true, values={"heart_width_mm": 1.0}, reasons={"lung_ml": "cut <off>"})
+    told = replace(comparison, measures=measures, true=true)
+    html = report.html(told, report.rows_of(told), {}, "title")
+    assert html.count("only if errors are normal") == 1
+    assert html.count("not measurable, cut &lt;off&gt;") == 1

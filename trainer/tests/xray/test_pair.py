@@ -41,6 +41,12 @@ def test_one_image_as_two_views_is_refused(tmp_path, geometry):
         check_together([frontal, again])
 
 
+def test_one_file_given_twice_is_refused_though_it_says_its_view(tmp_path):
+    frontal = read_xray(write_dicom(tmp_path / "a.dcm"))
+    with pytest.raises(InputError, match=r"a\.dcm and .*a\.dcm: the same image, twice; expected two, or leave one out"):
+        check_together([frontal, frontal])
+
+
 def test_a_round_phantom_that_looks_the_same_from_two_sides_is_only_remarked_on():
     grid = np.stack(np.meshgrid(*[np.arange(32) - 15.5] * 3, indexing="ij"))
     ball = CTVolume.on_grid(np.where((grid**2).sum(0) < 144.0, 0.0, -1000.0), Grid(32, 8.0))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset
 from torso import dicom, torso
 
@@ -115,5 +116,15 @@ def test_pixel_spacing_alone_is_taken_on_the_detector_and_the_way_out_is_said(tm
     xray = read_xray(dicom(**tags)(tmp_path))
     assert xray.view.pixel_mm == (2.0, 2.0)
     assert any("give --spacing" in warning for warning in xray.warnings)
+    given = read_xray(dicom(**tags)(tmp_path), overrides=GeometryOverrides(pixel_mm=2.5))
+    assert not any("--spacing" in warning for warning in given.warnings)
     calibrated = read_xray(dicom(**tags, PixelSpacingCalibrationType="GEOMETRY")(tmp_path))
     assert calibrated.view.pixel_mm == pytest.approx((2.25, 2.25))
+
+
+def test_a_spacing_of_exactly_1_mm_is_doubted_until_the_user_gives_one(tmp_path):
+    image = sitk.GetImageFromArray(np.tile(np.arange(216, dtype=np.uint16), (216, 1)))
+    sitk.WriteImage(image, str(tmp_path / "pa.nii.gz"))
+    for given, doubted in ((None, True), (2.0, False)):
+        warnings = read_xray(tmp_path / "pa.nii.gz", 0.0, GeometryOverrides(pixel_mm=given)).warnings
+        assert any("exactly 1 mm" in warning for warning in warnings) is doubted

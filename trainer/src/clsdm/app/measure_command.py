@@ -16,7 +16,7 @@ from clsdm.progress import Report
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.numbers import numbers, recorded, spine_distances_mm
-from clsdm.quality.quantities import before, footnote, lines, rows
+from clsdm.quality.quantities import before, footnote, gaps, lines, rows
 from clsdm.volume.read import read_ct
 
 
@@ -51,10 +51,7 @@ def _measure(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         report("fixed", 1, 1)
         say(options, f"{options.fixed}: {FIXED_LEGEND.format(share=found['fixed']['share'])}")
     table = lines(rows(measures, None if truth is None else truth.values))
-    why = (
-        () if truth is None else dict.fromkeys(truth.reasons[key] for key in measures["values"] if key in truth.reasons)
-    )
-    table += [f"CT, what is not beside a number: not measurable, {reason}" for reason in why]
+    table += [] if truth is None else gaps(measures, truth.reasons)
     say(options, "\n".join(filter(None, [*before(measures), *table, footnote(measures), NOTICE])))
     return found
 

@@ -11,8 +11,17 @@ SHOWN_LEVEL, MOST_LEVEL = "80", "90"
 NOT_MEASURABLE = "not measurable"
 CALIBRATED = (
     "Numbers are corrected for what they were off at the median, and intervals held, on patients that the model was not "
-    "trained on. A patient unlike them, or X-rays unlike projections, may lie outside more often."
+    "trained on."
 )
+TOO_FEW = (
+    "Numbers are as measured: the patients that the model was not trained on are too few to correct them by, or to say "
+    "how often intervals hold."
+)
+BESIDE = (
+    "An interval that takes errors to be normal lies around the number plus the mean error, so that the number itself can "
+    "lie outside."
+)
+UNLIKE = "A patient unlike them, or X-rays unlike projections, may lie outside more often."
 DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
 OLD_TABLE = (
@@ -143,29 +152,48 @@ def footnote(measures: Mapping[str, Any]) -> str:
     if measures.get("product") is None:
         return ""
     if measures["calibrated"]:
-        return CALIBRATED
+        return _rests_on([each["intervals"] for each in measures["values"].values() if "intervals" in each])
     return OLD_TABLE if measures.get("outdated") else NO_TABLE
 
 
-def remarked_once(made: Sequence[Row]) -> tuple[str, list[Row]]:
-    """The remark that all intervals share, to stand above them ("" where they differ), and the rows without it."""
+def _rests_on(known: Sequence[Mapping[str, Any]]) -> str:
+    """What numbers and the intervals that are shown rest on; nothing where there are none."""
+    if not known:
+        return ""
+    unheld = [each for each in known if SHOWN_LEVEL not in each["held"]]
+    beside = [BESIDE] if any(SHOWN_LEVEL in each["normal"] for each in unheld) else []
+    return " ".join([TOO_FEW if len(unheld) == len(known) else CALIBRATED, *beside, UNLIKE])
+
+
+def remarked_once(made: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """The line that stands above the table where all intervals have one remark, none else, and the rows without it."""
     remarks = [row.remark for row in made if row.remark]
     if len(remarks) < 2 or len(set(remarks)) > 1:
-        return "", list(made)
-    return f"Intervals: {remarks[0]}.", [replace(row, remark="") for row in made]
+        return [], list(made)
+    return [f"Intervals: {remarks[0]}."], [replace(row, remark="") for row in made]
+
+
+def gaps(measures: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
+    """A line for each reason why the CT has no number beside one of the volume's.
+
+    Args:
+        measures: as in :func:`rows`.
+        reasons: why quantities cannot be had in the CT, by key.
+    """
+    why = dict.fromkeys(reasons[key] for key in measures["values"] if key in reasons)
+    return [f"CT, what is not beside a number: {NOT_MEASURABLE}, {reason}" for reason in why]
 
 
 def lines(made: Sequence[Row]) -> list[str]:
     """The table as text; a remark on all intervals stands above it, what cannot be had for one reason in one line."""
-    shared, alone = remarked_once([row for row in made if row.value != NOT_MEASURABLE or row.truth])
+    remark, alone = remarked_once([row for row in made if row.value != NOT_MEASURABLE or row.truth])
     wide = max((len(row.label) for row in alone), default=0)
     value = max((len(row.value) for row in alone), default=0)
     table = [
         f"{row.label:<{wide}}  {row.value:>{value}}  {row.truth and f'CT {row.truth}  '}{row.interval}".rstrip()
         for row in alone
     ]
-    unknown = missing([row for row in made if row.value == NOT_MEASURABLE and not row.truth])
-    return [*([shared] if shared else []), *table, *unknown]
+    return [*remark, *table, *missing([row for row in made if row.value == NOT_MEASURABLE and not row.truth])]
 
 
 def missing(made: Sequence[Row]) -> list[str]:

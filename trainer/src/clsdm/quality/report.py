@@ -176,12 +176,13 @@ def _projection_section(comparison: Comparison, rows: Sequence[Row]) -> list[str
 
 def _measures_section(comparison: Comparison) -> list[str]:
     true = None if comparison.true is None else comparison.true.values
-    shared, rows = quantities.remarked_once(quantities.rows(comparison.measures, true))
+    remark, rows = quantities.remarked_once(quantities.rows(comparison.measures, true))
     cells = [(row.label, row.value, row.interval, *((row.truth,) if true is not None else ())) for row in rows]
+    gaps = [] if comparison.true is None else quantities.gaps(comparison.measures, comparison.true.reasons)
     heads = ("", "in the reconstruction", "interval, or why not", *(("in the CT",) if true is not None else ()))
-    notes = [escape(text) for text in (shared, quantities.footnote(comparison.measures)) if text]
+    notes = [f"<p>{escape(text)}</p>" for text in (quantities.footnote(comparison.measures), *remark, *gaps) if text]
     doubts = [f'<p class="warning">{escape(text)}</p>' for text in quantities.before(comparison.measures)]
-    return ["<h2>What was measured</h2>", *doubts, *(f"<p>{text}</p>" for text in notes), _table(cells, "", heads)]
+    return ["<h2>What was measured</h2>", *doubts, *notes, _table(cells, "", heads)]
 
 
 def _figures_section(scores: Scores | None) -> list[str]:

@@ -66,7 +66,7 @@ def _spacing(tags: Tags, facts: dict[str, Any]) -> list[str]:
     facts["unusable_spacing"] = ", ".join(unusable)
     notes = [f"{said}; not used" for said in unusable]
     if facts["tags"].get("pixel_mm") == "PixelSpacing":
-        notes.append(
+        facts["spacing_doubt"] = (
             f"only PixelSpacing given, {facts['pixel_mm'][0]:g} mm, without a calibration: taken as it is, on the detector; "
             "if it was calibrated in the patient, give --spacing with the magnification applied"
         )

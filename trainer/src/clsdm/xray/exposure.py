@@ -221,8 +221,10 @@ def _with_spacing(
 ) -> StoredXRay:
     """The image with the user's spacing, or one that was calibrated at the patient brought to the detector plane.
 
-    A fan does not magnify along the patient's long axis.
+    A fan does not magnify along the patient's long axis. What speaks against a stored spacing is said where it is taken.
     """
+    if overrides.pixel_mm is None and stored.known.spacing_doubt:
+        stored = stored.warned(stored.known.spacing_doubt)
     origins["pixel_mm"] = "tag" if overrides.pixel_mm is None else "user"
     pixel_mm, at_patient = stored.known.pixel_mm, stored.known.pixel_at_patient_mm
     if overrides.pixel_mm is not None:

@@ -43,6 +43,7 @@ class Known:
         pixel_mm: on the detector plane.
         pixel_at_patient_mm: calibrated in the patient.
         unusable_spacing: what the file says in place of a spacing, like "ImagerPixelSpacing is 0 x 0 mm"; "" where nothing.
+        spacing_doubt: what speaks against the stored spacing, a note unless the user gives another; "" where nothing.
         offset_mm: of the image centre from the principal ray.
         isocentre_mm: LPS position of the isocentre in the patient.
         invert: whether the image as shown has bone dark.
@@ -59,6 +60,7 @@ class Known:
     pixel_mm: Pair | None = None
     pixel_at_patient_mm: Pair | None = None
     unusable_spacing: str = ""
+    spacing_doubt: str = ""
     offset_mm: Pair | None = None
     isocentre_mm: tuple[float, float, float] | None = None
     invert: bool | None = None

@@ -76,10 +76,10 @@ def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
             )
     warnings = [depth_warning([xray.view.angle_deg for xray in xrays])]
     for one, other in itertools.combinations(xrays, 2):
-        if one.view.angle_deg != other.view.angle_deg and _one_image(one, other):
+        if _one_image(one, other):
+            names = dict.fromkeys(f"as {view_name(each.view.angle_deg)}" for each in (one, other))
             what = (
-                f"{one.source} and {other.source}: the same image, as {view_name(one.view.angle_deg)} and as "
-                f"{view_name(other.view.angle_deg)}"
+                f"{one.source} and {other.source}: the same image, {' and '.join(names) if len(names) > 1 else 'twice'}"
             )
             if not _own_mirror_image(one.image):
                 raise InputError(f"{what}; expected two, or leave one out")

@@ -78,7 +78,9 @@ def _header(path: Path) -> StoredXRay:
     if header.GetPixelID() in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
         notes += (EIGHT_BITS,)
     if tuple(spacing[:2]) == (1.0, 1.0):
-        notes += ("the pixel spacing is exactly 1 mm, which often means that none was stored",)
+        known = replace(
+            known, spacing_doubt="the pixel spacing is exactly 1 mm, which often means that none was stored"
+        )
     return StoredXRay(blank(size[1], size[0]), str(path), known=known, warnings=notes)
 
 
