@@ -170,15 +170,6 @@ def test_the_report_names_protocols_ranges_and_provenance(page: Page) -> None:
     assert re.search(r"steps\s*4", page.text)
 
 
-def test_what_all_intervals_rest_on_stands_once_above_the_numbers(comparison: Comparison) -> None:
-    known = {"patients": 13, "held": {"80": [1.0, 3.0]}, "normal": {}}
-    two = {key: {"value": 2.0, "intervals": known} for key in ("lung_ml", "heart_width_mm")}
-    measures = {"values": two, "not_measurable": {}, "calibrated": True, "product": "mean"}
-    page = report.html(replace(comparison, measures=measures, true=None), report.rows_of(comparison), {}, "a title")
-    assert page.count("from 13 patients") == 1
-    assert page.count("1 ml to 3 ml") == 1
-
-
 def test_every_figure_of_both_protocols_has_a_label(comparison: Comparison) -> None:
     figures = set(comparison.scores.honest) | set(comparison.scores.x2ct)
     assert figures - set(report._LABELS) == {"protocol", "data_range_hu", "peak_hu", "ssim_data_range"}
