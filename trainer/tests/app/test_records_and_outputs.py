@@ -11,6 +11,7 @@ import pytest
 from small_bundle import reconstruct_command
 
 from clsdm.app.cli import main
+from clsdm.app.fixed import recorded_views
 from clsdm.app.record import companions, make_record, read_record, record_text
 from clsdm.errors import InputError
 from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
@@ -256,3 +257,22 @@ def test_a_record_without_its_x_rays_is_read_and_shown_by_compare(tmp_path):
     assert read_record(tmp_path / "r.nii.gz") == record
     assert main(["compare", str(tmp_path / "r.nii.gz"), str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "o")]) == 0
     assert any("some model" in path.read_text() for path in (tmp_path / "o").glob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("views", "problem"),
+    [
+        ("much", "expected a list of views, found 'much'"),
+        ([1], "expected a list of views"),
+        (9 * [{}], "expected 1 to 8, found 9"),
+        ([{"pixel_mm": [1e-200, 1.0]}], "the image's edge"),
+        ([{"source_axis_mm": 1.0}], "source_axis_mm is 1 mm"),
+        ([{"rows": 10**12}], "the image's edge"),
+    ],
+)
+def test_recorded_views_that_no_machine_has_are_refused(views, problem):
+    whole = {"angle_deg": 0.0, "source_axis_mm": 1600.0, "source_detector_mm": 1800.0, "rows": 64, "cols": 64}
+    whole |= {"pixel_mm": [6.0, 6.0], "origins": {}}
+    views = [whole | view if isinstance(view, dict) else view for view in views] if isinstance(views, list) else views
+    with pytest.raises(InputError, match=problem):
+        recorded_views({"provenance": {"views": views}}, "r.nii.gz")
