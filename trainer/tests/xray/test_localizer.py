@@ -1,6 +1,7 @@
 """CT localizers: read in the layouts of four vendors, and the same rays when they are described from the patient's middle."""
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from ct_series import write_series
+from ct_series import edit, write_series
 from small_bundle import run, small_phantom
 
 from clsdm.errors import InputError
@@ -189,6 +190,40 @@ def test_a_localizer_without_a_place_or_across_the_patient_is_refused(body: CTVo
     item.save_as(path)
     with pytest.raises(InputError, match="without ImagePositionPatient"):
         read_xray(path)
+
+
+@pytest.mark.parametrize("tag", ["DistanceSourceToPatient", "DistanceSourceToDetector"])
+def test_a_negative_distance_is_refused_and_zero_is_nobodys_statement(tag, body: CTVolume, tmp_path: Path):
+    path = tmp_path / "scout.dcm"
+    write_localizer(scout(body, 180.0), path)
+    edit(path, **{tag: -570.0})
+    with pytest.raises(InputError, match=f"{tag} is -570 mm; expected"):
+        read_xray(path)
+    edit(path, **{tag: 0.0})
+    assert any(text.startswith("assumed: source to") for text in read_xray(path).warnings)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_study_of_links_and_one_that_is_a_link_are_read_like_the_study(body: CTVolume, tmp_path: Path):
+    study, links = write_study(tmp_path / "study", body), tmp_path / "links"
+    links.mkdir()
+    (links / "scouts").symlink_to(study / "1")
+    (links / "scan").symlink_to(study / "2")
+    (study / "1" / "round").symlink_to(study)
+    (tmp_path / "link").symlink_to(study)
+    expected = [(xray.isocentre_mm, xray.image.sum()) for xray in read_localizers(study)]
+    for folder in (links, tmp_path / "link"):
+        assert [(xray.isocentre_mm, xray.image.sum()) for xray in read_localizers(folder)] == expected
+
+
+def test_no_file_of_the_study_is_written_over_however_deep_it_lies(body: CTVolume, small_model, tmp_path: Path, capfd):
+    study = write_study(tmp_path / "study", body)
+    out = (study / "1" / "1.dcm").rename(study / "1" / "r.nii.gz")
+    before = out.read_bytes()
+    given = ("--bundle", small_model.path, "--out", out, "--quiet")
+    code, _, said = run(capfd, "reconstruct", "--localizers", study, *given)
+    assert (code, "which is an input" in said) == (2, True), said
+    assert out.read_bytes() == before
 
 
 def test_from_a_ct_folder_to_a_volume_and_its_comparison_with_the_same_folder(body, small_model, tmp_path, capfd):

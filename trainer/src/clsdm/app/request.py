@@ -17,7 +17,7 @@ from clsdm.app.views import ViewRequest, read_view
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
-from clsdm.files.names import files_below, given_path, nameless, refuse_overwriting, regular_files
+from clsdm.files.names import files_below, given_path, nameless, refuse_overwriting
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
@@ -171,7 +171,7 @@ def inputs_of(request: Request, bundle: Bundle) -> list[Path]:
     """Every file and folder that a request reads."""
     folder = [Path(request.localizers)] if request.localizers is not None else []
     of_bundle = [bundle.path, *(bundle.path / name for name in (MANIFEST, *bundle.files))]
-    of_study = [each for place in folder if place.is_dir() for each in regular_files(place, SERIES_FILES)]
+    of_study = [each for place in folder if place.is_dir() for each in files_below(place, SERIES_FILES)]
     of_views = [file for view in request.views for file in files_of(given_path(view.file, "X-ray image file"))]
     return [*of_views, *folder, *of_study, *of_bundle]
 
