@@ -15,7 +15,7 @@ from small_bundle import run
 import clsdm
 from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
-from clsdm.app.cases import Case
+from clsdm.app.cases import Case, cases_of_table
 from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.share import share
 from clsdm.app.tasks import TASKS
@@ -203,7 +203,12 @@ def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
     ("table", "problem"),
     [
         ("case,frontal\n", "holds no patients"),
-        ("frontal\na.dcm\n", "line 2: case"),
+        ("frontal\na.dcm\n", "no column case, but 'frontal'; expected"),
+        ("case,frontal;lateral\na,a.dcm\n", "no column case, but 'case,frontal', 'lateral'"),
+        (",frontal\na,a.dcm\n", "no column case"),
+        ("case,frontal\n,a.dcm\n", "line 2: case"),
+        ("case,frontal,\na,a.dcm,left\n", "line 2: 'left' stands below no column's name"),
+        ('case,frontal\n"a\nb",a.dcm\n', "line 3: case: 'a\\nb' holds a control character"),
         ("case,frontal\n../x,a.dcm\n", "line 2: case"),
         ("case,frontal\nIndex.html,a.dcm\n", "line 2: case 'Index.html' has the name of a file"),
         ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
@@ -223,6 +228,38 @@ def test_a_wrong_table_is_refused_before_anything_is_computed(table, problem, sm
                          tmp_path / "out")  # fmt: skip
     assert (code, (tmp_path / "out").exists()) == (2, False)
     assert problem in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffcase,frontal\r\n\r\na,x.dcm\r\n  \r\n,,\r\nb,y.dcm,\r\n",
+        "case;frontal;\n;;\na;x.dcm;\nb;y.dcm\n",
+        "case\tfrontal\ra\tx.dcm\rb\ty.dcm",
+        '"case","frontal"\n"a","x.dcm"\n"b","y.dcm"\n',
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_write_it_with_lines_that_they_left_empty(text, tmp_path):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    found = {case.name: [Path(view.file).name for view in case.request.views] for case in _cases(tmp_path / "t.csv")}
+    assert found == {"a": ["x.dcm"], "b": ["y.dcm"]}
+
+
+@pytest.mark.parametrize("letter", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_only_the_end_of_a_line_ends_a_row(letter, tmp_path):
+    (tmp_path / "t.csv").write_text(f"case,frontal\na,x{letter}y.dcm\n", encoding="utf-8")
+    (case,) = _cases(tmp_path / "t.csv")
+    assert case.request.views[0].file.endswith(f"x{letter}y.dcm")
+
+
+def test_names_that_are_one_folder_on_a_mac_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("case,frontal\nJos\u00e9,x.dcm\nJOSE\u0301,y.dcm\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 3: case .* is there already"):
+        _cases(tmp_path / "t.csv")
+
+
+def _cases(table: Path) -> list[Case]:
+    return cases_of_table(table, lambda name, own: Request((ViewRequest(own["frontal"]),), f"{name}.nii.gz"))
 
 
 @pytest.mark.parametrize(
