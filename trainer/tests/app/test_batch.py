@@ -230,6 +230,35 @@ def test_a_wrong_table_is_refused_before_anything_is_computed(table, problem, sm
     assert problem in error
 
 
+@pytest.mark.parametrize("name", ["summary.csv", "index.html"])
+def test_a_table_or_page_of_the_users_is_not_replaced_by_the_summary(name, hospital, small_model, capfd):
+    out = hospital / "out"
+    out.mkdir()
+    (out / name).write_text("mine,<title>Reconstructions</title>")
+    given = ("--bundle", small_model.path, "--out", out)
+    code, _, error = run(capfd, "reconstruct", "--table", hospital / "patients.csv", *given)
+    assert (code, f"{name}: is there and was not written by this program" in error) == (2, True), error
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine,<title>Reconstructions</title>")]
+
+
+def test_no_file_of_the_users_in_a_patients_folder_is_replaced_and_others_go_on(hospital, small_model, capfd):
+    out, names = (
+        hospital / "out",
+        ("report.html", "comparison.png", "metrics.json", "reconstruction.nii.gz", "failed.json"),
+    )
+    text = "case,frontal\n" + "".join(f"{name.replace('.', '-')},films/damaged.dcm\n" for name in names)
+    (hospital / "patients.csv").write_text(text + "right,films/frontal.dcm\n")
+    for name in names:
+        (out / name.replace(".", "-")).mkdir(parents=True)
+        (out / name.replace(".", "-") / name).write_text("{}")
+    code, rows, said = many(capfd, small_model, out, "--table", hospital / "patients.csv")
+    assert (code, rows["right"]["status"]) == (2, "done"), said
+    for name in names:
+        assert (out / name.replace(".", "-") / name).read_text() == "{}"
+        assert f"{name}: is there and was not written by this program" in said
+    assert many(capfd, small_model, out, "--table", hospital / "patients.csv")[1]["right"]["status"] == "done"
+
+
 @pytest.mark.parametrize(
     "text",
     [

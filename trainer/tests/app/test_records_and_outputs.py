@@ -108,6 +108,7 @@ def test_a_comparison_is_not_written_over_a_film_that_it_found(films, small_mode
     shutil.copy(films / "frontal.dcm", film)
     out = tmp_path / "r.nii.gz"
     assert main(["reconstruct", "--frontal", str(film), "--bundle", str(small_model.path), "--out", str(out)]) == 0
+    (tmp_path / "metrics.json").write_text('{"schema": "clsdm-comparison"}', encoding="utf-8")
     assert main(["compare", str(out), "--out", str(tmp_path)]) == 2
     assert "comparison.png: would be written over" in capfd.readouterr().err
     assert film.read_bytes() == (films / "frontal.dcm").read_bytes()
@@ -276,3 +277,15 @@ def test_recorded_views_that_no_machine_has_are_refused(views, problem):
     views = [whole | view if isinstance(view, dict) else view for view in views] if isinstance(views, list) else views
     with pytest.raises(InputError, match=problem):
         recorded_views({"provenance": {"views": views}}, "r.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["report.html", "comparison.png", "metrics.json"])
+def test_no_report_of_the_users_is_replaced_by_a_comparison(name, films, tmp_path, capfd):
+    (tmp_path / name).write_text('{"schema": "mine"}', encoding="utf-8")
+    ct = str(films / "ct.nii.gz")
+    assert main(["compare", ct, ct, "--out", str(tmp_path)]) == 2
+    assert f"{name}: is there and was not written by this program" in capfd.readouterr().err
+    assert (tmp_path / name).read_text(encoding="utf-8") == '{"schema": "mine"}'
+    (tmp_path / name).unlink()
+    assert main(["compare", ct, ct, "--out", str(tmp_path), "--quiet"]) == 0
+    assert main(["compare", ct, ct, "--out", str(tmp_path), "--quiet"]) == 0

@@ -25,9 +25,10 @@ from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError
 from clsdm.failures import ReportedError, ServerError, kind_of
 from clsdm.files.atomic import written_together
-from clsdm.files.names import given_path, nameless
+from clsdm.files.names import given_path, nameless, refuse_replacing
 from clsdm.files.strict_json import from_plain
 from clsdm.limits import SENT_BYTES, check_bytes
+from clsdm.xray.dicom import is_simulated
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import two_patients
 from clsdm.xray.scouts import centred
@@ -95,15 +96,17 @@ class Server:
         preset: str = "chest",
         angles: tuple[float, ...] = (0.0, 90.0),
     ) -> Answer:
+        into = given_path(out, "out")
         fields = {"ct": pack_volume(ct, "ct", self._sending(folder)), "preset": preset, "angles": angles}
         answer = self.ask("simulate", folder, report, fields)
         files = [Path(str(file)) for file in _listed(answer.get("files"))]
         if any(file.parent != folder for file in files):  # else a server could have any file of this computer moved
             raise ServerError(f"{self._name} names files that it did not send")
-        with written_together(given_path(out, "out")) as scratch:
+        refuse_replacing((into / file.name for file in files), is_simulated)
+        with written_together(into) as scratch:
             for file in files:
                 shutil.move(file, scratch)
-        return answer | {"files": [str(Path(out) / file.name) for file in files]}
+        return answer | {"files": [str(into / file.name) for file in files]}
 
     def compare(self, folder: Path, report: Voice, reconstruction: str, truth: str) -> Answer:
         sending = self._sending(folder)

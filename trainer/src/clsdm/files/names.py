@@ -10,7 +10,7 @@ import re
 import stat
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from clsdm.errors import InputError
@@ -184,6 +184,21 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     for output in outputs:
         if output.exists() and (found := known.get(_identity(output))) is not None:
             raise InputError(f"{output}: would be written over {found}, which is an input; name another output")
+
+
+def refuse_replacing(files: Iterable[Path], is_ours: Callable[[Path], bool]) -> None:
+    """What is there under a name that this program chose was written by it; anything else is the user's, and stays.
+
+    Args:
+        files: that will be written.
+        is_ours: whether a file that is there may be replaced.
+
+    Raises:
+        InputError: names the first that may not.
+    """
+    for file in files:
+        if os.path.lexists(file) and not file.is_dir() and not is_ours(file):
+            raise InputError(f"{file}: is there and was not written by this program; name another output folder")
 
 
 def nameless(text: str, names: Mapping[str, str]) -> str:
