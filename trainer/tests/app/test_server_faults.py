@@ -210,6 +210,15 @@ def test_a_message_to_a_client_names_no_path_of_the_server(tmp_path):
         assert server.nameless(text, folder) == "the server's model small: damaged; x.npy: cut; 1/y.npy: full"
 
 
+def test_a_model_that_was_damaged_meanwhile_does_not_hide_the_others(small_model, tmp_path, capsys):
+    with serving(tmp_path) as server:
+        server.child = MadeUp(server.worked_in)  # type: ignore[assignment]
+        server.models |= {"lost": tmp_path / "lost", "small": small_model.path}
+        models = asked(server.server_address[1])["result"]["models"]
+    assert [each["name"] for each in models] == ["small"]
+    assert "the model lost cannot be used" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT"])
 def test_a_second_signal_does_not_stop_the_cleaning_up_and_nohup_holds(way):

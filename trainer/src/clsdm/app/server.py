@@ -189,8 +189,13 @@ class Front(ThreadingHTTPServer):
         return nameless(text, {str(path): f"the server's model {name}" for name, path in self.models.items()})
 
     def hello(self) -> Answer:
-        """The server: what it computes on, and its models."""
-        models = [to_plain(facts_of(path)) | {"name": name} for name, path in self.models.items()]
+        """The server: what it computes on, and its models; one that is damaged does not hide the others."""
+        models = []
+        for name, path in self.models.items():
+            try:
+                models.append(to_plain(facts_of(path)) | {"name": name})
+            except InputError as error:
+                log(f"the model {name} cannot be used: {error}")
         return self._known | {"clsdm": __version__, "protocol": PROTOCOL, "models": models}
 
     def _request(self, message: Answer, folder: Path) -> Answer:
