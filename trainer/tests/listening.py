@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +55,12 @@ def connected(port: int, context: ssl.SSLContext | None = None) -> Iterator[sock
         else:
             with context.wrap_socket(raw, server_hostname="localhost") as secured:
                 yield secured
+
+
+def reset_at_its_end(raw: socket.socket) -> None:
+    """Have a connection end with a reset, as when its program dies."""
+    kind = "hh" if sys.platform == "win32" else "ii"
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(kind, 1, 0))
 
 
 def all_of(raw: socket.socket) -> bytes:

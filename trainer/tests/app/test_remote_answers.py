@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import reset_at_its_end
 from worker_process import LIMIT_S
 
 from clsdm.app import access, remote
@@ -31,7 +32,7 @@ def saying(answer: bytes, *, reset: bool = False) -> Iterator[remote.Server]:
             request.read(length)
             connection.sendall(answer)
             if reset:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                reset_at_its_end(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, daemon=True)

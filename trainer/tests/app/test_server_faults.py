@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import socketserver
-import struct
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listening import KEY, all_of, connected, head, serving
+from listening import KEY, all_of, connected, head, reset_at_its_end, serving
 from worker_process import LIMIT_S
 
 from clsdm.app import child, handler
@@ -174,7 +173,7 @@ def test_a_port_that_is_used_again_while_a_wrong_key_is_refused_is_another_clien
         with socket.create_connection(("localhost", port), LIMIT_S) as first:
             own = first.getsockname()
             first.sendall(head(18, key=KEY + "x") + HELLO)
-            first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+            reset_at_its_end(first)
             time.sleep(0.1)
         with socket.create_connection(("localhost", port), LIMIT_S, own) as second:
             time.sleep(1.0)  # until the first is refused
