@@ -270,16 +270,6 @@ def test_what_was_made_for_somebody_who_went_away_is_gone(small_model, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_request_that_cannot_be_used_leaves_the_worker_and_its_model(tmp_path):
-    child, workers = Child(tmp_path, LONG_S), []
-    for _ in range(2):
-        with closing(child.ask({"task": "nothing"})) as answers:
-            assert "error" in next(answer for answer in answers if answer is not None)
-        workers.append(child._process)
-    child.end()
-    assert workers[0] is workers[1] is not None
-
-
 def test_what_is_too_large_without_a_key_or_no_message_at_all_is_not_taken(server):
     assert post(server, b"", length=3 * 2**30)[0] == 400
     assert post(server, b'{"task": "hello"}\n', key="wrong")[0] == 401

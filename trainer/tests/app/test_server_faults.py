@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,16 @@ def test_a_message_to_a_client_names_no_path_of_the_server(tmp_path):
         folder = server.own.path / "request1"
         text = f"{server.models['small']}: damaged; {folder}/x.npy: cut; {server.worked_in}/1/y.npy: full"
         assert server.nameless(text, folder) == "the server's model small: damaged; x.npy: cut; 1/y.npy: full"
+
+
+def test_a_request_that_cannot_be_used_leaves_the_worker_and_its_model(tmp_path):
+    worker, processes = child.Child(tmp_path, LIMIT_S), []
+    for _ in range(2):
+        with closing(worker.ask({"task": "nothing"})) as answers:
+            assert "error" in next(answer for answer in answers if answer is not None)
+        processes.append(worker._process)
+    worker.end()
+    assert processes[0] is processes[1] is not None
 
 
 def test_a_model_that_was_damaged_meanwhile_does_not_hide_the_others(small_model, tmp_path, capsys):

@@ -60,7 +60,7 @@ def test_where_a_stage_is_cut_or_fails_the_earlier_ones_travel_back(ends, code, 
     assert "autoencoder/best.safetensors" in back
 
 
-@pytest.mark.parametrize("arguments", [("0.5",), ("",), ("soon",), ("0",), ("-5",), ("08",), ("5", "difusion")])
+@pytest.mark.parametrize("arguments", [("0.5",), ("",), ("soon",), ("0",), ("-5",), ("08",), ("5", "denoiser")])
 def test_what_cannot_be_meant_is_refused_before_anything_is_prepared(arguments, tmp_path):
     code, calls, _, said = sliced(tmp_path, *arguments)
     assert (code, calls) == (2, [])
