@@ -20,7 +20,7 @@ from clsdm.app.access import Address, client_context, read_key, refuse_open, ser
 from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.load import figures_in
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
-from clsdm.app.views import ViewRequest, read_view
+from clsdm.app.views import ViewRequest, read_view, refuse_twice
 from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError
 from clsdm.failures import ReportedError, ServerError, kind_of
@@ -260,6 +260,7 @@ def _read(views: list[dict[str, Any]], preset: str) -> list[XRay]:
         InputError: one cannot be used, or they are of two patients.
     """
     requests = [from_plain(ViewRequest, view, f"request.views[{at}]") for at, view in enumerate(views)]
+    refuse_twice(requests)
     xrays = centred([read_view(request, preset) for request in requests])
     two = two_patients([xray.patient_key for xray in xrays])
     if two is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.record import XRaysNotFoundError, companions, left_over_spread, make_record, record_text
-from clsdm.app.views import ViewRequest, read_view
+from clsdm.app.views import ViewRequest, read_view, refuse_twice
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
@@ -94,6 +94,7 @@ def read_views(request: Request) -> list[XRay]:
     Raises:
         InputError: one of them cannot be used.
     """
+    refuse_twice(request.views)
     xrays = [read_view(view, request.preset) for view in request.views]
     if request.localizers is not None:
         folder = given_path(request.localizers, "localizers")
