@@ -19,6 +19,18 @@ set -eu
 data=$1 work=$2 out=$3 minutes=$4
 shift 4
 [ $# -gt 0 ] || set -- autoencoder alignment diffusion
+
+refuse() { # before hours of preparing
+    printf 'train_slice.sh: %s\n' "$1" >&2
+    exit 2
+}
+case $minutes in '' | 0* | *[!0-9]*) refuse "MINUTES: expected a whole number above 0, got '$minutes'" ;; esac
+for stage; do
+    case $stage in
+    autoencoder | alignment | diffusion) ;;
+    *) refuse "STAGE: expected autoencoder, alignment or diffusion, got '$stage'" ;;
+    esac
+done
 trainer=$(cd "$(dirname "$0")" && pwd)
 PYTHONPATH=$trainer/src${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONPATH
@@ -30,15 +42,20 @@ if [ ! -e "$work/store/manifest.json" ]; then
     train prepare --preset "$preset" --out "$work/store" \
         --source "folder:$data/ct/chest,repeats=5" --source "folder:$data/ct/openkbp" --source "folder:$data/ct/chest_test_only"
 fi
-deadline=$(($(date +%s) + minutes * 60))
+deadline=$(($(date +%s) + minutes * 60)) code=0
 for stage; do
     left=$(((deadline - $(date +%s)) / 60))
     [ "$left" -ge 1 ] || break
     train "$stage" --preset "$preset" --store "$work/store" --run "$work/run" --minutes "$left" ${INIT:+--init "$INIT"} || {
         code=$?
-        [ $code -eq 3 ] || exit $code
         break
     }
 done
-(cd "$work/run" && find . -name 'checkpoint*' -prune -o -name tensorboard -prune -o -type f -print | tar -cf - -T -) | tar -xf - -C "$out"
-ls -l "$out" "$out"/*/
+# Also after a failure: what earlier stages have learned would go back with the machine.
+if [ -d "$work/run" ]; then
+    (cd "$work/run" && find . -name 'checkpoint*' -prune -o -name tensorboard -prune -o -type f -print | tar -cf - -T -) |
+        tar -xf - -C "$out"
+fi
+find "$out" -type f -exec ls -l {} +
+[ $code -ne 3 ] || code=0 # its time was over: the next slice goes on
+exit $code

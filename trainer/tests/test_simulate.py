@@ -120,6 +120,23 @@ def test_noise_has_the_stated_count_statistics_and_follows_the_seed():
         add_noise(flat, 0.0)
 
 
+@pytest.mark.parametrize("name", ["frontal.dcm", "lateral.png", "view_180.dcm"])
+def test_a_film_of_the_users_is_not_replaced_and_our_own_are(name, tmp_path, films):
+    angles = (0.0, 90.0, 180.0)
+    write_ct(ball_ct(), tmp_path / "ct.nii.gz")
+    film = pydicom.dcmread(films / "frontal.dcm")
+    film.PatientID, film.IssuerOfPatientID = "Anna", ""
+    film.save_as(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(InputError, match=f"{name}: is there and was not written by this program"):
+        project_to_folder(tmp_path / "ct.nii.gz", "c-arm", tmp_path, angles)
+    assert (tmp_path / name).read_bytes() == before
+    (tmp_path / name).unlink()
+    for machine in ("c-arm", "localizer"):
+        files = project_to_folder(tmp_path / "ct.nii.gz", machine, tmp_path, angles)
+    assert [read_xray(file).view.beam for file in files] == ["fan"] * 3
+
+
 def test_a_folder_gets_dx_files_of_one_patient_and_previews(tmp_path):
     write_ct(ball_ct(), tmp_path / "ct.nii.gz")
     seen: list[tuple[int, int]] = []

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
-from clsdm.files.names import given_path, refuse_overwriting, regular_files
+from clsdm.files.names import given_path, refuse_overwriting, refuse_replacing, regular_files
 from clsdm.geometry import cameras as geometry
 from clsdm.geometry import projector
 from clsdm.geometry.cameras import Cameras
@@ -31,6 +31,7 @@ from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import WINDOW_HU, hu_clamped, hu_to_attenuation
 from clsdm.volume.read import read_ct
+from clsdm.xray.dicom import is_simulated
 from clsdm.xray.preprocess import XRay
 from clsdm.xray.write_dx import write_dx, write_preview
 from clsdm.xray.write_localizer import write_localizer
@@ -163,6 +164,7 @@ def project_to_folder(
     source = given_path(os.fspath(ct_path), "ct")
     of_series = regular_files(source, SERIES_FILES) if source.is_dir() else []
     refuse_overwriting([out_dir, *outputs], [*files_of(source), *of_series])
+    refuse_replacing(outputs, is_simulated)
     for value in isocentre_mm or ():
         check_plausible("position_mm", value, "--isocentre")
     if photons is not None:

@@ -11,7 +11,8 @@ estimate is the recipe's coarse one (a model that grows: Karras et al., ICLR 201
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -39,6 +40,7 @@ class Origin:
         sha256: of its weights.
         anatomy: what it had seen.
         grown: whether nothing but its estimate was taken, as the coarse one of a finer grid.
+        patients: marks of those whom it has seen; empty in a run of before they were noted.
     """
 
     id: str
@@ -46,13 +48,15 @@ class Origin:
     sha256: str
     anatomy: str
     grown: bool = False
+    patients: Sequence[str] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, bundle: Bundle, config: RunConfig) -> Origin:
         """That of a run of a recipe."""
         manifest = bundle.manifest
         grown = grows(manifest.model, config.model)
-        return cls(manifest.id, manifest.version, bundle.hash, manifest.trained_anatomy, grown)
+        patients = sorted({*manifest.trained_patients, *manifest.selected_patients})
+        return cls(manifest.id, manifest.version, bundle.hash, manifest.trained_anatomy, grown, patients)
 
 
 def check_initial(bundle: Bundle, config: RunConfig, store: Store) -> None:

@@ -93,11 +93,14 @@ def check_patients(folder: Path, store: Store) -> None:
         InputError: they differ, or the run has no training manifest.
     """
     expected, found = set(seen_patients(folder)), set(chain.from_iterable(manifest_of(store, None).values()))
-    if found == expected or (origin_of(folder) is not None and found <= expected):
-        return  # a run that started from a bundle also lists the bundle's patients
+    origin = origin_of(folder)  # whose patients are listed, too, and need not be in the store
+    elsewhere = set() if origin is None else set(origin.patients or expected)
+    new, missing = found - expected, expected - found - elsewhere
+    if not new and not missing:
+        return
     raise InputError(
-        f"{folder}: this run was begun with other patients than those of {store.folder} ({len(found - expected)} new, "
-        f"{len(expected - found)} missing); take its own store, or choose another --run folder"
+        f"{folder}: this run was begun with other patients than those of {store.folder} ({len(new)} new, "
+        f"{len(missing)} missing); take its own store, or choose another --run folder"
     )
 
 

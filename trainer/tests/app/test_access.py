@@ -26,6 +26,15 @@ KEY = "a-key-of-the-tests-0123"
         (["--folder", ".", "--server", "https://localhost"], "--key-file"),
         (["--folder", ".", "--server", "https://localhost", "--ca-file", "short"], "no certificate in PEM"),
         ([], "name a folder with --folder"),
+        (["--listen", "localhost:0?x", "--key-file", "key"], "expected HOST:PORT"),
+        (["--listen", "me@localhost:0", "--key-file", "key"], "expected HOST:PORT"),
+        (["--listen", "localhost:0", "--folder", "."], "--folder: does not go with --listen"),
+        (["--listen", "localhost:0", "--server", "https://localhost"], "--server: does not go with --listen"),
+        (["--listen", "localhost:0", "--key-file", "key", "--cert-key", "key"], "--cert-key: goes with --cert"),
+        (["--folder", ".", "--cert", "short"], "--cert: goes with --listen"),
+        (["--folder", ".", "--model", "short"], "--model: goes with --listen"),
+        (["--folder", ".", "--ca-file", "short"], "--ca-file: goes with --server"),
+        (["--folder", ".", "--unencrypted"], "--unencrypted: goes with --listen or --server"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_a_line(options, said, tmp_path, monkeypatch, capsys):
@@ -38,6 +47,15 @@ def test_what_cannot_be_meant_is_refused_in_a_line(options, said, tmp_path, monk
     assert said in error
     assert error.count("\n") == 1
     assert "secret" not in error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8-sig", "utf-16"])
+def test_a_key_is_read_as_editors_and_powershell_save_it(encoding, tmp_path):
+    (tmp_path / "key").write_text(f"{KEY}\r\n", encoding=encoding)
+    assert access.read_key(str(tmp_path / "key")) == KEY
+    (tmp_path / "key").write_bytes(b"\xff\xfe" + bytes(9))  # an odd number of bytes
+    with pytest.raises(InputError, match="expected a key of 16"):
+        access.read_key(str(tmp_path / "key"))
 
 
 def test_a_key_is_made_for_its_owner_alone_and_read_again(tmp_path):

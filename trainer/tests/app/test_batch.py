@@ -15,7 +15,7 @@ from small_bundle import run
 import clsdm
 from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
-from clsdm.app.cases import Case
+from clsdm.app.cases import Case, cases_of_table
 from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.share import share
 from clsdm.app.tasks import TASKS
@@ -203,7 +203,12 @@ def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
     ("table", "problem"),
     [
         ("case,frontal\n", "holds no patients"),
-        ("frontal\na.dcm\n", "line 2: case"),
+        ("frontal\na.dcm\n", "no column case, but 'frontal'; expected"),
+        ("case,frontal;lateral\na,a.dcm\n", "no column case, but 'case,frontal', 'lateral'"),
+        (",frontal\na,a.dcm\n", "no column case"),
+        ("case,frontal\n,a.dcm\n", "line 2: case"),
+        ("case,frontal,\na,a.dcm,left\n", "line 2: 'left' stands below no column's name"),
+        ('case,frontal\n"a\nb",a.dcm\n', "line 3: case: 'a\\nb' holds a control character"),
         ("case,frontal\n../x,a.dcm\n", "line 2: case"),
         ("case,frontal\nIndex.html,a.dcm\n", "line 2: case 'Index.html' has the name of a file"),
         ("case,frontal\nA,a.dcm\na,a.dcm\n", "line 3: case 'a' is there already"),
@@ -223,6 +228,67 @@ def test_a_wrong_table_is_refused_before_anything_is_computed(table, problem, sm
                          tmp_path / "out")  # fmt: skip
     assert (code, (tmp_path / "out").exists()) == (2, False)
     assert problem in error
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "index.html"])
+def test_a_table_or_page_of_the_users_is_not_replaced_by_the_summary(name, hospital, small_model, capfd):
+    out = hospital / "out"
+    out.mkdir()
+    (out / name).write_text("mine,<title>Reconstructions</title>")
+    given = ("--bundle", small_model.path, "--out", out)
+    code, _, error = run(capfd, "reconstruct", "--table", hospital / "patients.csv", *given)
+    assert (code, f"{name}: is there and was not written by this program" in error) == (2, True), error
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine,<title>Reconstructions</title>")]
+
+
+def test_no_file_of_the_users_in_a_patients_folder_is_replaced_and_others_go_on(hospital, small_model, capfd):
+    out, names = (
+        hospital / "out",
+        ("report.html", "comparison.png", "metrics.json", "reconstruction.nii.gz", "failed.json"),
+    )
+    text = "case,frontal\n" + "".join(f"{name.replace('.', '-')},films/damaged.dcm\n" for name in names)
+    (hospital / "patients.csv").write_text(text + "right,films/frontal.dcm\n")
+    for name in names:
+        (out / name.replace(".", "-")).mkdir(parents=True)
+        (out / name.replace(".", "-") / name).write_text("{}")
+    code, rows, said = many(capfd, small_model, out, "--table", hospital / "patients.csv")
+    assert (code, rows["right"]["status"]) == (2, "done"), said
+    for name in names:
+        assert (out / name.replace(".", "-") / name).read_text() == "{}"
+        assert f"{name}: is there and was not written by this program" in said
+    assert many(capfd, small_model, out, "--table", hospital / "patients.csv")[1]["right"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffcase,frontal\r\n\r\na,x.dcm\r\n  \r\n,,\r\nb,y.dcm,\r\n",
+        "case;frontal;\n;;\na;x.dcm;\nb;y.dcm\n",
+        "case\tfrontal\ra\tx.dcm\rb\ty.dcm",
+        '"case","frontal"\n"a","x.dcm"\n"b","y.dcm"\n',
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_write_it_with_lines_that_they_left_empty(text, tmp_path):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    found = {case.name: [Path(view.file).name for view in case.request.views] for case in _cases(tmp_path / "t.csv")}
+    assert found == {"a": ["x.dcm"], "b": ["y.dcm"]}
+
+
+@pytest.mark.parametrize("letter", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_only_the_end_of_a_line_ends_a_row(letter, tmp_path):
+    (tmp_path / "t.csv").write_text(f"case,frontal\na,x{letter}y.dcm\n", encoding="utf-8")
+    (case,) = _cases(tmp_path / "t.csv")
+    assert case.request.views[0].file.endswith(f"x{letter}y.dcm")
+
+
+def test_names_that_are_one_folder_on_a_mac_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("case,frontal\nJos\u00e9,x.dcm\nJOSE\u0301,y.dcm\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 3: case .* is there already"):
+        _cases(tmp_path / "t.csv")
+
+
+def _cases(table: Path) -> list[Case]:
+    return cases_of_table(table, lambda name, own: Request((ViewRequest(own["frontal"]),), f"{name}.nii.gz"))
 
 
 @pytest.mark.parametrize(

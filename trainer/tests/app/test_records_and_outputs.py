@@ -11,6 +11,7 @@ import pytest
 from small_bundle import reconstruct_command
 
 from clsdm.app.cli import main
+from clsdm.app.fixed import recorded_views
 from clsdm.app.record import companions, make_record, read_record, record_text
 from clsdm.errors import InputError
 from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
@@ -107,6 +108,7 @@ def test_a_comparison_is_not_written_over_a_film_that_it_found(films, small_mode
     shutil.copy(films / "frontal.dcm", film)
     out = tmp_path / "r.nii.gz"
     assert main(["reconstruct", "--frontal", str(film), "--bundle", str(small_model.path), "--out", str(out)]) == 0
+    (tmp_path / "metrics.json").write_text('{"schema": "clsdm-comparison"}', encoding="utf-8")
     assert main(["compare", str(out), "--out", str(tmp_path)]) == 2
     assert "comparison.png: would be written over" in capfd.readouterr().err
     assert film.read_bytes() == (films / "frontal.dcm").read_bytes()
@@ -256,3 +258,34 @@ def test_a_record_without_its_x_rays_is_read_and_shown_by_compare(tmp_path):
     assert read_record(tmp_path / "r.nii.gz") == record
     assert main(["compare", str(tmp_path / "r.nii.gz"), str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "o")]) == 0
     assert any("some model" in path.read_text() for path in (tmp_path / "o").glob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("views", "problem"),
+    [
+        ("much", "expected a list of views, found 'much'"),
+        ([1], "expected a list of views"),
+        (9 * [{}], "expected 1 to 8, found 9"),
+        ([{"pixel_mm": [1e-200, 1.0]}], "the image's edge"),
+        ([{"source_axis_mm": 1.0}], "source_axis_mm is 1 mm"),
+        ([{"rows": 10**12}], "the image's edge"),
+    ],
+)
+def test_recorded_views_that_no_machine_has_are_refused(views, problem):
+    whole = {"angle_deg": 0.0, "source_axis_mm": 1600.0, "source_detector_mm": 1800.0, "rows": 64, "cols": 64}
+    whole |= {"pixel_mm": [6.0, 6.0], "origins": {}}
+    views = [whole | view if isinstance(view, dict) else view for view in views] if isinstance(views, list) else views
+    with pytest.raises(InputError, match=problem):
+        recorded_views({"provenance": {"views": views}}, "r.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["report.html", "comparison.png", "metrics.json"])
+def test_no_report_of_the_users_is_replaced_by_a_comparison(name, films, tmp_path, capfd):
+    (tmp_path / name).write_text('{"schema": "mine"}', encoding="utf-8")
+    ct = str(films / "ct.nii.gz")
+    assert main(["compare", ct, ct, "--out", str(tmp_path)]) == 2
+    assert f"{name}: is there and was not written by this program" in capfd.readouterr().err
+    assert (tmp_path / name).read_text(encoding="utf-8") == '{"schema": "mine"}'
+    (tmp_path / name).unlink()
+    assert main(["compare", ct, ct, "--out", str(tmp_path), "--quiet"]) == 0
+    assert main(["compare", ct, ct, "--out", str(tmp_path), "--quiet"]) == 0

@@ -343,6 +343,7 @@ def test_what_the_server_takes_of_its_computer_is_told_with_its_progress(server,
     [
         ({"processors": 0.5, "path": "/etc"}, {"processors": 0.5}),
         ({"processors": "0.5"}, None),
+        ({"processors": 1e18, "total_bytes": 1}, {"total_bytes": 1.0}),  # which a gauge could not show
         ({"processors": True, "free_bytes": float("nan"), "total_bytes": 10**400}, None),
         ([0.5], None),
         (None, None),

@@ -2,23 +2,19 @@
 
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from certificates import certificate_for_localhost
+from listening import KEY, connected, head, listening
 from worker_process import LIMIT_S
 
 from clsdm.app import access, handler, remote
 from clsdm.app import server as front
 from clsdm.errors import InputError
 from clsdm.failures import ReportedError, ServerError
-from clsdm.files.scratch import OwnFolder
 
-KEY = "a-key-of-the-tests-0123"
 BODY_BYTES = 48 * 2**20
 """More than the buffers of both ends hold."""
 
@@ -30,21 +26,6 @@ def contexts(request, tmp_path) -> tuple[ssl.SSLContext | None, ssl.SSLContext |
         return None, None
     key, cert = certificate_for_localhost(tmp_path)
     return access.server_context(str(cert), str(key)), access.client_context(str(cert))
-
-
-@contextmanager
-def listening(folder: Path, context: ssl.SSLContext | None) -> Iterator[int]:
-    """The port of a server in this process, without a model."""
-    own = OwnFolder(folder, front.PREFIX)
-    address = access.listening("localhost:0", encrypted=context is not None)
-    server = front.Front(address, KEY, {}, context, own, 1.0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        own.remove()
 
 
 def asked(port: int, context: ssl.SSLContext | None, folder: Path, key: str = KEY, files: int = 1) -> None:
@@ -97,25 +78,11 @@ def _folder(parent: Path, name: str) -> Path:
 
 def test_who_says_no_more_after_a_refusal_is_not_waited_for(contexts, tmp_path, monkeypatch):
     monkeypatch.setattr(handler, "READ_OFF_SILENT_S", 0.2)
-    with listening(tmp_path, contexts[0]) as port, _connected(port, contexts[1]) as raw:
-        raw.sendall(_head(10**15))
+    with listening(tmp_path, contexts[0]) as port, connected(port, contexts[1]) as raw:
+        raw.sendall(head(10**15))
         answer = b"".join(iter(lambda: raw.recv(1000), b""))
     assert b"400" in answer
     assert b"expected a message" in answer
-
-
-def _head(length: int) -> bytes:
-    return f"POST {remote.PATH} HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {length}\r\n\r\n".encode()
-
-
-@contextmanager
-def _connected(port: int, context: ssl.SSLContext | None) -> Iterator[socket.socket]:
-    with socket.create_connection(("localhost", port), LIMIT_S) as raw:
-        if context is None:
-            yield raw
-        else:
-            with context.wrap_socket(raw, server_hostname="localhost") as secured:
-                yield secured
 
 
 @pytest.mark.parametrize("part", ["headers", "message"])
@@ -124,8 +91,8 @@ def test_who_speaks_a_byte_at_a_time_is_hung_up_on_after_a_total_time(part, cont
     monkeypatch.setattr(front, "GREETING_S", limit_s if part == "headers" else LIMIT_S)
     monkeypatch.setattr(handler, "TRANSFER_S", limit_s)
     monkeypatch.setattr(handler, "READ_OFF_S", 0.0)
-    begun = b"POST / HTTP/1.0\r\nX: " if part == "headers" else _head(10_000)
-    with listening(tmp_path, contexts[0]) as port, _connected(port, contexts[1]) as raw:
+    begun = b"POST / HTTP/1.0\r\nX: " if part == "headers" else head(10_000)
+    with listening(tmp_path, contexts[0]) as port, connected(port, contexts[1]) as raw:
         raw.sendall(begun)
         with pytest.raises((ConnectionError, ssl.SSLError)):
             _trickle(raw)

@@ -9,9 +9,11 @@ import SimpleITK as sitk  # noqa: N813 - the usual name
 from one_line import refusal
 from small_bundle import PIXELS
 
+import clsdm
 from clsdm import refine
 from clsdm.app.record import read_record
 from clsdm.app.request import Request, ViewRequest, found_again, read_request, read_views, run
+from clsdm.app.views import refuse_twice
 from clsdm.errors import InputError
 from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import Bundle
@@ -136,13 +138,14 @@ def test_a_failure_leaves_the_earlier_files_alone(films, small_model, tmp_path):
 
 def test_the_angle_is_the_users_else_the_files_else_the_default(films, small_model, tmp_path):
     lateral = str(films / "lateral.dcm")
-    picture = tmp_path / "p.png"
+    again, picture = tmp_path / "again.dcm", tmp_path / "p.png"
+    again.write_bytes((films / "lateral.dcm").read_bytes())
     values = np.random.default_rng(0).integers(0, 65535, (PIXELS, PIXELS), dtype=np.uint16)
     sitk.WriteImage(sitk.GetImageFromArray(values), str(picture))
     spacing = GeometryOverrides(pixel_mm=6.0)
     views = (
         ViewRequest(lateral, 45.0),
-        ViewRequest(lateral, None, 45.0),
+        ViewRequest(str(again), None, 45.0),
         ViewRequest(str(picture), None, 45.0, spacing),
     )
     read = read_views(Request(views, "r.nii.gz"))
@@ -179,3 +182,15 @@ def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(
         assert all(
             found == pytest.approx(getattr(view, name)) for name, found in vars(xray.view).items() if name != "beam"
         )
+
+
+def test_a_film_that_is_named_twice_is_refused_and_two_frames_of_a_run_are_not(films, tmp_path):
+    (tmp_path / "same.dcm").hardlink_to(films / "frontal.dcm")
+    for name in (films / "frontal.dcm", tmp_path / "same.dcm"):
+        views = ViewRequest(str(films / "frontal.dcm"), default_angle_deg=0.0), ViewRequest(str(name), 90.0)
+        with pytest.raises(InputError, match=r"(frontal|same)\.dcm: is X-ray 1 and X-ray 2; expected a file for each"):
+            read_views(Request(views, "r.nii.gz"))
+        with pytest.raises(InputError, match="is X-ray 1 and X-ray 2"):
+            clsdm.reconstruct(films / "frontal.dcm", name)
+    frames = [ViewRequest(str(films / "frontal.dcm"), geometry=GeometryOverrides(frame=each)) for each in (1, 2)]
+    refuse_twice(frames)

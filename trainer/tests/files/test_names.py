@@ -9,6 +9,7 @@ import pytest
 
 from clsdm.errors import InputError
 from clsdm.files.names import (
+    files_below,
     given_path,
     inside,
     of_another_system,
@@ -113,3 +114,17 @@ def test_an_output_that_is_an_input_by_any_name_is_refused(how, tmp_path):
     with pytest.raises(InputError, match="would be written over"):
         refuse_overwriting([tmp_path / "new.nii", output], [film, tmp_path / "missing"])
     refuse_overwriting([tmp_path / "new.nii"], [film])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_to_folders_are_followed_and_each_folder_is_looked_at_once(tmp_path):
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "in").mkdir(parents=True)
+    for file in ("a/1", "a/deep/2", "elsewhere/3", "elsewhere/in/4"):
+        (tmp_path / file).touch()
+    (tmp_path / "a" / "deep" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a" / "deep")
+    (tmp_path / "a" / "away").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "lost").symlink_to(tmp_path / "nowhere")
+    found = [path.relative_to(tmp_path / "a").as_posix() for path in files_below(tmp_path / "a", 100)]
+    assert found == ["1", "away/3", "away/in/4", "deep/2"]

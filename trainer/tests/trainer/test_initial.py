@@ -1,5 +1,6 @@
 """Fine-tuning: a run that starts from a bundle, and what it may not start from."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,18 @@ def test_a_run_of_another_beginning_is_not_gone_on_with(config, bundle, own, tmp
     with pytest.raises(InputError, match="did not start from"):
         open_run(tmp_path, config, own, bundle)
     assert origin_of(tmp_path) is None
+
+
+def test_a_run_is_not_gone_on_with_without_some_of_its_own_patients(config, bundle, own, tmp_path):
+    open_run(tmp_path / "run", config, own, bundle)
+    open_run(tmp_path / "run", config, own)
+    fewer = tiny_store(tmp_path / "fewer", {name: split for name, split in OWN.items() if name != "g"}, seed=5)
+    with pytest.raises(InputError, match=r"begun with other patients .*\(0 new, 1 missing\)"):
+        open_run(tmp_path / "run", config, fewer)
+    path = tmp_path / "run" / ORIGIN
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({name: each for name, each in begun.items() if name != "patients"}), encoding="utf-8")
+    open_run(tmp_path / "run", config, own, bundle)  # one of before they were noted
 
 
 def test_a_damaged_beginning_stops_the_run(config, bundle, own, tmp_path):

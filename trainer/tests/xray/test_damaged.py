@@ -171,6 +171,19 @@ CASES = {
     "a GIF in disguise": (picture("x.png", lambda: np.zeros((200, 200), "u1"), format="GIF"), "a GIF file named .png"),
     "a source in cm": (dicom(DistanceSourceToDetector=180.0), "DistanceSourceToDetector is 180 mm; expected .* in mm"),
     "a source in a galaxy": (dicom(DistanceSourceToDetector=1e9), "DistanceSourceToDetector is 1e"),
+    "a source behind the panel": (dicom(DistanceSourceToDetector=-1800.0), "DistanceSourceToDetector is -1800 mm"),
+    "a source in the patient's back": (
+        dicom(DistanceSourceToPatient=-570.0),
+        "DistanceSourceToPatient is -570 mm; .* 200",
+    ),
+    "a patient of nine times his size": (
+        dicom(DistanceSourceToPatient=None, EstimatedRadiographicMagnificationFactor=9.0),
+        "EstimatedRadiographicMagnificationFactor is 9; expected 1 to 4",
+    ),
+    "a patient who shrinks": (
+        dicom(DistanceSourceToPatient=None, EstimatedRadiographicMagnificationFactor=0.5),
+        "EstimatedRadiographicMagnificationFactor is 0.5; expected 1 to 4",
+    ),
     "a spacing in m": (dicom(ImagerPixelSpacing=[0.0002, 0.0002]), "ImagerPixelSpacing is 0.0002 mm"),
     "an isocentre far away": (dicom(IsocenterPosition=[1e30, 0, 0]), "isocentre_mm is 1e"),
     "a panel of a stamp": (

@@ -1,6 +1,8 @@
 """CT localizers: read in the layouts of four vendors, and the same rays when they are described from the patient's middle."""
 
 import math
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from ct_series import write_series
+from ct_series import edit, write_series
 from small_bundle import run, small_phantom
 
 from clsdm.errors import InputError
@@ -169,6 +171,42 @@ def test_two_localizer_files_given_one_by_one_are_brought_together(body: CTVolum
     assert pair[0].isocentre_mm == pair[1].isocentre_mm
 
 
+def of_study(folder: Path, uid: str, date: str = "") -> None:
+    """Say of every file below that it is of a study."""
+    for path in folder.rglob("*.dcm"):
+        edit(path, StudyInstanceUID=uid, StudyDate=date)
+
+
+@pytest.mark.parametrize("scans", ["the older study's", "the newer study's", "none"])
+def test_of_two_studies_no_pair_is_made_of_one_localizer_each(scans, body: CTVolume, tmp_path: Path):
+    """Each alone has the longer localizer of one view: the best of both together would be a patient who lies in two ways."""
+    moved = replace(body, origin_mm=tuple(value + 700.0 for value in body.origin_mm))
+    for name, ct, rows in (("older", body, (200, 100)), ("newer", moved, (100, 200))):
+        write_series(tmp_path / name / "ct", ct, PatientID="P1", SeriesNumber=2)
+        centre = tuple(value + (700.0 if ct is moved else 0.0) for value in ISOCENTRE)
+        for angle, count in zip((180.0, -90.0), rows, strict=True):
+            view = View(angle, 570.0, 1040.0, count, 256, (2.0, 3.6), beam="fan")
+            write_localizer(simulate_xray(ct, view, centre), tmp_path / name / f"{angle:g}.dcm")
+        of_study(tmp_path / name, {"older": "1.2.1", "newer": "1.2.2"}[name], "20200101")
+        if scans != f"the {name} study's":
+            shutil.rmtree(tmp_path / name / "ct")
+    found = {Path(xray.source).parent.name for xray in read_localizers(tmp_path)}
+    assert found == ({"older"} if "older" in scans else {"newer"} if "newer" in scans else found)
+    assert len(found) == 1
+
+
+def test_a_scan_of_another_study_does_not_say_where_the_volume_is_to_be(body: CTVolume, tmp_path: Path):
+    study = write_study(tmp_path / "study", body)
+    of_study(study / "1", "1.2.1")
+    alone = read_localizers(study / "1")
+    of_study(study / "2", "1.2.1")
+    assert read_localizers(study)[0].isocentre_mm[2] == pytest.approx(BODY[2], abs=0.1)
+    for path in (study / "2").iterdir():
+        place = pydicom.dcmread(path).ImagePositionPatient
+        edit(path, StudyInstanceUID="1.2.2", ImagePositionPatient=[place[0], place[1], float(place[2]) + 90.0])
+    assert [xray.isocentre_mm for xray in read_localizers(study)] == [xray.isocentre_mm for xray in alone]
+
+
 def test_a_folder_without_localizers_is_refused(body: CTVolume, tmp_path: Path):
     write_series(tmp_path / "ct", body)
     with pytest.raises(InputError, match="no CT localizer"):
@@ -189,6 +227,40 @@ def test_a_localizer_without_a_place_or_across_the_patient_is_refused(body: CTVo
     item.save_as(path)
     with pytest.raises(InputError, match="without ImagePositionPatient"):
         read_xray(path)
+
+
+@pytest.mark.parametrize("tag", ["DistanceSourceToPatient", "DistanceSourceToDetector"])
+def test_a_negative_distance_is_refused_and_zero_is_nobodys_statement(tag, body: CTVolume, tmp_path: Path):
+    path = tmp_path / "scout.dcm"
+    write_localizer(scout(body, 180.0), path)
+    edit(path, **{tag: -570.0})
+    with pytest.raises(InputError, match=f"{tag} is -570 mm; expected"):
+        read_xray(path)
+    edit(path, **{tag: 0.0})
+    assert any(text.startswith("assumed: source to") for text in read_xray(path).warnings)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_study_of_links_and_one_that_is_a_link_are_read_like_the_study(body: CTVolume, tmp_path: Path):
+    study, links = write_study(tmp_path / "study", body), tmp_path / "links"
+    links.mkdir()
+    (links / "scouts").symlink_to(study / "1")
+    (links / "scan").symlink_to(study / "2")
+    (study / "1" / "round").symlink_to(study)
+    (tmp_path / "link").symlink_to(study)
+    expected = [(xray.isocentre_mm, xray.image.sum()) for xray in read_localizers(study)]
+    for folder in (links, tmp_path / "link"):
+        assert [(xray.isocentre_mm, xray.image.sum()) for xray in read_localizers(folder)] == expected
+
+
+def test_no_file_of_the_study_is_written_over_however_deep_it_lies(body: CTVolume, small_model, tmp_path: Path, capfd):
+    study = write_study(tmp_path / "study", body)
+    out = (study / "1" / "1.dcm").rename(study / "1" / "r.nii.gz")
+    before = out.read_bytes()
+    given = ("--bundle", small_model.path, "--out", out, "--quiet")
+    code, _, said = run(capfd, "reconstruct", "--localizers", study, *given)
+    assert (code, "which is an input" in said) == (2, True), said
+    assert out.read_bytes() == before
 
 
 def test_from_a_ct_folder_to_a_volume_and_its_comparison_with_the_same_folder(body, small_model, tmp_path, capfd):

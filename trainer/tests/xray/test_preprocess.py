@@ -148,8 +148,8 @@ def test_an_image_without_content_is_refused(spoil, says):
     ("image", "view", "says"),
     [
         (smooth_image(panel(20, 20)), panel(20, 20), "64x64"),
-        (smooth_image(panel()), panel(offset_mm=(2000.0, 0.0)), "none of the image"),  # off the field of view
-        (smooth_image(panel(70, 70)), panel(70, 70, (0.01, 0.01)), "none of the image"),  # less than a virtual pixel
+        (smooth_image(panel()), panel(offset_mm=(1200.0, 0.0)), "none of the image"),  # off the field of view
+        (smooth_image(panel(70, 70)), panel(70, 70, (0.01, 0.01)), "edge .70 pixels of 0.01 mm. is 0.7 mm"),
         (np.zeros((10, 10), np.float32), panel(), "its geometry says"),
     ],
 )
@@ -161,6 +161,24 @@ def test_an_image_that_its_geometry_makes_useless_is_refused_and_not_a_crash(ima
 
     with pytest.raises(InputError, match=says):
         used()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"angle_deg": 1e30}, "angle_deg is 1e"),
+        ({"source_axis_mm": 1.6, "source_detector_mm": 1800.0}, "source_axis_mm is 1.6 mm; expected 200 to 6000 mm"),
+        ({"source_detector_mm": 1e300}, "source_detector_mm is 1e"),
+        ({"pixel_mm": (1.0, 1e-300)}, "the image's edge .120 pixels of 1e-300 mm. is"),
+        ({"pixel_mm": (1e300, 1e300)}, "the image's edge"),
+        ({"offset_mm": (0.0, 1e308)}, "offset_mm is 1e"),
+    ],
+)
+def test_a_geometry_that_no_machine_has_is_refused_of_an_array_too(change, says):
+    """A client of a server, and who calls from Python, hands in no file whose header was looked at."""
+    view = replace(panel(), **change)
+    with pytest.raises(InputError, match=f"my film: {says}"):
+        check_image(XRay(smooth_image(panel()), view, source="my film"))
 
 
 def test_resampling_a_localizer_agrees_with_projecting_onto_the_virtual_detector(asymmetric_phantom):

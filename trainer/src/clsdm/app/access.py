@@ -68,7 +68,12 @@ def _address(text: str, encrypted: bool, message: str) -> Address:
         (host or "").encode("idna")
     except ValueError:
         raise InputError(message) from None
-    if not host or parts.path or not text.isprintable() or " " in text:
+    if (
+        not host
+        or any((parts.path, parts.query, parts.fragment, "@" in parts.netloc))
+        or not text.isprintable()
+        or " " in text
+    ):
         raise InputError(message)
     return Address(host, PORT if port is None else port, encrypted)
 
@@ -109,10 +114,15 @@ def read_key(file: str | None, *, make: bool = False) -> str:
         if make and not path.exists():
             _make_key(path)
         with regular_file(path, "key's file").open("rb") as stream:
-            key = stream.read(KEY_BYTES + 1).decode("ascii", "replace").strip()
+            key = _text(stream.read(2 * KEY_BYTES + 2)).strip()
     if not (KEY_LETTERS <= len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key):
         raise InputError(f"{where}: expected a key of {KEY_LETTERS} or more letters and digits, in one line")
     return key
+
+
+def _text(data: bytes) -> str:
+    """Text as editors and PowerShell save it: UTF-8, with its mark or without, or UTF-16."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
 
 
 def _make_key(path: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm import __version__
-from clsdm.app.batch_summary import FAILED, SUMMARY, failure_in, write_summary
+from clsdm.app.batch_summary import FAILED, SUMMARY, failure_in, is_summary, write_summary
 from clsdm.app.cases import Case
 from clsdm.app.dicom_output import comparison_of, write_dicom
 from clsdm.app.record import companions, read_record
@@ -45,12 +45,12 @@ from clsdm.errors import Cancelled, InputError
 from clsdm.failures import described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
-from clsdm.files.names import files_below, nameless, refuse_overwriting, regular_file
+from clsdm.files.names import files_below, nameless, refuse_overwriting, refuse_replacing, regular_file
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
-from clsdm.quality.write import FILES, write_comparison
+from clsdm.quality.write import FILES, is_comparison, write_comparison
 from clsdm.reconstruction import Reconstruction, choose_device, networks_first
 from clsdm.volume.write_dicom import refuse_full
 from clsdm.xray.image import XRay
@@ -125,6 +125,7 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
         InputError: a file that would be written is the table or an X-ray.
     """
     _refuse_overwriting_any(cases, plan)
+    refuse_replacing((plan.out / name for name in SUMMARY), is_summary)
     take_own_gpu(os.environ)
     mine = [case for case in share(cases, os.environ) if case.request is not None]
     count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
@@ -208,6 +209,9 @@ def _read(case: Case, plan: Plan) -> Ready:
     if _finished(case, key, plan):
         return Ready(key, None)
     ready(request.out, inputs_of(request, plan.bundle))
+    out = Path(request.out)
+    refuse_replacing([out], lambda volume: companions(volume)["record"].is_file())
+    refuse_replacing((out.with_name(name) for name in FILES), is_comparison)
     if (folder := plan.dicom_of(case)) is not None:
         refuse_full(folder)
     with _DICOM:
@@ -263,9 +267,10 @@ def _failed(case: Case, error: Exception) -> Outcome:
     fault = {name: nameless(text, names) for name, text in fault.items()}
     fault = {name: in_table(text) if case.cells else text for name, text in fault.items()}
     text = json.dumps(fault, indent=1) + "\n"
-    problem = fault["message"]
+    problem, word = fault["message"], Path(request.out).parent / FAILED
     try:
-        write_atomically(Path(request.out).parent / FAILED, lambda path: path.write_text(text, encoding="utf-8"))
+        refuse_replacing([word], lambda file: failure_in(file) is not None)
+        write_atomically(word, lambda path: path.write_text(text, encoding="utf-8"))
     except InputError as second:
         problem = f"{problem}; {second}"
     return Outcome("failed", problem)

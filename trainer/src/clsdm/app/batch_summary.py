@@ -23,6 +23,9 @@ from clsdm.quality.page import page
 
 FAILED = "failed.json"
 SUMMARY = ("summary.csv", "index.html")
+TITLE, LOOKED_AT = "Reconstructions", 1 << 16
+"""Of the page; and how many letters of a file tell whether it is ours."""
+_FIRST_CELLS = "case,status,"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class Row:
     problem: str = ""
     model: str = ""
     product: str = ""
+
+
+def is_summary(file: Path) -> bool:
+    """Whether one of :data:`SUMMARY` was written here, by how it begins."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            text = stream.read(LOOKED_AT)
+    except OSError:
+        return False
+    return text.startswith(_FIRST_CELLS) if file.suffix == ".csv" else TITLE in text and '<p class="notice">' in text
 
 
 def write_summary(cases: Sequence[Case], out: Path) -> list[Path]:
@@ -139,7 +152,7 @@ def as_html(rows: Sequence[Row]) -> str:
         f'<p>{len(rows)} patients: {escape(counted)}. The figures are in <a href="{SUMMARY[0]}">{SUMMARY[0]}</a>.</p>',
         f'<div class="cards">{"".join(map(_card, rows))}</div>',
     ]
-    return page("Reconstructions", body, _STYLE, "'self' file:")
+    return page(TITLE, body, _STYLE, "'self' file:")
 
 
 def _card(row: Row) -> str:

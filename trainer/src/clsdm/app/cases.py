@@ -10,6 +10,8 @@ folder's name should not say whose it is.
 
 import argparse
 import csv
+import io
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,11 +63,11 @@ def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
     for line, row in _rows(table):
         where = f"{table}: {line}"
         name = plain_name(row.pop("case", ""), f"{where}: case")
-        if name.casefold() in cases:
+        if _folded(name) in cases:
             raise InputError(f"{where}: case {name!r} is there already; expected a name for each patient")
         cells = {str(folder / cell): f"{line}, column {column}" for column, cell in _files(row) if cell}
         try:
-            cases[name.casefold()] = Case(name, request_of(name, _given(row, folder)), cells=cells)
+            cases[_folded(name)] = Case(name, request_of(name, _given(row, folder)), cells=cells)
         except InputError as error:
             raise InputError(f"{where}: {in_table(str(error))}") from None
     if not cases:
@@ -73,22 +75,37 @@ def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
     return list(cases.values())
 
 
+def _folded(name: str) -> str:
+    """The same for all names that some system takes for one folder: letters of either case, accents of their own or not."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The line of each row, and its filled cells by the names of their columns."""
     check_bytes(regular_file(table, "table").stat().st_size, TABLE_BYTES, table, "a table")
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-        separator = next((mark for mark in ";\t" if mark in (lines or [""])[0]), ",")
-        reader = csv.DictReader(lines, delimiter=separator, strict=True)
+        text = table.read_bytes().decode("utf-8-sig")
+        header = next(iter(io.StringIO(text, newline="")), "")
+        separator = next((mark for mark in ";\t" if mark in header), ",")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         names = [name.strip().replace("_", "-") for name in reader.fieldnames or ()]
+        if names and "case" not in names:
+            found = ", ".join(map(repr, names[:5]))
+            raise InputError(
+                f"{table}: no column case, but {found:.200}; expected columns apart by commas, semicolons or tabs"
+            )
         if double := next((name for name in names if name and names.count(name) > 1), None):
             raise InputError(f"{table}: column {double} is there twice; expected each column once")
         reader.fieldnames = names
         for row in reader:
             line = f"line {reader.line_num}"
-            if None in row:
+            if any(cell.strip() for cell in row.pop(None, None) or ()):
                 raise InputError(f"{table}: {line}: has more cells than there are columns")
-            yield line, {key: value.strip() for key, value in row.items() if value and value.strip()}
+            filled = {key: value.strip() for key, value in row.items() if value and value.strip()}
+            if "" in filled:
+                raise InputError(f"{table}: {line}: {filled['']!r:.60} stands below no column's name")
+            if filled:  # else a line that a spreadsheet has left empty
+                yield line, filled
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table}: not a table of comma-separated values in UTF-8 ({error})") from None
 

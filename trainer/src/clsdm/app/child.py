@@ -76,8 +76,8 @@ class Child:
     def ask(self, request: Answer) -> Generator[Answer | None, None, None]:
         """Its answers without their ids, the last with "result" or "error"; None where it says nothing for a moment.
 
-        Whoever stops before the last one is given ends the worker, and with it what it made. One whose idle time was just
-        over is replaced.
+        Whoever stops before a result has been taken ends the worker, and with it what it made; after an error it stays as it
+        is, with its model. One whose idle time was just over is replaced.
 
         Yields:
             an answer, or None.
@@ -103,9 +103,9 @@ class Child:
                     continue
                 answer: dict[str, Any] = json.loads(line)
                 if answer.pop("id", 0) in (number, None):  # None: what it could not read as a request
-                    heard = True
+                    heard, ended = True, "error" in answer  # of which nothing is left to be removed
                     yield answer
-                    ended = "result" in answer or "error" in answer
+                    ended = ended or "result" in answer
         finally:
             if not ended:
                 self.end()

@@ -13,11 +13,11 @@ from clsdm.app.record import XRaysNotFoundError, companions, read_record
 from clsdm.app.request import found_again, read_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
-from clsdm.files.names import given_path, refuse_overwriting
+from clsdm.files.names import given_path, refuse_overwriting, refuse_replacing
 from clsdm.progress import Report
 from clsdm.quality.compare import Part, compare
 from clsdm.quality.numbers import recorded
-from clsdm.quality.write import FILES, as_json, write_comparison
+from clsdm.quality.write import FILES, as_json, is_comparison, write_comparison
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
 
@@ -39,6 +39,7 @@ def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     volume, out = Path(options.reconstruction), Path(options.out)
     _refuse_overwriting_compared(options)
+    refuse_replacing([out / name for name in FILES], is_comparison)
     reconstruction = read_ct(volume)
     truth = read_ct(options.ct, options.series) if options.ct else None
     made = read_record(volume) or {}

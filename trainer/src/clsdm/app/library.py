@@ -12,6 +12,7 @@ from typing import Any
 from clsdm.app.dicom_output import write_dicom
 from clsdm.app.record import record_of
 from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record, save
+from clsdm.app.views import refuse_twice
 from clsdm.app.warm import WARM
 from clsdm.app.words import in_python
 from clsdm.errors import InputError
@@ -163,6 +164,7 @@ def reconstruct(
         *((each, None) for each in others),
     ]
     views = [_view(xray, angle, geometry or GeometryOverrides()) for xray, angle in given if xray is not None]
+    refuse_twice([each for each in views if isinstance(each, ViewRequest)])
     xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
     report("read X-rays", len(xrays), len(xrays))
     made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))

@@ -10,9 +10,8 @@ from typing import Any
 
 Figures = dict[str, float]
 """See :meth:`Load.__call__`."""
-NAMES = ("processors", "free_bytes", "total_bytes")
-MOST = 2**60
-"""Bytes that a computer has."""
+MOST = {"processors": 1.0, "free_bytes": 2.0**60, "total_bytes": 2.0**60}
+"""Of each figure."""
 EVERY_S = 0.5
 
 
@@ -69,5 +68,5 @@ def figures_in(plain: Any) -> Figures | None:  # noqa: ANN401 - untrusted JSON
     """The figures that a server tells; None where it tells none."""
     if not isinstance(plain, dict):
         return None
-    numbers: dict[str, Any] = {name: plain[name] for name in NAMES if type(plain.get(name)) in (int, float)}
-    return {name: float(number) for name, number in numbers.items() if 0 <= number < MOST} or None
+    numbers: dict[str, Any] = {name: plain[name] for name in MOST if type(plain.get(name)) in (int, float)}
+    return {name: float(number) for name, number in numbers.items() if 0 <= number <= MOST[name]} or None

@@ -7,6 +7,7 @@ answers, but without torch. The server is ``clsdm.app.server``; a message of eit
 import argparse
 import contextlib
 import http.client
+import os
 import shutil
 import ssl
 import time
@@ -19,14 +20,15 @@ from clsdm.app.access import Address, client_context, read_key, refuse_open, ser
 from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.load import figures_in
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
-from clsdm.app.views import ViewRequest, read_view
+from clsdm.app.views import ViewRequest, read_view, refuse_twice
 from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError
-from clsdm.failures import ReportedError, ServerError
+from clsdm.failures import ReportedError, ServerError, kind_of
 from clsdm.files.atomic import written_together
-from clsdm.files.names import given_path, nameless
+from clsdm.files.names import given_path, nameless, refuse_replacing
 from clsdm.files.strict_json import from_plain
 from clsdm.limits import SENT_BYTES, check_bytes
+from clsdm.xray.dicom import is_simulated
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import two_patients
 from clsdm.xray.scouts import centred
@@ -94,12 +96,17 @@ class Server:
         preset: str = "chest",
         angles: tuple[float, ...] = (0.0, 90.0),
     ) -> Answer:
+        into = given_path(out, "out")
         fields = {"ct": pack_volume(ct, "ct", self._sending(folder)), "preset": preset, "angles": angles}
         answer = self.ask("simulate", folder, report, fields)
-        with written_together(given_path(out, "out")) as scratch:
-            for file in answer["files"]:
+        files = [Path(str(file)) for file in _listed(answer.get("files"))]
+        if any(file.parent != folder for file in files):  # else a server could have any file of this computer moved
+            raise ServerError(f"{self._name} names files that it did not send")
+        refuse_replacing((into / file.name for file in files), is_simulated)
+        with written_together(into) as scratch:
+            for file in files:
                 shutil.move(file, scratch)
-        return answer | {"files": [str(Path(out) / Path(file).name) for file in answer["files"]]}
+        return answer | {"files": [str(into / file.name) for file in files]}
 
     def compare(self, folder: Path, report: Voice, reconstruction: str, truth: str) -> Answer:
         sending = self._sending(folder)
@@ -183,21 +190,44 @@ class Server:
         return connection
 
     def _heard(self, response: http.client.HTTPResponse, folder: Path, report: Voice) -> Answer:
-        where = self._name
         while True:
             try:
-                answer = read_line(response, where)
-            except InputError:
-                raise ServerError(f"{where} gives no answer of this program (HTTP status {response.status})") from None
+                answer = read_line(response, self._name)
+                progress = _progress_in(answer)
+            except (InputError, LookupError, TypeError, ValueError, OverflowError):
+                reason = f"gives no answer of this program (HTTP status {response.status})"
+                raise ServerError(f"{self._name} {reason}") from None
             if "error" in answer:
                 raise ReportedError(answer["error"])
-            if "stage" in answer:
-                report(str(answer["stage"]), int(answer["i"]), int(answer["n"]))
+            if progress is not None:
+                report(*progress)
                 if (load := figures_in(answer.get("load"))) is not None:
                     report.load(load)
             if "result" in answer:
-                paths = read_files(answer.get("files"), response, folder, where)
-                return with_texts(answer["result"], _named({path.name: str(path) for path in paths}))
+                return self._result(answer, response, folder)
+
+    def _result(self, answer: Answer, response: http.client.HTTPResponse, folder: Path) -> Answer:
+        """The result with its arrays; what is wrong with them is the server's, but for a full disk here.
+
+        Raises:
+            ServerError: it is no result, was cut, or names a file of this computer.
+        """
+        try:
+            paths = read_files(answer.get("files"), response, folder, self._name)
+        except InputError as error:
+            if kind_of(error) == "disk" or error.__cause__ is not None:  # which could not be written
+                raise
+            raise ServerError(str(error)) from None
+        if not isinstance(answer["result"], dict):
+            raise ServerError(f"{self._name} gives no answer of this program (no result)")
+        received = {path.name: str(path) for path in paths}
+
+        def named(text: str) -> str:
+            if Path(text).is_absolute() and os.path.lexists(text):
+                raise ServerError(f"{self._name} names a file of this computer")
+            return received.get(text, text)
+
+        return with_texts(answer["result"], named)
 
     def _lost(self, error: Exception) -> ServerError:
         if isinstance(error, ServerError):
@@ -215,8 +245,12 @@ class Server:
 _ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
-def _named(names: Mapping[str, str]) -> Callable[[str], str]:
-    return lambda text: names.get(text, text)
+def _progress_in(answer: Answer) -> tuple[str, int, int] | None:
+    return (str(answer["stage"]), int(answer["i"]), int(answer["n"])) if "stage" in answer else None
+
+
+def _listed(plain: Any) -> list[Any]:  # noqa: ANN401 - untrusted JSON
+    return plain if isinstance(plain, list) else []
 
 
 def _read(views: list[dict[str, Any]], preset: str) -> list[XRay]:
@@ -226,6 +260,7 @@ def _read(views: list[dict[str, Any]], preset: str) -> list[XRay]:
         InputError: one cannot be used, or they are of two patients.
     """
     requests = [from_plain(ViewRequest, view, f"request.views[{at}]") for at, view in enumerate(views)]
+    refuse_twice(requests)
     xrays = centred([read_view(request, preset) for request in requests])
     two = two_patients([xray.patient_key for xray in xrays])
     if two is not None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.record import XRaysNotFoundError, companions, left_over_spread, make_record, record_text
-from clsdm.app.views import ViewRequest, read_view
+from clsdm.app.views import ViewRequest, read_view, refuse_twice
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover, written_together
 from clsdm.files.digest import find, is_mark, mark_of, sha256_of
-from clsdm.files.names import files_below, given_path, nameless, refuse_overwriting, regular_files
+from clsdm.files.names import files_below, given_path, nameless, refuse_overwriting
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
@@ -94,6 +94,7 @@ def read_views(request: Request) -> list[XRay]:
     Raises:
         InputError: one of them cannot be used.
     """
+    refuse_twice(request.views)
     xrays = [read_view(view, request.preset) for view in request.views]
     if request.localizers is not None:
         folder = given_path(request.localizers, "localizers")
@@ -171,7 +172,7 @@ def inputs_of(request: Request, bundle: Bundle) -> list[Path]:
     """Every file and folder that a request reads."""
     folder = [Path(request.localizers)] if request.localizers is not None else []
     of_bundle = [bundle.path, *(bundle.path / name for name in (MANIFEST, *bundle.files))]
-    of_study = [each for place in folder if place.is_dir() for each in regular_files(place, SERIES_FILES)]
+    of_study = [each for place in folder if place.is_dir() for each in files_below(place, SERIES_FILES)]
     of_views = [file for view in request.views for file in files_of(given_path(view.file, "X-ray image file"))]
     return [*of_views, *folder, *of_study, *of_bundle]
 

@@ -156,10 +156,14 @@ def read_files(sizes: Any, stream: IO[bytes], folder: Path, where: str) -> list[
     check_bytes(sum(sizes.values()), SENT_BYTES, where, "arrays")
     paths = [folder / plain_name(name, f"{where}: files") for name in sizes]
     for path, size in zip(paths, sizes.values(), strict=True):
-        with room_for(path, size), path.open("xb") as file:
+        with room_for(path, size):
+            file = path.open("xb")
+        with file:
             left = size
             while left and (block := stream.read(min(left, BLOCK_BYTES))):
-                file.write(block)
+                with room_for(path, left):  # not around what the connection says, which is no fault of the disk
+                    file.write(block)
+                    file.flush()
                 left -= len(block)
         if left:
             raise InputError(f"{where}: {path.name}: ended {left:,} bytes early")

@@ -23,6 +23,7 @@ from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 from clsdm import __version__
@@ -30,10 +31,11 @@ from clsdm.app.access import Address, listening, read_key, refuse_open, server_c
 from clsdm.app.child import Child, Turns
 from clsdm.app.handler import Handler, log
 from clsdm.app.remote import PROTOCOL
+from clsdm.app.sent import with_texts
 from clsdm.app.worker import Answer
 from clsdm.errors import InputError
 from clsdm.failures import ReportedError
-from clsdm.files.names import inside, plain_name
+from clsdm.files.names import inside, nameless, plain_name
 from clsdm.files.scratch import OwnFolder, remove_abandoned
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import CONNECTIONS
@@ -77,7 +79,7 @@ class Front(ThreadingHTTPServer):
     ) -> None:  # fmt: skip
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self.key, self.models, self._context, self.own = key, models, context, own
-        self.waiting: dict[Any, threading.Timer] = {}
+        self._strangers: dict[int, threading.Timer] = {}
         self.worked_in = own.path / "worker"
         self.worked_in.mkdir()
         self.turns, self.child = Turns(), Child(self.worked_in, idle_s)
@@ -87,10 +89,13 @@ class Front(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the standard library
         """Take a connection, in a thread of its own, if there are not too many."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        if not self._free.acquire(blocking=False):
+            return self.shutdown_request(request)
+        try:
+            return super().process_request(request, client_address)
+        except RuntimeError:  # no thread can be started
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """In that thread."""
@@ -104,7 +109,7 @@ class Front(ThreadingHTTPServer):
         request.settimeout(SILENT_S)
         request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         with request.dup() as line:
-            end = self.waiting[client_address] = threading.Timer(GREETING_S, _hang_up, (line,))
+            end = self._strangers[threading.get_ident()] = threading.Timer(GREETING_S, _hang_up, (line,))
             end.daemon = True
             end.start()
             try:
@@ -114,7 +119,15 @@ class Front(ThreadingHTTPServer):
                     with self._context.wrap_socket(request, server_side=True) as secured:
                         super().finish_request(secured, client_address)
             finally:
-                self.waiting.pop(client_address).cancel()
+                self._strangers.pop(threading.get_ident()).cancel()
+
+    def known(self) -> None:
+        """The client of this thread has shown the key: it is no longer hung up on."""
+        self._strangers[threading.get_ident()].cancel()
+
+    def server_bind(self) -> None:
+        """Listen; without the standard library's question for this computer's full name, which can take half a minute."""
+        TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """A client that spoke no TLS, or went; what is a defect is answered before."""
@@ -142,20 +155,47 @@ class Front(ThreadingHTTPServer):
             InputError: it cannot be asked for.
             ReportedError: the worker failed.
         """
-        request = self._request(message, folder)
+        request, result = self._request(message, folder), None
         turn = self.turns.turn(lambda before: tell({"stage": "queue", "i": 0, "n": before}))
         with turn, contextlib.closing(self.child.ask(request)) as answers:
             for answer in answers:
                 if answer is not None and "error" in answer:
                     raise ReportedError(answer["error"])
-                if answer is not None and "result" in answer and request["task"] == "hello":
-                    self._known = answer["result"]
-                    answer = {"result": self.hello()}
-                tell(answer)
+                if answer is not None and "result" in answer:
+                    result = self._taken(answer["result"], folder)
+                else:
+                    tell(answer)
+        if request["task"] == "hello":
+            self._known, result = result or {}, None
+        tell(
+            {"result": self.hello() if result is None else result}
+        )  # the next one's turn has begun, however slow this is
+
+    def _taken(self, result: Answer, folder: Path) -> Answer:
+        """The worker's answer, its arrays moved to the folder of the request, where they stay until they are sent."""
+        own = Path(tempfile.mkdtemp(dir=folder))
+
+        def moved(text: str) -> str:
+            path = Path(text)
+            is_made = text.startswith(str(self.worked_in)) and self.worked_in in path.resolve().parents
+            return str(path.rename(own / path.name)) if is_made and path.is_file() else text
+
+        return with_texts(result, moved)
+
+    def nameless(self, text: str, folder: Path | None) -> str:
+        """A message to a client, without the paths of this computer."""
+        for ours in (folder, self.worked_in, self.own.path):
+            text = text if ours is None else text.replace(f"{ours}{os.sep}", "")
+        return nameless(text, {str(path): f"the server's model {name}" for name, path in self.models.items()})
 
     def hello(self) -> Answer:
-        """The server: what it computes on, and its models."""
-        models = [to_plain(facts_of(path)) | {"name": name} for name, path in self.models.items()]
+        """The server: what it computes on, and its models; one that is damaged does not hide the others."""
+        models = []
+        for name, path in self.models.items():
+            try:
+                models.append(to_plain(facts_of(path)) | {"name": name})
+            except InputError as error:
+                log(f"the model {name} cannot be used: {error}")
         return self._known | {"clsdm": __version__, "protocol": PROTOCOL, "models": models}
 
     def _request(self, message: Answer, folder: Path) -> Answer:
@@ -240,14 +280,25 @@ def run_options(options: argparse.Namespace) -> int:
         raise InputError(f"--listen: {options.listen} cannot be listened at ({error.strerror})") from None
     where = str(replace(address, port=front.server_address[1]))
     print(json.dumps({"pid": os.getpid(), "address": where}), flush=True)  # noqa: T201 - the command line
-    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
+    _end_once()
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            front.serve_forever()
+        front.serve_forever()
     finally:
         front.child.end()
         front.server_close()
         own.remove()
     return 0
+
+
+def _end_once() -> None:
+    """End at the first signal to do so; a second one must not stop the cleaning up. What nohup has left out stays so."""
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    signals = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]
+
+    def stop(*_: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(0)
+
+    for each in signals:
+        signal.signal(each, stop)

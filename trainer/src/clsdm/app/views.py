@@ -1,7 +1,10 @@
 """An X-ray as a request names it: a file, and what overrules it. No torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from clsdm.errors import InputError
 from clsdm.xray.image import XRay
 from clsdm.xray.read import GeometryOverrides, read_xray
 
@@ -21,6 +24,23 @@ class ViewRequest:
     angle_deg: float | None = None
     default_angle_deg: float | None = None
     geometry: GeometryOverrides = field(default_factory=GeometryOverrides)
+
+
+def refuse_twice(views: Sequence[ViewRequest]) -> None:
+    """Refuse a file that is named for two X-rays: one of the two names is a slip. Two frames of a cine run are two X-rays.
+
+    Raises:
+        InputError: names it.
+    """
+    known: dict[tuple[int, int, int | None], int] = {}
+    for number, view in enumerate(views, 1):
+        try:
+            found = Path(view.file).stat()
+        except (OSError, ValueError):  # which its reader says
+            continue
+        first = known.setdefault((found.st_dev, found.st_ino, view.geometry.frame), number)
+        if first != number:
+            raise InputError(f"{view.file}: is X-ray {first} and X-ray {number}; expected a file for each exposure")
 
 
 def read_view(view: ViewRequest, preset: str) -> XRay:

@@ -196,10 +196,12 @@ def run_options(options: argparse.Namespace) -> int:
     """Serve as the command line asks.
 
     Raises:
-        InputError: no existing folder, or no number of seconds; or see ``server`` and ``remote``.
+        InputError: no existing folder, no number of seconds, or options of which one would be left out silently; or see
+            ``server`` and ``remote``.
     """
     from clsdm.app import remote, server
 
+    _refuse_idle_options(options)
     if not (math.isfinite(options.idle) and 0.0 < options.idle <= MAX_IDLE_S):
         raise InputError(f"--idle: expected more than 0 and at most {MAX_IDLE_S:,.0f} seconds, got {options.idle:g}")
     if options.listen is not None:
@@ -216,6 +218,21 @@ def run_options(options: argparse.Namespace) -> int:
         raise InputError(f"--folder: {parent} cannot be written to ({error.strerror})") from error
     run(own, options.idle, None if theirs is None else remote.tasks_of(theirs))
     return 0
+
+
+def _refuse_idle_options(options: argparse.Namespace) -> None:
+    """Refuse an option that nothing would come of beside, or without, another."""
+    listens, asks = options.listen is not None, options.server is not None
+    idle = {
+        "does not go with --listen": ("folder", "server", "ca_file") if listens else (),
+        "goes with --listen": () if listens else ("cert", "cert_key", "model"),
+        "goes with --cert": () if options.cert else ("cert_key",),
+        "goes with --server": () if asks else ("ca_file",),
+        "goes with --listen or --server": () if listens or asks else ("key_file", "unencrypted"),
+    }
+    for reason, names in idle.items():
+        if given := next((name for name in names if getattr(options, name)), None):
+            raise InputError(f"--{given.replace('_', '-')}: {reason}")
 
 
 def run(own: OwnFolder, idle_s: float, tasks: Mapping[str, Task] | None = None) -> None:

@@ -9,7 +9,8 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from clsdm.errors import InputError
@@ -143,17 +144,29 @@ def regular_files(folder: Path, most: int) -> list[Path]:
 
 
 def files_below(folder: Path, most: int) -> list[Path]:
-    """The regular files in a folder and in those below it, by name; links to folders are not followed.
+    """The regular files in a folder and in those below it, by name.
+
+    Links to folders are followed, after all that lies in the folder itself: a study may be put together of links. Each
+    folder is looked at once, whatever leads to it, so that links that go round end.
 
     Raises:
         InputError: more than ``most``, so that this is not the folder that was meant.
     """
     found: list[Path] = []
-    for place, _, names in os.walk(folder):
-        paths = (Path(place) / name for name in names)
-        found += [path for path in paths if path.is_file()]
-        if len(found) > most:
-            raise InputError(f"{folder}: holds more than {most:,} files; expected the folder that was meant")
+    seen: set[str] = set()
+    waiting = deque([os.fspath(folder)])
+    while waiting:
+        for place, folders, names in os.walk(waiting.popleft()):
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            waiting += [path for name in folders if os.path.islink(path := os.path.join(place, name))]  # noqa: PTH114, PTH118
+            paths = (Path(place) / name for name in names)
+            found += [path for path in paths if path.is_file()]
+            if len(found) > most:
+                raise InputError(f"{folder}: holds more than {most:,} files; expected the folder that was meant")
     return sorted(found)
 
 
@@ -171,6 +184,21 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     for output in outputs:
         if output.exists() and (found := known.get(_identity(output))) is not None:
             raise InputError(f"{output}: would be written over {found}, which is an input; name another output")
+
+
+def refuse_replacing(files: Iterable[Path], is_ours: Callable[[Path], bool]) -> None:
+    """What is there under a name that this program chose was written by it; anything else is the user's, and stays.
+
+    Args:
+        files: that will be written.
+        is_ours: whether a file that is there may be replaced.
+
+    Raises:
+        InputError: names the first that may not.
+    """
+    for file in files:
+        if os.path.lexists(file) and not file.is_dir() and not is_ours(file):
+            raise InputError(f"{file}: is there and was not written by this program; name another output folder")
 
 
 def nameless(text: str, names: Mapping[str, str]) -> str:

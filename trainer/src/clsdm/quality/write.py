@@ -9,13 +9,24 @@ from typing import Any
 import numpy as np
 
 from clsdm import NOTICE
+from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
 from clsdm.files.names import nameless
+from clsdm.files.strict_json import read_json
 from clsdm.quality import picture, report
 from clsdm.quality.compare import Comparison
 
 SCHEMA, SCHEMA_VERSION = "clsdm-comparison", 1
 FILES = ("metrics.json", "comparison.png", "report.html")
+
+
+def is_comparison(file: Path) -> bool:
+    """Whether one of :data:`FILES` is of a comparison: the figures beside it say so, which are written first."""
+    try:
+        data = read_json(file.with_name(FILES[0]), "comparison")
+    except InputError:
+        return False
+    return isinstance(data, dict) and data.get("schema") == SCHEMA
 
 
 def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:

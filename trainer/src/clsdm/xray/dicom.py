@@ -29,7 +29,7 @@ from clsdm.xray.orient import Pair, StoredXRay, blank, grey
 from clsdm.xray.rt_image import RT_IMAGE, rt_geometry
 from clsdm.xray.shutters import measured_area
 
-__all__ = ["OWN_ISSUER", "VIEW_ANGLES_DEG", "is_dicom", "patient_key", "read_dicom"]
+__all__ = ["OWN_ISSUER", "VIEW_ANGLES_DEG", "is_dicom", "is_simulated", "patient_key", "read_dicom"]
 
 OWN_ISSUER = "CLS-DM"
 """IssuerOfPatientID of the files we write: their PatientID already is a patient key."""
@@ -62,6 +62,18 @@ _LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2
 _SALT = "clsdm patient key 1|"
 _HEAD_BYTES = 132
 _META_START = 144
+
+
+def is_simulated(path: Path) -> bool:
+    """Whether a file is an X-ray that this program made of a CT, or the preview of the one beside it."""
+    path = path.with_suffix(".dcm")
+    try:
+        with reading(path, "DICOM"):
+            return (
+                str(open_dicom(path, pixels=False, tags=["IssuerOfPatientID"]).get("IssuerOfPatientID")) == OWN_ISSUER
+            )
+    except InputError:
+        return False
 
 
 def is_dicom(path: Path) -> bool:

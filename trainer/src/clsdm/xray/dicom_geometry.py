@@ -82,21 +82,21 @@ def unusable_spacing(tags: Tags, keyword: str) -> str:
 
 
 def _distances(tags: Tags, facts: dict[str, Any]) -> list[str]:
-    """Source-detector and source-axis distance; zero or negative values mean unknown."""
+    """Source-detector and source-axis distance; zero means unknown, and what is below is judged as any other number."""
     detector = tags.number("DistanceSourceToDetector") or 0.0
-    if detector > 0.0:
+    if detector:
         facts["source_detector_mm"] = detector
         facts["tags"]["source_detector_mm"] = "DistanceSourceToDetector"
     ratio = tags.number("EstimatedRadiographicMagnificationFactor") or 0.0
-    if ratio > 1.0:
+    if ratio not in (0.0, 1.0):
         facts["magnification"] = ratio
         facts["tags"]["source_axis_mm"] = "EstimatedRadiographicMagnificationFactor"
-    keyword, axis = next(((name, at) for name in AXIS_TAGS if (at := tags.number(name) or 0.0) > 0.0), ("", 0.0))
+    keyword, axis = next(((name, at) for name in AXIS_TAGS if (at := tags.number(name) or 0.0)), ("", 0.0))
     if not keyword:
         return []
-    if detector and axis >= detector:
+    if detector > 0.0 and axis >= detector:
         return [f"{keyword} {axis:g} mm is not below DistanceSourceToDetector {detector:g} mm; not used"]
-    if detector and ratio > 1.0 and abs(axis * ratio / detector - 1.0) > 0.01:
+    if detector > 0.0 and ratio > 1.0 and axis > 0.0 and abs(axis * ratio / detector - 1.0) > 0.01:
         return [f"{keyword} {axis:g} mm contradicts the magnification {ratio:g}; the latter was used"]
     if detector > 400.0 and ratio <= 1.0 and detector - axis < NEAREST_MM and keyword == "DistanceSourceToPatient":
         return [

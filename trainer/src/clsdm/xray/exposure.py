@@ -161,6 +161,8 @@ def _check_plausible(
 
     check_pixels(math.prod(stored.image.shape), stored.source)
     check("source_detector_mm", distances[1])
+    if (ratio := stored.known.magnification) is not None and origins["source_axis_mm"] == "tag":
+        check_plausible("magnification", ratio, stored.source, "EstimatedRadiographicMagnificationFactor")
     check("source_axis_mm", distances[0])
     if distances[1] > distances[0]:
         check("axis_detector_mm", distances[1] - distances[0])

@@ -12,6 +12,7 @@ import numpy as np
 
 from clsdm.errors import InputError
 from clsdm.geometry.view import View, preset
+from clsdm.plausible import check_plausible
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,32 @@ def check_pixels(count: int, source: str) -> None:
         raise InputError(f"{source}: expected at least 64x64 measured pixels, found {count} in all")
 
 
-def check_image(xray: XRay) -> None:
-    """Refuse an image without content.
+def check_view(view: View, source: str) -> None:
+    """Refuse a geometry that no machine has, whoever says it: a file, an array's owner, a record, or a client of a server.
+
+    Args:
+        view: of an exposure, on the panel that took it.
+        source: begins the message.
 
     Raises:
-        InputError: empty, not finite, or constant.
+        InputError: names the field, its value and the range.
     """
+    check_plausible("angle_deg", view.angle_deg, source)
+    check_plausible("source_axis_mm", view.source_axis_mm, source)
+    check_plausible("source_detector_mm", view.source_detector_mm, source)
+    for spacing, count in zip(view.pixel_mm, (view.rows, view.cols), strict=True):
+        check_plausible("panel_mm", spacing * count, source, f"the image's edge ({count} pixels of {spacing:g} mm)")
+    for shift in view.offset_mm:
+        check_plausible("offset_mm", shift, source)
+
+
+def check_image(xray: XRay) -> None:
+    """Refuse an image without content, or of an impossible geometry.
+
+    Raises:
+        InputError: empty, not finite, or constant; or as :func:`check_view`.
+    """
+    check_view(xray.view, xray.source)
     if not np.isfinite(xray.image).all():
         raise InputError(f"{xray.source}: the image holds NaN or infinite pixels")
     measured = xray.image if xray.valid is None else xray.image[xray.valid]

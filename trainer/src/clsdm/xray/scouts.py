@@ -17,8 +17,8 @@ from clsdm.xray.read import read_xray
 from clsdm.xray.slot import around, middle_of_body
 
 _TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ScanOptions", "SeriesNumber", "InstanceNumber", "Rows",
-    "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ScanOptions", "StudyInstanceUID", "StudyDate", "SeriesNumber",
+    "InstanceNumber", "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
 
 
@@ -27,14 +27,24 @@ class _Scout:
     path: Path
     frontal: bool
     heights: tuple[float, float]
-    order: tuple[float, float]
+    study: str
+    order: tuple[str, float, float]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan that was planned on localizers: z from and to which it reaches, and its StudyInstanceUID or ""."""
+
+    heights: tuple[float, float]
+    study: str
 
 
 def read_localizers(folder: Path, series: str | None = None) -> list[XRay]:
     """The frontal and the lateral localizer of a CT study, as views around the middle of the body.
 
-    Of several, those are taken that cover most of the scan, and of equal ones the last. The scan's images are not read:
-    only its heights, which say where the volume is to be.
+    Of several, those are taken that cover most of the scan, and of equal ones the last; both of one study, that of the scan if
+    it has any. The scan's images are not read: only its heights, which say where the volume is to be. Those of a scan of
+    another study say nothing of these localizers.
 
     Args:
         folder: with localizers and, usually, the scan; searched at any depth.
@@ -48,7 +58,14 @@ def read_localizers(folder: Path, series: str | None = None) -> list[XRay]:
     files = files_below(folder, limits.SERIES_FILES)
     if len(files) > limits.SERIES_FILES:
         raise InputError(f"{folder}: {len(files):,} files; expected at most {limits.SERIES_FILES:,} in a study")
-    return localizers_among(files, scan_heights(folder, series), str(folder))
+    scan = _scan_in(folder, series)
+    if scan is None:
+        return localizers_among(files, None, str(folder))
+    scouts = _scouts_among(files)
+    own = [scout for scout in scouts if scout.study == scan.study]
+    is_of_another = bool(scan.study and scouts) and not own and all(scout.study for scout in scouts)
+    of_scan = [scout.path for scout in own or scouts]
+    return localizers_among(of_scan, None if is_of_another else scan.heights, str(folder))
 
 
 def localizers_among(files: Sequence[Path], heights: tuple[float, float] | None, label: str) -> list[XRay]:
@@ -66,10 +83,27 @@ def localizers_among(files: Sequence[Path], heights: tuple[float, float] | None,
 def localizer_files(
     files: Iterable[Path], heights: tuple[float, float] | None = None
 ) -> tuple[Path | None, Path | None]:
-    """The best frontal and the best lateral localizer among the files of a study, None where there is none."""
-    scouts = [scout for path in files if (scout := _scout(path)) is not None]
-    frontal, lateral = (_best([each for each in scouts if each.frontal == wanted], heights) for wanted in (True, False))
+    """The best frontal and the best lateral localizer among files, of one study; None where there is none.
+
+    Two studies have nothing in common: in each the patient lies anew. The one is taken that has both views, and then the one
+    whose localizers cover more.
+    """
+    studies: dict[str, list[_Scout]] = {}
+    for scout in _scouts_among(files):
+        studies.setdefault(scout.study, []).append(scout)
+    pairs = [[_best([each for each in own if each.frontal == wanted], heights) for wanted in (True, False)]
+             for own in studies.values()]  # fmt: skip
+
+    def worth(pair: list[_Scout | None]) -> tuple[int, float, list[tuple[str, float, float]]]:
+        found = [scout for scout in pair if scout is not None]
+        return len(found), sum(_covered(scout, heights) for scout in found), sorted(scout.order for scout in found)
+
+    frontal, lateral = max(pairs, key=worth, default=(None, None))
     return (frontal.path if frontal else None), (lateral.path if lateral else None)
+
+
+def _scouts_among(files: Iterable[Path]) -> list[_Scout]:
+    return [scout for path in files if (scout := _scout(path)) is not None]
 
 
 def centred(xrays: Sequence[XRay], heights: tuple[float, float] | None = None) -> list[XRay]:
@@ -81,15 +115,17 @@ def centred(xrays: Sequence[XRay], heights: tuple[float, float] | None = None) -
     return [around(xray, centre) if fan else xray for xray, fan in zip(xrays, placed, strict=True)]
 
 
-def scan_heights(folder: Path, series: str | None = None) -> tuple[float, float] | None:
-    """z from and to which the scan in a folder reaches, or None where there is none."""
+def _scan_in(folder: Path, series: str | None = None) -> _Scan | None:
+    """The scan in a folder, or None where there is none."""
     stacks = find(folder).stacks
     fitting = [stack for stack in stacks if series in (None, stack.uid, stack.number)]
     if not fitting:
         return None
     z = np.array([item.position[2] for item in fitting[0].slices])
     gap = (z.max() - z.min()) / max(1, len(z) - 1)
-    return float(z.min() - gap / 2), float(z.max() + gap / 2)
+    header = header_of(fitting[0].slices[0].path, _TAGS)
+    study = "" if header is None else text(header, "StudyInstanceUID")
+    return _Scan((float(z.min() - gap / 2), float(z.max() + gap / 2)), study)
 
 
 def _scout(path: Path) -> _Scout | None:
@@ -106,8 +142,9 @@ def _scout(path: Path) -> _Scout | None:
     except (InputError, KeyError, TypeError, ValueError):  # a damaged or unplaced one; another may do
         return None
     ends = float(position[2]), float(position[2] + reach)
-    order = _number(header, "SeriesNumber"), _number(header, "InstanceNumber")
-    return _Scout(path, abs(across[0]) > abs(across[1]), (min(ends), max(ends)), order)
+    order = text(header, "StudyDate"), _number(header, "SeriesNumber"), _number(header, "InstanceNumber")
+    study = text(header, "StudyInstanceUID")
+    return _Scout(path, abs(across[0]) > abs(across[1]), (min(ends), max(ends)), study, order)
 
 
 def _number(header: Dataset, keyword: str) -> float:
@@ -118,10 +155,12 @@ def _number(header: Dataset, keyword: str) -> float:
 
 
 def _best(scouts: Iterable[_Scout], heights: tuple[float, float] | None) -> _Scout | None:
-    def worth(scout: _Scout) -> tuple[float, tuple[float, float]]:
-        low, high = scout.heights
-        if heights is not None:
-            low, high = max(low, heights[0]), min(high, heights[1])
-        return round(max(0.0, high - low), 1), scout.order
+    return max(scouts, key=lambda scout: (_covered(scout, heights), scout.order), default=None)
 
-    return max(scouts, key=worth, default=None)
+
+def _covered(scout: _Scout, heights: tuple[float, float] | None) -> float:
+    """mm of the scan, or of the patient where there is none."""
+    low, high = scout.heights
+    if heights is not None:
+        low, high = max(low, heights[0]), min(high, heights[1])
+    return round(max(0.0, high - low), 1)

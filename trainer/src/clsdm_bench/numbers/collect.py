@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm.app.record import companions, read_record
+from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain, read_json
 from clsdm.progress import Report, silent
 from clsdm.quality.compare import covered_truth
@@ -94,6 +95,8 @@ def _key(found: Found) -> tuple[str, str]:
 def _kept(path: Path) -> list[Found]:
     """Earlier measurements, as numbers are defined today."""
     before = read_json(path, "measurements") if path.is_file() else []
+    if not isinstance(before, list) or not all(isinstance(each, dict) for each in before):
+        raise InputError(f"{path}: expected a list of measurements; move it away, and they are made again")
     return [from_plain(Found, each, str(path)) for each in before if each.get("definition") == DEFINITION]
 
 

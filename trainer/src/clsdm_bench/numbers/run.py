@@ -143,10 +143,15 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     """Measure the patients and write ``numbers.json`` and ``numbers.md``; the latter's text.
 
     Raises:
-        InputError: the bundle has no table, or one of other definitions, or it rests on one of these patients.
+        InputError: nobody is left, the bundle has no table, or one of other definitions, or it rests on one of these patients.
     """
     scoring = scoring_of(options)
     unseen = usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
+    if len(unseen) < 1 + options.cross:
+        expected = "two that it was not trained on, of whom each is judged by the other" if options.cross else "one"
+        raise InputError(
+            f"--cases: {len(unseen)} of {len(scoring.scans)} patients are new to the model; expected {expected}"
+        )
     calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
     found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
     calibration_of = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration

@@ -1,7 +1,6 @@
 """The order of a scoring. Files that are there already are not made again, so that a call that was cut can be repeated."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +12,10 @@ from clsdm.app.record import read_record
 from clsdm.app.request import Request
 from clsdm.app.request import run as reconstruct_files
 from clsdm.errors import InputError
+from clsdm.files.digest import sha256_of
+from clsdm.files.names import files_below
+from clsdm.files.strict_json import read_json
+from clsdm.limits import SERIES_FILES
 from clsdm.model.bundle import Bundle
 from clsdm.progress import Report, silent
 from clsdm.reconstruction import Options, Product
@@ -158,18 +161,29 @@ def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
 
 
 def claim(scoring: Scoring) -> None:
-    """Refuse a folder of another bundle or other X-rays; more products and conditions may come to it.
+    """Refuse a folder of another bundle, other X-rays or other scans of the same names; more products, conditions and scans may
+    come to it.
 
     Raises:
         InputError: it is one.
     """
     settings = asdict(scoring.settings)
     wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
-    path = scoring.out / SETTINGS
-    if not path.exists():
-        write_json(path, wanted)
-    elif json.loads(path.read_text(encoding="utf-8")) != wanted:
+    path, marks = scoring.out / SETTINGS, {scan.name: _mark(scan.path) for scan in scoring.scans}
+    known = read_json(path, "settings") if path.exists() else wanted
+    begun = known.get("scans", {}) if isinstance(known, dict) else None
+    if not isinstance(begun, dict) or {name: each for name, each in known.items() if name != "scans"} != wanted:
         raise InputError(f"{path}: of another bundle, or of X-rays taken otherwise; expected another folder as --out")
+    changed = next((name for name, mark in marks.items() if begun.get(name, mark) != mark), None)
+    if changed is not None:
+        raise InputError(f"{path}: {changed} was another scan when this was begun; expected another folder as --out")
+    if begun | marks != begun or not path.exists():
+        write_json(path, wanted | {"scans": begun | marks})
+
+
+def _mark(scan: Path) -> str:
+    """A hash of a volume file, or of the slices in a folder."""
+    return sha256_of(*(files_below(scan, SERIES_FILES) if scan.is_dir() else [scan]))
 
 
 def _about(scoring: Scoring) -> dict[str, Any]:
