@@ -80,7 +80,8 @@ def evaluate(
     add("ensemble", product("ensemble", seeds[0]), seed=seeds[0])
     if sanity:
         runs.append(("autoencoder round trip (given the CT)", lambda p: round_trip(model, p.truth), patients, 0))
-        add("mean, shuffled X-rays", product("mean"), shuffled(patients))
+        if len(patients) > 1:  # else there is no other patient
+            add("mean, shuffled X-rays", product("mean"), shuffled(patients))
         add("population mean", population_mean(store))
         train = load_patients(store, "train", geometry, angles_deg)
         add("nearest training patient", nearest_patient(train, bundle.manifest.model.detector))

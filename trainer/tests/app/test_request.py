@@ -11,8 +11,8 @@ from small_bundle import PIXELS
 
 import clsdm
 from clsdm import refine
-from clsdm.app.record import read_record
-from clsdm.app.request import Request, ViewRequest, found_again, read_request, read_views, run
+from clsdm.app.record import XRaysNotFoundError, read_record
+from clsdm.app.request import Request, ViewRequest, found_again, nameless_request, read_request, read_views, run
 from clsdm.app.views import refuse_twice
 from clsdm.errors import InputError
 from clsdm.files.strict_json import to_plain
@@ -105,6 +105,13 @@ def test_the_record_leads_back_to_the_x_rays_from_anywhere(films, small_model, t
     assert again[0].view.pixel_mm == (6.0, 6.5)
     for one, other in zip(again, read_views(request_for(films, small_model, tmp_path)), strict=True):
         assert np.array_equal(one.image, other.image)
+
+
+def test_localizers_that_lie_elsewhere_are_said_to_be_not_found(tmp_path):
+    recorded = to_plain(nameless_request(Request((), "r.nii.gz", localizers=str(tmp_path))))
+    with pytest.raises(XRaysNotFoundError, match="the folder with the localizers is not found beside it; name"):
+        found_again(recorded, tmp_path / "r.nii.gz")
+    assert found_again(recorded, tmp_path / "r.nii.gz", [tmp_path]).localizers == str(tmp_path)
 
 
 def test_the_record_holds_nothing_that_identifies_a_patient(films, small_model, tmp_path):

@@ -228,14 +228,14 @@ def found_again(recorded: Any, volume: Path, named: Sequence[Path] = ()) -> Requ
     places = [*named, beside, Path.cwd()] + ([beside.parent] if beside.parent != beside.parent.parent else [])
     found = find([view.file for view in request.views if is_mark(view.file)], places)
     views = tuple(replace(view, file=str(found.get(view.file, view.file))) for view in request.views)
-    if request.localizers == UNNAMED_FOLDER:
-        folder = next((each for each in named if each.is_dir()), None)
-        request = replace(request, localizers=None if folder is None else str(folder))
+    folder = request.localizers
+    if folder == UNNAMED_FOLDER:
+        folder = next((str(each) for each in named if each.is_dir()), None)
     lost = [number for number, view in enumerate(views, 1) if is_mark(view.file)]
-    if lost or (not views and request.localizers is None):
+    if lost or (not views and folder is None):
         which = f"X-ray {lost[0]} of {len(views)}" if lost else "the folder with the localizers"
         raise XRaysNotFoundError(f"{volume}: {which} is not found beside it; name the X-rays with --xrays")
-    return replace(request, views=views)
+    return replace(request, views=views, localizers=folder)
 
 
 def _write_together(
