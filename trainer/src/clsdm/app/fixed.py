@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from clsdm.app.record import recorded_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.names import refuse_overwriting
-from clsdm.files.strict_json import from_plain
 from clsdm.geometry.view import Detector, View
 from clsdm.model.consistency import fixed_by_views
 from clsdm.volume.body import body_mask
@@ -61,19 +61,6 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
 def from_others(ct: CTVolume, fixed: CTVolume) -> CTVolume:
     """The rest of a reconstruction, which leaves no trace in its X-rays: HU beyond the fixed part, 0 outside the body."""
     return replace(ct, hu=np.where(body_mask(ct.hu, 2), ct.hu - fixed.hu, 0.0).astype(np.float32), notes=())
-
-
-def recorded_views(made: dict[str, Any], source: str) -> tuple[View, ...]:
-    """How the X-rays of a reconstruction were taken, from its record.
-
-    Raises:
-        InputError: it says nothing of that; ``source`` begins the message.
-    """
-    described = made.get("provenance", {}).get("views")
-    if not described:
-        raise InputError(f"{source}: no record beside it says how its X-rays were taken; --fixed needs it")
-    views = ({key: each for key, each in view.items() if key != "origins"} for view in described)
-    return tuple(from_plain(View, view, f"record of {source}: views") for view in views)
 
 
 def write_fixed(ct: CTVolume, made: dict[str, Any], out: Path, inputs: Iterable[Path]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover
 from clsdm.files.digest import sha256_of
-from clsdm.files.strict_json import read_json
+from clsdm.files.strict_json import from_plain, read_json
+from clsdm.geometry.view import View
 from clsdm.volume.write import SUFFIXES
 
 SCHEMA = 1
@@ -81,6 +82,19 @@ def read_record(volume: Path) -> dict[str, Any] | None:
             f"{path}: is the record of another volume (SHA-256 of {volume.name} is {found}, the record says {said!r:.80})"
         )
     return record
+
+
+def recorded_views(made: Mapping[str, Any], source: str) -> tuple[View, ...]:
+    """How the X-rays of a reconstruction were taken, from its record.
+
+    Raises:
+        InputError: it says nothing of that; ``source`` begins the message.
+    """
+    described = made.get("provenance", {}).get("views")
+    if not described:
+        raise InputError(f"{source}: no record beside it says how its X-rays were taken; --fixed needs it")
+    views = ({key: each for key, each in view.items() if key != "origins"} for view in described)
+    return tuple(from_plain(View, view, f"record of {source}: views") for view in views)
 
 
 def _record_in(path: Path) -> dict[str, Any] | None:
