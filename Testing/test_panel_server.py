@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
 from CLSDMReconstructionLib.panel.ServerSection import inWords
 from CLSDMReconstructionLib.worker import Server
+from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder
 
 KEY = "a-key-of-the-panel-0123"
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
@@ -135,6 +137,27 @@ class RealServerTest(OwnTemporaries, ServerPanelCase):
         )
         made = [slicer.util.arrayFromVolume(each) for each in (node, here.result.volumeNode)]
         self.assertEqual(made[0].tobytes(), made[1].tobytes())
+
+    def test_many_studies_are_made_by_the_server_and_lie_here(self) -> None:
+        inside, out, batch = self.folder / "in", self.folder / "out", self.panel.batch
+        inside.mkdir()
+        for name in ("frontal.dcm", "lateral.dcm"):
+            shutil.copy(self.case / name, inside / name)
+        with serving(self.case / "bundle") as address:
+            self.enter(address, KEY)
+            self.answered()
+            batch.find(studiesOfFolder(inside))
+            self.wait(lambda: not batch.isWorking("find"))
+            self.assertTrue(batch.ui.startButton.enabled, batch.ui.startButton.toolTip)
+            batch.start(out)
+            self.wait(lambda: not batch.isRunning, 240.0)
+            self.assertIn("1 reconstructed", batch.ui.statusLabel.text)
+            self.assertIn("X-rays", batch.state(0))
+            self.assertFalse(batch.ui.overviewButton.isHidden())
+            self.assertTrue((out / batch.studies[0].name / "reconstruction.nii.gz").is_file())
+        batch.start(self.folder / "other")
+        self.wait(lambda: not batch.isRunning, 240.0)
+        self.assertIn("cannot be reached", batch.ui.statusLabel.text)
 
     def test_a_server_that_is_gone_is_said_with_what_to_do(self) -> None:
         with serving(self.case / "bundle") as address:

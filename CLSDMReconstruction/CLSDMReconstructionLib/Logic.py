@@ -54,7 +54,7 @@ class ReconstructionLogic(ModelTasks):
     ) -> None:
         self.server = Server()
         self._keeper = RunKeeper(worker or InferenceProcess(options=self.server.options))
-        self._batchKeeper = RunKeeper(batchWorker or InferenceProcess())
+        self._batchKeeper = RunKeeper(batchWorker or InferenceProcess(options=self.server.options))
         self.models = models or ModelStore()
         self.dependencies = dependencies or Dependencies()
         self.dependencies.isElsewhere = lambda: self.server.isUsed
@@ -143,9 +143,10 @@ class ReconstructionLogic(ModelTasks):
     ) -> Run:
         """Reconstruct many studies into a folder, one after the other, as ``clsdm reconstruct --table`` does.
 
-        They have a worker of their own, so that the rest of the module need not wait for them.
-        What is there of exactly these X-rays, made by this model in this way, stays; one that fails stops nobody. Nothing
-        comes into the scene. The result will be the counts, and "files", the paths of the table and the page of all.
+        They have a worker of their own, so that the rest of the module need not wait for them. X-rays are read and results
+        written here, also where a server computes. What is there of exactly these X-rays, made by this model in this way,
+        stays; one that fails stops nobody. Nothing comes into the scene. The result will be the counts, and "files", the paths
+        of the table and the page of all.
 
         Args:
             pairs: frontal and lateral X-ray, both files or ``XRayInput`` of files, by the name of the study's folder.

@@ -17,6 +17,7 @@ from synthetic import phantom_hu
 
 from clsdm.app import batch
 from clsdm.app.cases import Case
+from clsdm.app.maker import this_computer
 from clsdm.app.request import Request, ViewRequest
 from clsdm.app.warm import WARM
 from clsdm.geometry.view import PRESETS
@@ -57,7 +58,7 @@ def comparisons(arguments: argparse.Namespace, device: torch.device) -> Iterator
                     Case(f"{at}", Request(views, str(out / f"{at}" / batch.VOLUME), options=options))
                     for at in range(count)
                 ]
-                done = batch.run(cases, batch.Plan(out, bundle), silent, lambda *_: None)
+                done = batch.run(cases, batch.Plan(out, this_computer(bundle)), silent, lambda *_: None)
                 if done["done"] != count:
                     raise SystemExit(f"expected {count} patients done, found {done}")
 

@@ -27,14 +27,15 @@ CORE = {
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "refine": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
     "hanging": ("progress", "geometry", "xray", "model", "quality", "refine"),
+    "result": ("geometry", "volume", "quality", "hanging"),
     "samples": ("options", "progress", "volume", "model", "quality"),
     "reconstruction": ("errors", "options", "progress", "geometry", "volume", "xray", "model", "quality", "refine",
-                       "hanging", "samples"),
+                       "hanging", "result", "samples"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
     "pacs": ("errors", "limits", "files", "xray"),
     "engines": ("errors", "limits", "files", "geometry", "xray", "model"),
-    "app": ("errors", "progress", "failures", "limits", "files", "geometry", "volume", "xray", "model", "quality",
-            "reconstruction", "simulate", "pacs", "engines"),
+    "app": ("errors", "progress", "failures", "limits", "options", "files", "geometry", "volume", "xray", "model", "quality",
+            "result", "reconstruction", "simulate", "pacs", "engines"),
     "__main__": ("app",),
 }  # fmt: skip
 """Each room or file of ``clsdm`` and those it may use, all of them above it; every one may use the package's own names."""

@@ -1,6 +1,7 @@
 """The panel "Many studies": a table of studies with a pair of X-rays each, reconstructed one after the other into a folder.
 
-It is the command line's batch, run by the worker: what is finished is known by its content, not by its name.
+It is the command line's batch, run by the worker, which may have a server make the volumes: what is finished is known by its
+content, not by its name.
 """
 
 from collections.abc import Callable, Iterator

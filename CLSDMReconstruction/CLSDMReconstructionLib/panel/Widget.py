@@ -274,12 +274,7 @@ class ReconstructionPanel(VTKObservationMixin):
         cannot = missing or ("" if self.model.model is not None else _("Add a model first."))
         reason = cannot or self.xrays.problem()
         self.runSection.setReady(reason)
-        here = (
-            _("Many studies are computed on this computer: choose it under Advanced.")
-            if self.logic.server.isUsed
-            else ""
-        )
-        for panel, why in ((self.compare, missing), (self.simulate, missing), (self.batch, here or cannot)):
+        for panel, why in ((self.compare, missing), (self.simulate, missing), (self.batch, cannot)):
             panel.setCannot(why)
         wanted = (self.model.bundle(), self.model.device)
         if not reason and self._warmed != wanted:  # so that the first click need not wait for the model

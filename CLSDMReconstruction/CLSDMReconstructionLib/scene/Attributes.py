@@ -40,7 +40,7 @@ def attributeOf(node, name: str, default: Any = None) -> Any:
 
 
 def provenanceOf(node) -> dict[str, Any]:
-    """The provenance of a reconstruction, as in ``clsdm.reconstruction.Reconstruction.provenance``."""
+    """The provenance of a reconstruction, as in ``clsdm.result.Reconstruction.provenance``."""
     names = [name.removeprefix(PREFIX) for name in node.GetAttributeNames() if name.startswith(PREFIX)]
     return {name: attributeOf(node, name) for name in names if name not in _NOT_PROVENANCE}
 

@@ -36,8 +36,8 @@ from clsdm_trainer.checkpoint import load_state  # noqa: E402
 
 COLUMNS = ("refused", "right", "traceback", "not one line", "disk not named", "half-written", "left behind")
 PROCESSES = processes(
-    "hostile_inputs", "clsdm.app.request", "clsdm.simulate", "clsdm.quality.write", "clsdm_trainer.run",
-    "clsdm_trainer.reporting", "clsdm_trainer.data.prepare", "lightning_fabric",
+    "hostile_inputs", "clsdm.app.request", "clsdm.reconstruction", "clsdm.simulate", "clsdm.quality.write",
+    "clsdm_trainer.run", "clsdm_trainer.reporting", "clsdm_trainer.data.prepare", "lightning_fabric",
 )  # fmt: skip
 SIZES_KB = (1, 4, 24, 64, 200, 600, 2000, 20_000)
 

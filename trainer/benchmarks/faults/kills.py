@@ -37,7 +37,13 @@ from clsdm_trainer.checkpoint import load_checkpoint, load_state, save_checkpoin
 
 COLUMNS = ("right", "other bits", "logged twice", "mixed", "unreadable", "left behind")
 PROCESSES = processes(
-    "small_bundle", "tiny", "clsdm.app.request", "clsdm_trainer.run", "clsdm_trainer.reporting", "lightning_fabric"
+    "small_bundle",
+    "tiny",
+    "clsdm.app.request",
+    "clsdm.reconstruction",
+    "clsdm_trainer.run",
+    "clsdm_trainer.reporting",
+    "lightning_fabric",
 )
 
 

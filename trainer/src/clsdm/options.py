@@ -1,11 +1,14 @@
-"""The choices of a reconstruction, and the device that computes it."""
+"""The choices of a reconstruction, and the device that computes it. torch is imported when a device is chosen."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from clsdm.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 Product = Literal["mean", "sample", "ensemble"]
 PRODUCTS: tuple[Product, ...] = ("mean", "sample", "ensemble")
@@ -57,6 +60,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         InputError: unknown, not on this machine, or computed wrongly by this version of torch.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):

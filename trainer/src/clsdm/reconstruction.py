@@ -12,8 +12,7 @@ and the reprojection residual, the only check there is without a CT. Ground trut
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,8 +21,8 @@ from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras, voxel_axis
 from clsdm.geometry.lift import coverage, lift_positions
-from clsdm.geometry.view import MAX_VIEWS, View
-from clsdm.hanging import Hanging, looked_for
+from clsdm.geometry.view import MAX_VIEWS
+from clsdm.hanging import looked_for
 from clsdm.model.bundle import CALIBRATION, Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.consistency import consistent
@@ -33,11 +32,12 @@ from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.intervals import Calibration, calibration_from
 from clsdm.quality.measure import Measures
 from clsdm.quality.numbers import numbers
-from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.reprojection import reprojection
 from clsdm.quality.result import check_result
 from clsdm.quality.spread import told_of
 from clsdm.quality.usual import Usual, doubts, shown_by, usual_from
 from clsdm.refine import refine
+from clsdm.result import Reconstruction
 from clsdm.samples import draw
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.hu import hu_clamped, unit_to_hu
@@ -46,34 +46,6 @@ from clsdm.xray.pair import check_together
 from clsdm.xray.preprocess import XRay, prepare
 
 __all__ = ["PRODUCTS", "Options", "Product", "Reconstruction", "choose_device", "networks_first", "reconstruct"]
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A volume from X-rays, with all that belongs to it.
-
-    Attributes:
-        volume: HU on the model's cube, placed around the isocentre (LPS).
-        coverage: number of views whose measured rays cross each voxel, on the same cube.
-        spread: standard deviation in HU over the samples of an ensemble, else None.
-        residuals: the volume's own projections against the X-rays.
-        warnings: what the user should know.
-        provenance: model, hash, product, seed, steps, software; plain JSON types.
-        views: of the X-rays, as they were used.
-        measures: what was measured in the volume, with intervals where the model has a table of its errors
-            (``quality.numbers``); plain JSON types, None where it was not asked for.
-        hanging: how the X-rays seem to hang otherwise than was taken, None where they do not.
-    """
-
-    volume: CTVolume
-    coverage: CTVolume
-    spread: CTVolume | None
-    residuals: tuple[Reprojection, ...]
-    warnings: tuple[str, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
-    views: tuple[View, ...] = ()
-    measures: dict[str, Any] | None = None
-    hanging: Hanging | None = None
 
 
 def reconstruct(

@@ -11,8 +11,7 @@ import pytest
 from small_bundle import reconstruct_command
 
 from clsdm.app.cli import main
-from clsdm.app.fixed import recorded_views
-from clsdm.app.record import companions, make_record, read_record, record_text
+from clsdm.app.record import companions, make_record, read_record, record_text, recorded_views
 from clsdm.errors import InputError
 from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
 from clsdm.quality.numbers import recorded

@@ -7,12 +7,10 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ import numpy as np
 import pydicom
 import pytest
 from certificates import certificate_for_localhost
-from worker_process import LIMIT_S, hear, process, say
+from serving import KEY, LONG_S, SLOW, answered, serving, views
+from worker_process import LIMIT_S, hear, say
 
 from clsdm.app import access
 from clsdm.app import server as front
@@ -31,65 +30,6 @@ from clsdm.app.sent import message_of, pack_xray, unpack_xray
 from clsdm.files.scratch import OwnFolder
 from clsdm.xray.read import read_xray
 
-KEY = "a-key-of-the-tests-0123"
-LONG_S = 10 * LIMIT_S
-SLOW = {"product": "ensemble", "samples": 1000, "device": "cpu"}
-
-
-@contextmanager
-def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server on a free port of this computer, with its address."""
-    start = "import sys; from clsdm.app.worker import main; sys.exit(main())"
-    command = [sys.executable, "-c", start, "--listen", "localhost:0", *options]
-    folder.mkdir(exist_ok=True)
-    temporary = folder
-    if os.name == "posix":  # as on macOS, where the way to temporary files leads over a link
-        temporary = folder.with_name("link")
-        temporary.symlink_to(folder)
-    environment = {**os.environ, access.KEY_VARIABLE: KEY, "TMPDIR": str(temporary), "TEMP": str(temporary)}
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as child,
-    ):
-        try:
-            yield child, hear(child)["address"]
-        finally:
-            child.terminate()
-            child.wait(LIMIT_S)
-    assert [each.name for each in folder.iterdir()] == ["log"]
-
-
-@pytest.fixture(scope="module")
-def server(small_model, tmp_path_factory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server") / "temporary", "--model", str(small_model.path)) as (_, address):
-        yield address
-
-
-@pytest.fixture
-def worker(tmp_path, monkeypatch):
-    """Starts workers: of this computer, or of a server."""
-    monkeypatch.setenv(access.KEY_VARIABLE, KEY)
-
-    @contextmanager
-    def started(address: str | None = None, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-        before = "" if address is None else "sys.modules['torch'] = None  # to import it would raise"
-        options = [] if address is None else ["--server", address, *more]
-        with process(tmp_path / f"w{address is None}", before, idle=LONG_S, more=options) as child:
-            hear(child)
-            yield child
-
-    return started
-
-
-def answered(child: subprocess.Popen[bytes], number: int = 1, **request: Any) -> tuple[dict[str, Any], list[str]]:
-    """The last answer to a request, and the stages before it."""
-    say(child, id=number, **request)
-    stages: list[str] = []
-    while "stage" in (answer := hear(child)):
-        stages.append(answer["stage"])
-    assert answer.pop("id") == number
-    return answer, stages
-
 
 def arrays_in(plain: Any) -> Any:
     """An answer with the arrays in place of their files."""
@@ -98,10 +38,6 @@ def arrays_in(plain: Any) -> Any:
     if isinstance(plain, list):
         return [arrays_in(value) for value in plain]
     return np.load(plain).tobytes() if isinstance(plain, str) and plain.endswith(".npy") else plain
-
-
-def views(films: Path) -> list[dict[str, Any]]:
-    return [{"file": str(films / f"{name}.dcm")} for name in ("frontal", "lateral")]
 
 
 def requests_of(films: Path, made: Path, bundle: str) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,9 @@ import SimpleITK as sitk  # noqa: N813
 
 from clsdm import NOTICE
 from clsdm.quality import picture, report
-from clsdm.quality.compare import Comparison, compare
-from clsdm.quality.reprojection import Reprojection
+from clsdm.quality.agreement import Reprojection
+from clsdm.quality.compare import compare
+from clsdm.quality.comparison import Comparison
 from clsdm.quality.write import write_comparison
 from clsdm.volume.ct import CTVolume, Grid
 

@@ -1,5 +1,5 @@
 """Many patients in one process: the model is loaded once, and while its networks work, the next X-rays are read, and the last
-results measured, checked and written.
+results measured, checked and written. The networks are this computer's, or a server's (``maker``).
 
 Each patient has a folder with the volume, its record and a report. What is finished is known by the record, which names
 a hash of the request, of the X-rays' contents, of the model and of this program's version; the rest is made anew, so the
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsdm import __version__
 from clsdm.app.batch_summary import FAILED, SUMMARY, failure_in, is_summary, write_summary
 from clsdm.app.cases import Case
 from clsdm.app.dicom_output import comparison_of, write_dicom
+from clsdm.app.maker import Look, Maker
 from clsdm.app.record import companions, read_record
 from clsdm.app.request import (
     UNNAMED_FOLDER,
@@ -38,20 +38,17 @@ from clsdm.app.request import (
     record,
     save,
 )
-from clsdm.app.share import share, take_own_gpu
-from clsdm.app.warm import WARM
+from clsdm.app.share import share
 from clsdm.app.words import in_table
 from clsdm.errors import Cancelled, InputError
-from clsdm.failures import described
+from clsdm.failures import ServerError, described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
 from clsdm.files.names import files_below, nameless, refuse_overwriting, refuse_replacing, regular_file
 from clsdm.files.strict_json import to_plain
 from clsdm.limits import SERIES_FILES
-from clsdm.model.bundle import Bundle
-from clsdm.progress import Report, silent
+from clsdm.progress import Report
 from clsdm.quality.write import FILES, is_comparison, write_comparison
-from clsdm.reconstruction import Reconstruction, choose_device, networks_first
 from clsdm.volume.write_dicom import refuse_full
 from clsdm.xray.image import XRay
 
@@ -61,6 +58,8 @@ AHEAD = 2
 WRITERS = min(AHEAD + 1, os.cpu_count() or 1)
 """Results that are measured and written at once."""
 SUMMARY_EVERY_S = 60.0
+Writing = tuple[Case, "Outcome", Future[None]]
+"""A result that is being written."""
 _DICOM = threading.Lock()
 """Readers note what decoders warn of, and Python's warnings are the whole process's: one patient's must not become another's."""
 _DELIVERY = threading.Lock()
@@ -73,7 +72,7 @@ class Plan:
 
     Attributes:
         out: folder of the patients' folders, the summary and the index page.
-        bundle: the model.
+        maker: makes the volumes.
         dicom: folder of the patients' DICOM folders, or None.
         keep_patient: whether those name the patient.
         deliver: hands a patient's DICOM folder on, also where it was there before; the same one twice does no harm.
@@ -81,7 +80,7 @@ class Plan:
     """
 
     out: Path
-    bundle: Bundle
+    maker: Maker
     dicom: Path | None = None
     keep_patient: bool = False
     deliver: Callable[[Path], None] | None = None
@@ -90,6 +89,10 @@ class Plan:
     def dicom_of(self, case: Case) -> Path | None:
         """The DICOM folder of a patient."""
         return None if self.dicom is None else self.dicom / case.name
+
+    def inputs(self, request: Request) -> list[Path]:
+        """What is read, and must not be written over."""
+        return [*inputs_of(request), *self.maker.files]
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,10 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
 
     Raises:
         InputError: a file that would be written is the table or an X-ray.
+        ServerError: the server that makes the volumes is gone, for all of them; what it has made is written.
     """
     _refuse_overwriting_any(cases, plan)
     refuse_replacing((plan.out / name for name in SUMMARY), is_summary)
-    take_own_gpu(os.environ)
     mine = [case for case in share(cases, os.environ) if case.request is not None]
     count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
     written, seconds = time.monotonic(), 0.0
@@ -158,14 +161,17 @@ def _refuse_overwriting_any(cases: Sequence[Case], plan: Plan) -> None:
 
 def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcome], None, None]:
     """Each patient with what became of it, as soon as that is on the disk."""
-    waiting: deque[tuple[Case, Outcome, Future[None]]] = deque()
+    waiting: deque[Writing] = deque()
     with _pool(1) as readers, _pool(WRITERS) as writers:  # decoders of images are not made for several
         for case, reading in _ahead(readers, cases, plan):
             began = time.perf_counter()
             try:
                 ready_case = reading.result()
-                look = None if ready_case.xrays is None else _made(ready_case.xrays, case, plan)
+                look = None if ready_case.xrays is None else plan.maker.work(ready_case.xrays, _request(case).options)
             except Cancelled:
+                raise
+            except ServerError:
+                yield from _all_written(waiting)
                 raise
             except Exception as error:  # noqa: BLE001 - one patient must not stop the others
                 yield case, _failed(case, error)
@@ -177,8 +183,7 @@ def _outcomes(cases: Sequence[Case], plan: Plan) -> Generator[tuple[Case, Outcom
                 waiting.append((case, outcome, writers.submit(_write, case, look, ready_case.key, plan)))
             while len(waiting) > AHEAD or (waiting and waiting[0][2].done()):
                 yield _written(*waiting.popleft())
-        while waiting:
-            yield _written(*waiting.popleft())
+        yield from _all_written(waiting)
 
 
 @contextmanager
@@ -208,7 +213,7 @@ def _read(case: Case, plan: Plan) -> Ready:
     key = key_of(request, plan)
     if _finished(case, key, plan):
         return Ready(key, None)
-    ready(request.out, inputs_of(request, plan.bundle))
+    ready(request.out, plan.inputs(request))
     out = Path(request.out)
     refuse_replacing([out], lambda volume: companions(volume)["record"].is_file())
     refuse_replacing((out.with_name(name) for name in FILES), is_comparison)
@@ -218,23 +223,12 @@ def _read(case: Case, plan: Plan) -> Ready:
         return Ready(key, read_views(request))
 
 
-def _made(xrays: list[XRay], case: Case, plan: Plan) -> Callable[[], Reconstruction]:
-    options = _request(case).options
-    try:
-        model = WARM.model(plan.bundle, choose_device(options.device), silent)
-        look = networks_first(xrays, plan.bundle, options, model=model)
-    except (RuntimeError, MemoryError):  # memory, mostly: the next patient finds all of it free
-        WARM.forget()
-        raise
-    return look
-
-
-def _write(case: Case, look: Callable[[], Reconstruction], key: str, plan: Plan) -> None:
+def _write(case: Case, look: Look, key: str, plan: Plan) -> None:
     """The DICOM folder comes last: it is never written over, and one without a record would be in the way of the next try."""
     request, result = _request(case), look()
     folder = Path(request.out).parent
     write_comparison(comparison_of(result), folder, result.provenance, title=case.name)
-    save(result, request.out, record(result, request) | {"asked": key}, inputs_of(request, plan.bundle))
+    save(result, request.out, record(result, request) | {"asked": key}, plan.inputs(request))
     if (dicom := plan.dicom_of(case)) is not None:
         with _DICOM:
             write_dicom(result, dicom, plan.keep_patient, key if plan.keep_patient else None)
@@ -248,6 +242,11 @@ def _deliver(case: Case, plan: Plan) -> None:
     failed = Path(_request(case).out).parent / FAILED
     if failure_in(failed) is not None:
         failed.unlink()
+
+
+def _all_written(waiting: deque[Writing]) -> Iterator[tuple[Case, Outcome]]:
+    while waiting:
+        yield _written(*waiting.popleft())
 
 
 def _written(case: Case, outcome: Outcome, writing: Future[None]) -> tuple[Case, Outcome]:
@@ -295,7 +294,7 @@ def key_of(request: Request, plan: Plan) -> str:
         plain[UNNAMED_FOLDER] = sorted(map(sha256_of, files_below(Path(request.localizers), SERIES_FILES)))
     dicom = None if plan.dicom is None else {"keep_patient": plan.keep_patient}
     return hashlib.sha256(
-        json.dumps([plain, dicom, plan.bundle.hash, __version__], sort_keys=True).encode()
+        json.dumps([plain, dicom, plan.maker.sha256, plan.maker.version], sort_keys=True).encode()
     ).hexdigest()
 
 

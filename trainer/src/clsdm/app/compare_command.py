@@ -8,14 +8,15 @@ from typing import Any
 
 from clsdm.app import cli_help
 from clsdm.app.command import command, note, say
-from clsdm.app.fixed import FIXED_LEGEND, OTHERS_LEGEND, fixed_part, from_others, recorded_views
-from clsdm.app.record import XRaysNotFoundError, companions, read_record
+from clsdm.app.fixed import FIXED_LEGEND, OTHERS_LEGEND, fixed_part, from_others
+from clsdm.app.record import XRaysNotFoundError, companions, read_record, recorded_views
 from clsdm.app.request import found_again, read_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, refuse_overwriting, refuse_replacing
 from clsdm.progress import Report
-from clsdm.quality.compare import Part, compare
+from clsdm.quality.compare import compare
+from clsdm.quality.comparison import Part
 from clsdm.quality.numbers import recorded
 from clsdm.quality.write import FILES, as_json, is_comparison, write_comparison
 from clsdm.volume.ct import CTVolume

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from clsdm.quality.compare import Comparison
+from clsdm.quality.comparison import Comparison
 from clsdm.quality.numbers import numbers
 from clsdm.quality.write import comparison_picture
-from clsdm.reconstruction import Reconstruction
+from clsdm.result import Reconstruction
 from clsdm.volume.write_dicom import read_source, write_ct_series
 
 

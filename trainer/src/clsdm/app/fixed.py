@@ -1,6 +1,5 @@
 """The part of a reconstruction that its X-rays fix, as a volume; the rest came from other patients."""
 
-import reprlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from clsdm.app.record import recorded_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.names import refuse_overwriting
-from clsdm.files.strict_json import from_plain
-from clsdm.geometry.view import MAX_VIEWS, Detector, View
+from clsdm.geometry.view import Detector, View
 from clsdm.model.consistency import fixed_by_views
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, is_canonical
 from clsdm.volume.hu import WINDOW_HU
 from clsdm.volume.write import write_ct
-from clsdm.xray.image import check_view
 from clsdm.xray.preprocess import cameras_for, panel_mask
 
 FIELD_PER_CUBE = 1.25
@@ -63,27 +61,6 @@ def fixed_part(ct: CTVolume, views: tuple[View, ...]) -> tuple[CTVolume, float]:
 def from_others(ct: CTVolume, fixed: CTVolume) -> CTVolume:
     """The rest of a reconstruction, which leaves no trace in its X-rays: HU beyond the fixed part, 0 outside the body."""
     return replace(ct, hu=np.where(body_mask(ct.hu, 2), ct.hu - fixed.hu, 0.0).astype(np.float32), notes=())
-
-
-def recorded_views(made: dict[str, Any], source: str) -> tuple[View, ...]:
-    """How the X-rays of a reconstruction were taken, from its record.
-
-    Raises:
-        InputError: it says nothing of that, or what no machine has; ``source`` begins the message.
-    """
-    described = made.get("provenance", {}).get("views")
-    if not described:
-        raise InputError(f"{source}: no record beside it says how its X-rays were taken; --fixed needs it")
-    where = f"record of {source}: views"
-    if not isinstance(described, list) or not all(isinstance(view, dict) for view in described):
-        raise InputError(f"{where}: expected a list of views, found {reprlib.repr(described)}")
-    if len(described) > MAX_VIEWS:
-        raise InputError(f"{where}: expected 1 to {MAX_VIEWS}, found {len(described)}")
-    plain = ({key: each for key, each in view.items() if key != "origins"} for view in described)
-    views = tuple(from_plain(View, view, where) for view in plain)
-    for view in views:
-        check_view(view, where)
-    return views
 
 
 def write_fixed(ct: CTVolume, made: dict[str, Any], out: Path, inputs: Iterable[Path]) -> dict[str, Any]:

@@ -19,14 +19,15 @@ from clsdm.errors import InputError
 from clsdm.files.names import given_path
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle
+from clsdm.options import Options, choose_device
 from clsdm.progress import Report, silent
-from clsdm.quality.compare import Comparison
 from clsdm.quality.compare import compare as compared
+from clsdm.quality.comparison import Comparison
 from clsdm.quality.measure import Measures
 from clsdm.quality.measure import measure as measured
 from clsdm.quality.numbers import recorded
-from clsdm.reconstruction import Options, Reconstruction, choose_device
 from clsdm.reconstruction import reconstruct as from_xrays
+from clsdm.result import Reconstruction
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
 from clsdm.xray.image import XRay
@@ -188,4 +189,4 @@ def _sources(views: Sequence[ViewRequest | XRay], bundle: Bundle, preset: str, o
     if len(files) < len(views):
         return {"inputs": tuple(Path(view.file) for view in files)}
     request = Request(files, NAME, str(bundle.path), preset, options)
-    return {"request": request, "inputs": tuple(inputs_of(request, bundle))}
+    return {"request": request, "inputs": (*inputs_of(request), *bundle.paths)}

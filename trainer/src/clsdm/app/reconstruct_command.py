@@ -12,14 +12,15 @@ from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
 from clsdm.app.geometry_options import add_xray_options, overrides_from
+from clsdm.app.maker import this_computer
 from clsdm.app.request import Request, ViewRequest
 from clsdm.app.warm import WARM
 from clsdm.errors import InputError
 from clsdm.files.names import nameless
 from clsdm.geometry.view import view_name
 from clsdm.model.bundle import Bundle
+from clsdm.options import Options
 from clsdm.progress import Report
-from clsdm.reconstruction import Options
 from clsdm.volume.write_dicom import refuse_full
 
 
@@ -127,7 +128,7 @@ def reconstruct_many(
         if outcome.problem:
             note(options, f"{case.name}: {outcome.problem}")
 
-    result = batch.run(cases, batch.Plan(out, bundle, **plan), report, ended)
+    result = batch.run(cases, batch.Plan(out, this_computer(bundle), **plan), report, ended)
     say(options, "\n".join([*result["files"], NOTICE]))
     if result["failed"]:
         raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")

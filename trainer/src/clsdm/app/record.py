@@ -6,6 +6,7 @@ are called, may say whose they are. No torch.
 """
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import recover
 from clsdm.files.digest import sha256_of
-from clsdm.files.strict_json import read_json
+from clsdm.files.strict_json import from_plain, read_json
+from clsdm.geometry.view import MAX_VIEWS, View
 from clsdm.volume.write import SUFFIXES
+from clsdm.xray.image import check_view
 
 SCHEMA = 1
 
@@ -81,6 +84,27 @@ def read_record(volume: Path) -> dict[str, Any] | None:
             f"{path}: is the record of another volume (SHA-256 of {volume.name} is {found}, the record says {said!r:.80})"
         )
     return record
+
+
+def recorded_views(made: Mapping[str, Any], source: str) -> tuple[View, ...]:
+    """How the X-rays of a reconstruction were taken, from its record.
+
+    Raises:
+        InputError: it says nothing of that, or what no machine has; ``source`` begins the message.
+    """
+    described = made.get("provenance", {}).get("views")
+    if not described:
+        raise InputError(f"{source}: no record beside it says how its X-rays were taken; --fixed needs it")
+    where = f"record of {source}: views"
+    if not isinstance(described, list) or not all(isinstance(view, dict) for view in described):
+        raise InputError(f"{where}: expected a list of views, found {reprlib.repr(described)}")
+    if len(described) > MAX_VIEWS:
+        raise InputError(f"{where}: expected 1 to {MAX_VIEWS}, found {len(described)}")
+    plain = ({key: each for key, each in view.items() if key != "origins"} for view in described)
+    views = tuple(from_plain(View, view, where) for view in plain)
+    for view in views:
+        check_view(view, where)
+    return views
 
 
 def _record_in(path: Path) -> dict[str, Any] | None:

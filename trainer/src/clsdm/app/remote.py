@@ -10,31 +10,34 @@ import http.client
 import os
 import shutil
 import ssl
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clsdm import __version__
 from clsdm.app.access import Address, client_context, read_key, refuse_open, server_address
+from clsdm.app.answers import unpack_reconstruction
 from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.load import figures_in
+from clsdm.app.maker import Look, Maker
+from clsdm.app.request import xrays_of
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
-from clsdm.app.views import ViewRequest, read_view, refuse_twice
 from clsdm.app.worker import Answer, Task, Voice
-from clsdm.errors import InputError
+from clsdm.errors import InputError, reading
 from clsdm.failures import ReportedError, ServerError, kind_of
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless, refuse_replacing
-from clsdm.files.strict_json import from_plain
+from clsdm.files.strict_json import to_plain
 from clsdm.limits import SENT_BYTES, check_bytes
+from clsdm.options import Options
 from clsdm.xray.dicom import is_simulated
 from clsdm.xray.image import XRay
-from clsdm.xray.pair import two_patients
-from clsdm.xray.scouts import centred
+from clsdm.xray.pair import refuse_two_patients
 
 PATH = "/v1/work"
-PROTOCOL = 1
+PROTOCOL = 2
 """Of the messages."""
 CONNECT_S, SILENT_S = 10.0, 60.0
 """Until somebody answers, and without a byte: a server that works says so every few seconds."""
@@ -76,16 +79,55 @@ class Server:
         bundle: str | None = None,
         preset: str = "chest",
     ) -> Answer:
-        report("read X-rays", 0, len(views))
-        fields = {"options": options, "bundle": bundle, "preset": preset}
-        return self._ask_of_xrays("reconstruct", folder, report, views, preset, lambda sent: fields | {"views": sent})
+        fields, xrays = {"options": options, "bundle": bundle}, _read(views, preset, report)
+        return self._ask_of_xrays("reconstruct", folder, report, xrays, lambda sent: fields | {"views": sent})
+
+    def reconstruct_many(
+        self,
+        folder: Path,
+        report: Voice,
+        cases: dict[str, Any],
+        options: dict[str, Any],
+        out: str,
+        bundle: str | None = None,
+        preset: str = "chest",
+    ) -> Answer:
+        """As the local worker's, which reads and writes here; the server is asked for one patient after the other."""
+        from clsdm.app.batch_task import many  # late, as in tasks: every worker imports this file for its command line
+
+        maker = self._maker(folder, report, bundle)
+        report("patients", 0, len(cases))
+        return many(cases, {"options": options, "bundle": bundle, "preset": preset}, out, maker, report)
+
+    def _maker(self, folder: Path, report: Voice, bundle: str | None) -> Maker:
+        """The server, with one of its models; of the progress of each patient nothing is heard but the server's load."""
+        hello = self.hello(folder, report)
+        model = next((each for each in hello["models"] if bundle in (None, each["name"])), None)
+        if model is None:
+            raise InputError(f"{self._name} has no model {bundle!r:.60}")
+
+        def load_alone(said: Answer) -> None:
+            if "load" in said:
+                report.load(said["load"])
+
+        def work(xrays: Sequence[XRay], options: Options) -> Look:
+            fields = {"options": to_plain(options), "bundle": model["name"]}
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                answer = self._ask_of_xrays("reconstruct", Path(own), Voice(report.number, load_alone), xrays,
+                                            lambda sent: fields | {"views": sent})  # fmt: skip
+                with reading(self._name, "answer"):
+                    made = unpack_reconstruction(answer, [xray.source for xray in xrays])
+            if made.provenance.get("model_sha256") != model["sha256"]:
+                raise ServerError(f"{self._name} has another model {model['name']} now; begin anew")
+            return lambda: made
+
+        return Maker(model["sha256"], hello["clsdm"], (), work)
 
     def preview(
         self, folder: Path, report: Voice, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
     ) -> Answer:
-        report("read X-rays", 0, 1)
-        fields = {"bundle": bundle, "preset": preset}
-        return self._ask_of_xrays("preview", folder, report, [view], preset, lambda sent: fields | {"view": sent[0]})
+        fields, xrays = {"bundle": bundle}, _read([view], preset, report)
+        return self._ask_of_xrays("preview", folder, report, xrays, lambda sent: fields | {"view": sent[0]})
 
     def simulate(
         self,
@@ -122,13 +164,17 @@ class Server:
         task: str,
         folder: Path,
         report: Voice,
-        views: list[dict[str, Any]],
-        preset: str,
+        xrays: Sequence[XRay],
         fields: Callable[[list[Any]], dict[str, Any]],
     ) -> Answer:
-        """Ask about X-rays; in what comes back they have their own names again."""
-        xrays = _read(views, preset)
-        report("read X-rays", len(xrays), len(xrays))
+        """Ask about X-rays; in what comes back they have their own names again.
+
+        Raises:
+            InputError: they are of two patients, who are told apart here, where they are known.
+            ServerError: see :meth:`ask`.
+            ReportedError: likewise.
+        """
+        refuse_two_patients(xrays)
         sent = [pack_xray(xray, number, self._sending(folder)) for number, xray in enumerate(xrays, 1)]
         names = {f"X-ray {number}": xray.source for number, xray in enumerate(xrays, 1)}
         try:
@@ -253,19 +299,10 @@ def _listed(plain: Any) -> list[Any]:  # noqa: ANN401 - untrusted JSON
     return plain if isinstance(plain, list) else []
 
 
-def _read(views: list[dict[str, Any]], preset: str) -> list[XRay]:
-    """The X-rays of a request, as ``request.read_views`` gives them; patients are told apart here, where they are known.
-
-    Raises:
-        InputError: one cannot be used, or they are of two patients.
-    """
-    requests = [from_plain(ViewRequest, view, f"request.views[{at}]") for at, view in enumerate(views)]
-    refuse_twice(requests)
-    xrays = centred([read_view(request, preset) for request in requests])
-    two = two_patients([xray.patient_key for xray in xrays])
-    if two is not None:
-        first, second = (xrays[number].source for number in two)
-        raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+def _read(views: list[dict[str, Any]], preset: str, report: Voice) -> list[XRay]:
+    report("read X-rays", 0, len(views))
+    xrays = xrays_of(views, preset)
+    report("read X-rays", len(xrays), len(xrays))
     return xrays
 
 
@@ -284,7 +321,7 @@ _OF_MODELS: dict[str, Task] = {"bundle": check_bundle, "fetch": fetch, "index": 
 
 def tasks_of(server: Server) -> Mapping[str, Task]:
     """The tasks of a worker that has ``server`` do them; models that are added are this computer's."""
-    names = ("hello", "warm", "reconstruct", "simulate", "compare", "fixed", "preview")
+    names = ("hello", "warm", "reconstruct", "reconstruct_many", "simulate", "compare", "fixed", "preview")
     return {name: getattr(server, name) for name in names} | _OF_MODELS
 
 

@@ -3,8 +3,10 @@
 ``Request`` is the JSON of ``python -m clsdm reconstruct request.json``. :func:`run` reads the X-rays, reconstructs, and
 writes the volume with its companions, all of them or none: beside ``R.nii.gz`` stand ``R_coverage.nii.gz``, for an
 ensemble ``R_spread.nii.gz``, and ``R.json`` with residuals, warnings and provenance, from which ``clsdm compare`` finds
-the X-rays again.
+the X-rays again. Only :func:`run` needs torch.
 """
+
+from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -21,13 +23,13 @@ from clsdm.files.names import files_below, given_path, nameless, refuse_overwrit
 from clsdm.files.strict_json import from_plain, read_json, to_plain
 from clsdm.geometry.view import PRESETS, View
 from clsdm.limits import SERIES_FILES
-from clsdm.model.bundle import MANIFEST, Bundle
+from clsdm.options import Options
 from clsdm.progress import Report, silent
-from clsdm.reconstruction import Options, Reconstruction, reconstruct
+from clsdm.result import Reconstruction
 from clsdm.volume.containers import files_of
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.write import write_ct
-from clsdm.xray.preprocess import XRay
+from clsdm.xray.image import XRay
 from clsdm.xray.scouts import centred, read_localizers
 
 SCHEMA = 1
@@ -102,6 +104,16 @@ def read_views(request: Request) -> list[XRay]:
     return centred(xrays)
 
 
+def xrays_of(views: list[Any], preset: str) -> list[XRay]:
+    """The X-rays of a worker's request, whose views are JSON types.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    plain = {"views": views, "preset": preset, "out": "answered in arrays"}
+    return read_views(from_plain(Request, plain, "request"))
+
+
 def run(
     request: Request, report: Report = silent, inputs: Iterable[Path] = ()
 ) -> tuple[Reconstruction, dict[str, str]]:
@@ -118,8 +130,11 @@ def run(
     Raises:
         InputError: unusable input, or the files cannot be written, or one of them is an input.
     """
+    from clsdm.model.bundle import Bundle
+    from clsdm.reconstruction import reconstruct
+
     bundle = Bundle.open(request.bundle)
-    kept = [*inputs, *inputs_of(request, bundle)]
+    kept = [*inputs, *inputs_of(request), *bundle.paths]
     ready(request.out, kept)
     xrays = read_views(request)
     report("read X-rays", len(xrays), len(xrays))
@@ -168,13 +183,12 @@ def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterabl
     return {role: str(files[role]) for role in (*volumes, "record")}
 
 
-def inputs_of(request: Request, bundle: Bundle) -> list[Path]:
-    """Every file and folder that a request reads."""
+def inputs_of(request: Request) -> list[Path]:
+    """Every file and folder with its X-rays."""
     folder = [Path(request.localizers)] if request.localizers is not None else []
-    of_bundle = [bundle.path, *(bundle.path / name for name in (MANIFEST, *bundle.files))]
     of_study = [each for place in folder if place.is_dir() for each in files_below(place, SERIES_FILES)]
     of_views = [file for view in request.views for file in files_of(given_path(view.file, "X-ray image file"))]
-    return [*of_views, *folder, *of_study, *of_bundle]
+    return [*of_views, *folder, *of_study]
 
 
 def record(result: Reconstruction, request: Request | None = None) -> dict[str, Any]:

@@ -47,8 +47,8 @@ SILENT_S, GREETING_S = 60.0, 20.0
 """Without a byte from a client; and until it has shown the key."""
 TASKS = {
     "warm": ("bundle", "device"),
-    "reconstruct": ("views", "options", "bundle", "preset"),
-    "preview": ("view", "bundle", "preset"),
+    "reconstruct": ("views", "options", "bundle"),
+    "preview": ("view", "bundle"),
     "simulate": ("ct", "preset", "angles"),
     "compare": ("reconstruction", "truth"),
     "fixed": ("reconstruction", "views"),

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from clsdm.app.cases import Case
 from clsdm.errors import InputError
 
@@ -36,5 +34,7 @@ def share(cases: Sequence[Case], environ: Mapping[str, str]) -> Sequence[Case]:
 
 def take_own_gpu(environ: Mapping[str, str]) -> None:
     """Where torchrun has started a process for each GPU of this machine, take the one that is meant."""
+    import torch
+
     if (local := environ.get("LOCAL_RANK", "")).isdecimal() and (gpus := torch.cuda.device_count()):
         torch.cuda.set_device(int(local) % gpus)

@@ -9,25 +9,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm import __version__
+from clsdm.app.answers import pack_reconstruction, placed, saved
 from clsdm.app.bundle_tasks import check_bundle, fetch, index, install
 from clsdm.app.warm import WARM
 from clsdm.app.worker import Answer, Task, Voice
-from clsdm.files.atomic import room_for
-from clsdm.files.names import given_path, plain_name
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
-    from clsdm.geometry.view import View
-    from clsdm.reconstruction import Reconstruction
-    from clsdm.volume.ct import CTVolume
     from clsdm.xray.image import XRay
 
 BLOCK_BYTES = 1 << 20
@@ -69,11 +64,11 @@ def reconstruct(
     """Reconstruct. ``views``, ``options`` and the rest are those of ``clsdm.app.request.Request``; with ``sent``, the folder
     of what a client sent, ``views`` are those of ``clsdm.app.sent``.
 
-    Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see :func:`_placed`) under "volume",
+    Answers with volumes (array int16 (z, y, x), spacing_mm, origin_mm, direction; see ``answers``) under "volume",
     "coverage" and, for an ensemble, "spread"; "views", "residuals", "warnings", "measures" and "provenance" as in ``R.json``;
     "hanging" as ``clsdm.hanging.Hanging.to_plain``, or None;
-    "reprojections": angle_deg, "view" on the virtual detector, and "input" and "reprojected" arrays on it, NaN where not
-    measured; "seconds" of the core.
+    "reprojections": angle_deg, "view" on the virtual detector, and "input", "reprojected" and "difference" arrays on it, NaN
+    where not measured; "seconds" of the core.
 
     Raises:
         MemoryError: not enough memory; everything that was held is let go before.
@@ -94,9 +89,8 @@ def reconstruct(
         WARM.forget()
         raise
     seconds = time.perf_counter() - began
-    return _told(folder, result, [opened.manifest.model.detector.view(view) for view in result.views]) | {
-        "seconds": seconds
-    }
+    seen = [opened.manifest.model.detector.view(view) for view in result.views]
+    return pack_reconstruction(folder, result, seen) | {"seconds": seconds}
 
 
 def reconstruct_many(
@@ -114,47 +108,11 @@ def reconstruct_many(
     done, kept or failed. Answers with the counts, seconds and "files" of ``clsdm.app.batch.run``.
     """
     report("patients", 0, len(cases))
-    from clsdm.app import batch
-    from clsdm.app.batch_summary import row_of
-    from clsdm.app.cases import Case
-    from clsdm.app.request import Request
-    from clsdm.files.strict_json import from_plain
+    from clsdm.app.batch_task import many
+    from clsdm.app.maker import this_computer
 
-    def case_of(name: str, views: Any) -> Case:  # noqa: ANN401 - untrusted JSON
-        volume = str(into / plain_name(name, "request.cases") / batch.VOLUME)
-        return Case(name, from_plain(Request, shared | {"views": views, "out": volume}, "request.cases"))
-
-    def ended(case: Case, outcome: batch.Outcome) -> None:
-        report.tell(asdict(row_of(case)) | {"status": outcome.status})
-
-    into, shared = given_path(out, "out"), {"options": options, "bundle": bundle, "preset": preset}
-    return batch.run([case_of(*each) for each in cases.items()], batch.Plan(into, WARM.bundle(bundle)), report, ended)
-
-
-def _told(folder: Path, result: Reconstruction, seen: list[View]) -> Answer:
-    """A reconstruction as an answer; ``seen`` are the views on the virtual detector."""
-    volumes = {"volume": result.volume, "coverage": result.coverage, "spread": result.spread}
-    return {
-        **{name: _placed(folder, name, each) for name, each in volumes.items() if each is not None},
-        "views": result.provenance["views"],
-        "residuals": [
-            {"angle_deg": each.angle_deg, "rmse": each.rmse, "correlation": each.correlation}
-            for each in result.residuals
-        ],
-        "reprojections": [
-            {
-                "angle_deg": each.angle_deg,
-                "view": view.to_plain(),
-                "input": _saved(folder, f"input{at}", each.xray),
-                "reprojected": _saved(folder, f"reprojected{at}", each.reprojected),
-            }
-            for at, (each, view) in enumerate(zip(result.residuals, seen, strict=True))
-        ],
-        "warnings": list(result.warnings),
-        "measures": result.measures,
-        "hanging": result.hanging and result.hanging.to_plain(),
-        "provenance": result.provenance,
-    }
+    shared = {"options": options, "bundle": bundle, "preset": preset}
+    return many(cases, shared, out, this_computer(WARM.bundle(bundle)), report)
 
 
 def simulate(
@@ -173,7 +131,7 @@ def simulate(
     xrays = [read_xray(file) for file in files]
     images = [
         {
-            "image": _saved(folder, f"image{at}", xray.image),
+            "image": saved(folder, f"image{at}", xray.image),
             "view": xray.view.to_plain(),
             "isocentre_mm": xray.isocentre_mm and list(xray.isocentre_mm),
         }
@@ -201,7 +159,8 @@ def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[st
     contrast that the X-rays fix; and "legend".
     """
     report("fixed", 0, 1)
-    from clsdm.app.fixed import FIXED_LEGEND, fixed_part, from_others, recorded_views
+    from clsdm.app.fixed import FIXED_LEGEND, fixed_part, from_others
+    from clsdm.app.record import recorded_views
     from clsdm.volume.read import read_ct
 
     made = read_ct(reconstruction)
@@ -209,7 +168,7 @@ def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[st
     others = from_others(made, part)
     report("fixed", 1, 1)
     others = replace(others, hu=np.abs(others.hu))
-    return {"others": _placed(folder, "others", others), "share": share, "legend": FIXED_LEGEND.format(share=share)}
+    return {"others": placed(folder, "others", others), "share": share, "legend": FIXED_LEGEND.format(share=share)}
 
 
 def preview(
@@ -233,8 +192,8 @@ def preview(
     (intensity, mask), seen = preprocess(xray, detector)
     image = ((intensity / PREVIEW_RANGE + 1.0) * 127.5).round().clamp(0.0, 255.0).byte()
     return {
-        "image": _saved(folder, "image", image.numpy()),
-        "mask": _saved(folder, "mask", mask.numpy() > 0.5),
+        "image": saved(folder, "image", image.numpy()),
+        "mask": saved(folder, "mask", mask.numpy() > 0.5),
         "view": seen.to_plain(),
         "origins": xray.origins,
         "warnings": list(xray.warnings),
@@ -247,33 +206,12 @@ def _xrays(views: list[dict[str, Any]], preset: str, sent: str | None) -> list[X
     Raises:
         InputError: one of them cannot be used.
     """
-    from clsdm.app.request import Request, read_views
+    from clsdm.app.request import xrays_of
     from clsdm.app.sent import unpack_xray
-    from clsdm.files.strict_json import from_plain
 
     if sent is not None:
         return [unpack_xray(view, Path(sent), f"request.views[{at}]") for at, view in enumerate(views)]
-    plain = {"views": views, "preset": preset, "out": "answered in arrays"}
-    return read_views(from_plain(Request, plain, "request"))
-
-
-def _placed(folder: Path, name: str, volume: CTVolume) -> Answer:
-    """A volume with the same numbers as in the command line's file, but without the time that compression takes."""
-    from clsdm.volume.write import rounded
-
-    return {
-        "array": _saved(folder, name, sitk.GetArrayFromImage(rounded(volume))),
-        "spacing_mm": list(volume.spacing_mm),
-        "origin_mm": list(volume.origin_mm),
-        "direction": volume.direction.tolist(),
-    }
-
-
-def _saved(folder: Path, name: str, array: np.ndarray) -> str:
-    path = folder / f"{name}.npy"
-    with room_for(path, array.nbytes):
-        np.save(path, array)
-    return str(path)
+    return xrays_of(views, preset)
 
 
 TASKS: dict[str, Task] = {

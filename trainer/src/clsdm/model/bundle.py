@@ -133,6 +133,11 @@ class Bundle:
         bundle.verify()
         return bundle
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where it lies: the folder or archive, and in a folder each of its files."""
+        return self.path, *(self.path / name for name in (MANIFEST, *self.files))
+
     def verify(self) -> None:
         """Check every file's size and SHA-256.
 

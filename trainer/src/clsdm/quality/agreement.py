@@ -1,6 +1,8 @@
 """How well a volume explains one of its X-rays: the one verdict, in figures and in words. No tensors, no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 _GRADES = (
     (0.99, "agree closely"),
@@ -52,3 +54,32 @@ class Agreement:
             f"The images {grade} (correlation {self.correlation:.3f}; root mean square difference "
             f"{self.contrast_fraction:.1%} of the X-ray's contrast)."
         )
+
+
+@dataclass(frozen=True)
+class Reprojection:
+    """One X-ray against the reconstruction projected in the same geometry, both normalised over the same pixels.
+
+    Attributes:
+        source: where the X-ray came from.
+        angle_deg: its angle.
+        rmse: root mean square of ``difference`` in the patient's shadow; the 1st and 99th percentile of each image lie
+            2 apart.
+        correlation: Pearson's over the same pixels, or None where an image is constant.
+        xray: (size, size) the X-ray on the virtual detector; NaN where it was not measured.
+        reprojected: (size, size) the reconstruction's projection; NaN where it cannot be compared.
+        difference: (size, size) projection minus X-ray; NaN where they cannot be compared.
+    """
+
+    source: str
+    angle_deg: float
+    rmse: float
+    correlation: float | None
+    xray: np.ndarray = field(repr=False)
+    reprojected: np.ndarray = field(repr=False)
+    difference: np.ndarray = field(repr=False)
+
+    @property
+    def agreement(self) -> Agreement:
+        """The verdict on the figures, see ``agreement``."""
+        return Agreement(self.rmse, self.correlation)

@@ -11,17 +11,18 @@ covered fraction stands beside the figures, and less than all of it is a warning
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm.errors import InputError
+from clsdm.quality.comparison import Comparison, Scores
 from clsdm.quality.measure import Measures, measure
-from clsdm.quality.metrics import Metrics, honest, x2ct
+from clsdm.quality.metrics import honest, x2ct
 from clsdm.quality.numbers import numbers
-from clsdm.quality.reprojection import Reprojection, reprojection
+from clsdm.quality.reprojection import reprojection
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, Grid, is_canonical
 from clsdm.volume.cube import to_cube
@@ -30,67 +31,6 @@ from clsdm.xray.preprocess import XRay
 
 _SMALLEST_VOXELS = 12
 _AIR_ADMIXTURE_HU = 1.0
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A reconstruction against the truth.
-
-    Attributes:
-        truth: on the reconstruction's grid.
-        seen: (z, y, x) bool, True where the truth's scan covers the whole voxel.
-        body: (z, y, x) bool, the true body, where seen.
-        honest: figures of that protocol.
-        x2ct: figures of that protocol.
-        overlap_fraction: of the reconstruction's voxels, how many are seen.
-    """
-
-    truth: CTVolume
-    seen: np.ndarray
-    body: np.ndarray
-    honest: Metrics
-    x2ct: Metrics
-    overlap_fraction: float
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a reconstruction, on its voxels.
-
-    Attributes:
-        title: what it is.
-        hu: (z, y, x).
-        legend: what it means.
-        signed: whether 0 is its middle.
-    """
-
-    title: str
-    hu: np.ndarray
-    legend: str
-    signed: bool = False
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All that is known about how good a reconstruction is.
-
-    Attributes:
-        recon: the reconstruction, axes in the order of LPS.
-        scores: against the truth, or None without it.
-        reprojections: against the X-rays; empty without them.
-        warnings: what the reader should know.
-        measures: what was measured in the reconstruction (``numbers.numbers``).
-        true: what was measured in the truth over the same heights, or None without it.
-        parts: of the reconstruction, to be shown below it.
-    """
-
-    recon: CTVolume
-    scores: Scores | None
-    reprojections: tuple[Reprojection, ...]
-    warnings: tuple[str, ...]
-    measures: Mapping[str, Any]
-    true: Measures | None
-    parts: tuple[Part, ...] = ()
 
 
 def compare(

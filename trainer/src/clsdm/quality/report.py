@@ -4,24 +4,28 @@ The page is a single file: pictures are inside it, nothing is fetched, and its c
 string that comes from outside (file names, provenance) is escaped.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.geometry.view import view_name
 from clsdm.quality import picture, quantities
-from clsdm.quality.compare import Comparison, Scores
-from clsdm.quality.metrics import Metrics
+from clsdm.quality.agreement import Reprojection
+from clsdm.quality.comparison import Comparison, Scores
 from clsdm.quality.page import page
 from clsdm.quality.picture import Row, Tile
-from clsdm.quality.reprojection import Reprojection
 from clsdm.volume.body import body_without_cavities
+
+if TYPE_CHECKING:
+    from clsdm.quality.metrics import Metrics
 
 _LABELS = {
     "psnr_3d_db": ("PSNR, whole cube", "dB", 2),

@@ -1,7 +1,6 @@
 """The one check there is without a CT: the volume, projected as its X-rays were taken, must look like them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector
-from clsdm.quality.agreement import Agreement
+from clsdm.quality.agreement import Reprojection
 from clsdm.volume.ct import CTVolume, is_canonical
 from clsdm.volume.hu import hu_to_attenuation
 from clsdm.xray.preprocess import XRay, cameras_for, normalise, panel_mask, preprocess
@@ -20,35 +19,6 @@ FIELD_PER_CUBE = 1.25
 """Width of the virtual detector, at the isocentre, over the edge of the cube."""
 
 _SHADOW = -0.9  # 5 % of the way from the 1st percentile (-1) to the 99th (1)
-
-
-@dataclass(frozen=True)
-class Reprojection:
-    """One X-ray against the reconstruction projected in the same geometry, both normalised over the same pixels.
-
-    Attributes:
-        source: where the X-ray came from.
-        angle_deg: its angle.
-        rmse: root mean square of ``difference`` in the patient's shadow; the 1st and 99th percentile of each image lie
-            2 apart.
-        correlation: Pearson's over the same pixels, or None where an image is constant.
-        xray: (size, size) the X-ray on the virtual detector; NaN where it was not measured.
-        reprojected: (size, size) the reconstruction's projection; NaN where it cannot be compared.
-        difference: (size, size) projection minus X-ray; NaN where they cannot be compared.
-    """
-
-    source: str
-    angle_deg: float
-    rmse: float
-    correlation: float | None
-    xray: np.ndarray = field(repr=False)
-    reprojected: np.ndarray = field(repr=False)
-    difference: np.ndarray = field(repr=False)
-
-    @property
-    def agreement(self) -> Agreement:
-        """The verdict on the figures, see ``agreement``."""
-        return Agreement(self.rmse, self.correlation)
 
 
 def default_detector(recon: CTVolume) -> Detector:

@@ -17,8 +17,8 @@ import torch.nn.functional as F  # noqa: N812
 from clsdm.errors import InputError
 from clsdm.files.strict_json import from_plain
 from clsdm.geometry.view import Detector
+from clsdm.quality.agreement import Reprojection
 from clsdm.quality.measure import Measures
-from clsdm.quality.reprojection import Reprojection
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import degrees_apart
 from clsdm.xray.preprocess import preprocess

@@ -14,7 +14,7 @@ from clsdm.files.atomic import write_atomically
 from clsdm.files.names import nameless
 from clsdm.files.strict_json import read_json
 from clsdm.quality import picture, report
-from clsdm.quality.compare import Comparison
+from clsdm.quality.comparison import Comparison
 
 SCHEMA, SCHEMA_VERSION = "clsdm-comparison", 1
 FILES = ("metrics.json", "comparison.png", "report.html")

@@ -51,6 +51,18 @@ def two_patients(patient_keys: Sequence[str | None]) -> tuple[int, int] | None:
     return next(((known[0][0], number) for number, key in known if key != known[0][1]), None)
 
 
+def refuse_two_patients(xrays: Sequence[XRay]) -> None:
+    """Refuse X-rays of two patients.
+
+    Raises:
+        InputError: two patient keys differ.
+    """
+    two = two_patients([xray.patient_key for xray in xrays])
+    if two is not None:
+        first, second = (xrays[number].source for number in two)
+        raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+
+
 def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
     """Refuse X-rays of two patients or isocentres, or one twice, and say where their angles tell little about depth.
 
@@ -63,10 +75,7 @@ def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
     Raises:
         InputError: two patient keys or isocentres differ, or two views are one image.
     """
-    two = two_patients([xray.patient_key for xray in xrays])
-    if two is not None:
-        first, second = (xrays[number].source for number in two)
-        raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+    refuse_two_patients(xrays)
     known = [(xray.source, xray.isocentre_mm) for xray in xrays if xray.isocentre_mm is not None]
     for source, isocentre_mm in known[1:]:
         if not np.allclose(isocentre_mm, known[0][1], atol=1.0):

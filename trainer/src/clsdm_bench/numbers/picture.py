@@ -6,8 +6,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from clsdm import NOTICE
-from clsdm.app.fixed import fixed_part, from_others, recorded_views
-from clsdm.app.record import companions, read_record
+from clsdm.app.fixed import fixed_part, from_others
+from clsdm.app.record import companions, read_record, recorded_views
 from clsdm.files.atomic import written_together
 from clsdm.quality.compare import covered_truth
 from clsdm.quality.intervals import Calibration

@@ -14,7 +14,7 @@ import numpy as np
 from clsdm.errors import InputError, reading
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.progress import Report, silent
-from clsdm.quality.reprojection import Reprojection
+from clsdm.quality.agreement import Reprojection
 from clsdm.reconstruction import Options, Product, choose_device, reconstruct
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask
