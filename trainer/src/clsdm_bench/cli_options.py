@@ -92,14 +92,14 @@ def add_numbers(add: Add) -> None:
 def add_calibrate(add: Add) -> None:
     _add_numbers(add, ["train", "val"])
     add("--write", type=path, required=True, help="bundle folder to write; may be --bundle itself")
-    add("--folds", nargs="+", type=path, default=[], metavar="FOLD",
-        help="bundles of the same recipe, each trained without some of the patients that --bundle was trained on: "
-        "their errors on these count as its own")  # fmt: skip
 
 
 def _add_numbers(add: Add, splits: list[str]) -> None:
     _cases(add, splits)
     add("--bundle", type=path, help="folder, archive or name of an embedded model (default: the first one)")
+    add("--folds", nargs="+", type=path, default=[], metavar="FOLD",
+        help="bundles of the same recipe, each trained without some of the patients that --bundle was trained on: "
+        "their errors on these count as its own")  # fmt: skip
     add("--out", type=path, required=True, help="folder for X-rays, volumes and tables; a call that was cut goes on")
     add("--products", nargs="+", choices=PRODUCTS, default=["mean", "ensemble"], help="(default: mean ensemble)")
     add("--conditions", nargs="+", metavar="NAME", default=["plain", "photons", "wrong-angle"],

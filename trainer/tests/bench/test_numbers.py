@@ -94,6 +94,15 @@ def test_patients_of_the_training_are_judged_by_a_fold_that_was_trained_without_
     table = Bundle.open(made).calibration
     assert table["patients"] == sorted(patient_mark(name) for name in ("s0", "s1", "s2"))
     assert table["command"].endswith("--folds FOLD FOLD")
+    assert main(["numbers", *call.split(), "--split", "train", "val", "--cross", *told[2:]]) == 0
+    assert {each["case"] for each in json.loads((out / "numbers.json").read_text(encoding="utf-8"))} == {
+        "s0",
+        "s1",
+        "s2",
+    }
+    capsys.readouterr()
+    assert main(["numbers", *call.split(), "--split", "val", *told[2:]]) == 2
+    assert "--folds: expected with --cross alone" in capsys.readouterr().err
     other = small_bundle(tmp_path / "other", FINER)
     assert main(["calibrate", *call.split(), "--write", str(made), "--folds", str(other.path)]) == 2
     assert f"--folds {other.path}: expected the networks of {whole.path}" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def judges_of(scoring: Scoring, options: argparse.Namespace) -> list[Scoring]:
 def _command(name: str, options: argparse.Namespace) -> str:
     """The call, without where things lie."""
     cases = " ".join("=".join([*each.split("=")[:-1], Path(each.rpartition("=")[2]).name]) for each in options.cases)
-    folds = " --folds" * bool(getattr(options, "folds", ())) + " FOLD" * len(getattr(options, "folds", ()))
+    folds = " --folds" * bool(options.folds) + " FOLD" * len(options.folds)
     flags = [flag for flag in ("cross", "steady", "wrong", "pictures") if getattr(options, flag, False)]
     return (
         f"clsdm-bench {name} --cases {cases} --split {' '.join(options.split)} --products {' '.join(options.products)} "
@@ -143,21 +143,26 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     """Measure the patients and write ``numbers.json`` and ``numbers.md``; the latter's text.
 
     Raises:
-        InputError: nobody is left, the bundle has no table, or one of other definitions, or it rests on one of these patients.
+        InputError: nobody is left, the bundle has no table, or one of other definitions, or it rests on one of these patients;
+            folds without ``--cross``, or of other networks.
     """
+    if options.folds and not options.cross:
+        raise InputError(
+            "--folds: expected with --cross alone; the bundle's own table judges patients that it has not seen"
+        )
     scoring = scoring_of(options)
-    unseen = usable(scoring.scans) if options.cross else [scan for scan in scoring.scans if not scan.seen]
+    new = [scan for scan in scoring.scans if not scan.seen]
+    judges = judges_of(scoring, options) if options.cross else [replace(scoring, scans=new)]
+    unseen = [scan for judge in judges for scan in judge.scans]
     if len(unseen) < 1 + options.cross:
         expected = "two that it was not trained on, of whom each is judged by the other" if options.cross else "one"
         raise InputError(
             f"--cases: {len(unseen)} of {len(scoring.scans)} patients are new to the model; expected {expected}"
         )
     calibration, usual = (None, None) if options.cross else _table_beyond(unseen, scoring.bundle)
-    found = collect(Scoring(scoring.bundle, unseen, scoring.out, scoring.settings), report)
+    found = [each for judge in judges for each in collect(judge, report)]
     calibration_of = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
-    fixed = (
-        _pictures(scoring, unseen, {each.case: calibration_of(each) for each in found}) if options.pictures else None
-    )
+    fixed = _pictures(judges, {each.case: calibration_of(each) for each in found}) if options.pictures else None
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
     scatter = scatter_of(scoring.bundle, unseen, report) if options.steady else None
     shown = [replace(each, group=UNSEEN) for each in found] if options.cross else found
@@ -170,13 +175,13 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     return text
 
 
-def _pictures(scoring: Scoring, scans: Sequence[ScanFile], tables_of: dict[str, Calibration]) -> dict[str, float]:
+def _pictures(judges: Sequence[Scoring], tables_of: dict[str, Calibration]) -> dict[str, float]:
     """A picture of each scan; by case, the share of the contrast that the X-rays fix."""
     shares = {}
-    for scan in scans:
-        mean, ensemble = (scoring.path(scan, "plain", product) for product in ("mean", "ensemble"))
+    for judge, scan in ((each, scan) for each in judges for scan in each.scans):
+        mean, ensemble = (judge.path(scan, "plain", product) for product in ("mean", "ensemble"))
         shares[scan.name] = write_picture(
-            scoring.out / "fixed" / f"{scan.name}.png",
+            judge.out / "fixed" / f"{scan.name}.png",
             read_ct(scan.path),
             mean,
             ensemble if ensemble.is_file() else None,
