@@ -131,7 +131,8 @@ FILMS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "a missing file": ("x.dcm", lambda path: None, ["no such file"]),
     "a folder": ("x.dcm", Path.mkdir, ["a folder, expected one X-ray image"]),
     "no pixels": ("x.dcm", dicom(Rows=None), ["no image"]),
-    "impossible distances": ("x.dcm", dicom(DistanceSourceToPatient=-5.0, ImagerPixelSpacing=[-1.0, 2.0]), ["spacing"]),
+    "an impossible distance": ("x.dcm", dicom(DistanceSourceToPatient=-5.0), ["DistanceSourceToPatient is -5 mm"]),
+    "an impossible spacing": ("x.dcm", dicom(ImagerPixelSpacing=[-1.0, 2.0]), ["spacing"]),
 }
 
 
@@ -166,13 +167,17 @@ def test_a_spacing_given_for_the_picture_without_one_is_enough(capfd, films, sma
         (["--product", "ensemble", "--samples", "1"], "samples"),
         (["--view", "x.dcm"], "expected FILE:ANGLE"),
         (["--view", "nowhere.dcm:45"], "nowhere.dcm: no such file"),
-        ([arg for k in range(7) for arg in ("--view", f"FRONTAL:{10 * k}")], "expected 1 to 8, got 9"),
+        ([arg for k in range(7) for arg in ("--view", f"COPY{k}:{10 * k}")], "expected 1 to 8, got 9"),
         (["--out", "r.png"], "r.png: expected a name ending in .nii.gz"),
         (["--bundle", "nowhere"], "nowhere: no such bundle"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(more, said, capfd, films, small_model, tmp_path):
-    more = [each.replace("FRONTAL", str(films / "frontal.dcm")) for each in more]
+def test_an_option_that_cannot_be_is_refused(more, said, capfd, films, small_model, tmp_path, tmp_path_factory):
+    copies = tmp_path_factory.mktemp("copies")
+    for each in more:
+        if each.startswith("COPY"):
+            (copies / each.partition(":")[0]).write_bytes((films / "frontal.dcm").read_bytes())
+    more = [each.replace("COPY", str(copies / "COPY")) for each in more]
     assert said in refused(capfd, tmp_path, *reconstruct_command(films, small_model, tmp_path / "r.nii.gz", *more))
 
 
