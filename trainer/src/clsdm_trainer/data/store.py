@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, reading
 from clsdm.progress import Report, silent
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import hu_clamped
@@ -161,10 +161,8 @@ class Store:
 
 
 def _mapped(path: Path) -> np.ndarray:
-    try:
+    with reading(path, "volume"):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a volume ({error})") from None
 
 
 def padded_grid(grid: Grid, margin: int) -> Grid:

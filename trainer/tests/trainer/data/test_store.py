@@ -135,7 +135,7 @@ def test_a_file_that_is_not_what_was_prepared_is_never_given_out(store: Store, d
         opened = Store.open(store.folder)
         whole = (store.folder / name).read_bytes()
         damage(store.folder / name)
-        with pytest.raises(InputError, match=f"{name}: (changed since it was prepared|cannot be read)"):
+        with pytest.raises(InputError, match=f"{name}: (changed since it was prepared|truncated or damaged)"):
             getattr(opened, read.__name__)(case)
         (store.folder / name).write_bytes(whole)
 
@@ -231,8 +231,17 @@ def test_a_volume_of_another_size_or_type_is_refused(store: Store):
     with pytest.raises(InputError, match=r"expected int16 \(6, 6, 6\), found int16 \(6, 6, 5\)"):
         store.volume(case)
     np.save(store.path(case), np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="cannot be read as a volume"):
+    with pytest.raises(InputError, match=r"a\.npy: truncated or damaged volume"):
         store.volume(case)
+
+
+def test_a_volume_whose_header_is_no_python_is_refused(store: Store):
+    """Numpy lets the tokenizer's own exception through, which is no ValueError."""
+    path = store.path(store.all_cases[0])
+    data = path.read_bytes()
+    path.write_bytes(data[:46] + b"(" * 40 + data[86:])
+    with pytest.raises(InputError, match="TokenError while reading"):
+        store.volume(store.all_cases[0])
 
 
 def test_one_scan_under_two_names_on_two_sides_is_refused(tmp_path: Path):
