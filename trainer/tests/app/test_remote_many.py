@@ -151,9 +151,8 @@ class Unconnected(remote.Server):
         self.sent += json.dumps(fields).encode() + b"".join(file.name.encode() + file.read_bytes() for file in files)
         if self.count in self.errors:
             raise self.errors[self.count]
-        (folder / "made").mkdir()
         given = fields | {"bundle": str(self.bundle.path), "sent": str(folder / "sent")}
-        told = json.loads(json.dumps(TASKS[task](folder / "made", report, **given)))
+        told = json.loads(json.dumps(TASKS[task](folder, report, **given)))
         return {name: value for name, value in told.items() if name != self.lacks}
 
 

@@ -26,7 +26,7 @@ from clsdm.app.request import xrays_of
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
 from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError, reading
-from clsdm.failures import ReportedError, ServerError, kind_of
+from clsdm.failures import ReportedError, ServerError, described, kind_of
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless, refuse_replacing
 from clsdm.files.strict_json import to_plain
@@ -115,8 +115,11 @@ class Server:
             with tempfile.TemporaryDirectory(dir=folder) as own:
                 answer = self._ask_of_xrays("reconstruct", Path(own), Voice(report.number, load_alone), xrays,
                                             lambda sent: fields | {"views": sent})  # fmt: skip
-                with reading(self._name, "answer"):
-                    made = unpack_reconstruction(answer, [xray.source for xray in xrays])
+                try:
+                    with reading(self._name, "answer"):
+                        made = unpack_reconstruction(answer, Path(own), xrays, options, self._name)
+                except InputError as error:  # of the server, and about this patient
+                    raise ReportedError(described(error) | {"kind": "server"}) from None
             if made.provenance.get("model_sha256") != model["sha256"]:
                 raise ServerError(f"{self._name} has another model {model['name']} now; begin anew")
             return lambda: made
