@@ -18,7 +18,7 @@ from clsdm.app import access, remote
 from clsdm.app.tasks import TASKS
 from clsdm.app.worker import ArrayFolders, Voice, answer
 from clsdm.errors import InputError
-from clsdm.failures import ReportedError, ServerError
+from clsdm.failures import ReportedError, ServerError, kind_of
 from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import Bundle
 from clsdm.model.facts import facts_of
@@ -211,6 +211,26 @@ def test_an_answer_that_lacks_something_is_a_line(small_model, films, tmp_path):
     assert rows[0]["problem"] == "the server http://127.0.0.1:9: truncated or damaged answer (KeyError while reading)"
 
 
+@pytest.mark.parametrize(
+    ("hello", "problem"),
+    [
+        ({"protocol": 1}, "speaks protocol 1 of clsdm 9.9, this computer 2 of .*; update clsdm on the server"),
+        ({"protocol": 3}, "update clsdm on this computer"),
+        ({"protocol": None}, "update clsdm on the server"),
+        ({"models": None}, "gives no answer of this program"),
+        ({"models": [{"name": "small"}]}, "gives no answer of this program"),
+        ({"models": []}, "has no model; it has none that can be used"),
+    ],
+)
+def test_what_a_server_cannot_do_is_said_with_what_to_do(hello, problem, small_model, films, tmp_path, monkeypatch):
+    server = Unconnected(small_model, {})
+    monkeypatch.setattr(server, "_asked", lambda *_: {"protocol": 2, "clsdm": "9.9", "models": server.models} | hello)
+    with pytest.raises(Exception, match=problem) as refused:
+        server.reconstruct_many(tmp_path, Voice(1, lambda _: None), {}, {}, str(tmp_path / "out"))
+    assert kind_of(refused.value) in ("server", "input")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_that_the_server_has_not_is_refused_before_anything_is_read(small_model, tmp_path):
-    with pytest.raises(InputError, match="has no model 'other'"):
+    with pytest.raises(InputError, match="has no model 'other'; it has small"):
         Unconnected(small_model, {}).reconstruct_many(tmp_path, Voice(1, print), {}, {}, str(tmp_path / "out"), "other")

@@ -57,12 +57,20 @@ class Server:
         self._known, self._name = False, f"the server {address}"
 
     def hello(self, folder: Path, report: Voice) -> Answer:
-        """The server's "clsdm", "torch", "python", "devices" as of the local worker, its "models", and "reached_s"."""
+        """The server's "clsdm", "torch", "python", "devices" as of the local worker, its "models", and "reached_s".
+
+        Raises:
+            ServerError: see :meth:`ask`; or its version and this one do not understand each other.
+        """
         began = time.perf_counter()
         answer = self._asked("hello", folder, report, {}, []) | {"reached_s": time.perf_counter() - began}
-        if answer.get("protocol") != PROTOCOL:
-            versions = f"clsdm {answer.get('clsdm')!s:.20} there, {__version__} here"
-            raise ServerError(f"{self._name} has another version of this program ({versions}); update the older one")
+        if (theirs := answer.get("protocol")) != PROTOCOL:
+            older = "this computer" if type(theirs) is int and theirs > PROTOCOL else "the server"
+            versions = f"protocol {theirs!s:.20} of clsdm {answer.get('clsdm')!s:.20}, this computer {PROTOCOL} of {__version__}"
+            raise ServerError(f"{self._name} speaks {versions}; update clsdm on {older}")
+        models = answer.get("models")
+        if not isinstance(models, list) or not all(_is_model(each) for each in models) or "clsdm" not in answer:
+            raise ServerError(f"{self._name} gives no answer of this program (no list of models)")
         self._known = True
         return answer
 
@@ -104,7 +112,8 @@ class Server:
         hello = self.hello(folder, report)
         model = next((each for each in hello["models"] if bundle in (None, each["name"])), None)
         if model is None:
-            raise InputError(f"{self._name} has no model {bundle!r:.60}")
+            has = ", ".join(each["name"] for each in hello["models"]) or "none that can be used"
+            raise InputError(f"{self._name} has no model{'' if bundle is None else f' {bundle!r:.60}'}; it has {has}")
 
         def load_alone(said: Answer) -> None:
             if "load" in said:
@@ -296,6 +305,10 @@ _ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroRet
 
 def _progress_in(answer: Answer) -> tuple[str, int, int] | None:
     return (str(answer["stage"]), int(answer["i"]), int(answer["n"])) if "stage" in answer else None
+
+
+def _is_model(plain: Any) -> bool:  # noqa: ANN401 - untrusted JSON
+    return isinstance(plain, dict) and all(isinstance(plain.get(name), str) for name in ("name", "sha256"))
 
 
 def _listed(plain: Any) -> list[Any]:  # noqa: ANN401 - untrusted JSON
