@@ -231,6 +231,15 @@ def test_what_a_server_cannot_do_is_said_with_what_to_do(hello, problem, small_m
     assert not (tmp_path / "out").exists()
 
 
+def test_a_failure_that_cannot_be_left_word_of_is_told(small_model, films, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "secret-1").write_text("of the user", encoding="utf-8")
+    rows = {row["case"]: row for row in reconstructed_by(Unconnected(small_model, {}), films, tmp_path)}
+    assert [rows[f"secret-{number}"]["status"] for number in range(3)] == ["done", "failed", "done"]
+    assert str(tmp_path / "out" / "secret-1") in rows["secret-1"]["problem"]
+    assert (tmp_path / "out" / "secret-1").read_text(encoding="utf-8") == "of the user"
+
+
 def test_a_model_that_the_server_has_not_is_refused_before_anything_is_read(small_model, tmp_path):
     with pytest.raises(InputError, match="has no model 'other'; it has small"):
         Unconnected(small_model, {}).reconstruct_many(tmp_path, Voice(1, print), {}, {}, str(tmp_path / "out"), "other")

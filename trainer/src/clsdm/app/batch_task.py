@@ -34,6 +34,7 @@ def many(cases: dict[str, Any], shared: dict[str, Any], out: str, maker: Maker, 
         return Case(name, from_plain(Request, shared | {"views": views, "out": volume}, "request.cases"))
 
     def ended(case: Case, outcome: batch.Outcome) -> None:
-        report.tell(asdict(row_of(case)) | {"status": outcome.status})
+        row = asdict(row_of(case)) | {"status": outcome.status}
+        report.tell(row | ({"problem": outcome.problem} if outcome.problem else {}))  # no word of it may be on the disk
 
     return batch.run([case_of(*each) for each in cases.items()], batch.Plan(into, maker), report, ended)
