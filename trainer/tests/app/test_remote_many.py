@@ -231,6 +231,16 @@ def test_what_a_server_cannot_do_is_said_with_what_to_do(hello, problem, small_m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("names", "problem"), [(("Anna", "anna"), "'anna' is there already"), (("a", "Index.html"),
+                                                  "'Index.html' has the name of a file")])  # fmt: skip
+def test_two_patients_have_two_folders_and_none_that_of_a_file_on_all(names, problem, small_model, films, tmp_path):
+    server, cases = Unconnected(small_model, {}), {name: views(films) for name in names}
+    with pytest.raises(InputError, match=problem):
+        server.reconstruct_many(tmp_path, Voice(1, lambda _: None), cases, {}, str(tmp_path / "out"))
+    assert server.count == 0
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failure_that_cannot_be_left_word_of_is_told(small_model, films, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "secret-1").write_text("of the user", encoding="utf-8")
