@@ -251,12 +251,12 @@ class Server:
         while True:
             try:
                 answer = read_line(response, self._name)
-                progress = _progress_in(answer)
+                progress, failure = _progress_in(answer), _failure_in(answer)
             except (InputError, LookupError, TypeError, ValueError, OverflowError):
                 reason = f"gives no answer of this program (HTTP status {response.status})"
                 raise ServerError(f"{self._name} {reason}") from None
-            if "error" in answer:
-                raise ReportedError(answer["error"])
+            if failure is not None:
+                raise failure
             if progress is not None:
                 report(*progress)
                 if (load := figures_in(answer.get("load"))) is not None:
@@ -305,6 +305,14 @@ _ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroRet
 
 def _progress_in(answer: Answer) -> tuple[str, int, int] | None:
     return (str(answer["stage"]), int(answer["i"]), int(answer["n"])) if "stage" in answer else None
+
+
+def _failure_in(answer: Answer) -> ReportedError | None:
+    if "error" not in answer:
+        return None
+    if not answer["error"]["message"]:
+        raise ValueError("a failure without a word")
+    return ReportedError(answer["error"])
 
 
 def _is_model(plain: Any) -> bool:  # noqa: ANN401 - untrusted JSON

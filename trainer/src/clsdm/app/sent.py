@@ -19,7 +19,15 @@ from clsdm.files.atomic import room_for
 from clsdm.files.names import inside, nameless, plain_name
 from clsdm.files.strict_json import from_plain, parse_json
 from clsdm.geometry.view import View
-from clsdm.limits import REQUEST_LINE_BYTES, SENT_BYTES, SENT_FILES, check_bytes, check_image_size, check_volume_size
+from clsdm.limits import (
+    REQUEST_LINE_BYTES,
+    SENT_BYTES,
+    SENT_FILES,
+    SENT_LEVELS,
+    check_bytes,
+    check_image_size,
+    check_volume_size,
+)
 from clsdm.volume.read import read_ct
 from clsdm.xray.image import XRay, check_image
 
@@ -172,6 +180,8 @@ def read_files(sizes: Any, stream: IO[bytes], folder: Path, where: str) -> list[
     check_bytes(sum(sizes.values()), SENT_BYTES, where, "arrays")
     paths = [folder / plain_name(name, f"{where}: files") for name in sizes]
     for path, size in zip(paths, sizes.values(), strict=True):
+        if path.exists():
+            raise InputError(f"{where}: files: {path.name} is there already")
         with room_for(path, size):
             file = path.open("xb")
         with file:
@@ -202,7 +212,18 @@ def read_line(stream: IO[bytes], where: str) -> dict[str, Any]:
     message = parse_json(line, where)
     if not isinstance(message, dict):
         raise InputError(f"{where}: expected an object, found {type(message).__name__}")
+    _check_depth(message, where)
     return message
+
+
+def _check_depth(message: Any, where: str) -> None:  # noqa: ANN401 - JSON types
+    """Refuse what functions that call themselves for each level could not follow."""
+    level = [message]
+    for _ in range(SENT_LEVELS):
+        lists = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [part for each in lists for part in each]
+    if level:
+        raise InputError(f"{where}: is nested more than {SENT_LEVELS} levels deep")
 
 
 def with_texts(plain: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON types
