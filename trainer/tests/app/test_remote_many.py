@@ -250,6 +250,14 @@ def test_a_failure_that_cannot_be_left_word_of_is_told(small_model, films, tmp_p
     assert (tmp_path / "out" / "secret-1").read_text(encoding="utf-8") == "of the user"
 
 
+def test_an_answer_about_one_patient_is_looked_at_too(small_model, films, tmp_path):
+    server = Unconnected(small_model, {})
+    server.lacks = "coverage"
+    with pytest.raises(ReportedError, match="expected coverage, volume, found volume") as refused:
+        server.reconstruct(tmp_path, Voice(1, lambda _: None), views(films)[:1], {"device": "cpu"})
+    assert kind_of(refused.value) == "server"
+
+
 def test_a_model_that_the_server_has_not_is_refused_before_anything_is_read(small_model, tmp_path):
     with pytest.raises(InputError, match="has no model 'other'; it has small"):
         Unconnected(small_model, {}).reconstruct_many(tmp_path, Voice(1, print), {}, {}, str(tmp_path / "out"), "other")

@@ -29,9 +29,10 @@ from clsdm.errors import InputError, reading
 from clsdm.failures import ReportedError, ServerError, described, kind_of
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless, refuse_replacing
-from clsdm.files.strict_json import to_plain
+from clsdm.files.strict_json import from_plain, to_plain
 from clsdm.limits import SENT_BYTES, check_bytes
 from clsdm.options import Options
+from clsdm.result import Reconstruction
 from clsdm.xray.dicom import is_simulated
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import refuse_two_patients
@@ -87,8 +88,26 @@ class Server:
         bundle: str | None = None,
         preset: str = "chest",
     ) -> Answer:
-        fields, xrays = {"options": options, "bundle": bundle}, _read(views, preset, report)
-        return self._ask_of_xrays("reconstruct", folder, report, xrays, lambda sent: fields | {"views": sent})
+        xrays, how = _read(views, preset, report), from_plain(Options, options, "request.options")
+        return self._reconstructed(folder, report, xrays, how, bundle)[0]
+
+    def _reconstructed(
+        self, folder: Path, report: Voice, xrays: Sequence[XRay], options: Options, bundle: str | None
+    ) -> tuple[Answer, Reconstruction]:
+        """The answer, and what it says.
+
+        Raises:
+            ReportedError: see :meth:`_ask_of_xrays`; or it is none to this question.
+        """
+        fields = {"options": to_plain(options), "bundle": bundle}
+        answer = self._ask_of_xrays("reconstruct", folder, report, xrays, lambda sent: fields | {"views": sent})
+        try:
+            with reading(self._name, "answer"):
+                return answer, unpack_reconstruction(answer, folder, xrays, options, self._name)
+        except InputError as error:
+            fault = described(error)
+            is_theirs = fault["kind"] == "input"  # else the memory, or the disk, of this computer
+            raise ReportedError(fault | ({"kind": "server"} if is_theirs else {})) from None
 
     def reconstruct_many(
         self,
@@ -120,15 +139,9 @@ class Server:
                 report.load(said["load"])
 
         def work(xrays: Sequence[XRay], options: Options) -> Look:
-            fields = {"options": to_plain(options), "bundle": model["name"]}
             with tempfile.TemporaryDirectory(dir=folder) as own:
-                answer = self._ask_of_xrays("reconstruct", Path(own), Voice(report.number, load_alone), xrays,
-                                            lambda sent: fields | {"views": sent})  # fmt: skip
-                try:
-                    with reading(self._name, "answer"):
-                        made = unpack_reconstruction(answer, Path(own), xrays, options, self._name)
-                except InputError as error:  # of the server, and about this patient
-                    raise ReportedError(described(error) | {"kind": "server"}) from None
+                voice = Voice(report.number, load_alone)
+                _, made = self._reconstructed(Path(own), voice, xrays, options, model["name"])
             if made.provenance.get("model_sha256") != model["sha256"]:
                 raise ServerError(f"{self._name} has another model {model['name']} now; begin anew")
             return lambda: made
