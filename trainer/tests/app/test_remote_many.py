@@ -250,6 +250,13 @@ def test_a_failure_that_cannot_be_left_word_of_is_told(small_model, films, tmp_p
     assert (tmp_path / "out" / "secret-1").read_text(encoding="utf-8") == "of the user"
 
 
+def test_what_this_version_read_is_not_what_another_version_here_has_read(small_model, tmp_path, monkeypatch):
+    server = Unconnected(small_model, {})
+    assert server._maker(tmp_path, Voice(1, print), None).version == __version__
+    monkeypatch.setattr(remote, "__version__", "9.9")
+    assert server._maker(tmp_path, Voice(1, print), None).version == f"{__version__}, X-rays read by 9.9"
+
+
 def test_an_answer_about_one_patient_is_looked_at_too(small_model, films, tmp_path):
     server = Unconnected(small_model, {})
     server.lacks = "coverage"

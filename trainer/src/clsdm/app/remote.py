@@ -146,7 +146,9 @@ class Server:
                 raise ServerError(f"{self._name} has another model {model['name']} now; begin anew")
             return lambda: made
 
-        return Maker(model["sha256"], hello["clsdm"], (), work)
+        theirs = str(hello["clsdm"])
+        both = theirs if theirs == __version__ else f"{theirs}, X-rays read by {__version__}"
+        return Maker(model["sha256"], both, (), work)
 
     def preview(
         self, folder: Path, report: Voice, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
