@@ -219,6 +219,7 @@ def test_an_answer_that_lacks_something_is_a_line(small_model, films, tmp_path):
         ({"protocol": None}, "update clsdm on the server"),
         ({"models": None}, "gives no answer of this program"),
         ({"models": [{"name": "small"}]}, "gives no answer of this program"),
+        ({"models": [5]}, "gives no answer of this program"),
         ({"models": []}, "has no model; it has none that can be used"),
     ],
 )
@@ -263,6 +264,13 @@ def test_an_answer_about_one_patient_is_looked_at_too(small_model, films, tmp_pa
     with pytest.raises(ReportedError, match="expected coverage, volume, found volume") as refused:
         server.reconstruct(tmp_path, Voice(1, lambda _: None), views(films)[:1], {"device": "cpu"})
     assert kind_of(refused.value) == "server"
+
+
+def test_of_models_that_a_newer_server_says_more_of_the_rest_is_known(small_model, tmp_path):
+    server = Unconnected(small_model, {})
+    known = dict(server.models[0])
+    server.models[0]["colour"] = "green"
+    assert server.hello(tmp_path, Voice(1, print))["models"] == [known]
 
 
 def test_a_model_that_the_server_has_not_is_refused_before_anything_is_read(small_model, tmp_path):

@@ -13,6 +13,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless, refuse_replacing
 from clsdm.files.strict_json import from_plain, to_plain
 from clsdm.limits import SENT_BYTES, check_bytes
+from clsdm.model.facts import Facts
 from clsdm.options import Options
 from clsdm.result import Reconstruction
 from clsdm.xray.dicom import is_simulated
@@ -69,11 +71,12 @@ class Server:
             older = "this computer" if type(theirs) is int and theirs > PROTOCOL else "the server"
             versions = f"protocol {theirs!s:.20} of clsdm {answer.get('clsdm')!s:.20}, this computer {PROTOCOL} of {__version__}"
             raise ServerError(f"{self._name} speaks {versions}; update clsdm on {older}")
-        models = answer.get("models")
-        if not isinstance(models, list) or not all(_is_model(each) for each in models) or "clsdm" not in answer:
-            raise ServerError(f"{self._name} gives no answer of this program (no list of models)")
+        try:
+            models = [_model_of(each) for each in answer["models"]]
+        except (InputError, LookupError, TypeError):
+            raise ServerError(f"{self._name} gives no answer of this program (no list of models)") from None
         self._known = True
-        return answer
+        return answer | {"models": models}
 
     def warm(self, folder: Path, report: Voice, bundle: str | None = None, device: str = "auto") -> Answer:
         """As the local worker's, and so all others; ``bundle`` is the name of one of the server's models."""
@@ -146,7 +149,7 @@ class Server:
                 raise ServerError(f"{self._name} has another model {model['name']} now; begin anew")
             return lambda: made
 
-        theirs = str(hello["clsdm"])
+        theirs = str(hello.get("clsdm"))
         both = theirs if theirs == __version__ else f"{theirs}, X-rays read by {__version__}"
         return Maker(model["sha256"], both, (), work)
 
@@ -330,8 +333,10 @@ def _failure_in(answer: Answer) -> ReportedError | None:
     return ReportedError(answer["error"])
 
 
-def _is_model(plain: Any) -> bool:  # noqa: ANN401 - untrusted JSON
-    return isinstance(plain, dict) and all(isinstance(plain.get(name), str) for name in ("name", "sha256"))
+def _model_of(plain: Any) -> Answer:  # noqa: ANN401 - untrusted JSON
+    """The facts of a model and its name, without what only a newer server says of it."""
+    known = {field.name: plain[field.name] for field in fields(Facts)}
+    return to_plain(from_plain(Facts, known, "model")) | {"name": str(plain["name"])}
 
 
 def _listed(plain: Any) -> list[Any]:  # noqa: ANN401 - untrusted JSON
