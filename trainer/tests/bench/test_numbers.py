@@ -1,5 +1,6 @@
 """Numbers of a bundle on scans: structures that were made up, and the two commands from end to end."""
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -147,6 +148,27 @@ def test_what_is_no_fold_of_a_bundle_or_has_nobody_to_judge_is_refused_before_an
         assert main([*call, str(wrong)]) == 2
         assert f"--folds {wrong}: {problem}" in capsys.readouterr().err
         assert not list(out.glob("fold-*"))
+
+
+def test_who_is_val_of_the_scans_may_be_of_the_training_of_a_fold_that_names_no_val(tmp_path) -> None:
+    for number in range(3):
+        write_ct(small_phantom(), tmp_path / f"s{number}.nii.gz")
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["s0", "s1"], "val": ["s2"]}), encoding="utf-8")
+
+    def trained_on(name: str, seed: int, *patients: str, selected: tuple[str, ...] = ()) -> Bundle:
+        plain = small_bundle(tmp_path / f"plain {name}", weights=random_weights(seed=seed))
+        marks = {
+            "trained_patients": [*map(patient_mark, patients)],
+            "selected_patients": [*map(patient_mark, selected)],
+        }
+        return Bundle.open(edited(plain, tmp_path / name, **marks))
+
+    whole = trained_on("whole", 1, "s0", "s1", "s2", "t", selected=("t",))
+    fold = trained_on("fold", 2, "s1", "s2")
+    options = argparse.Namespace(cases=[str(tmp_path)], split=["train", "val"], folds=[fold.path])
+    scans = find_scans(options.cases, options.split)
+    judges = run.judges_of(Scoring(whole, scans, tmp_path / "out", Settings()), options)
+    assert {judge.bundle.hash: [scan.name for scan in judge.scans] for judge in judges} == {fold.hash: ["s0"]}
 
 
 def test_what_an_autoencoder_was_trained_on_scatters_through_that_of_its_fold(monkeypatch) -> None:

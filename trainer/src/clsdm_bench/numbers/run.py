@@ -68,12 +68,16 @@ def judges_of(scoring: Scoring, options: argparse.Namespace) -> list[Scoring]:
     """
     judges, left = [], {scan.name for scan in scoring.scans}
     for bundle in (scoring.bundle, *_folds_of(scoring.bundle, options.folds)):
-        mine = [scan for scan in usable(_scans_of(bundle, options)) if scan.name in left]
+        scans = _scans_of(bundle, options)
+        is_fold = bundle is not scoring.bundle
+        if is_fold and not bundle.manifest.selected_patients:  # val of --cases was not val of each fold
+            scans = [replace(scan, selected=False) for scan in scans]
+        mine = [scan for scan in usable(scans) if scan.name in left]
         left -= {scan.name for scan in mine}
         if mine:
-            out = scoring.out if bundle is scoring.bundle else scoring.out / f"fold-{bundle.hash:.8}"
+            out = scoring.out / f"fold-{bundle.hash:.8}" if is_fold else scoring.out
             judges.append(Scoring(bundle, mine, out, scoring.settings))
-        elif bundle is not scoring.bundle:
+        elif is_fold:
             raise InputError(
                 f"--folds {bundle.path}: was trained on each of --cases that the bundle and the folds before were trained on; "
                 "expected one that was trained without some, or leave it out"
