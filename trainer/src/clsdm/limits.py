@@ -45,6 +45,8 @@ REQUESTS_WAITING = 1000
 """Lines that the worker takes before it has answered any."""
 SENT_BYTES, SENT_FILES = 2 * 2**30, 64
 """Of the arrays of one message between a server and its client, and how many of them."""
+SENT_LEVELS = 64
+"""Of objects and lists in each other in such a message."""
 CLIENTS_WAITING, CONNECTIONS = 32, 64
 """Requests that a server keeps waiting, and connections that it takes."""
 TRANSFER_S = 900.0

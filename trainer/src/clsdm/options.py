@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from clsdm.errors import InputError
 
@@ -52,6 +52,18 @@ class Options:
             raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}")
         if not 1 <= self.at_once <= MOST_AT_ONCE:
             raise InputError(f"at_once: expected 1 to {MOST_AT_ONCE} samples, got {self.at_once}")
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a volume's provenance says of them; ``steps`` are the model's where they are None."""
+        return {
+            "product": self.product,
+            "seed": None if self.product == "mean" else self.seed,
+            "samples": self.samples if self.product == "ensemble" else None,
+            "steps": None if self.product == "mean" else self.steps,
+            "consistency": self.consistency,
+            "refined": self.refine,
+        }
 
 
 def choose_device(name: str) -> torch.device:

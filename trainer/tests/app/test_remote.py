@@ -27,6 +27,7 @@ from clsdm.app import server as front
 from clsdm.app.child import Child
 from clsdm.app.load import figures_in
 from clsdm.app.sent import message_of, pack_xray, unpack_xray
+from clsdm.errors import InputError
 from clsdm.files.scratch import OwnFolder
 from clsdm.xray.read import read_xray
 
@@ -90,6 +91,14 @@ def test_an_xray_that_travels_is_the_same_and_names_nobody(films, tmp_path):
     assert back.warnings == ("X-ray 1 is dark",)
     same = replace(back, image=xray.image, valid=valid, source=xray.source, warnings=xray.warnings)
     assert replace(same, patient_key=xray.patient_key) == xray
+
+
+def test_an_archive_in_place_of_an_array_is_refused_in_words(films, tmp_path):
+    sent = json.loads(json.dumps(pack_xray(read_xray(films / "frontal.dcm"), 1, tmp_path)))
+    with (tmp_path / sent["image"]).open("wb") as file:
+        np.savez(file, np.zeros((100, 100)))
+    with pytest.raises(InputError, match="X-ray 1: image: expected an array, found NpzFile"):
+        unpack_xray(sent, tmp_path, "request")
 
 
 def test_hello_says_what_the_server_is_and_how_long_it_took(server, worker, small_model):

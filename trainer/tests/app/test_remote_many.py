@@ -18,7 +18,7 @@ from clsdm.app import access, remote
 from clsdm.app.tasks import TASKS
 from clsdm.app.worker import ArrayFolders, Voice, answer
 from clsdm.errors import InputError
-from clsdm.failures import ReportedError, ServerError
+from clsdm.failures import ReportedError, ServerError, kind_of
 from clsdm.files.strict_json import to_plain
 from clsdm.model.bundle import Bundle
 from clsdm.model.facts import facts_of
@@ -151,9 +151,8 @@ class Unconnected(remote.Server):
         self.sent += json.dumps(fields).encode() + b"".join(file.name.encode() + file.read_bytes() for file in files)
         if self.count in self.errors:
             raise self.errors[self.count]
-        (folder / "made").mkdir()
         given = fields | {"bundle": str(self.bundle.path), "sent": str(folder / "sent")}
-        told = json.loads(json.dumps(TASKS[task](folder / "made", report, **given)))
+        told = json.loads(json.dumps(TASKS[task](folder, report, **given)))
         return {name: value for name, value in told.items() if name != self.lacks}
 
 
@@ -212,6 +211,68 @@ def test_an_answer_that_lacks_something_is_a_line(small_model, films, tmp_path):
     assert rows[0]["problem"] == "the server http://127.0.0.1:9: truncated or damaged answer (KeyError while reading)"
 
 
+@pytest.mark.parametrize(
+    ("hello", "problem"),
+    [
+        ({"protocol": 1}, "speaks protocol 1 of clsdm 9.9, this computer 2 of .*; update clsdm on the server"),
+        ({"protocol": 3}, "update clsdm on this computer"),
+        ({"protocol": None}, "update clsdm on the server"),
+        ({"models": None}, "gives no answer of this program"),
+        ({"models": [{"name": "small"}]}, "gives no answer of this program"),
+        ({"models": [5]}, "gives no answer of this program"),
+        ({"models": []}, "has no model; it has none that can be used"),
+    ],
+)
+def test_what_a_server_cannot_do_is_said_with_what_to_do(hello, problem, small_model, films, tmp_path, monkeypatch):
+    server = Unconnected(small_model, {})
+    monkeypatch.setattr(server, "_asked", lambda *_: {"protocol": 2, "clsdm": "9.9", "models": server.models} | hello)
+    with pytest.raises(Exception, match=problem) as refused:
+        server.reconstruct_many(tmp_path, Voice(1, lambda _: None), {}, {}, str(tmp_path / "out"))
+    assert kind_of(refused.value) in ("server", "input")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("names", "problem"), [(("Anna", "anna"), "'anna' is there already"), (("a", "Index.html"),
+                                                  "'Index.html' has the name of a file")])  # fmt: skip
+def test_two_patients_have_two_folders_and_none_that_of_a_file_on_all(names, problem, small_model, films, tmp_path):
+    server, cases = Unconnected(small_model, {}), {name: views(films) for name in names}
+    with pytest.raises(InputError, match=problem):
+        server.reconstruct_many(tmp_path, Voice(1, lambda _: None), cases, {}, str(tmp_path / "out"))
+    assert server.count == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_that_cannot_be_left_word_of_is_told(small_model, films, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "secret-1").write_text("of the user", encoding="utf-8")
+    rows = {row["case"]: row for row in reconstructed_by(Unconnected(small_model, {}), films, tmp_path)}
+    assert [rows[f"secret-{number}"]["status"] for number in range(3)] == ["done", "failed", "done"]
+    assert str(tmp_path / "out" / "secret-1") in rows["secret-1"]["problem"]
+    assert (tmp_path / "out" / "secret-1").read_text(encoding="utf-8") == "of the user"
+
+
+def test_what_this_version_read_is_not_what_another_version_here_has_read(small_model, tmp_path, monkeypatch):
+    server = Unconnected(small_model, {})
+    assert server._maker(tmp_path, Voice(1, print), None).version == __version__
+    monkeypatch.setattr(remote, "__version__", "9.9")
+    assert server._maker(tmp_path, Voice(1, print), None).version == f"{__version__}, X-rays read by 9.9"
+
+
+def test_an_answer_about_one_patient_is_looked_at_too(small_model, films, tmp_path):
+    server = Unconnected(small_model, {})
+    server.lacks = "coverage"
+    with pytest.raises(ReportedError, match="expected coverage, volume, found volume") as refused:
+        server.reconstruct(tmp_path, Voice(1, lambda _: None), views(films)[:1], {"device": "cpu"})
+    assert kind_of(refused.value) == "server"
+
+
+def test_of_models_that_a_newer_server_says_more_of_the_rest_is_known(small_model, tmp_path):
+    server = Unconnected(small_model, {})
+    known = dict(server.models[0])
+    server.models[0]["colour"] = "green"
+    assert server.hello(tmp_path, Voice(1, print))["models"] == [known]
+
+
 def test_a_model_that_the_server_has_not_is_refused_before_anything_is_read(small_model, tmp_path):
-    with pytest.raises(InputError, match="has no model 'other'"):
+    with pytest.raises(InputError, match="has no model 'other'; it has small"):
         Unconnected(small_model, {}).reconstruct_many(tmp_path, Voice(1, print), {}, {}, str(tmp_path / "out"), "other")

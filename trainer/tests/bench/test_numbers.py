@@ -1,5 +1,6 @@
 """Numbers of a bundle on scans: structures that were made up, and the two commands from end to end."""
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -9,13 +10,16 @@ import pytest
 from small_bundle import FINER, edited, random_weights, small_bundle, small_phantom
 
 from clsdm.model.bundle import Bundle, patient_mark
+from clsdm.progress import silent
 from clsdm.quality.quantities import QUANTITIES
 from clsdm.volume.write import write_ct
 from clsdm_bench.cli import main
+from clsdm_bench.numbers import run
 from clsdm_bench.numbers.run import usable
 from clsdm_bench.numbers.structures import Structures, count_structures
 from clsdm_bench.pages import marks
 from clsdm_bench.score.cases import find_scans
+from clsdm_bench.score.run import Scoring, Settings
 
 SPACING_MM = 6.0
 
@@ -106,6 +110,74 @@ def test_patients_of_the_training_are_judged_by_a_fold_that_was_trained_without_
     other = small_bundle(tmp_path / "other", FINER)
     assert main(["calibrate", *call.split(), "--write", str(made), "--folds", str(other.path)]) == 2
     assert f"--folds {other.path}: expected the networks of {whole.path}" in capsys.readouterr().err
+
+
+def test_what_is_no_fold_of_a_bundle_or_has_nobody_to_judge_is_refused_before_anything_is_made(
+    tmp_path, capsys
+) -> None:
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    folder.mkdir()
+    for number in range(2):
+        write_ct(small_phantom(), folder / f"s{number}.nii.gz")
+
+    def trained_on(name: str, seed: int, *patients: str) -> Path:
+        plain = small_bundle(tmp_path / f"plain {name}", weights=random_weights(seed=seed))
+        return edited(plain, tmp_path / name, trained_patients=[*map(patient_mark, patients)])
+
+    whole, fold = trained_on("whole", 1, "s0", "s1"), trained_on("fold", 2, "s1")
+    call = [
+        "numbers",
+        "--cross",
+        "--bundle",
+        str(whole),
+        "--cases",
+        str(folder),
+        "--products",
+        "mean",
+        "--device",
+        "cpu",
+    ]
+    call += ["--conditions", "plain", "--out", str(out), "--folds", str(fold)]
+    for wrong, problem in (
+        (whole, f"has the weights of {whole}"),
+        (fold, f"has the weights of {fold}"),
+        (trained_on("all", 3, "s0", "s1"), "was trained on each of --cases that the bundle and the folds before"),
+        (trained_on("none", 4), "does not say which patients it was trained on"),
+        (trained_on("other", 5, "t0"), "was trained on none of the patients of"),
+    ):
+        assert main([*call, str(wrong)]) == 2
+        assert f"--folds {wrong}: {problem}" in capsys.readouterr().err
+        assert not list(out.glob("fold-*"))
+
+
+def test_who_is_val_of_the_scans_may_be_of_the_training_of_a_fold_that_names_no_val(tmp_path) -> None:
+    for number in range(3):
+        write_ct(small_phantom(), tmp_path / f"s{number}.nii.gz")
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["s0", "s1"], "val": ["s2"]}), encoding="utf-8")
+
+    def trained_on(name: str, seed: int, *patients: str, selected: tuple[str, ...] = ()) -> Bundle:
+        plain = small_bundle(tmp_path / f"plain {name}", weights=random_weights(seed=seed))
+        marks = {
+            "trained_patients": [*map(patient_mark, patients)],
+            "selected_patients": [*map(patient_mark, selected)],
+        }
+        return Bundle.open(edited(plain, tmp_path / name, **marks))
+
+    whole = trained_on("whole", 1, "s0", "s1", "s2", "t", selected=("t",))
+    fold = trained_on("fold", 2, "s1", "s2")
+    options = argparse.Namespace(cases=[str(tmp_path)], split=["train", "val"], folds=[fold.path])
+    scans = find_scans(options.cases, options.split)
+    judges = run.judges_of(Scoring(whole, scans, tmp_path / "out", Settings()), options)
+    assert {judge.bundle.hash: [scan.name for scan in judge.scans] for judge in judges} == {fold.hash: ["s0"]}
+
+
+def test_what_an_autoencoder_was_trained_on_scatters_through_that_of_its_fold(monkeypatch) -> None:
+    monkeypatch.setattr(
+        run, "scatter_of", lambda bundle, scans, _: {"cube": {each: {"lung": bundle} for each in scans}}
+    )
+    judges = [Scoring("whole", ["s2"], Path(), Settings()), Scoring("fold", ["s0", "s1"], Path(), Settings())]
+    found = run._scatter(judges, silent)
+    assert {scan: each["lung"] for scan, each in found["cube"].items()} == {"s2": "whole", "s0": "fold", "s1": "fold"}
 
 
 def test_of_patients_it_was_trained_on_a_table_holds_the_x_rays_and_no_errors(

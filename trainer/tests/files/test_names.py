@@ -12,6 +12,7 @@ from clsdm.files.names import (
     files_below,
     given_path,
     inside,
+    nameless,
     of_another_system,
     plain_name,
     refuse_overwriting,
@@ -128,3 +129,12 @@ def test_links_to_folders_are_followed_and_each_folder_is_looked_at_once(tmp_pat
     (tmp_path / "a" / "lost").symlink_to(tmp_path / "nowhere")
     found = [path.relative_to(tmp_path / "a").as_posix() for path in files_below(tmp_path / "a", 100)]
     assert found == ["1", "away/3", "away/in/4", "deep/2"]
+
+
+def test_a_replacement_that_holds_another_path_is_not_replaced_again() -> None:
+    names = {"X-ray 1": "/in/Ann X-ray 2.dcm", "X-ray 2": "/in/Ann X-ray 1.dcm"}
+    told = nameless("X-ray 1: disagrees; X-ray 2: X-ray 10", names)
+    assert told == "/in/Ann X-ray 2.dcm: disagrees; /in/Ann X-ray 1.dcm: X-ray 10"
+    back = nameless(told, {path: label for label, path in names.items()})
+    assert back == "X-ray 1: disagrees; X-ray 2: X-ray 10"
+    assert nameless("X-ray 1", {}) == "X-ray 1"

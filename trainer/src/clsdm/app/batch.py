@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsdm.app.batch_summary import FAILED, SUMMARY, failure_in, is_summary, write_summary
-from clsdm.app.cases import Case
+from clsdm.app.batch_summary import FAILED, failure_in, is_summary, write_summary
+from clsdm.app.cases import SUMMARY, Case
 from clsdm.app.dicom_output import comparison_of, write_dicom
 from clsdm.app.maker import Look, Maker
 from clsdm.app.record import companions, read_record

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clsdm.app.cases import Case
+from clsdm.app.cases import SUMMARY, Case
 from clsdm.errors import InputError, no_formula
 from clsdm.files.atomic import written_together
 from clsdm.files.strict_json import read_json
@@ -22,7 +22,6 @@ from clsdm.quality.agreement import Agreement
 from clsdm.quality.page import page
 
 FAILED = "failed.json"
-SUMMARY = ("summary.csv", "index.html")
 TITLE, LOOKED_AT = "Reconstructions", 1 << 16
 """Of the page; and how many letters of a file tell whether it is ours."""
 _FIRST_CELLS = "case,status,"

@@ -5,11 +5,11 @@ from typing import Any
 
 from clsdm.app import batch
 from clsdm.app.batch_summary import row_of
-from clsdm.app.cases import Case
+from clsdm.app.cases import Case, folded, folder_name
 from clsdm.app.maker import Maker
 from clsdm.app.request import Request
 from clsdm.app.worker import Answer, Voice
-from clsdm.files.names import given_path, plain_name
+from clsdm.files.names import given_path
 from clsdm.files.strict_json import from_plain
 
 
@@ -29,11 +29,14 @@ def many(cases: dict[str, Any], shared: dict[str, Any], out: str, maker: Maker, 
     """
     into = given_path(out, "out")
 
-    def case_of(name: str, views: Any) -> Case:  # noqa: ANN401 - untrusted JSON
-        volume = str(into / plain_name(name, "request.cases") / batch.VOLUME)
-        return Case(name, from_plain(Request, shared | {"views": views, "out": volume}, "request.cases"))
+    named: dict[str, Case] = {}
+    for name, views in cases.items():
+        volume = str(into / folder_name(name, named, "request.cases:") / batch.VOLUME)
+        request = from_plain(Request, shared | {"views": views, "out": volume}, f"request.cases[{len(named)}]")
+        named[folded(name)] = Case(name, request)
 
     def ended(case: Case, outcome: batch.Outcome) -> None:
-        report.tell(asdict(row_of(case)) | {"status": outcome.status})
+        row = asdict(row_of(case)) | {"status": outcome.status}
+        report.tell(row | ({"problem": outcome.problem} if outcome.problem else {}))  # no word of it may be on the disk
 
-    return batch.run([case_of(*each) for each in cases.items()], batch.Plan(into, maker), report, ended)
+    return batch.run(list(named.values()), batch.Plan(into, maker), report, ended)

@@ -12,7 +12,7 @@ import argparse
 import csv
 import io
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +31,8 @@ from clsdm.xray.read import XRayHeader, inspect_xray
 
 PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip", "turn")
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
+SUMMARY = ("summary.csv", "index.html")
+"""The files that tell of all patients."""
 RequestOf = Callable[[str, dict[str, Any]], Request]
 """(name of a case, options of the command line that are its own) -> what to reconstruct."""
 
@@ -62,12 +64,10 @@ def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
     folder = table.absolute().parent
     for line, row in _rows(table):
         where = f"{table}: {line}"
-        name = plain_name(row.pop("case", ""), f"{where}: case")
-        if _folded(name) in cases:
-            raise InputError(f"{where}: case {name!r} is there already; expected a name for each patient")
+        name = folder_name(row.pop("case", ""), cases, f"{where}: case")
         cells = {str(folder / cell): f"{line}, column {column}" for column, cell in _files(row) if cell}
         try:
-            cases[_folded(name)] = Case(name, request_of(name, _given(row, folder)), cells=cells)
+            cases[folded(name)] = Case(name, request_of(name, _given(row, folder)), cells=cells)
         except InputError as error:
             raise InputError(f"{where}: {in_table(str(error))}") from None
     if not cases:
@@ -75,7 +75,25 @@ def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
     return list(cases.values())
 
 
-def _folded(name: str) -> str:
+def folder_name(name: str, known: Collection[str], where: str) -> str:
+    """``name`` if it can be that of the folder of a patient's results.
+
+    Args:
+        name: from outside.
+        known: those that are there, as :func:`folded` gives them.
+        where: what named it, begins the message.
+
+    Raises:
+        InputError: it cannot, or it is there, or of the files that tell of all.
+    """
+    if folded(plain_name(name, where)) in known:
+        raise InputError(f"{where} {name!r} is there already; expected a name for each patient")
+    if folded(name) in SUMMARY:
+        raise InputError(f"{where} {name!r} has the name of a file that is written beside the patients' folders")
+    return name
+
+
+def folded(name: str) -> str:
     """The same for all names that some system takes for one folder: letters of either case, accents of their own or not."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 

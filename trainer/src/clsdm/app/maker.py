@@ -32,7 +32,7 @@ class Maker:
 
     Attributes:
         sha256: of the model's weights.
-        version: of the program that makes them.
+        version: of the program that makes them, and of the one that reads the X-rays where it is another.
         files: of the model on this computer, which must not be written over.
         work: has the networks work on the X-rays of one patient.
     """

@@ -7,7 +7,6 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
-from clsdm.app.batch_summary import SUMMARY
 from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import write_dicom
@@ -118,8 +117,6 @@ def reconstruct_many(
     shared = vars(options) | {"product": options.product or bundle.manifest.default_product}
 
     def request_of(name: str, own: dict[str, Any]) -> Request:
-        if name.casefold() in SUMMARY:
-            raise InputError(f"case {name!r} has the name of a file that is written beside the patients' folders")
         return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
 
     cases = cases_of(request_of)

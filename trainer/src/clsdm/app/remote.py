@@ -13,6 +13,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from clsdm.app.request import xrays_of
 from clsdm.app.sent import message_of, pack_volume, pack_xray, read_files, read_line, with_texts
 from clsdm.app.worker import Answer, Task, Voice
 from clsdm.errors import InputError, reading
-from clsdm.failures import ReportedError, ServerError, kind_of
+from clsdm.failures import ReportedError, ServerError, described, kind_of
 from clsdm.files.atomic import written_together
 from clsdm.files.names import given_path, nameless, refuse_replacing
-from clsdm.files.strict_json import to_plain
+from clsdm.files.strict_json import from_plain, to_plain
 from clsdm.limits import SENT_BYTES, check_bytes
+from clsdm.model.facts import Facts
 from clsdm.options import Options
+from clsdm.result import Reconstruction
 from clsdm.xray.dicom import is_simulated
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import refuse_two_patients
@@ -57,14 +60,23 @@ class Server:
         self._known, self._name = False, f"the server {address}"
 
     def hello(self, folder: Path, report: Voice) -> Answer:
-        """The server's "clsdm", "torch", "python", "devices" as of the local worker, its "models", and "reached_s"."""
+        """The server's "clsdm", "torch", "python", "devices" as of the local worker, its "models", and "reached_s".
+
+        Raises:
+            ServerError: see :meth:`ask`; or its version and this one do not understand each other.
+        """
         began = time.perf_counter()
         answer = self._asked("hello", folder, report, {}, []) | {"reached_s": time.perf_counter() - began}
-        if answer.get("protocol") != PROTOCOL:
-            versions = f"clsdm {answer.get('clsdm')!s:.20} there, {__version__} here"
-            raise ServerError(f"{self._name} has another version of this program ({versions}); update the older one")
+        if (theirs := answer.get("protocol")) != PROTOCOL:
+            older = "this computer" if type(theirs) is int and theirs > PROTOCOL else "the server"
+            versions = f"protocol {theirs!s:.20} of clsdm {answer.get('clsdm')!s:.20}, this computer {PROTOCOL} of {__version__}"
+            raise ServerError(f"{self._name} speaks {versions}; update clsdm on {older}")
+        try:
+            models = [_model_of(each) for each in answer["models"]]
+        except (InputError, LookupError, TypeError):
+            raise ServerError(f"{self._name} gives no answer of this program (no list of models)") from None
         self._known = True
-        return answer
+        return answer | {"models": models}
 
     def warm(self, folder: Path, report: Voice, bundle: str | None = None, device: str = "auto") -> Answer:
         """As the local worker's, and so all others; ``bundle`` is the name of one of the server's models."""
@@ -79,8 +91,26 @@ class Server:
         bundle: str | None = None,
         preset: str = "chest",
     ) -> Answer:
-        fields, xrays = {"options": options, "bundle": bundle}, _read(views, preset, report)
-        return self._ask_of_xrays("reconstruct", folder, report, xrays, lambda sent: fields | {"views": sent})
+        xrays, how = _read(views, preset, report), from_plain(Options, options, "request.options")
+        return self._reconstructed(folder, report, xrays, how, bundle)[0]
+
+    def _reconstructed(
+        self, folder: Path, report: Voice, xrays: Sequence[XRay], options: Options, bundle: str | None
+    ) -> tuple[Answer, Reconstruction]:
+        """The answer, and what it says.
+
+        Raises:
+            ReportedError: see :meth:`_ask_of_xrays`; or it is none to this question.
+        """
+        fields = {"options": to_plain(options), "bundle": bundle}
+        answer = self._ask_of_xrays("reconstruct", folder, report, xrays, lambda sent: fields | {"views": sent})
+        try:
+            with reading(self._name, "answer"):
+                return answer, unpack_reconstruction(answer, folder, xrays, options, self._name)
+        except InputError as error:
+            fault = described(error)
+            is_theirs = fault["kind"] == "input"  # else the memory, or the disk, of this computer
+            raise ReportedError(fault | ({"kind": "server"} if is_theirs else {})) from None
 
     def reconstruct_many(
         self,
@@ -104,24 +134,24 @@ class Server:
         hello = self.hello(folder, report)
         model = next((each for each in hello["models"] if bundle in (None, each["name"])), None)
         if model is None:
-            raise InputError(f"{self._name} has no model {bundle!r:.60}")
+            has = ", ".join(each["name"] for each in hello["models"]) or "none that can be used"
+            raise InputError(f"{self._name} has no model{'' if bundle is None else f' {bundle!r:.60}'}; it has {has}")
 
         def load_alone(said: Answer) -> None:
             if "load" in said:
                 report.load(said["load"])
 
         def work(xrays: Sequence[XRay], options: Options) -> Look:
-            fields = {"options": to_plain(options), "bundle": model["name"]}
             with tempfile.TemporaryDirectory(dir=folder) as own:
-                answer = self._ask_of_xrays("reconstruct", Path(own), Voice(report.number, load_alone), xrays,
-                                            lambda sent: fields | {"views": sent})  # fmt: skip
-                with reading(self._name, "answer"):
-                    made = unpack_reconstruction(answer, [xray.source for xray in xrays])
+                voice = Voice(report.number, load_alone)
+                _, made = self._reconstructed(Path(own), voice, xrays, options, model["name"])
             if made.provenance.get("model_sha256") != model["sha256"]:
                 raise ServerError(f"{self._name} has another model {model['name']} now; begin anew")
             return lambda: made
 
-        return Maker(model["sha256"], hello["clsdm"], (), work)
+        theirs = str(hello.get("clsdm"))
+        both = theirs if theirs == __version__ else f"{theirs}, X-rays read by {__version__}"
+        return Maker(model["sha256"], both, (), work)
 
     def preview(
         self, folder: Path, report: Voice, view: dict[str, Any], bundle: str | None = None, preset: str = "chest"
@@ -239,12 +269,12 @@ class Server:
         while True:
             try:
                 answer = read_line(response, self._name)
-                progress = _progress_in(answer)
+                progress, failure = _progress_in(answer), _failure_in(answer)
             except (InputError, LookupError, TypeError, ValueError, OverflowError):
                 reason = f"gives no answer of this program (HTTP status {response.status})"
                 raise ServerError(f"{self._name} {reason}") from None
-            if "error" in answer:
-                raise ReportedError(answer["error"])
+            if failure is not None:
+                raise failure
             if progress is not None:
                 report(*progress)
                 if (load := figures_in(answer.get("load"))) is not None:
@@ -293,6 +323,20 @@ _ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroRet
 
 def _progress_in(answer: Answer) -> tuple[str, int, int] | None:
     return (str(answer["stage"]), int(answer["i"]), int(answer["n"])) if "stage" in answer else None
+
+
+def _failure_in(answer: Answer) -> ReportedError | None:
+    if "error" not in answer:
+        return None
+    if not answer["error"]["message"]:
+        raise ValueError("a failure without a word")
+    return ReportedError(answer["error"])
+
+
+def _model_of(plain: Any) -> Answer:  # noqa: ANN401 - untrusted JSON
+    """The facts of a model and its name, without what only a newer server says of it."""
+    known = {field.name: plain[field.name] for field in fields(Facts)}
+    return to_plain(from_plain(Facts, known, "model")) | {"name": str(plain["name"])}
 
 
 def _listed(plain: Any) -> list[Any]:  # noqa: ANN401 - untrusted JSON

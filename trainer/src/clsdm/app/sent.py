@@ -19,7 +19,15 @@ from clsdm.files.atomic import room_for
 from clsdm.files.names import inside, nameless, plain_name
 from clsdm.files.strict_json import from_plain, parse_json
 from clsdm.geometry.view import View
-from clsdm.limits import REQUEST_LINE_BYTES, SENT_BYTES, SENT_FILES, check_bytes, check_image_size
+from clsdm.limits import (
+    REQUEST_LINE_BYTES,
+    SENT_BYTES,
+    SENT_FILES,
+    SENT_LEVELS,
+    check_bytes,
+    check_image_size,
+    check_volume_size,
+)
 from clsdm.volume.read import read_ct
 from clsdm.xray.image import XRay, check_image
 
@@ -77,8 +85,8 @@ def unpack_xray(plain: Any, folder: Path, where: str) -> XRay:  # noqa: ANN401 -
     """
     sent = from_plain(SentXRay, plain, where)
     label = re.sub(r"[^\w -]", "", sent.label)[:40] or "X-ray"
-    image = _pixels(folder, sent.image, f"{label}: image").astype(np.float32)
-    valid = None if sent.valid is None else _pixels(folder, sent.valid, f"{label}: valid").astype(bool)
+    image = read_array(folder, sent.image, f"{label}: image", 2).astype(np.float32)
+    valid = None if sent.valid is None else read_array(folder, sent.valid, f"{label}: valid", 2).astype(bool)
     if valid is not None and valid.shape != image.shape:
         raise InputError(f"{label}: valid has {valid.shape} pixels; expected {image.shape}, as its image")
     origins = {str(name): str(origin) for name, origin in (sent.origins or {}).items()}
@@ -115,14 +123,30 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(path, array, allow_pickle=False)
 
 
-def _pixels(folder: Path, name: str, where: str) -> np.ndarray:
-    """(rows, cols) out of a .npy file, looked at before it is read."""
+def read_array(folder: Path, name: str, where: str, axes: int) -> np.ndarray:
+    """Numbers out of a .npy file that was received, looked at before they are read.
+
+    Args:
+        folder: of what was received.
+        name: of the file.
+        where: begins messages.
+        axes: 2 of an image (rows, columns), 3 of a volume.
+
+    Raises:
+        InputError: no such array, or too large.
+    """
     path = inside(folder, name, where)
     with reading(where, "array"):
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    if mapped.ndim != 2 or mapped.dtype.kind not in "buf":
-        raise InputError(f"{where}: expected an array (rows, columns) of numbers, found {mapped.shape} {mapped.dtype}")
-    check_image_size(mapped.shape[0], mapped.shape[1], where, bits=8 * mapped.dtype.itemsize)
+    if not isinstance(mapped, np.ndarray):  # an archive of arrays
+        raise InputError(f"{where}: expected an array, found {type(mapped).__name__}")
+    if mapped.ndim != axes or mapped.dtype.kind not in "buif":
+        raise InputError(f"{where}: expected an array of numbers with {axes} axes, found {mapped.shape} {mapped.dtype}")
+    bits = 8 * mapped.dtype.itemsize
+    if axes == 2:
+        check_image_size(mapped.shape[0], mapped.shape[1], where, bits=bits)
+    else:
+        check_volume_size(mapped.shape, where, bits=bits)
     return np.array(mapped)
 
 
@@ -156,6 +180,8 @@ def read_files(sizes: Any, stream: IO[bytes], folder: Path, where: str) -> list[
     check_bytes(sum(sizes.values()), SENT_BYTES, where, "arrays")
     paths = [folder / plain_name(name, f"{where}: files") for name in sizes]
     for path, size in zip(paths, sizes.values(), strict=True):
+        if path.exists():
+            raise InputError(f"{where}: files: {path.name} is there already")
         with room_for(path, size):
             file = path.open("xb")
         with file:
@@ -186,7 +212,18 @@ def read_line(stream: IO[bytes], where: str) -> dict[str, Any]:
     message = parse_json(line, where)
     if not isinstance(message, dict):
         raise InputError(f"{where}: expected an object, found {type(message).__name__}")
+    _check_depth(message, where)
     return message
+
+
+def _check_depth(message: Any, where: str) -> None:  # noqa: ANN401 - JSON types
+    """Refuse what functions that call themselves for each level could not follow."""
+    level = [message]
+    for _ in range(SENT_LEVELS):
+        lists = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [part for each in lists for part in each]
+    if level:
+        raise InputError(f"{where}: is nested more than {SENT_LEVELS} levels deep")
 
 
 def with_texts(plain: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON types

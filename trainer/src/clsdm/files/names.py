@@ -204,13 +204,14 @@ def refuse_replacing(files: Iterable[Path], is_ours: Callable[[Path], bool]) -> 
 def nameless(text: str, names: Mapping[str, str]) -> str:
     """A text for somebody else to read: paths in it, which may say whose files they are, are replaced.
 
+    All at once: a replacement may hold what another path is called, as the file "Chest X-ray 2.dcm" does.
+
     Args:
         text: a warning, for example.
         names: what to say in place of each path.
     """
-    for path in sorted(names, key=len, reverse=True):
-        text = names[path].join(re.split(rf"(?<![\w/\\.]){re.escape(path)}(?!\w)", text))
-    return text
+    paths = "|".join(re.escape(path) for path in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w/\\.])(?:{paths})(?!\w)", lambda found: names[found[0]], text) if paths else text
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -128,11 +128,16 @@ def checked(ct: CTVolume) -> CTVolume:
             f"{ct.source}: values {low:g} ... {high:g} are not HU, or were clipped to a window (expected air near -1000, "
             f"below {AIR_BELOW_HU:g}, and tissue near 0)"
         )
-    _check_geometry(ct)
+    check_geometry(ct)
     return ct.noted(*_clipping(ct.hu, high), *_too_small(ct), *_no_tissue(ct.hu))
 
 
-def _check_geometry(ct: CTVolume) -> None:
+def check_geometry(ct: CTVolume) -> None:
+    """Refuse a place in the patient that no scan has.
+
+    Raises:
+        InputError: sheared, or names the spacing, extent or position.
+    """
     if not np.allclose(ct.direction.T @ ct.direction, np.eye(3), atol=1e-3):
         raise InputError(f"{ct.source}: the orientation matrix is not orthonormal: {ct.direction.round(3).tolist()}")
     for axis, step, count, origin in zip("xyz", ct.spacing_mm, ct.hu.shape[::-1], ct.origin_mm, strict=True):

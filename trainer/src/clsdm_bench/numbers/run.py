@@ -1,7 +1,7 @@
 """The order of ``clsdm-bench calibrate`` and ``clsdm-bench numbers``."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from clsdm_bench.numbers.calibrate import crossed, table_of
 from clsdm_bench.numbers.collect import collect
 from clsdm_bench.numbers.page import headed, tables
 from clsdm_bench.numbers.picture import write_picture
-from clsdm_bench.numbers.steady import scatter_of
+from clsdm_bench.numbers.steady import Scatter, scatter_of
 from clsdm_bench.numbers.wrong import hand_in
 from clsdm_bench.pages import publish
 from clsdm_bench.score.cases import ScanFile, find_scans
@@ -64,19 +64,49 @@ def judges_of(scoring: Scoring, options: argparse.Namespace) -> list[Scoring]:
     prediction: Vovk, Ann. Math. Artif. Intell. 2015; CV+: Barber et al., Ann. Stat. 2021).
 
     Raises:
-        InputError: a fold has other networks than the bundle, so that its errors say little about the bundle's.
+        InputError: what is named as a fold is none of the bundle, or has nobody to measure.
     """
     judges, left = [], {scan.name for scan in scoring.scans}
-    for bundle in (scoring.bundle, *map(Bundle.open, options.folds)):
-        if bundle.manifest.model != scoring.bundle.manifest.model:
-            raise InputError(f"--folds {bundle.path}: expected the networks of {scoring.bundle.path}, found others")
-        mine = [scan for scan in usable(_scans_of(bundle, options)) if scan.name in left]
+    for bundle in (scoring.bundle, *_folds_of(scoring.bundle, options.folds)):
+        scans = _scans_of(bundle, options)
+        is_fold = bundle is not scoring.bundle
+        if is_fold and not bundle.manifest.selected_patients:  # val of --cases was not val of each fold
+            scans = [replace(scan, selected=False) for scan in scans]
+        mine = [scan for scan in usable(scans) if scan.name in left]
         left -= {scan.name for scan in mine}
         if mine:
-            out = scoring.out if bundle is scoring.bundle else scoring.out / f"fold-{bundle.hash:.8}"
+            out = scoring.out / f"fold-{bundle.hash:.8}" if is_fold else scoring.out
             judges.append(Scoring(bundle, mine, out, scoring.settings))
-            claim(judges[-1])
+        elif is_fold:
+            raise InputError(
+                f"--folds {bundle.path}: was trained on each of --cases that the bundle and the folds before were trained on; "
+                "expected one that was trained without some, or leave it out"
+            )
+    for judge in judges:
+        claim(judge)
     return judges
+
+
+def _folds_of(bundle: Bundle, paths: Sequence[Path]) -> list[Bundle]:
+    """Bundles that say what the errors of ``bundle`` are on patients that it was trained on.
+
+    Raises:
+        InputError: one is of other networks or patients, does not say of whom, or is the bundle, or named twice.
+    """
+    folds: list[Bundle] = []
+    for fold in map(Bundle.open, paths):
+        where, patients = f"--folds {fold.path}", set(fold.manifest.trained_patients)
+        if fold.manifest.model != bundle.manifest.model:
+            raise InputError(f"{where}: expected the networks of {bundle.path}, found others")
+        same = next((each for each in (bundle, *folds) if each.hash == fold.hash), None)
+        if same is not None:
+            raise InputError(f"{where}: has the weights of {same.path}; expected a fold of its own, named once")
+        if not patients:
+            raise InputError(f"{where}: does not say which patients it was trained on; expected one that does")
+        if patients.isdisjoint(bundle.manifest.trained_patients):
+            raise InputError(f"{where}: was trained on none of the patients of {bundle.path}; expected a fold of it")
+        folds.append(fold)
+    return folds
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
@@ -164,7 +194,7 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     calibration_of = crossed(found, scoring.bundle.hash) if calibration is None else lambda _: calibration
     fixed = _pictures(judges, {each.case: calibration_of(each) for each in found}) if options.pictures else None
     wrong = hand_in(scoring, unseen, usual, report) if options.wrong and usual is not None else None
-    scatter = scatter_of(scoring.bundle, unseen, report) if options.steady else None
+    scatter = _scatter(judges, report) if options.steady else None
     shown = [replace(each, group=UNSEEN) for each in found] if options.cross else found
     parts = tables(shown, calibration_of, wrong, fixed, scatter)
     text = headed(parts)
@@ -173,6 +203,15 @@ def evaluate_numbers(options: argparse.Namespace, report: Report) -> str:
     for page in options.publish:
         publish(page, _on_page(parts, options, scoring, len({each.case for each in found})))
     return text
+
+
+def _scatter(judges: Sequence[Scoring], report: Report) -> Scatter:
+    """How the measures of each scan scatter, through the autoencoder of who judges it: that of another was trained on it."""
+    found: dict[str, dict[str, Mapping[str, float]]] = {}
+    for judge in judges:
+        for way, scans in scatter_of(judge.bundle, judge.scans, report).items():
+            found.setdefault(way, {}).update(scans)
+    return found
 
 
 def _pictures(judges: Sequence[Scoring], tables_of: dict[str, Calibration]) -> dict[str, float]:
