@@ -22,8 +22,11 @@ clsdm_setup "$CLSDM_VENV" train,bench,test || exit
 summary=$(sh "$testing/lint.sh" 2>&1)
 failed=$?
 printf '%s\n' "$summary"
+cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+processes=$((cores < 4 ? cores : 4)) # each takes up to 3 GB
 cd "$trainer" || exit # where pytest's configuration is; it names the folders with tests
-if "$CLSDM_VENV/bin/python" -m pytest "$@"; then
+# A file's tests stay in one process, and in their order. -n0, given as an option, runs all in one.
+if "$CLSDM_VENV/bin/python" -m pytest -n "$processes" --dist loadfile "$@"; then
     tests='ok      pytest'
 else
     tests='FAILED  pytest'
