@@ -172,6 +172,15 @@ def test_several_series_are_named_with_their_slices_and_one_is_chosen(ct: CTVolu
     assert "--series 7 fits 0" in refusal(read_ct, tmp_path, "7")
 
 
+@pytest.mark.parametrize(("numbers", "way"), [((1, 2), "by its number or UID"), ((1, 1), "by its UID")])
+def test_a_series_is_chosen_by_its_number_where_that_tells_it_from_the_others(
+    numbers, way, ct: CTVolume, tmp_path: Path
+):
+    for name, number in zip("ab", numbers, strict=True):
+        write_series(tmp_path / name, ct, SeriesNumber=number)
+    assert refusal(read_ct, tmp_path).endswith(f"choose one with --series, {way}")
+
+
 def test_a_file_of_one_volume_has_no_series_to_choose(ct: CTVolume, tmp_path: Path):
     write_ct(ct, tmp_path / "ct.nrrd")
     assert "holds one volume" in refusal(read_ct, tmp_path / "ct.nrrd", "3")
