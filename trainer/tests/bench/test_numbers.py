@@ -24,6 +24,14 @@ from clsdm_bench.score.run import Scoring, Settings
 SPACING_MM = 6.0
 
 
+def scans_in(folder: Path, **splits: list[str]) -> None:
+    """A folder of phantoms s0, s1, ... that lie apart, with their splits."""
+    folder.mkdir()
+    for number in range(sum(map(len, splits.values()))):
+        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
+    (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+
+
 def with_ball(ml: float, hu: float, at: tuple[int, int, int] = (20, 20, 20)) -> np.ndarray:
     """Water with a ball of another density."""
     z, y, x = np.indices((40, 40, 40))
@@ -68,14 +76,9 @@ def test_a_patient_of_val_that_a_model_was_trained_on_does_not_calibrate_it(tmp_
     assert [scan.name for scan in usable(find_scans([str(tmp_path)], ["val"], both, chosen))] == ["chosen"]
 
 
-def test_patients_of_the_training_are_judged_by_a_fold_that_was_trained_without_them(
-    small_model, tmp_path, capsys
-) -> None:
+def test_patients_of_the_training_are_judged_by_a_fold_that_was_trained_without_them(tmp_path, capsys) -> None:
     folder, out = tmp_path / "scans", tmp_path / "out"
-    folder.mkdir()
-    for number in range(3):
-        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
-    (folder / "splits.json").write_text(json.dumps({"train": ["s0", "s1"], "val": ["s2"]}), encoding="utf-8")
+    scans_in(folder, train=["s0", "s1"], val=["s2"])
     chosen = [patient_mark("s2")]
 
     def trained_on(name: str, seed: int, *patients: str) -> Bundle:
@@ -184,10 +187,7 @@ def test_of_patients_it_was_trained_on_a_table_holds_the_x_rays_and_no_errors(
     small_model, tmp_path, monkeypatch
 ) -> None:
     folder, bundle = tmp_path / "scans", tmp_path / "bundle"
-    folder.mkdir()
-    for number in range(2):
-        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
-    (folder / "splits.json").write_text(json.dumps({"train": ["s0"], "val": ["s1"]}), encoding="utf-8")
+    scans_in(folder, train=["s0"], val=["s1"])
     monkeypatch.setattr(
         "clsdm_bench.numbers.run.find_scans",
         lambda cases, splits, *seen: find_scans(cases, splits, [*seen[0], patient_mark("s0")]),
@@ -203,10 +203,7 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     small_model: Bundle, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     folder, out, bundle = tmp_path / "scans", tmp_path / "out", tmp_path / "bundle"
-    folder.mkdir()
-    for number in range(3):
-        write_ct(small_phantom((10.0 * number, 0.0, 0.0)), folder / f"s{number}.nii.gz")
-    (folder / "splits.json").write_text(json.dumps({"val": ["s0", "s1"], "test": ["s2"]}), encoding="utf-8")
+    scans_in(folder, val=["s0", "s1"], test=["s2"])
     common = f"--cases {folder} --products mean --conditions plain --out {out} --device cpu".split()
     code = main(["calibrate", "--bundle", str(small_model.path), *common, "--split", "val", "--write", str(bundle)])
     assert code == 0

@@ -9,10 +9,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
 from clsdm.app.record import recorded_views
-from clsdm.app.sent import read_array
+from clsdm.app.sent import read_array, save_array
 from clsdm.app.worker import Answer
 from clsdm.errors import InputError
-from clsdm.files.atomic import room_for
 from clsdm.files.strict_json import from_plain
 from clsdm.geometry.view import View
 from clsdm.options import Options
@@ -188,6 +187,5 @@ def _array(path: str, folder: Path, where: str, axes: int) -> np.ndarray:
 def saved(folder: Path, name: str, array: np.ndarray) -> str:
     """The path of an array that is written there."""
     path = folder / f"{name}.npy"
-    with room_for(path, array.nbytes):
-        np.save(path, array)
+    save_array(path, array)
     return str(path)

@@ -63,9 +63,9 @@ def pack_xray(xray: XRay, number: int, folder: Path) -> dict[str, Any]:
     """A :class:`SentXRay` as JSON types, with its files in ``folder``."""
     label = f"X-ray {number}"
     names = {"image": f"image{number}.npy", "valid": None if xray.valid is None else f"valid{number}.npy"}
-    _save(folder / str(names["image"]), _smaller(xray.image, "image"))
+    save_array(folder / str(names["image"]), _smaller(xray.image, "image"))
     if xray.valid is not None:
-        _save(folder / str(names["valid"]), xray.valid)
+        save_array(folder / str(names["valid"]), xray.valid)
     warnings = [nameless(text, {xray.source: label}) for text in xray.warnings]
     return {
         **names,
@@ -118,7 +118,12 @@ def _smaller(array: np.ndarray, kind: str) -> np.ndarray:
     return array
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write the .npy file that :func:`read_array` reads.
+
+    Raises:
+        InputError: the disk has no room for it.
+    """
     with room_for(path, array.nbytes):
         np.save(path, array, allow_pickle=False)
 

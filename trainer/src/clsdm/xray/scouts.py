@@ -56,8 +56,6 @@ def read_localizers(folder: Path, series: str | None = None) -> list[XRay]:
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder with the localizers of a CT study")
     files = files_below(folder, limits.SERIES_FILES)
-    if len(files) > limits.SERIES_FILES:
-        raise InputError(f"{folder}: {len(files):,} files; expected at most {limits.SERIES_FILES:,} in a study")
     scan = _scan_in(folder, series)
     if scan is None:
         return localizers_among(files, None, str(folder))
