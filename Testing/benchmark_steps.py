@@ -41,6 +41,7 @@ def reconstruct(panel) -> tuple[float, float, float]:
 def makeSample(panel) -> None:
     """Phantom, X-rays, previews."""
     panel.samples.loadPhantom()
+    waitFor(lambda: not panel.samples.isLoading)
     waitFor(lambda: panel.run is None and all(slot.hasPreview() for slot in panel.xrays.slots))
 
 

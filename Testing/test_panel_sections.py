@@ -10,6 +10,7 @@ from unittest import mock
 
 import slicer
 from panel_case import PanelCase
+from scene_case import waitFor
 from volumes import add_volume
 
 import CLSDMReconstruction
@@ -19,6 +20,7 @@ from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 class SampleTest(PanelCase):
     def test_the_phantom_fills_both_slots_and_is_the_ground_truth(self) -> None:
         self.panel.samples.loadPhantom()
+        waitFor(lambda: not self.panel.samples.isLoading)
         run = self.logic.runs[-1]
         ct = run.arguments["ct"]
         self.assertIn("no patient", ct.GetName())
@@ -34,6 +36,7 @@ class SampleTest(PanelCase):
         select = mock.patch("slicer.util.selectModule", side_effect=RuntimeError("no main window"))
         with widget, window, select:
             CLSDMReconstruction.loadPhantom()
+        waitFor(lambda: not self.panel.samples.isLoading)
         self.assertEqual(self.logic.runs[-1].task, "simulate")
 
     def test_the_public_case_is_downloaded_only_with_consent(self) -> None:
@@ -298,6 +301,7 @@ class ModelSearchTest(PanelCase):
         self.takeIndex(self.OFFER)  # which names no sample of the embedded one
         self.find("openkbp64")
         self.search.ui.tryButton.click()
+        waitFor(lambda: not self.panel.samples.isLoading)
         self.assertEqual(self.logic.runs[-1].task, "simulate")
         xrays = [add_volume(f"X-ray {angle}", size=(90, 70, 1)) for angle in (0, 90)]
         for node in xrays:

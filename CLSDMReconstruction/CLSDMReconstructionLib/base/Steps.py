@@ -82,6 +82,11 @@ def atOnce(work: Iterator[float]) -> object:
             return done.value
 
 
+def turn() -> Iterator[float]:
+    """One turn of the event loop."""
+    yield 1.0
+
+
 def aside(work: Callable[[], object]) -> Iterator[float]:
     """Steps of one call that cannot be cut: it is done in a thread, and must touch neither Qt nor MRML.
 

@@ -19,10 +19,10 @@ def tidySlice(tag: str, label: str, spins: bool) -> None:
     widget = None if manager is None else manager.sliceWidget(tag)
     if widget is None:
         return
-    bar = widget.sliceController()
-    for each in slicer.util.findChildren(bar, name="ViewLabel"):
+    bar = widget.sliceController()  # of hundreds of widgets, which slicer.util.findChildren would look at in Python
+    for each in bar.findChildren(qt.QWidget, "ViewLabel"):
         each.minimumWidth = qt.QFontMetrics(each.font).horizontalAdvance(label) + LABEL_MARGIN
-    for each in slicer.util.findChildren(bar, name="FitToWindowToolButton"):
+    for each in bar.findChildren(qt.QWidget, "FitToWindowToolButton"):
         each.visible = not spins
     slider = bar.sliceOffsetSlider()
     slider.spinBoxVisible = spins

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import slicer
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.base.Steps import aside
 from CLSDMReconstructionLib.scene import Volumes, XRayNodes
 from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
 
@@ -72,7 +73,7 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     residuals, warnings = attributeOf(node, "residuals", []), attributeOf(node, "warnings", [])
     with written_together(path.parent, needed_bytes=2 * hu.size) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
-        files = {"volume": sha256_of(scratch / path.name)}
+        files = {"volume": (yield from aside(lambda: sha256_of(scratch / path.name)))}
         known = make_record(
             provenanceOf(node), residuals, warnings, files=files, measures=attributeOf(node, "measures")
         )

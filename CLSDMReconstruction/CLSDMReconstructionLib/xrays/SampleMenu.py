@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.QtChannel import QtChannel, findPython
-from CLSDMReconstructionLib.base.Steps import Steps
+from CLSDMReconstructionLib.base.Steps import Steps, aside, turn
 from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.xrays import SampleCase
 
@@ -45,7 +45,7 @@ class SampleMenu:
 
     @property
     def isLoading(self) -> bool:
-        """Whether the public CT is being downloaded or read."""
+        """Whether a CT is being downloaded, read or made."""
         return self._steps is not None or self._channel is not None
 
     def load(self, name: str) -> None:
@@ -54,17 +54,15 @@ class SampleMenu:
 
     def loadPhantom(self) -> None:
         """Make a phantom and its X-rays."""
-        array, spacingMm = phantom()
-        origin = [-(count - 1) / 2 * spacingMm for count in reversed(array.shape)]
-        geometry = {"spacing_mm": [spacingMm] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
-        self._onCase(Volumes.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True))
+        if not self.isLoading:
+            self._load(_makePhantom(), _("Making the phantom…"))
 
     def loadPublicCase(self) -> None:
         """Load the public CT, downloaded where it is not in the cache, and make its X-rays."""
         if self.isLoading:
             return
         if SampleCase.cachedCase().exists():
-            self._load(SampleCase.read(SampleCase.cachedCase()))
+            self._read(SampleCase.read(SampleCase.cachedCase()))
         elif slicer.util.confirmOkCancelDisplay(question(), windowTitle=_("Sample case")):
             self._download()
 
@@ -83,20 +81,23 @@ class SampleMenu:
     def _onDownloaded(self, ok: bool, lines: list) -> None:
         self._channel, folder, self._folder = None, self._folder, None
         if ok:
-            self._load(_unpackAndRead(folder))
+            self._read(_unpackAndRead(folder))
             return
         folder.cleanup()
         last = b"".join(lines).decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
         self._onNoCase(last[0])
 
-    def _load(self, steps: Iterator[float]) -> None:
-        self._onMessage(_("Reading the public chest CT…"), False)
+    def _read(self, steps: Iterator[float]) -> None:
+        self._load(steps, _("Reading the public chest CT…"))
+
+    def _load(self, steps: Iterator[float], message: str) -> None:
+        self._onMessage(message, False)
         self._steps = Steps(steps, self._onCase, self._onBadCase)
 
     def _onCase(self, node) -> None:
-        self._steps = None
+        """The CT is shown, and projected in the next turn: of a first volume, Slicer's views take long to hear."""
         Nodes.addToScene([node], window=(Volumes.HU_WINDOW, Volumes.HU_LEVEL))
-        self._project(node)
+        self._steps = Steps(turn(), lambda _result: self._project(node))
 
     def _onBadCase(self, error: Exception) -> None:
         """The file in the cache is of no use: the next click fetches it anew."""
@@ -110,6 +111,7 @@ class SampleMenu:
         self._onMessage(_("There is no public case ({reason}). {advice}").format(reason=reason, advice=advice), True)
 
     def _project(self, ct) -> None:
+        self._steps = None
         self._onMessage(_("Making X-rays of the sample…"), False)
         self._logic.simulate(
             ct,
@@ -122,6 +124,14 @@ def _unpackAndRead(folder: tempfile.TemporaryDirectory) -> Iterator[float]:
     with folder:
         path = yield from SampleCase.unpack(Path(folder.name))
     return (yield from SampleCase.read(path))
+
+
+def _makePhantom() -> Iterator[float]:
+    """Make the phantom; the generator returns its node, which is in no scene yet."""
+    array, spacingMm = yield from aside(phantom)
+    origin = [-(count - 1) / 2 * spacingMm for count in reversed(array.shape)]
+    geometry = {"spacing_mm": [spacingMm] * 3, "origin_mm": origin, "direction": np.eye(3).tolist()}
+    return Volumes.makeVolume(array, geometry, _("Phantom (no patient)"), hounsfield=True)
 
 
 def question() -> str:
@@ -139,12 +149,12 @@ def phantom(size: int = 64, spacingMm: float = 6.0) -> tuple[np.ndarray, float]:
         The volume and its spacing.
     """
     axis = (np.arange(size) - (size - 1) / 2) * spacingMm
-    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
 
     def inside(cx: float, cy: float, cz: float, rx: float, ry: float, rz: float) -> np.ndarray:
         return ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 <= 1.0
 
-    hu = np.full(x.shape, -1000.0, dtype=np.float32)
+    hu = np.full((size,) * 3, -1000.0, dtype=np.float32)
     hu[((x / 160.0) ** 2 + (y / 105.0) ** 2 <= 1.0) & (np.abs(z) < 175.0)] = 20.0
     hu[inside(75, -5, 20, 55, 75, 120)] = -850.0  # left lung
     hu[inside(-75, -5, 30, 60, 78, 110)] = -850.0  # right lung
