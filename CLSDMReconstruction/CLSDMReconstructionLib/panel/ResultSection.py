@@ -82,9 +82,7 @@ class ResultSection:
         self.clear()
         self.result = result
         self.ui.resultSection.collapsed = False
-        text, tone = verdict(result.residuals)
-        self.ui.verdictLabel.text = text and f"<b>{text}</b>"
-        setTone(self.ui.verdictLabel, tone)
+        self.setOutdated(False)
         self.ui.residualLabel.text = "\n".join(residualInWords(residual) for residual in result.residuals)
         self.ui.numbersLabel.text = numbersHtml(result.measures)
         for reprojection in result.reprojections:
@@ -103,6 +101,17 @@ class ResultSection:
         self._updateVisibility()
         self._leaving = before
         self._exposing = Steps(self._replaced(), self._onExposed, self._onNotExposed)
+
+    def setOutdated(self, outdated: bool) -> None:
+        """Whether the slots hold other X-rays than those that it was made from."""
+        if self.result is None:
+            return
+        text, tone = verdict(self.result.residuals)
+        if outdated:
+            text, tone = _("Made from other X-rays, or another geometry, than the slots hold now."), "caution"
+        self.ui.verdictLabel.text = text and f"<b>{text}</b>"
+        self.ui.verdictLabel.visible = bool(text)
+        setTone(self.ui.verdictLabel, tone)
 
     def _addPicture(self, reprojection: dict) -> None:
         caption = qt.QLabel(

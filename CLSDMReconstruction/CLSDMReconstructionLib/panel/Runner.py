@@ -5,6 +5,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.panel.Parameters import nodeOf
 from CLSDMReconstructionLib.panel.ResultSection import showInSlices
+from CLSDMReconstructionLib.panel.Words import verdict
 
 
 class Runner:
@@ -96,15 +97,13 @@ class Runner:
         panel, result = self._panel, run.result
         panel.compare.onChanged(result.volumeNode)
         panel.model.remember(arguments["product"], arguments["samples"], result)
-        panel.runSection.idle(_("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0)), "good")
-        panel.result.show(result)
-        panel.parameters.reconstruction = result.volumeNode
+        said, tone = verdict(result.residuals)
+        done = _("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0))
+        panel.runSection.idle(f"{done} {said}".strip(), tone if said else "good")
+        panel.showResult(result)
         showInSlices(result.volumeNode, panel.views)
         panel.export.setReconstruction(result.volumeNode, result.inputs)
         panel.xrays.orientation.show(result.hanging)
-        truth = nodeOf(panel.parameters, "groundTruth")
-        if truth is not None:
-            panel.compare.setTruth(truth)
 
     def _onError(self, run) -> None:
         if not self._ended(run):

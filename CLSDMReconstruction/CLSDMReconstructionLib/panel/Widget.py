@@ -7,6 +7,7 @@ from vtk import vtkCommand
 
 from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE, keepPlain, retone
 from CLSDMReconstructionLib.base.Narrow import keepNarrow
+from CLSDMReconstructionLib.base.Nodes import Chosen
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
@@ -42,6 +43,7 @@ class ReconstructionPanel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic, self.parameters = logic, None
         self._guiTag, self._xraysShown, self._entered = None, None, False
+        self._xraysOfResult = ""  # as ``Parameters.xrays`` held them; "" where that is not known
         self._warmed = self._chosen = self._preload = None
         self._offered: set[str] = set()  # IDs of volumes that were chosen for the user once
         self.widget = slicer.util.loadUI(resourcePath("UI/CLSDMReconstruction.ui"))
@@ -55,6 +57,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.widget.setMRMLScene(slicer.mrmlScene)
         for panel in self.panels:
             panel.setMRMLScene(slicer.mrmlScene)
+        self._results.watch(slicer.mrmlScene)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneEndImport)
@@ -88,6 +91,8 @@ class ReconstructionPanel(VTKObservationMixin):
             selector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
         self.simulate.onXRays(self._onSimulated)
+        self._results = Chosen(ui.reconstructionSelector)
+        self.compare.ui.truthSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onTruthChosen)
 
     # --- life ---
 
@@ -130,6 +135,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._leaveParameters()
         self.removeObservers()
         slicer.app.disconnect("paletteChanged(QPalette)", self._onPaletteChanged)
+        self._results.watch(None)
         self.result.cleanup()
         self.xrays.cleanup()
         self.samples.cleanup()
@@ -146,6 +152,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.logic.cancel()
         self.samples.cancel()
         self.runner.run = None
+        self._offered.clear()  # the next scene's volumes have the same IDs
         self.lock(False)
         self.result.clear()
         self.xrays.setXRays([None, None])
@@ -207,9 +214,10 @@ class ReconstructionPanel(VTKObservationMixin):
             self.model.refresh(parameters.model)
         self.xrays.setContext(parameters.preset, self.model.bundle())
         self.model.showProduct()
+        self.compare.setTruth(nodeOf(parameters, "groundTruth"))
         chosen = nodeOf(parameters, "reconstruction")
         if chosen is not self._chosen:
-            self._chosen = chosen
+            self._chosen, self._xraysOfResult = chosen, ""
             self.result.showNode(chosen)
             for panel in self.panels:
                 panel.setReconstruction(chosen)
@@ -218,10 +226,26 @@ class ReconstructionPanel(VTKObservationMixin):
     # --- what the user does ---
 
     def _onXRaysChanged(self) -> None:
-        if self.parameters is not None:
-            self._xraysShown = asText(self.xrays.xrays())
+        """The user changed the X-rays, or their files were found to be of no use."""
+        shown = asText(self.xrays.xrays())
+        if self.parameters is not None and shown != self._xraysShown:
+            self._xraysShown = shown
             writeXRays(self.parameters, self.xrays.xrays())
+            if not self.runSection.isRunning:  # what was said is of other X-rays
+                self.runSection.clearError()
+                self.runSection.say("")
+            self.result.setOutdated(shown != self._xraysOfResult)
         self.updateReadiness()
+
+    def showResult(self, result) -> None:
+        """Show what was made of the X-rays that are in the slots."""
+        self.result.show(result)
+        self.parameters.reconstruction = result.volumeNode
+        self._xraysOfResult = self._xraysShown
+
+    def _onTruthChosen(self, node) -> None:
+        if self.parameters is not None and node is not nodeOf(self.parameters, "groundTruth"):
+            self.parameters.groundTruth = node
 
     def _onModelChanged(self) -> None:
         if self.parameters is not None:
@@ -263,9 +287,8 @@ class ReconstructionPanel(VTKObservationMixin):
             [XRayInput(nodeId=node.GetID(), role=role) for node, role in zip(nodes, roles, strict=False)]
         )
         self._onXRaysChanged()
-        if self.parameters is not None and truth is not None:
-            self.parameters.groundTruth = truth
-        self.compare.setTruth(truth)
+        if truth is not None:
+            self.compare.setTruth(truth)
 
     def updateReadiness(self) -> None:
         """Say whether there is something to reconstruct, and load the model in advance."""

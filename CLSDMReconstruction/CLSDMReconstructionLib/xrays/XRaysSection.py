@@ -34,7 +34,7 @@ class XRaysSection:
         self.noPreview, self._preset, self._bundle, self._columns = "", "chest", None, 2
         self.slots: list[XRaySlotWidget] = []
         self._stale: list[XRaySlotWidget] = []
-        self.pair = PairFinder(ui.pairButton, self._say, self._fill)
+        self.pair = PairFinder(ui.pairButton, self._say, self._onPair)
         self._runs: dict[XRaySlotWidget, object] = {}
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
@@ -115,6 +115,12 @@ class XRaysSection:
 
     def _onSeveralDropped(self, slot: XRaySlotWidget, sources: list) -> None:
         self.pair.among(sources)
+
+    def _onPair(self, pair: list) -> None:
+        """A pair was found: further views were beside another."""
+        for slot in self.slots[2:]:
+            self._dropSlot(slot)
+        self._fill(pair)
 
     def _fill(self, pair: list) -> None:
         for slot, xray in zip(self.slots, pair, strict=False):
