@@ -13,7 +13,12 @@ from scene_case import LIMIT_S
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib.base.Appearance import TONES
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder
+
+ensureCore()
+from clsdm.app.batch_summary import write_summary  # noqa: E402
+from clsdm.app.cases import Case  # noqa: E402
 
 NARROW_PIXELS, CELL_MARGINS, DOUBTFUL = 320, 6, 0.9
 
@@ -116,6 +121,38 @@ class BatchTest(PanelCase):
             slicer.app.setPalette(palette)
             slicer.app.processEvents()
             self.assertEqual(self.colour(0), colour)
+
+    def test_a_second_run_begins_with_no_results(self) -> None:
+        self.found()
+        self.batch.start(self.out)
+        self.tell(0, "kept", None)
+        self.tell(1, "failed", problem="X-ray 2: is constant.")
+        self.batch.cancel()
+        self.assertEqual(self.batch.state(0), "kept, do not trust", "what a cancelled run has told stays")
+        self.batch.start(self.out)
+        self.assertEqual([self.batch.state(number) for number in range(3)], ["", "", "no pair"])
+        self.assertEqual(self.cell(0).toolTip(), "")
+
+    def test_after_a_cancelled_run_the_overview_is_offered_where_there_is_one(self) -> None:
+        self.found()
+        page = self.out / "index.html"
+        offered = lambda: not self.batch.ui.overviewButton.isHidden()  # noqa: E731
+        page.write_text("<p>Somebody else's page</p>")
+        self.batch.start(self.out)
+        self.batch.cancel()
+        self.assertFalse(offered())
+        page.unlink()
+        self.batch.start(self.out)
+        self.batch.cancel()
+        self.assertFalse(offered())
+        write_summary([Case("a", None, "no pair")], self.out)
+        self.batch.start(self.out)
+        self.assertFalse(offered())
+        self.batch.cancel()
+        self.assertTrue(offered())
+        with mock.patch.object(qt.QDesktopServices, "openUrl") as opened:
+            self.batch.ui.overviewButton.click()
+        self.assertTrue(opened.call_args.args[0].toLocalFile().endswith("out/index.html"))
 
 
 class RealBatchTest(OwnTemporaries, PanelCase):

@@ -11,6 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Appearance import setCellTone, tip
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Panel import Panel
 from CLSDMReconstructionLib.panel.Words import shortVerdict, verdict
 from CLSDMReconstructionLib.xrays.Studies import Study, studiesOfDatabase, studiesOfFolder
@@ -33,6 +34,7 @@ class BatchPanel(Panel):
         self._logic, self._arguments = logic, arguments
         self.studies: list[Study] = []
         self._overview: str | None = None
+        self._folder = Path()
         self.ui.databaseButton.connect("clicked()", lambda: self.find(studiesOfDatabase()))
         self.ui.folderButton.connect("clicked()", self._onFolder)
         self.ui.startButton.connect("clicked()", self._onStart)
@@ -78,7 +80,8 @@ class BatchPanel(Panel):
             onError=self._onError,
         )
         self.say(_("Reconstructing…"))
-        self._overview = None
+        self._emptyResults()
+        self._folder, self._overview = folder, None
         self._update()
 
     def cancel(self) -> None:
@@ -157,7 +160,18 @@ class BatchPanel(Panel):
             self.say(_("Cancelled. What is finished is in the folder."))
         else:
             self.sayError(run.error)
+        self._overview = self._foundOverview()
         self._update()
+
+    def _foundOverview(self) -> str | None:
+        """The page of all that a run left in the folder before it was stopped, or an earlier one; never a foreign file."""
+        file = self._folder / "index.html"
+        if not file.is_file():
+            return None
+        ensureCore()
+        from clsdm.app.batch_summary import is_summary
+
+        return str(file) if is_summary(file) else None
 
     def _update(self) -> None:
         reason = "" if any(study.isPair for study in self.studies) else _("Find studies with a pair of X-rays first.")
