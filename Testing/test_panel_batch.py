@@ -4,6 +4,7 @@ import shutil
 from unittest import mock
 
 import pydicom
+import qt
 import slicer
 from fakes import FakeDatabase, FakeDependencies
 from panel_case import PanelCase
@@ -11,7 +12,15 @@ from real_worker import OwnTemporaries, smallCase
 from scene_case import LIMIT_S
 
 from CLSDMReconstruction import CLSDMReconstructionLogic
+from CLSDMReconstructionLib.base.Appearance import TONES
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder
+
+ensureCore()
+from clsdm.app.batch_summary import write_summary  # noqa: E402
+from clsdm.app.cases import Case  # noqa: E402
+
+NARROW_PIXELS, CELL_MARGINS, DOUBTFUL = 320, 6, 0.9
 
 
 class BatchTest(PanelCase):
@@ -54,8 +63,7 @@ class BatchTest(PanelCase):
         row = {"status": "done", "problem": "", "worst_correlation": 0.999}
         run.tell(row | {"case": names[1]})
         run.tell(row | {"case": names[0], "status": "failed", "problem": "X-ray 2: is constant."})
-        self.assertEqual(self.batch.state(0), "X-ray 2: is constant.")
-        self.assertIn("explains its X-rays", self.batch.state(1))
+        self.assertEqual([self.batch.state(number) for number in range(2)], ["failed: X-ray 2: is constant.", "good"])
         self.assertTrue(self.batch.ui.overviewButton.isHidden())
         run.finish({"done": 1, "kept": 0, "failed": 1, "files": ["summary.csv", "index.html"]})
         self.assertIn("1 reconstructed, 0 were there already, 1 failed", self.batch.ui.statusLabel.text)
@@ -65,6 +73,86 @@ class BatchTest(PanelCase):
         self.assertEqual(self.logic.runs[-1].state, "cancelled")
         self.assertFalse(self.batch.isRunning)
         self.assertIn("Cancelled", self.batch.ui.statusLabel.text)
+
+    def cell(self, number: int, column: int = 2):
+        return self.batch.ui.studiesTable.item(number, column)
+
+    def tell(self, number: int, status: str, correlation: float | None = None, problem: str = "") -> None:
+        row = {"case": self.batch.studies[number].name, "status": status, "problem": problem}
+        self.logic.runs[-1].tell(row | {"worst_correlation": correlation})
+
+    def test_in_a_narrow_panel_a_good_result_and_one_not_to_be_trusted_are_told_apart(self) -> None:
+        self.host.resize(NARROW_PIXELS, 900)
+        self.ui.batchSection.collapsed = False
+        self.found()
+        self.batch.start(self.out)
+        for status, correlation, text, tone, told in (
+            ("done", 0.999, "good", "good", "The volume explains its X-rays."),
+            ("done", DOUBTFUL, "in part", "caution", "The volume explains its X-rays only in part"),
+            ("done", None, "do not trust", "error", "do not trust it."),
+            ("kept", 0.999, "kept, good", "good", "Is there already: The volume explains its X-rays."),
+            ("kept", 0.1, "kept, do not trust", "error", "Is there already: The volume does not explain"),
+        ):
+            with self.subTest(text):
+                self.tell(0, status, correlation)
+                self.assertEqual(self.batch.state(0), text)
+                self.assertIn(told, self.cell(0).toolTip())
+                self.assertIn(self.colour(0), TONES[tone])
+        self.tell(1, "failed", problem="X-ray 2: is constant.")
+        self.assertEqual(self.batch.state(1), "failed: X-ray 2: is constant.")
+        self.assertIn(self.colour(1), TONES["error"])
+        slicer.app.processEvents()
+        table = self.batch.ui.studiesTable
+        self.assertEqual(table.horizontalScrollBar().maximum, 0)
+        for column in range(3):
+            wide = qt.QFontMetrics(table.font).horizontalAdvance(self.cell(0, column).text())
+            self.assertGreaterEqual(table.columnWidth(column), wide + CELL_MARGINS, self.cell(0, column).text())
+
+    def colour(self, number: int) -> str:
+        return self.cell(number).foreground().color().name()
+
+    def test_the_tones_of_the_results_follow_the_style(self) -> None:
+        self.found()
+        self.batch.start(self.out)
+        self.tell(0, "done", None)
+        before, dark = slicer.app.palette(self.batch.widget), qt.QPalette()
+        dark.setColor(qt.QPalette.Window, qt.QColor("#353535"))
+        for palette, colour in ((dark, TONES["error"][1]), (before, TONES["error"][0])):
+            slicer.app.setPalette(palette)
+            slicer.app.processEvents()
+            self.assertEqual(self.colour(0), colour)
+
+    def test_a_second_run_begins_with_no_results(self) -> None:
+        self.found()
+        self.batch.start(self.out)
+        self.tell(0, "kept", None)
+        self.tell(1, "failed", problem="X-ray 2: is constant.")
+        self.batch.cancel()
+        self.assertEqual(self.batch.state(0), "kept, do not trust", "what a cancelled run has told stays")
+        self.batch.start(self.out)
+        self.assertEqual([self.batch.state(number) for number in range(3)], ["", "", "no pair"])
+        self.assertEqual(self.cell(0).toolTip(), "")
+
+    def test_after_a_cancelled_run_the_overview_is_offered_where_there_is_one(self) -> None:
+        self.found()
+        page = self.out / "index.html"
+        offered = lambda: not self.batch.ui.overviewButton.isHidden()  # noqa: E731
+        page.write_text("<p>Somebody else's page</p>")
+        self.batch.start(self.out)
+        self.batch.cancel()
+        self.assertFalse(offered())
+        page.unlink()
+        self.batch.start(self.out)
+        self.batch.cancel()
+        self.assertFalse(offered())
+        write_summary([Case("a", None, "no pair")], self.out)
+        self.batch.start(self.out)
+        self.assertFalse(offered())
+        self.batch.cancel()
+        self.assertTrue(offered())
+        with mock.patch.object(qt.QDesktopServices, "openUrl") as opened:
+            self.batch.ui.overviewButton.click()
+        self.assertTrue(opened.call_args.args[0].toLocalFile().endswith("out/index.html"))
 
 
 class RealBatchTest(OwnTemporaries, PanelCase):
@@ -88,12 +176,12 @@ class RealBatchTest(OwnTemporaries, PanelCase):
             self.wait(lambda: not batch.isRunning, LIMIT_S)
             return batch.state(0)
 
-        self.assertNotIn("already", state())
+        self.assertNotIn("kept", state())
         self.assertTrue((out / batch.studies[0].name / "reconstruction.nii.gz").is_file())
         self.assertFalse(batch.ui.overviewButton.isHidden())
-        self.assertIn("already", state())
+        self.assertIn("kept", state())
         film = pydicom.dcmread(inside / "frontal.dcm")
         film.PixelData = film.PixelData[::-1]
         film.save_as(inside / "frontal.dcm")
-        self.assertNotIn("already", state())
+        self.assertNotIn("kept", state())
         self.assertEqual(len(self.nodes()), before, "nothing comes into the scene")

@@ -152,7 +152,7 @@ class RealServerTest(OwnTemporaries, ServerPanelCase):
             batch.start(out)
             self.wait(lambda: not batch.isRunning, 240.0)
             self.assertIn("1 reconstructed", batch.ui.statusLabel.text)
-            self.assertIn("X-rays", batch.state(0))
+            self.assertIn("X-rays", batch.ui.studiesTable.item(0, 2).toolTip())
             self.assertFalse(batch.ui.overviewButton.isHidden())
             self.assertTrue((out / batch.studies[0].name / "reconstruction.nii.gz").is_file())
         batch.start(self.folder / "other")

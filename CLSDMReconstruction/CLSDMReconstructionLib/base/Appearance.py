@@ -13,6 +13,8 @@ TONES = {
     "info": ("#1f5fa8", "#7fb5ea"),
 }
 """Colour on Slicer's light and on its dark style; a tone that is not here leaves a label as it is."""
+TONE_ROLE = 256
+"""Qt::UserRole, under which a cell keeps its tone; as a number, since Qt's enumerations are not numbers everywhere."""
 
 NOTICE_STYLE = (
     "QLabel { background: #fff3cd; color: #664d03; border: 1px solid #ffe08a; border-radius: 3px; padding: 4px; }"
@@ -31,15 +33,30 @@ styled frame would not follow the application's colours."""
 def setTone(label, tone: str) -> None:
     """Give a label one of :data:`TONES`, or "plain"."""
     label.setProperty("tone", tone)
-    onDark = slicer.app.palette(label).window().color().lightness() < 128  # styled labels keep an old one
-    label.setStyleSheet(f"QLabel {{ color: {TONES[tone][onDark]}; }}" if tone in TONES else "")
+    label.setStyleSheet(f"QLabel {{ color: {_colour(label, tone)}; }}" if tone in TONES else "")
+
+
+def setCellTone(item, tone: str) -> None:
+    """Give a cell of a QTableWidget, which holds it already, one of :data:`TONES`."""
+    item.setData(TONE_ROLE, tone)
+    item.setForeground(qt.QBrush(qt.QColor(_colour(item.tableWidget(), tone))))
+
+
+def _colour(widget, tone: str) -> str:
+    onDark = slicer.app.palette(widget).window().color().lightness() < 128  # styled labels keep an old one
+    return TONES[tone][onDark]
 
 
 def retone(widget) -> None:
-    """Give the labels in a widget their tones anew, on a style that has changed."""
+    """Give the labels and the cells in a widget their tones anew, on a style that has changed."""
     for label in slicer.util.findChildren(widget, className="QLabel"):
         if label.property("tone"):
             setTone(label, label.property("tone"))
+    for table in slicer.util.findChildren(widget, className="QTableWidget"):
+        places = ((row, column) for row in range(table.rowCount) for column in range(table.columnCount))
+        for item in (table.item(*place) for place in places):
+            if item is not None and item.data(TONE_ROLE):
+                setCellTone(item, item.data(TONE_ROLE))
 
 
 def keepPlain(widget) -> None:

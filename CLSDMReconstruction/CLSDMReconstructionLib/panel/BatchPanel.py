@@ -10,9 +10,10 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import tip
+from CLSDMReconstructionLib.base.Appearance import setCellTone, tip
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Panel import Panel
-from CLSDMReconstructionLib.panel.Words import verdict
+from CLSDMReconstructionLib.panel.Words import shortVerdict, verdict
 from CLSDMReconstructionLib.xrays.Studies import Study, studiesOfDatabase, studiesOfFolder
 
 
@@ -33,6 +34,7 @@ class BatchPanel(Panel):
         self._logic, self._arguments = logic, arguments
         self.studies: list[Study] = []
         self._overview: str | None = None
+        self._folder = Path()
         self.ui.databaseButton.connect("clicked()", lambda: self.find(studiesOfDatabase()))
         self.ui.folderButton.connect("clicked()", self._onFolder)
         self.ui.startButton.connect("clicked()", self._onStart)
@@ -40,7 +42,10 @@ class BatchPanel(Panel):
         table = self.ui.studiesTable
         table.setColumnCount(3)
         table.setHorizontalHeaderLabels([_("Study"), _("X-rays"), _("Result")])
-        table.horizontalHeader().setStretchLastSection(True)
+        table.setWordWrap(False)  # else a long cell shows its first words only
+        head = table.horizontalHeader()
+        head.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        head.setSectionResizeMode(2, qt.QHeaderView.Stretch)
         table.verticalHeader().hide()
         self._update()
 
@@ -75,7 +80,8 @@ class BatchPanel(Panel):
             onError=self._onError,
         )
         self.say(_("Reconstructing…"))
-        self._overview = None
+        self._emptyResults()
+        self._folder, self._overview = folder, None
         self._update()
 
     def cancel(self) -> None:
@@ -110,22 +116,36 @@ class BatchPanel(Panel):
         self.studies, table = studies, self.ui.studiesTable
         table.setRowCount(len(studies))
         for number, study in enumerate(studies):
-            found = [name for name, xray in ((_("frontal"), study.frontal), (_("lateral"), study.lateral)) if xray]
-            cells = (study.name.removeprefix("study-"), " + ".join(found), "" if study.isPair else _("no pair"))
-            for column, text in enumerate(cells):
+            xrays = (
+                _("pair") if study.isPair else _("frontal") if study.frontal else _("lateral") if study.lateral else ""
+            )
+            for column, text in enumerate((study.name.removeprefix("study-"), xrays, "")):
                 table.setItem(number, column, qt.QTableWidgetItem(text))
+        self._emptyResults()
         pairs = sum(study.isPair for study in studies)
         self.say(_("{count} studies, {pairs} with a pair of X-rays.").format(count=len(studies), pairs=pairs))
 
     def _onTold(self, row: dict) -> None:
         number = next(number for number, study in enumerate(self.studies) if study.name == row["case"])
-        text = row["problem"]
-        if row["status"] != "failed":
-            text = verdict([{"rmse": 0.0, "correlation": row["worst_correlation"]}])[0]
+        if row["status"] == "failed":
+            short = text = _("failed: {problem}").format(problem=row["problem"])
+            tone = "error"
+        else:
+            text, tone = verdict([{"rmse": 0.0, "correlation": row["worst_correlation"]}])
+            short = shortVerdict(tone)
         if row["status"] == "kept":
-            text = _("is there already: {verdict}").format(verdict=text)
-        self.ui.studiesTable.item(number, 2).setText(text)
-        self.ui.studiesTable.item(number, 2).setToolTip(tip(text))
+            text = _("Is there already: {verdict}").format(verdict=text)
+            short = _("kept, {verdict}").format(verdict=short)
+        item = self.ui.studiesTable.item(number, 2)
+        item.setText(short)
+        item.setToolTip(tip(text))
+        setCellTone(item, tone)
+
+    def _emptyResults(self) -> None:
+        """Nothing is known of the studies' results, but where there will be none."""
+        for number, study in enumerate(self.studies):
+            item = qt.QTableWidgetItem("" if study.isPair else _("no pair"))
+            self.ui.studiesTable.setItem(number, 2, item)
 
     def _onFinished(self, run) -> None:
         self._run = None
@@ -140,7 +160,18 @@ class BatchPanel(Panel):
             self.say(_("Cancelled. What is finished is in the folder."))
         else:
             self.sayError(run.error)
+        self._overview = self._foundOverview()
         self._update()
+
+    def _foundOverview(self) -> str | None:
+        """The page of all that a run left in the folder before it was stopped, or an earlier one; never a foreign file."""
+        file = self._folder / "index.html"
+        if not file.is_file():
+            return None
+        ensureCore()
+        from clsdm.app.batch_summary import is_summary
+
+        return str(file) if is_summary(file) else None
 
     def _update(self) -> None:
         reason = "" if any(study.isPair for study in self.studies) else _("Find studies with a pair of X-rays first.")

@@ -12,6 +12,7 @@ _VERDICTS = {
     "caution": "The volume explains its X-rays only in part: check spacing, distances, orientation and angles.",
     "error": "The volume does not explain its X-rays: do not trust it.",
 }
+_SHORT = {"good": "good", "caution": "in part", "error": "do not trust"}
 
 
 def verdict(residuals: list[dict]) -> tuple[str, str]:
@@ -28,6 +29,11 @@ def verdict(residuals: list[dict]) -> tuple[str, str]:
         else "good"
     )  # fmt: skip
     return _(_VERDICTS[tone]), tone
+
+
+def shortVerdict(tone: str) -> str:
+    """The sentence of this tone in a word or three, for a cell of a table."""
+    return _(_SHORT[tone])
 
 
 def residualInWords(residual: dict) -> str:
