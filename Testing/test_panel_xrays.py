@@ -50,6 +50,15 @@ class XRaysTest(PanelCase):
         self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
         self.assertNotIn("degrees", self.ui.pairLabel.text)
 
+    def test_the_same_file_in_both_slots_is_said_before_anything_is_started(self) -> None:
+        for slot in (self.frontal, self.lateral):
+            self.drop(slot.widget, self.xrayFile("pa.dcm"))
+        self.assertFalse(self.ui.reconstructButton.enabled)
+        for text in (self.ui.reconstructButton.toolTip, self.ui.pairLabel.text):
+            self.assertIn("The same X-ray is chosen twice", text)
+        self.drop(self.lateral.widget, self.xrayFile("lateral.dcm", "LL"))
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+
     def test_a_node_can_be_dragged_from_the_data_module_or_chosen_in_the_selector(self) -> None:
         node = self.xrayNode()
         self.drop(self.frontal.widget, node)

@@ -155,6 +155,22 @@ class InputsTest(SceneCase):
         self.assertEqual(problem, "")
         self.assertIn("30 degrees apart", warnings[0])
 
+    def test_one_file_or_volume_for_two_exposures_is_refused_under_any_name(self) -> None:
+        pa = dicom(self.folder / "pa.dcm")
+        (self.folder / "link.dcm").hardlink_to(pa)
+        geometry = {"spacing_mm": [3.0] * 3, "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
+        node = Volumes.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
+        Nodes.addToScene([node])
+        for one, other in ((pa, pa), (pa, self.folder / "link.dcm"), (node, node)):
+            pair = [XRayInput.of(source, role) for source, role in ((one, "frontal"), (other, "lateral"))]
+            for xray in pair:
+                xray.enter("spacingMm", (3.0, 3.0))
+            facts = [inspect(xray) for xray in pair]
+            self.assertEqual([each.problem for each in facts], ["", ""])
+            self.assertIn("The same X-ray is chosen twice", checkTogether(facts)[0])
+        copy = dicom(self.folder / "copy.dcm", ViewPosition="LL")
+        self.assertEqual(checkTogether([inspect(XRayInput(path=str(each))) for each in (pa, copy)])[0], "")
+
     def test_a_pair_is_found_in_any_order(self) -> None:
         pa, lateral = dicom(self.folder / "a.dcm"), dicom(self.folder / "b.dcm", ViewPosition="LL")
         for files in ((pa, lateral), (lateral, pa)):
