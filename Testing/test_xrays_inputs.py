@@ -1,6 +1,7 @@
 """The facts about an X-ray before its pixels are read."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,7 +12,7 @@ from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.scene import Volumes
-from CLSDMReconstructionLib.xrays.Facts import Field, checkTogether, inspect, suggestPair
+from CLSDMReconstructionLib.xrays.Facts import Field, FolderError, checkTogether, inspect, suggestPair
 from CLSDMReconstructionLib.xrays.Inputs import FIELDS, XRayInput
 
 ensureCore()
@@ -185,6 +186,16 @@ class InputsTest(SceneCase):
         found = atOnce(suggestPair([other, pa]))  # all there is: the user knows that they belong together
         self.assertEqual([one.path for one in found], [str(pa), str(other)])
         self.assertIn("two studies", checkTogether([inspect(one) for one in found])[1][0])
+
+    def test_a_pair_is_found_in_a_folder_at_any_depth_among_other_files(self) -> None:
+        study = self.folder / "disk" / "study"
+        study.mkdir(parents=True)
+        (study / "notes.txt").write_text("x")
+        pa, lateral = dicom(study / "a.dcm"), dicom(study.parent / "b.dcm", ViewPosition="LL")
+        found = atOnce(suggestPair([str(study.parent)]))
+        self.assertEqual([one.path for one in found], [str(pa), str(lateral)])
+        with mock.patch("clsdm.limits.SERIES_FILES", 2), self.assertRaisesRegex(FolderError, "more than 2 files"):
+            atOnce(suggestPair([study.parent]))
 
     def test_patient_orientation_stands_in_for_a_missing_view_position(self) -> None:
         pa = dicom(self.folder / "a.dcm", ViewPosition=None, PatientOrientation=["L", "F"])

@@ -183,15 +183,19 @@ def suggestPair(candidates) -> Iterator[float]:
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
-        candidates: paths or volume nodes; what is no X-ray is passed over.
+        candidates: paths, folders that are searched at any depth, or volume nodes; what is no X-ray is passed over.
+
+    Raises:
+        FolderError: a folder holds more files than one study has.
     """
     ensureCore()
     from clsdm.xray.guess import pair_of
 
     sources, headers = [], []
-    for number, source in enumerate(candidates):
+    known = yield from _withoutFolders(candidates)
+    for number, source in enumerate(known):
         header = inspect(XRayInput.of(source, "view")).header
-        yield number / len(candidates)
+        yield number / len(known)
         if header is not None:
             sources.append(source)
             headers.append(header)
@@ -200,6 +204,34 @@ def suggestPair(candidates) -> Iterator[float]:
         indices = yield from aside(lambda: pair_of(headers, paths))
     found = zip(indices, ("frontal", "lateral"), strict=True)
     return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
+
+
+class FolderError(ValueError):
+    """A folder that cannot be searched for X-rays, in a sentence that does not name it."""
+
+
+def isFolder(source) -> bool:
+    """Whether a path or node that was handed in is a folder."""
+    return isinstance(source, (str, Path)) and Path(source).is_dir()
+
+
+def _withoutFolders(candidates) -> Iterator[float]:
+    """Steps; the generator returns paths and nodes with the files of a folder, which are listed in a thread, in its place."""
+    ensureCore()
+    from clsdm.errors import InputError
+    from clsdm.files.names import files_below
+    from clsdm.limits import SERIES_FILES
+
+    found = []
+    for source in candidates:
+        if not isFolder(source):
+            found.append(source)
+            continue
+        try:
+            found += yield from aside(lambda folder=Path(source): files_below(folder, SERIES_FILES))
+        except InputError:
+            raise FolderError(f"The folder holds more than {SERIES_FILES:,} files. Drop that of one study.") from None
+    return found
 
 
 def withoutPath(text: str, file: Path, label: str) -> str:
