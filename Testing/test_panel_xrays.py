@@ -50,6 +50,35 @@ class XRaysTest(PanelCase):
         self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
         self.assertNotIn("degrees", self.ui.pairLabel.text)
 
+    def test_the_same_file_in_both_slots_is_said_before_anything_is_started(self) -> None:
+        for slot in (self.frontal, self.lateral):
+            self.drop(slot.widget, self.xrayFile("pa.dcm"))
+        self.assertFalse(self.ui.reconstructButton.enabled)
+        for text in (self.ui.reconstructButton.toolTip, self.ui.pairLabel.text):
+            self.assertIn("The same X-ray is chosen twice", text)
+        self.drop(self.lateral.widget, self.xrayFile("lateral.dcm", "LL"))
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
+
+    def test_a_dropped_folder_is_searched_for_a_pair(self) -> None:
+        study = self.folder / "study"
+        study.mkdir()
+        files = self.xrayFile("study/a.dcm"), self.xrayFile("study/b.dcm", "LL")
+        for widget in (self.ui.slotArea, self.lateral.widget):
+            self.assertTrue(self.drop(widget, study))
+            self.assertEqual([slot.xray.path for slot in self.panel.xrays.slots], [str(file) for file in files])
+            self.panel.xrays.setXRays([])
+        with mock.patch("clsdm.limits.SERIES_FILES", 1):
+            self.drop(self.ui.slotArea, study)
+        self.assertIn("more than 1 files", self.ui.pairLabel.text)
+
+    def test_a_folder_with_one_x_ray_fills_the_slot_it_is_dropped_on_and_leaves_the_other(self) -> None:
+        for folder, slot in (("one", self.frontal), ("two", self.lateral)):
+            (self.folder / folder).mkdir()
+            self.xrayFile(f"{folder}/x.dcm", "PA" if folder == "one" else "LL")
+            self.drop(slot.widget, self.folder / folder)
+        paths = [slot.xray.path for slot in self.panel.xrays.slots]
+        self.assertEqual(paths, [str(self.folder / name / "x.dcm") for name in ("one", "two")])
+
     def test_a_node_can_be_dragged_from_the_data_module_or_chosen_in_the_selector(self) -> None:
         node = self.xrayNode()
         self.drop(self.frontal.widget, node)

@@ -1,6 +1,7 @@
 """The facts about an X-ray before its pixels are read."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,7 +12,7 @@ from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.scene import Volumes
-from CLSDMReconstructionLib.xrays.Facts import Field, checkTogether, inspect, suggestPair
+from CLSDMReconstructionLib.xrays.Facts import Field, FolderError, checkTogether, inspect, suggestPair
 from CLSDMReconstructionLib.xrays.Inputs import FIELDS, XRayInput
 
 ensureCore()
@@ -155,6 +156,22 @@ class InputsTest(SceneCase):
         self.assertEqual(problem, "")
         self.assertIn("30 degrees apart", warnings[0])
 
+    def test_one_file_or_volume_for_two_exposures_is_refused_under_any_name(self) -> None:
+        pa = dicom(self.folder / "pa.dcm")
+        (self.folder / "link.dcm").hardlink_to(pa)
+        geometry = {"spacing_mm": [3.0] * 3, "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
+        node = Volumes.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
+        Nodes.addToScene([node])
+        for one, other in ((pa, pa), (pa, self.folder / "link.dcm"), (node, node)):
+            pair = [XRayInput.of(source, role) for source, role in ((one, "frontal"), (other, "lateral"))]
+            for xray in pair:
+                xray.enter("spacingMm", (3.0, 3.0))
+            facts = [inspect(xray) for xray in pair]
+            self.assertEqual([each.problem for each in facts], ["", ""])
+            self.assertIn("The same X-ray is chosen twice", checkTogether(facts)[0])
+        copy = dicom(self.folder / "copy.dcm", ViewPosition="LL")
+        self.assertEqual(checkTogether([inspect(XRayInput(path=str(each))) for each in (pa, copy)])[0], "")
+
     def test_a_pair_is_found_in_any_order(self) -> None:
         pa, lateral = dicom(self.folder / "a.dcm"), dicom(self.folder / "b.dcm", ViewPosition="LL")
         for files in ((pa, lateral), (lateral, pa)):
@@ -169,6 +186,16 @@ class InputsTest(SceneCase):
         found = atOnce(suggestPair([other, pa]))  # all there is: the user knows that they belong together
         self.assertEqual([one.path for one in found], [str(pa), str(other)])
         self.assertIn("two studies", checkTogether([inspect(one) for one in found])[1][0])
+
+    def test_a_pair_is_found_in_a_folder_at_any_depth_among_other_files(self) -> None:
+        study = self.folder / "disk" / "study"
+        study.mkdir(parents=True)
+        (study / "notes.txt").write_text("x")
+        pa, lateral = dicom(study / "a.dcm"), dicom(study.parent / "b.dcm", ViewPosition="LL")
+        found = atOnce(suggestPair([str(study.parent)]))
+        self.assertEqual([one.path for one in found], [str(pa), str(lateral)])
+        with mock.patch("clsdm.limits.SERIES_FILES", 2), self.assertRaisesRegex(FolderError, "more than 2 files"):
+            atOnce(suggestPair([study.parent]))
 
     def test_patient_orientation_stands_in_for_a_missing_view_position(self) -> None:
         pa = dicom(self.folder / "a.dcm", ViewPosition=None, PatientOrientation=["L", "F"])

@@ -32,7 +32,7 @@ class DropFilter(qt.QObject):
 
 
 def droppedSources(mime) -> list:
-    """Paths of local files, or volume nodes from the subject hierarchy, in the order they were dragged."""
+    """Paths of local files and folders, or volume nodes from the subject hierarchy, in the order they were dragged."""
     if not mime.hasUrls():
         return []
     return [*droppedNodes(mime), *[url.toLocalFile() for url in mime.urls() if url.isLocalFile()]]

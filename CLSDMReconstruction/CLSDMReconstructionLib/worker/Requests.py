@@ -26,7 +26,7 @@ def checked(inputs: list[XRayInput], preset: str) -> list[XRayFacts]:
     """The facts of all X-rays.
 
     Raises:
-        ReconstructionError: one cannot be used, or they are of two patients.
+        ReconstructionError: one cannot be used, or they do not go together.
     """
     facts = [inspect(xray, preset) for xray in inputs]
     for xray, each in zip(inputs, facts, strict=True):

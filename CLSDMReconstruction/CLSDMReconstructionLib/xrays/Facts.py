@@ -9,6 +9,7 @@ from typing import Any
 from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
+from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, isDicom
 
 _UNKNOWN = {
@@ -37,6 +38,7 @@ class XRayFacts:
         problem: why it cannot be used yet (unknown spacing, no X-ray, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
         warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
+        exposure: equal where two are one image of one file or volume; None where that is not known.
     """
 
     fields: dict[str, Field] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class XRayFacts:
     problem: str = ""
     missing: str = ""
     warnings: tuple[str, ...] = ()
+    exposure: tuple | None = None
 
 
 def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
@@ -84,7 +87,16 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
         _UNKNOWN[missing] if missing else _geometryProblem(fields, header.rows, header.cols),
         missing,
         tuple(withoutPath(text, file, xray.label) for text in header.warnings),
+        _exposure(xray, file, overrides.frame),
     )
+
+
+def _exposure(xray: XRayInput, file: Path, frame: int | None) -> tuple | None:
+    ensureCore()
+    from clsdm.xray.pair import exposure_key
+
+    isKept = xray.path is not None or XRayNodes.xrayFile(xray.node) == file  # else written for this look at it only
+    return exposure_key(file, frame) if isKept else (xray.nodeId, frame)
 
 
 def _fields(xray: XRayInput, header, overrides) -> dict[str, Field]:
@@ -143,6 +155,9 @@ def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
     ensureCore()
     from clsdm.xray.pair import depth_warning, two_patients
 
+    exposures = [each.exposure for each in facts if each.exposure is not None]
+    if len(set(exposures)) < len(exposures):
+        return "The same X-ray is chosen twice. Choose another file or volume for one of them, or leave it out.", ()
     headers = [each.header for each in facts if each.header is not None]
     if two_patients([header.patient_key for header in headers]) is not None:
         return "The X-rays are of two patients (their PatientIDs differ). Choose X-rays of one patient.", ()
@@ -168,15 +183,19 @@ def suggestPair(candidates) -> Iterator[float]:
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
-        candidates: paths or volume nodes; what is no X-ray is passed over.
+        candidates: paths, folders that are searched at any depth, or volume nodes; what is no X-ray is passed over.
+
+    Raises:
+        FolderError: a folder holds more files than one study has.
     """
     ensureCore()
     from clsdm.xray.guess import pair_of
 
     sources, headers = [], []
-    for number, source in enumerate(candidates):
+    known = yield from _withoutFolders(candidates)
+    for number, source in enumerate(known):
         header = inspect(XRayInput.of(source, "view")).header
-        yield number / len(candidates)
+        yield number / len(known)
         if header is not None:
             sources.append(source)
             headers.append(header)
@@ -185,6 +204,34 @@ def suggestPair(candidates) -> Iterator[float]:
         indices = yield from aside(lambda: pair_of(headers, paths))
     found = zip(indices, ("frontal", "lateral"), strict=True)
     return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
+
+
+class FolderError(ValueError):
+    """A folder that cannot be searched for X-rays, in a sentence that does not name it."""
+
+
+def isFolder(source) -> bool:
+    """Whether a path or node that was handed in is a folder."""
+    return isinstance(source, (str, Path)) and Path(source).is_dir()
+
+
+def _withoutFolders(candidates) -> Iterator[float]:
+    """Steps; the generator returns paths and nodes with the files of a folder, which are listed in a thread, in its place."""
+    ensureCore()
+    from clsdm.errors import InputError
+    from clsdm.files.names import files_below
+    from clsdm.limits import SERIES_FILES
+
+    found = []
+    for source in candidates:
+        if not isFolder(source):
+            found.append(source)
+            continue
+        try:
+            found += yield from aside(lambda folder=Path(source): files_below(folder, SERIES_FILES))
+        except InputError:
+            raise FolderError(f"The folder holds more than {SERIES_FILES:,} files. Drop that of one study.") from None
+    return found
 
 
 def withoutPath(text: str, file: Path, label: str) -> str:

@@ -10,7 +10,7 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import Steps, aside
 from CLSDMReconstructionLib.scene.Attributes import isUsers
 from CLSDMReconstructionLib.xrays.DicomSeries import studyFiles, xraySeries
-from CLSDMReconstructionLib.xrays.Facts import suggestPair
+from CLSDMReconstructionLib.xrays.Facts import FolderError, suggestPair
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES
 
@@ -64,9 +64,9 @@ class PairFinder:
         """Take the localizers (scouts, topograms) that the loaded CT was planned on."""
         self._look(_localizers(loadedCts()))
 
-    def among(self, candidates: list) -> None:
-        """Find them among paths or nodes."""
-        self._look(suggestPair(candidates))
+    def among(self, candidates: list, fill: Callable[[list], None] | None = None) -> None:
+        """Find them among paths, folders or nodes, for ``fill`` in place of the usual one."""
+        self._look(suggestPair(candidates), fill)
 
     def stop(self) -> None:
         """Look no further."""
@@ -74,17 +74,21 @@ class PairFinder:
         if search is not None:
             search.cancel()
 
-    def _look(self, steps: Iterator[float]) -> None:
+    def _look(self, steps: Iterator[float], fill: Callable[[list], None] | None = None) -> None:
         self.stop()
         self._say(_("Looking for a pair…"), "muted")
-        self._search = Steps(steps, self._onPair, lambda error: self._onPair((None, None)))
+        self._search = Steps(steps, lambda pair: self._onPair(pair, fill or self._fill), self._onError)
 
-    def _onPair(self, pair: tuple) -> None:
+    def _onPair(self, pair: tuple, fill: Callable[[list], None]) -> None:
         self._search = None
         if pair == (None, None):
             self._say(_(NOTHING), "caution")
         else:
-            self._fill(list(pair))
+            fill(list(pair))
+
+    def _onError(self, error: Exception) -> None:
+        self._search = None
+        self._say(str(error) if isinstance(error, FolderError) else _(NOTHING), "caution")
 
 
 def loadedXRays() -> list:

@@ -13,7 +13,7 @@ from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
-from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect, pictureOf
+from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect, isFolder, pictureOf
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
 from CLSDMReconstructionLib.xrays.SpacingHelp import SpacingHelp
@@ -32,7 +32,7 @@ class XRaySlotWidget:
     """
 
     def __init__(self, role: str, title: str, uiFile: str, onChanged, onDropped, onRemoved=None) -> None:
-        """``onChanged(slot)`` after every change by the user; ``onDropped(slot, sources)`` for several files at once."""
+        """``onChanged(slot)`` after every change by the user; ``onDropped(slot, sources)`` for several files or a folder."""
         self.role, self.title = role, title
         self.xray: XRayInput | None = None
         self.facts: XRayFacts | None = None
@@ -126,8 +126,8 @@ class XRaySlotWidget:
             self.take(None)
 
     def _onDrop(self, sources: list) -> None:
-        """Files (paths) or nodes."""
-        if len(sources) == 1:
+        """Files or folders (paths) or nodes."""
+        if len(sources) == 1 and not isFolder(sources[0]):
             self.take(XRayInput.of(sources[0], self.role))
         else:
             self._onDropped(self, sources)

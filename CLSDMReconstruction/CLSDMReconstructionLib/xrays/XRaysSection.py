@@ -114,7 +114,16 @@ class XRaysSection:
         self._fill([second, first])
 
     def _onSeveralDropped(self, slot: XRaySlotWidget, sources: list) -> None:
-        self.pair.among(sources)
+        self.pair.among(sources, lambda pair: self._fillFrom(slot, sources, pair))
+
+    def _fillFrom(self, slot: XRaySlotWidget, sources: list, pair: list) -> None:
+        """A folder with one X-ray in it, dropped on a slot, fills that slot, as its file would."""
+        found = [xray for xray in pair if xray is not None]
+        if len(sources) == len(found) == 1 and slot in self.slots:
+            found[0].role = slot.role
+            slot.take(found[0])
+        else:
+            self._fill(pair)
 
     def _onPair(self, pair: list) -> None:
         """A pair was found: further views were beside another."""

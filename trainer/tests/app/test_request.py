@@ -195,9 +195,11 @@ def test_a_film_that_is_named_twice_is_refused_and_two_frames_of_a_run_are_not(f
     (tmp_path / "same.dcm").hardlink_to(films / "frontal.dcm")
     for name in (films / "frontal.dcm", tmp_path / "same.dcm"):
         views = ViewRequest(str(films / "frontal.dcm"), default_angle_deg=0.0), ViewRequest(str(name), 90.0)
-        with pytest.raises(InputError, match=r"(frontal|same)\.dcm: is X-ray 1 and X-ray 2; expected a file for each"):
+        with pytest.raises(
+            InputError, match=r"(frontal|same)\.dcm: given twice, as exposures 1 and 2; expected a file for each"
+        ):
             read_views(Request(views, "r.nii.gz"))
-        with pytest.raises(InputError, match="is X-ray 1 and X-ray 2"):
+        with pytest.raises(InputError, match="given twice, as exposures 1 and 2"):
             clsdm.reconstruct(films / "frontal.dcm", name)
     frames = [ViewRequest(str(films / "frontal.dcm"), geometry=GeometryOverrides(frame=each)) for each in (1, 2)]
     refuse_twice(frames)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clsdm.errors import InputError
 from clsdm.xray.image import XRay
+from clsdm.xray.pair import exposure_key
 from clsdm.xray.read import GeometryOverrides, read_xray
 
 
@@ -34,13 +35,12 @@ def refuse_twice(views: Sequence[ViewRequest]) -> None:
     """
     known: dict[tuple[int, int, int | None], int] = {}
     for number, view in enumerate(views, 1):
-        try:
-            found = Path(view.file).stat()
-        except (OSError, ValueError):  # which its reader says
-            continue
-        first = known.setdefault((found.st_dev, found.st_ino, view.geometry.frame), number)
+        key = exposure_key(Path(view.file), view.geometry.frame)
+        first = number if key is None else known.setdefault(key, number)
         if first != number:
-            raise InputError(f"{view.file}: is X-ray {first} and X-ray {number}; expected a file for each exposure")
+            raise InputError(
+                f"{view.file}: given twice, as exposures {first} and {number}; expected a file for each exposure"
+            )
 
 
 def read_view(view: ViewRequest, preset: str) -> XRay:

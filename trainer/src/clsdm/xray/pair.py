@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,15 @@ def refuse_two_patients(xrays: Sequence[XRay]) -> None:
     if two is not None:
         first, second = (xrays[number].source for number in two)
         raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
+
+
+def exposure_key(file: Path, frame: int | None) -> tuple[int, int, int | None] | None:
+    """Equal for one image by two names: device, file on it, frame. None where the file cannot be looked at."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError):  # which its reader says
+        return None
+    return found.st_dev, found.st_ino, frame
 
 
 def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:
