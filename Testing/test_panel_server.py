@@ -86,6 +86,23 @@ class ServerPanelTest(ServerPanelCase):
         self.assertEqual(server.options(), [])
         self.assertTrue(self.ui.reconstructButton.enabled)
 
+    def test_a_long_answer_is_read_to_its_end_in_a_panel_of_any_width(self) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        self.ui.advancedSection.collapsed = False
+        label = self.section.answerLabel
+        for width in (360, 420, 500):
+            self.host.resize(width, 900)
+            for text in ("", "The address is not one of a server. " * 12):
+                label.text = text
+                for _ in range(8):
+                    slicer.app.processEvents()
+            self.assertGreaterEqual(label.height, label.heightForWidth(label.width), width)
+
+    def test_another_computer_cannot_be_chosen_while_a_run_goes_on(self) -> None:
+        for locked in (True, False):
+            self.panel.lock(locked)
+            self.assertEqual(self.section.computeSelector.enabled, not locked)
+
     def test_the_answer_is_plain(self) -> None:
         model = {"id": "chest", "anatomy": "chests", "voxels": 128, "spacing_mm": 3.0}
         gpu = {"label": "GPU X", "free_bytes": 7e10, "total_bytes": 8e10}

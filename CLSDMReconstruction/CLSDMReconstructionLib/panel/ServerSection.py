@@ -9,7 +9,7 @@ from CLSDMReconstructionLib.base.Narrow import keepNarrow
 
 
 class ServerSection:
-    """Stands at the top of ``advancedLayout``.
+    """Stands at the top of ``advancedOuterLayout``: a row of a form would be given the height of another width.
 
     Args:
         ui: the panel's widgets.
@@ -24,7 +24,7 @@ class ServerSection:
         self.ui = slicer.util.childWidgetVariables(self.widget)
         keepNarrow(self.widget)
         keepPlain(self.widget)
-        ui.advancedLayout.insertRow(0, self.widget)
+        ui.advancedOuterLayout.insertWidget(0, self.widget)
         self._failure = ""
         self._show()
         self.ui.computeSelector.connect("currentIndexChanged(int)", self._onCompute)
