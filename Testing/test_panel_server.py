@@ -98,6 +98,16 @@ class ServerPanelTest(ServerPanelCase):
                     slicer.app.processEvents()
             self.assertGreaterEqual(label.height, label.heightForWidth(label.width), width)
 
+    def test_a_connection_is_tried_once_there_is_an_address(self) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        button = self.section.testButton
+        for address, there in (("", False), (" ", False), ("https://example.org", True), ("", False)):
+            self.section.addressEdit.setText(address)  # still being typed
+            self.assertEqual((button.enabled, "Enter the address" in button.toolTip), (there, not there), address)
+        self.section.addressEdit.setText("https://example.org")
+        button.click()
+        self.assertEqual(self.logic.server.address, "https://example.org")
+
     def test_another_computer_cannot_be_chosen_while_a_run_goes_on(self) -> None:
         for locked in (True, False):
             self.panel.lock(locked)
