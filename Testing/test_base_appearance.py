@@ -4,7 +4,10 @@ import qt
 import slicer
 from panel_case import PanelCase
 
+from clsdm.quality.agreement import WAYS_OUT
+from clsdm.quality.quantities import QUANTITIES
 from CLSDMReconstructionLib.base.Appearance import TONES, tip
+from CLSDMReconstructionLib.panel.Words import numbersHtml
 
 STYLES = ("#efefef", "#353535")
 LEAST_CONTRAST = 4.5  # WCAG 2 AA, for text of this size
@@ -40,3 +43,22 @@ class AppearanceTest(PanelCase):
         self.panel.compare.say("<i>no room</i>")
         self.assertEqual(self.panel.compare.ui.statusLabel.textFormat, qt.Qt.PlainText)
         self.assertEqual((tip("a <b>"), tip("plain")), ("<qt>a &lt;b&gt;</qt>", "plain"))
+
+    def test_what_the_core_says_of_a_result_names_no_options_of_its_command_line(self) -> None:
+        said = [
+            "upside down (--turn frontal) and mirrored (--flip lateral) and inverted (--invert or --no-invert)",
+            WAYS_OUT,
+        ]
+        self.panel.result.show(self.result(warnings=said))
+        shown = self.ui.warningsLabel.text
+        self.assertIn("Upside down and mirrored and inverted.", shown)
+        self.assertIn("the other polarity, or the mirrored image; is it", shown)
+        measured = {
+            "values": {},
+            "not_measurable": dict.fromkeys(QUANTITIES, "a leg"),
+            "calibrated": True,
+            "doubts": said,
+        }
+        for text in (shown, numbersHtml(measured | {"product": "mean"})):
+            self.assertIn("mirrored and inverted", text.lower())
+            self.assertNotIn("--", text)

@@ -64,7 +64,8 @@ class PicturesTest(PanelCase):
         self.drop(slot.widget, path)
         self.assertTrue(slot.ui.spacingButton.visible)
         slot.spacingHelp.byFilm((43, 43))
-        self.assertIn("not the shape", slot.ui.problemLabel.text)
+        self.assertIn("350 × 430 pixels, which is not the shape", slot.ui.problemLabel.text)
+        self.assertIn("350 × 430", slot.ui.sourceLabel.text)
         self.assertNotIn("spacingMm", slot.xray.entered)
         slot.spacingHelp.byFilm((35, 43))
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
@@ -109,6 +110,8 @@ class PicturesTest(PanelCase):
         self.logic.runs[-1].finish(dataclasses.replace(self.result(), hanging=found))
         for words in ("swapped", "Frontal is upside down", "Lateral is mirrored, inverted", "27.0 %"):
             self.assertIn(words, self.ui.foundLabel.text)
+        page = (Path(__file__).resolve().parents[1] / "trainer" / "docs" / "slicer.md").read_text(encoding="utf-8")
+        self.assertTrue(f"*{self.ui.foundButton.text}* takes it" in page, "the page calls the button otherwise")
         self.ui.foundButton.click()
         self.assertEqual(frontal.entered["rotateQuarters"], 2)
         self.assertIs(lateral.entered["flip"], True)

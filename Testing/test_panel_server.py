@@ -86,6 +86,33 @@ class ServerPanelTest(ServerPanelCase):
         self.assertEqual(server.options(), [])
         self.assertTrue(self.ui.reconstructButton.enabled)
 
+    def test_a_long_answer_is_read_to_its_end_in_a_panel_of_any_width(self) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        self.ui.advancedSection.collapsed = False
+        label = self.section.answerLabel
+        for width in (360, 420, 500):
+            self.host.resize(width, 900)
+            for text in ("", "The address is not one of a server. " * 12):
+                label.text = text
+                for _ in range(8):
+                    slicer.app.processEvents()
+            self.assertGreaterEqual(label.height, label.heightForWidth(label.width), width)
+
+    def test_a_connection_is_tried_once_there_is_an_address(self) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        button = self.section.testButton
+        for address, there in (("", False), (" ", False), ("https://example.org", True), ("", False)):
+            self.section.addressEdit.setText(address)  # still being typed
+            self.assertEqual((button.enabled, "Enter the address" in button.toolTip), (there, not there), address)
+        self.section.addressEdit.setText("https://example.org")
+        button.click()
+        self.assertEqual(self.logic.server.address, "https://example.org")
+
+    def test_another_computer_cannot_be_chosen_while_a_run_goes_on(self) -> None:
+        for locked in (True, False):
+            self.panel.lock(locked)
+            self.assertEqual(self.section.computeSelector.enabled, not locked)
+
     def test_the_answer_is_plain(self) -> None:
         model = {"id": "chest", "anatomy": "chests", "voxels": 128, "spacing_mm": 3.0}
         gpu = {"label": "GPU X", "free_bytes": 7e10, "total_bytes": 8e10}
@@ -158,6 +185,27 @@ class RealServerTest(OwnTemporaries, ServerPanelCase):
         batch.start(self.folder / "other")
         self.wait(lambda: not batch.isRunning, 240.0)
         self.assertIn("cannot be reached", batch.ui.statusLabel.text)
+
+    def test_settings_that_cannot_be_right_are_named_by_the_panels_words(self) -> None:
+        box = self.section.unencryptedCheckBox.text
+        for address, key, said in (
+            ("example.org:8765", KEY, "Address of the server: expected https://HOST:PORT, got 'example.org:8765'."),
+            ("https://example.org:8765", "short", "Key: expected a key of 16 or more letters and digits, in one line."),
+            ("http://example.org:8765", KEY, f"use https, or allow it with “{box}” in a network that you trust."),
+        ):
+            with self.subTest(said=said):
+                self.enter(address, key)
+                answer = self.answered()
+                self.assertIn(said, answer)
+                self.assertIn("Correct the server's address and key", answer)
+                for other in ("--", "clsdm", "Python", str(self.keyFile)):
+                    self.assertNotIn(other, answer)
+        for file, said in ((__file__, "holds no certificate"), (str(self.keyFile) + "x", "no such file")):
+            self.enter("https://example.org:8765", KEY)
+            self.logic.server.choose(caFile=file)
+            self.assertIn("wn authority: ", self.answered())
+            self.assertIn(said, self.section.answerLabel.text)
+            self.assertNotIn(file, self.section.answerLabel.text)
 
     def test_a_server_that_is_gone_is_said_with_what_to_do(self) -> None:
         with serving(self.case / "bundle") as address:

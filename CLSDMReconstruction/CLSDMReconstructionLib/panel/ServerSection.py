@@ -9,7 +9,7 @@ from CLSDMReconstructionLib.base.Narrow import keepNarrow
 
 
 class ServerSection:
-    """Stands at the top of ``advancedLayout``.
+    """Stands at the top of ``advancedOuterLayout``: a row of a form would be given the height of another width.
 
     Args:
         ui: the panel's widgets.
@@ -24,15 +24,16 @@ class ServerSection:
         self.ui = slicer.util.childWidgetVariables(self.widget)
         keepNarrow(self.widget)
         keepPlain(self.widget)
-        ui.advancedLayout.insertRow(0, self.widget)
-        self._failure = ""
+        ui.advancedOuterLayout.insertWidget(0, self.widget)
+        self._failure, self._testTip = "", self.ui.testButton.toolTip
         self._show()
         self.ui.computeSelector.connect("currentIndexChanged(int)", self._onCompute)
+        self.ui.addressEdit.connect("textChanged(QString)", self._offerTest)
         self.ui.addressEdit.connect("editingFinished()", self._onEntered)
         self.ui.keyEdit.connect("editingFinished()", self._onKey)
         self.ui.unencryptedCheckBox.connect("toggled(bool)", self._onEntered)
         self.ui.caButton.connect("clicked()", self._onCa)
-        self.ui.testButton.connect("clicked()", self.test)
+        self.ui.testButton.connect("clicked()", self._onTest)
 
     def problem(self) -> str:
         """Why the server cannot compute; "" where it can, or where this computer does."""
@@ -71,11 +72,23 @@ class ServerSection:
         self.ui.answerLabel.text = text
         setTone(self.ui.answerLabel, tone)
 
+    def _offerTest(self, *_args) -> None:
+        """While it is typed: a button that is grey takes no focus, so that editing would not end with a click on it."""
+        there = bool(self.ui.addressEdit.text.strip())
+        self.ui.testButton.enabled = there
+        self.ui.testButton.toolTip = self._testTip if there else _("Enter the address of the server first.")
+
+    def _onTest(self) -> None:
+        self._onEntered()  # on macOS a click on a button does not end the editing
+        self._onKey()
+        self.test()
+
     def _show(self) -> None:
         server = self._server
         self.ui.computeSelector.currentIndex = int(server.isUsed)
         self.ui.serverFrame.visible = server.isUsed
         self.ui.addressEdit.text = server.address
+        self._offerTest()
         self.ui.unencryptedCheckBox.checked = server.isUnencryptedAllowed
         self.ui.caButton.text = _("Own authority…") if not server.caFile else _("Own authority: {file}").format(
             file=server.caFile.replace("\\", "/").rpartition("/")[2]

@@ -314,6 +314,7 @@ class ReconstructionPanel(VTKObservationMixin):
             self.ui.productSelector,
             self.ui.outputSelector,
             self.ui.advancedSettings,
+            self.server.widget,
         ):
             widget.enabled = not locked
         self.model.gauges.watch(locked)

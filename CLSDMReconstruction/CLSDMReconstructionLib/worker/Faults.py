@@ -1,5 +1,6 @@
 """Failures in words for the user: a sentence about what happened, one about what to do, and lighter work to offer."""
 
+import re
 import tempfile
 
 from CLSDMReconstructionLib.base.Appearance import sentence
@@ -7,6 +8,17 @@ from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 USE_CPU = ("Use the CPU", {"device": "cpu"})
 MAKE_MEAN = ("Make the mean", {"product": "mean"})
+
+_REFUSED = "clsdm: "
+"""Begins the line with which the core ends at its start."""
+_SETTINGS = (
+    (r"address of the server: .+", r"\g<0>"),
+    (r"(.+ would travel unencrypted; .+ or allow it) with --unencrypted (.+)", r"\1 with “Allow unencrypted” \2"),
+    (r".*: (expected a key of .+)", r"key: \1"),
+    (r"--ca-file: .+ (holds no certificate in PEM) \(.*\)", r"own authority: the file \1"),
+    (r".+: (no such file|cannot be read \(.*\)|a .+, expected a .+)", r"file of the key or of the own authority: \1"),
+)  # fmt: skip
+"""What the core says of the server's settings, and how it is said here: by the panel's names, without the key file's path."""
 
 
 def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
@@ -97,10 +109,20 @@ def _crash(message: str, details: str) -> tuple[str, str]:
 
 def _start(message: str, details: str) -> tuple[str, str]:
     last = (details.strip().splitlines() or [message])[-1]
+    if said := _ofSettings(last.strip()):
+        return sentence(said), "Correct the server's address and key under Advanced."
     return (
         f"The computation could not be started ({last.strip()}).",
         "Install the Python packages again, or set CLSDM_PYTHON to a Python with PyTorch. The log says more.",
     )
+
+
+def _ofSettings(line: str) -> str:
+    """What is wrong with the server's settings, where that is why the worker did not start; else ""."""
+    for pattern, words in _SETTINGS if line.startswith(_REFUSED) else ():
+        if found := re.fullmatch(pattern, line.removeprefix(_REFUSED)):
+            return found.expand(words)
+    return ""
 
 
 def _defect(message: str, details: str) -> tuple[str, str]:

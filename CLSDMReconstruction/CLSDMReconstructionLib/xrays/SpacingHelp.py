@@ -23,7 +23,7 @@ def spacingOfFilm(rows: int, cols: int, filmCm: tuple[float, float]) -> float:
     ratio, expected = max(rows, cols) / min(rows, cols), max(filmCm) / min(filmCm)
     if abs(ratio / expected - 1.0) > FITTING:
         raise ValueError(
-            _("The image is {rows} × {cols} pixels, which is not the shape of a film of {one} × {other} cm.").format(
+            _("The image is {cols} × {rows} pixels, which is not the shape of a film of {one} × {other} cm.").format(
                 rows=rows, cols=cols, one=filmCm[0], other=filmCm[1]
             )
         )
