@@ -2,4 +2,4 @@
 Neighbours may use what is in ``__all__``; what is computed stands in the other rooms.
 """
 
-__all__ = ["cli", "fixed", "library", "record", "request", "tasks", "worker"]
+__all__ = ["batch_summary", "cli", "fixed", "library", "record", "request", "tasks", "worker"]
