@@ -2,7 +2,6 @@
 
 import slicer
 from panel_case import PanelCase, saveAndReopen
-from scene_case import waitFor
 from volumes import add_volume
 
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
@@ -76,9 +75,12 @@ class StaleTest(PanelCase):
         self.assertEqual(self.ui.verdictLabel.text, "")
 
     def test_a_new_pair_takes_the_further_views_of_the_old_one_away(self) -> None:
-        view = self.panel.xrays.addView()
-        self.drop(view.widget, self.xrayFile("third.dcm"))
         files = [self.xrayFile(f"new-{name}.dcm", name, PatientID="2", StudyInstanceUID="4.5") for name in ("PA", "LL")]
-        self.drop(self.ui.slotArea, *files)
-        waitFor(lambda: self.frontal.xray.path == str(files[0]))
-        self.assertEqual(len(self.panel.xrays.slots), 2)
+        for place in ("between the slots", "on a slot"):
+            with self.subTest(place):
+                view = self.panel.xrays.addView()
+                self.drop(view.widget, self.xrayFile("third.dcm"))
+                self.drop(self.frontal.widget if place == "on a slot" else self.ui.slotArea, *files)
+                self.assertEqual(
+                    [xray and xray.path for xray in self.panel.xrays.xrays()], [str(file) for file in files]
+                )

@@ -123,7 +123,7 @@ class XRaysSection:
             found[0].role = slot.role
             slot.take(found[0])
         else:
-            self._fill(pair)
+            self._onPair(pair)
 
     def _onPair(self, pair: list) -> None:
         """A pair was found: further views were beside another."""
