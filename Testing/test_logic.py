@@ -99,7 +99,9 @@ class ReconstructTest(RealTest):
         self.assertIs(volume.GetNodeReference(OTHERS_ROLE), node)
         self.assertEqual(Volumes.voxels(node).shape, Volumes.voxels(volume).shape)
         self.assertGreater(Volumes.voxels(node).max(), 0)
-        self.assertIn("Of the contrast inside the body the X-rays fix", node.GetAttribute("CLSDM.legend"))
+        legend = node.GetAttribute("CLSDM.legend")
+        self.assertTrue(legend.startswith("How much of each voxel leaves no trace in the X-rays"), legend)
+        self.assertIn("Of the contrast inside the body the X-rays fix", legend)
 
     def test_same_input_same_bits(self) -> None:
         first, second = (self.reconstruct(product="sample", seed=3).result for _ in range(2))

@@ -13,17 +13,15 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
+from CLSDMReconstructionLib.panel.Layers import Layers
 from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
-from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, SPREAD_ROLE, attributeOf, provenanceOf
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, attributeOf, provenanceOf
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
-from CLSDMReconstructionLib.scene.Legend import showLegend
 from CLSDMReconstructionLib.worker.Results import ReconstructionResult
 from CLSDMReconstructionLib.xrays.Inputs import viewName
 
-COVERAGE_COLOUR, SPREAD_COLOUR = "vtkMRMLColorTableNodeFilePlasma.txt", "vtkMRMLColorTableNodeFileInferno.txt"
-OVERLAY_OPACITY = 0.5
 WIDEST_PICTURE = 480
 
 
@@ -38,17 +36,12 @@ class ResultSection:
 
     Attributes:
         result: the ``ReconstructionResult`` that is shown, or None.
+        layers: what can be laid over it.
         exposures: the X-rays in 3-D.
     """
 
     def __init__(self, ui, views: HeldViews, logic, onMessage) -> None:
-        self.ui, self.result, self._views, self._logic, self._onMessage = ui, None, views, logic, onMessage
-        self._asked = None  # the run that finds what came from other patients
-        self._layers = {
-            ui.coverageCheckBox: (COVERAGE_ROLE, COVERAGE_COLOUR, _("X-rays that see it")),
-            ui.spreadCheckBox: (SPREAD_ROLE, SPREAD_COLOUR, _("Spread, HU")),
-            ui.othersCheckBox: (OTHERS_ROLE, SPREAD_COLOUR, _("From other patients, not in the X-rays, HU")),
-        }
+        self.ui, self.result, self._views, self.layers = ui, None, views, Layers(ui, logic, onMessage)
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
         self._resizes = DropFilter(lambda sources: None, self._fitPictures)
@@ -57,8 +50,6 @@ class ResultSection:
         ui.reconstructionSelector.connect("nodeActivated(vtkMRMLNode*)", self._onActivated)
         ui.exposuresCheckBox.connect("toggled(bool)", self._onExposures)
         ui.renderingCheckBox.connect("toggled(bool)", self._onRendering)
-        for box in self._layers:
-            box.connect("toggled(bool)", lambda on, box=box: self._onOverlay(box, on))
         setTone(ui.provenanceLabel, "muted")
         setTone(ui.warningsLabel, "caution")
         setTone(ui.resultNotice, "caution")
@@ -93,11 +84,9 @@ class ResultSection:
         for box, there in (
             (self.ui.exposuresCheckBox, bool(result.reprojections)),
             (self.ui.renderingCheckBox, True),
-            (self.ui.coverageCheckBox, result.coverageNode is not None),
-            (self.ui.spreadCheckBox, result.spreadNode is not None),
-            (self.ui.othersCheckBox, bool(attributeOf(result.volumeNode, "views"))),
         ):
             box.enabled = there
+        self.layers.show(result)
         self._updateVisibility()
         self._leaving = before
         self._exposing = Steps(self._replaced(), self._onExposed, self._onNotExposed)
@@ -146,12 +135,10 @@ class ResultSection:
         self._pictures = []
         for label in self._labels:
             label.text = ""
-        for box in (ui.exposuresCheckBox, ui.renderingCheckBox, *self._layers):
+        for box in (ui.exposuresCheckBox, ui.renderingCheckBox):
             box.checked = box.enabled = False
+        self.layers.clear()
         self.result = None
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.cancel()
         if self._exposing is not None:
             self._exposing.cancel()
             self._exposing = None
@@ -166,8 +153,7 @@ class ResultSection:
 
     def leave(self) -> None:
         """Another module is shown: the slice views are as they were, without our layer."""
-        for box in self._layers:
-            box.checked = False
+        self.layers.leave()
 
     def _updateVisibility(self) -> None:
         for label in self._labels:
@@ -204,39 +190,6 @@ class ResultSection:
     def _onNotExposed(self, error: Exception) -> None:
         self._exposing = None
         raise error
-
-    def _onOverlay(self, box, on: bool) -> None:
-        """A half transparent layer over the reconstruction; one at a time."""
-        if self.result is None:
-            return
-        for other in self._layers:
-            if on and other is not box and other.checked:
-                other.checked = False
-        role, colour, title = self._layers[box]
-        node = self.result.volumeNode.GetNodeReference(role)
-        if node is not None:
-            showOverlay(node if on else None, colour)
-            showLegend(node, title, on, "%.1f" if role == COVERAGE_ROLE else "%.0f")
-        elif on and role == OTHERS_ROLE and self._asked is None:
-            self._askForOthers()
-
-    def _askForOthers(self) -> None:
-        """The worker finds it once for a reconstruction; the layer comes when it is there, if it is still wanted."""
-        box = self.ui.othersCheckBox
-        self._onMessage(_("Computing what the X-rays fix; the layer comes when it is there."), False)
-
-        def ended(run) -> None:
-            if self._asked is not run:
-                return
-            self._asked = None
-            if run.error is None:
-                self._onMessage(attributeOf(run.result, "legend", ""), False)
-                self._onOverlay(box, box.checked)
-            else:
-                box.checked = False
-                self._onMessage(run.error.message, True)
-
-        self._asked = self._logic.fromOthers(self.result.volumeNode, onFinished=ended, onError=ended)
 
 
 def resultOf(node) -> ReconstructionResult:
@@ -275,19 +228,3 @@ def showInSlices(node, views: HeldViews) -> None:
     with views.held():
         selection.SetActiveVolumeID(node.GetID())
         slicer.app.applicationLogic().PropagateVolumeSelection(1)
-
-
-def showOverlay(node, colour: str) -> None:
-    """Lay a volume over the background of the slice views; None takes it away."""
-    if node is not None:
-        if node.GetDisplayNode() is None:
-            node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        if slicer.mrmlScene.GetNodeByID(colour) is not None:
-            display.SetAndObserveColorNodeID(colour)
-        if colour == COVERAGE_COLOUR:  # Slicer's own window would show one X-ray like two
-            display.SetAutoWindowLevel(False)
-            display.SetWindowLevelMinMax(0.0, max(1.0, node.GetImageData().GetScalarRange()[1]))
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        composite.SetForegroundVolumeID(None if node is None else node.GetID())
-        composite.SetForegroundOpacity(0.0 if node is None else OVERLAY_OPACITY)

@@ -22,6 +22,7 @@ from CLSDMReconstructionLib.panel.Runner import Runner
 from CLSDMReconstructionLib.panel.RunSection import RunSection
 from CLSDMReconstructionLib.panel.ServerSection import ServerSection
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE, isUsers
+from CLSDMReconstructionLib.scene.Belongings import Belongings
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 from CLSDMReconstructionLib.xrays.PairFinder import loadedXRays
@@ -58,6 +59,7 @@ class ReconstructionPanel(VTKObservationMixin):
         for panel in self.panels:
             panel.setMRMLScene(slicer.mrmlScene)
         self._results.watch(slicer.mrmlScene)
+        self._belongings.watch(slicer.mrmlScene)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneEndImport)
@@ -91,7 +93,7 @@ class ReconstructionPanel(VTKObservationMixin):
             selector.addAttribute("vtkMRMLScalarVolumeNode", ROLE_ATTRIBUTE, "volume")
         self.samples = SampleMenu(ui, logic, self._onMessage, self._onSample)
         self.simulate.onXRays(self._onSimulated)
-        self._results = Chosen(ui.reconstructionSelector)
+        self._results, self._belongings = Chosen(ui.reconstructionSelector), Belongings()
         self.compare.ui.truthSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onTruthChosen)
 
     # --- life ---
@@ -136,6 +138,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self.removeObservers()
         slicer.app.disconnect("paletteChanged(QPalette)", self._onPaletteChanged)
         self._results.watch(None)
+        self._belongings.watch(None)
         self.result.cleanup()
         self.xrays.cleanup()
         self.samples.cleanup()

@@ -5,6 +5,7 @@ Neighbours may use every module of it.
 
 __all__ = [
     "Attributes",
+    "Belongings",
     "ExposureScene",
     "HeldViews",
     "Legend",

@@ -16,6 +16,7 @@ from CLSDMReconstructionLib.scene.Attributes import (
     clearAttributes,
     setAttributes,
 )
+from CLSDMReconstructionLib.scene.Belongings import belongingsOf
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
 
 NAME = "CLS-DM {} (research only)"
@@ -154,7 +155,7 @@ def _takenOver(into, volume):
 
     A name that the user gave stays; one of ours says of which product it is.
     """
-    Nodes.remove(*(into.GetNodeReference(role) for role in (COVERAGE_ROLE, SPREAD_ROLE, OTHERS_ROLE)))
+    Nodes.remove(*belongingsOf(into))
     clearAttributes(into)
     into.SetAndObserveTransformNodeID(None)
     into.SetAndObserveImageData(volume.GetImageData())

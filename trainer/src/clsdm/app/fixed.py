@@ -25,8 +25,13 @@ OTHERS_LEGEND = (
     "What leaves no trace in the X-rays: it was filled in from other patients (red more, blue less than the X-rays tell). Where "
     "it is strong, the volume shows what patients usually look like there, not this one."
 )
+LAYER_LEGEND = (
+    "How much of each voxel leaves no trace in the X-rays, in HU, whatever its sign: it was filled in from other patients. Where "
+    "it is strong, the volume shows what patients usually look like there, not this one. Of the contrast inside the body the "
+    "X-rays fix {share:.0%}."
+)
 FIXED_LEGEND = (
-    "what the X-rays fix, in HU: inside the body, what they tell of its difference from water. Any volume with the same X-rays "
+    "What the X-rays fix, in HU: inside the body, what they tell of its difference from water. Any volume with the same X-rays "
     "has this part in common; what the reconstruction shows and this volume does not leaves no trace in the X-rays and was "
     "filled in from other patients. Of the contrast inside the body the X-rays fix {share:.0%}."
 )

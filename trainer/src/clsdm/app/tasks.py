@@ -156,10 +156,10 @@ def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[st
     """The part of a reconstruction (volume file) that its X-rays do not fix; ``views`` are those of its provenance.
 
     Answers with "others", a volume of how much of each voxel's HU came from other patients, whatever its sign; "share" of the
-    contrast that the X-rays fix; and "legend".
+    contrast that the X-rays fix; and "legend", of that volume.
     """
     report("fixed", 0, 1)
-    from clsdm.app.fixed import FIXED_LEGEND, fixed_part, from_others
+    from clsdm.app.fixed import LAYER_LEGEND, fixed_part, from_others
     from clsdm.app.record import recorded_views
     from clsdm.volume.read import read_ct
 
@@ -168,7 +168,7 @@ def fixed(folder: Path, report: Report, reconstruction: str, views: list[dict[st
     others = from_others(made, part)
     report("fixed", 1, 1)
     others = replace(others, hu=np.abs(others.hu))
-    return {"others": placed(folder, "others", others), "share": share, "legend": FIXED_LEGEND.format(share=share)}
+    return {"others": placed(folder, "others", others), "share": share, "legend": LAYER_LEGEND.format(share=share)}
 
 
 def preview(
