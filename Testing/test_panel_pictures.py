@@ -33,6 +33,17 @@ class PicturesTest(PanelCase):
                     self.assertEqual(self.frontal.xray.path, str(files[1]))
             frontal, lateral = files
 
+    def test_a_picture_says_of_which_view_it_is_taken_to_be_until_somebody_says_so(self) -> None:
+        self.drop(self.frontal.widget, self.png("a.png"), self.png("b.png"))
+        for slot, view in zip(self.panel.xrays.slots, ("PA", "left lateral"), strict=True):
+            self.assertIn(f" · {view} (assumed) · ", slot.ui.sourceLabel.text)
+        self.lateral.xray.enter("angleDeg", -90.0)
+        self.lateral.refresh()
+        self.assertIn(" · right lateral · ", self.lateral.ui.sourceLabel.text)
+        view = self.panel.xrays.addView()
+        self.drop(view.widget, self.png("third.png"))
+        self.assertNotIn("assumed", view.ui.sourceLabel.text)
+
     def test_files_dropped_between_the_slots_are_taken_too(self) -> None:
         self.assertTrue(self.drop(self.ui.slotArea, *self.pictures()))
         self.assertTrue(all(slot.xray is not None for slot in self.panel.xrays.slots))

@@ -257,9 +257,15 @@ class XRaySlotWidget:
         header = None if self.facts is None else self.facts.header
         size = "" if header is None else f"{header.cols} × {header.rows}"
         name = elided(Path(self.xray.path).name) if self.xray.path else ""
-        angle = None if header is None else self.facts.fields["angleDeg"]
-        view = "" if angle is None else viewName(header.likely_angle_deg if angle.origin == "default" else angle.value)
-        return " · ".join(part for part in (name, view, size) if part)
+        return " · ".join(part for part in (name, "" if header is None else self._viewText(), size) if part)
+
+    def _viewText(self) -> str:
+        """The view's name; one that only the slot tells, as of a picture, is said to be assumed."""
+        angle, likely = self.facts.fields["angleDeg"], self.facts.header.likely_angle_deg
+        if angle.origin != "default":
+            return viewName(angle.value)
+        name = viewName(angle.value if likely is None else likely)
+        return _("{view} (assumed)").format(view=name) if name and likely is None else name
 
     def setPreview(self, pixels, text: str = "") -> None:
         """The X-ray as the network sees it (uint8), or a text in its place."""
