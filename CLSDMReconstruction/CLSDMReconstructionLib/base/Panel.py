@@ -102,6 +102,12 @@ class Panel:
         self._work[name] = Steps(steps, finish, fail, onProgress)
         self._update()
 
+    def stop(self, name: str) -> None:
+        """Stop the work of this name, if it is being done."""
+        steps = self._work.pop(name, None)
+        if steps is not None:
+            steps.cancel()
+
     def _stopWork(self) -> None:
         work, self._work = self._work, {}
         for steps in work.values():

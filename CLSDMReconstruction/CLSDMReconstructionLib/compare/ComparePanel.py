@@ -40,13 +40,14 @@ class ComparePanel(Panel):
         self._logic = logic
         self._views, self.shown = views, Comparison()
         self.screen = ComparisonScreen(views, self._show, self._update, self.sayError)
-        self.takeAway = TakeAway(self, self.screen, views, lambda: self.shown)
+        self.takeAway = TakeAway(self, self.screen, views, lambda: self.shown, self._remove)
         self._removal = None
         self._leaving: list = []  # nodes that go one after the other
         self._sceneTags = []
         self._entered = True
         self._done: dict[str, float] = {}  # of difference and figures, how much
         self._isOverlayDue = False  # another was chosen than is shown
+        self._saidOf: tuple | None = None  # the pair that the line of status is about; None: whatever is chosen
         self._fill()
         self._connect()
         self._update()
@@ -100,7 +101,7 @@ class ComparePanel(Panel):
 
     def compare(self) -> None:
         """Make the difference and ask the worker for the figures; both go on in the background."""
-        truth, reconstruction = self.ui.truthSelector.currentNode(), self.ui.reconstructionSelector.currentNode()
+        truth, reconstruction = self._chosenPair
         self._forget()
         self.shown = Comparison(truth, reconstruction)
         self.say(_("Comparing..."))
@@ -136,6 +137,19 @@ class ComparePanel(Panel):
         if node in self.shown.pair:
             self.reset()
 
+    def say(self, text: str, failed: bool = False) -> None:
+        """Say something about the pair that is shown, or else the chosen one; it goes when another pair is chosen."""
+        super().say(text, failed)
+        self._saidOf = self._chosenPair if self.shown.truth is None else self.shown.pair
+        self._showStatus()
+
+    @property
+    def _chosenPair(self) -> tuple:
+        return self.ui.truthSelector.currentNode(), self.ui.reconstructionSelector.currentNode()
+
+    def _showStatus(self) -> None:
+        self.ui.statusLabel.visible = self.isRunning or self._saidOf in (None, self._chosenPair)
+
     def _forget(self) -> None:
         """Stop it and remove its nodes; where its layout is shown, it stays for the next."""
         run, self._run = self._run, None
@@ -146,14 +160,18 @@ class ComparePanel(Panel):
         with self._views.held(self.screen.layout.viewsWith("Reconstruction")):
             made = [self.shown.difference, self.shown.table]
             made += [*self.takeAway.profile.handOver(), *self.screen.overlay.handOver()]
-        self.screen.layout.showPlot(False)
+        self.screen.layout.showPlot(False, later=True)
         self.shown = Comparison()
-        self._leaving += [node for node in made if node is not None]
-        if self._leaving and (self._removal is None or not self._removal.isRunning):
-            self._removal = Steps(self._removing())
+        self._remove(made)
         self.ui.figuresLabel.setText("")
         self.say("")
         self._update()
+
+    def _remove(self, nodes: list) -> None:
+        """These nodes, or None, are to go, one in each turn."""
+        self._leaving += [node for node in nodes if node is not None]
+        if self._leaving and (self._removal is None or not self._removal.isRunning):
+            self._removal = Steps(self._removing())
 
     def _removing(self) -> Iterator[float]:
         with self._views.held():
@@ -168,7 +186,7 @@ class ComparePanel(Panel):
         """Switch to the comparison layout, in the background, or back to the user's."""
         if not shown:
             self.screen.leave()
-        elif self.shown.difference is not None:
+        elif self.shown.difference is not None and self.shown.pair == self._chosenPair:
             self.screen.open()
 
     # What follows answers to signals.
@@ -202,12 +220,14 @@ class ComparePanel(Panel):
         self.shown.difference = node
         setDifferenceLimit(node, self.ui.limitSlider.value)
         if self._entered:
-            self.screen.open()  # also where the layout still shows the comparison before
+            self.showLayout(True)  # also where the layout still shows the comparison before
         self._onPartDone()
 
     def _onDifferenceError(self, error: Exception) -> None:
+        of = self.shown.pair
         self.reset()
         self.sayError(error)
+        self._saidOf = of
 
     def _onFigures(self, run) -> None:
         if run is not self._run:
@@ -257,6 +277,8 @@ class ComparePanel(Panel):
         if node is not None and node in (*self.shown.pair, self.shown.difference):
             self.reset()
             self.say(_("A volume of the comparison was deleted."))
+            self._saidOf = None
+            self._showStatus()
 
     def _show(self) -> Iterator[float]:
         truth, reconstruction = self.shown.pair
@@ -282,7 +304,7 @@ class ComparePanel(Panel):
     def _update(self) -> None:
         """Enable what can be used now, and say why something cannot."""
         ui, running, ready = self.ui, self.isRunning, self.shown.difference is not None
-        truth, reconstruction = ui.truthSelector.currentNode(), ui.reconstructionSelector.currentNode()
+        truth, reconstruction = self._chosenPair
         reason = (
             _("Choose a ground-truth CT.") if truth is None
             else _("Choose a reconstruction.") if reconstruction is None
@@ -290,11 +312,14 @@ class ComparePanel(Panel):
             else ""
         )  # fmt: skip
         stale = "" if (truth, reconstruction) == self.shown.pair else _("Compare these two first.")
+        if stale and self.shown.truth is not None and self.screen.isWanted:  # it would show another pair than is chosen
+            self.screen.leave()
         ui.figuresLabel.visible = not stale
+        self._showStatus()
         self.takeAway.update(stale)
         text, tip = _("Cancel") if running else _("Compare"), _("Difference, figures and linked views of both.")
         self._showButton(ui.compareButton, running, text, tip, reason)
-        ui.layoutCheckBox.setEnabled(ready)
+        ui.layoutCheckBox.setEnabled(ready and not stale)
         ui.layoutCheckBox.setChecked(self.screen.isWanted)
         for widget in (ui.windowComboBox, ui.overlayComboBox):
             widget.setEnabled(self.screen.layout.isShown)

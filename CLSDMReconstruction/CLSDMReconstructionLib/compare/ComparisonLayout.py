@@ -153,10 +153,10 @@ class ComparisonLayout:
             self._describe(wide, shown)
             self._toGrow = self._toGrow[1:]
 
-    def showPlot(self, shown: bool = True) -> None:
-        """Give the plot a place in the layout, at once where it is shown, or take it away the next time."""
+    def showPlot(self, shown: bool = True, *, later: bool = False) -> None:
+        """Give the plot a place in the layout or take it away: at once where it is shown, or ``later``, when it is next."""
         self._views = ALL_VIEWS if shown else VIEWS
-        if shown and self.isShown and not self._toGrow and self._described != self._views:
+        if not later and self.isShown and not self._toGrow and self._described != self._views:
             self._describe(isWide(), self._views)
 
     def _describe(self, wide: bool, shown: tuple[str, ...]) -> None:

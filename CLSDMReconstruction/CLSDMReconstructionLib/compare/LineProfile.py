@@ -83,6 +83,7 @@ class ProfilePlot:
             node.SetYColumnName(name)
             node.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
             node.SetColor(*colour)
+            node.SetSaveWithScene(False)
             chart.AddAndObservePlotSeriesNodeID(node.GetID())
         chart.SetTitle("Along the line")
         chart.SetXAxisTitle(PROFILE_COLUMNS[0])
@@ -92,11 +93,13 @@ class ProfilePlot:
         chart.SetLegendFontSize(FONT_SIZE)
         chart.SetAxisTitleFontSize(FONT_SIZE)
         chart.SetAxisLabelFontSize(FONT_SIZE)
+        table.SetSaveWithScene(False)
+        chart.SetSaveWithScene(False)
         self._nodes = [table, *series, chart]
 
 
 class LineProfile:
-    """The line in the scene, and the plot that follows it.
+    """The line in the scene, and the plot that follows it; neither is saved with the scene.
 
     Attributes:
         plot: the ProfilePlot.
@@ -105,9 +108,15 @@ class LineProfile:
     def __init__(self) -> None:
         self.plot = ProfilePlot()
         self._volumes, self._line, self._tag = (None, None), None, None
+        self._ends: list = []  # where the user left the line, RAS mm
+
+    @property
+    def isShown(self) -> bool:
+        """Whether there is a line."""
+        return self._line is not None
 
     def show(self, truth, reconstruction, position: np.ndarray, plotView) -> Iterator[float]:
-        """Plot both along a line, which is put through ``position`` where there is none yet; in steps of fractions done.
+        """Plot both along a line, where it was left or else through ``position``; in steps of fractions done.
 
         Args:
             truth: volume node.
@@ -119,21 +128,33 @@ class LineProfile:
         if self._line is None or self._line.GetScene() is None:
             Nodes.remove(*self._dropLine())
             self._line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("CLS-DM profile"))
+            self._line.SetSaveWithScene(False)
             self._line.CreateDefaultDisplayNodes()
+            self._line.GetDisplayNode().SetSaveWithScene(False)
             self._line.GetDisplayNode().SetPropertiesLabelVisibility(False)  # it would stand on the images
             self._line.GetDisplayNode().SetPointLabelsVisibility(False)
             yield 0.2
         if self._line.GetNumberOfControlPoints() == 0:  # every view looks at the new node, and again at the first point
-            self._putEnds(defaultLine(reconstruction, position))
+            self._putEnds(self._ends or defaultLine(reconstruction, position))
             yield 0.4
         self._update()
         yield 0.8
         if plotView is not None:
             plotView.SetPlotChartNodeID(self.plot.chart.GetID())
 
-    def handOver(self) -> list:
-        """Give the nodes of line and plot to who removes them."""
+    def handOver(self, *, forget: bool = True) -> list:
+        """Give the nodes of line and plot to who removes them; ``forget``: also where the line was."""
+        self._ends = [] if forget else self._lineEnds() or self._ends
         return [*self._dropLine(), *self.plot.handOver()]
+
+    def _lineEnds(self) -> list[list[float]]:
+        """Both ends of the line in the world, or none where it has not two."""
+        if self._line is None or self._line.GetNumberOfControlPoints() < 2:
+            return []
+        ends: list[list[float]] = [[0.0] * 3, [0.0] * 3]
+        for number, end in enumerate(ends):
+            self._line.GetNthControlPointPositionWorld(number, end)
+        return ends
 
     def _putEnds(self, ends) -> None:
         for end in ends:
@@ -143,12 +164,9 @@ class LineProfile:
             self._tag = self._line.AddObserver(event, lambda *_: self._update())
 
     def _update(self) -> None:
-        if self._line.GetNumberOfControlPoints() < 2:
-            return
-        start, end = ([0.0] * 3, [0.0] * 3)
-        self._line.GetNthControlPointPositionWorld(0, start)
-        self._line.GetNthControlPointPositionWorld(1, end)
-        self.plot.show(profile(*self._volumes, start, end))
+        ends = self._lineEnds()
+        if ends:
+            self.plot.show(profile(*self._volumes, *ends))
 
     def _dropLine(self) -> list:
         line, tag, self._line, self._tag = self._line, self._tag, None, None

@@ -53,18 +53,24 @@ class TakeAway:
         screen: the comparison on the screen.
         views: which are held while much changes in them.
         shown: gives the Comparison.
+        remove: takes nodes that are to go.
 
     Attributes:
         profile: the LineProfile.
     """
 
     def __init__(
-        self, panel: Panel, screen: ComparisonScreen, views: HeldViews, shown: Callable[[], Comparison]
+        self,
+        panel: Panel,
+        screen: ComparisonScreen,
+        views: HeldViews,
+        shown: Callable[[], Comparison],
+        remove: Callable[[list], None],
     ) -> None:
-        self._panel, self._screen, self._views, self._shown = panel, screen, views, shown
+        self._panel, self._screen, self._views, self._shown, self._remove = panel, screen, views, shown, remove
         self.profile = LineProfile()
         ui = panel.ui
-        ui.profileButton.connect("clicked()", self.showProfile)
+        ui.profileButton.connect("clicked(bool)", self.showProfile)
         ui.csvButton.connect(
             "clicked()", lambda: self._saveAs(_("Save the table"), "comparison.csv", "*.csv", self.exportCsv)
         )
@@ -82,21 +88,35 @@ class TakeAway:
         """Write a picture of the planes that are shown, in the background."""
         self._panel.begin("picture", self._pictureTo(Path(path)), lambda _: self._panel.say("Saved the picture."))
 
-    def showProfile(self) -> None:
-        """Plot both along a line, which is put into the views where there is none yet."""
-        if not self._panel.isWorking("profile"):
+    def showProfile(self, shown: bool = True) -> None:
+        """Plot both along a line, in the comparison's views, which are opened for it; or take line and plot away."""
+        if not shown:
+            self._panel.stop("profile")
+            self._dropProfile()
+            with self._views.held():
+                self._screen.layout.showPlot(False)
+        elif not self._panel.isWorking("profile"):
             self._panel.begin("profile", self._plot(), lambda _result: None)
 
     def update(self, reason: str) -> None:
         """Enable what can be used now; ``reason``: why nothing can, or ""."""
         comparison, ui = self._shown(), self._panel.ui
         ready = not reason and comparison.difference is not None
+        isPlotting = self._panel.isWorking("profile")
+        if not isPlotting and not self._screen.isWanted:  # the line would lie among the user's own views
+            self._dropProfile()
+            self._screen.layout.showPlot(False, later=True)
+        ui.profileButton.setChecked(isPlotting or self.profile.isShown)
         for button, usable in (
             (ui.profileButton, ready),
             (ui.pngButton, ready and not self._panel.isWorking("picture")),
             (ui.csvButton, not reason and comparison.figures is not None),
         ):
             button.setEnabled(usable)
+
+    def _dropProfile(self) -> None:
+        if self.profile.isShown:
+            self._remove(self.profile.handOver(forget=False))
 
     def picture(self) -> Iterator[float]:
         """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
@@ -111,6 +131,12 @@ class TakeAway:
         yield from Report.writePng(path, rgb)
 
     def _plot(self) -> Iterator[float]:
+        if not self._screen.isWanted:
+            self._screen.open()
+        while self._screen.isOpening:
+            yield 0.0
+        if not self._screen.layout.isShown:  # another layout was chosen meanwhile
+            return
         with self._views.held():
             self._screen.layout.showPlot()
             yield 0.0
