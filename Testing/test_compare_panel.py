@@ -1,5 +1,6 @@
 """The panel "Compare", with a fake logic."""
 
+import csv
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -165,19 +166,31 @@ class PanelTest(ComparePanelCase):
         self.assertAlmostEqual(float(table.GetTable().GetColumn(1).GetValue(0)), 100.0, delta=1.0)
         self.assertAlmostEqual(float(table.GetTable().GetColumn(1).GetValue(256)), 160.0, delta=1.0)
 
-    def test_table_and_picture_are_written_without_naming_the_volumes(self) -> None:
-        self.truth.SetName("Doe^Jane")
+    def test_table_and_picture_name_what_they_are_of_and_how_it_is_shown(self) -> None:
+        self.truth.SetName("=Doe^Jane")
         self.reconstruction.SetAttribute("CLSDM.model", "openkbp64")
         self.compared()
+        self.panel.screen.window.set(400.0, 40.0)
+        self.ui.limitSlider.setValue(200.0)
         with tempfile.TemporaryDirectory() as folder:
             self.panel.takeAway.exportCsv(str(Path(folder) / "t.csv"))
-            text = (Path(folder) / "t.csv").read_text(encoding="utf-8")
+            with (Path(folder) / "t.csv").open(newline="", encoding="utf-8") as file:
+                told = {line[0]: line[1] for line in csv.reader(file) if line}
             self.panel.takeAway.exportPng(str(Path(folder) / "p.png"))
             waitFor(lambda: self.ui.pngButton.enabled)
             picture = sitk.ReadImage(str(Path(folder) / "p.png"))
-        self.assertNotIn("Jane", text)
-        self.assertIn("openkbp64", text)
+        self.assertEqual((told["CT"], told["Reconstruction"]), ("'=Doe^Jane", "R"))
+        self.assertEqual(told["CT grid"], "40 x 40 x 40 voxels of 2 x 2 x 2 mm")
+        self.assertEqual(told["Window"], "from -160 to 240 HU")
+        self.assertIn("-200 HU to red at +200 HU", told["Difference"])
+        self.assertIn("Judge the reconstruction by these", told["Protocol honest"])
+        self.assertIn("published tables", told["Protocol x2ct"])
+        self.assertIn("-1024 and 1476 HU", told["Data range (HU)"])
+        self.assertEqual(told["model"], "openkbp64")
         self.assertEqual(picture.GetNumberOfComponentsPerPixel(), 3)
+        headline = self.panel.takeAway.picture().gi_frame.f_locals["headline"]
+        self.assertIn("CT: =Doe^Jane", headline)
+        self.assertIn("Window: from -160 to 240 HU", headline)
 
     def test_a_picture_that_cannot_be_written_is_said(self) -> None:
         self.compared()

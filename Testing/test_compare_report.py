@@ -106,6 +106,8 @@ class ReportTest(SceneTest):
         volumes = [add_volume(name, ball, size=(30, 30, 30)) for name in ("CT", "R")]
         volumes.append(atOnce(makeDifference(*volumes)))
         rgb = atOnce(ComparisonReport.picture(volumes, (-30.0, 25.0, 20.0), (2000.0, 0.0), 500.0, ["text"]))
+        bar = rgb[100 + 2 * 388 : 420 + 2 * 388, 12 + 3 * 332 + 4].astype(int)  # of the difference, the third row
+        self.assertEqual((bar[0].tolist(), bar[-1].tolist()), ([255, 0, 0], [0, 0, 255]))
         tiles = [rgb[100:420, 12 + 332 * column : 332 * (column + 1)].astype(int) for column in range(3)]
         for tile, (right, down) in zip(tiles, ((True, False), (True, False), (False, False)), strict=True):
             grey = np.where(np.ptp(tile, axis=2) == 0, tile[..., 0], 0)  # the letters are coloured

@@ -1,6 +1,7 @@
 """The products of a comparison: a table of figures, a CSV file and a picture.
 
-The figures are the worker's (``clsdm.quality.compare.as_json``); nothing is computed twice. Neither file names a patient.
+The figures are the worker's (``clsdm.quality.compare.as_json``); nothing is computed twice. Both files are the user's own and
+name the volumes as the scene does, which may be by a patient's name; no line of a log does.
 """
 
 import csv
@@ -19,6 +20,7 @@ from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
 from CLSDMReconstructionLib.compare.Difference import NOTHING_SHOWN_BELOW_HU
 from CLSDMReconstructionLib.scene.Sampling import corners, onPlane
+from CLSDMReconstructionLib.scene.Volumes import geometryOf
 
 TABLE_COLUMNS = ("Figure", "Whole cube", "Body only", "Unit", "Data range (HU)", "Protocol")
 SHOWN_FIGURES = ("MAE", "RMSE", "PSNR", "SSIM")
@@ -114,8 +116,62 @@ def fillTable(node, rows: list[tuple[str, ...]]) -> None:
     node.SetUseColumnTitleAsColumnHeader(True)
 
 
-def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, Any]) -> None:
-    """Write the table, and below it how the reconstruction was made, whole or not at all.
+def about(truth, reconstruction, window: tuple[float, float], limitHu: float) -> list[tuple[str, str]]:
+    """What a comparison is of and how it is shown: names of the volumes, their grids, window and limit of the difference.
+
+    Args:
+        truth: volume node.
+        reconstruction: volume node.
+        window: (window, level) in HU of both.
+        limitHu: of the difference.
+    """
+    low, high = window[1] - window[0] / 2, window[1] + window[0] / 2
+    return [
+        ("CT", truth.GetName()),
+        ("CT grid", _grid(truth)),
+        ("Reconstruction", reconstruction.GetName()),
+        ("Reconstruction grid", _grid(reconstruction)),
+        ("Window", f"from {low:.0f} to {high:.0f} HU"),
+        ("Difference", f"reconstruction minus CT, from blue at -{limitHu:.0f} HU to red at +{limitHu:.0f} HU"),
+    ]
+
+
+def _grid(node) -> str:
+    sides = (f"{count}" for count in node.GetImageData().GetDimensions())
+    edges = (f"{edge:.4g}" for edge in geometryOf(node)["spacing_mm"])
+    return f"{' x '.join(sides)} voxels of {' x '.join(edges)} mm"
+
+
+def terms(rows: list[tuple[str, ...]]) -> list[tuple[str, str]]:
+    """What the words in the columns of these rows mean."""
+    ensureCore()
+    from clsdm.quality.comparison import PROTOCOLS
+    from clsdm.volume.hu import WINDOW_HU
+
+    meant = PROTOCOLS | {
+        "X-ray": "The reconstruction projected like an X-ray it was made from, held against that X-ray; no CT needed."
+    }
+    low, high = WINDOW_HU
+    return [
+        ("Whole cube", "All voxels of the reconstruction; where the CT does not reach, it counts as air."),
+        ("Body only", "Voxels inside the body that the CT shows."),
+        (
+            "Data range (HU)",
+            f"The span of HU that a figure reckons with: both volumes are cut off at {low:.0f} and {high:.0f} HU before. The "
+            "peak is that of the PSNR, where it is another.",
+        ),
+        *((f"Protocol {name}", text) for name, text in meant.items() if any(row[5] == name for row in rows)),
+    ]
+
+
+def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, Any], told=()) -> None:
+    """Write the table, and below it what it is of, what its words mean, and how the reconstruction was made; whole or not at all.
+
+    Args:
+        path: of the file.
+        rows: of the table.
+        provenance: of the reconstruction.
+        told: the lines of :func:`about`.
 
     Raises:
         InputError: it cannot be written there.
@@ -130,15 +186,17 @@ def writeCsv(path: Path, rows: list[tuple[str, ...]], provenance: dict[str, Any]
         for name, value in sorted(provenance.items())
     ]
 
+    below = [("Notice", NOTICE), *((name, no_formula(value)) for name, value in told), *terms(rows), *made]
+
     def write(scratch: Path) -> None:
         with scratch.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([TABLE_COLUMNS, *rows, (), ("Notice", NOTICE), *made])
+            csv.writer(file).writerows([TABLE_COLUMNS, *rows, (), *below])
 
     write_atomically(path, write)
 
 
 def picture(volumes, position, window: tuple[float, float], limitHu: float, headline: list[str]) -> Iterator[float]:
-    """Paint truth, reconstruction and difference through a point, with the research notice, one plane in each step.
+    """Paint truth, reconstruction and difference through a point, with their scales and the research notice, a plane in a step.
 
     The generator returns (rows, columns, 3) uint8.
 
@@ -167,7 +225,7 @@ def picture(volumes, position, window: tuple[float, float], limitHu: float, head
             values[values < NOTHING_SHOWN_BELOW_HU] = math.nan  # no difference there
             tiles.append(core.Tile(plane, core.marked(paint(values), letters)))
             yield (3 * len(rows) + len(tiles)) / 9
-        rows.append(core.Row(name, tuple(tiles)))
+        rows.append(core.Row(name, tuple(tiles), paint=paint))
     return core.sheet(rows, headline)
 
 

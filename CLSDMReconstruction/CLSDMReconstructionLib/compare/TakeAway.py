@@ -81,7 +81,7 @@ class TakeAway:
     def exportCsv(self, path: str) -> None:
         """Write the table of figures."""
         comparison = self._shown()
-        Report.writeCsv(Path(path), comparison.rows(), provenanceOf(comparison.reconstruction))
+        Report.writeCsv(Path(path), comparison.rows(), provenanceOf(comparison.reconstruction), self._about())
         self._panel.say(_("Saved the table."))
 
     def exportPng(self, path: str) -> None:
@@ -121,10 +121,17 @@ class TakeAway:
     def picture(self) -> Iterator[float]:
         """Paint the planes that are shown; the generator returns (rows, columns, 3) uint8."""
         comparison = self._shown()
-        headline = [Report.headlineOf(comparison.figures)] if comparison.figures else [""]
+        headline = [f"{name}: {text}" for name, text in self._about()]
+        headline += [Report.headlineOf(comparison.figures)] if comparison.figures else []
         volumes = (*comparison.pair, comparison.difference)
-        limit = self._panel.ui.limitSlider.value
-        return Report.picture(volumes, self._position(), self._screen.window.get(), limit, headline)
+        return Report.picture(volumes, self._position(), *self._shownAs(), headline)
+
+    def _shownAs(self) -> tuple[tuple[float, float], float]:
+        """(window, level) of both volumes and the limit of the difference, in HU."""
+        return self._screen.window.get(), self._panel.ui.limitSlider.value
+
+    def _about(self) -> list[tuple[str, str]]:
+        return Report.about(*self._shown().pair, *self._shownAs())
 
     def _pictureTo(self, path: Path) -> Iterator[float]:
         rgb = yield from self.picture()

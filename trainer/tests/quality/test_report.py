@@ -91,6 +91,29 @@ def test_the_picture_carries_the_research_notice(comparison: Comparison) -> None
     np.testing.assert_array_equal(found, alone[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1])
 
 
+def test_a_row_has_a_bar_of_its_colours_with_numbers_beside_its_tiles() -> None:
+    tile = picture.Tile("axial", np.zeros((picture.TILE_PIXELS,) * 2 + (3,), np.uint8))
+    plain, barred = (
+        picture.sheet([picture.Row("Row", (tile,), paint=paint)]) for paint in (None, picture.DIFFERENCE_PAINTER)
+    )
+    assert barred.shape[1] > plain.shape[1]
+    beside = barred[60:, plain.shape[1] :]  # below the notice
+    colours = [tuple(colour) for colour in beside[:, 4].tolist() if colour != list(picture._SHADE)]
+    assert (colours[0], colours[-1]) == ((255, 0, 0), (0, 0, 255))
+    assert min(colours[len(colours) // 2]) > 250, "white in the middle"
+    assert (beside[:, 20:] != picture._SHADE).any(-1).sum() > 100, "the numbers"
+
+
+def test_a_name_is_drawn_in_letters_that_the_font_has() -> None:
+    def drawn(text: str) -> bytes:
+        page = np.zeros((30, 300, 3), np.uint8)
+        picture.write_text(page, text, 0, 0)
+        return page.tobytes()
+
+    assert drawn("Müller, Zoë 山田 5×5") == drawn("Muller, Zoe ?? 5x5")
+    assert drawn("±5°") != drawn("?5?")
+
+
 def test_text_is_cut_at_the_edge_and_changes_nothing_beside_it() -> None:
     page = np.zeros((30, 60, 3), np.uint8)
     picture.write_text(page[5:, 10:], "wide as a picture may be", 0, 0)

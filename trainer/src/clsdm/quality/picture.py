@@ -6,6 +6,7 @@ Volumes are indexed (z, y, x) with axes along LPS; pictures are (row, column, RG
 """
 
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,8 @@ TILE_PIXELS = 320
 
 _MARGIN, _LINE = 12, 22
 _TEXT, _HEADING = 16, 22
+_BAR, _BAR_TEXT = 18, 84
+"""Pixels of a bar of colours, and of the numbers beside it."""
 _SPELLED = str.maketrans({"×": "x", "²": "^2", "³": "^3"})
 """Characters that Pillow's own font lacks."""
 _INK, _SHADE, _ALARM, _UNKNOWN = (235, 235, 235), (12, 12, 14), (255, 196, 60), (120, 120, 128)
@@ -35,15 +38,6 @@ class Tile:
 
     caption: str
     rgb: np.ndarray
-
-
-@dataclass(frozen=True)
-class Row:
-    """Tiles side by side under a short title; ``note`` is a sentence for the report."""
-
-    title: str
-    tiles: tuple[Tile, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,23 @@ class Painter:
             unit = np.repeat(unit[..., None], 3, -1)
         known = np.isfinite(unit)
         return np.where(known, np.where(known, unit, 0.0) * 255.0 + 0.5, _UNKNOWN).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tiles side by side under a short title.
+
+    Attributes:
+        title: of the row.
+        tiles: from left to right.
+        note: a sentence for the report.
+        paint: of the tiles' values in HU, drawn as a bar beside them; None for no bar.
+    """
+
+    title: str
+    tiles: tuple[Tile, ...]
+    note: str = ""
+    paint: Painter | None = None
 
 
 HU_PAINTER = Painter(*WINDOW_SHOWN_HU)
@@ -162,8 +173,19 @@ def write_text(
 
     line = rgb[max(top, 0) : top + 2 * size]  # a sheet has many lines
     page = Image.fromarray(np.ascontiguousarray(line))
-    ImageDraw.Draw(page).text((left, min(top, 0)), text.translate(_SPELLED), fill=colour, font=_font(size))
+    ImageDraw.Draw(page).text((left, min(top, 0)), _spelled(text), fill=colour, font=_font(size))
     line[:] = np.asarray(page)
+
+
+def _spelled(text: str) -> str:
+    """A text, which may be a name, in the letters that the font has: without accents, and ? for those of other scripts."""
+
+    def plain(letter: str) -> str:
+        if letter.isascii() or not letter.isalpha():
+            return letter
+        return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or "?"
+
+    return "".join(map(plain, text.translate(_SPELLED)))
 
 
 @lru_cache
@@ -187,7 +209,7 @@ def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
         (rows, cols, 3) uint8.
     """
     columns = max(len(row.tiles) for row in rows)
-    width = _MARGIN + columns * (TILE_PIXELS + _MARGIN)
+    width = _MARGIN + columns * (TILE_PIXELS + _MARGIN) + (_BAR + _BAR_TEXT) * any(row.paint for row in rows)
     head = _MARGIN + 2 * _LINE + len(heading) * _LINE
     step = 2 * _LINE + TILE_PIXELS + 2 * _MARGIN
     picture = np.full((head + len(rows) * step, width, 3), _SHADE, np.uint8)
@@ -205,6 +227,18 @@ def _draw_row(area: np.ndarray, row: Row) -> None:
         left = _MARGIN + number * (TILE_PIXELS + _MARGIN)
         area[_LINE : _LINE + TILE_PIXELS, left : left + TILE_PIXELS] = tile.rgb
         write_text(area, tile.caption, _LINE + TILE_PIXELS + 4, left)
+    if row.paint is not None:
+        left = _MARGIN + len(row.tiles) * (TILE_PIXELS + _MARGIN)
+        _draw_bar(area[_LINE : _LINE + TILE_PIXELS, left:], row.paint)
+
+
+def _draw_bar(area: np.ndarray, paint: Painter) -> None:
+    """The colours from the highest value down, with the highest, the middle and the lowest beside them."""
+    rows = len(area)
+    area[:, :_BAR] = paint(np.repeat(np.linspace(paint.high, paint.low, rows)[:, None], _BAR, 1))
+    middle = (paint.high + paint.low) / 2
+    for value, top in ((paint.high, 0), (middle, (rows - _TEXT) // 2), (paint.low, rows - _TEXT - 4)):
+        write_text(area, f"{value:.0f} HU", top, _BAR + 6)
 
 
 def png_bytes(rgb: np.ndarray) -> bytes:

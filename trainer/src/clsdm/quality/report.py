@@ -19,7 +19,7 @@ from clsdm.geometry.directions import image_axes, letters_of
 from clsdm.geometry.view import view_name
 from clsdm.quality import picture, quantities
 from clsdm.quality.agreement import Reprojection
-from clsdm.quality.comparison import Comparison, Scores
+from clsdm.quality.comparison import PROTOCOLS, Comparison, Scores
 from clsdm.quality.page import page
 from clsdm.quality.picture import Row, Tile
 from clsdm.volume.body import body_without_cavities
@@ -66,21 +66,22 @@ def rows_of(comparison: Comparison) -> list[Row]:
 
     low, high = picture.WINDOW_SHOWN_HU
     note = f"The volume made from the X-rays; shown from {low:.0f} to {high:.0f} HU."
-    rows = [Row("Reconstruction", tiles(recon.hu, picture.HU_PAINTER), note)]
+    rows = [Row("Reconstruction", tiles(recon.hu, picture.HU_PAINTER), note, picture.HU_PAINTER)]
     if scores is not None:
         difference = np.where(scores.seen, recon.hu - scores.truth.hu, np.nan)
         note = "The CT scan on the reconstruction's voxels, in the same window."
-        rows.insert(0, Row("Truth", tiles(scores.truth.hu, picture.HU_PAINTER), note))
+        rows.insert(0, Row("Truth", tiles(scores.truth.hu, picture.HU_PAINTER), note, picture.HU_PAINTER))
         rows.append(
             Row(
                 f"Difference: {_DIFFERENCE}",
                 tiles(difference, picture.DIFFERENCE_PAINTER),
                 "Reconstruction minus truth. Red is too dense, blue not dense enough; grey was not scanned.",
+                picture.DIFFERENCE_PAINTER,
             )
         )
     for part in comparison.parts:
         paint = picture.DIFFERENCE_PAINTER if part.signed else picture.HU_PAINTER
-        rows.append(Row(part.title, tiles(part.hu, paint), part.legend))
+        rows.append(Row(part.title, tiles(part.hu, paint), part.legend, paint))
     return rows + [_projection_row(number, item) for number, item in enumerate(comparison.reprojections, start=1)]
 
 
@@ -195,8 +196,8 @@ def _figures_section(scores: Scores | None) -> list[str]:
     return [
         "<h2>Figures</h2>",
         "<p>Two protocols that must not be mixed. PSNR and SSIM: higher is better; errors in HU: lower is better.</p>",
-        _protocol_table(scores.honest, "Peak and range are those of the data. Judge the reconstruction by these."),
-        _protocol_table(scores.x2ct, _X2CT_NOTE),
+        _protocol_table(scores.honest, PROTOCOLS["honest"]),
+        _protocol_table(scores.x2ct, PROTOCOLS["x2ct"]),
     ]
 
 
@@ -234,11 +235,6 @@ def _table(rows: Iterable[tuple[str, ...]], caption: str, heads: Sequence[str] =
         f"<tbody>{cells}</tbody></table>"
     )
 
-
-_X2CT_NOTE = (
-    "As in published tables, for comparison with those only: the peak adds 4.3 dB, and a slice without error counts "
-    "100 dB."
-)
 
 _REPROJECTION_NOTE = (
     "The reconstruction, projected as each X-ray was taken, should look like that X-ray. Agreement means that the "
