@@ -16,6 +16,7 @@ from clsdm.quality.quantities import (
     BESIDE,
     CALIBRATED,
     DEFINITION,
+    NO_SUM,
     OLD_TABLE,
     QUANTITIES,
     TOO_FEW,
@@ -204,13 +205,27 @@ def test_a_table_that_was_altered_is_refused(calibrated: Bundle) -> None:
 
 def test_a_reader_is_told_on_how_many_patients_an_interval_rests() -> None:
     def row(half: dict[str, float], patients: int) -> str:
-        intervals = {"patients": patients, "held": {key: [1.0, 2.0] for key in half}, "normal": {"80": [0.0, 3.0]}}
+        held = {key: [1.5 - each, 1.5 + each] for key, each in half.items()}
+        intervals = {"patients": patients, "held": held, "normal": {"80": [0.0, 3.0]}}
         told = {"values": {"lung_ml": {"value": 1.5, "intervals": intervals}}, "not_measurable": {}, "calibrated": True}
         return next(each.interval for each in rows(told) if each.label == QUANTITIES["lung_ml"].label)
 
-    assert row({"80": 1.0, "90": 1.0}, 13) == "1 ml to 2 ml (80 %, from 13 patients; 90 %: 1 ml to 2 ml)"
-    assert row({"80": 1.0}, 6) == "1 ml to 2 ml (80 %, from 6 patients; no 90 % interval from 6)"
+    assert row({"80": 0.5, "90": 1.5}, 13) == "1 ml to 2 ml (80 %, from 13 patients; 90 %: 0 ml to 3 ml)"
+    alike = "1 ml to 2 ml (80 % and 90 %, from 13 patients: the two differ by less than is shown)"
+    assert row({"80": 0.5, "90": 0.51}, 13) == row({"80": 0.5, "90": 0.5}, 13) == alike
+    assert row({"80": 0.5}, 6) == "1 ml to 2 ml (80 %, from 6 patients; no 90 % interval from 6)"
     assert row({"50": 1.0}, 2) == "0 ml to 3 ml (80 % only if errors are normal; no 80 % interval from 2 patients)"
+
+
+@pytest.mark.parametrize(("both", "said"), [(3010.0, True), (3000.6, False)])
+def test_lungs_that_do_not_add_up_are_remarked_on_once(both: float, said: bool) -> None:
+    corrected = {"lung_left_ml": 1400.0, "lung_right_ml": 1600.0, "lung_ml": both}
+    held = {"patients": 6, "held": {"80": [1.0, 2.0]}, "normal": {}}
+    values = {key: {"value": 1.0, "intervals": held | {"corrected": each}} for key, each in corrected.items()}
+    told = {"product": "mean", "calibrated": True, "values": values}
+    assert footnote(told).count(NO_SUM) == said
+    del values["lung_ml"]
+    assert NO_SUM not in footnote(told)
 
 
 def test_a_remark_on_all_intervals_is_said_once() -> None:

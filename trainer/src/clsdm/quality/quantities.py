@@ -22,6 +22,10 @@ BESIDE = (
     "lie outside."
 )
 UNLIKE = "A patient unlike them, or X-rays unlike projections, may lie outside more often."
+NO_SUM = (
+    "Left and right lung do not add up to both: each of the three is corrected by what it was itself off at the median, and "
+    "medians do not add up."
+)
 DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
 OLD_TABLE = (
@@ -129,10 +133,13 @@ def _interval(key: str, each: Mapping[str, Any], measures: Mapping[str, Any]) ->
     whose = f"{patients} patient{'s' if patients > 1 else ''}"
     if SHOWN_LEVEL in known["held"]:
         low, high = known["held"][SHOWN_LEVEL]
-        most = f"no {MOST_LEVEL} % interval from {patients}"
+        span, most = f"{text(low)} to {text(high)}", f"no {MOST_LEVEL} % interval from {patients}"
         if MOST_LEVEL in known["held"]:
-            most = f"{MOST_LEVEL} %: {' to '.join(map(text, known['held'][MOST_LEVEL]))}"
-        return f"{text(low)} to {text(high)}", f"{SHOWN_LEVEL} %, from {whose}; {most}"
+            wider = " to ".join(map(text, known["held"][MOST_LEVEL]))
+            if wider == span:  # errors that are alike, or both ends at what is least possible
+                return span, f"{SHOWN_LEVEL} % and {MOST_LEVEL} %, from {whose}: the two differ by less than is shown"
+            most = f"{MOST_LEVEL} %: {wider}"
+        return span, f"{SHOWN_LEVEL} %, from {whose}; {most}"
     if SHOWN_LEVEL in known["normal"]:
         low, high = known["normal"][SHOWN_LEVEL]
         return (
@@ -152,8 +159,16 @@ def footnote(measures: Mapping[str, Any]) -> str:
     if measures.get("product") is None:
         return ""
     if measures["calibrated"]:
-        return _rests_on([each["intervals"] for each in measures["values"].values() if "intervals" in each])
+        rests = _rests_on([each["intervals"] for each in measures["values"].values() if "intervals" in each])
+        return " ".join(text for text in (rests, _on_sum(measures["values"])) if text)
     return OLD_TABLE if measures.get("outdated") else NO_TABLE
+
+
+def _on_sum(values: Mapping[str, Any]) -> str:
+    """Remark on lung volumes that do not add up as they are shown, beyond what rounding does; else ""."""
+    shown = [values[key] for key in ("lung_left_ml", "lung_right_ml", "lung_ml") if key in values]
+    best = [round(each.get("intervals", {}).get("corrected", each["value"])) for each in shown]
+    return NO_SUM if len(best) == 3 and abs(best[0] + best[1] - best[2]) > 1 else ""
 
 
 def _rests_on(known: Sequence[Mapping[str, Any]]) -> str:
