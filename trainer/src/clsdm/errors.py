@@ -10,7 +10,16 @@ from contextlib import contextmanager
 
 
 class InputError(Exception):
-    """The input cannot be used; the message says which part, what was found and what was expected."""
+    """The input cannot be used; the message says which part, what was found and what was expected.
+
+    Attributes:
+        text: what is wrong, for whoever reads it.
+        way_out: what to do about it, by the options of the command line, or ""; ``str`` of the error says both.
+    """
+
+    def __init__(self, text: str = "", way_out: str = "") -> None:
+        super().__init__(f"{text}; {way_out}" if way_out else text)
+        self.text, self.way_out = text, way_out
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it

@@ -7,14 +7,30 @@ from typing import Any
 
 from clsdm.errors import InputError, printable
 
-KINDS = ("input", "memory", "device", "disk", "network", "server", "missing", "defect")
-"""Kinds of errors: what was handed in, memory, the GPU or its driver, the disk, a download, the server that is to do the
-work, a Python package that is not installed, or this program."""
+KINDS = ("input", "settings", "memory", "device", "disk", "network", "server", "missing", "defect")
+"""Kinds of errors: what was handed in, how to reach the server that is to do the work, memory, the GPU or its driver, the
+disk, a download, that server itself, a Python package that is not installed, or this program."""
+SETTINGS = ("address", "unencrypted", "key", "authority")
+"""What must be known of a server: where it is, whether X-rays may travel there unencrypted, its key, and who vouches for it."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory", "bad_alloc")
 _OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
+
+
+class SettingsError(InputError):
+    """How the server that is to do the work can be reached is said wrongly.
+
+    Attributes:
+        field: one of :data:`SETTINGS`.
+        reason: what is wrong with it, without the path of its file.
+    """
+
+    def __init__(self, field: str, reason: str, where: str = "", way_out: str = "") -> None:
+        """``where``: the file, option or variable that holds it, which begins the message."""
+        super().__init__(f"{where}: {reason}" if where else reason, way_out)
+        self.field, self.reason = field, reason
 
 
 class ServerError(ConnectionError):
@@ -47,6 +63,8 @@ def kind_of(error: BaseException) -> str:
         return "disk"
     if any(_no_memory(each) for each in causes):
         return "memory"
+    if isinstance(error, SettingsError):
+        return "settings"
     if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in _NO_PATH):
         return "input"
     if isinstance(error, ImportError):
@@ -59,9 +77,14 @@ def kind_of(error: BaseException) -> str:
 
 
 def described(error: Exception) -> dict[str, str]:
-    """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
+    """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log.
+
+    Of wrong settings, also the "field" (see :data:`SETTINGS`).
+    """
     if isinstance(error, ReportedError):
         return error.report
+    if isinstance(error, SettingsError):
+        return {"kind": "settings", "message": printable(error.reason), "details": "", "field": error.field}
     kind = kind_of(error)
     message = " ".join(printable(str(error)).splitlines()) or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
