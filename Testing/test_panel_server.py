@@ -18,7 +18,8 @@ from CLSDMReconstructionLib.base.CorePath import corePath
 from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
 from CLSDMReconstructionLib.panel.ServerSection import inWords
-from CLSDMReconstructionLib.worker import Server
+from CLSDMReconstructionLib.worker import Faults, Server
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder
 
 KEY = "a-key-of-the-panel-0123"
@@ -85,6 +86,53 @@ class ServerPanelTest(ServerPanelCase):
         self.section.computeSelector.setCurrentIndex(0)
         self.assertEqual(server.options(), [])
         self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_what_failed_on_one_computer_is_not_said_of_another(self) -> None:
+        self.enter("https://example.org:8765", KEY)
+        error = ReconstructionError("server", "The connection was lost.")
+        for change in (
+            lambda: self.section.computeSelector.setCurrentIndex(0),
+            lambda: self.section.computeSelector.setCurrentIndex(1),
+            lambda: self.enter("https://example.org:1", KEY),
+        ):
+            self.panel.runSection.showError(error)
+            self.panel.batch.sayError(error)
+            self.panel.server.test()  # the same computer is asked again
+            self.assertTrue(self.ui.errorFrame.visible)
+            change()
+            self.assertFalse(self.ui.errorFrame.visible)
+            self.assertEqual(self.panel.batch.ui.statusLabel.text, "")
+
+    def test_slots_without_a_preview_say_the_present_cause(self) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        self.fillSlots()
+        self.wait(lambda: "Enter the address" in self.frontal.ui.previewLabel.text)
+        self.enter("https://example.org:8765", KEY)
+        self.assertIn("has not answered yet", self.frontal.ui.previewLabel.text)
+        self.section.testButton.click()
+        (hello,) = (run for run in self.logic.runs if run.isRunning)
+        hello.fail(ReconstructionError("server", "It cannot be reached."))
+        self.assertEqual(self.frontal.ui.previewLabel.text, "It cannot be reached.")
+
+    def test_a_server_that_is_lost_in_a_run_leaves_this_computer(self) -> None:
+        lost = Faults.explain("server", "the connection to the server was lost")
+        self.fillSlots()
+        for isReady in (True, False):
+            self.panel.server.ui.computeSelector.setCurrentIndex(1)
+            self.logic.server.models = self.logic.models.list()[:1]
+            self.panel.updateReadiness()
+            self.panel.runner.reconstruct()
+            self.logic.runs[-1].fail(lost)
+            self.assertIn("connection to the server was lost", self.ui.errorLabel.text)
+            self.logic.dependencies.missing = () if isReady else ("torch",)
+            button = slicer.util.findChild(self.ui.errorFrame, "offerButton0")
+            self.assertEqual(button.text, "Compute on this computer")
+            before = len(self.logic.runs)
+            button.click()
+            self.assertFalse(self.logic.server.isUsed)
+            self.assertEqual([run.task for run in self.logic.runs[before:]], ["reconstruct"] * isReady)
+            self.assertFalse(self.ui.errorFrame.visible)
+            self.panel.runner.cancel()
 
     def test_a_long_answer_is_read_to_its_end_in_a_panel_of_any_width(self) -> None:
         self.section.computeSelector.setCurrentIndex(1)

@@ -6,6 +6,7 @@ from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 USE_CPU = ("Use the CPU", {"device": "cpu"})
+COMPUTE_HERE = ("Compute on this computer", {"computer": "this"})
 MAKE_MEAN = ("Make the mean", {"product": "mean"})
 
 _SETTINGS = {
@@ -34,7 +35,7 @@ def explain(
     """
     if field in _SETTINGS:
         name, todo = _SETTINGS[field]
-        return ReconstructionError(kind, sentence(name.format(message)), todo, details)
+        return ReconstructionError(kind, sentence(name.format(message)), todo, details, (COMPUTE_HERE,))
     what, todo = _EXPLAINED.get(kind, _defect)(message, details)
     return ReconstructionError(kind, what, todo, details, _offers(kind, message, arguments or {}))
 
@@ -45,7 +46,7 @@ def cancelled(message: str = "Cancelled.") -> ReconstructionError:
 
 
 def _offers(kind: str, message: str, arguments: dict) -> tuple[tuple[str, dict], ...]:
-    offers = []
+    offers = [COMPUTE_HERE] if kind in ("server", "settings") else []
     onGpu = arguments.get("device", "cpu") != "cpu"
     if onGpu and (kind in ("device", "crash") or (kind == "memory" and _ofGpu(message))):
         offers.append(USE_CPU)

@@ -25,13 +25,12 @@ class XRaysSection:
         slots: frontal, lateral, and further views.
         pair: the PairFinder.
         orientation: the OrientationCheck.
-        noPreview: why the worker cannot make previews (torch is missing); "" where it can.
     """
 
     def __init__(self, ui, logic, slotFile: str, onChanged) -> None:
         """``onChanged()`` after every change by the user."""
         self.ui, self._logic, self._slotFile, self._onChanged = ui, logic, slotFile, onChanged
-        self.noPreview, self._preset, self._bundle, self._columns = "", "chest", None, 2
+        self._noPreview, self._preset, self._bundle, self._columns = "", "chest", None, 2
         self.slots: list[XRaySlotWidget] = []
         self._stale: list[XRaySlotWidget] = []
         self.pair = PairFinder(ui.pairButton, self._say, self._onPair)
@@ -178,6 +177,16 @@ class XRaysSection:
                 slot.setPreset(preset)
             self.refresh()
 
+    def setNoPreview(self, reason: str) -> None:
+        """Why the worker cannot make previews (torch is missing, the server does not answer); "" where it can."""
+        before, self._noPreview = self._noPreview, reason
+        if before and not reason:
+            self.refresh()
+        elif reason != before:
+            for slot in self.slots:
+                if slot.xray is not None and not slot.problem() and not slot.hasPreview():
+                    slot.setPreview(None, reason)
+
     def refresh(self, slot: XRaySlotWidget | None = None) -> None:
         """Look at the pair again, and ask for new previews of one slot or of all."""
         self.orientation.clear()
@@ -225,8 +234,8 @@ class XRaysSection:
                 self._requestPreview(slot)
 
     def _requestPreview(self, slot: XRaySlotWidget) -> None:
-        if self.noPreview:
-            slot.setPreview(None, self.noPreview)
+        if self._noPreview:
+            slot.setPreview(None, self._noPreview)
             return
         if not slot.hasPreview():
             slot.setPreview(None, _("Preparing the preview…"))
