@@ -57,7 +57,8 @@ AHEAD = 2
 """Patients whose X-rays are read, and results that wait to be written: each takes the memory of these."""
 WRITERS = min(AHEAD + 1, os.cpu_count() or 1)
 """Results that are measured and written at once."""
-SUMMARY_EVERY_S = 60.0
+SUMMARY_SHARE = 0.05
+"""Of the time, for the page of what has ended: it is there however the work ends, and thousands do not wait for it."""
 Writing = tuple[Case, "Outcome", Future[None]]
 """A result that is being written."""
 _DICOM = threading.Lock()
@@ -132,21 +133,34 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
     refuse_replacing((plan.out / name for name in SUMMARY), is_summary)
     mine = [case for case in share(cases, os.environ) if case.request is not None]
     count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
-    written, seconds = time.monotonic(), 0.0
+    overview, seconds = Overview(cases, plan.out), 0.0
     try:
         with closing(_outcomes(mine, plan)) as outcomes:
             for number, (case, outcome) in enumerate(outcomes, 1):
                 count[outcome.status] += 1
                 seconds += outcome.seconds
+                overview.keep_up()
                 ended(case, outcome)
                 report("patients", number, len(mine))
-                if time.monotonic() - written > SUMMARY_EVERY_S:
-                    write_summary(cases, plan.out)
-                    written = time.monotonic()
     finally:
         files = write_summary(cases, plan.out)
     times = {"network_seconds": round(seconds, 3), "seconds": round(time.perf_counter() - began, 3)}
     return count | times | {"files": [str(file) for file in files]}
+
+
+class Overview:
+    """The summary while the work goes on, which may be cut at any time: written again after a result, where it costs little."""
+
+    def __init__(self, cases: Sequence[Case], out: Path) -> None:
+        self._cases, self._out, self._due = cases, out, 0.0
+
+    def keep_up(self) -> None:
+        """Write it, unless that would take more than :data:`SUMMARY_SHARE` of the time."""
+        began = time.monotonic()
+        if began >= self._due:
+            write_summary(self._cases, self._out)
+            ended = time.monotonic()
+            self._due = ended + (ended - began) / SUMMARY_SHARE
 
 
 def _refuse_overwriting_any(cases: Sequence[Case], plan: Plan) -> None:
