@@ -63,7 +63,7 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
                 return XRayFacts({"frame": Field(None, "default")}, problem=_SEVERAL, missing="frame")
             except InputError as error:
                 entered = {name: Field(value, "entered") for name, value in xray.entered.items()}  # to be taken back
-                return XRayFacts(entered, problem=sentence(withoutPath(str(error), file, xray.label)))
+                return XRayFacts(entered, problem=sentence(withoutPath(error.remark, file, xray.label)))
     except (ValueError, OSError) as error:
         return XRayFacts(problem=sentence(f"{xray.label}: {error}"))
 
@@ -132,7 +132,7 @@ def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
     try:
         View(*(fields[name].value for name in names), rows, cols, pixel_mm=fields["spacingMm"].value)
     except InputError as error:
-        return sentence(str(error))
+        return sentence(error.remark)
     return ""
 
 

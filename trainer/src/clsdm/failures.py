@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from clsdm.errors import InputError, printable
+from clsdm.errors import InputError, Remark, printable
 
 KINDS = ("input", "settings", "memory", "device", "disk", "network", "server", "missing", "defect")
 """Kinds of errors: what was handed in, how to reach the server that is to do the work, memory, the GPU or its driver, the
@@ -86,7 +86,9 @@ def described(error: Exception) -> dict[str, str]:
     if isinstance(error, SettingsError):
         return {"kind": "settings", "message": printable(error.reason), "details": "", "field": error.field}
     kind = kind_of(error)
-    message = " ".join(printable(str(error)).splitlines()) or type(error).__name__
+    said = error.remark if isinstance(error, InputError) else Remark(str(error))
+    message: str = said.changed(lambda text: " ".join(printable(text).splitlines()))
+    message = message or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
         message = f"{type(error).__name__}: {first_line(error)}"
     details = "" if kind in ("input", "server") else "".join(traceback.format_exception(error))

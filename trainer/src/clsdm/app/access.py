@@ -137,7 +137,7 @@ def _setting(field: str, file: str) -> Iterator[None]:
     except OSError as error:
         raise SettingsError(field, f"cannot be read ({error.strerror})", file) from None
     except InputError as error:
-        raise SettingsError(field, error.text.removeprefix(f"{Path(file)}: "), file) from None
+        raise SettingsError(field, error.remark.removeprefix(f"{Path(file)}: "), file) from None
 
 
 def _text(data: bytes) -> str:

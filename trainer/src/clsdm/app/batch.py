@@ -40,7 +40,7 @@ from clsdm.app.request import (
 )
 from clsdm.app.share import share
 from clsdm.app.words import in_table
-from clsdm.errors import Cancelled, InputError
+from clsdm.errors import Cancelled, InputError, Remark, in_full, way_out_of
 from clsdm.failures import ServerError, described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
@@ -277,15 +277,15 @@ def _failed(case: Case, error: Exception) -> Outcome:
     """Leave word of a failure, without the names of files, which may say whose they are."""
     request = _request(case)
     names, fault = names_for(request) | case.cells, described(error)
-    fault = {name: nameless(text, names) for name, text in fault.items()}
-    fault = {name: in_table(text) if case.cells else text for name, text in fault.items()}
-    text = json.dumps(fault, indent=1) + "\n"
-    problem, word = fault["message"], Path(request.out).parent / FAILED
+    problem = Remark(fault["message"], way_out_of(fault["message"])).changed(lambda text: nameless(text, names))
+    problem = Remark(in_table(in_full(problem))) if case.cells else problem
+    fault |= {"message": problem, "details": nameless(fault["details"], names)}
+    text, word = json.dumps(fault, indent=1) + "\n", Path(request.out).parent / FAILED
     try:
         refuse_replacing([word], lambda file: failure_in(file) is not None)
         write_atomically(word, lambda path: path.write_text(text, encoding="utf-8"))
     except InputError as second:
-        problem = f"{problem}; {second}"
+        problem = Remark(f"{problem}; {second}", problem.way_out)
     return Outcome("failed", problem)
 
 
