@@ -38,7 +38,8 @@ class XRayFacts:
         problem: why it cannot be used yet (unknown spacing, no X-ray, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
         warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
-        exposure: equal where two are one image of one file or volume; None where that is not known.
+        exposure: file or volume and frame, by which ``clsdm.xray.pair.one_twice`` tells whether two are one image; None
+            where it cannot be read.
     """
 
     fields: dict[str, Field] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class XRayFacts:
     problem: str = ""
     missing: str = ""
     warnings: tuple[str, ...] = ()
-    exposure: tuple | None = None
+    exposure: tuple[Path | str, int | None] | None = None
 
 
 def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
@@ -91,12 +92,9 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     )
 
 
-def _exposure(xray: XRayInput, file: Path, frame: int | None) -> tuple | None:
-    ensureCore()
-    from clsdm.xray.pair import exposure_key
-
+def _exposure(xray: XRayInput, file: Path, frame: int | None) -> tuple[Path | str, int | None]:
     isKept = xray.path is not None or XRayNodes.xrayFile(xray.node) == file  # else written for this look at it only
-    return exposure_key(file, frame) if isKept else (xray.nodeId, frame)
+    return (file if isKept else xray.nodeId), frame
 
 
 def _fields(xray: XRayInput, header, overrides) -> dict[str, Field]:
@@ -153,10 +151,9 @@ def pictureOf(xray: XRayInput) -> Iterator[float]:
 def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
     """(why X-rays that have been inspected cannot be used together or "", warnings), by ``clsdm.xray.pair``."""
     ensureCore()
-    from clsdm.xray.pair import depth_warning, two_patients
+    from clsdm.xray.pair import depth_warning, one_twice, two_patients
 
-    exposures = [each.exposure for each in facts if each.exposure is not None]
-    if len(set(exposures)) < len(exposures):
+    if one_twice([each.exposure for each in facts if each.exposure is not None]) is not None:
         return "The same X-ray is chosen twice. Choose another file or volume for one of them, or leave it out.", ()
     headers = [each.header for each in facts if each.header is not None]
     if two_patients([header.patient_key for header in headers]) is not None:
