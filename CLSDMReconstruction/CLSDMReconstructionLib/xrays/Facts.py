@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from CLSDMReconstructionLib.base.Appearance import sentence
+from CLSDMReconstructionLib.base.Appearance import elided, sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
 from CLSDMReconstructionLib.scene import XRayNodes
@@ -16,6 +16,8 @@ _UNKNOWN = {
     "spacingMm": "The pixel spacing is not known. Enter it, in mm on the detector.",
     "angleDeg": "The direction of the view is not known. Enter its angle.",
 }
+NAMED = 3
+"""Files that a note names; of more it tells the number."""
 _SEVERAL = "The file holds several images. Enter the number of the one to use, from 1."
 
 
@@ -174,13 +176,14 @@ def pairNotes(named: list[tuple[str, XRayFacts]]) -> tuple[str, ...]:
     return tuple(sentence(line) for line in gathered(notes, len(named)))
 
 
-def suggestPair(candidates) -> Iterator[float]:
+def suggestPair(candidates, notes: list[str] | None = None) -> Iterator[float]:
     """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.guess``.
 
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
         candidates: paths, folders that are searched at any depth, or volume nodes; what is no X-ray is passed over.
+        notes: gets a sentence for files that were named and are not taken, and for further studies.
 
     Raises:
         FolderError: a folder holds more files than one study has.
@@ -199,8 +202,29 @@ def suggestPair(candidates) -> Iterator[float]:
     with contextlib.ExitStack() as files:
         paths = [files.enter_context(XRayInput.of(source, "view").asFile()) for source in sources]
         indices = yield from aside(lambda: pair_of(headers, paths))
+    taken = [index for index in indices if index is not None]
+    if notes is not None and taken:
+        notes += _leftOut(candidates, {sources[index] for index in taken})
+        notes += _otherStudies(headers, taken)
     found = zip(indices, ("frontal", "lateral"), strict=True)
     return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
+
+
+def _leftOut(candidates, taken: set) -> list[str]:
+    """Which of the files that were named are not of the pair."""
+    files = [each for each in candidates if isinstance(each, (str, Path)) and not isFolder(each)]
+    names = [elided(Path(each).name) for each in files if each not in taken]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"Not used: {', '.join(names[:NAMED])}{more}."] if names else []
+
+
+def _otherStudies(headers: list, taken: list[int]) -> list[str]:
+    """That there are X-rays of other studies than the pair's."""
+    others = {header.study_uid for header in headers} - {headers[index].study_uid for index in taken} - {""}
+    if not others:
+        return []
+    studies = "1 further study" if len(others) == 1 else f"{len(others)} further studies"
+    return [f"X-rays of {studies} are there too and not used. “Many studies” below reconstructs all of them."]
 
 
 class FolderError(ValueError):
