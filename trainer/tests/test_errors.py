@@ -4,15 +4,18 @@ import ast
 import errno
 import json
 import re
+import socket
 import struct
 import zlib
 from collections.abc import Iterator
+from email.message import Message
+from urllib.error import HTTPError, URLError
 
 import pytest
 from places import REPOSITORY
 
 from clsdm.errors import Cancelled, InputError, Remark, in_full, reading
-from clsdm.failures import described
+from clsdm.failures import described, in_words
 from clsdm.xray.notes import gathered
 
 
@@ -51,6 +54,20 @@ def test_a_way_out_at_the_command_line_is_for_who_sits_there_only():
     lines = gathered([("PA", Remark("dark?", "give --invert")), ("LL", Remark("image: odd", "try --frame 2"))], 2)
     assert [json.loads(json.dumps(line)) for line in lines] == ["PA: dark?", "image: odd (LL)"]
     assert [in_full(line) for line in lines] == ["PA: dark?; give --invert", "image: odd (LL); try --frame 2"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (URLError(socket.gaierror(-2, "Name or service not known")), "no server of that name is found"),
+        (URLError(ConnectionRefusedError(111, "Connection refused")), "nothing answers at that address"),
+        (URLError(TimeoutError("timed out")), "no answer in time"),
+        (URLError(OSError(101, "Network is unreachable")), "Network is unreachable"),
+        (HTTPError("https://x", 404, "Not Found", Message(), None), "the server answers 404 Not Found"),
+    ],
+)
+def test_what_is_wrong_with_a_download_is_said_in_words(error, said):
+    assert (described(error)["message"], in_words(error)) == (said, said)
 
 
 ROOMS_OF_COMMANDS = ("app", "pacs", "__main__.py")

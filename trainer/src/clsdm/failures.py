@@ -1,6 +1,7 @@
 """The kinds of failures, and what their user can do: for the worker's answers and the command line's last line alike."""
 
 import errno
+import socket
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -72,7 +73,8 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(each in text for each in _OF_GPU):
         return "device"
     if isinstance(error, OSError):
-        return "network" if type(error).__module__.startswith(("urllib", "http", "ssl", "socket")) else "disk"
+        of_network = type(error).__module__.startswith(("urllib", "http", "ssl", "socket"))
+        return "network" if of_network or isinstance(error, (ConnectionError, TimeoutError)) else "disk"
     return "defect"
 
 
@@ -91,6 +93,8 @@ def described(error: Exception) -> dict[str, str]:
     message = message or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
         message = f"{type(error).__name__}: {first_line(error)}"
+    if kind == "network":
+        message = printable(of_network(error))
     details = "" if kind in ("input", "server") else "".join(traceback.format_exception(error))
     return {"kind": kind, "message": message, "details": details}
 
@@ -100,12 +104,30 @@ def in_words(error: Exception) -> str:
     kind, text = kind_of(error), first_line(error)
     if isinstance(error, InputError):
         return " ".join(str(error).split("\n"))  # all of it: a name in it may hold line ends
+    if kind == "network":
+        return of_network(error)
     if kind not in _TO_DO:
         return text
     happened, todo = _TO_DO[kind]
     if kind == "memory" and any(each in text for each in _OF_GPU):
         happened = "the GPU ran out of memory"
     return f"{happened} ({text}); {todo}"
+
+
+def of_network(error: BaseException) -> str:
+    """What is wrong with a download, in words: those of urllib are for programmers."""
+    reason = getattr(error, "reason", error)
+    if (status := getattr(error, "code", None)) is not None:
+        return f"the server answers {status} {reason}".strip()
+    if isinstance(reason, TimeoutError) or "timed out" in str(reason):
+        return "no answer in time"
+    if isinstance(reason, socket.gaierror):
+        return "no server of that name is found"
+    if isinstance(reason, ConnectionRefusedError):
+        return "nothing answers at that address"
+    if (verdict := getattr(reason, "verify_message", None)) is not None:
+        return f"the server's certificate is not to be trusted: {verdict}"
+    return getattr(reason, "strerror", None) or first_line(reason if isinstance(reason, Exception) else error)
 
 
 def first_line(error: BaseException) -> str:

@@ -313,7 +313,8 @@ def _step_back() -> None:
     """Run after the parent: where this process keeps every core busy, the parent's window still answers at once.
 
     Slicer on Linux and macOS gives its own window the lowest priority (``SetCurrentThreadPriorityToBackground``, meant for
-    another thread), and a child inherits it; there only the scheduler's class for idle times is below.
+    another thread), and a child inherits it; there only the scheduler's class for idle times is below. Under a server that
+    was begun with less than the lowest, some are left, and what is idle would wait for everybody else on the computer.
     """
     if sys.platform == "win32":
         import ctypes
@@ -322,7 +323,10 @@ def _step_back() -> None:
         kernel.GetCurrentProcess.restype = ctypes.c_void_p
         kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
         kernel.SetPriorityClass(kernel.GetCurrentProcess(), BELOW_NORMAL_PRIORITY_CLASS)
-    elif os.nice(NICER) >= NICEST and hasattr(os, "SCHED_IDLE"):
+        return
+    is_lowest = os.nice(0) >= NICEST
+    os.nice(NICER)
+    if is_lowest and hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
