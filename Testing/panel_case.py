@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import unittest
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,9 @@ class PanelCase(unittest.TestCase):
 
     def png(self, name: str = "picture.png") -> Path:
         """A picture without any geometry."""
-        return write_picture(self.folder / name, film_pixels(np.uint8))
+        pixels = film_pixels(np.uint8)
+        pixels[0, :2] = np.frombuffer(zlib.crc32(name.encode()).to_bytes(4, "big")[:2], np.uint8)  # no copy of another
+        return write_picture(self.folder / name, pixels)
 
     def xrayFile(self, name: str, view: str = "PA", **tags: object) -> Path:
         """A DICOM radiograph with its whole geometry: "PA" or "LL" (left lateral)."""

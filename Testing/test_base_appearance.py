@@ -1,9 +1,12 @@
 """How texts look: readable on a light and on a dark style, and shown as they are."""
 
+import json
+
 import qt
 import slicer
 from panel_case import PanelCase
 
+from clsdm.errors import Remark
 from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.quantities import QUANTITIES
 from CLSDMReconstructionLib.base.Appearance import TONES, tip
@@ -45,13 +48,11 @@ class AppearanceTest(PanelCase):
         self.assertEqual((tip("a <b>"), tip("plain")), ("<qt>a &lt;b&gt;</qt>", "plain"))
 
     def test_what_the_core_says_of_a_result_names_no_options_of_its_command_line(self) -> None:
-        said = [
-            "upside down (--turn frontal) and mirrored (--flip lateral) and inverted (--invert or --no-invert)",
-            WAYS_OUT,
-        ]
+        hangs = Remark("the PA X-ray seems to hang mirrored and inverted", "right it with --flip frontal and --invert")
+        said = json.loads(json.dumps([hangs, WAYS_OUT]))  # as in the worker's answer
         self.panel.result.show(self.result(warnings=said))
         shown = self.ui.warningsLabel.text
-        self.assertIn("Upside down and mirrored and inverted.", shown)
+        self.assertIn("The PA X-ray seems to hang mirrored and inverted.", shown)
         self.assertIn("the other polarity, or the mirrored image; is it", shown)
         measured = {
             "values": {},

@@ -1,6 +1,7 @@
 """Many studies in a table."""
 
 import shutil
+import threading
 from unittest import mock
 
 import pydicom
@@ -14,6 +15,7 @@ from scene_case import LIMIT_S
 from CLSDMReconstruction import CLSDMReconstructionLogic
 from CLSDMReconstructionLib.base.Appearance import TONES
 from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.panel import BatchPanel
 from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder
 
 ensureCore()
@@ -138,21 +140,39 @@ class BatchTest(PanelCase):
         page = self.out / "index.html"
         offered = lambda: not self.batch.ui.overviewButton.isHidden()  # noqa: E731
         page.write_text("<p>Somebody else's page</p>")
-        self.batch.start(self.out)
-        self.batch.cancel()
+
+        def cancelled() -> None:
+            self.batch.start(self.out)
+            self.assertFalse(offered())
+            self.batch.cancel()
+            self.wait(lambda: not self.batch.isWorking("overview"))
+
+        cancelled()
         self.assertFalse(offered())
         page.unlink()
-        self.batch.start(self.out)
-        self.batch.cancel()
+        cancelled()
         self.assertFalse(offered())
         write_summary([Case("a", None, "no pair")], self.out)
-        self.batch.start(self.out)
-        self.assertFalse(offered())
-        self.batch.cancel()
+        cancelled()
         self.assertTrue(offered())
         with mock.patch.object(qt.QDesktopServices, "openUrl") as opened:
             self.batch.ui.overviewButton.click()
         self.assertTrue(opened.call_args.args[0].toLocalFile().endswith("out/index.html"))
+
+    def test_what_a_cancelled_run_left_is_looked_for_aside(self) -> None:
+        self.found()
+        write_summary([Case("a", None, "no pair")], self.out)
+        threads = []
+        look = lambda folder: threads.append(threading.current_thread())  # noqa: E731
+        with mock.patch.object(BatchPanel, "_overviewIn", look):
+            self.batch.start(self.out)
+            self.batch.cancel()
+            self.wait(lambda: not self.batch.isWorking("overview"))
+            self.assertNotIn(threading.main_thread(), threads)
+            self.assertEqual(len(threads), 1)
+            self.batch.start(self.out)
+            self.panel.batch.cleanup()
+            self.assertFalse(self.batch.isWorking("overview"))
 
 
 class RealBatchTest(OwnTemporaries, PanelCase):

@@ -80,6 +80,7 @@ class PicturesTest(PanelCase):
         self.assertNotIn("spacingMm", slot.xray.entered)
         slot.spacingHelp.byFilm((35, 43))
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
+        self.assertFalse(slot.ui.problemLabel.visible)
         self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
         with mock.patch.object(qt.QInputDialog, "getText", return_value="17,5"):
             slot.spacingHelp.askWidth()
@@ -87,6 +88,16 @@ class PicturesTest(PanelCase):
         with mock.patch.object(qt.QInputDialog, "getText", return_value=""):
             slot.spacingHelp.askWidth()
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
+
+    def test_a_film_that_fits_nearly_is_taken_with_a_caution(self) -> None:
+        slot, path = self.frontal, self.folder / "film.png"
+        write_picture(path, (np.arange(430 * 411).reshape(430, 411) % 251).astype(np.uint8))
+        self.drop(slot.widget, path)
+        slot.spacingHelp.byFilm((43, 43))
+        self.assertIn("spacingMm", slot.xray.entered)
+        self.assertTrue(slot.ui.problemLabel.visible)
+        self.assertIn("4.6% off that of this film", slot.ui.problemLabel.text)
+        self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
 
     def test_an_unknown_spacing_is_found_by_two_clicks_on_a_ruler(self) -> None:
         slot, path = self.frontal, self.folder / "film.png"

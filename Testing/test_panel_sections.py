@@ -263,7 +263,13 @@ class ModelSearchTest(PanelCase):
             ("heart", []),
         ):
             self.assertEqual(self.find(words), found)
+        self.assertIn("No model has all of these words", self.search.ui.indexLabel.text)
+        self.assertIn("No model", self.search.ui.tryButton.toolTip)
         self.find("knees")
+        self.assertIn("offered for download", self.search.ui.indexLabel.text)
+        self.assertEqual(self.search.ui.tryButton.toolTip, "Add this model first.")
+        heads = [self.search.ui.modelsTable.horizontalHeaderItem(column).text() for column in range(6)]
+        self.assertEqual(heads[1:4], ["Trained on", "Volume it makes", "Size of the file"])
         cells = [self.search.ui.modelsTable.item(0, column).text() for column in range(6)]
         self.assertEqual(cells, ["knees", "knees of adults", "96³ voxels of 2 mm", "25 MB", "CC BY 4.0", "to download"])
 

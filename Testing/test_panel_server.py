@@ -18,7 +18,8 @@ from CLSDMReconstructionLib.base.CorePath import corePath
 from CLSDMReconstructionLib.base.QtChannel import findPython, usesOtherPython
 from CLSDMReconstructionLib.install.Dependencies import Dependencies
 from CLSDMReconstructionLib.panel.ServerSection import inWords
-from CLSDMReconstructionLib.worker import Server
+from CLSDMReconstructionLib.worker import Faults, Server
+from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 from CLSDMReconstructionLib.xrays.Studies import studiesOfFolder
 
 KEY = "a-key-of-the-panel-0123"
@@ -85,6 +86,53 @@ class ServerPanelTest(ServerPanelCase):
         self.section.computeSelector.setCurrentIndex(0)
         self.assertEqual(server.options(), [])
         self.assertTrue(self.ui.reconstructButton.enabled)
+
+    def test_what_failed_on_one_computer_is_not_said_of_another(self) -> None:
+        self.enter("https://example.org:8765", KEY)
+        error = ReconstructionError("server", "The connection was lost.")
+        for change in (
+            lambda: self.section.computeSelector.setCurrentIndex(0),
+            lambda: self.section.computeSelector.setCurrentIndex(1),
+            lambda: self.enter("https://example.org:1", KEY),
+        ):
+            self.panel.runSection.showError(error)
+            self.panel.batch.sayError(error)
+            self.panel.server.test()  # the same computer is asked again
+            self.assertTrue(self.ui.errorFrame.visible)
+            change()
+            self.assertFalse(self.ui.errorFrame.visible)
+            self.assertEqual(self.panel.batch.ui.statusLabel.text, "")
+
+    def test_slots_without_a_preview_say_the_present_cause(self) -> None:
+        self.section.computeSelector.setCurrentIndex(1)
+        self.fillSlots()
+        self.wait(lambda: "Enter the address" in self.frontal.ui.previewLabel.text)
+        self.enter("https://example.org:8765", KEY)
+        self.assertIn("has not answered yet", self.frontal.ui.previewLabel.text)
+        self.section.testButton.click()
+        (hello,) = (run for run in self.logic.runs if run.isRunning)
+        hello.fail(ReconstructionError("server", "It cannot be reached."))
+        self.assertEqual(self.frontal.ui.previewLabel.text, "It cannot be reached.")
+
+    def test_a_server_that_is_lost_in_a_run_leaves_this_computer(self) -> None:
+        lost = Faults.explain("server", "the connection to the server was lost")
+        self.fillSlots()
+        for isReady in (True, False):
+            self.panel.server.ui.computeSelector.setCurrentIndex(1)
+            self.logic.server.models = self.logic.models.list()[:1]
+            self.panel.updateReadiness()
+            self.panel.runner.reconstruct()
+            self.logic.runs[-1].fail(lost)
+            self.assertIn("connection to the server was lost", self.ui.errorLabel.text)
+            self.logic.dependencies.missing = () if isReady else ("torch",)
+            button = slicer.util.findChild(self.ui.errorFrame, "offerButton0")
+            self.assertEqual(button.text, "Compute on this computer")
+            before = len(self.logic.runs)
+            button.click()
+            self.assertFalse(self.logic.server.isUsed)
+            self.assertEqual([run.task for run in self.logic.runs[before:]], ["reconstruct"] * isReady)
+            self.assertFalse(self.ui.errorFrame.visible)
+            self.panel.runner.cancel()
 
     def test_a_long_answer_is_read_to_its_end_in_a_panel_of_any_width(self) -> None:
         self.section.computeSelector.setCurrentIndex(1)
@@ -188,23 +236,32 @@ class RealServerTest(OwnTemporaries, ServerPanelCase):
 
     def test_settings_that_cannot_be_right_are_named_by_the_panels_words(self) -> None:
         box = self.section.unencryptedCheckBox.text
-        for address, key, said in (
-            ("example.org:8765", KEY, "Address of the server: expected https://HOST:PORT, got 'example.org:8765'."),
-            ("https://example.org:8765", "short", "Key: expected a key of 16 or more letters and digits, in one line."),
-            ("http://example.org:8765", KEY, f"use https, or allow it with “{box}” in a network that you trust."),
+        for address, key, said, todo in (
+            (
+                "example.org",
+                KEY,
+                "Address of the server: expected https://HOST:PORT, got 'example.org'.",
+                "address under",
+            ),
+            (
+                "https://example.org",
+                "short",
+                "Key: expected a key of 16 or more letters and digits, in one line.",
+                "again",
+            ),
+            ("http://example.org", KEY, "X-rays would travel unencrypted.", f"tick “{box}” under Advanced"),
         ):
             with self.subTest(said=said):
                 self.enter(address, key)
                 answer = self.answered()
                 self.assertIn(said, answer)
-                self.assertIn("Correct the server's address and key", answer)
+                self.assertIn(todo, answer)
                 for other in ("--", "clsdm", "Python", str(self.keyFile)):
                     self.assertNotIn(other, answer)
         for file, said in ((__file__, "holds no certificate"), (str(self.keyFile) + "x", "no such file")):
             self.enter("https://example.org:8765", KEY)
             self.logic.server.choose(caFile=file)
-            self.assertIn("wn authority: ", self.answered())
-            self.assertIn(said, self.section.answerLabel.text)
+            self.assertIn(f"wn authority: {said}", self.answered())
             self.assertNotIn(file, self.section.answerLabel.text)
 
     def test_a_server_that_is_gone_is_said_with_what_to_do(self) -> None:

@@ -290,6 +290,30 @@ class DatabaseTest(PanelCase):
             self.assertLess(database.questions, 5)
             self.assertEqual(len(atOnce(search)), 40)
 
+    def test_what_was_dropped_and_is_not_taken_is_named_until_something_changes(self) -> None:
+        text = self.folder / "notes.txt"
+        text.write_text("x")
+        files = [self.xrayFile("a.dcm"), self.xrayFile("b.dcm", "LL"), self.xrayFile("c.dcm", "LL")]
+        self.drop(self.frontal.widget, *files, text)
+        self.assertIn("Not used: c.dcm, notes.txt.", self.ui.pairLabel.text)
+        self.panel.xrays.refresh()  # another model
+        self.assertIn("notes.txt", self.ui.pairLabel.text)
+        self.panel.xrays.swap()
+        self.assertNotIn("notes.txt", self.ui.pairLabel.text)
+        self.drop(self.frontal.widget, *files, *(self.png(f"{number}.png") for number in range(4)))
+        self.assertRegex(self.ui.pairLabel.text, r"Not used: c\.dcm, \S+\.png, \S+\.png and 2 more\.")
+
+    def test_further_studies_in_a_folder_are_said(self) -> None:
+        (self.folder / "in").mkdir()
+        for number in range(3):
+            for view in ("PA", "LL"):
+                self.xrayFile(f"in/{number}{view}.dcm", view, StudyInstanceUID=f"1.2.{number}")
+            self.drop(self.frontal.widget, self.folder / "in")
+            said = ("", "X-rays of 1 further study are there", "X-rays of 2 further studies are there")[number]
+            self.assertIn(said, self.ui.pairLabel.text)
+            self.assertEqual("further" in self.ui.pairLabel.text, number > 0)
+            self.assertNotIn("Not used:", self.ui.pairLabel.text)
+
     def test_a_slot_that_is_filled_by_hand_meanwhile_keeps_its_x_ray(self) -> None:
         self.panel.xrays.pair.among([str(self.xrayFile("a.dcm")), str(self.xrayFile("b.dcm", "LL"))])
         self.assertTrue(self.panel.xrays.pair.isLooking)

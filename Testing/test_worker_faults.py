@@ -45,6 +45,21 @@ class ExplainedTest(unittest.TestCase):
         self.assertNotIn("memory", str(error))
         self.assertEqual(error.offers, ())
 
+    def test_no_wording_of_a_worker_that_did_not_start_is_taken_for_the_servers_settings(self) -> None:
+        for last in ("clsdm: /usr/lib/libtorch.so: no such file", "clsdm: x: expected a key of 16 or more letters"):
+            error = Faults.explain("start", "the worker ended with code 2", last)
+            self.assertIn("could not be started", error.message)
+            self.assertNotIn("server", str(error))
+
+    def test_each_of_the_servers_settings_is_named_as_in_the_panel(self) -> None:
+        ensureCore()
+        from clsdm.failures import SETTINGS
+
+        for field in SETTINGS:
+            error = Faults.explain("settings", "something", field=field)
+            self.assertRegex(error.message, r"^[A-Z].*omething\.$")
+            self.assertIn("under Advanced", error.advice)
+
     def test_without_memory_or_a_fitting_driver_what_is_lighter_is_offered(self) -> None:
         gpu, cpu = "OutOfMemoryError: CUDA out of memory", "MemoryError"
         for kind, message, arguments, offers in (

@@ -1,5 +1,6 @@
 """The facts about an X-ray before its pixels are read."""
 
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -159,10 +160,11 @@ class InputsTest(SceneCase):
     def test_one_file_or_volume_for_two_exposures_is_refused_under_any_name(self) -> None:
         pa = dicom(self.folder / "pa.dcm")
         (self.folder / "link.dcm").hardlink_to(pa)
+        shutil.copy(pa, self.folder / "same.dcm")
         geometry = {"spacing_mm": [3.0] * 3, "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
         node = Volumes.makeVolume(np.ones((1, 64, 80), np.uint16), geometry, "x")
         Nodes.addToScene([node])
-        for one, other in ((pa, pa), (pa, self.folder / "link.dcm"), (node, node)):
+        for one, other in ((pa, pa), (pa, self.folder / "link.dcm"), (pa, self.folder / "same.dcm"), (node, node)):
             pair = [XRayInput.of(source, role) for source, role in ((one, "frontal"), (other, "lateral"))]
             for xray in pair:
                 xray.enter("spacingMm", (3.0, 3.0))

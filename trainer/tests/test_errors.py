@@ -1,13 +1,22 @@
 """The border of the readers: one line for every failure, and nothing swallowed that is not one."""
 
+import ast
 import errno
+import json
+import re
+import socket
 import struct
 import zlib
+from collections.abc import Iterator
+from email.message import Message
+from urllib.error import HTTPError, URLError
 
 import pytest
+from places import REPOSITORY
 
-from clsdm.errors import Cancelled, InputError, reading
-from clsdm.failures import described
+from clsdm.errors import Cancelled, InputError, Remark, in_full, reading
+from clsdm.failures import described, in_words
+from clsdm.xray.notes import gathered
 
 
 @pytest.mark.parametrize("error", [zlib.error, struct.error, KeyError, RecursionError, AssertionError, EOFError])
@@ -35,3 +44,54 @@ def test_what_was_said_already_and_what_the_user_asked_for_passes(error):
 def test_what_a_parent_is_told_is_one_line_without_control_characters():
     told = described(InputError("\x1b[31mred\nx: no such file"))
     assert told == {"kind": "input", "message": "\\x1b[31mred x: no such file", "details": ""}
+
+
+def test_a_way_out_at_the_command_line_is_for_who_sits_there_only():
+    error = InputError("x.png: the pixel spacing is unknown", "give it with --spacing")
+    assert str(error) == "x.png: the pixel spacing is unknown; give it with --spacing"
+    assert json.loads(json.dumps(described(error)))["message"] == "x.png: the pixel spacing is unknown"
+    assert in_full(described(error)["message"]) == str(error)
+    lines = gathered([("PA", Remark("dark?", "give --invert")), ("LL", Remark("image: odd", "try --frame 2"))], 2)
+    assert [json.loads(json.dumps(line)) for line in lines] == ["PA: dark?", "image: odd (LL)"]
+    assert [in_full(line) for line in lines] == ["PA: dark?; give --invert", "image: odd (LL); try --frame 2"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (URLError(socket.gaierror(-2, "Name or service not known")), "no server of that name is found"),
+        (URLError(ConnectionRefusedError(111, "Connection refused")), "nothing answers at that address"),
+        (URLError(TimeoutError("timed out")), "no answer in time"),
+        (URLError(OSError(101, "Network is unreachable")), "Network is unreachable"),
+        (HTTPError("https://x", 404, "Not Found", Message(), None), "the server answers 404 Not Found"),
+    ],
+)
+def test_what_is_wrong_with_a_download_is_said_in_words(error, said):
+    assert (described(error)["message"], in_words(error)) == (said, said)
+
+
+ROOMS_OF_COMMANDS = ("app", "pacs", "__main__.py")
+
+
+def _options_outside_a_way_out(tree: ast.AST) -> Iterator[str]:
+    """Texts that name an option of the command line, but for docstrings and second arguments of remarks and errors."""
+    apart: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and re.search(r"(Remark|Error)$", ast.unparse(node.func)):
+            apart |= {id(each) for way_out in node.args[1:] for each in ast.walk(way_out)}
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            apart.add(id(node.value))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in apart:
+            yield from re.findall(r"(?<!\w)(?<!var\()--[a-z][a-z-]*(?![a-z-]*:)", node.value)  # those are of CSS
+
+
+def test_no_text_for_all_readers_names_an_option_of_the_command_line():
+    folder = REPOSITORY / "trainer" / "src" / "clsdm"
+    found = {
+        str(path.relative_to(folder)): options
+        for path in sorted(folder.rglob("*.py"))
+        if path.relative_to(folder).parts[0] not in (*ROOMS_OF_COMMANDS, "failures.py")  # the last line of a command
+        and (options := list(_options_outside_a_way_out(ast.parse(path.read_text(encoding="utf-8")))))
+    }
+    assert found == {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsdm.errors import Cancelled
+from clsdm.errors import Cancelled, in_full
 from clsdm.geometry.view import PRESETS
 from clsdm.hanging import FLIPPED, INVERTED, MIRRORED, TURNED, Hang, Hanging, found, looked_for, rehung
 from clsdm.model.bundle import Bundle
@@ -44,7 +44,8 @@ def model():
 def test_a_note_says_when_looks_alone_speak_for_a_change(asymmetric_phantom, after, although):
     films = simulate_xrays(asymmetric_phantom, [PRESETS["chest"].view(angle, 32) for angle in (0.0, 90.0)])
     (note,) = Hanging((Hang(), MIRRORED), residual_before=0.1, residual_after=after).notes(films)
-    assert note.startswith("the left lateral X-ray seems to hang mirrored (--flip lateral); ")
+    assert note.startswith("the left lateral X-ray seems to hang mirrored; ")
+    assert in_full(note).endswith("; right it with --flip lateral")
     assert note.endswith(f"the residual would go from 10.0% to {after:.1%} of the contrast")
     assert ("it looks so" in note) is although
 

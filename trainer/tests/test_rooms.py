@@ -26,7 +26,7 @@ CORE = {
     "model": ("errors", "limits", "plausible", "files", "geometry", "volume"),
     "quality": ("errors", "files", "geometry", "volume", "xray"),
     "refine": ("errors", "progress", "geometry", "volume", "xray", "model", "quality"),
-    "hanging": ("progress", "geometry", "xray", "model", "quality", "refine"),
+    "hanging": ("errors", "progress", "geometry", "xray", "model", "quality", "refine"),
     "result": ("geometry", "volume", "quality", "hanging"),
     "samples": ("options", "progress", "volume", "model", "quality"),
     "reconstruction": ("errors", "options", "progress", "geometry", "volume", "xray", "model", "quality", "refine",

@@ -1,6 +1,5 @@
 """Colours and wording that the panel's parts share."""
 
-import re
 from html import escape
 
 import qt
@@ -80,12 +79,6 @@ def elided(text: str, length: int = 34) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
-def withoutOptions(text: str) -> str:
-    """A message of the core without the options of its command line, which stand in parentheses: "mirrored (--flip lateral)"."""
-    return re.sub(r" \(--[^()]*\)", "", text)
-
-
 def sentence(text: str) -> str:
-    """A message of the core as a sentence, :func:`withoutOptions`."""
-    text = withoutOptions(text)
+    """A message of the core as a sentence."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")

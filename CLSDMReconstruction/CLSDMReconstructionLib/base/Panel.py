@@ -37,6 +37,7 @@ class Panel:
         self._chosen = Nodes.Chosen(*(getattr(self.ui, selector) for selector in selectors))
         self._work: dict[str, Steps] = {}
         self._run = None  # of the worker, for this panel
+        self._failed = False
         self._cannot = ""
 
     def setMRMLScene(self, scene) -> None:
@@ -140,8 +141,14 @@ class Panel:
         return path[0] if isinstance(path, tuple) else path
 
     def say(self, text: str, failed: bool = False) -> None:
+        self._failed = failed
         self.ui.statusLabel.setText(text)
         setTone(self.ui.statusLabel, "error" if failed else "plain")
+
+    def clearError(self) -> None:
+        """Take an error away that no longer holds."""
+        if self._failed:
+            self.say("")
 
     def sayError(self, error: Exception) -> None:
         self.say(str(error), failed=True)

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Appearance import keepPlain, setTone, tip
 
-COLUMNS = ("Model", "Has seen", "Grid", "Size", "Licence", "Where")
+COLUMNS = ("Model", "Trained on", "Volume it makes", "Size of the file", "Licence", "Where it is")
 SAMPLE = "phantom"
 """Of a model for which no index names one."""
 
@@ -58,6 +58,7 @@ class ModelSearch:
         self._logic, self._choose, self._add, self._try = logic, choose, add, try_
         self._index: dict[str, Any] = {"offers": [], "samples": {}}
         self.shown: list[Found] = []
+        self._told = ""  # of the index, while something matches
         self.dialog = qt.QDialog(parent)
         self.dialog.setWindowTitle(_("Models"))
         self.widget = slicer.util.loadUI(file)
@@ -102,6 +103,7 @@ class ModelSearch:
                 item.setToolTip(tip(text))
                 table.setItem(row, column, item)
         table.resizeColumnsToContents()
+        self.ui.indexLabel.text = self._told if found else _("No model has all of these words.")
         if found:
             table.selectRow(0)
         self._onSelection()
@@ -111,7 +113,7 @@ class ModelSearch:
         onServer = self._logic.server.isUsed
 
         def where(model) -> str:
-            return _("server") if onServer else _("embedded") if model.embedded else _("added")
+            return _("on the server") if onServer else _("in this module") if model.embedded else _("added by you")
 
         found = [
             Found(each.id, each.anatomy, each.voxels, each.spacingMm, each.bytes, each.licence, where(each),
@@ -132,7 +134,8 @@ class ModelSearch:
         self.ui.useButton.text = _("Add…") if chosen is not None and chosen.model is None else _("Use")
         self.ui.tryButton.enabled = chosen is not None and chosen.model is not None
         self.ui.tryButton.toolTip = (
-            _("Add it first") if not self.ui.tryButton.enabled
+            _("No model has all of these words; search for others.") if chosen is None
+            else _("Add this model first.") if chosen.model is None
             else _("Reconstruct X-rays of the public chest CT (35 MB, downloaded once, on your consent)")
             if chosen.sample == "chest" else _("Reconstruct X-rays of a phantom, which needs no network")
         )  # fmt: skip
@@ -171,5 +174,5 @@ class ModelSearch:
             self._say(str(run.error), "error")
 
     def _say(self, text: str, tone: str) -> None:
-        self.ui.indexLabel.text = text
+        self._told = self.ui.indexLabel.text = text
         setTone(self.ui.indexLabel, tone)

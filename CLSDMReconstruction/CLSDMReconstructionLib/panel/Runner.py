@@ -80,7 +80,15 @@ class Runner:
             self.run.cancel()
 
     def takeOffer(self, changes: dict) -> None:
-        """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's."""
+        """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's.
+
+        This computer in place of a server is tried only where it can compute.
+        """
+        if "computer" in changes:
+            self._panel.server.useThisComputer()
+            if self._panel.ui.reconstructButton.enabled:
+                self.reconstruct()
+            return
         kept = {name: value for name, value in changes.items() if name in self._panel.parameters.allParameters}
         for name, value in kept.items():
             self._panel.parameters.setValue(name, value)

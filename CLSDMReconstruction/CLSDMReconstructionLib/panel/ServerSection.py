@@ -15,11 +15,12 @@ class ServerSection:
         ui: the panel's widgets.
         file: of the .ui.
         logic: the ReconstructionLogic.
-        onChanged: called when another computer computes, or the server has answered.
+        onChosen: called when another computer is to compute, or is to be reached otherwise.
+        onChanged: called when the server is asked, or has answered.
     """
 
-    def __init__(self, ui, file: str, logic, onChanged) -> None:
-        self._logic, self._server, self._onChanged = logic, logic.server, onChanged
+    def __init__(self, ui, file: str, logic, onChosen, onChanged) -> None:
+        self._logic, self._server, self._onChosen, self._onChanged = logic, logic.server, onChosen, onChanged
         self.widget = slicer.util.loadUI(file)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         keepNarrow(self.widget)
@@ -100,7 +101,11 @@ class ServerSection:
         self._say("", "plain")
         self._show()
         self._logic.stopWorkers()
-        self._onChanged()
+        self._onChosen()
+
+    def useThisComputer(self) -> None:
+        """Compute here from now on."""
+        self.ui.computeSelector.setCurrentIndex(0)
 
     def _onCompute(self, index: int) -> None:
         self._server.choose(used=index == 1)

@@ -75,7 +75,9 @@ class ReconstructionPanel(VTKObservationMixin):
         ui, logic = self.ui, self.logic
         self.runner = Runner(self)
         self.runSection = RunSection(ui, self.runner.reconstruct, self.runner.cancel, self.runner.takeOffer)
-        self.server = ServerSection(ui, resourcePath("UI/CLSDMServer.ui"), logic, self._onComputerChanged)
+        self.server = ServerSection(
+            ui, resourcePath("UI/CLSDMServer.ui"), logic, self._onComputerChosen, self._onComputerChanged
+        )
         self.model = ModelSection(ui, logic, self._onModelChanged, self._onMessage, lambda: self.search.open())
         self.search = ModelSearch(
             resourcePath("UI/CLSDMModels.ui"), self.widget, logic, self.model.choose, self.model.add, self.runner.tryOut
@@ -256,16 +258,21 @@ class ReconstructionPanel(VTKObservationMixin):
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
+    def _onComputerChosen(self) -> None:
+        """Another computer is to compute: what failed was said of the other one."""
+        self.runSection.clearError()
+        self.runSection.say("")
+        for panel in self.panels:
+            panel.clearError()
+        self._onComputerChanged()
+
     def _onComputerChanged(self) -> None:
         """Another computer may compute now, or has said what it can."""
         self._warmed = None
         self.dependencies.refresh()
         self.model.refresh()
-        waiting = self.xrays.noPreview
         missing = _("The preview appears when the Python packages above are installed")
-        self.xrays.noPreview = missing if self.dependencies.missing else self.server.problem()
-        if waiting and not self.xrays.noPreview:
-            self.xrays.refresh()
+        self.xrays.setNoPreview(missing if self.dependencies.missing else self.server.problem())
         if self.parameters is not None:
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()

@@ -4,7 +4,6 @@ from html import escape
 
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.base.Appearance import withoutOptions
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.xrays.Inputs import viewName
 
@@ -63,7 +62,7 @@ def numbersHtml(measures: dict | None) -> str:
         for row in made
         if row.value != NOT_MEASURABLE
     )
-    doubts = "".join(f"<p><b>{escape(withoutOptions(line))}</b></p>" for line in before(measures))
+    doubts = "".join(f"<p><b>{escape(line)}</b></p>" for line in before(measures))
     why = "".join(f"<p><small>{escape(line)}</small></p>" for line in [*remark, *missing(made)])
     return f"{doubts}<table>{lines}</table>{why}<p>{escape(footnote(measures))}</p>"
 

@@ -46,13 +46,18 @@ def newFolder() -> Any:
 
 
 class Child:
-    """A running child, the folder in which it makes its own, and its last lines."""
+    """A running child, the folder in which it makes its own, and its last lines.
+
+    Attributes:
+        refusal: the failure that it told of in place of its greeting, see ``InferenceProcess.Job.failure``; else empty.
+    """
 
     def __init__(self, channel: Channel, own: Any) -> None:
         self.channel, self.own, self.folder = channel, own, own.path
         self.ended = False
         self.pid = 0
         self.rest = b""
+        self.refusal: dict[str, str] = {}
         self.errors: deque[str] = deque(maxlen=KEPT_LINES)
 
     def ask(self) -> None:

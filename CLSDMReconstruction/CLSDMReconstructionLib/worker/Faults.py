@@ -1,27 +1,29 @@
 """Failures in words for the user: a sentence about what happened, one about what to do, and lighter work to offer."""
 
-import re
 import tempfile
 
 from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 USE_CPU = ("Use the CPU", {"device": "cpu"})
+COMPUTE_HERE = ("Compute on this computer", {"computer": "this"})
 MAKE_MEAN = ("Make the mean", {"product": "mean"})
 
-_REFUSED = "clsdm: "
-"""Begins the line with which the core ends at its start."""
-_SETTINGS = (
-    (r"address of the server: .+", r"\g<0>"),
-    (r"(.+ would travel unencrypted; .+ or allow it) with --unencrypted (.+)", r"\1 with “Allow unencrypted” \2"),
-    (r".*: (expected a key of .+)", r"key: \1"),
-    (r"--ca-file: .+ (holds no certificate in PEM) \(.*\)", r"own authority: the file \1"),
-    (r".+: (no such file|cannot be read \(.*\)|a .+, expected a .+)", r"file of the key or of the own authority: \1"),
-)  # fmt: skip
-"""What the core says of the server's settings, and how it is said here: by the panel's names, without the key file's path."""
+_SETTINGS = {
+    "address": ("Address of the server: {}", "Correct the server's address under Advanced."),
+    "unencrypted": (
+        "{}",
+        "Use an address with https, or tick “Allow unencrypted” under Advanced in a network that you trust.",
+    ),
+    "key": ("Key: {}", "Enter the server's key under Advanced again."),
+    "authority": ("Own authority: {}", "Choose another file for “Own authority” under Advanced."),
+}
+"""What is said of each of ``clsdm.failures.SETTINGS``, by the panel's names, and what to do."""
 
 
-def explain(kind: str, message: str, details: str = "", arguments: dict | None = None) -> ReconstructionError:
+def explain(
+    kind: str, message: str, details: str = "", arguments: dict | None = None, field: str = ""
+) -> ReconstructionError:
     """A failure of the worker (kinds of ``clsdm.failures.KINDS``, "crash" and "start") for the user.
 
     Args:
@@ -29,7 +31,11 @@ def explain(kind: str, message: str, details: str = "", arguments: dict | None =
         message: the worker's.
         details: the worker's.
         arguments: "product" and "device" of the run, to offer lighter ones.
+        field: of wrong settings, which one (``clsdm.failures.SETTINGS``).
     """
+    if field in _SETTINGS:
+        name, todo = _SETTINGS[field]
+        return ReconstructionError(kind, sentence(name.format(message)), todo, details, (COMPUTE_HERE,))
     what, todo = _EXPLAINED.get(kind, _defect)(message, details)
     return ReconstructionError(kind, what, todo, details, _offers(kind, message, arguments or {}))
 
@@ -40,7 +46,7 @@ def cancelled(message: str = "Cancelled.") -> ReconstructionError:
 
 
 def _offers(kind: str, message: str, arguments: dict) -> tuple[tuple[str, dict], ...]:
-    offers = []
+    offers = [COMPUTE_HERE] if kind in ("server", "settings") else []
     onGpu = arguments.get("device", "cpu") != "cpu"
     if onGpu and (kind in ("device", "crash") or (kind == "memory" and _ofGpu(message))):
         offers.append(USE_CPU)
@@ -109,20 +115,10 @@ def _crash(message: str, details: str) -> tuple[str, str]:
 
 def _start(message: str, details: str) -> tuple[str, str]:
     last = (details.strip().splitlines() or [message])[-1]
-    if said := _ofSettings(last.strip()):
-        return sentence(said), "Correct the server's address and key under Advanced."
     return (
         f"The computation could not be started ({last.strip()}).",
         "Install the Python packages again, or set CLSDM_PYTHON to a Python with PyTorch. The log says more.",
     )
-
-
-def _ofSettings(line: str) -> str:
-    """What is wrong with the server's settings, where that is why the worker did not start; else ""."""
-    for pattern, words in _SETTINGS if line.startswith(_REFUSED) else ():
-        if found := re.fullmatch(pattern, line.removeprefix(_REFUSED)):
-            return found.expand(words)
-    return ""
 
 
 def _defect(message: str, details: str) -> tuple[str, str]:
@@ -136,6 +132,7 @@ _EXPLAINED = {
     "disk": _disk,
     "network": _network,
     "server": _server,
+    "settings": _server,
     "missing": _missing,
     "crash": _crash,
     "start": _start,

@@ -40,7 +40,8 @@ class Job:
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
         result: the worker's answer, when finished. Its arrays may be gone once ``onDone`` returns.
-        failure: {"kind", "message", "details"} when failed; kinds are those of ``clsdm.failures.KINDS``, "crash" and "start".
+        failure: {"kind", "message", "details"} when failed, and "field" of wrong settings; kinds are those of
+            ``clsdm.failures.KINDS``, "crash" and "start".
         attempts: how often it was sent.
         heard: whether the worker has said anything about it.
     """
@@ -217,6 +218,8 @@ class InferenceProcess:
             self._onErrors(worker, line + b"\n")
             return
         worker.pid = answer.get("pid", worker.pid)
+        if not worker.pid:
+            worker.refusal = answer.get("error", {})
         job = self._running
         if job is None or answer.get("id") != job.number:
             return
@@ -264,14 +267,16 @@ class InferenceProcess:
             if job is not None and code == 0 and not crashed and not job.heard and job.attempts == 1:
                 job.state = "waiting"  # the worker's idle time was over just when the request was on its way
                 self._waiting.appendleft(job)
+            elif job is not None and worker.refusal:
+                self._fail(job, **worker.refusal)
             elif job is not None:
                 kind = "crash" if worker.pid else "start"  # its first line, a greeting, never came
                 self._fail(job, kind, f"the worker ended with code {code}", "\n".join(worker.errors))
         finally:
             self._next()
 
-    def _fail(self, job: Job, kind: str, message: str, details: str = "") -> None:
-        job.failure = {"kind": kind, "message": message, "details": details}
+    def _fail(self, job: Job, kind: str, message: str, details: str = "", field: str = "") -> None:
+        job.failure = {"kind": kind, "message": message, "details": details, "field": field}
         self._end(job, "failed")
 
     def _end(self, job: Job, state: str) -> None:

@@ -65,7 +65,7 @@ def readModel(path: Path, **known: Any) -> Model:
     try:
         return modelOf(path, vars(facts_of(path)), **known)
     except InputError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(error.remark) from None
 
 
 def modelOf(path: Path, facts: dict[str, Any], **known: Any) -> Model:
@@ -115,7 +115,7 @@ class ModelStore:
         try:
             return {"offers": [], "samples": {}} if file is None else to_plain(read_index(file))
         except InputError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(error.remark) from None
 
     def damaged(self) -> dict[str, str]:
         """Names of everything else in the folder, and why it is no model."""
@@ -141,7 +141,7 @@ class ModelStore:
         try:
             remove_bundle(model.path)
         except InputError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(error.remark) from None
 
     def openFolder(self) -> None:
         """Show the folder in the system's file manager."""

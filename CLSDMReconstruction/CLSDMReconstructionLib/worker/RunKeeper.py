@@ -105,7 +105,8 @@ class RunKeeper:
                     later(0, lambda: self._finish(run, result))  # a turn for the nodes, one for who waits for them
             elif job.state == "failed":
                 message, details = (run.shown(job.failure[name]) for name in ("message", "details"))
-                self._fail(run, Faults.explain(job.failure["kind"], message, details, arguments))
+                kind, field = job.failure["kind"], job.failure["field"]
+                self._fail(run, Faults.explain(kind, message, details, arguments, field))
             else:
                 self._fail(run, Faults.cancelled())
 

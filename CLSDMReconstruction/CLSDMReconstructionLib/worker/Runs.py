@@ -59,7 +59,7 @@ class ReconstructionError(Exception):
         advice: what to do, in a sentence.
         details: technical, for the log.
         offers: changes to the arguments of ``reconstruct`` that would probably do, lightest first, as (label, changes)
-            such as ("Use the CPU", {"device": "cpu"}); for buttons.
+            such as ("Use the CPU", {"device": "cpu"}); for buttons. Or ``Faults.COMPUTE_HERE``, in place of a server.
     """
 
     def __init__(

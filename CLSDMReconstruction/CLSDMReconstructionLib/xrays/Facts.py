@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from CLSDMReconstructionLib.base.Appearance import sentence
+from CLSDMReconstructionLib.base.Appearance import elided, sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
 from CLSDMReconstructionLib.scene import XRayNodes
@@ -16,6 +16,8 @@ _UNKNOWN = {
     "spacingMm": "The pixel spacing is not known. Enter it, in mm on the detector.",
     "angleDeg": "The direction of the view is not known. Enter its angle.",
 }
+NAMED = 3
+"""Files that a note names; of more it tells the number."""
 _SEVERAL = "The file holds several images. Enter the number of the one to use, from 1."
 
 
@@ -38,7 +40,8 @@ class XRayFacts:
         problem: why it cannot be used yet (unknown spacing, no X-ray, damaged), in a sentence; "" where it can.
         missing: name of the field that must be entered, or "".
         warnings: what the user should know (8 bit, FOR PRESENTATION, ...).
-        exposure: equal where two are one image of one file or volume; None where that is not known.
+        exposure: file or volume and frame, by which ``clsdm.xray.pair.one_twice`` tells whether two are one image; None
+            where it cannot be read.
     """
 
     fields: dict[str, Field] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class XRayFacts:
     problem: str = ""
     missing: str = ""
     warnings: tuple[str, ...] = ()
-    exposure: tuple | None = None
+    exposure: tuple[Path | str, int | None] | None = None
 
 
 def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
@@ -63,7 +66,7 @@ def inspect(xray: XRayInput, preset: str = "chest") -> XRayFacts:
                 return XRayFacts({"frame": Field(None, "default")}, problem=_SEVERAL, missing="frame")
             except InputError as error:
                 entered = {name: Field(value, "entered") for name, value in xray.entered.items()}  # to be taken back
-                return XRayFacts(entered, problem=sentence(withoutPath(str(error), file, xray.label)))
+                return XRayFacts(entered, problem=sentence(withoutPath(error.remark, file, xray.label)))
     except (ValueError, OSError) as error:
         return XRayFacts(problem=sentence(f"{xray.label}: {error}"))
 
@@ -91,12 +94,9 @@ def _facts(xray: XRayInput, file: Path, preset: str) -> XRayFacts:
     )
 
 
-def _exposure(xray: XRayInput, file: Path, frame: int | None) -> tuple | None:
-    ensureCore()
-    from clsdm.xray.pair import exposure_key
-
+def _exposure(xray: XRayInput, file: Path, frame: int | None) -> tuple[Path | str, int | None]:
     isKept = xray.path is not None or XRayNodes.xrayFile(xray.node) == file  # else written for this look at it only
-    return exposure_key(file, frame) if isKept else (xray.nodeId, frame)
+    return (file if isKept else xray.nodeId), frame
 
 
 def _fields(xray: XRayInput, header, overrides) -> dict[str, Field]:
@@ -132,7 +132,7 @@ def _geometryProblem(fields: dict[str, Field], rows: int, cols: int) -> str:
     try:
         View(*(fields[name].value for name in names), rows, cols, pixel_mm=fields["spacingMm"].value)
     except InputError as error:
-        return sentence(str(error))
+        return sentence(error.remark)
     return ""
 
 
@@ -153,10 +153,9 @@ def pictureOf(xray: XRayInput) -> Iterator[float]:
 def checkTogether(facts) -> tuple[str, tuple[str, ...]]:
     """(why X-rays that have been inspected cannot be used together or "", warnings), by ``clsdm.xray.pair``."""
     ensureCore()
-    from clsdm.xray.pair import depth_warning, two_patients
+    from clsdm.xray.pair import depth_warning, one_twice, two_patients
 
-    exposures = [each.exposure for each in facts if each.exposure is not None]
-    if len(set(exposures)) < len(exposures):
+    if one_twice([each.exposure for each in facts if each.exposure is not None]) is not None:
         return "The same X-ray is chosen twice. Choose another file or volume for one of them, or leave it out.", ()
     headers = [each.header for each in facts if each.header is not None]
     if two_patients([header.patient_key for header in headers]) is not None:
@@ -177,13 +176,14 @@ def pairNotes(named: list[tuple[str, XRayFacts]]) -> tuple[str, ...]:
     return tuple(sentence(line) for line in gathered(notes, len(named)))
 
 
-def suggestPair(candidates) -> Iterator[float]:
+def suggestPair(candidates, notes: list[str] | None = None) -> Iterator[float]:
     """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.guess``.
 
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
         candidates: paths, folders that are searched at any depth, or volume nodes; what is no X-ray is passed over.
+        notes: gets a sentence for files that were named and are not taken, and for further studies.
 
     Raises:
         FolderError: a folder holds more files than one study has.
@@ -202,8 +202,29 @@ def suggestPair(candidates) -> Iterator[float]:
     with contextlib.ExitStack() as files:
         paths = [files.enter_context(XRayInput.of(source, "view").asFile()) for source in sources]
         indices = yield from aside(lambda: pair_of(headers, paths))
+    taken = [index for index in indices if index is not None]
+    if notes is not None and taken:
+        notes += _leftOut(candidates, {sources[index] for index in taken})
+        notes += _otherStudies(headers, taken)
     found = zip(indices, ("frontal", "lateral"), strict=True)
     return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)
+
+
+def _leftOut(candidates, taken: set) -> list[str]:
+    """Which of the files that were named are not of the pair."""
+    files = [each for each in candidates if isinstance(each, (str, Path)) and not isFolder(each)]
+    names = [elided(Path(each).name) for each in files if each not in taken]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"Not used: {', '.join(names[:NAMED])}{more}."] if names else []
+
+
+def _otherStudies(headers: list, taken: list[int]) -> list[str]:
+    """That there are X-rays of other studies than the pair's."""
+    others = {header.study_uid for header in headers} - {headers[index].study_uid for index in taken} - {""}
+    if not others:
+        return []
+    studies = "1 further study" if len(others) == 1 else f"{len(others)} further studies"
+    return [f"X-rays of {studies} are there too and not used. “Many studies” below reconstructs all of them."]
 
 
 class FolderError(ValueError):

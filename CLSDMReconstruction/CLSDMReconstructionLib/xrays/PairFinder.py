@@ -24,10 +24,17 @@ class PairFinder:
         button: gets the menu.
         say: takes a line and its tone.
         fill: takes what was found: an ``XRayInput`` or None for frontal and for lateral.
+        note: takes sentences on what was left out of it, after ``fill``.
     """
 
-    def __init__(self, button, say: Callable[[str, str], None], fill: Callable[[list], None]) -> None:
-        self._button, self._say, self._fill = button, say, fill
+    def __init__(
+        self,
+        button,
+        say: Callable[[str, str], None],
+        fill: Callable[[list], None],
+        note: Callable[[list[str]], None],
+    ) -> None:
+        self._button, self._say, self._fill, self._note = button, say, fill, note
         self._search: Steps | None = None
         self._menu = qt.QMenu(button)
         for text, slot in (
@@ -66,7 +73,8 @@ class PairFinder:
 
     def among(self, candidates: list, fill: Callable[[list], None] | None = None) -> None:
         """Find them among paths, folders or nodes, for ``fill`` in place of the usual one."""
-        self._look(suggestPair(candidates), fill)
+        notes: list[str] = []
+        self._look(suggestPair(candidates, notes), fill, notes)
 
     def stop(self) -> None:
         """Look no further."""
@@ -74,17 +82,20 @@ class PairFinder:
         if search is not None:
             search.cancel()
 
-    def _look(self, steps: Iterator[float], fill: Callable[[list], None] | None = None) -> None:
+    def _look(
+        self, steps: Iterator[float], fill: Callable[[list], None] | None = None, notes: list[str] | None = None
+    ) -> None:
         self.stop()
         self._say(_("Looking for a pair…"), "muted")
-        self._search = Steps(steps, lambda pair: self._onPair(pair, fill or self._fill), self._onError)
+        self._search = Steps(steps, lambda pair: self._onPair(pair, fill or self._fill, notes or []), self._onError)
 
-    def _onPair(self, pair: tuple, fill: Callable[[list], None]) -> None:
+    def _onPair(self, pair: tuple, fill: Callable[[list], None], notes: list[str]) -> None:
         self._search = None
         if pair == (None, None):
             self._say(_(NOTHING), "caution")
         else:
             fill(list(pair))
+            self._note(notes)
 
     def _onError(self, error: Exception) -> None:
         self._search = None

@@ -10,8 +10,15 @@ from slicer.i18n import tr as _
 
 FILMS_CM = ((35, 43), (43, 43), (30, 40), (24, 30), (18, 24))
 """Shorter and longer side of the usual films and detectors."""
-FITTING = 0.05
-"""By which an image's shape may differ from a film's; more, and something was cut off."""
+ALIKE, FITTING = 0.02, 0.05
+"""By which an image's shape may differ from a film's: within the first as detectors of that name do; up to the second with a
+caution; more, and something was cut off."""
+
+
+def shapeError(rows: int, cols: int, filmCm: tuple[float, float]) -> float:
+    """By which part an image's ratio of sides differs from a film's."""
+    ratio, expected = max(rows, cols) / min(rows, cols), max(filmCm) / min(filmCm)
+    return abs(ratio / expected - 1.0)
 
 
 def spacingOfFilm(rows: int, cols: int, filmCm: tuple[float, float]) -> float:
@@ -20,8 +27,7 @@ def spacingOfFilm(rows: int, cols: int, filmCm: tuple[float, float]) -> float:
     Raises:
         ValueError: the image has another shape.
     """
-    ratio, expected = max(rows, cols) / min(rows, cols), max(filmCm) / min(filmCm)
-    if abs(ratio / expected - 1.0) > FITTING:
+    if shapeError(rows, cols, filmCm) > FITTING:
         raise ValueError(
             _("The image is {cols} × {rows} pixels, which is not the shape of a film of {one} × {other} cm.").format(
                 rows=rows, cols=cols, one=filmCm[0], other=filmCm[1]
@@ -52,7 +58,7 @@ class SpacingHelp(qt.QObject):
         shownOf: the same of the image that the label shows as it is stored, None while it shows something else.
         showStored: has the label show that one.
         found: takes the spacing in mm.
-        say: takes a sentence, and whether it is a problem.
+        say: takes a sentence and its tone.
     """
 
     def __init__(self, button, picture, sizeOf, shownOf, showStored, found, say) -> None:
@@ -72,8 +78,16 @@ class SpacingHelp(qt.QObject):
     def byFilm(self, filmCm: tuple[float, float]) -> None:
         """The image is a whole film of this size."""
         size = self._sizeOf()
-        if size is not None:
-            self._try(lambda: spacingOfFilm(*size, filmCm))
+        if size is not None and self._try(lambda: spacingOfFilm(*size, filmCm)):
+            error = shapeError(*size, filmCm)
+            if error > ALIKE:
+                self._say(
+                    _(
+                        "The image's shape is {part:.1%} off that of this film: its edge was cut, its pixels are not square, or "
+                        "it is another film. Check the spacing."
+                    ).format(part=error),
+                    "caution",
+                )
 
     def askWidth(self) -> None:
         """Ask how wide the image is on the film."""
@@ -88,7 +102,7 @@ class SpacingHelp(qt.QObject):
         self._points = []
         if self._shownOf() is None:
             self._showStored()
-        self._say(_("Click on two points of a ruler or scale in the picture."), False)
+        self._say(_("Click on two points of a ruler or scale in the picture."), "info")
 
     def eventFilter(self, watched, event) -> bool:
         """Qt calls this for every event of the picture."""
@@ -105,7 +119,7 @@ class SpacingHelp(qt.QObject):
             return
         self._points.append(point)
         if len(self._points) < 2:
-            self._say(_("Now the second point."), False)
+            self._say(_("Now the second point."), "info")
             return
         points, self._points = self._points, None
         lengthMm = self._ask(_("Distance between the two points, in mm:"), 100.0)
@@ -131,8 +145,11 @@ class SpacingHelp(qt.QObject):
         except ValueError:
             return 0.0
 
-    def _try(self, spacing) -> None:
+    def _try(self, spacing) -> bool:
+        """Whether there is a spacing, which is taken."""
         try:
             self._found(spacing())
         except ValueError as error:
-            self._say(str(error), True)
+            self._say(str(error), "error")
+            return False
+        return True

@@ -231,9 +231,9 @@ class XRaySlotWidget:
         if reading is not None:
             reading.cancel()
 
-    def _sayOfSpacing(self, text: str, isProblem: bool) -> None:
+    def _sayOfSpacing(self, text: str, tone: str) -> None:
         self.ui.problemLabel.text, self.ui.problemLabel.visible = text, True
-        setTone(self.ui.problemLabel, "error" if isProblem else "info")
+        setTone(self.ui.problemLabel, tone)
 
     def _showProblem(self) -> None:
         self.ui.problemLabel.text = self.problem()

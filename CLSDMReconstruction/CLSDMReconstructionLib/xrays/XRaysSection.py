@@ -25,16 +25,16 @@ class XRaysSection:
         slots: frontal, lateral, and further views.
         pair: the PairFinder.
         orientation: the OrientationCheck.
-        noPreview: why the worker cannot make previews (torch is missing); "" where it can.
     """
 
     def __init__(self, ui, logic, slotFile: str, onChanged) -> None:
         """``onChanged()`` after every change by the user."""
         self.ui, self._logic, self._slotFile, self._onChanged = ui, logic, slotFile, onChanged
-        self.noPreview, self._preset, self._bundle, self._columns = "", "chest", None, 2
+        self._noPreview, self._preset, self._bundle, self._columns = "", "chest", None, 2
         self.slots: list[XRaySlotWidget] = []
+        self._notes: list[str] = []  # on what was left out when the slots were filled
         self._stale: list[XRaySlotWidget] = []
-        self.pair = PairFinder(ui.pairButton, self._say, self._onPair)
+        self.pair = PairFinder(ui.pairButton, self._say, self._onPair, self._onNotes)
         self._runs: dict[XRaySlotWidget, object] = {}
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)  # PythonQt has no property singleShot: the static method hides it
@@ -131,6 +131,10 @@ class XRaysSection:
             self._dropSlot(slot)
         self._fill(pair)
 
+    def _onNotes(self, notes: list[str]) -> None:
+        self._notes = notes
+        self._say(*self._pairMessage())
+
     def _fill(self, pair: list) -> None:
         for slot, xray in zip(self.slots, pair, strict=False):
             if xray is not None:
@@ -143,6 +147,7 @@ class XRaysSection:
 
     def _changed(self, slot: XRaySlotWidget | None = None) -> None:
         self.pair.stop()
+        self._notes = []
         self.refresh(slot)
         if any(slot.needsALook() for slot in self.slots):
             self.ui.geometryCheckBox.checked = True
@@ -162,6 +167,7 @@ class XRaysSection:
     def setXRays(self, xrays: list) -> None:
         """Show X-rays as the scene has them, without a callback."""
         self.pair.stop()
+        self._notes = []
         for slot in self.slots[2:]:
             self._dropSlot(slot)
         for _extra in xrays[2:]:
@@ -178,11 +184,20 @@ class XRaysSection:
                 slot.setPreset(preset)
             self.refresh()
 
+    def setNoPreview(self, reason: str) -> None:
+        """Why the worker cannot make previews (torch is missing, the server does not answer); "" where it can."""
+        before, self._noPreview = self._noPreview, reason
+        if before and not reason:
+            self.refresh()
+        elif reason != before:
+            for slot in self.slots:
+                if slot.xray is not None and not slot.problem() and not slot.hasPreview():
+                    slot.setPreview(None, reason)
+
     def refresh(self, slot: XRaySlotWidget | None = None) -> None:
         """Look at the pair again, and ask for new previews of one slot or of all."""
         self.orientation.clear()
-        text, tone = self._pairMessage()
-        self._say(text, tone)
+        self._say(*self._pairMessage())
         for one in [slot] if slot is not None else self.slots:
             if one not in self._stale:
                 self._stale.append(one)
@@ -205,6 +220,7 @@ class XRaysSection:
     def _pairMessage(self) -> tuple[str, str]:
         filled = [slot for slot in self.slots if slot.facts is not None]
         facts, notes = [slot.facts for slot in filled], pairNotes([(self._title(slot), slot.facts) for slot in filled])
+        notes = (*self._notes, *notes)
         if len(facts) == 1:
             text = _("With one view, depth along its rays is a guess. A second one, at 90°, helps most.")
             return "\n".join((text, *notes)), "caution" if notes else "muted"
@@ -225,8 +241,8 @@ class XRaysSection:
                 self._requestPreview(slot)
 
     def _requestPreview(self, slot: XRaySlotWidget) -> None:
-        if self.noPreview:
-            slot.setPreview(None, self.noPreview)
+        if self._noPreview:
+            slot.setPreview(None, self._noPreview)
             return
         if not slot.hasPreview():
             slot.setPreview(None, _("Preparing the preview…"))

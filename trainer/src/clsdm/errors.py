@@ -1,16 +1,58 @@
-"""Errors a user can act on.
+"""Errors and remarks a user can act on.
 
 Everything that is wrong with what a user handed in is an :class:`InputError` with a message of one line that names the
 file, tag or field, what was found and what was expected. The command line prints that line and exits with code 2.
 """
 
+from __future__ import annotations
+
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+class Remark(str):
+    """A text for whoever reads it. What to do about it at the command line stands apart: other readers have no options.
+
+    As a text, in JSON too, it is without; :func:`in_full` is with.
+
+    Attributes:
+        way_out: what to do, by the options of the command line, or "".
+    """
+
+    way_out: str
+
+    def __new__(cls, text: str, way_out: str = "") -> Remark:
+        made = super().__new__(cls, text)
+        made.way_out = way_out
+        return made
+
+    def changed(self, change: Callable[[str], str]) -> Remark:
+        """With both texts put through a function."""
+        return Remark(change(str(self)), change(self.way_out))
+
+
+def way_out_of(text: str) -> str:
+    """A :class:`Remark`'s way out; "" of any other text."""
+    return text.way_out if isinstance(text, Remark) else ""
+
+
+def in_full(text: str) -> str:
+    """A text for who sits at the command line: a :class:`Remark` with its way out."""
+    way_out = way_out_of(text)
+    return f"{text}; {way_out}" if way_out else str(text)
+
+
 class InputError(Exception):
-    """The input cannot be used; the message says which part, what was found and what was expected."""
+    """The input cannot be used; the message says which part, what was found and what was expected.
+
+    Attributes:
+        remark: what is wrong, and what to do about it; ``str`` of the error is that in full.
+    """
+
+    def __init__(self, text: str = "", way_out: str = "") -> None:
+        self.remark = Remark(text, way_out)
+        super().__init__(in_full(self.remark))
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it

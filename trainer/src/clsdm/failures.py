@@ -1,20 +1,37 @@
 """The kinds of failures, and what their user can do: for the worker's answers and the command line's last line alike."""
 
 import errno
+import socket
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from clsdm.errors import InputError, printable
+from clsdm.errors import InputError, Remark, printable
 
-KINDS = ("input", "memory", "device", "disk", "network", "server", "missing", "defect")
-"""Kinds of errors: what was handed in, memory, the GPU or its driver, the disk, a download, the server that is to do the
-work, a Python package that is not installed, or this program."""
+KINDS = ("input", "settings", "memory", "device", "disk", "network", "server", "missing", "defect")
+"""Kinds of errors: what was handed in, how to reach the server that is to do the work, memory, the GPU or its driver, the
+disk, a download, that server itself, a Python package that is not installed, or this program."""
+SETTINGS = ("address", "unencrypted", "key", "authority")
+"""What must be known of a server: where it is, whether X-rays may travel there unencrypted, its key, and who vouches for it."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory", "bad_alloc")
 _OF_GPU = ("CUDA", "cuDNN", "CUBLAS", "NVRTC", "HIP")
+
+
+class SettingsError(InputError):
+    """How the server that is to do the work can be reached is said wrongly.
+
+    Attributes:
+        field: one of :data:`SETTINGS`.
+        reason: what is wrong with it, without the path of its file.
+    """
+
+    def __init__(self, field: str, reason: str, where: str = "", way_out: str = "") -> None:
+        """``where``: the file, option or variable that holds it, which begins the message."""
+        super().__init__(f"{where}: {reason}" if where else reason, way_out)
+        self.field, self.reason = field, reason
 
 
 class ServerError(ConnectionError):
@@ -47,6 +64,8 @@ def kind_of(error: BaseException) -> str:
         return "disk"
     if any(_no_memory(each) for each in causes):
         return "memory"
+    if isinstance(error, SettingsError):
+        return "settings"
     if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in _NO_PATH):
         return "input"
     if isinstance(error, ImportError):
@@ -54,18 +73,28 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(each in text for each in _OF_GPU):
         return "device"
     if isinstance(error, OSError):
-        return "network" if type(error).__module__.startswith(("urllib", "http", "ssl", "socket")) else "disk"
+        of_network = type(error).__module__.startswith(("urllib", "http", "ssl", "socket"))
+        return "network" if of_network or isinstance(error, (ConnectionError, TimeoutError)) else "disk"
     return "defect"
 
 
 def described(error: Exception) -> dict[str, str]:
-    """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log."""
+    """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log.
+
+    Of wrong settings, also the "field" (see :data:`SETTINGS`).
+    """
     if isinstance(error, ReportedError):
         return error.report
+    if isinstance(error, SettingsError):
+        return {"kind": "settings", "message": printable(error.reason), "details": "", "field": error.field}
     kind = kind_of(error)
-    message = " ".join(printable(str(error)).splitlines()) or type(error).__name__
+    said = error.remark if isinstance(error, InputError) else Remark(str(error))
+    message: str = said.changed(lambda text: " ".join(printable(text).splitlines()))
+    message = message or type(error).__name__
     if kind in ("memory", "device", "defect") and not isinstance(error, InputError):
         message = f"{type(error).__name__}: {first_line(error)}"
+    if kind == "network":
+        message = printable(of_network(error))
     details = "" if kind in ("input", "server") else "".join(traceback.format_exception(error))
     return {"kind": kind, "message": message, "details": details}
 
@@ -75,12 +104,30 @@ def in_words(error: Exception) -> str:
     kind, text = kind_of(error), first_line(error)
     if isinstance(error, InputError):
         return " ".join(str(error).split("\n"))  # all of it: a name in it may hold line ends
+    if kind == "network":
+        return of_network(error)
     if kind not in _TO_DO:
         return text
     happened, todo = _TO_DO[kind]
     if kind == "memory" and any(each in text for each in _OF_GPU):
         happened = "the GPU ran out of memory"
     return f"{happened} ({text}); {todo}"
+
+
+def of_network(error: BaseException) -> str:
+    """What is wrong with a download, in words: those of urllib are for programmers."""
+    reason = getattr(error, "reason", error)
+    if (status := getattr(error, "code", None)) is not None:
+        return f"the server answers {status} {reason}".strip()
+    if isinstance(reason, TimeoutError) or "timed out" in str(reason):
+        return "no answer in time"
+    if isinstance(reason, socket.gaierror):
+        return "no server of that name is found"
+    if isinstance(reason, ConnectionRefusedError):
+        return "nothing answers at that address"
+    if (verdict := getattr(reason, "verify_message", None)) is not None:
+        return f"the server's certificate is not to be trusted: {verdict}"
+    return getattr(reason, "strerror", None) or first_line(reason if isinstance(reason, Exception) else error)
 
 
 def first_line(error: BaseException) -> str:

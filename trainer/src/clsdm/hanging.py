@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clsdm.errors import Remark
 from clsdm.geometry.move import Move
 from clsdm.geometry.view import view_name
 from clsdm.model.bundle import Bundle
@@ -53,11 +54,15 @@ class Hang:
     mirrored: bool = False
     inverted: bool = False
 
-    def words(self, role: str) -> str:
-        """With the options that right it; empty where it hangs as it was handed in."""
-        ways = ((self.turned, f"upside down (--turn {role})"), (self.mirrored, f"mirrored (--flip {role})"),
-                (self.inverted, "inverted (--invert or --no-invert)"))  # fmt: skip
-        return " and ".join(words for so, words in ways if so)
+    def words(self, role: str) -> Remark:
+        """With the options that right it as the way out; empty where it hangs as it was handed in."""
+        ways = (
+            (self.turned, Remark("upside down", f"--turn {role}")),
+            (self.mirrored, Remark("mirrored", f"--flip {role}")),
+            (self.inverted, Remark("inverted", "--invert or --no-invert")),
+        )
+        said = [words for so, words in ways if so]
+        return Remark(" and ".join(said), " and ".join(words.way_out for words in said))
 
     def and_then(self, other: Hang) -> Hang:
         """Both changes."""
@@ -97,11 +102,12 @@ class Hanging:
         went = f"the residual would go from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
         if self.residual_after > self.residual_before:
             went = f"it looks so beside other patients' X-rays, although {went}"
-        lines = ["the frontal and the lateral X-ray seem to be exchanged"] if self.swapped else []
+        lines = [Remark("the frontal and the lateral X-ray seem to be exchanged")] if self.swapped else []
         for xray, hang in zip(xrays, self.hangs, strict=True):
             if words := hang.words("frontal" if _frontal(xray) != self.swapped else "lateral"):
-                lines.append(f"the {view_name(xray.view.angle_deg)} X-ray seems to hang {words}")
-        return tuple(f"{line}; {went}" for line in lines)
+                line = f"the {view_name(xray.view.angle_deg)} X-ray seems to hang {words}"
+                lines.append(Remark(line, f"right it with {words.way_out}"))
+        return tuple(Remark(f"{line}; {went}", line.way_out) for line in lines)
 
 
 def looked_for(

@@ -79,11 +79,11 @@ def choose_device(name: str) -> torch.device:
     if name not in ("cpu", "cuda"):
         raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, but torch finds no CUDA GPU; use --device cpu")
+        raise InputError("device: cuda was asked for, but torch finds no CUDA GPU", "use --device cpu")
     if name == "cuda" and torch.__version__.startswith("2.9."):  # pytorch #163539; right before and after
         raise InputError(
-            f"device: torch {torch.__version__} computes bfloat16 convolutions of volumes wrongly on CUDA; install torch "
-            "2.10 or later, or use --device cpu"
+            f"device: torch {torch.__version__} computes bfloat16 convolutions of volumes wrongly on CUDA",
+            "install torch 2.10 or later, or use --device cpu",
         )
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device(name)

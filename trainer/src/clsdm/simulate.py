@@ -166,7 +166,7 @@ def project_to_folder(
     refuse_overwriting([out_dir, *outputs], [*files_of(source), *of_series])
     refuse_replacing(outputs, is_simulated)
     for value in isocentre_mm or ():
-        check_plausible("position_mm", value, "--isocentre")
+        check_plausible("position_mm", value, "isocentre")
     if photons is not None:
         _check_noise(photons, seed)
     ct = read_ct(ct_path, series)

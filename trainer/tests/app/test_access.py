@@ -1,10 +1,11 @@
 """Who may use a server, and over which way: its options, and its key."""
 
+import json
 import os
 
 import pytest
 
-from clsdm.app import access
+from clsdm.app import access, worker
 from clsdm.app.cli import main
 from clsdm.errors import InputError
 
@@ -47,6 +48,38 @@ def test_what_cannot_be_meant_is_refused_in_a_line(options, said, tmp_path, monk
     assert said in error
     assert error.count("\n") == 1
     assert "secret" not in error
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "reason"),
+    [
+        (["--server", "example.org:1"], "address", "expected https://HOST:PORT, got 'example.org:1'"),
+        (["--server", "http://example.org"], "unencrypted", "X-rays would travel unencrypted"),
+        (["--server", "https://localhost", "--key-file", "short"], "key", "expected a key of 16 or more letters"),
+        (["--server", "https://localhost", "--key-file", "none"], "key", "no such file"),
+        (["--server", "https://localhost", "--key-file", "."], "key", "a folder, expected a key's file"),
+        (["--server", "https://localhost"], "key", "none given"),
+        (["--server", "https://localhost", "--ca-file", "short"], "authority", "holds no certificate in PEM"),
+        (["--server", "https://localhost", "--ca-file", "none"], "authority", "no such file"),
+    ],
+)
+def test_the_program_that_starts_a_worker_is_told_which_of_its_settings_is_wrong_without_paths(
+    options, field, reason, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(access.KEY_VARIABLE, raising=False)
+    (tmp_path / "short").write_text("secret")
+    assert worker.main(["--folder", ".", *options]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (told["id"], told["error"]["kind"], told["error"]["field"]) == (None, "settings", field)
+    assert told["error"]["message"].startswith(reason)
+    for other in ("--", "short", "none:", "secret"):
+        assert other not in told["error"]["message"]
+
+
+def test_another_refusal_at_the_start_is_not_of_the_servers_settings(tmp_path, capsys):
+    assert worker.main(["--folder", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8-sig", "utf-16"])

@@ -16,6 +16,7 @@ import clsdm
 from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case, cases_of_table
+from clsdm.app.maker import Maker
 from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.share import share
 from clsdm.app.tasks import TASKS
@@ -172,6 +173,37 @@ def test_a_signal_while_a_result_is_written_stops_the_command(hospital, small_mo
     code, rows, said = many(capfd, small_model, hospital / "out", "--table", hospital / "patients.csv")
     assert (code, rows["anna"]["status"]) == (3, "done"), said
     assert not (hospital / "out" / "anna" / "failed.json").exists()
+
+
+def test_the_overview_is_there_with_the_first_result_however_the_work_ends(tmp_path, monkeypatch):
+    """A worker that is cancelled leaves at once, with nothing that could be done at the end."""
+    cases = [
+        Case(name, Request((ViewRequest(f"{name}.dcm"),), str(tmp_path / name / batch.VOLUME))) for name in ("a", "b")
+    ]
+    outcomes = ((case, batch._failed(case, InputError(f"{case.name} is no X-ray"))) for case in cases)
+    monkeypatch.setattr(batch, "_outcomes", lambda *_: outcomes)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    pages = []
+    plan = batch.Plan(tmp_path, Maker("", "", (), lambda *_: None))
+    batch.run(cases, plan, lambda *_: None, lambda case, _: pages.append((tmp_path / "index.html").read_text("utf-8")))
+    assert "a is no X-ray" in pages[0]
+
+
+def test_the_overview_of_thousands_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr(batch.time, "monotonic", lambda: now[0])
+
+    def write(*_: object) -> None:
+        written.append(now[0])
+        now[0] += 5.0
+
+    monkeypatch.setattr(batch, "write_summary", write)
+    overview = batch.Overview([], tmp_path)
+    while now[0] < 1000.0:
+        overview.keep_up()
+        now[0] += 1.0
+    assert 8 <= len(written) <= 10
 
 
 def test_a_failure_names_no_file_of_a_folder(tmp_path):

@@ -105,7 +105,7 @@ def test_all_that_the_package_names_is_there():
     ("said", "read"),
     [
         ("give it with --spacing (mm on the detector)", "give it with GeometryOverrides(pixel_mm=...) (mm on the detector)"),
-        ("mirrored (--flip lateral)", "mirrored (GeometryOverrides(flip_horizontal=True) of the lateral one)"),
+        ("right it with --flip lateral", "right it with GeometryOverrides(flip_horizontal=True) of the lateral one"),
         ("(--invert or --no-invert)", "(GeometryOverrides(invert=True) or GeometryOverrides(invert=False))"),
         ("use --device cpu, --at-once 1", 'use device="cpu", at_once=1'),
         ("give --view FILE:ANGLE otherwise", "give ViewRequest(FILE, angle_deg=ANGLE) otherwise"),

@@ -273,6 +273,23 @@ def test_a_worker_of_the_server_that_is_killed_ends_one_request_and_nothing_else
         assert "result" in answered(client, task="warm", device="cpu")[0]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("group", [False, True], ids=["the server alone", "its worker before it"])
+def test_a_server_that_is_stopped_at_work_says_so_and_not_that_memory_lacks(
+    group, worker, films, small_model, tmp_path
+):
+    with serving(tmp_path / "t", "--model", str(small_model.path)) as (child, address), worker(address) as client:
+        say(client, id=1, task="reconstruct", views=views(films), options=SLOW)
+        while hear(client).get("stage") != "sample":
+            pass
+        (pid,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        os.kill(int(pid) if group else child.pid, signal.SIGTERM)
+        while "stage" in (answer := hear(client)):
+            pass
+        assert answer["error"]["kind"] == "server"
+        assert "the connection to the server was lost" in answer["error"]["message"]
+
+
 def test_what_the_server_takes_of_its_computer_is_told_with_its_progress(server, worker, films):
     with worker(server) as client:
         say(client, id=1, task="reconstruct", views=views(films), options=SLOW)

@@ -1,6 +1,7 @@
 """A request as JSON, and the files that are written for it: all of them, or none; a geometry that was found among them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,10 +194,11 @@ def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(
 
 def test_a_film_that_is_named_twice_is_refused_and_two_frames_of_a_run_are_not(films, tmp_path):
     (tmp_path / "same.dcm").hardlink_to(films / "frontal.dcm")
-    for name in (films / "frontal.dcm", tmp_path / "same.dcm"):
+    shutil.copy(films / "frontal.dcm", tmp_path / "copy.dcm")
+    for name in (films / "frontal.dcm", tmp_path / "same.dcm", tmp_path / "copy.dcm"):
         views = ViewRequest(str(films / "frontal.dcm"), default_angle_deg=0.0), ViewRequest(str(name), 90.0)
         with pytest.raises(
-            InputError, match=r"(frontal|same)\.dcm: given twice, as exposures 1 and 2; expected a file for each"
+            InputError, match=r"(frontal|same|copy)\.dcm: given twice, as exposures 1 and 2; expected a file for each"
         ):
             read_views(Request(views, "r.nii.gz"))
         with pytest.raises(InputError, match="given twice, as exposures 1 and 2"):

@@ -140,6 +140,8 @@ def test_a_bundle_that_changed_is_verified_again_although_its_model_is_loaded(fi
         (OSError(28, "No space left on device"), "disk"),
         (PermissionError(13, "Permission denied"), "disk"),
         (urllib.error.URLError("timed out"), "network"),
+        (TimeoutError("x: not there after 60 s"), "network"),
+        (ConnectionResetError(104, "Connection reset by peer"), "network"),
         (ModuleNotFoundError("No module named 'torch'"), "missing"),
         (KeyError("x"), "defect"),
     ],
@@ -343,16 +345,20 @@ def test_a_disk_that_fills_up_is_reported_as_that(films, small_model, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "nice"), reason="priorities are others there")
-@pytest.mark.parametrize("lowest", [False, True], ids=["parent", "parent of the lowest priority, as Slicer's window"])
-def test_it_runs_after_its_parent(tmp_path, lowest):
-    with process(tmp_path / "w", before="import os; os.nice(19)" if lowest else "") as child:
+@pytest.mark.parametrize(
+    "nice",
+    [0, 10, 19],
+    ids=["parent", "parent that is nice itself", "parent of the lowest priority, as Slicer's window"],
+)
+def test_it_runs_after_its_parent(tmp_path, nice):
+    with process(tmp_path / "w", before=f"import os; os.nice({nice})") as child:
         hear(child)
         say(child, id=1, task="nothing")
         hear(child)  # it has begun to work
-        if lowest and hasattr(os, "SCHED_IDLE"):
-            assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
-        else:
-            assert os.getpriority(os.PRIO_PROCESS, child.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        if hasattr(os, "SCHED_IDLE"):
+            assert (os.sched_getscheduler(child.pid) == os.SCHED_IDLE) is (nice == 19)
+        if nice < 19:
+            assert os.getpriority(os.PRIO_PROCESS, child.pid) > os.getpriority(os.PRIO_PROCESS, 0) + nice
 
 
 def test_what_a_panel_needs_at_once_imports_without_torch():

@@ -169,7 +169,7 @@ def test_several_series_are_named_with_their_slices_and_one_is_chosen(ct: CTVolu
         back = read_ct(tmp_path, asked)
         np.testing.assert_array_equal(back.hu, soft.hu)
         assert back.notes == ("1 series of fewer than 4 slices were left out",)
-    assert "--series 7 fits 0" in refusal(read_ct, tmp_path, "7")
+    assert "series 7 fits 0" in refusal(read_ct, tmp_path, "7")
 
 
 @pytest.mark.parametrize(("numbers", "way"), [((1, 2), "by its number or UID"), ((1, 1), "by its UID")])

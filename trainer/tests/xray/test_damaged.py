@@ -188,7 +188,7 @@ CASES = {
     "an isocentre far away": (dicom(IsocenterPosition=[1e30, 0, 0]), "isocentre_mm is 1e"),
     "a panel of a stamp": (
         dicom(ImagerPixelSpacing=[0.02, 0.02]),
-        r"the image's edge \(200 pixels of 0.02 mm, --spacing\) is 4 mm",
+        r"the image's edge \(200 pixels of 0.02 mm\) is 4 mm",
     ),
 }
 
@@ -216,8 +216,8 @@ def test_a_page_of_a_tiff_is_chosen(tmp_path):
 @pytest.mark.parametrize("field", ["source_detector_mm", "source_axis_mm", "pixel_mm"])
 @pytest.mark.parametrize("value", [1e9, 1e-9, -1.0])
 def test_an_implausible_option_is_refused_by_its_name(tmp_path, field, value):
-    option = {"source_detector_mm": "--source-detector", "source_axis_mm": "--source-axis", "pixel_mm": "--spacing"}
-    with pytest.raises(InputError, match=f"{option[field]} is .*; expected .* mm; in mm"):
+    name = {"source_detector_mm": "source-detector distance", "source_axis_mm": "source-axis distance"}
+    with pytest.raises(InputError, match=f"{name.get(field, 'spacing')} is .*; expected .* mm; in mm"):
         read_xray(dicom()(tmp_path), 0.0, GeometryOverrides(**{field: value}))
 
 

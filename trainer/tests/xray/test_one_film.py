@@ -178,7 +178,7 @@ def test_one_frame_of_a_run_is_chosen(tmp_path):
     path = dicom(frames, Rows=200, Columns=200, NumberOfFrames=3)(tmp_path)
     with pytest.raises(InputError, match=r"the file holds 3 images; choose one with --frame 1 to 3"):
         read(path)
-    with pytest.raises(InputError, match="--frame is 4; the file holds images 1 to 3"):
+    with pytest.raises(InputError, match="image 4 is asked for; the file holds images 1 to 3"):
         read_xray(path, 0.0, GeometryOverrides(frame=4))
     np.testing.assert_array_equal(read_xray(path, 0.0, GeometryOverrides(frame=2)).image, torso())
 

@@ -4,16 +4,19 @@ The key comes from a file or from the environment, never from the command line, 
 Unencrypted connections lead to this computer only, unless the user says otherwise.
 """
 
+import contextlib
 import hmac
 import ipaddress
 import os
 import secrets
 import ssl
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clsdm.errors import InputError
+from clsdm.failures import SettingsError
 from clsdm.files.names import given_path, regular_file
 
 KEY_VARIABLE = "CLSDM_KEY"
@@ -41,40 +44,40 @@ def listening(text: str, *, encrypted: bool) -> Address:
     Raises:
         InputError: no such address.
     """
-    return _address("//" + text, encrypted, f"--listen: expected HOST:PORT, got {text!r}")
+    return _address("//" + text, encrypted, InputError(f"--listen: expected HOST:PORT, got {text!r}"))
 
 
 def server_address(text: str) -> Address:
     """The address out of a server's URL.
 
     Raises:
-        InputError: no address of a server.
+        SettingsError: no address of a server.
     """
-    message = f"address of the server: expected https://HOST:PORT, got {text!r:.80}"
+    where = "address of the server"
+    error = SettingsError("address", f"expected https://HOST:PORT, got {text!r:.80}", where)
     scheme, found, rest = text.strip().partition("://")
     if "@" in rest:
-        raise InputError(
-            "address of the server: holds a name or a password; expected https://HOST:PORT and a key apart"
-        )
+        reason = "holds a name or a password; expected https://HOST:PORT and a key apart"
+        raise SettingsError("address", reason, where)
     if not found or scheme.lower() not in ("http", "https") or "?" in rest or "#" in rest:
-        raise InputError(message)
-    return _address("//" + rest.rstrip("/"), scheme.lower() == "https", message)
+        raise error
+    return _address("//" + rest.rstrip("/"), scheme.lower() == "https", error)
 
 
-def _address(text: str, encrypted: bool, message: str) -> Address:
+def _address(text: str, encrypted: bool, error: InputError) -> Address:
     try:
         parts = urllib.parse.urlsplit(text)
         host, port = parts.hostname, parts.port
         (host or "").encode("idna")
     except ValueError:
-        raise InputError(message) from None
+        raise error from None
     if (
         not host
         or any((parts.path, parts.query, parts.fragment, "@" in parts.netloc))
         or not text.isprintable()
         or " " in text
     ):
-        raise InputError(message)
+        raise error
     return Address(host, PORT if port is None else port, encrypted)
 
 
@@ -82,10 +85,10 @@ def refuse_open(address: Address, unencrypted: bool, way_out: str) -> None:
     """Refuse an unencrypted connection that leaves this computer, unless the user said that it may.
 
     Raises:
-        InputError: it does.
+        SettingsError: it does.
     """
     if not (address.encrypted or unencrypted or _of_this_computer(address.host)):
-        raise InputError(f"{address}: X-rays would travel unencrypted; {way_out}")
+        raise SettingsError("unencrypted", "X-rays would travel unencrypted", str(address), way_out)
 
 
 def _of_this_computer(host: str) -> bool:
@@ -103,21 +106,38 @@ def read_key(file: str | None, *, make: bool = False) -> str:
         make: a file that is not there is made, with a new key, for this user's eyes only.
 
     Raises:
-        InputError: no key, or one that can be guessed.
+        SettingsError: no key, or one that can be guessed.
     """
     if file is None:
         key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
         if not key:
-            raise InputError(f"key: none given; name a file with --key-file, or set {KEY_VARIABLE}")
+            raise SettingsError("key", "none given", "key", f"name a file with --key-file, or set {KEY_VARIABLE}")
     else:
-        path, where = given_path(file, "--key-file"), file
-        if make and not path.exists():
-            _make_key(path)
-        with regular_file(path, "key's file").open("rb") as stream:
-            key = _text(stream.read(2 * KEY_BYTES + 2)).strip()
+        where = file
+        with _setting("key", file):
+            path = given_path(file, "--key-file")
+            if make and not path.exists():
+                _make_key(path)
+            with regular_file(path, "key's file").open("rb") as stream:
+                key = _text(stream.read(2 * KEY_BYTES + 2)).strip()
     if not (KEY_LETTERS <= len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key):
-        raise InputError(f"{where}: expected a key of {KEY_LETTERS} or more letters and digits, in one line")
+        raise SettingsError("key", f"expected a key of {KEY_LETTERS} or more letters and digits, in one line", where)
     return key
+
+
+@contextlib.contextmanager
+def _setting(field: str, file: str) -> Iterator[None]:
+    """While the file that holds a setting is read.
+
+    Raises:
+        SettingsError: it cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(field, f"cannot be read ({error.strerror})", file) from None
+    except InputError as error:
+        raise SettingsError(field, error.remark.removeprefix(f"{Path(file)}: "), file) from None
 
 
 def _text(data: bytes) -> str:
@@ -164,9 +184,13 @@ def client_context(ca_file: str | None) -> ssl.SSLContext:
         ca_file: PEM file of the authority that vouches for it, as of a hospital; None: those of the system.
 
     Raises:
-        InputError: it cannot be used.
+        SettingsError: it cannot be used.
     """
+    if ca_file is None:
+        return ssl.create_default_context()
+    with _setting("authority", ca_file):
+        file = regular_file(ca_file, "certificate")
     try:
-        return ssl.create_default_context(cafile=None if ca_file is None else regular_file(ca_file, "--ca-file"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--ca-file: {ca_file} holds no certificate in PEM ({error})") from None
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ValueError):
+        raise SettingsError("authority", "holds no certificate in PEM", ca_file) from None

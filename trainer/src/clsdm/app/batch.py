@@ -40,7 +40,7 @@ from clsdm.app.request import (
 )
 from clsdm.app.share import share
 from clsdm.app.words import in_table
-from clsdm.errors import Cancelled, InputError
+from clsdm.errors import Cancelled, InputError, Remark, in_full, way_out_of
 from clsdm.failures import ServerError, described
 from clsdm.files.atomic import write_atomically
 from clsdm.files.digest import sha256_of
@@ -57,7 +57,8 @@ AHEAD = 2
 """Patients whose X-rays are read, and results that wait to be written: each takes the memory of these."""
 WRITERS = min(AHEAD + 1, os.cpu_count() or 1)
 """Results that are measured and written at once."""
-SUMMARY_EVERY_S = 60.0
+SUMMARY_SHARE = 0.05
+"""Of the time, for the page of what has ended: it is there however the work ends, and thousands do not wait for it."""
 Writing = tuple[Case, "Outcome", Future[None]]
 """A result that is being written."""
 _DICOM = threading.Lock()
@@ -132,21 +133,34 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
     refuse_replacing((plan.out / name for name in SUMMARY), is_summary)
     mine = [case for case in share(cases, os.environ) if case.request is not None]
     count, began = {"done": 0, "kept": 0, "failed": 0}, time.perf_counter()
-    written, seconds = time.monotonic(), 0.0
+    overview, seconds = Overview(cases, plan.out), 0.0
     try:
         with closing(_outcomes(mine, plan)) as outcomes:
             for number, (case, outcome) in enumerate(outcomes, 1):
                 count[outcome.status] += 1
                 seconds += outcome.seconds
+                overview.keep_up()
                 ended(case, outcome)
                 report("patients", number, len(mine))
-                if time.monotonic() - written > SUMMARY_EVERY_S:
-                    write_summary(cases, plan.out)
-                    written = time.monotonic()
     finally:
         files = write_summary(cases, plan.out)
     times = {"network_seconds": round(seconds, 3), "seconds": round(time.perf_counter() - began, 3)}
     return count | times | {"files": [str(file) for file in files]}
+
+
+class Overview:
+    """The summary while the work goes on, which may be cut at any time: written again after a result, where it costs little."""
+
+    def __init__(self, cases: Sequence[Case], out: Path) -> None:
+        self._cases, self._out, self._due = cases, out, 0.0
+
+    def keep_up(self) -> None:
+        """Write it, unless that would take more than :data:`SUMMARY_SHARE` of the time."""
+        began = time.monotonic()
+        if began >= self._due:
+            write_summary(self._cases, self._out)
+            ended = time.monotonic()
+            self._due = ended + (ended - began) / SUMMARY_SHARE
 
 
 def _refuse_overwriting_any(cases: Sequence[Case], plan: Plan) -> None:
@@ -263,15 +277,15 @@ def _failed(case: Case, error: Exception) -> Outcome:
     """Leave word of a failure, without the names of files, which may say whose they are."""
     request = _request(case)
     names, fault = names_for(request) | case.cells, described(error)
-    fault = {name: nameless(text, names) for name, text in fault.items()}
-    fault = {name: in_table(text) if case.cells else text for name, text in fault.items()}
-    text = json.dumps(fault, indent=1) + "\n"
-    problem, word = fault["message"], Path(request.out).parent / FAILED
+    problem = Remark(fault["message"], way_out_of(fault["message"])).changed(lambda text: nameless(text, names))
+    problem = Remark(in_table(in_full(problem))) if case.cells else problem
+    fault |= {"message": problem, "details": nameless(fault["details"], names)}
+    text, word = json.dumps(fault, indent=1) + "\n", Path(request.out).parent / FAILED
     try:
         refuse_replacing([word], lambda file: failure_in(file) is not None)
         write_atomically(word, lambda path: path.write_text(text, encoding="utf-8"))
     except InputError as second:
-        problem = f"{problem}; {second}"
+        problem = Remark(f"{problem}; {second}", problem.way_out)
     return Outcome("failed", problem)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from clsdm.limits import CLIENTS_WAITING
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from clsdm.app.worker import main; sys.exit(main())"
 """Without the command line, which needs torch to begin with; and from where this program runs, installed or not."""
 TICK_S = 0.25
+_AS_TOLD = (0, -signal.SIGTERM)
+"""How a worker ends that is told to terminate, as with all of its server's group; out of memory it is killed."""
 END_S = 10.0
 
 
@@ -71,6 +74,7 @@ class Child:
         self._command = [sys.executable, "-c", _START, own, "--folder", str(folder), "--idle", str(idle_s)]
         self._folder, self._numbers = folder, count(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
         self._lines: queue.Queue[bytes | None] = queue.Queue()
 
     def ask(self, request: Answer) -> Generator[Answer | None, None, None]:
@@ -83,7 +87,7 @@ class Child:
             an answer, or None.
 
         Raises:
-            ReportedError: it died.
+            ReportedError: it died, or was stopped.
         """
         number, ended, heard, again = next(self._numbers), False, False, self._process is not None
         try:
@@ -95,7 +99,9 @@ class Child:
                     yield None
                     continue
                 if line is None:
-                    self.end()
+                    code = self._gone()
+                    if self._stopped or (heard and code in _AS_TOLD):
+                        raise ReportedError(_STOPPED)
                     if heard or not again:
                         raise ReportedError(_DIED)
                     again = False
@@ -110,6 +116,20 @@ class Child:
             if not ended:
                 self.end()
 
+    def stop(self) -> None:
+        """End it for good, as the server ends; whoever waits for an answer hears so."""
+        self._stopped = True
+        self.end()
+
+    def _gone(self) -> int | None:
+        """Tidy up after the worker, which has closed its output: the code that it ended with."""
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it is ended below
+            if process is not None:
+                process.wait(TICK_S)
+        self.end()
+        return None if process is None else process.returncode
+
     def end(self) -> None:
         """End it at once, with what it left."""
         process, self._process = self._process, None
@@ -119,6 +139,8 @@ class Child:
             remove_abandoned(self._folder, PREFIX)
 
     def _say(self, request: Answer) -> None:
+        if self._stopped:
+            raise ReportedError(_STOPPED)
         if self._process is None or self._process.poll() is not None:
             self.end()
             self._start()
@@ -141,4 +163,5 @@ class Child:
         threading.Thread(target=read, daemon=True).start()
 
 
+_STOPPED = {"kind": "server", "message": "the connection to the server was lost: the server was stopped"}
 _DIED = {"kind": "server", "message": "the server's worker ended unexpectedly, perhaps for lack of memory"}

@@ -15,7 +15,7 @@ from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record
 from clsdm.app.views import refuse_twice
 from clsdm.app.warm import WARM
 from clsdm.app.words import in_python
-from clsdm.errors import InputError
+from clsdm.errors import InputError, in_full
 from clsdm.files.names import given_path
 from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle
@@ -169,7 +169,7 @@ def reconstruct(
     xrays = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
     report("read X-rays", len(xrays), len(xrays))
     made = from_xrays(xrays, opened, how, report, WARM.model(opened, choose_device(how.device), report))
-    said = {"warnings": tuple(map(in_python, made.warnings)), "recorded": made.warnings}
+    said = {"warnings": tuple(in_python(in_full(text)) for text in made.warnings), "recorded": made.warnings}
     return Result(**vars(made) | said | _sources(views, opened, preset, how))
 
 

@@ -14,7 +14,7 @@ from clsdm.app.geometry_options import add_xray_options, overrides_from
 from clsdm.app.maker import this_computer
 from clsdm.app.request import Request, ViewRequest
 from clsdm.app.warm import WARM
-from clsdm.errors import InputError
+from clsdm.errors import InputError, in_full
 from clsdm.files.names import nameless
 from clsdm.geometry.view import view_name
 from clsdm.model.bundle import Bundle
@@ -72,7 +72,7 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         files["dicom"] = str(write_dicom(result, folder, bool(options.keep_patient)))
     names = {each.source: Path(each.source).name for each in result.residuals}
     for warning in result.warnings:
-        note(options, nameless(warning, names))
+        note(options, nameless(in_full(warning), names))
     verdicts = [f"{names[each.source]} ({view_name(each.angle_deg)}): {each.agreement}" for each in result.residuals]
     say(options, "\n".join([files["volume"], *([str(folder)] if folder else []), *verdicts, NOTICE]))
     return {"files": files} | request.record(result, wanted)
@@ -123,7 +123,7 @@ def reconstruct_many(
 
     def ended(case: Case, outcome: batch.Outcome) -> None:
         if outcome.problem:
-            note(options, f"{case.name}: {outcome.problem}")
+            note(options, f"{case.name}: {in_full(outcome.problem)}")
 
     result = batch.run(cases, batch.Plan(out, this_computer(bundle), **plan), report, ended)
     say(options, "\n".join([*result["files"], NOTICE]))

@@ -380,7 +380,7 @@ def server_of(options: argparse.Namespace) -> Server:
     """The server that the command line names.
 
     Raises:
-        InputError: no address, no key, or an unencrypted connection that nobody allowed.
+        SettingsError: no address, no key, or an unencrypted connection that nobody allowed.
     """
     address = server_address(options.server)
     refuse_open(address, options.unencrypted, "use https, or allow it with --unencrypted in a network that you trust")

@@ -284,7 +284,7 @@ def run_options(options: argparse.Namespace) -> int:
     try:
         front.serve_forever()
     finally:
-        front.child.end()
+        front.child.stop()
         front.server_close()
         own.remove()
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clsdm.errors import InputError
 from clsdm.xray.image import XRay
-from clsdm.xray.pair import exposure_key
+from clsdm.xray.pair import one_twice
 from clsdm.xray.read import GeometryOverrides, read_xray
 
 
@@ -28,19 +28,17 @@ class ViewRequest:
 
 
 def refuse_twice(views: Sequence[ViewRequest]) -> None:
-    """Refuse a file that is named for two X-rays: one of the two names is a slip. Two frames of a cine run are two X-rays.
+    """Refuse a file, or a copy of it, that is named for two X-rays: one is a slip. Two frames of a cine run are two X-rays.
 
     Raises:
         InputError: names it.
     """
-    known: dict[tuple[int, int, int | None], int] = {}
-    for number, view in enumerate(views, 1):
-        key = exposure_key(Path(view.file), view.geometry.frame)
-        first = number if key is None else known.setdefault(key, number)
-        if first != number:
-            raise InputError(
-                f"{view.file}: given twice, as exposures {first} and {number}; expected a file for each exposure"
-            )
+    twice = one_twice([(Path(view.file), view.geometry.frame) for view in views])
+    if twice is not None:
+        first, second = twice
+        raise InputError(
+            f"{views[second].file}: given twice, as exposures {first + 1} and {second + 1}; expected a file for each exposure"
+        )
 
 
 def read_view(view: ViewRequest, preset: str) -> XRay:

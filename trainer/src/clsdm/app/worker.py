@@ -4,7 +4,8 @@ One JSON line on standard input is a request, ``{"id": 7, "task": "reconstruct",
 answer it: any number of ``{"id": 7, "stage": "sample", "i": 3, "n": 20}``, ``{"id": 7, "log": "..."}`` and, of a task with
 many results, ``{"id": 7, "told": {...}}`` for each, then
 ``{"id": 7, "result": {...}}`` or ``{"id": 7, "error": {"kind": ..., "message": ..., "details": ...}}``. An id is a whole
-number; what cannot be read as a request is answered with the id null. Twice a second the last progress is said again, with
+number; what cannot be read as a request is answered with the id null; so is, in place of its first line, a server's address or
+key with which it could not begin (kind "settings"). Twice a second the last progress is said again, with
 ``"load": {...}``, see ``load.Load``. The first line of all is ``{"pid": ...,
 "protocol": 2, "folder": ...}``: arrays travel as .npy files in that folder, which the worker makes for itself in the one
 that it is given. Those of the last ``KEPT_ANSWERS`` answers are there. What a task is given and gives is documented in
@@ -34,7 +35,7 @@ from typing import Any
 from clsdm.app import load
 from clsdm.app.lines import Requests
 from clsdm.errors import InputError, printable
-from clsdm.failures import KINDS, described, kind_of
+from clsdm.failures import KINDS, SettingsError, described, kind_of
 from clsdm.files.atomic import room_for
 from clsdm.files.names import given_path
 from clsdm.files.scratch import OwnFolder, remove_abandoned
@@ -208,7 +209,11 @@ def run_options(options: argparse.Namespace) -> int:
         return server.run_options(options)
     if options.folder is None:
         raise InputError("serve: name a folder with --folder, or with --listen where to serve other computers")
-    theirs = None if options.server is None else remote.server_of(options)
+    try:
+        theirs = None if options.server is None else remote.server_of(options)
+    except SettingsError as error:
+        print(json.dumps({"id": None, "error": described(error)}))  # noqa: T201 - for the program that started this one
+        raise
     parent = given_path(options.folder, "--folder")
     if not parent.is_dir():
         raise InputError(f"--folder: {parent} is no folder; expected an existing one, in which a new one is made")
@@ -308,7 +313,8 @@ def _step_back() -> None:
     """Run after the parent: where this process keeps every core busy, the parent's window still answers at once.
 
     Slicer on Linux and macOS gives its own window the lowest priority (``SetCurrentThreadPriorityToBackground``, meant for
-    another thread), and a child inherits it; there only the scheduler's class for idle times is below.
+    another thread), and a child inherits it; there only the scheduler's class for idle times is below. Under a server that
+    was begun with less than the lowest, some are left, and what is idle would wait for everybody else on the computer.
     """
     if sys.platform == "win32":
         import ctypes
@@ -317,7 +323,10 @@ def _step_back() -> None:
         kernel.GetCurrentProcess.restype = ctypes.c_void_p
         kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
         kernel.SetPriorityClass(kernel.GetCurrentProcess(), BELOW_NORMAL_PRIORITY_CLASS)
-    elif os.nice(NICER) >= NICEST and hasattr(os, "SCHED_IDLE"):
+        return
+    is_lowest = os.nice(0) >= NICEST
+    os.nice(NICER)
+    if is_lowest and hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

@@ -253,7 +253,7 @@ def bundle_path(wanted: str | os.PathLike[str] | None = None) -> Path:
     embedded = embedded_bundles()
     if wanted is None:
         if not embedded:
-            raise InputError("no bundle is embedded in this installation; name one with --bundle")
+            raise InputError("no bundle is embedded in this installation", "name one with --bundle")
         return next(iter(embedded.values()))
     path = given_path(os.fspath(wanted), "bundle")
     return path if path.is_file() or (path / MANIFEST).exists() else embedded.get(os.fspath(wanted), path)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from clsdm.errors import Remark
+
 _GRADES = (
     (0.99, "agree closely"),
     (0.95, "agree in the main, not in detail"),
@@ -12,9 +14,10 @@ _GRADES = (
 )
 """Least correlation, and what is said from there on: a reading aid, not validated."""
 _DOUBTFUL = 0.95
-WAYS_OUT = (
-    "where X-ray and volume disagree, try another spacing or distance (--spacing, --source-detector), the other polarity "
-    "(--invert or --no-invert), or the mirrored image (--flip); is it an X-ray of a trunk?"
+WAYS_OUT = Remark(
+    "where X-ray and volume disagree, try another spacing or distance, the other polarity, or the mirrored image; is it an "
+    "X-ray of a trunk?",
+    "the options are --spacing, --source-detector, --invert or --no-invert, and --flip",
 )
 """The most frequent fault where an X-ray and the volume disagree."""
 

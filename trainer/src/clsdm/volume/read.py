@@ -60,7 +60,7 @@ def _read(path: Path, series: str | None) -> CTVolume:
     if path.is_dir() or (not name.endswith(FORMATS) and header_of(path) is not None):
         return read_dicom_ct(path, series)
     if series is not None:
-        raise InputError(f"{path}: --series {series} was given, but the file holds one volume")
+        raise InputError(f"{path}: series {series} is asked for, but the file holds one volume")
     if not name.endswith(FORMATS):
         raise InputError(f"{path}: cannot be read as a CT volume; expected {', '.join(FORMATS)} or a DICOM folder")
     with reading(path, "volume file"):

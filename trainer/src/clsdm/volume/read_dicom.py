@@ -111,10 +111,10 @@ def _chosen(found: Found, series: str | None, path: Path) -> Stack:
     if series is None:
         one_of_each = len({stack.number for stack in found.stacks}) == len(found.stacks)
         raise InputError(
-            f"{path}: expected one DICOM series, found {len(found.stacks)}: {listed}; choose one with --series, by its "
-            + ("number or UID" if one_of_each else "UID")
+            f"{path}: expected one DICOM series, found {len(found.stacks)}: {listed}",
+            f"choose one with --series, by its {'number or UID' if one_of_each else 'UID'}",
         )
-    raise InputError(f"{path}: --series {series} fits {len(matching)} series of: {listed}; expected to fit one")
+    raise InputError(f"{path}: series {series} fits {len(matching)} series of: {listed}; expected to fit one")
 
 
 def largest_volume(files: Sequence[Path], label: str) -> CTVolume:

@@ -12,6 +12,7 @@ which says nothing of the patient's middle where it is next to the detector.
 import math
 from typing import Any
 
+from clsdm.errors import Remark
 from clsdm.files.dicom_tags import Tags
 from clsdm.xray.dicom_grey import FLUOROSCOPY
 from clsdm.xray.orient import Known, Pair
@@ -66,9 +67,10 @@ def _spacing(tags: Tags, facts: dict[str, Any]) -> list[str]:
     facts["unusable_spacing"] = ", ".join(unusable)
     notes = [f"{said}; not used" for said in unusable]
     if facts["tags"].get("pixel_mm") == "PixelSpacing":
-        facts["spacing_doubt"] = (
+        facts["spacing_doubt"] = Remark(
             f"only PixelSpacing given, {facts['pixel_mm'][0]:g} mm, without a calibration: taken as it is, on the detector; "
-            "if it was calibrated in the patient, give --spacing with the magnification applied"
+            "calibrated in the patient, it lacks the magnification",
+            "give --spacing with the magnification applied",
         )
     return notes
 

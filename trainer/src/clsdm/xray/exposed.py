@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 
+from clsdm.errors import Remark
 from clsdm.volume.masks import ball, grown, largest, opened, shrunk, touching_the_edge
 from clsdm.xray.notes import left_out
 from clsdm.xray.orient import StoredXRay
@@ -64,14 +65,16 @@ def right_way_up(stored: StoredXRay, invert: bool | None) -> StoredXRay:
     denser = border_is_denser(stored.image, valid)
     inverted = bool(denser) and unexposed_border(np.asarray(stored.image, dtype=np.float32), valid) is None
     if stored.bone_dark_assumed is None:
-        note = "the rim of the image is denser than the body: it may be inverted; --invert or --no-invert says which"
+        note = Remark(
+            "the rim of the image is denser than the body: it may be inverted", "--invert or --no-invert says which"
+        )
         return stored.warned(note) if inverted else stored
     dark = stored.bone_dark_assumed != inverted
     stored = replace(stored, image=-stored.image) if inverted else stored
-    found, way_out = ("dark", "--no-invert") if dark else ("bright", "--invert")
+    found, otherwise = ("dark", "no-invert") if dark else ("bright", "invert")
     why = "assumed" if denser is None else "found in the pixels"
     return stored.warned(
-        f"the file does not say whether bone is dark or bright: {found} was {why}; else give {way_out}"
+        Remark(f"the file does not say whether bone is dark or bright: {found} was {why}", f"else give --{otherwise}")
     )
 
 

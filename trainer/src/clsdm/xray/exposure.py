@@ -16,15 +16,21 @@ from clsdm.xray.orient import Pair, StoredXRay, angle_by_orientation
 from clsdm.xray.pair import same_side
 
 NEEDED_TAGS = {
-    "DistanceSourceToDetector": ("source_detector_mm", "--source-detector"),
-    "DistanceSourceToPatient": ("source_axis_mm", "--source-axis"),
-    "DistanceSourceToIsocenter": ("source_axis_mm", "--source-axis"),
-    "ImagerPixelSpacing": ("pixel_mm", "--spacing"),
-    "RTImageSID": ("source_detector_mm", "--source-detector"),
-    "RadiationMachineSAD": ("source_axis_mm", "--source-axis"),
-    "ImagePlanePixelSpacing": ("pixel_mm", "--spacing"),
+    "DistanceSourceToDetector": "source_detector_mm",
+    "DistanceSourceToPatient": "source_axis_mm",
+    "DistanceSourceToIsocenter": "source_axis_mm",
+    "ImagerPixelSpacing": "pixel_mm",
+    "RTImageSID": "source_detector_mm",
+    "RadiationMachineSAD": "source_axis_mm",
+    "ImagePlanePixelSpacing": "pixel_mm",
 }
-"""Tags that must be readable, unless the user gives the value: its field and its option."""
+"""Tags that must be readable, unless the user gives the value, and its field."""
+_NAMES = {
+    "pixel_mm": ("spacing", "spacing"),
+    "source_axis_mm": ("source-axis", "source-axis distance"),
+    "source_detector_mm": ("source-detector", "source-detector distance"),
+}
+"""Of the fields that a user gives: the option at the command line, and what everybody calls it."""
 
 
 TRUNK_MM = (180.0, 700.0)
@@ -128,9 +134,9 @@ def _without_unreadable(stored: StoredXRay, overrides: GeometryOverrides) -> Sto
         InputError: one is needed, since the user did not give the value.
     """
     for tag in stored.unreadable:
-        field, option = NEEDED_TAGS.get(tag, ("", ""))
+        field = NEEDED_TAGS.get(tag, "")
         if field and getattr(overrides, field) is None:
-            raise InputError(f"{stored.source}: {tag} is not a number; correct it or give {option}")
+            raise InputError(f"{stored.source}: {tag} is not a number", f"correct it or give --{_NAMES[field][0]}")
     return stored.warned(*(f"{tag} is unreadable; not used" for tag in stored.unreadable))
 
 
@@ -153,10 +159,11 @@ def _check_plausible(
     stored: StoredXRay, distances: Pair, overrides: GeometryOverrides, origins: dict[str, str]
 ) -> None:
     """Every number of the geometry against the one table, under the name it has in the file or in the call."""
-    options = {"pixel_mm": "--spacing", "source_axis_mm": "--source-axis", "source_detector_mm": "--source-detector"}
 
     def check(field: str, value: float) -> None:
-        name = options.get(field, field) if origins.get(field) == "user" else stored.known.tags.get(field, field)
+        name = (
+            _NAMES.get(field, ("", field))[1] if origins.get(field) == "user" else stored.known.tags.get(field, field)
+        )
         check_plausible(field, value, stored.source, name)
 
     check_pixels(math.prod(stored.image.shape), stored.source)
@@ -168,7 +175,7 @@ def _check_plausible(
         check("axis_detector_mm", distances[1] - distances[0])
     for spacing, count in zip(stored.known.pixel_mm or (), stored.image.shape, strict=False):
         check("pixel_mm", spacing)
-        edge = f"the image's edge ({count} pixels of {spacing:g} mm, --spacing)"
+        edge = f"the image's edge ({count} pixels of {spacing:g} mm)"
         check_plausible("panel_mm", spacing * count, stored.source, edge)
     for value in (*(overrides.isocentre_mm or ()), *(stored.known.isocentre_mm or ())):
         check("isocentre_mm", value)

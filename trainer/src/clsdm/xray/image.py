@@ -143,7 +143,7 @@ def chosen_image(count: int, asked: int | None, source: object) -> int:
         InputError: there are not so many.
     """
     if asked is None and count > 1:
-        raise SeveralImagesError(f"{source}: the file holds {count} images; choose one with --frame 1 to {count}")
+        raise SeveralImagesError(f"{source}: the file holds {count} images", f"choose one with --frame 1 to {count}")
     if asked is not None and not 1 <= asked <= count:
-        raise InputError(f"{source}: --frame is {asked}; the file holds images 1 to {count}")
+        raise InputError(f"{source}: image {asked} is asked for; the file holds images 1 to {count}")
     return asked or 1

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from clsdm.errors import InputError
+from clsdm.errors import InputError, Remark
 from clsdm.files.dicom_tags import Tags
 from clsdm.geometry.directions import letters_of
 from clsdm.geometry.view import PRESETS
@@ -119,7 +119,9 @@ def _angle(tags: Tags, *, frontal: bool) -> tuple[float, tuple[str, ...]]:
     angle = angle_of_tube(ABOVE_DEG if frontal else THREE_O_CLOCK_DEG, position)
     angle = (180.0 if frontal else -90.0) if angle is None else angle
     where = "above the table" if frontal else "at 3 o'clock of the gantry"
-    return angle, (f"the side of the tube is not stored: taken to be {where}; give --view FILE:ANGLE otherwise",)
+    return angle, (
+        Remark(f"the side of the tube is not stored: taken to be {where}", "give --view FILE:ANGLE otherwise"),
+    )
 
 
 def _azimuth(dataset: Dataset) -> float | None:

@@ -6,6 +6,8 @@ its kind. No pixels, no torch.
 
 from collections.abc import Iterable, Sequence
 
+from clsdm.errors import Remark, way_out_of
+
 KINDS = ("image", "assumed", "left out")
 """How the file holds the image; what it does not say and was assumed; what of it was not used."""
 EIGHT_BITS, LOSSY = "image: 8-bit, fine contrast is lost", "image: lossy compression"
@@ -26,22 +28,25 @@ def gathered(notes: Iterable[tuple[str, str]], count: int) -> tuple[str, ...]:
         count: how many X-rays there are.
 
     Returns:
-        Notes of no kind first, then one line a kind; each names its X-rays.
+        Notes of no kind first, then one line a kind; each names its X-rays, and has the ways out of its notes.
     """
     sources: dict[str, list[str]] = {}
     for source, note in notes:
         sources.setdefault(note, []).append(source)
     of_kind: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
+    ways: dict[str, list[str]] = {kind: [] for kind in KINDS}
     lines = []
     for note, named in sources.items():
         kind, _, what = note.partition(": ")
         if kind in KINDS:
             of_kind[kind].setdefault(_together(named, count), []).append(what)
+            ways[kind] += [way_out] if (way_out := way_out_of(note)) else []
         else:
-            lines.append(f"{_together(named, count)}: {note}")
+            lines.append(Remark(f"{_together(named, count)}: {note}", way_out_of(note)))
     for kind, parts in of_kind.items():
         if parts:
-            lines.append(f"{kind}: " + "; ".join(f"{', '.join(what)} ({named})" for named, what in parts.items()))
+            line = "; ".join(f"{', '.join(what)} ({named})" for named, what in parts.items())
+            lines.append(Remark(f"{kind}: {line}", "; ".join(ways[kind])))
     return tuple(lines)
 
 

@@ -113,7 +113,7 @@ class StoredXRay:
             found = self.known.unusable_spacing
             why = f" ({found}; expected two numbers above 0)" if found else ""
             raise InputError(
-                f"{self.source}: the pixel spacing is unknown{why}; give it with --spacing (mm on the detector)"
+                f"{self.source}: the pixel spacing is unknown{why}", "give it with --spacing (mm on the detector)"
             )
         return self.known.pixel_mm
 

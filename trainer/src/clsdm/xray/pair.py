@@ -6,6 +6,7 @@ between two lines of sight, 0 to 90 degrees. No torch.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ENOUGH_DEG = 60.0
 """Between the two views that are furthest apart; with less, depth is hardly seen."""
+Exposure = tuple[Path | str, int | None]
+"""An image's file, or what else nothing but this image is called, and its frame."""
 MIRRORED = 0.005
 """Of an image's range: mean difference from its mirror image that rounding and half a pixel make."""
 
@@ -64,13 +67,24 @@ def refuse_two_patients(xrays: Sequence[XRay]) -> None:
         raise InputError(f"{first} and {second}: two patients (the PatientIDs differ), expected one")
 
 
-def exposure_key(file: Path, frame: int | None) -> tuple[int, int, int | None] | None:
-    """Equal for one image by two names: device, file on it, frame. None where the file cannot be looked at."""
+def one_twice(exposures: Sequence[Exposure]) -> tuple[int, int] | None:
+    """The indices of the first two that are one image, by two names or copied; None where there are none.
+
+    Files of one size are read as far as they are alike, and remembered; those of two exposures soon differ.
+    """
+    two = itertools.combinations(range(len(exposures)), 2)
+    return next(((one, other) for one, other in two if _is_same(exposures[one], exposures[other])), None)
+
+
+def _is_same(one: Exposure, other: Exposure) -> bool:
+    if (one[1] or 1) != (other[1] or 1):
+        return False
+    if not (isinstance(one[0], Path) and isinstance(other[0], Path)):
+        return one[0] == other[0]
     try:
-        found = file.stat()
-    except (OSError, ValueError):  # which its reader says
-        return None
-    return found.st_dev, found.st_ino, frame
+        return one[0].samefile(other[0]) or filecmp.cmp(one[0], other[0], shallow=False)
+    except (OSError, ValueError):  # which their reader says
+        return False
 
 
 def check_together(xrays: Sequence[XRay]) -> tuple[str, ...]:

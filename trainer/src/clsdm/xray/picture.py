@@ -30,7 +30,7 @@ def read_image(path: Path, frame: int | None, pixels: bool) -> StoredXRay:
         InputError: no image, a colour image or a volume, or one that its decoder cannot read to the end.
     """
     if frame not in (None, 1):
-        raise InputError(f"{path}: --frame is {frame}; the file holds one image")
+        raise InputError(f"{path}: image {frame} is asked for; the file holds one image")
     header = _header(path)
     if not pixels:
         return header
