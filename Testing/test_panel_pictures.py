@@ -1,5 +1,6 @@
 """X-rays that say little about themselves: pictures, files that are cut short, nodes whose files are gone."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from unittest import mock
@@ -17,6 +18,7 @@ from clsdm.xray.write_localizer import write_localizer
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.scene import XRayNodes
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 
 class PicturesTest(PanelCase):
@@ -82,12 +84,35 @@ class PicturesTest(PanelCase):
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
         self.assertFalse(slot.ui.problemLabel.visible)
         self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
-        with mock.patch.object(qt.QInputDialog, "getText", return_value="17,5"):
+        with self.answering("17,5"):
             slot.spacingHelp.askWidth()
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
-        with mock.patch.object(qt.QInputDialog, "getText", return_value=""):
+        with self.answering(None):
             slot.spacingHelp.askWidth()
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5))
+
+    def test_an_answer_that_is_no_width_is_said_and_the_question_asked_again(self) -> None:
+        slot = self.film(430, 350)
+        typed = ("abc", "-3", "0", "", "inf", "1,234", "350", "3 furlongs", "35 cm")
+        with self.answering(*typed) as questions:
+            slot.spacingHelp.askWidth()
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
+        said = (
+            "“abc” is no",
+            "more than 0",
+            "more than 0",
+            "Nothing",
+            "“inf” is no",
+            "or 1234",
+            "3500 × 4300 mm",
+            "no length",
+        )
+        for question, words in zip(questions[1:], said, strict=True):
+            self.assertIn(words, question)
+            self.assertNotIn("--", question)
+        with self.answering("350 mm"):
+            slot.spacingHelp.askWidth()
+        np.testing.assert_allclose(slot.xray.entered["spacingMm"], (1.0, 1.0))
 
     def test_a_film_that_fits_nearly_is_taken_with_a_caution(self) -> None:
         slot, path = self.frontal, self.folder / "film.png"
@@ -100,20 +125,145 @@ class PicturesTest(PanelCase):
         self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
 
     def test_an_unknown_spacing_is_found_by_two_clicks_on_a_ruler(self) -> None:
-        slot, path = self.frontal, self.folder / "film.png"
-        write_picture(path, (np.arange(400 * 400).reshape(400, 400) % 251).astype(np.uint8))
-        self.drop(slot.widget, path)
-        self.wait(slot.hasPreview)
-        slot.spacingHelp.startRuler()
-        label = slot.ui.previewLabel
-        shown = label.pixmap.width()
-        middle, half = (label.width / 2, label.height / 2), shown / 4
-        with mock.patch.object(qt.QInputDialog, "getText", return_value="100"):
-            for x in (middle[0] - half, middle[0] + half):  # half of the image's 400 pixels
-                how = (qt.Qt.LeftButton, qt.Qt.LeftButton, qt.Qt.NoModifier)
-                press = qt.QMouseEvent(qt.QEvent.MouseButtonPress, qt.QPointF(x, middle[1]), *how)
-                qt.QCoreApplication.sendEvent(label, press)
+        slot = self.film(400, 400)
+        self.startRuler(slot)
+        quarter = slot.ui.previewLabel.pixmap.width() / 4
+        self.clickAt(slot, -quarter)
+        self.clickAt(slot, -quarter + 1)
+        self.assertIn("too close together", slot.ui.problemLabel.text)
+        with self.answering("1", "100"):
+            self.clickAt(slot, quarter)  # half of the image's 400 pixels
         np.testing.assert_allclose(slot.xray.entered["spacingMm"], (0.5, 0.5), rtol=0.02)
+        self.assertFalse(slot.spacingHelp.isMeasuring)
+        self.assertFalse(slot.ui.problemLabel.visible)
+
+    def test_a_ruler_is_not_finished_on_another_image(self) -> None:
+        for change in (
+            lambda: self.frontal.take(XRayInput(path=str(self.png("other.png")))),
+            self.ui.swapButton.click,
+            lambda: self.frontal.take(None),
+            lambda: self.panel.xrays.setXRays([None, None]),
+            lambda: self.type(self.frontal.geometry.spacing, "0.7"),
+            lambda: self.frontal.spacingHelp.byFilm((24, 30)),
+        ):
+            slot = self.film(400, 400)
+            self.startRuler(slot)
+            self.clickAt(slot, -40)
+            self.assertIn("second point", slot.ui.problemLabel.text)
+            change()
+            self.assertFalse(slot.spacingHelp.isMeasuring)
+            self.assertNotIn("point", slot.ui.problemLabel.text)
+
+    def test_an_answer_for_an_image_that_was_replaced_meanwhile_is_not_taken(self) -> None:
+        slot, other = self.film(400, 400), XRayInput(path=str(self.png("other.png")))
+        with self.answering(lambda: slot.take(other) or "35"):
+            slot.spacingHelp.askWidth()
+        self.assertIs(slot.xray, other)
+        self.assertNotIn("spacingMm", other.entered)
+
+    def test_a_preview_waits_until_the_ruler_is_measured(self) -> None:
+        slot = self.film(400, 400)
+        self.type(slot.geometry.spacing, "0.7")
+        slot.setPreview(self.preview().image)
+        self.startRuler(slot)
+        stored = slot.ui.previewLabel.pixmap.toImage()
+        slot.setPreview(self.preview().image)
+        slot.refresh()
+        self.assertEqual(slot.ui.previewLabel.pixmap.toImage(), stored)
+        self.assertIn("two points", slot.ui.problemLabel.text)
+        self.clickAt(slot, -40)
+        with self.answering(None):
+            self.clickAt(slot, 40)
+        self.assertFalse(slot.ui.problemLabel.visible, slot.ui.problemLabel.text)
+        self.assertNotEqual(slot.ui.previewLabel.pixmap.toImage(), stored)
+        self.assertEqual(slot.xray.entered["spacingMm"], (0.7, 0.7))
+        self.assertFalse(slot.spacingHelp.isMeasuring)
+
+    def test_a_cancelled_ruler_leaves_no_prompt(self) -> None:
+        slot = self.film(400, 400)
+        before = slot.ui.problemLabel.text
+        self.startRuler(slot)
+        self.clickAt(slot, -40)
+        with self.answering(None):
+            self.clickAt(slot, 40)
+        self.assertEqual(slot.ui.problemLabel.text, before)
+        self.assertFalse(slot.spacingHelp.isMeasuring)
+
+    def test_a_ruler_in_an_image_that_cannot_be_read_is_refused(self) -> None:
+        slot = self.film(400, 400)
+        slot._storedSize = None
+        Path(slot.xray.path).write_bytes(b"")
+        slot.spacingHelp.startRuler()
+        self.wait(lambda: not slot.spacingHelp.isMeasuring)
+        self.assertIn("cannot be read", slot.ui.problemLabel.text)
+
+    def test_a_comma_typed_into_a_number_is_its_point(self) -> None:
+        slot = self.film(400, 400)
+        geometry = slot.geometry
+        for box, text, value in (
+            (geometry.spacing, "0,5", 0.5),
+            (geometry.angle, "12,5", 12.5),
+            (geometry.detector, "1800", 1800.0),
+            (geometry.detector, "950,5", 950.0),
+            (geometry.detector, "960.5", 960.0),
+            (geometry.window[0], "1,5", 1.0),
+        ):
+            slicer.util.findChild(box, "qt_spinbox_lineedit").selectAll()
+            self.press(box, f"{text}\r")
+            self.assertEqual(box.value, value)
+
+    def film(self, rows: int, cols: int):
+        """The frontal slot, with a picture in it that is shown as it is stored."""
+        self.folder.joinpath("film.png").unlink(missing_ok=True)
+        path = write_picture(
+            self.folder / "film.png", (np.arange(rows * cols).reshape(rows, cols) % 251).astype(np.uint8)
+        )
+        self.drop(self.frontal.widget, path)
+        self.wait(self.frontal.hasPreview)
+        return self.frontal
+
+    def startRuler(self, slot) -> None:
+        slot.spacingHelp.startRuler()
+        self.wait(lambda: slot._storedSize is not None)
+
+    @staticmethod
+    def clickAt(slot, across: float) -> None:
+        """Click on a slot's picture, so many pixels of the screen right of its middle."""
+        label = slot.ui.previewLabel
+        how = (qt.Qt.LeftButton, qt.Qt.LeftButton, qt.Qt.NoModifier)
+        at = qt.QPointF(label.width / 2 + across, label.height / 2)
+        qt.QCoreApplication.sendEvent(label, qt.QMouseEvent(qt.QEvent.MouseButtonPress, at, *how))
+
+    @contextlib.contextmanager
+    def answering(self, *answers):
+        """Answer the next questions, None by Cancel, and a function by what it returns; gives the questions."""
+        questions, left = [], list(answers)
+
+        def answer() -> None:
+            dialog = slicer.app.activeModalWidget()
+            if dialog is None:
+                timer.start()
+                return
+            label = next(each.text for each in slicer.util.findChildren(dialog, className="QLabel"))
+            questions.append(label)
+            given = left.pop(0)
+            given = given() if callable(given) else given
+            if left:
+                timer.start()
+            if given is None:
+                dialog.reject()
+            else:
+                dialog.setTextValue(given)
+                dialog.accept()
+
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(20)
+        timer.connect("timeout()", answer)
+        timer.start()
+        yield questions
+        timer.stop()
+        self.assertEqual(left, [])
 
     def test_films_that_hang_the_wrong_way_are_named_after_a_run_and_righted_with_a_click(self) -> None:
         self.drop(self.frontal.widget, self.png("pa.png"), self.png("lat.png"))

@@ -9,6 +9,7 @@ __all__ = [
     "Dropping",
     "Narrow",
     "Nodes",
+    "Numbers",
     "Panel",
     "Pictures",
     "Preload",

@@ -147,7 +147,7 @@ def pictureOf(xray: XRayInput) -> Iterator[float]:
     from clsdm.xray.read import picture_of
 
     with xray.asFile() as file:
-        return (yield from aside(lambda: picture_of(file)))
+        return (yield from aside(lambda: picture_of(file, xray.entered.get("frame"))))
 
 
 def checkTogether(facts) -> tuple[str, tuple[str, ...]]:

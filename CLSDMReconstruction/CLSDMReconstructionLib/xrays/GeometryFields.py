@@ -8,6 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.base.Numbers import DecimalComma
+
 BADGE_COLOURS = {"tag": "#2e8b57", "default": "#b8860b", "entered": "#3d7fc4", "?": "#d04437"}
 
 
@@ -16,7 +18,7 @@ class GeometryFields:
 
     def __init__(self, layout, onEntered) -> None:
         self._onEntered, self._updating = onEntered, False
-        self._layout, self._rows = layout, []
+        self._layout, self._rows, self._commas = layout, [], []
         self.badges: dict[str, object] = {}
         self.frame = self._number("frame", _("Image"), (0.0, 9999.0), 0, "", _("Which image of the file, from 1"))
         self.frame.specialValueText, self.frame.singleStep = _("enter…"), 1.0
@@ -82,6 +84,7 @@ class GeometryFields:
         box.minimumWidth = 40
         box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         box.connect("valueChanged(double)", lambda value, name=name: self._onNumber(name, value))
+        self._commas.append(DecimalComma(box))
         self._row(name, label, box, tip)
         return box
 
@@ -110,6 +113,7 @@ class GeometryFields:
             box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
             box.setButtonSymbols(qt.QAbstractSpinBox.NoButtons)
             box.connect("valueChanged(double)", lambda *_args: self._onWindow())
+            self._commas.append(DecimalComma(box))
             layout.addWidget(box)
             boxes.append(box)
         self._row("window", _("Window"), frame, _("Values of the file beyond which nothing is told apart"))

@@ -8,6 +8,9 @@ import math
 import qt
 from slicer.i18n import tr as _
 
+from CLSDMReconstructionLib.base.CorePath import ensureCore
+from CLSDMReconstructionLib.base.Numbers import askLength
+
 FILMS_CM = ((35, 43), (43, 43), (30, 40), (24, 30), (18, 24))
 """Shorter and longer side of the usual films and detectors."""
 ALIKE, FITTING = 0.02, 0.05
@@ -48,8 +51,29 @@ def spacingOfRuler(one: tuple[float, float], other: tuple[float, float], lengthM
     return lengthMm / pixels
 
 
+def checkEdges(rows: int, cols: int, spacingMm: float) -> None:
+    """Refuse a spacing with which the image would be no X-ray.
+
+    Raises:
+        ValueError: an edge of it would be too short or too long.
+    """
+    ensureCore()
+    from clsdm.plausible import PLAUSIBLE
+
+    allowed = PLAUSIBLE["panel_mm"]
+    if not all(count * spacingMm in allowed for count in (rows, cols)):
+        raise ValueError(
+            _(
+                "The image would be {width:.4g} × {height:.4g} mm; edges of {range} are expected. Which unit is meant?"
+            ).format(width=cols * spacingMm, height=rows * spacingMm, range=allowed)
+        )
+
+
 class SpacingHelp(qt.QObject):
     """The menu of a slot's button "Find…", and the two clicks on its picture.
+
+    Attributes:
+        prompt: what is to be clicked while a ruler is measured, else "".
 
     Args:
         button: gets the menu.
@@ -58,7 +82,7 @@ class SpacingHelp(qt.QObject):
         shownOf: the same of the image that the label shows as it is stored, None while it shows something else.
         showStored: has the label show that one.
         found: takes the spacing in mm.
-        say: takes a sentence and its tone.
+        say: takes a sentence and its tone; "" when a ruler is measured no longer.
     """
 
     def __init__(self, button, picture, sizeOf, shownOf, showStored, found, say) -> None:
@@ -66,6 +90,8 @@ class SpacingHelp(qt.QObject):
         self._button, self._picture, self._sizeOf, self._found, self._say = button, picture, sizeOf, found, say
         self._shownOf, self._showStored = shownOf, showStored
         self._points: list | None = None
+        self._question: object | None = None  # the one that stands there
+        self.prompt = ""
         self._menu = qt.QMenu(button)
         for film in FILMS_CM:
             text = _("The whole film or detector, {one} × {other} cm").format(one=film[0], other=film[1])
@@ -77,6 +103,7 @@ class SpacingHelp(qt.QObject):
 
     def byFilm(self, filmCm: tuple[float, float]) -> None:
         """The image is a whole film of this size."""
+        self.stop()
         size = self._sizeOf()
         if size is not None and self._try(lambda: spacingOfFilm(*size, filmCm)):
             error = shapeError(*size, filmCm)
@@ -91,18 +118,34 @@ class SpacingHelp(qt.QObject):
 
     def askWidth(self) -> None:
         """Ask how wide the image is on the film."""
+        self.stop()
         size = self._sizeOf()
         if size is not None:
-            widthCm = self._ask(_("Width of what the image shows, in cm, measured on the film:"), 35.0)
-            if widthCm:
-                self._found(10.0 * widthCm / size[1])
+            question = _("Width of what the image shows, in cm, measured on the film:")
+            self._ask(question, "35", "cm", lambda mm: mm / size[1], size)
 
     def startRuler(self) -> None:
         """The next two clicks on the picture are points of a ruler."""
         self._points = []
+        self._prompt(_("Click on two points of a ruler or scale in the picture."))
         if self._shownOf() is None:
             self._showStored()
-        self._say(_("Click on two points of a ruler or scale in the picture."), "info")
+
+    @property
+    def isMeasuring(self) -> bool:
+        """Whether a ruler is being measured."""
+        return self._points is not None
+
+    def stop(self) -> None:
+        """Measure no longer, and take no answer to a question, as for another image."""
+        self._question = None
+        if self._points is not None:
+            self._points, self.prompt = None, ""
+            self._say("", "info")
+
+    def _prompt(self, text: str) -> None:
+        self.prompt = text
+        self._say(text, "info")
 
     def eventFilter(self, watched, event) -> bool:
         """Qt calls this for every event of the picture."""
@@ -117,14 +160,22 @@ class SpacingHelp(qt.QObject):
         point = self._inImage(x, y)
         if self._points is None or point is None:
             return
-        self._points.append(point)
-        if len(self._points) < 2:
-            self._say(_("Now the second point."), "info")
+        if not self._points:
+            self._points = [point]
+            self._prompt(_("Now the second point."))
+        else:
+            self._measure(self._points[0], point)
+
+    def _measure(self, one: tuple[float, float], other: tuple[float, float]) -> None:
+        """Ask for the distance of two points; the second is clicked again where it is too near."""
+        size = self._shownOf()
+        try:
+            perMm = spacingOfRuler(one, other, 1.0)
+        except ValueError as error:
+            self._prompt(str(error))
             return
-        points, self._points = self._points, None
-        lengthMm = self._ask(_("Distance between the two points, in mm:"), 100.0)
-        if lengthMm:
-            self._try(lambda: spacingOfRuler(*points, lengthMm))
+        self._ask(_("Distance between the two points, in mm:"), "100", "mm", lambda mm: mm * perMm, size)
+        self.stop()
 
     def _inImage(self, x: float, y: float) -> tuple[float, float] | None:
         """(column, row) of the image under a point of the label, which shows it fitted and centred."""
@@ -135,15 +186,14 @@ class SpacingHelp(qt.QObject):
         across, down = (x - left) / shown.width(), (y - top) / shown.height()
         return (across * size[1], down * size[0]) if 0 <= across <= 1 and 0 <= down <= 1 else None
 
-    def _ask(self, question: str, value: float) -> float:
-        """The number that the user types; 0 for none. By text: PythonQt's getDouble does not tell a cancelled question."""
-        line = qt.QLineEdit.Normal
-        answer = qt.QInputDialog.getText(self._button, _("Pixel spacing"), question, line, f"{value:g}")
-        text = (answer[0] if isinstance(answer, tuple) else answer) or ""
-        try:
-            return max(0.0, float(text.replace(",", ".")))
-        except ValueError:
-            return 0.0
+    def _ask(self, question: str, text: str, unit: str, spacingOf, size: tuple[int, int]) -> None:
+        """Ask for a length, and take the spacing that follows, unless the image became another meanwhile."""
+        asked = self._question = object()
+        title = _("Pixel spacing")
+        mm = askLength(self._button, title, question, text, unit, lambda mm: checkEdges(*size, spacingOf(mm)))
+        if mm is not None and self._question is asked:
+            self.stop()
+            self._found(spacingOf(mm))
 
     def _try(self, spacing) -> bool:
         """Whether there is a spacing, which is taken."""

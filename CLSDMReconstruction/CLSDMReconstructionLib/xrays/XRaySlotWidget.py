@@ -38,8 +38,9 @@ class XRaySlotWidget:
         self.facts: XRayFacts | None = None
         self._preset, self._pixmap, self._updating, self._search = "chest", None, False, None
         self._geometryWanted, self._fault = False, ""
-        self._storedSize: tuple[int, int] | None = (
-            None  # rows and columns of the image, while it is shown as it is stored
+        self._storedSize: tuple[int, int] | None = None  # rows and columns, while the image is shown as it is stored
+        self._preview: tuple | None = (
+            None  # what setPreview was given, where the stored image is shown only for its ruler
         )
         self._reading: Steps | None = None
         self._onChanged, self._onDropped, self._onRemoved = onChanged, onDropped, onRemoved
@@ -57,7 +58,7 @@ class XRaySlotWidget:
             self.ui.previewLabel,
             self._size,
             lambda: self._storedSize,
-            self.showStored,
+            self._showStored,
             lambda mm: self._onEntered("spacingMm", (mm, mm)),
             self._sayOfSpacing,
         )
@@ -134,7 +135,11 @@ class XRaySlotWidget:
 
     def _onEntered(self, name: str, value) -> None:
         if self.xray is not None:
+            if name in ("spacingMm", "frame"):
+                self.spacingHelp.stop()
             self.xray.enter(name, value)
+            if name == "frame":
+                self._forgetPicture()
             self.refresh()
             self._onChanged(self)
 
@@ -164,10 +169,14 @@ class XRaySlotWidget:
 
     def setXRay(self, xray: XRayInput | None) -> None:
         """Show an X-ray, without a callback."""
-        self._stopReading()
+        self.spacingHelp.stop()
         self.xray = xray
-        self._pixmap = self._storedSize = None
+        self._forgetPicture()
         self.refresh()
+
+    def _forgetPicture(self) -> None:
+        self._stopReading()
+        self._pixmap = self._storedSize = self._preview = None
 
     def setPreset(self, preset: str) -> None:
         """Geometry for what neither file nor user says."""
@@ -213,18 +222,27 @@ class XRaySlotWidget:
 
     def showStored(self) -> None:
         """Show the image as it is stored, which needs no geometry, as soon as it is read."""
+        self._preview = None
+        self._showStored()
+
+    def _showStored(self) -> None:
         if self._storedSize is None and self._reading is None:
-            self.setPreview(None, _("Reading…"))
+            self._showPicture(None, _("Reading…"))
             self._reading = Steps(pictureOf(self.xray), self._onRead, self._onUnreadable)
 
     def _onRead(self, found: tuple) -> None:
         self._reading, (size, pixels) = None, found
-        self.setPreview(pixels)
+        self._showPicture(pixels)
         self._storedSize = size
 
     def _onUnreadable(self, error: Exception) -> None:
         self._reading = None
-        self.setPreview(None, _("No preview yet"))
+        self._showPicture(None, _("No preview yet"))
+        if self.spacingHelp.isMeasuring:
+            self.spacingHelp.stop()
+            self._sayOfSpacing(
+                _("The image cannot be read as it is stored, so that no ruler in it can be measured."), "error"
+            )
 
     def _stopReading(self) -> None:
         reading, self._reading = self._reading, None
@@ -232,13 +250,21 @@ class XRaySlotWidget:
             reading.cancel()
 
     def _sayOfSpacing(self, text: str, tone: str) -> None:
+        """Text "": a ruler is measured no longer, and what came meanwhile is shown."""
+        if not text:
+            self._showProblem()
+            if self._preview is not None:
+                self._stopReading()
+                self._showPicture(*self._preview)
+            return
         self.ui.problemLabel.text, self.ui.problemLabel.visible = text, True
         setTone(self.ui.problemLabel, tone)
 
     def _showProblem(self) -> None:
-        self.ui.problemLabel.text = self.problem()
+        prompt = self.spacingHelp.prompt
+        self.ui.problemLabel.text = prompt or self.problem()
         self.ui.problemLabel.visible = bool(self.ui.problemLabel.text)
-        setTone(self.ui.problemLabel, "error")
+        setTone(self.ui.problemLabel, "info" if prompt else "error")
 
     def problem(self) -> str:
         """Why this X-ray cannot be used yet, or ""."""
@@ -268,7 +294,12 @@ class XRaySlotWidget:
         return _("{view} (assumed)").format(view=name) if name and likely is None else name
 
     def setPreview(self, pixels, text: str = "") -> None:
-        """The X-ray as the network sees it (uint8), or a text in its place."""
+        """The X-ray as the network sees it (uint8), or a text in its place; not before a ruler in it is measured."""
+        self._preview = (pixels, text)
+        if not self.spacingHelp.isMeasuring:
+            self._showPicture(pixels, text)
+
+    def _showPicture(self, pixels, text: str = "") -> None:
         self._storedSize = None
         if pixels is None:
             self._pixmap = None

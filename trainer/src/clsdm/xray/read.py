@@ -204,13 +204,17 @@ def _assumed_orientation(angle_deg: float) -> str:
     return f"assumed: the patient faces image {side}, flip it otherwise"
 
 
-def picture_of(path: Path) -> tuple[tuple[int, int], np.ndarray]:
+def picture_of(path: Path, frame: int | None = None) -> tuple[tuple[int, int], np.ndarray]:
     """(rows, columns) of an image file as it is stored, and a grey picture of it, uint8 and at most 512 long.
+
+    Args:
+        path: of the file.
+        frame: which of its images, from 1; None where it holds one.
 
     Raises:
         InputError: it cannot be read.
     """
-    image = read_stored(path, Wanted()).image
+    image = read_stored(path, Wanted(frame=frame)).image
     step = -(-max(image.shape) // PICTURE_PIXELS)
     low, high = np.nanquantile(image, (0.01, 0.99))
     small = np.nan_to_num((image[::step, ::step] - low) / max(float(high - low), 1e-6))
