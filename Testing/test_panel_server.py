@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import qt
 import slicer
@@ -155,6 +156,20 @@ class ServerPanelTest(ServerPanelCase):
         self.section.addressEdit.setText("https://example.org")
         button.click()
         self.assertEqual(self.logic.server.address, "https://example.org")
+
+    def test_an_own_authority_is_kept_when_the_choice_of_another_is_cancelled_and_taken_back_with_a_click(self) -> None:
+        self.enter("https://example.org:8765", KEY)
+        self.assertTrue(self.section.systemCaButton.isHidden())
+        for chosen in (("/somewhere/hospital.pem", "PEM"), ("", ""), ""):
+            with mock.patch.object(qt.QFileDialog, "getOpenFileName", return_value=chosen):
+                self.section.caButton.click()
+            self.assertEqual(self.logic.server.caFile, "/somewhere/hospital.pem")
+            self.assertIn("hospital.pem", self.section.caButton.text)
+            self.assertFalse(self.section.systemCaButton.isHidden())
+        self.section.systemCaButton.click()
+        self.assertEqual(self.logic.server.caFile, "")
+        self.assertEqual(self.section.caButton.text, "Own authority…")
+        self.assertTrue(self.section.systemCaButton.isHidden())
 
     def test_another_computer_cannot_be_chosen_while_a_run_goes_on(self) -> None:
         for locked in (True, False):

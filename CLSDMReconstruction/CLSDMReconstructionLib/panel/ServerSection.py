@@ -34,6 +34,7 @@ class ServerSection:
         self.ui.keyEdit.connect("editingFinished()", self._onKey)
         self.ui.unencryptedCheckBox.connect("toggled(bool)", self._onEntered)
         self.ui.caButton.connect("clicked()", self._onCa)
+        self.ui.systemCaButton.connect("clicked()", lambda: self._chooseCa(""))
         self.ui.testButton.connect("clicked()", self._onTest)
 
     def problem(self) -> str:
@@ -94,6 +95,7 @@ class ServerSection:
         self.ui.caButton.text = _("Own authority…") if not server.caFile else _("Own authority: {file}").format(
             file=server.caFile.replace("\\", "/").rpartition("/")[2]
         )  # fmt: skip
+        self.ui.systemCaButton.visible = bool(server.caFile)
         self.ui.keyEdit.placeholderText = _("kept in a file of yours") if server.hasKey else ""
 
     def _changed(self) -> None:
@@ -130,10 +132,16 @@ class ServerSection:
             self._changed()
 
     def _onCa(self) -> None:
+        """Ask for the authority's file; Cancel leaves the one that is."""
         found = qt.QFileDialog.getOpenFileName(
             self.widget, _("Certificate of the authority"), "", "PEM (*.pem *.crt *.cer)"
         )
-        self._server.choose(caFile=found[0] if isinstance(found, tuple) else found)
+        file = found[0] if isinstance(found, tuple) else found
+        if file:
+            self._chooseCa(file)
+
+    def _chooseCa(self, file: str) -> None:
+        self._server.choose(caFile=file)
         self._changed()
 
 
