@@ -303,11 +303,21 @@ class PicturesTest(PanelCase):
         self.assertEqual([slot.geometry.badges["angleDeg"].text for slot in self.panel.xrays.slots], ["tag", "tag"])
         self.assertTrue(self.ui.reconstructButton.enabled, self.ui.reconstructButton.toolTip)
 
-    def test_a_ct_without_localizers_is_said(self) -> None:
-        add_volume("CT")
-        self.panel.xrays.pair.fromLocalizers()
-        self.wait(lambda: not self.panel.xrays.pair.isLooking)
-        self.assertIn("No X-ray was found", self.ui.pairLabel.text)
+    def test_where_nothing_is_found_it_is_said_what_was_looked_for(self) -> None:
+        pair, database = self.panel.xrays.pair, FakeDatabase({})
+
+        def said(look) -> str:
+            look()
+            self.wait(lambda: not pair.isLooking)
+            return self.ui.pairLabel.text
+
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            self.assertEqual(said(pair.fromLocalizers), "Load the CT first.")
+            self.assertIn("No X-ray is loaded", said(pair.fromNodes))
+            self.assertIn("database holds no X-ray", said(pair.fromDatabase))
+            add_volume("CT")
+            self.assertIn("No localizers were found", said(pair.fromLocalizers))
+        self.assertIn("No X-ray was found there", said(lambda: pair.among([str(self.folder)])))
 
     def localizer(self, name: str, angle: float) -> Path:
         view = preset("localizer").view(angle, 108)

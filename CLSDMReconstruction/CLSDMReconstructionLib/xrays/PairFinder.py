@@ -14,8 +14,6 @@ from CLSDMReconstructionLib.xrays.Facts import FolderError, suggestPair
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 from CLSDMReconstructionLib.xrays.XRaySlotWidget import FILES
 
-NOTHING = "No X-ray was found there."
-
 
 class PairFinder:
     """See the module's docstring.
@@ -36,6 +34,7 @@ class PairFinder:
     ) -> None:
         self._button, self._say, self._fill, self._note = button, say, fill, note
         self._search: Steps | None = None
+        self._nothing = ""  # what is said where nothing is found
         self._menu = qt.QMenu(button)
         for text, slot in (
             (_("From image files…"), self.fromFiles),
@@ -61,20 +60,25 @@ class PairFinder:
 
     def fromNodes(self) -> None:
         """Find frontal and lateral among the loaded volumes."""
-        self.among(loadedXRays())
+        self.among(loadedXRays(), nothing=_("No X-ray is loaded: none of the volumes is a single image."))
 
     def fromDatabase(self) -> None:
         """Find frontal and lateral in the newest study that holds X-rays."""
-        self._look(_newestPair())
+        self._look(_newestPair(), nothing=_("The DICOM database holds no X-ray."))
 
     def fromLocalizers(self) -> None:
         """Take the localizers (scouts, topograms) that the loaded CT was planned on."""
-        self._look(_localizers(loadedCts()))
+        cts = loadedCts()
+        if cts:
+            self._look(_localizers(cts), nothing=_("No localizers were found in the study of the loaded CT."))
+        else:
+            self.stop()
+            self._say(_("Load the CT first."), "caution")
 
-    def among(self, candidates: list, fill: Callable[[list], None] | None = None) -> None:
-        """Find them among paths, folders or nodes, for ``fill`` in place of the usual one."""
+    def among(self, candidates: list, fill: Callable[[list], None] | None = None, nothing: str = "") -> None:
+        """Find them among paths, folders or nodes, for ``fill`` in place of the usual one; ``nothing`` is said of none."""
         notes: list[str] = []
-        self._look(suggestPair(candidates, notes), fill, notes)
+        self._look(suggestPair(candidates, notes), fill, notes, nothing)
 
     def stop(self) -> None:
         """Look no further."""
@@ -83,23 +87,28 @@ class PairFinder:
             search.cancel()
 
     def _look(
-        self, steps: Iterator[float], fill: Callable[[list], None] | None = None, notes: list[str] | None = None
+        self,
+        steps: Iterator[float],
+        fill: Callable[[list], None] | None = None,
+        notes: list[str] | None = None,
+        nothing: str = "",
     ) -> None:
         self.stop()
+        self._nothing = nothing or _("No X-ray was found there.")
         self._say(_("Looking for a pair…"), "muted")
         self._search = Steps(steps, lambda pair: self._onPair(pair, fill or self._fill, notes or []), self._onError)
 
     def _onPair(self, pair: tuple, fill: Callable[[list], None], notes: list[str]) -> None:
         self._search = None
         if pair == (None, None):
-            self._say(_(NOTHING), "caution")
+            self._say(self._nothing, "caution")
         else:
             fill(list(pair))
             self._note(notes)
 
     def _onError(self, error: Exception) -> None:
         self._search = None
-        self._say(str(error) if isinstance(error, FolderError) else _(NOTHING), "caution")
+        self._say(str(error) if isinstance(error, FolderError) else self._nothing, "caution")
 
 
 def loadedXRays() -> list:
