@@ -158,8 +158,8 @@ def test_a_spacing_given_for_the_picture_without_one_is_enough(capfd, films, sma
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--spacing", "-1"], "--spacing is -1 mm; expected 0.01 to 12 mm; in mm?"),
-        (["--spacing", "nan"], "--spacing is nan mm; expected 0.01 to 12 mm"),
+        (["--spacing", "-1"], "spacing is -1 mm; expected 0.01 to 12 mm; in mm?"),
+        (["--spacing", "nan"], "spacing is nan mm; expected 0.01 to 12 mm"),
         (["--spacing", "1", "2", "3"], "--spacing: expected one or two"),
         (["--source-axis", "3000"], "source-axis < source-detector"),
         (["--steps", "0"], "steps: expected 1 to 1000"),
@@ -176,7 +176,8 @@ def test_an_option_that_cannot_be_is_refused(more, said, capfd, films, small_mod
     copies = tmp_path_factory.mktemp("copies")
     for each in more:
         if each.startswith("COPY"):
-            (copies / each.partition(":")[0]).write_bytes((films / "frontal.dcm").read_bytes())
+            name = each.partition(":")[0]
+            write_dicom(copies / name, InstanceNumber=name.removeprefix("COPY"))  # each another file
     more = [each.replace("COPY", str(copies / "COPY")) for each in more]
     assert said in refused(capfd, tmp_path, *reconstruct_command(films, small_model, tmp_path / "r.nii.gz", *more))
 
