@@ -22,11 +22,30 @@ def addToScene(nodes: Iterable, parentItem: int = 0, window: tuple[float, float]
             if window is not None:
                 _displayIn(node, window)
             node.CreateDefaultDisplayNodes()
+            keepFromUndo(node)
             putUnder(node, parentItem)
     except BaseException:
         for node in added:
             removeFromScene(node)
         raise
+
+
+def keepFromUndo(*nodes) -> None:
+    """Have Slicer's Undo leave nodes alone, with what displays and stores them, even where their kind can be undone.
+
+    Of nodes that refer to each other Slicer restores all or none; those of this module refer to volumes and views that it
+    would not restore.
+    """
+    for node in nodes:
+        node.UndoEnabledOff()
+        for each in _partsOf(node) if node.IsA("vtkMRMLDisplayableNode") else ():
+            each.UndoEnabledOff()
+
+
+def _partsOf(node) -> list:
+    """What displays and stores a node."""
+    display = [node.GetNthDisplayNode(at) for at in range(node.GetNumberOfDisplayNodes())]
+    return [each for each in (*display, node.GetStorageNode()) if each is not None]
 
 
 def _displayIn(node, window: tuple[float, float]) -> None:
@@ -69,9 +88,8 @@ def removeFromScene(node) -> None:
 
     The node goes first: a volume that a view shows would else get another display, for which Slicer looks at every voxel.
     """
-    display = [node.GetNthDisplayNode(at) for at in range(node.GetNumberOfDisplayNodes())]
-    for each in (node, *display, node.GetStorageNode()):
-        if each is not None and each.GetScene() is not None:  # what a node shows or stores may go with it
+    for each in (node, *_partsOf(node)):
+        if each.GetScene() is not None:  # what a node shows or stores may go with it
             slicer.mrmlScene.RemoveNode(each)
 
 

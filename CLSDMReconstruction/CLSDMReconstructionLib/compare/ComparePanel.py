@@ -235,6 +235,7 @@ class ComparePanel(Panel):
         self._run, self.shown.figures = None, run.result
         name = f"{self.shown.reconstruction.GetName()} - figures"
         self.shown.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        Nodes.keepFromUndo(self.shown.table)
         Report.fillTable(self.shown.table, self.shown.rows())
         self._showTable()
         self.ui.figuresLabel.setText(Report.figuresHtml(run.result))

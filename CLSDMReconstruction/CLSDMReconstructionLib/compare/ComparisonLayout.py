@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 import vtk
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.compare.ViewBars import tidySlice
 from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Sampling import centre, corners
@@ -121,6 +122,7 @@ class ComparisonLayout:
                 if slicer.mrmlScene.GetSingletonNode(tag, each) is None:
                     node = slicer.mrmlScene.CreateNodeByClass(each)
                     node.UnRegister(None)
+                    Nodes.keepFromUndo(node)
                     node.SetLayoutName(tag)
                     if each != "vtkMRMLSliceCompositeNode":
                         node.SetViewGroup(VIEW_GROUP)

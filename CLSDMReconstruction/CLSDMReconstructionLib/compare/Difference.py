@@ -125,6 +125,7 @@ def divergingColours():
         node.SetName(name)
         node.SetSingletonTag(name)
         node = slicer.mrmlScene.AddNode(node)
+        Nodes.keepFromUndo(node)
     if node.GetNumberOfColors() != 256:  # it is new, or came with a scene that was saved without its file
         node.SetNumberOfColors(256)
         for index in range(256):

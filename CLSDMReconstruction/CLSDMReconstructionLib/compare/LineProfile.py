@@ -96,6 +96,7 @@ class ProfilePlot:
         table.SetSaveWithScene(False)
         chart.SetSaveWithScene(False)
         self._nodes = [table, *series, chart]
+        Nodes.keepFromUndo(*self._nodes)
 
 
 class LineProfile:
@@ -133,6 +134,7 @@ class LineProfile:
             self._line.GetDisplayNode().SetSaveWithScene(False)
             self._line.GetDisplayNode().SetPropertiesLabelVisibility(False)  # it would stand on the images
             self._line.GetDisplayNode().SetPointLabelsVisibility(False)
+            Nodes.keepFromUndo(self._line)
             yield 0.2
         if self._line.GetNumberOfControlPoints() == 0:  # every view looks at the new node, and again at the first point
             self._putEnds(self._ends or defaultLine(reconstruction, position))

@@ -7,6 +7,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.Difference import AIR_HU, WINDOWS, hideBelow
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
@@ -180,6 +181,7 @@ def _hiddenCopy(volume, values: np.ndarray):
     node.SetAndObserveImageData(image)
     node.SetAndObserveDisplayNodeID(display.GetID())
     slicer.mrmlScene.AddNode(node)
+    Nodes.keepFromUndo(node)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 

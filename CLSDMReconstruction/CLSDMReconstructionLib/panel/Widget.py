@@ -7,7 +7,7 @@ from vtk import vtkCommand
 
 from CLSDMReconstructionLib.base.Appearance import NOTICE_STYLE, keepPlain, retone
 from CLSDMReconstructionLib.base.Narrow import keepNarrow
-from CLSDMReconstructionLib.base.Nodes import Chosen
+from CLSDMReconstructionLib.base.Nodes import Chosen, keepFromUndo
 from CLSDMReconstructionLib.base.Preload import preload
 from CLSDMReconstructionLib.base.Steps import Steps
 from CLSDMReconstructionLib.compare.ComparePanel import ComparePanel
@@ -193,6 +193,7 @@ class ReconstructionPanel(VTKObservationMixin):
         if self.parameters is not None or slicer.mrmlScene.IsClosing():
             return
         node = self.logic.getParameterNode()
+        keepFromUndo(node)
         self.parameters = Parameters(node)
         self._guiTag = self.parameters.connectGui(self.ui)
         self.addObserver(node, vtkCommand.ModifiedEvent, self._onParametersModified)
