@@ -9,7 +9,7 @@ import numpy as np
 import qt
 import slicer
 from fakes import FakeDatabase
-from panel_case import PanelCase, write_picture
+from panel_case import PanelCase, write_dicom, write_picture
 from volumes import add_volume
 
 from clsdm.geometry.view import preset
@@ -196,6 +196,17 @@ class PicturesTest(PanelCase):
         slot.spacingHelp.startRuler()
         self.wait(lambda: not slot.spacingHelp.isMeasuring)
         self.assertIn("cannot be read", slot.ui.problemLabel.text)
+
+    def test_a_ruler_in_one_image_of_a_run_ends_when_another_is_chosen(self) -> None:
+        run = np.stack([np.tile(np.arange(70, dtype=np.uint16) * each, (90, 1)) for each in (1, 2)])
+        slot, path = self.frontal, self.folder / "run.dcm"
+        self.drop(slot.widget, write_dicom(path, run, NumberOfFrames=2, Rows=90, Columns=70, ImagerPixelSpacing=None))
+        for frame in ("1", "2"):
+            self.type(slot.geometry.frame, frame)
+            self.assertFalse(slot.spacingHelp.isMeasuring)
+            self.startRuler(slot)
+            self.clickAt(slot, -20)
+            self.assertIn("second point", slot.ui.problemLabel.text)
 
     def test_a_comma_typed_into_a_number_is_its_point(self) -> None:
         slot = self.film(400, 400)

@@ -29,7 +29,7 @@ from clsdm.errors import InputError
 from clsdm.files.dicom_pixels import _by_itk
 from clsdm.geometry.view import View
 from clsdm.xray.image import XRay
-from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
+from clsdm.xray.read import GeometryOverrides, inspect_xray, picture_of, read_xray
 
 VIEW = View(0.0, 1600.0, 1800.0, 200, 200, (PIXEL_MM, PIXEL_MM))
 OPTIONS = GeometryOverrides(pixel_mm=PIXEL_MM, source_axis_mm=1600.0, source_detector_mm=1800.0)
@@ -181,6 +181,11 @@ def test_one_frame_of_a_run_is_chosen(tmp_path):
     with pytest.raises(InputError, match="image 4 is asked for; the file holds images 1 to 3"):
         read_xray(path, 0.0, GeometryOverrides(frame=4))
     np.testing.assert_array_equal(read_xray(path, 0.0, GeometryOverrides(frame=2)).image, torso())
+    size, picture = picture_of(path, frame=2)
+    assert size == (200, 200)
+    assert correlation(picture.astype(float), torso()) > 0.99
+    with pytest.raises(InputError, match="3 images"):
+        picture_of(path)
 
 
 def test_a_sigmoid_window_is_followed_for_presentation(tmp_path):
