@@ -161,7 +161,7 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onSceneStartClose(self, *_args) -> None:
         self._leaveParameters()
-        self.logic.cancel()
+        self.logic.cancelOfScene()
         self.samples.cancel()
         self.runner.run = None
         self._offered.clear()  # the next scene's volumes have the same IDs
