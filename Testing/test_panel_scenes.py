@@ -1,10 +1,14 @@
-"""Scenes that are added to an open one."""
+"""Scenes that are added to an open one, or were saved with a comparison on the screen."""
 
 from pathlib import Path
 
 import slicer
-from panel_case import PanelCase
+from compare_case import FIGURES
+from panel_case import PanelCase, saveAndReopen
+from scene_case import waitFor
 from volumes import add_volume
+
+from CLSDMReconstructionLib.compare.ComparisonLayout import BEFORE, LAYOUT_ID
 
 
 class AddedSceneTest(PanelCase):
@@ -63,3 +67,65 @@ class AddedSceneTest(PanelCase):
         self.load(second)
         self.panel.enter()
         self.assertEqual(self.shown(), ["second frontal", "second lateral"])
+
+
+class ComparisonSceneTest(PanelCase):
+    """A scene that was saved while a comparison was shown, a layer over its reconstruction."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.layoutNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        self.layoutNode.SetViewArrangement(self.layoutNode.SlicerLayoutConventionalView)
+        self.compare = self.panel.compare
+        self.compare.setTruth(add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0)))
+        self.panel.showResult(self.result())
+        self.compare.ui.compareButton.click()
+        self.logic.runs[-1].finish(FIGURES)
+        screen = self.compare.screen
+        waitFor(lambda: not (self.compare.isRunning or screen.isOpening or screen.isDrawing))
+        self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
+        self.ui.coverageCheckBox.click()
+
+    def foregrounds(self) -> dict:
+        nodes = self.nodes("vtkMRMLSliceCompositeNode")
+        return {node.GetLayoutName(): node.GetForegroundVolumeID() for node in nodes if node.GetForegroundVolumeID()}
+
+    def test_a_layer_is_laid_over_the_reconstruction_only(self) -> None:
+        shown = self.foregrounds()
+        self.assertEqual([name for name in shown if name.startswith(("CLSDMTruth", "CLSDMDifference"))], [])
+        self.assertIn("CLSDMReconstructionAxial", shown)
+        self.assertIn("Red", shown)
+
+    def test_it_opens_in_the_users_own_layout_without_the_layer_and_with_boxes_that_say_so(self) -> None:
+        saveAndReopen(self.folder / "scene")
+        self.assertEqual(self.layoutNode.GetViewArrangement(), self.layoutNode.SlicerLayoutConventionalView)
+        self.assertEqual(self.foregrounds(), {})
+        self.assertFalse(self.ui.coverageCheckBox.checked)
+        self.assertFalse(self.compare.ui.layoutCheckBox.checked)
+
+    def test_it_is_reconciled_too_when_the_module_is_opened_after_it(self) -> None:
+        self.assertTrue(slicer.util.saveScene(str(self.folder / "scene")))
+        self.closePanel()
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(str(self.folder / "scene" / "scene.mrml"))
+        self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
+        self.openPanel()
+        self.assertEqual(self.layoutNode.GetViewArrangement(), self.layoutNode.SlicerLayoutConventionalView)
+        self.assertEqual(self.foregrounds(), {})
+
+    def test_the_layout_can_be_left_whatever_brought_it(self) -> None:
+        for before, after in (
+            ("", self.layoutNode.SlicerLayoutFourUpView),
+            ("none", self.layoutNode.SlicerLayoutFourUpView),
+            ("999", self.layoutNode.SlicerLayoutFourUpView),
+            (str(self.layoutNode.SlicerLayoutOneUp3DView), self.layoutNode.SlicerLayoutOneUp3DView),
+        ):
+            for how in ("box", "exit"):
+                with self.subTest(before=before, how=how):
+                    self.compare.reset()
+                    self.layoutNode.SetViewArrangement(LAYOUT_ID)
+                    self.layoutNode.SetAttribute(BEFORE, before)
+                    self.assertTrue(self.compare.ui.layoutCheckBox.enabled and self.compare.ui.layoutCheckBox.checked)
+                    self.compare.ui.layoutCheckBox.click() if how == "box" else self.panel.exit()
+                    self.assertEqual(self.layoutNode.GetViewArrangement(), after)
+                    self.assertFalse(self.compare.ui.layoutCheckBox.checked)

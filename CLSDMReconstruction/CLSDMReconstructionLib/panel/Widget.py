@@ -72,6 +72,7 @@ class ReconstructionPanel(VTKObservationMixin):
         ):
             self.addObserver(slicer.mrmlScene, event, heard)
         self._useParameters()
+        self._reconcile()
 
     @property
     def run(self):
@@ -189,6 +190,13 @@ class ReconstructionPanel(VTKObservationMixin):
         if self._imports:
             self._imports = False
             self._onSceneEndClose()
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        """What a scene shows is what the panel's boxes say."""
+        self.result.layers.sweep()
+        for panel in self.panels:
+            panel.sceneLoaded()
 
     def _onNodeRemoved(self, *_args) -> None:
         """An X-ray or a result may have been deleted."""
