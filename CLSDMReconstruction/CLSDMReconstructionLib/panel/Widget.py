@@ -238,7 +238,7 @@ class ReconstructionPanel(VTKObservationMixin):
         if parameters.xrays != self._xraysShown:
             self._xraysShown = parameters.xrays
             self.xrays.setXRays(readXRays(parameters))
-        if parameters.model != self.model.chosenId():
+        if parameters.model != self.model.wanted:
             self.model.refresh(parameters.model)
         self.xrays.setContext(parameters.preset, self.model.bundle())
         self.model.showProduct()
@@ -277,7 +277,7 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onModelChanged(self) -> None:
         if self.parameters is not None:
-            self.parameters.model = self.model.chosenId()
+            self.parameters.model = self.model.wanted
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 
