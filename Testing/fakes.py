@@ -121,7 +121,7 @@ class FakeLogic(CLSDMReconstructionLogic):
         run = Run(task, arguments.get("product", task), **callbacks)
         run.arguments = arguments
         run.stop = lambda: run.fail(ReconstructionError("cancelled", "Cancelled."))
-        self._keeper._runs.append(run)
+        (self._batchKeeper if task == "reconstruct_many" else self._keeper)._runs.append(run)
         (self.previews if task == "preview" else self.runs).append(run)
         return run
 

@@ -1,6 +1,7 @@
 """How texts look: readable on a light and on a dark style, and shown as they are."""
 
 import json
+import unittest
 
 import qt
 import slicer
@@ -9,7 +10,7 @@ from panel_case import PanelCase
 from clsdm.errors import Remark
 from clsdm.quality.agreement import WAYS_OUT
 from clsdm.quality.quantities import QUANTITIES
-from CLSDMReconstructionLib.base.Appearance import TONES, tip
+from CLSDMReconstructionLib.base.Appearance import TONES, sentence, tip
 from CLSDMReconstructionLib.panel.Words import numbersHtml
 
 STYLES = ("#efefef", "#353535")
@@ -20,6 +21,19 @@ def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+class SentenceTest(unittest.TestCase):
+    def test_a_message_begins_with_a_capital_but_an_address_or_a_file_stays_as_it_is(self) -> None:
+        for text, said in (
+            ("frontal X-ray: no such file", "Frontal X-ray: no such file."),
+            ("expected https?", "Expected https?"),
+            ("http://a.b/c: expected https", "http://a.b/c: expected https."),
+            ("model.zip: not a bundle", "model.zip: not a bundle."),
+            ("c:\\a b: is there", "c:\\a b: is there."),
+            ("e", "E."),
+        ):
+            self.assertEqual(sentence(text), said)
 
 
 class AppearanceTest(PanelCase):

@@ -261,6 +261,14 @@ class FakeWorkerTest(FakeWorkerCase):
         self.assertEqual((many.state, self.ends), ("cancelled", [("preview", "onError")]))
         self.assertTrue(all(channel.ended for channel in FakeChannel.made))
 
+    def test_many_studies_outlive_the_scene_and_what_is_of_it_does_not(self) -> None:
+        many = self.logic.reconstructMany({"one": (smallCase() / "frontal.dcm", None)}, "out")
+        waitFor(lambda: many.job is not None)
+        preview = self.preview("frontal", "preview")
+        slicer.mrmlScene.Clear(0)
+        self.logic.cancelOfScene()
+        self.assertEqual((many.state, preview.state), ("running", "cancelled"))
+
     def test_slots_do_not_disturb_each_other(self) -> None:
         first, second = self.preview("frontal", "a"), self.preview("lateral", "b")
         self.assertTrue(first.isRunning and second.isRunning)

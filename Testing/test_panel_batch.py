@@ -76,6 +76,19 @@ class BatchTest(PanelCase):
         self.assertFalse(self.batch.isRunning)
         self.assertIn("Cancelled", self.batch.ui.statusLabel.text)
 
+    def test_the_studies_are_files_and_go_on_when_the_scene_is_closed(self) -> None:
+        self.found()
+        self.batch.start(self.out)
+        run = self.logic.runs[-1]
+        slicer.mrmlScene.Clear(0)
+        self.assertTrue(run.isRunning and self.batch.isRunning)
+        self.assertEqual(self.batch.ui.statusLabel.text, "Reconstructing…")
+        run.tell({"case": self.batch.studies[0].name, "status": "done", "problem": "", "worst_correlation": 0.999})
+        self.assertEqual(self.batch.state(0), "good")
+        run.finish({"done": 2, "kept": 0, "failed": 0, "files": []})
+        slicer.mrmlScene.Clear(0)
+        self.assertIn("2 reconstructed", self.batch.ui.statusLabel.text)
+
     def cell(self, number: int, column: int = 2):
         return self.batch.ui.studiesTable.item(number, column)
 

@@ -14,6 +14,7 @@ from scene_case import waitFor
 from volumes import add_volume
 
 import CLSDMReconstruction
+from CLSDMReconstructionLib.panel.ModelSearch import WIDEST_PIXELS
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError
 
 
@@ -146,7 +147,7 @@ class DependenciesTest(PanelCase):
 
 class ModelTest(PanelCase):
     def test_a_model_is_added_only_after_licence_size_and_hash_were_shown(self) -> None:
-        model = self.panel.model.model
+        model = dataclasses.replace(self.panel.model.model, version="2")
         for agrees, tasks in ((False, ["bundle"]), (True, ["bundle", "install"])):
             self.logic.runs.clear()
             asks = mock.Mock(return_value=agrees)
@@ -162,7 +163,7 @@ class ModelTest(PanelCase):
         other = dataclasses.replace(default, id="other", anatomy="heads", voxels=32, spacingMm=12.0, sha256="0" * 64)
         with mock.patch.object(self.logic.models, "embedded", return_value=[default, other]):
             self.panel.model.refresh()
-            for index, model, kept in ((1, other, "other"), (0, default, "")):
+            for index, model, kept in ((1, other, other.key), (0, default, "")):
                 self.ui.modelSelector.setCurrentIndex(index)
                 self.assertEqual(self.panel.model.bundle(), str(model.path))
                 self.assertEqual(self.panel.parameters.model, kept)
@@ -170,6 +171,49 @@ class ModelTest(PanelCase):
                 words = f"Has seen: {model.anatomy}. {model.voxels}³ voxels of {model.spacingMm:g} mm"
                 self.assertEqual(self.ui.modelDetails.text, words)
                 self.assertIn(words.split(".")[0], self.ui.modelSelector.toolTip)
+
+    def test_an_added_version_of_an_embedded_model_is_used_once_it_is_chosen_and_told_from_it(self) -> None:
+        default = self.logic.models.embedded()[0]
+        added = dataclasses.replace(default, version="2", path=self.folder / "2", embedded=False)
+        retrained = dataclasses.replace(added, sha256="0" * 64, path=self.folder / "3")
+        models, section = [default, added, retrained], self.panel.model
+        with mock.patch.object(self.logic.models, "list", return_value=models):
+            section.refresh()
+            labels = [self.ui.modelSelector.itemText(index) for index in range(3)]
+            hashes = [model.sha256[:8] for model in models]
+            self.assertEqual(
+                labels,
+                [
+                    f"{default.id} {default.version} (embedded)",
+                    *(f"{default.id} 2 {each}" for each in hashes[1:]),
+                ],
+            )
+            for index, model in ((2, retrained), (1, added)):
+                self.ui.modelSelector.setCurrentIndex(index)
+                self.assertEqual(section.bundle(), str(model.path))
+                self.panel.exit()
+                self.panel.enter()
+                self.assertEqual(section.bundle(), str(model.path))
+            self.panel.parameters.model = default.id  # as scenes of earlier versions have it
+            self.assertEqual(section.bundle(), str(default.path))
+
+    def test_a_scenes_model_that_is_not_here_is_named_and_stays_the_scenes(self) -> None:
+        key = dataclasses.replace(self.panel.model.model, id="theirs").key
+        self.panel.parameters.model = key
+        self.assertIn("The model theirs that was chosen is not here", self.ui.modelDetails.text)
+        self.ui.deviceSelector.setCurrentIndex(1)
+        self.assertEqual(self.panel.parameters.model, key)
+        self.panel.parameters.model = ""
+        self.assertNotIn("not here", self.ui.modelDetails.text)
+
+    def test_a_model_that_is_here_is_not_added_again(self) -> None:
+        asks = mock.Mock(return_value=True)
+        with mock.patch("slicer.util.confirmOkCancelDisplay", asks):
+            self.panel.model.add("/somewhere/copy.zip")
+            self.logic.runs[-1].finish(dataclasses.replace(self.panel.model.model, path=Path("/somewhere/copy.zip")))
+        self.assertIn("is here already", self.ui.stageLabel.text)
+        self.assertFalse(asks.called)
+        self.assertEqual(self.logic.runs[-1].task, "bundle")
 
     def test_the_product_is_explained_with_the_time_it_takes(self) -> None:
         self.assertIn("Closest to the truth", self.ui.productDetails.text)
@@ -268,15 +312,28 @@ class ModelSearchTest(PanelCase):
         self.find("knees")
         self.assertIn("offered for download", self.search.ui.indexLabel.text)
         self.assertEqual(self.search.ui.tryButton.toolTip, "Add this model first.")
-        heads = [self.search.ui.modelsTable.horizontalHeaderItem(column).text() for column in range(6)]
-        self.assertEqual(heads[1:4], ["Trained on", "Volume it makes", "Size of the file"])
-        cells = [self.search.ui.modelsTable.item(0, column).text() for column in range(6)]
-        self.assertEqual(cells, ["knees", "knees of adults", "96³ voxels of 2 mm", "25 MB", "CC BY 4.0", "to download"])
+        heads = [self.search.ui.modelsTable.horizontalHeaderItem(column).text() for column in range(7)]
+        self.assertEqual(heads[1:5], ["Version", "Trained on", "Volume it makes", "Size of the file"])
+        cells = [self.search.ui.modelsTable.item(0, column).text() for column in range(7)]
+        self.assertEqual(
+            cells, ["knees", "", "knees of adults", "96³ voxels of 2 mm", "25 MB", "CC BY 4.0", "to download"]
+        )
+
+    def test_a_long_text_leaves_the_other_columns_in_sight(self) -> None:
+        self.takeIndex(self.OFFER | {"anatomy": "knees of adults, " * 20})
+        self.assertLessEqual(self.search.ui.modelsTable.columnWidth(2), WIDEST_PIXELS)
+
+    def test_another_version_of_a_model_that_is_here_is_offered(self) -> None:
+        here = self.panel.model.model
+        for version, found in (("", 1), (here.version, 1), ("99", 2)):
+            self.takeIndex(self.OFFER | {"id": here.id, "version": version})
+            self.find("")
+            self.assertEqual(sum(each.id == here.id for each in self.search.shown), found)
 
     def test_what_an_index_says_is_text_and_no_markup(self) -> None:
         self.takeIndex(self.OFFER | {"anatomy": "<b>knees</b>"})
         self.find("knees")
-        self.assertEqual(self.search.ui.modelsTable.item(0, 1).toolTip(), "<qt>&lt;b&gt;knees&lt;/b&gt;</qt>")
+        self.assertEqual(self.search.ui.modelsTable.item(0, 2).toolTip(), "<qt>&lt;b&gt;knees&lt;/b&gt;</qt>")
 
     def test_one_that_is_offered_is_added_with_the_hash_that_the_index_promises(self) -> None:
         self.takeIndex(self.OFFER)

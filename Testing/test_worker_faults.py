@@ -60,6 +60,23 @@ class ExplainedTest(unittest.TestCase):
             self.assertRegex(error.message, r"^[A-Z].*omething\.$")
             self.assertIn("under Advanced", error.advice)
 
+    def test_what_to_do_about_an_input_depends_on_what_it_is_about_and_not_on_its_words(self) -> None:
+        ensureCore()
+        from clsdm.failures import FIELDS
+
+        words = "bundle, model.safetensors, steps: device: http://a.b/c"
+        for field, advice in (
+            ("", "another file"),
+            ("model", "add it again"),
+            ("offer", "a model is a folder with bundle.json"),
+            ("options", "under Advanced"),
+            ("device", "Automatic or CPU"),
+        ):
+            error = Faults.explain("input", words, field=field)
+            self.assertIn(advice, error.advice)
+            self.assertRegex(error.message, r"^[A-Z].*\.$")
+        self.assertEqual({"", *FIELDS}, set(Faults._INPUT))
+
     def test_without_memory_or_a_fitting_driver_what_is_lighter_is_offered(self) -> None:
         gpu, cpu = "OutOfMemoryError: CUDA out of memory", "MemoryError"
         for kind, message, arguments, offers in (

@@ -123,8 +123,9 @@ class AddTest(OwnTemporaries):
         added = self.logic.addModel(model, wait=True).result
         self.assertEqual(added.path.parent, self.logic.models.folder)
         self.assertIn(added.id, [each.id for each in self.logic.models.list()])
-        with self.assertRaisesRegex(ReconstructionError, "already"):
-            self.logic.addModel(model, wait=True)
+        for again in (model, replace(model, path=self.bundle)):  # the folder is the same model
+            with self.assertRaisesRegex(ReconstructionError, "already"):
+                self.logic.addModel(again, wait=True)
 
     def test_an_altered_model_is_refused(self) -> None:
         damaged = self.folder / "damaged"

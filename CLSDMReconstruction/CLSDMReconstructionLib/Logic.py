@@ -1,7 +1,8 @@
 """The module without a GUI: reconstruct, simulate X-rays, compare, preview; blocking or with callbacks.
 
 Work is done by the worker (``InferenceProcess``); nodes are made only when everything they need is there, so a run that
-fails, is cancelled or is outlived by its scene leaves the scene as it was. Closing the scene ends every run.
+fails, is cancelled or is outlived by its scene leaves the scene as it was. Closing the scene ends every run but those of
+many studies, which are files.
 
 Callbacks take the :class:`Run` (``onLog`` a line), on the main thread, after the call that started it has returned.
 ``onError`` is for failed and for cancelled runs; ``run.state`` tells which. With ``wait=True`` events are processed
@@ -54,7 +55,7 @@ class ReconstructionLogic(ModelTasks):
     ) -> None:
         self.server = Server()
         self._keeper = RunKeeper(worker or InferenceProcess(options=self.server.options))
-        self._batchKeeper = RunKeeper(batchWorker or InferenceProcess(options=self.server.options))
+        self._batchKeeper = RunKeeper(batchWorker or InferenceProcess(options=self.server.options), ofScene=False)
         self.models = models or ModelStore()
         self.dependencies = dependencies or Dependencies()
         self.dependencies.isElsewhere = lambda: self.server.isUsed
@@ -145,8 +146,8 @@ class ReconstructionLogic(ModelTasks):
 
         They have a worker of their own, so that the rest of the module need not wait for them. X-rays are read and results
         written here, also where a server computes. What is there of exactly these X-rays, made by this model in this way,
-        stays; one that fails stops nobody. Nothing comes into the scene. The result will be the counts, and "files", the paths
-        of the table and the page of all.
+        stays; one that fails stops nobody. Nothing comes into the scene, and closing it stops nothing. The result will be
+        the counts, and "files", the paths of the table and the page of all.
 
         Args:
             pairs: frontal and lateral X-ray, both files or ``XRayInput`` of files, by the name of the study's folder.
@@ -251,6 +252,10 @@ class ReconstructionLogic(ModelTasks):
         """Cancel every run."""
         for keeper in (self._keeper, self._batchKeeper):
             keeper.cancel()
+
+    def cancelOfScene(self) -> None:
+        """Cancel every run that reads from the scene, or writes into it."""
+        self._keeper.cancel()
 
     def stopWorkers(self) -> None:
         """Cancel every run and end the workers, which start again when they are needed."""

@@ -98,8 +98,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if scene is not None:
             kind = slicer.vtkMRMLScene
             tags = [scene.AddObserver(event, self._onNode) for event in (kind.NodeAddedEvent, kind.NodeRemovedEvent)]
-            ends = (kind.EndCloseEvent, kind.EndImportEvent, kind.EndBatchProcessEvent)
-            self._tags = tags = [*tags, *[scene.AddObserver(event, self._onScene) for event in ends]]
+            ends = (kind.EndCloseEvent, kind.EndBatchProcessEvent)
+            tags += [scene.AddObserver(event, self._onScene) for event in ends]
+            self._tags = tags = [*tags, scene.AddObserver(kind.EndImportEvent, self._onImported)]
             self.destroyed.connect(lambda *_: [scene.RemoveObserver(tag) for tag in tags])
         self._fill()
 
@@ -111,6 +112,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _onScene(self, *_: object) -> None:
         if not self._scene.IsBatchProcessing():
             self._fill()
+
+    def _onImported(self, *_: object) -> None:
+        """All rows go and come anew (qMRMLSceneModel::updateScene), and what was chosen is chosen no longer."""
+        if self._values["noneEnabled"]:
+            self._choose(None)
+        self._onScene()
 
     def _nodes(self) -> list[object]:
         if self._scene is None:

@@ -14,8 +14,10 @@ from urllib.error import HTTPError, URLError
 import pytest
 from places import REPOSITORY
 
-from clsdm.errors import Cancelled, InputError, Remark, in_full, reading
-from clsdm.failures import described, in_words
+from clsdm.errors import Cancelled, InputError, Remark, about, in_full, reading
+from clsdm.failures import ReportedError, described, in_words
+from clsdm.files.strict_json import from_plain
+from clsdm.options import Options, choose_device
 from clsdm.xray.notes import gathered
 
 
@@ -44,6 +46,25 @@ def test_what_was_said_already_and_what_the_user_asked_for_passes(error):
 def test_what_a_parent_is_told_is_one_line_without_control_characters():
     told = described(InputError("\x1b[31mred\nx: no such file"))
     assert told == {"kind": "input", "message": "\\x1b[31mred x: no such file", "details": ""}
+
+
+def test_what_an_error_is_about_is_told_by_a_field_not_by_its_words():
+    with pytest.raises(InputError) as caught, about("model"):
+        raise InputError("a.zip: no such bundle")
+    assert described(caught.value)["field"] == "model"
+    with pytest.raises(InputError) as caught, about("model"):
+        raise InputError("device: there is none", field="device")
+    told = described(caught.value)
+    assert told["field"] == "device"
+    assert described(ReportedError(told)) == told
+    assert "field" not in described(ReportedError(told | {"field": "nonsense"}))
+    for wrong in ({"steps": 0}, {"samples": 1}, {"seed": -1}):
+        with pytest.raises(InputError) as caught:
+            from_plain(Options, wrong, "request.options")
+        assert described(caught.value)["field"] == "options"
+    with pytest.raises(InputError) as caught:
+        choose_device("tpu")
+    assert described(caught.value)["field"] == "device"
 
 
 def test_a_way_out_at_the_command_line_is_for_who_sits_there_only():

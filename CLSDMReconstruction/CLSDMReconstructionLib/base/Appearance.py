@@ -80,5 +80,7 @@ def elided(text: str, length: int = 34) -> str:
 
 
 def sentence(text: str) -> str:
-    """A message of the core as a sentence."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+    """A message of the core as a sentence; an address, a path or a file's name at its beginning stays as it is."""
+    first = text.partition(" ")[0].rstrip(":.,")
+    begun = text if any(mark in first for mark in "/\\.") else text[:1].upper() + text[1:]
+    return begun + ("" if text.endswith((".", "?")) else ".")

@@ -63,6 +63,9 @@ class Panel:
     def exit(self) -> None:
         """The user goes elsewhere; what is at work goes on."""
 
+    def sceneLoaded(self) -> None:
+        """A scene was opened, or added to the open one."""
+
     def forget(self) -> None:
         """The scene closes: what was said of it goes."""
         self.say("")

@@ -80,6 +80,12 @@ class ComparePanel(Panel):
     def enter(self) -> None:
         """The module is shown; the comparison layout waits for the user to ask for it."""
         self._entered = True
+        self.sceneLoaded()
+
+    def sceneLoaded(self) -> None:
+        """One that was saved in the comparison layout shows it, but its comparison is not in it; or shows it in our views."""
+        if self.screen.layout.isShown and not self.screen.isOpening:
+            self.showLayout(self._isCurrent)
 
     def exit(self) -> None:
         """The user goes elsewhere: layout and colours as they were."""
@@ -186,8 +192,13 @@ class ComparePanel(Panel):
         """Switch to the comparison layout, in the background, or back to the user's."""
         if not shown:
             self.screen.leave()
-        elif self.shown.difference is not None and self.shown.pair == self._chosenPair:
+        elif self._isCurrent:
             self.screen.open()
+
+    @property
+    def _isCurrent(self) -> bool:
+        """Whether there is a comparison of what is chosen."""
+        return self.shown.difference is not None and self.shown.pair == self._chosenPair
 
     # What follows answers to signals.
 
@@ -320,7 +331,7 @@ class ComparePanel(Panel):
         self.takeAway.update(stale)
         text, tip = _("Cancel") if running else _("Compare"), _("Difference, figures and linked views of both.")
         self._showButton(ui.compareButton, running, text, tip, reason)
-        ui.layoutCheckBox.setEnabled(ready and not stale)
+        ui.layoutCheckBox.setEnabled(self._isCurrent or self.screen.isWanted)
         ui.layoutCheckBox.setChecked(self.screen.isWanted)
         for widget in (ui.windowComboBox, ui.overlayComboBox):
             widget.setEnabled(self.screen.layout.isShown)

@@ -1,7 +1,7 @@
 """The layout of a comparison: truth, reconstruction and difference, each axial, coronal and sagittal, beside 3-D.
 
 Rows are linked inside a view group of their own, so scrolling one axial view scrolls all three; which volume a view
-shows is never passed on. The layout that was there before comes back on leaving.
+shows is never passed on. The layout that was there before comes back on leaving, also in a scene that was saved in between.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,11 +13,14 @@ import vtk
 from CLSDMReconstructionLib.base import Nodes
 from CLSDMReconstructionLib.compare.ViewBars import tidySlice
 from CLSDMReconstructionLib.scene import Space
+from CLSDMReconstructionLib.scene.Attributes import PREFIX
 from CLSDMReconstructionLib.scene.Sampling import centre, corners
 
 LAYOUT_ID = 5207
 """Slicer's own layouts end at 100; other extensions use numbers of three digits."""
 VIEW_GROUP = 5207
+BEFORE = PREFIX + "layout_before"
+"""Attribute of the layout node: the user's layout. It is saved with the scene, as the layout that is shown is."""
 
 ROWS = ("Truth", "Reconstruction", "Difference")
 PLANES = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
@@ -49,6 +52,8 @@ def viewTag(row: str, plane: str) -> str:
 
 _GROUPS = [*([viewTag(row, plane) for plane in PLANES] for row in ROWS), [THREE_D, TABLE]]
 VIEWS = tuple(tag for group in _GROUPS for tag in group)
+NO_RECONSTRUCTION = tuple(viewTag(row, plane) for row in ("Truth", "Difference") for plane in PLANES)
+"""The views in which a layer over a reconstruction has no place."""
 ALL_VIEWS = (*VIEWS, PLOT)
 """With the plot, which is not there before there is a profile to plot."""
 GROWING = (
@@ -102,7 +107,7 @@ class ComparisonLayout:
     """Shows two volumes and their difference; :meth:`leave` undoes all of it."""
 
     def __init__(self) -> None:
-        self._before, self._toGrow, self._views, self._described = None, GROWING, VIEWS, ()
+        self._toGrow, self._views, self._described = GROWING, VIEWS, ()
 
     @property
     def isShown(self) -> bool:
@@ -145,8 +150,6 @@ class ComparisonLayout:
         node, wide = self._layoutNode(), isWide()
         if node is None or (self.isShown and not self._toGrow and self._described == self._views):
             return
-        if not self.isShown:
-            self._before = node.GetViewArrangement()
         for number, shown in enumerate(self._toGrow or [self._views]):
             if number > 0:
                 yield number / len(GROWING)
@@ -168,16 +171,21 @@ class ComparisonLayout:
                 node.SetLayoutDescription(LAYOUT_ID, description)
             else:
                 node.AddLayoutDescription(LAYOUT_ID, description)
+            if not self.isShown:
+                node.SetAttribute(BEFORE, str(node.GetViewArrangement()))
             node.SetViewArrangement(LAYOUT_ID)
 
     def leave(self) -> None:
-        """Bring back the user's layout, unless the user has chosen another meanwhile."""
+        """Bring back the user's layout, or four views where it is not known, unless another was chosen meanwhile."""
         for row in ROWS:
             for _, sliceNode, _ in self.views(row):
                 sliceNode.SetSliceVisible(False)
-        if self.isShown and self._before is not None:
-            self._layoutNode().SetViewArrangement(self._before)
-        self._before = None
+        if self.isShown:
+            node = self._layoutNode()
+            said = node.GetAttribute(BEFORE) or ""
+            before = int(said) if said.isdecimal() else LAYOUT_ID
+            known = before != LAYOUT_ID and node.IsLayoutDescription(before)
+            node.SetViewArrangement(before if known else node.SlicerLayoutFourUpView)
 
     def show(self, truth, reconstruction, difference) -> Iterator[float]:
         """Put the volumes into their rows, linked, along the truth's axes, around the reconstruction; a view at a time.

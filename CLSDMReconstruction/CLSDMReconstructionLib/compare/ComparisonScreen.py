@@ -37,6 +37,7 @@ class ComparisonScreen:
         self._views, self._fill, self._onChanged, self._onError = views, fill, onChanged, onError
         self._opening: Steps | None = None
         self._filled = False  # or being filled: colours and overlay are the comparison's
+        self._wasShown = False
         self._watched = None
 
     def watch(self, scene) -> None:
@@ -74,8 +75,8 @@ class ComparisonScreen:
             opening.cancel()
 
     def leave(self) -> None:
-        """Back to the user's layout, with the colours that were."""
-        if self._filled or self.isOpening:
+        """Back to the user's layout, with the colours that were; also where a scene brought the layout."""
+        if self._filled or self.isWanted:
             with self._views.held():
                 self.stopOpening()
                 self._filled = False
@@ -109,3 +110,6 @@ class ComparisonScreen:
         """The user chose another layout: colours as they were, too."""
         if self._filled and not self.layout.isShown:
             self.leave()
+        elif self._wasShown != self.layout.isShown:
+            self._wasShown = self.layout.isShown
+            self._onChanged()

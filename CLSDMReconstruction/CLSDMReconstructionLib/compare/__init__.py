@@ -1,6 +1,6 @@
 """A reconstruction against the true CT: difference, layout, figures, line profile, and the panel that shows them.
 
-Neighbours may use the panel alone.
+Neighbours may use the panel, and the layout to know which views are its own.
 """
 
-__all__ = ["ComparePanel"]
+__all__ = ["ComparePanel", "ComparisonLayout"]

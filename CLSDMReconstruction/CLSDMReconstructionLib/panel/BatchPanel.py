@@ -61,9 +61,7 @@ class BatchPanel(Panel):
         self._stopWork()  # looking for what the run left that was just stopped
 
     def forget(self) -> None:
-        """The scene closes; the studies are files, and stay."""
-        self.cancel()
-        super().forget()
+        """The scene closes; the studies are files: they stay, and what is at work on them goes on."""
 
     def find(self, steps: Iterator[float]) -> None:
         """Fill the table with what these steps find."""

@@ -10,7 +10,8 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, SPREAD_ROLE, attributeOf
+from CLSDMReconstructionLib.compare.ComparisonLayout import NO_RECONSTRUCTION
+from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, PREFIX, SPREAD_ROLE, attributeOf
 from CLSDMReconstructionLib.scene.Legend import showLegend
 from CLSDMReconstructionLib.scene.Volumes import voxels
 
@@ -66,6 +67,16 @@ class Layers:
         for box in self._kinds:
             box.checked = False
 
+    def sweep(self) -> None:
+        """None is shown, also none that a scene brought, whose box is not ticked and which has no legend."""
+        self.leave()
+        kinds = [role.removeprefix(PREFIX) for role, _title in self._kinds.values()]
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            name = composite.GetForegroundVolumeID()
+            node = slicer.mrmlScene.GetNodeByID(name) if name else None
+            if node is not None and attributeOf(node, "role") in kinds:
+                _showOver(composite, None)
+
     def _onToggled(self, box, on: bool) -> None:
         if self._volume is None:
             return
@@ -118,10 +129,16 @@ class Layers:
 
 
 def _layOver(node) -> None:
-    """Lay a volume over the background of the slice views, in its own colours; None takes it away."""
+    """Lay a volume over the background of the slice views that may show the reconstruction; None takes it away."""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        composite.SetForegroundVolumeID(None if node is None else node.GetID())
-        composite.SetForegroundOpacity(0.0 if node is None else 1.0)
+        if composite.GetLayoutName() not in NO_RECONSTRUCTION:
+            _showOver(composite, node)
+
+
+def _showOver(composite, node) -> None:
+    """In its own colours, nothing shining through."""
+    composite.SetForegroundVolumeID(None if node is None else node.GetID())
+    composite.SetForegroundOpacity(0.0 if node is None else 1.0)
 
 
 def _displayed(node, role: str) -> str:

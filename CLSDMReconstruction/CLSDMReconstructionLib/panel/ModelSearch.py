@@ -10,7 +10,9 @@ from slicer.i18n import tr as _
 
 from CLSDMReconstructionLib.base.Appearance import keepPlain, setTone, tip
 
-COLUMNS = ("Model", "Trained on", "Volume it makes", "Size of the file", "Licence", "Where it is")
+COLUMNS = ("Model", "Version", "Trained on", "Volume it makes", "Size of the file", "Licence", "Where it is")
+WIDEST_PIXELS = 220
+"""Of a column; the whole of a longer text stands in its tooltip."""
 SAMPLE = "phantom"
 """Of a model for which no index names one."""
 
@@ -20,6 +22,7 @@ class Found:
     """A model that is here (``model``), or one that is offered at ``url``."""
 
     id: str
+    version: str
     anatomy: str
     voxels: int
     spacingMm: float
@@ -34,7 +37,7 @@ class Found:
     def cells(self) -> tuple[str, ...]:
         """As the table shows it."""
         grid = _("{voxels}³ voxels of {spacing:g} mm").format(voxels=self.voxels, spacing=self.spacingMm)
-        return self.id, self.anatomy, grid, f"{self.bytes / 1e6:.0f} MB", self.licence, self.where
+        return self.id, self.version, self.anatomy, grid, f"{self.bytes / 1e6:.0f} MB", self.licence, self.where
 
     def matches(self, words: str) -> bool:
         """Whether all words are in what is shown of it."""
@@ -103,6 +106,8 @@ class ModelSearch:
                 item.setToolTip(tip(text))
                 table.setItem(row, column, item)
         table.resizeColumnsToContents()
+        for column in range(len(COLUMNS)):
+            table.setColumnWidth(column, min(table.columnWidth(column), WIDEST_PIXELS))
         self.ui.indexLabel.text = self._told if found else _("No model has all of these words.")
         if found:
             table.selectRow(0)
@@ -116,15 +121,17 @@ class ModelSearch:
             return _("on the server") if onServer else _("in this module") if model.embedded else _("added by you")
 
         found = [
-            Found(each.id, each.anatomy, each.voxels, each.spacingMm, each.bytes, each.licence, where(each),
+            Found(each.id, each.version, each.anatomy, each.voxels, each.spacingMm, each.bytes, each.licence, where(each),
                   samples.get(each.id, SAMPLE), each)
             for each in here
         ]  # fmt: skip
-        names = {each.id for each in here}
-        offers = [] if onServer else [each for each in self._index["offers"] if each["id"] not in names]
+        known = {(each.id, version) for each in here for version in ("", each.version)}
+        offers = [each for each in self._index["offers"] if (each["id"], each["version"]) not in known]
+        offers = [] if onServer else offers
         return found + [
-            Found(each["id"], each["anatomy"], each["voxels"], each["spacing_mm"], each["bytes"], each["licence"],
-                  _("to download"), samples.get(each["id"], SAMPLE), None, f"{each['url']}#sha256={each['sha256']}")
+            Found(each["id"], each["version"], each["anatomy"], each["voxels"], each["spacing_mm"], each["bytes"],
+                  each["licence"], _("to download"), samples.get(each["id"], SAMPLE), None,
+                  f"{each['url']}#sha256={each['sha256']}")
             for each in offers
         ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from CLSDMReconstructionLib.base.Appearance import setTone, tip
 from CLSDMReconstructionLib.panel.Gauges import Gauges
 from CLSDMReconstructionLib.panel.Parameters import PRESETS
 from CLSDMReconstructionLib.panel.Timing import Timing, inWords
+from CLSDMReconstructionLib.worker.ModelStore import namesOf
 from CLSDMReconstructionLib.xrays.Simulation import presets
 
 DEVICE_SETTING = "CLSDMReconstruction/device"
@@ -64,38 +65,51 @@ class ModelSection:
         return None if self.model is None else str(self.model.path)
 
     def refresh(self, wanted: str | None = None) -> None:
-        """List the models again; choose ``wanted`` (an id, "" for the default) or keep the choice."""
+        """List the models again; choose ``wanted`` (a key or an id, "" for the default) or keep the choice."""
         self._wanted = self._wanted if wanted is None else wanted
         self.models = self._logic.listModels()
+        names = namesOf(self.models)
         self._updating = True
         self.ui.modelSelector.clear()
-        for model in self.models:
-            self.ui.modelSelector.addItem(self._labelOf(model))
-        self.ui.modelSelector.toolTip = tip("\n".join(f"{model.id}: {purposeOf(model)}" for model in self.models))
-        ids = [self._idOf(model) for model in self.models]
-        self.ui.modelSelector.currentIndex = ids.index(self._wanted) if self._wanted in ids else 0 if ids else -1
+        for name, model in zip(names, self.models, strict=True):
+            self.ui.modelSelector.addItem(self._labelOf(name, model))
+        lines = (f"{name}: {purposeOf(model)}" for name, model in zip(names, self.models, strict=True))
+        self.ui.modelSelector.toolTip = tip("\n".join(lines))
+        self.ui.modelSelector.currentIndex = self._indexOf(self._wanted)
         self._updating = False
         self._showDetails()
 
-    def _labelOf(self, model) -> str:
+    def _labelOf(self, name: str, model) -> str:
         where = _("{id} (server)") if self._logic.server.isUsed else _("{id} (embedded)")
-        return where.format(id=model.id) if model.embedded else model.id
+        return where.format(id=name) if model.embedded else name
+
+    def _indexOf(self, wanted: str) -> int:
+        """Of a key, or else of an id, as scenes of earlier versions and scripts have it; the default's where it is not here."""
+        for names in ([self._keyOf(model) for model in self.models], [model.id for model in self.models]):
+            if wanted in names:
+                return names.index(wanted)
+        return 0 if self.models else -1
+
+    def _isMissing(self) -> bool:
+        """Whether another model is wanted than is chosen."""
+        return bool(self._wanted) and self.model is not None and self._wanted not in (self.model.key, self.model.id)
 
     def choose(self, model) -> None:
         """Use a model of the list from now on."""
-        self.refresh(self._idOf(model))
+        self.refresh(self._keyOf(model))
         self._onChanged()
 
-    def chosenId(self) -> str:
-        """The model's id for the parameter node; "" for the default."""
-        return "" if self.model is None else self._idOf(self.model)
+    @property
+    def wanted(self) -> str:
+        """The key or id of the model for the parameter node, also of one that is not here; "" for the default."""
+        return self._wanted
 
-    def _idOf(self, model) -> str:
-        return "" if model.embedded and model.id == self.models[0].id else model.id
+    def _keyOf(self, model) -> str:
+        return "" if model.embedded and model.key == self.models[0].key else model.key
 
     def _onModel(self, index: int) -> None:
         if not self._updating:
-            self._wanted = self.chosenId()
+            self._wanted = self._keyOf(self.model)
             self._showDetails()
             self._onChanged()
 
@@ -108,6 +122,10 @@ class ModelSection:
             return
         self.ui.modelDetails.text = purposeOf(model)
         setTone(self.ui.modelDetails, "muted")
+        if self._isMissing():
+            words = _("The model {id} that was chosen is not here; this one will be used. {purpose}")
+            self.ui.modelDetails.text = words.format(id=self._wanted.partition("|")[0], purpose=purposeOf(model))
+            setTone(self.ui.modelDetails, "caution")
         self.ui.modelDetails.toolTip = tip(factsOf(model))
         self.showProduct()
 
@@ -136,6 +154,10 @@ class ModelSection:
         self._logic.inspectModel(source, onFinished=self._onInspected, onError=self._onFailed)
 
     def _onInspected(self, run) -> None:
+        if any(run.result.key == model.key for model in self._logic.models.list()):
+            text = _("The model {id} {version} is here already.")
+            self._onMessage(text.format(id=run.result.id, version=run.result.version), True)
+            return
         question = _("Add this model?") + "\n\n" + factsOf(run.result)
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Add a model")):
             self._onMessage(_("No model was added."), False)
@@ -143,7 +165,7 @@ class ModelSection:
         self._logic.addModel(run.result, onFinished=self._onAdded, onError=self._onFailed)
 
     def _onAdded(self, run) -> None:
-        self.refresh(run.result.id)
+        self.refresh(run.result.key)
         self._onMessage(_("The model {id} was added.").format(id=run.result.id), False)
         self._onChanged()
 

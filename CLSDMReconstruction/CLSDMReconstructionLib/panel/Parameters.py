@@ -23,7 +23,7 @@ class Parameters:
     Attributes:
         xrays: JSON list of the X-rays, frontal and lateral first; see :func:`writeXRays`.
         xray1: node of the first X-ray, where it is one; and so on.
-        model: id of the chosen model; "" for the embedded default.
+        model: ``Model.key`` of the chosen model, or only its id; "" for the embedded default.
         steps: 0 for the model's default.
     """
 

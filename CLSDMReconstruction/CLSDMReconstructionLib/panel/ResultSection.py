@@ -95,7 +95,7 @@ class ResultSection:
         """Whether the slots hold other X-rays than those that it was made from."""
         if self.result is None:
             return
-        text, tone = verdict(self.result.residuals)
+        text, tone = verdict(self.result.residuals, isShown=bool(self.result.reprojections))
         if outdated:
             text, tone = _("Made from other X-rays, or another geometry, than the slots hold now."), "caution"
         self.ui.verdictLabel.text = text and f"<b>{text}</b>"

@@ -36,14 +36,16 @@ class ReconstructionPanel(VTKObservationMixin):
 
     Attributes:
         ui: widgets by name.
-        parameters: the scene's ``Parameters``, None while the scene is closing or another module is shown.
+        parameters: the scene's ``Parameters``; None while the scene is closing or another is loaded, and from then on
+            until the module is shown.
         runner: the Runner.
     """
 
     def __init__(self, logic, layout, resourcePath) -> None:
         VTKObservationMixin.__init__(self)
         self.logic, self.parameters = logic, None
-        self._guiTag, self._xraysShown, self._entered = None, None, False
+        self._guiTag, self._xraysShown = None, None
+        self._entered = self._imports = False
         self._xraysOfResult = ""  # as ``Parameters.xrays`` held them; "" where that is not known
         self._warmed = self._chosen = self._preload = None
         self._offered: set[str] = set()  # IDs of volumes that were chosen for the user once
@@ -60,11 +62,17 @@ class ReconstructionPanel(VTKObservationMixin):
             panel.setMRMLScene(slicer.mrmlScene)
         self._results.watch(slicer.mrmlScene)
         self._belongings.watch(slicer.mrmlScene)
-        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneEndImport)
-        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
+        events = slicer.vtkMRMLScene
+        for event, heard in (
+            (events.StartCloseEvent, self._onSceneStartClose),
+            (events.EndCloseEvent, self._onSceneEndClose),
+            (events.StartImportEvent, self._onSceneStartImport),
+            (events.EndBatchProcessEvent, self._onSceneEndBatch),
+            (events.NodeRemovedEvent, self._onNodeRemoved),
+        ):
+            self.addObserver(slicer.mrmlScene, event, heard)
         self._useParameters()
+        self._reconcile()
 
     @property
     def run(self):
@@ -154,7 +162,7 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onSceneStartClose(self, *_args) -> None:
         self._leaveParameters()
-        self.logic.cancel()
+        self.logic.cancelOfScene()
         self.samples.cancel()
         self.runner.run = None
         self._offered.clear()  # the next scene's volumes have the same IDs
@@ -170,10 +178,25 @@ class ReconstructionPanel(VTKObservationMixin):
         if self._entered:
             self._useParameters()
 
-    def _onSceneEndImport(self, *_args) -> None:
-        """Only now are all nodes there that the parameter node refers to."""
+    def _onSceneStartImport(self, *_args) -> None:
+        """Until the end the parameter node refers to nodes of the scene before, by IDs that new ones may get, and the
+        selectors drop what they show: nothing of that is to be read, or written into the scene.
+        """
+        self._imports = True
         self._leaveParameters()
-        self._onSceneEndClose()
+
+    def _onSceneEndBatch(self, *_args) -> None:
+        """Of an import: only now are all nodes there that the parameter node refers to, and in all selectors."""
+        if self._imports:
+            self._imports = False
+            self._onSceneEndClose()
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        """What a scene shows is what the panel's boxes say."""
+        self.result.layers.sweep()
+        for panel in self.panels:
+            panel.sceneLoaded()
 
     def _onNodeRemoved(self, *_args) -> None:
         """An X-ray or a result may have been deleted."""
@@ -216,7 +239,7 @@ class ReconstructionPanel(VTKObservationMixin):
         if parameters.xrays != self._xraysShown:
             self._xraysShown = parameters.xrays
             self.xrays.setXRays(readXRays(parameters))
-        if parameters.model != self.model.chosenId():
+        if parameters.model != self.model.wanted:
             self.model.refresh(parameters.model)
         self.xrays.setContext(parameters.preset, self.model.bundle())
         self.model.showProduct()
@@ -255,7 +278,7 @@ class ReconstructionPanel(VTKObservationMixin):
 
     def _onModelChanged(self) -> None:
         if self.parameters is not None:
-            self.parameters.model = self.model.chosenId()
+            self.parameters.model = self.model.wanted
             self.xrays.setContext(self.parameters.preset, self.model.bundle())
         self.updateReadiness()
 

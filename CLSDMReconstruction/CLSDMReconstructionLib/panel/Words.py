@@ -12,11 +12,22 @@ _VERDICTS = {
     "caution": "The volume explains its X-rays only in part: check spacing, distances, orientation and angles.",
     "error": "The volume does not explain its X-rays: do not trust it.",
 }
+_VERDICTS_THEN = {
+    "good": "When it was made, the volume explained its X-rays.",
+    "caution": "When it was made, the volume explained its X-rays only in part: spacing, distances, orientation or angles "
+    "may have been wrong.",
+    "error": "When it was made, the volume did not explain its X-rays: do not trust it.",
+}
 _SHORT = {"good": "good", "caution": "in part", "error": "do not trust"}
 
 
-def verdict(residuals: list[dict]) -> tuple[str, str]:
-    """(a sentence on the whole, its tone); the worst view decides. ("", "plain") where nothing is known."""
+def verdict(residuals: list[dict], *, isShown: bool = True) -> tuple[str, str]:
+    """(a sentence on the whole, its tone); the worst view decides. ("", "plain") where nothing is known.
+
+    Args:
+        residuals: of each X-ray.
+        isShown: whether the X-rays stand beside it, so that who reads it can see for himself; a scene does not keep them.
+    """
     ensureCore()
     from clsdm.quality.agreement import Agreement
 
@@ -28,7 +39,7 @@ def verdict(residuals: list[dict]) -> tuple[str, str]:
         else "caution" if any(each.doubtful for each in found)
         else "good"
     )  # fmt: skip
-    return _(_VERDICTS[tone]), tone
+    return _((_VERDICTS if isShown else _VERDICTS_THEN)[tone]), tone
 
 
 def shortVerdict(tone: str) -> str:

@@ -20,6 +20,15 @@ _SETTINGS = {
 }
 """What is said of each of ``clsdm.failures.SETTINGS``, by the panel's names, and what to do."""
 
+_INPUT = {
+    "model": ("{}", "The model is gone or damaged: choose another one, or add it again."),
+    "offer": ("{}", "Choose another one: a model is a folder with bundle.json in it, or a zip archive of that."),
+    "options": ("{}", "Change it under Advanced."),
+    "device": ("There is no GPU that PyTorch can use.", "Choose Automatic or CPU."),
+    "": ("{}", "Choose another file, or correct what was entered."),
+}
+"""The same of ``clsdm.failures.FIELDS``, and of what has none."""
+
 
 def explain(
     kind: str, message: str, details: str = "", arguments: dict | None = None, field: str = ""
@@ -31,11 +40,14 @@ def explain(
         message: the worker's.
         details: the worker's.
         arguments: "product" and "device" of the run, to offer lighter ones.
-        field: of wrong settings, which one (``clsdm.failures.SETTINGS``).
+        field: what it is about: of wrong settings, which one (``clsdm.failures.SETTINGS``); of an input, one of ``FIELDS``.
     """
     if field in _SETTINGS:
         name, todo = _SETTINGS[field]
         return ReconstructionError(kind, sentence(name.format(message)), todo, details, (COMPUTE_HERE,))
+    if kind == "input":
+        what, todo = _INPUT.get(field, _INPUT[""])
+        return ReconstructionError(kind, sentence(what.format(message)), todo, details)
     what, todo = _EXPLAINED.get(kind, _defect)(message, details)
     return ReconstructionError(kind, what, todo, details, _offers(kind, message, arguments or {}))
 
@@ -57,16 +69,6 @@ def _offers(kind: str, message: str, arguments: dict) -> tuple[tuple[str, dict],
 
 def _ofGpu(message: str) -> bool:
     return any(name in message for name in ("CUDA", "CUBLAS", "cuDNN"))
-
-
-def _input(message: str, details: str) -> tuple[str, str]:
-    if "bundle" in message or "model.safetensors" in message:
-        return sentence(message), "The model is gone or damaged: choose another one, or add it again."
-    if "steps:" in message or "seed:" in message or "samples:" in message:
-        return sentence(message), "Change it under Advanced."
-    if "device:" in message:
-        return "There is no GPU that PyTorch can use.", "Choose Automatic or CPU."
-    return sentence(message), "Choose another file, or correct what was entered."
 
 
 def _memory(message: str, details: str) -> tuple[str, str]:
@@ -126,7 +128,6 @@ def _defect(message: str, details: str) -> tuple[str, str]:
 
 
 _EXPLAINED = {
-    "input": _input,
     "memory": _memory,
     "device": _device,
     "disk": _disk,

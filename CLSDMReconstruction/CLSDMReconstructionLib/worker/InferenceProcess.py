@@ -40,8 +40,8 @@ class Job:
         number: which tells answers apart.
         state: "waiting", "running", "finished", "failed", "cancelled".
         result: the worker's answer, when finished. Its arrays may be gone once ``onDone`` returns.
-        failure: {"kind", "message", "details"} when failed, and "field" of wrong settings; kinds are those of
-            ``clsdm.failures.KINDS``, "crash" and "start".
+        failure: {"kind", "message", "details", "field"} when failed; kinds are those of ``clsdm.failures.KINDS``, "crash"
+            and "start", fields its ``FIELDS`` and ``SETTINGS``, or "".
         attempts: how often it was sent.
         heard: whether the worker has said anything about it.
     """

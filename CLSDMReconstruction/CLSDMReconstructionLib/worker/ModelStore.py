@@ -51,6 +51,19 @@ class Model:
     fileSha256: str = ""
     embedded: bool = False
 
+    @property
+    def key(self) -> str:
+        """Its identity, as a scene keeps it: two models may have one id, and two versions the same weights."""
+        return "|".join((self.id, self.version, self.sha256[:16]))
+
+
+def namesOf(models: list[Model]) -> list[str]:
+    """A name for each: its id, with its version where others have that id, and the weights' hash where that does not tell."""
+    names = [model.id for model in models]
+    for more in ([model.version for model in models], [model.sha256[:8] for model in models]):
+        names = [f"{name} {word}" if names.count(name) > 1 else name for name, word in zip(names, more, strict=True)]
+    return names
+
 
 def readModel(path: Path, **known: Any) -> Model:
     """Read a bundle's manifest; ``known`` overrides fields.

@@ -26,12 +26,13 @@ POLL_S = 0.002
 class RunKeeper:
     """Starts runs and tidies up after them.
 
-    Attributes:
+    Args:
         worker: does the work.
+        ofScene: whether its runs end with the scene; else nothing of theirs is in it.
     """
 
-    def __init__(self, worker: InferenceProcess) -> None:
-        self.worker = worker
+    def __init__(self, worker: InferenceProcess, ofScene: bool = True) -> None:
+        self.worker, self._ofScene = worker, ofScene
         self._runs: list[Run] = []
         self._ownFolder: Any = None
         self._folders = 0
@@ -170,7 +171,7 @@ class RunKeeper:
             path.unlink(missing_ok=True)
 
     def _observe(self) -> None:
-        if self._observer is None:
+        if self._observer is None and self._ofScene:
             event = slicer.vtkMRMLScene.StartCloseEvent
             self._observer = slicer.mrmlScene.AddObserver(event, self._onSceneClose)
 

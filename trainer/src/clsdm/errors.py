@@ -48,11 +48,22 @@ class InputError(Exception):
 
     Attributes:
         remark: what is wrong, and what to do about it; ``str`` of the error is that in full.
+        field: what it is about, one of ``clsdm.failures.FIELDS`` or, of wrong settings, ``SETTINGS``; "" where neither.
     """
 
-    def __init__(self, text: str = "", way_out: str = "") -> None:
-        self.remark = Remark(text, way_out)
+    def __init__(self, text: str = "", way_out: str = "", field: str = "") -> None:
+        self.remark, self.field = Remark(text, way_out), field
         super().__init__(in_full(self.remark))
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Whatever cannot be used in here is about this (see :class:`InputError`), unless it says more precisely itself."""
+    try:
+        yield
+    except InputError as error:
+        error.field = error.field or field
+        raise
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it

@@ -13,6 +13,9 @@ KINDS = ("input", "settings", "memory", "device", "disk", "network", "server", "
 disk, a download, that server itself, a Python package that is not installed, or this program."""
 SETTINGS = ("address", "unencrypted", "key", "authority")
 """What must be known of a server: where it is, whether X-rays may travel there unencrypted, its key, and who vouches for it."""
+FIELDS = ("model", "offer", "options", "device")
+"""What an input can be about that others than the one who chose the X-rays may have to correct: the model, a model that is to be
+added, how to reconstruct, and the device."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -30,8 +33,8 @@ class SettingsError(InputError):
 
     def __init__(self, field: str, reason: str, where: str = "", way_out: str = "") -> None:
         """``where``: the file, option or variable that holds it, which begins the message."""
-        super().__init__(f"{where}: {reason}" if where else reason, way_out)
-        self.field, self.reason = field, reason
+        super().__init__(f"{where}: {reason}" if where else reason, way_out, field)
+        self.reason = reason
 
 
 class ServerError(ConnectionError):
@@ -50,6 +53,8 @@ class ReportedError(Exception):
         self.report = {name: str(report.get(name, "")) for name in ("kind", "message", "details")}
         if self.report["kind"] not in KINDS:
             self.report["kind"] = "defect"
+        if report.get("field") in FIELDS:
+            self.report["field"] = str(report["field"])
         super().__init__(self.report["message"])
 
 
@@ -81,7 +86,7 @@ def kind_of(error: BaseException) -> str:
 def described(error: Exception) -> dict[str, str]:
     """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log.
 
-    Of wrong settings, also the "field" (see :data:`SETTINGS`).
+    Where it is known what an input is about, also the "field" (see :data:`FIELDS`; of wrong settings, :data:`SETTINGS`).
     """
     if isinstance(error, ReportedError):
         return error.report
@@ -96,7 +101,8 @@ def described(error: Exception) -> dict[str, str]:
     if kind == "network":
         message = printable(of_network(error))
     details = "" if kind in ("input", "server") else "".join(traceback.format_exception(error))
-    return {"kind": kind, "message": message, "details": details}
+    about = {"field": error.field} if isinstance(error, InputError) and error.field else {}
+    return {"kind": kind, "message": message, "details": details, **about}
 
 
 def in_words(error: Exception) -> str:

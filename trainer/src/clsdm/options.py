@@ -43,15 +43,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
-            raise InputError(f"product: expected one of {', '.join(PRODUCTS)}, got {self.product!r}")
+            raise InputError(f"product: expected one of {', '.join(PRODUCTS)}, got {self.product!r}", field="options")
         if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise InputError(f"steps: expected 1 to 1000, got {self.steps}")
+            raise InputError(f"steps: expected 1 to 1000, got {self.steps}", field="options")
         if not 2 <= self.samples <= 1000:
-            raise InputError(f"samples: an ensemble needs 2 to 1000, got {self.samples}")
+            raise InputError(f"samples: an ensemble needs 2 to 1000, got {self.samples}", field="options")
         if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}")
+            raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, got {self.seed}", field="options")
         if not 1 <= self.at_once <= MOST_AT_ONCE:
-            raise InputError(f"at_once: expected 1 to {MOST_AT_ONCE} samples, got {self.at_once}")
+            raise InputError(f"at_once: expected 1 to {MOST_AT_ONCE} samples, got {self.at_once}", field="options")
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -77,13 +77,14 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
-        raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
+        raise InputError(f"device: expected auto, cpu or cuda, got {name!r}", field="device")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, but torch finds no CUDA GPU", "use --device cpu")
+        raise InputError("device: cuda was asked for, but torch finds no CUDA GPU", "use --device cpu", "device")
     if name == "cuda" and torch.__version__.startswith("2.9."):  # pytorch #163539; right before and after
         raise InputError(
             f"device: torch {torch.__version__} computes bfloat16 convolutions of volumes wrongly on CUDA",
             "install torch 2.10 or later, or use --device cpu",
+            "device",
         )
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device(name)

@@ -100,7 +100,9 @@ def networks_first(
     warnings = check_xrays(xrays, bundle)
     process = bundle.manifest.model.process
     if process.kind == "ddpm" and (options.steps or 1) > process.train_steps:
-        raise InputError(f"steps: expected at most the model's {process.train_steps}, got {options.steps}")
+        raise InputError(
+            f"steps: expected at most the model's {process.train_steps}, got {options.steps}", field="options"
+        )
     device = choose_device(options.device)
     if model is None:
         report("load model", 0, 1)

@@ -127,14 +127,16 @@ def test_what_cannot_be_used_is_said_in_this_computers_words(server, worker, fil
     film.PatientID = "another"
     film.save_as(other)
     with worker(server) as child:
-        for wrong, said in (
-            ({"views": [{"file": str(tmp_path / "text.dcm")}], "options": {}}, re.escape(f"{tmp_path / 'text.dcm'}: ")),
-            ({"views": views(films), "options": {"steps": 0}}, "steps: expected 1 to 1000"),
-            ({"views": views(films), "options": {}, "bundle": "other"}, "no model 'other'; it has small"),
-            ({"views": [views(films)[0], {"file": str(other)}], "options": {}}, "two patients"),
+        both, text = views(films), [{"file": str(tmp_path / "text.dcm")}]
+        for wrong, about, said in (
+            ({"views": text, "options": {}}, "", re.escape(f"{tmp_path / 'text.dcm'}: ")),
+            ({"views": both, "options": {"steps": 0}}, "options", "steps: expected 1 to 1000"),
+            ({"views": both, "options": {}, "bundle": "other"}, "model", "no model 'other'; it has small"),
+            ({"views": [both[0], {"file": str(other)}], "options": {}}, "", "two patients"),
         ):
             error = answered(child, task="reconstruct", **wrong)[0]["error"]
             assert error["kind"] == "input", error
+            assert error.get("field", "") == about, error
             assert re.search(said, error["message"]), error
         assert "result" in answered(child, task="warm", bundle="small", device="cpu")[0]
 

@@ -125,6 +125,7 @@ def test_a_bundle_that_changed_is_verified_again_although_its_model_is_loaded(fi
     shutil.rmtree(folder)
     gone = error(tmp_path, "reconstruct", **asked)
     assert gone["kind"] == "input"
+    assert gone["field"] == "model"
     assert "no such bundle" in gone["message"]
 
 
@@ -226,10 +227,13 @@ def test_a_model_is_installed_whole_or_not_at_all(small_model, tmp_path, as_arch
     asked = {"bundle": str(source), "into": str(store), "name": "small"}
     assert Bundle.open(result(tmp_path, "install", **asked)["path"]).hash == small_model.hash
     assert "already" in error(tmp_path, "install", **asked)["message"]
+    other = small_model.path if as_archive else archive(small_model, tmp_path / "model.zip")
+    assert "already" in error(tmp_path, "install", **asked | {"bundle": str(other)})["message"]
     damaged = tmp_path / "damaged"
     shutil.copytree(small_model.path, damaged)
     (damaged / CARD).write_text("altered")
-    assert error(tmp_path, "install", bundle=str(damaged), into=str(store), name="damaged")["kind"] == "input"
+    refused = error(tmp_path, "install", bundle=str(damaged), into=str(store), name="damaged")
+    assert (refused["kind"], refused["field"]) == ("input", "offer")
     assert [each.name for each in store.iterdir()] == ["small.zip" if as_archive else "small"]
     assert (
         error(tmp_path, "install", bundle=str(damaged), into=str(tmp_path / "new" / "store"), name="x")["kind"]

@@ -73,6 +73,18 @@ def test_folder_and_archive_hold_the_same_model(small_model, tmp_path):
         assert torch.equal(value, written[name]), name
 
 
+def test_an_archive_of_the_folder_with_its_name_holds_it_too(small_model, tmp_path):
+    archive = tmp_path / "model.zip"
+    with zipfile.ZipFile(archive, "w") as stream:
+        for file in small_model.path.iterdir():
+            stream.write(file, f"any name/{file.name}")
+        stream.writestr("__MACOSX/any name/._bundle.json", b"x")
+    assert Bundle.open(archive).hash == small_model.hash
+    with zipfile.ZipFile(archive, "a") as stream:
+        stream.writestr("another/bundle.json", b"{}")
+    assert "holds no bundle.json" in refused(archive)
+
+
 def test_a_model_comes_ready_to_run_and_not_to_train(small_model):
     model = small_model.model()
     assert not model.training

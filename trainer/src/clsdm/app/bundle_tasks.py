@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from clsdm.app.worker import Answer
-from clsdm.errors import InputError
+from clsdm.errors import InputError, about
 from clsdm.files.atomic import write_atomically, written_together
 from clsdm.files.digest import sha256_of
 from clsdm.files.names import given_path, inside, plain_name
@@ -11,6 +11,7 @@ from clsdm.files.strict_json import to_plain
 from clsdm.progress import Report
 
 
+@about("offer")
 def check_bundle(folder: Path, report: Report, bundle: str) -> Answer:
     """Check every hash of a bundle; answers with its path, its size and the whole file's SHA-256 ("" for a folder)."""
     from clsdm.model.bundle_files import check_files, read_manifest, reader
@@ -44,13 +45,18 @@ def index(folder: Path, report: Report, url: str) -> Answer:
 
 
 def install(folder: Path, report: Report, bundle: str, into: str, name: str) -> Answer:
-    """Copy a bundle (folder or archive) to ``into/name``, whole or not at all, and check it there."""
+    """Copy a bundle (folder or archive) to ``into/name``, whole or not at all, and check it there.
+
+    What is there already, as a folder or as an archive, stays, and no second one comes.
+    """
     from clsdm.model.bundle_files import copy_bundle
 
     source, store = given_path(bundle, "bundle"), given_path(into, "into")
-    target = inside(store, plain_name(name if source.is_dir() else f"{name}.zip", "name"), "name")
-    if target.exists():
-        raise InputError(f"{target}: is there already; delete it first")
+    places = [inside(store, plain_name(each, "name"), "name") for each in (name, f"{name}.zip")]
+    for place in places:
+        if place.exists():
+            raise InputError(f"{place}: is there already; delete it first")
+    target = places[0 if source.is_dir() else 1]
 
     def copy(part: Path) -> None:
         copy_bundle(source, part)

@@ -166,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
             if not hasattr(self, "_last"):
                 self._begin(400)
             if self._is_whole:  # words in the middle of an array would be taken for its values
-                self._say_error(report["kind"], message)
+                self._say_error(report["kind"], message, report.get("field", ""))
         return report["kind"]
 
     def _refuse(self, status: int, message: str) -> None:
@@ -175,8 +175,9 @@ class Handler(BaseHTTPRequestHandler):
             self._begin(status)
             self._say_error("server", message)
 
-    def _say_error(self, kind: str, message: str) -> None:
-        self._send(message_of({"error": {"kind": kind, "message": message, "details": ""}}, [])[1])
+    def _say_error(self, kind: str, message: str, field: str = "") -> None:
+        error = {"kind": kind, "message": message, "details": "", **({"field": field} if field else {})}
+        self._send(message_of({"error": error}, [])[1])
 
     def log_message(self, *words: object) -> None:
         """The request's line is written when it has ended."""

@@ -230,7 +230,7 @@ class Front(ThreadingHTTPServer):
         if name is None:
             return next(iter(self.models.values()))
         if not isinstance(name, str) or name not in self.models:
-            raise InputError(f"the server has no model {name!r:.60}; it has {', '.join(self.models)}")
+            raise InputError(f"the server has no model {name!r:.60}; it has {', '.join(self.models)}", field="model")
         return self.models[name]
 
 

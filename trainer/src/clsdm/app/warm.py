@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clsdm.errors import about
 from clsdm.progress import Report
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Warm:
         self._bundle: tuple[tuple[Any, ...], Bundle] | None = None
         self._model: tuple[tuple[Any, ...], CLSDM] | None = None
 
+    @about("model")
     def bundle(self, path: str | None) -> Bundle:
         """The bundle at ``path`` (see ``Bundle.open``), opened and verified anew if any of its files changed.
 
@@ -35,6 +37,7 @@ class Warm:
             self._bundle = (state, Bundle.open(where))
         return self._bundle[1]
 
+    @about("model")
     def model(self, bundle: Bundle, device: Any, report: Report) -> CLSDM:  # noqa: ANN401 - torch.device
         """The bundle's networks on ``device``."""
         state = (*_state_of(bundle.path), str(device))

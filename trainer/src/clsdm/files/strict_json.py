@@ -114,7 +114,7 @@ def from_plain(kind: type[Target], data: Any, where: str) -> Target:  # noqa: AN
     try:
         return kind(**values)
     except (ValueError, InputError) as error:  # of __post_init__, which does not know the file
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {error}", field=getattr(error, "field", "")) from None
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """The files of a bundle and their hashes; no tensors, no torch. What the files mean is in ``bundle``.
 
-A bundle is a folder or a zip archive with a manifest, ``bundle.json``, that names every other file with its size and
-SHA-256, and its own hash. Nothing in it is ever executed, and no name in it leads outside.
+A bundle is a folder, or a zip archive of one or of what is in one, with a manifest, ``bundle.json``, that names every other
+file with its size and SHA-256, and its own hash. Nothing in it is ever executed, and no name in it leads outside.
 
 The bundles that come with the program are the folders of ``Resources/Models``, in the package (a wheel) or above it (a
 checkout). ``index.json`` there names them, the default first, and nothing else says which one is the default.
@@ -204,13 +204,20 @@ def _open_in_folder(folder: Path, name: str) -> Iterator[IO[bytes]]:
 def _open_in_zip(path: Path, name: str) -> Iterator[IO[bytes]]:
     with reading(f"{path}: {name}", "bundle archive"), zipfile.ZipFile(path) as archive:
         try:
-            entry = archive.getinfo(name)
+            entry = archive.getinfo(_top_of(archive) + name)
         except KeyError:
             raise InputError(f"{path}: holds no {name}; the bundle is incomplete") from None
         check_bytes(entry.file_size, _most_bytes(name), f"{path}: {name}", "a bundle")
         check_expansion(entry.compress_size, entry.file_size, f"{path}: {name}")
         with archive.open(entry) as stream:
             yield stream
+
+
+def _top_of(archive: zipfile.ZipFile) -> str:
+    """Where in an archive a bundle's files lie: at its top, "", or in the one folder that was packed with its name."""
+    names = archive.namelist()
+    tops = {name.partition("/")[0] for name in names if name.count("/") == 1 and name.endswith(f"/{MANIFEST}")}
+    return f"{tops.pop()}/" if MANIFEST not in names and len(tops) == 1 else ""
 
 
 def embedded_bundles() -> dict[str, Path]:

@@ -25,6 +25,7 @@ class Offer:
         bytes: size of its archive.
         sha256: of its archive.
         url: of its archive, https.
+        version: its version; "" where the index does not say, and a model of that name that is here is taken for it.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Offer:
     bytes: int
     sha256: str
     url: str
+    version: str = ""
 
     def __post_init__(self) -> None:
         if not self.url.startswith("https://") or "#" in self.url:
