@@ -183,6 +183,7 @@ def _header(tags: Tags, invert: bool | None, frame: int) -> StoredXRay:
         marked=tags.text("BurnedInAnnotation") != "NO",
         patient_key=patient_key(tags.dataset),
         study_uid=str(tags.value("StudyInstanceUID") or ""),
+        sop_instance=str(tags.value("SOPInstanceUID") or ""),
         unreadable=tuple(tags.unreadable),
         warnings=(*_image_notes(tags), *geometry_notes),
     )

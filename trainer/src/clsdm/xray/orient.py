@@ -85,6 +85,7 @@ class StoredXRay:
         marked: letters may be burnt in.
         patient_key: one-way hash of the patient's identifiers.
         study_uid: StudyInstanceUID, or "".
+        sop_instance: SOP Instance UID, or "".
         unreadable: tags that do not hold what they should.
         warnings: what the user should know.
     """
@@ -99,6 +100,7 @@ class StoredXRay:
     marked: bool = True
     patient_key: str | None = None
     study_uid: str = ""
+    sop_instance: str = ""
     unreadable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

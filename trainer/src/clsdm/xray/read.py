@@ -149,7 +149,8 @@ def read_xray(
     image = np.ascontiguousarray(stored.image, dtype=np.float32)
     valid = None if stored.valid is None else np.ascontiguousarray(stored.valid)
     isocentre_mm = stored.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
-    xray = XRay(image, view, valid, stored.source, stored.patient_key, origins, stored.warnings, isocentre_mm)
+    whose = (stored.source, stored.patient_key)
+    xray = XRay(image, view, valid, *whose, origins, stored.warnings, isocentre_mm, stored.sop_instance)
     check_image(xray)
     return xray
 
