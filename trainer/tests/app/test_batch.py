@@ -15,7 +15,7 @@ from small_bundle import run
 import clsdm
 from clsdm.app import batch
 from clsdm.app.batch_summary import Row, as_csv, write_summary
-from clsdm.app.cases import Case, cases_of_studies, cases_of_table
+from clsdm.app.cases import Case, cases_of_table
 from clsdm.app.maker import Maker
 from clsdm.app.request import Request, ViewRequest, names_for
 from clsdm.app.share import share
@@ -144,19 +144,6 @@ def test_a_tree_of_studies_gives_the_best_pair_of_each_and_names_nobody(films, s
     assert code == 0, said
     assert len(list(dicom.iterdir())) == 2
     assert all(at != first[name] for name, at in times(out).items())
-
-
-def test_of_repeats_in_a_tree_the_last_is_taken_and_said(films, small_model, tmp_path, capfd):
-    for number, name in enumerate(("frontal", "lateral", "frontal")):
-        tags = pydicom.dcmread(films / f"{name}.dcm")
-        tags.InstanceNumber, tags.StudyInstanceUID, tags.SOPInstanceUID = number, "1.2.3.1", f"1.2.3.4.{number}"
-        tags.save_as(tmp_path / f"{number}.dcm")
-    wanted = []
-    (case,) = cases_of_studies(tmp_path, lambda name, own: wanted.append(own), lambda *_: None)
-    assert (Path(wanted[0]["frontal"]).name, Path(wanted[0]["lateral"]).name) == ("2.dcm", "1.dcm")
-    assert case.notes == ("of 2 frontal X-rays of the study the last exposed is taken",)
-    _, _, said = many(capfd, small_model, tmp_path / "out", "--studies", tmp_path)
-    assert f"{case.name}: {case.notes[0]}" in said
 
 
 def test_what_was_cut_between_volume_and_dicom_goes_on(hospital, small_model, capfd, monkeypatch):
