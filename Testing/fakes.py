@@ -205,8 +205,13 @@ class FakeDatabase:
     def studyForSeries(self, series: str) -> str:
         return self._answer(next(name for name, (_, found) in self.studies.items() if series in found))
 
+    def fieldForPatient(self, field: str, patient: str) -> str:
+        return self._answer({"PatientsName": "Meier^Anna", "PatientID": "4711"}[field])
+
     def fieldForStudy(self, field: str, study: str) -> str:
-        return self._answer(self.studies[study][0])
+        """Of "2024-01-01 10:30:00" the time is what follows the date."""
+        date, _, time = self.studies[study][0].partition(" ")
+        return self._answer({"StudyDate": date, "StudyTime": time}[field])
 
     def fieldForSeries(self, field: str, series: str) -> str:
         return self._answer(self.series[series][0] if field == "Modality" else "CHEST")

@@ -16,7 +16,8 @@ from CLSDMReconstructionLib.Logic import ReconstructionLogic
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.scene.HeldViews import HeldViews
-from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, xrayFiles
+from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS
+from CLSDMReconstructionLib.scene.XRaySources import dicomFiles
 from CLSDMReconstructionLib.xrays.SimulatePanel import SimulatePanel
 
 
@@ -88,9 +89,9 @@ class WholeWayTest(unittest.TestCase):
             np.testing.assert_allclose(middle, expected, atol=30.0)  # the network's pixels are coarse
 
     def exported(self, result, xrays) -> None:
-        self.assertEqual([str(file) for file in xrayFiles(result.volumeNode, result.inputs)], xrays.files)
+        self.assertEqual([str(file) for file in atOnce(dicomFiles(result.volumeNode))], xrays.files)
         panel = self.panel(ExportPanel)
-        panel.setReconstruction(result.volumeNode, result.inputs)
+        panel.setReconstruction(result.volumeNode)
         panel.ui.formatComboBox.setCurrentIndex(FORMATS.index(DICOM))
         with tempfile.TemporaryDirectory() as folder:
             panel.exportTo(str(Path(folder) / "series"))

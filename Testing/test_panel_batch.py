@@ -57,6 +57,26 @@ class BatchTest(PanelCase):
             self.wait(lambda: not self.batch.isWorking("find"))
         self.assertEqual([study.isPair for study in self.batch.studies], [True])
 
+    def test_a_database_of_many_studies_gives_all_of_them_whole(self) -> None:
+        studies = {}
+        for number in range(35):
+            tags = {"StudyInstanceUID": f"1.3.{number}", "PatientID": f"many {number}"}
+            files = [str(self.xrayFile(f"many{number}{view}.dcm", view, **tags)) for view in ("PA", "LL")]
+            studies[f"{number}"] = ("2024-01-01", {f"s{number}": ("CR", files)})
+        with mock.patch.object(slicer, "dicomDatabase", FakeDatabase(studies), create=True):
+            self.batch.ui.databaseButton.click()
+            self.wait(lambda: not self.batch.isWorking("find"))
+        self.assertEqual([study.isPair for study in self.batch.studies], [True] * 35)
+
+    def test_a_study_with_a_repeat_says_which_was_chosen(self) -> None:
+        self.xrayFile(
+            "in/0again.dcm", "LL", StudyInstanceUID="1.2.0", PatientID="0", AcquisitionDateTime="20240101103000"
+        )
+        self.found()
+        self.assertEqual(self.batch.studies[0].lateral.path, str(self.folder / "in" / "0again.dcm"))
+        self.assertEqual(self.cell(0, 1).text(), "pair, chosen")
+        self.assertIn("the last exposed is taken", self.cell(0, 1).toolTip())
+
     def test_each_study_that_has_ended_is_told_and_one_that_fails_does_not_stop_the_rest(self) -> None:
         self.found()
         self.batch.start(self.out)

@@ -3,18 +3,21 @@
 import errno
 import shutil
 import subprocess
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 import slicer
+from fakes import FakeDatabase
 from scene_case import SceneCase, waitFor
 from volumes import add_volume, turned
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.panel.ExportPanel import ExportPanel
+from CLSDMReconstructionLib.scene import SessionFiles, XRaySources
 from CLSDMReconstructionLib.scene.Attributes import provenanceOf, setAttributes
 from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
 from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, toSitk, writeDicom, writeVolume
@@ -46,15 +49,21 @@ class ExportTest(SceneCase):
             index = image.TransformPhysicalPointToIndex([-ras[0], -ras[1], ras[2]])
             self.assertEqual(image.GetPixel(index), array[k, j, i])
 
-    def xray(self, patient: str = "P1", name: str = "frontal") -> str:
+    def xray(self, patient: str = "P1", name: str = "frontal", uid: str = "") -> str:
         """A DICOM file with nothing but what identifies it."""
         path = self.folder / f"{name}.dcm"
         from clsdm.files.dicom import new_dicom, save_dicom
 
-        dataset = new_dicom(pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.1.1"), pydicom.uid.UID(f"1.2.3.{len(name)}"))
+        dataset = new_dicom(
+            pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.1.1"), pydicom.uid.UID(uid or f"1.2.3.{len(name)}")
+        )
         dataset.PatientID, dataset.PatientName, dataset.StudyInstanceUID = patient, "Doe^Jane", "1.2.840.1"
         save_dicom(dataset, path)
         return str(path)
+
+    def madeFrom(self, *files: str) -> None:
+        """Let the reconstruction be of these X-rays."""
+        setAttributes(self.node, {XRaySources.SOURCES: [XRaySources.noted(Path(file)) for file in files]})
 
 
 class WritingTest(ExportTest):
@@ -82,14 +91,16 @@ class WritingTest(ExportTest):
             atOnce(writeVolume(self.node, self.folder / "R.png"))
 
     def test_a_dicom_series_holds_every_voxel_at_its_place_in_the_patient(self) -> None:
-        for _ in writeDicom(self.node, self.folder / "series"):
+        for _ in writeDicom(self.node, self.folder / "series", keepPatient=False):
             pass
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(self.folder / "series")))
         self.assertSamePlace(reader.Execute())
 
     def test_a_dicom_series_points_to_its_x_rays_and_names_model_and_purpose(self) -> None:
-        for _ in writeDicom(self.node, self.folder / "series", [self.xray(), str(self.folder / "picture.png")]):
+        (self.folder / "picture.png").write_bytes(b"a picture")
+        self.madeFrom(self.xray(), str(self.folder / "picture.png"))
+        for _ in writeDicom(self.node, self.folder / "series"):
             pass
         tags = pydicom.dcmread(next((self.folder / "series").iterdir()))
         self.assertEqual([item.ReferencedSOPInstanceUID for item in tags.SourceImageSequence], ["1.2.3.7"])
@@ -101,7 +112,8 @@ class WritingTest(ExportTest):
         validator = shutil.which("dciodvfy")
         if validator is None:
             self.skipTest("needs dciodvfy: apt-get install dicom3tools")
-        for _ in writeDicom(self.node, self.folder / "series", [self.xray()]):
+        self.madeFrom(self.xray())
+        for _ in writeDicom(self.node, self.folder / "series"):
             pass
         for path in (self.folder / "series").iterdir():
             done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False, timeout=60)
@@ -157,7 +169,8 @@ class PanelTest(ExportTest):
         self.assertIn("R.nrrd", self.ui.statusLabel.text)
 
     def test_a_series_is_written_in_the_background_with_the_x_rays_it_was_made_from(self) -> None:
-        self.panel.setReconstruction(self.node, [self.xray()])
+        self.madeFrom(self.xray())
+        self.panel.setReconstruction(self.node)
         self.choose(DICOM)
         self.panel.exportTo(str(self.folder / "series"))
         self.assertEqual(self.ui.exportButton.text, "Cancel")
@@ -173,7 +186,8 @@ class PanelTest(ExportTest):
         self.assertFalse(self.ui.exportButton.enabled)
 
     def test_the_patient_can_be_left_out(self) -> None:
-        self.panel.setReconstruction(self.node, [self.xray()])
+        self.madeFrom(self.xray())
+        self.panel.setReconstruction(self.node)
         self.choose(DICOM)
         self.ui.patientCheckBox.setChecked(False)
         self.panel.exportTo(str(self.folder / "series"))
@@ -213,3 +227,104 @@ class PanelTest(ExportTest):
         waitFor(lambda: not self.panel.isRunning)
         self.assertIn("new or empty folder", self.ui.statusLabel.text)
         self.assertTrue(self.ui.exportButton.enabled)
+
+
+class WhoseTest(ExportTest):
+    """Under whom a series is filed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.panel = ExportPanel(None)
+        self.addCleanup(self.panel.cleanup)
+        self.panel.setMRMLScene(slicer.mrmlScene)
+        self.ui = self.panel.ui
+        self.ui.formatComboBox.setCurrentIndex(FORMATS.index(DICOM))
+
+    def exported(self) -> object:
+        """The tags of the series, or None where none was written."""
+        self.panel.exportTo(str(self.folder / "series"))
+        waitFor(lambda: not self.panel.isRunning)
+        files = sorted((self.folder / "series").glob("*.dcm"))
+        return pydicom.dcmread(files[0]) if files else None
+
+    def assertNobodys(self, reason: str) -> None:
+        """The box cannot be ticked, the panel says why, and what is written is of nobody and says so."""
+        self.assertFalse(self.ui.patientCheckBox.enabled)
+        self.assertFalse(self.ui.patientCheckBox.checked)
+        self.assertFalse(self.ui.patientLabel.isHidden())
+        self.assertIn(reason, self.ui.patientLabel.text)
+        self.assertEqual(self.exported().PatientID, "CLS-DM")
+        self.assertIn("without patient and study", self.ui.statusLabel.text)
+
+    def test_after_the_scene_was_closed_a_volume_of_the_same_id_is_not_filed_under_the_earlier_patient(self) -> None:
+        self.madeFrom(self.xray("MEIER", "meier", "1.2.3.1"))
+        self.panel.setReconstruction(self.node)
+        known = self.node.GetID()
+        slicer.mrmlScene.Clear(0)
+        self.panel.forget()
+        self.node = add_volume("R", size=(9, 11, 13))
+        for name, value in PROVENANCE.items():
+            self.node.SetAttribute(name, value)
+        self.assertEqual(self.node.GetID(), known)
+        self.madeFrom(self.xray("HUBER", "huber", "1.2.3.2"))
+        self.ui.volumeSelector.setMRMLScene(slicer.mrmlScene)  # it looks at the attributes of a node when it comes
+        self.panel.setReconstruction(self.node)
+        self.assertEqual(self.exported().PatientID, "HUBER")
+
+    def test_a_volume_that_does_not_say_its_x_rays_is_filed_under_nobody_and_that_is_said_before(self) -> None:
+        self.panel.setReconstruction(self.node)
+        self.assertNobodys("does not say which X-rays")
+
+    def test_a_file_that_was_replaced_meanwhile_is_refused_and_not_named(self) -> None:
+        self.madeFrom(self.xray("MEIER", "frontal", "1.2.3.1"))
+        self.panel.setReconstruction(self.node)
+        self.xray("HUBER", "frontal", "1.2.3.2")
+        self.assertIsNone(self.exported())
+        self.assertIn("X-ray 1 is not the one that this volume was made from", self.ui.statusLabel.text)
+        self.assertNotIn("frontal.dcm", self.ui.statusLabel.text)
+
+    def test_the_database_gives_the_x_ray_whose_file_was_replaced(self) -> None:
+        self.madeFrom(self.xray("MEIER", "frontal", "1.2.3.1"))
+        self.panel.setReconstruction(self.node)
+        kept = self.xray("MEIER", "kept", "1.2.3.1")
+        self.xray("HUBER", "frontal", "1.2.3.2")
+        with mock.patch.object(slicer, "dicomDatabase", mock.Mock(fileForInstance={"1.2.3.1": kept}.get), create=True):
+            self.assertEqual(self.exported().PatientID, "MEIER")
+
+    def test_deleted_files_and_another_slicer_are_said_before(self) -> None:
+        file = self.xray()
+        self.madeFrom(file)
+        Path(file).unlink()
+        self.panel.setReconstruction(self.node)
+        self.assertNobodys("not there any more")
+        self.xray()
+        self.panel.enter()
+        self.assertTrue(self.ui.patientCheckBox.checked)  # as the user had it
+        with mock.patch.dict(SessionFiles._PATHS, clear=True):
+            self.panel.enter()
+            self.assertIn("not known to this Slicer", self.ui.patientLabel.text)
+            with mock.patch.object(slicer, "dicomDatabase", FakeDatabase(), create=True):  # another one
+                self.panel.enter()
+                self.assertIn("Import them", self.ui.patientLabel.text)
+
+    def test_pictures_name_nobody_and_that_is_said_before(self) -> None:
+        (self.folder / "picture.png").write_bytes(b"a picture")
+        self.madeFrom(str(self.folder / "picture.png"))
+        self.panel.setReconstruction(self.node)
+        self.assertNobodys("no DICOM files")
+
+    def test_files_that_go_after_the_box_was_seen_are_not_made_up_for_by_leaving_the_patient_out(self) -> None:
+        file = self.xray()
+        self.madeFrom(file)
+        self.panel.setReconstruction(self.node)
+        Path(file).unlink()
+        self.assertIsNone(self.exported())
+        self.assertIn("not there any more", self.ui.statusLabel.text)
+        self.assertFalse(self.ui.patientCheckBox.enabled)
+
+    def test_nodes_of_earlier_versions_are_found_by_their_instance_uids(self) -> None:
+        self.node.SetAttribute("CLSDM.source_instance_uids", "1.2.3.7")
+        file = self.xray()
+        with mock.patch.object(slicer, "dicomDatabase", mock.Mock(fileForInstance={"1.2.3.7": file}.get), create=True):
+            self.panel.setReconstruction(self.node)
+            self.assertEqual(self.exported().PatientID, "P1")

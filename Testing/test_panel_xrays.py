@@ -268,11 +268,11 @@ class InputOfNodesTest(unittest.TestCase):
 
 
 class DatabaseTest(PanelCase):
-    def test_the_menu_lists_x_rays_of_the_dicom_database_newest_first_and_without_names(self) -> None:
+    def test_the_menu_lists_x_rays_of_the_dicom_database_newest_first_and_says_whose_they_are(self) -> None:
         with mock.patch.object(slicer, "dicomDatabase", FakeDatabase(), create=True):
             found = atOnce(xraySeries())
         self.assertEqual([series.path for series in found], ["pa.dcm", "lateral.dcm", "a.dcm"])
-        self.assertEqual(found[0].label, "2024-01-01 · CR · PA · CHEST")
+        self.assertEqual((found[0].whose, found[0].label), ("Meier^Anna (4711) · 2024-01-01", "CR · PA · CHEST"))
 
     def test_the_newest_study_of_the_database_can_fill_both_slots(self) -> None:
         files = [str(self.xrayFile("b.dcm", "LL")), str(self.xrayFile("a.dcm"))]
@@ -281,6 +281,59 @@ class DatabaseTest(PanelCase):
             self.panel.xrays.pair.fromDatabase()
             self.wait(lambda: not self.panel.xrays.pair.isLooking)
         self.assertEqual([slot.geometry.angle.value for slot in self.panel.xrays.slots], [0.0, 90.0])
+
+    def test_of_two_studies_of_one_day_the_later_is_the_newest_and_it_is_said_which(self) -> None:
+        files = {
+            hour: [
+                str(self.xrayFile(f"{hour}{view}.dcm", view, StudyInstanceUID=f"1.2.{hour}")) for view in ("PA", "LL")
+            ]
+            for hour in (9, 14)
+        }
+        studies = {
+            "z": ("20240101 093000", {"z1": ("CR", files[9])}),
+            "a": ("20240101 140500.5", {"a1": ("CR", files[14])}),
+        }
+        with mock.patch.object(slicer, "dicomDatabase", FakeDatabase(studies), create=True):
+            self.panel.xrays.pair.fromDatabase()
+            self.wait(lambda: not self.panel.xrays.pair.isLooking)
+        self.assertEqual([slot.xray.path for slot in self.panel.xrays.slots], files[14])
+        self.assertIn("The newest study: Meier^Anna (4711) · 2024-01-01 14:05.", self.ui.pairLabel.text)
+        self.assertNotIn("Not used", self.ui.pairLabel.text)
+
+    def test_a_slot_says_whose_x_ray_it_holds(self) -> None:
+        whose = {"PatientName": "Meier^Anna", "PatientID": "4711", "StudyDate": "20240101", "StudyTime": "1405"}
+        self.drop(self.frontal.widget, self.xrayFile("a.dcm", **whose))
+        self.assertIn("Meier^Anna (4711) · 2024-01-01 14:05", self.frontal.ui.sourceLabel.toolTip)
+        self.drop(self.frontal.widget, self.png())
+        self.assertEqual(self.frontal.ui.sourceLabel.toolTip, str(self.folder / "picture.png"))
+
+    def test_a_menu_of_very_many_says_that_it_shows_the_newest(self) -> None:
+        database = FakeDatabase(
+            {f"{number}": (f"{2000 + number}0101", {f"{number}.1": ("DX", ["a.dcm"])}) for number in range(70)}
+        )
+        with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+            self.frontal._fillSeriesMenu()
+            self.wait(lambda: "Looking" not in self.frontal._seriesMenu.actions()[0].text)
+        texts = [action.text for action in self.frontal._seriesMenu.actions()]
+        self.assertEqual(len(texts), 61)
+        self.assertEqual(texts[0], "Meier^Anna (4711) · 2069-01-01 · DX · CHEST")
+        self.assertIn("The newest 60 only", texts[-1])
+        self.assertFalse(self.frontal._seriesMenu.actions()[-1].enabled)
+
+    def test_of_repeats_the_last_exposure_is_taken_and_said(self) -> None:
+        chest = {"BodyPartExamined": "CHEST", "AcquisitionDate": "20240101"}
+        files = [
+            self.xrayFile("0.dcm", "PA", BodyPartExamined="KNEE"),
+            self.xrayFile("1.dcm", "LL", BodyPartExamined="KNEE"),
+            *(
+                self.xrayFile(f"{2 + at}.dcm", view, AcquisitionTime=f"10{20 - at}00", **chest)
+                for at, view in enumerate(("PA", "PA", "LL"))
+            ),
+        ]
+        self.drop(self.frontal.widget, *files)
+        self.assertEqual([slot.xray.path[-5:] for slot in self.panel.xrays.slots], ["2.dcm", "4.dcm"])
+        self.assertIn("Of 2 frontal X-rays of the study the last exposed is taken.", self.ui.pairLabel.text)
+        self.assertIn("Frontal: CHEST is taken before KNEE.", self.ui.pairLabel.text)
 
     def test_a_large_database_is_asked_a_little_at_a_time(self) -> None:
         database = FakeDatabase({f"{number}": ("", {f"{number}.1": ("DX", ["a.dcm"])}) for number in range(40)})

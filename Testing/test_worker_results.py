@@ -1,13 +1,18 @@
 """The worker's answers as nodes."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import slicer
 from scene_case import SceneCase
 from volumes import add_volume
 
 from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.scene import XRaySources
 from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, attributeOf
 from CLSDMReconstructionLib.worker import Results
+from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
 
 class ReconstructionTest(SceneCase):
@@ -52,6 +57,20 @@ class ReconstructionTest(SceneCase):
         Results.reconstructionFrom(answer, [], "1.3", str, node)
         self.assertEqual(node.GetName(), "CLS-DM sample (research only)")
         self.assertEqual(tree.GetItemParent(tree.GetItemByDataNode(node)), studies[1])
+
+    def test_the_node_says_its_x_rays_unless_their_files_were_changed_meanwhile(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "xray.png"
+            file.write_bytes(b"one")
+            noted = [XRaySources.noted(file)]
+            inputs = [XRayInput(path=str(file), role="frontal")]
+            node = Results.reconstructionFrom(self.answer(100), inputs, "", str, None, noted).volumeNode
+            self.assertEqual([source.found() for source in XRaySources.sourcesOf(node)], [file])
+            file.write_bytes(b"another")
+            self.assertEqual([source.found() for source in XRaySources.sourcesOf(node)], [None])
+            result = Results.reconstructionFrom(self.answer(100), inputs, "", str, None, noted)
+        self.assertEqual(XRaySources.sourcesOf(result.volumeNode), [])
+        self.assertIn("the file of the frontal X-ray was replaced or changed meanwhile", result.warnings[-1])
 
     def test_into_a_node_that_is_gone_a_new_one_is_made(self) -> None:
         gone = add_volume("gone")

@@ -126,12 +126,13 @@ class ReconstructionLogic(ModelTasks):
                 "bundle": modelPath(run, bundle),
                 "preset": preset,
             }
+            noted = Requests.noted(inputs, payload["views"])
             studyUid = next((each.header.study_uid for each in facts if each.header.study_uid), "")
             for xray, each in zip(inputs, facts, strict=True):
                 run.say(Requests.summary(xray, each))
 
             def made(answer: dict[str, Any]) -> ReconstructionResult:
-                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown, into)
+                result = Results.reconstructionFrom(answer, inputs, studyUid, run.shown, into, noted)
                 result.seconds["total"] = time.monotonic() - began
                 return result
 

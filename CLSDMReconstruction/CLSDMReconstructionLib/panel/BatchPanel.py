@@ -125,6 +125,9 @@ class BatchPanel(Panel):
             )
             for column, text in enumerate((study.name.removeprefix("study-"), xrays, "")):
                 table.setItem(number, column, qt.QTableWidgetItem(text))
+            if study.notes:
+                table.item(number, 1).setText(_("{xrays}, chosen").format(xrays=xrays))
+                table.item(number, 1).setToolTip(tip(" ".join(study.notes)))
         self._emptyResults()
         pairs = sum(study.isPair for study in studies)
         self.say(_("{count} studies, {pairs} with a pair of X-rays.").format(count=len(studies), pairs=pairs))

@@ -110,7 +110,7 @@ class Runner:
         panel.runSection.idle(f"{done} {said}".strip(), tone if said else "good")
         panel.showResult(result)
         showInSlices(result.volumeNode, panel.views)
-        panel.export.setReconstruction(result.volumeNode, result.inputs)
+        panel.export.setReconstruction(result.volumeNode)
         panel.xrays.orientation.show(result.hanging)
 
     def _onError(self, run) -> None:

@@ -11,7 +11,7 @@ COVERAGE_ROLE, SPREAD_ROLE, OTHERS_ROLE = PREFIX + "coverage", PREFIX + "spread"
 """References from a reconstruction to the nodes that belong to it."""
 
 
-_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids", "measures")
+_NOT_PROVENANCE = ("role", "residuals", "warnings", "source_instance_uids", "source_xrays", "measures")
 
 
 def setAttributes(node, values: dict[str, Any]) -> None:

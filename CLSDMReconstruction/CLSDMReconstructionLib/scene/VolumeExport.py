@@ -8,33 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import slicer
 
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
-from CLSDMReconstructionLib.scene import Volumes, XRayNodes
+from CLSDMReconstructionLib.scene import Volumes
 from CLSDMReconstructionLib.scene.Attributes import attributeOf, provenanceOf
+from CLSDMReconstructionLib.scene.XRaySources import dicomFiles, sourcesOf
 
 SUFFIXES = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 DICOM = "DICOM CT series"
 FORMATS = (*SUFFIXES, DICOM)
-
-
-def xrayFiles(node, inputs=()) -> list[Path]:
-    """The files of the X-rays that a reconstruction was made from, as far as they can still be found.
-
-    Args:
-        node: the reconstruction; its attributes name DICOM instances, which Slicer's database may hold.
-        inputs: the ``XRayInput`` it was made from, where they are known.
-    """
-    files = [
-        Path(each.path) if each.path else XRayNodes.xrayFile(each.node) for each in inputs if each.path or each.node
-    ]
-    database = getattr(slicer, "dicomDatabase", None)
-    if not any(files) and database is not None:
-        uids = attributeOf(node, "source_instance_uids", "").split()
-        files = [Path(database.fileForInstance(uid)) for uid in uids if database.fileForInstance(uid)]
-    return [file for file in files if file is not None and file.is_file()]
 
 
 def toSitk(node) -> sitk.Image:
@@ -69,7 +52,7 @@ def writeVolume(node, path: Path) -> Iterator[float]:
         raise ValueError(f"{path.name}: expected a name ending in {' or '.join(SUFFIXES.values())}")
     hu, placed = Volumes.voxels(node), Placed(**Volumes.geometryOf(node))
     record = companions(path)["record"]
-    refuse_overwriting([path, record], xrayFiles(node))
+    refuse_overwriting([path, record], [file for source in sourcesOf(node) for file in source.files])
     residuals, warnings = attributeOf(node, "residuals", []), attributeOf(node, "warnings", [])
     with written_together(path.parent, needed_bytes=2 * hu.size) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)
@@ -81,22 +64,23 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     return [path, record]
 
 
-def writeDicom(node, folder: Path, xrays=(), keepPatient: bool = True) -> Iterator[float]:
+def writeDicom(node, folder: Path, keepPatient: bool = True) -> Iterator[float]:
     """Write a DICOM CT series, slice by slice; the generator returns the files.
 
     Args:
         node: reconstruction.
         folder: new or empty.
-        xrays: files of the X-rays; those that are DICOM are referenced.
-        keepPatient: file it under their patient and study.
+        keepPatient: file it under patient and study of its X-rays, and refer to them; else of nobody.
 
     Raises:
         InputError: it cannot be written there, or the X-rays are of two patients.
+        ValueError: the patient is to be kept, and the X-rays' files are not there, or not what they were.
     """
     ensureCore()
     from clsdm.volume import write_dicom as ct_write
 
-    sources = [source for source in map(ct_write.read_source, xrays) if source is not None]
+    files = (yield from dicomFiles(node)) if keepPatient else []
+    sources = [source for source in map(ct_write.read_source, files) if source is not None]
     return (
         yield from ct_write.ct_series_in_steps(
             toSitk(node), folder, sources=sources, provenance=provenanceOf(node), keep_patient=keepPatient

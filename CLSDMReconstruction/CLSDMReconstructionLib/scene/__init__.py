@@ -15,4 +15,5 @@ __all__ = [
     "VolumeExport",
     "Volumes",
     "XRayNodes",
+    "XRaySources",
 ]

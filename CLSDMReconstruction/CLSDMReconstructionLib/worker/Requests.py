@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from CLSDMReconstructionLib.scene import XRayNodes
+from CLSDMReconstructionLib.scene import XRayNodes, XRaySources
 from CLSDMReconstructionLib.worker.Runs import ReconstructionError, Run
 from CLSDMReconstructionLib.xrays.Facts import XRayFacts, checkTogether, inspect
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
@@ -57,6 +57,18 @@ def summary(xray: XRayInput, facts: XRayFacts) -> str:
 def viewRequests(run: Run, inputs: list[XRayInput], folder: Path) -> list[dict[str, Any]]:
     """The requests for X-rays; nodes without files of their own are written to the folder."""
     return [viewRequest(run, xray, folder / f"xray{at}.nrrd") for at, xray in enumerate(inputs)]
+
+
+def noted(inputs: list[XRayInput], requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What identifies the X-rays of :func:`viewRequests`, for the reconstruction's node."""
+    return [
+        XRaySources.noted(Path(request["file"]) if _hasFile(xray) else None, xray.node)
+        for xray, request in zip(inputs, requests, strict=True)
+    ]
+
+
+def _hasFile(xray: XRayInput) -> bool:
+    return xray.path is not None or XRayNodes.xrayFile(xray.node) is not None
 
 
 def viewRequest(run: Run, xray: XRayInput, written: Path) -> dict[str, Any]:

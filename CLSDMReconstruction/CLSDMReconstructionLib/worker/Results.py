@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.scene import Volumes, XRayNodes
+from CLSDMReconstructionLib.scene import Volumes, XRayNodes, XRaySources
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
     OTHERS_ROLE,
@@ -84,7 +84,7 @@ class SimulationResult:
 
 
 def reconstructionFrom(
-    answer: dict[str, Any], inputs: list[XRayInput], studyUid: str, shown, into=None
+    answer: dict[str, Any], inputs: list[XRayInput], studyUid: str, shown, into=None, noted: list[dict] | None = None
 ) -> ReconstructionResult:
     """Read the arrays, make the nodes, and put them into the scene, all or none.
 
@@ -94,12 +94,14 @@ def reconstructionFrom(
         studyUid: StudyInstanceUID of the X-rays or "".
         shown: takes what must not be seen out of a text.
         into: a reconstruction's node, in the scene, that is to hold the new one in place of its own; None for a new node.
+        noted: what the X-rays were when they were handed to the worker, of ``XRaySources.noted``.
 
     Raises:
         OSError: an array cannot be read.
     """
     product = answer["provenance"]["product"]
-    warnings = [shown(text) for text in answer["warnings"]] + _gone(inputs)
+    changed = _changed(inputs, noted or [])
+    warnings = [shown(text) for text in answer["warnings"]] + _gone(inputs) + changed
     reprojections = [
         {**each, "input": np.load(each["input"]), "reprojected": np.load(each["reprojected"])}
         for each in answer["reprojections"]
@@ -114,7 +116,7 @@ def reconstructionFrom(
     sources = [xray.node for xray in inputs if xray.node is not None]
     for node, role in ((volume, "volume"), (coverage, "coverage"), (spread, "spread")):
         if node is not None:
-            setAttributes(node, {**made, "role": role, "source_instance_uids": _instances(sources)})
+            setAttributes(node, {**made, "role": role, XRaySources.SOURCES: None if changed else noted})
     nodes = [node for node in (coverage, spread, volume) if node is not None and node.GetScene() is None]
     study = Nodes.studyItem(sources, studyUid)
     Nodes.addToScene(nodes, study)
@@ -171,16 +173,19 @@ def _volume(volume: dict[str, Any], name: str, *, hounsfield: bool = True):
     return Volumes.makeVolume(np.load(volume["array"]), volume, name, hounsfield=hounsfield)
 
 
-def _instances(nodes) -> str | None:
-    uids = [node.GetAttribute(XRayNodes.INSTANCES_ATTRIBUTE) for node in nodes]
-    return " ".join(uid for uid in uids if uid) or None
-
-
 def _gone(inputs: list[XRayInput]) -> list[str]:
     return [
         f"the {xray.label} was removed from the scene meanwhile; it was used as it was at the start"
         for xray in inputs
         if xray.nodeId is not None and xray.node is None
+    ]
+
+
+def _changed(inputs: list[XRayInput], noted: list[dict]) -> list[str]:
+    return [
+        f"the file of the {xray.label} was replaced or changed meanwhile; which of the two was used is not known"
+        for xray, entry in zip(inputs, noted, strict=False)
+        if XRaySources.changed(entry)
     ]
 
 

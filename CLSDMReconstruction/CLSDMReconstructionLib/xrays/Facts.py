@@ -176,20 +176,22 @@ def pairNotes(named: list[tuple[str, XRayFacts]]) -> tuple[str, ...]:
     return tuple(sentence(line) for line in gathered(notes, len(named)))
 
 
-def suggestPair(candidates, notes: list[str] | None = None) -> Iterator[float]:
+def suggestPair(candidates, notes: list[str] | None = None, named: bool = True) -> Iterator[float]:
     """Find (frontal, lateral) among files or nodes, by ``clsdm.xray.guess``.
 
     A generator of the fraction done, one step for each candidate. It returns an :class:`XRayInput` or None for each.
 
     Args:
         candidates: paths, folders that are searched at any depth, or volume nodes; what is no X-ray is passed over.
-        notes: gets a sentence for files that were named and are not taken, and for further studies.
+        notes: gets sentences on the choice: among several of a study, files that are not taken, and further studies.
+        named: whether the user named the candidates, and is told which of them are not taken.
 
     Raises:
         FolderError: a folder holds more files than one study has.
     """
     ensureCore()
     from clsdm.xray.guess import pair_of
+    from clsdm.xray.pair import chosen_among
 
     sources, headers = [], []
     known = yield from _withoutFolders(candidates)
@@ -204,7 +206,8 @@ def suggestPair(candidates, notes: list[str] | None = None) -> Iterator[float]:
         indices = yield from aside(lambda: pair_of(headers, paths))
     taken = [index for index in indices if index is not None]
     if notes is not None and taken:
-        notes += _leftOut(candidates, {sources[index] for index in taken})
+        notes += [sentence(note) for note in chosen_among(headers, indices)]
+        notes += _leftOut(candidates, {sources[index] for index in taken}) if named else []
         notes += _otherStudies(headers, taken)
     found = zip(indices, ("frontal", "lateral"), strict=True)
     return tuple(None if index is None else XRayInput.of(sources[index], role) for index, role in found)

@@ -64,7 +64,8 @@ class PairFinder:
 
     def fromDatabase(self) -> None:
         """Find frontal and lateral in the newest study that holds X-rays."""
-        self._look(_newestPair(), nothing=_("The DICOM database holds no X-ray."))
+        notes: list[str] = []
+        self._look(_newestPair(notes), notes=notes, nothing=_("The DICOM database holds no X-ray."))
 
     def fromLocalizers(self) -> None:
         """Take the localizers (scouts, topograms) that the loaded CT was planned on."""
@@ -140,7 +141,8 @@ def _localizers(cts: list) -> Iterator[float]:
     return None, None
 
 
-def _newestPair() -> Iterator[float]:
-    """The pair in the newest study of the DICOM database that holds X-rays."""
-    series = yield from xraySeries()
-    return (yield from suggestPair([one.path for one in series if one.studyUid == series[0].studyUid]))
+def _newestPair(notes: list[str]) -> Iterator[float]:
+    """The pair in the newest study of the DICOM database that holds X-rays; ``notes`` gets which study that is."""
+    series = yield from xraySeries(studies=1)
+    notes += [_("The newest study: {study}.").format(study=one.whose) for one in series[:1]]
+    return (yield from suggestPair([one.path for one in series], notes, named=False))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from CLSDMReconstructionLib.base.Appearance import sentence
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
 from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
@@ -19,11 +20,13 @@ class Study:
         name: of its result's file; it does not say whose it is.
         frontal: or None.
         lateral: or None.
+        notes: on the choice, where the study holds several.
     """
 
     name: str
     frontal: XRayInput | None
     lateral: XRayInput | None
+    notes: tuple[str, ...] = ()
 
     @property
     def isPair(self) -> bool:
@@ -62,15 +65,16 @@ def _studies(files: list[Path]) -> Iterator[float]:
         if header is not None and header.likely_angle_deg is not None:
             paths.append(str(path))
             headers.append(header)
-    return [_study(owner, pair, paths) for owner, pair in pairs_by_study(headers).items()]
+    pairs = yield from aside(lambda: pairs_by_study(headers))
+    return [_study(owner, pair, paths) for owner, pair in pairs.items()]
 
 
-def _study(owner: tuple, pair: tuple, paths: list[str]) -> Study:
+def _study(owner: tuple, pair, paths: list[str]) -> Study:
     ensureCore()
     from clsdm.xray.pair import study_name
 
     frontal, lateral = (
         None if index is None else XRayInput(path=paths[index], role=role)
-        for index, role in zip(pair, ("frontal", "lateral"), strict=True)
+        for index, role in ((pair.frontal, "frontal"), (pair.lateral, "lateral"))
     )
-    return Study(study_name(owner), frontal, lateral)
+    return Study(study_name(owner), frontal, lateral, tuple(map(sentence, pair.notes)))

@@ -12,7 +12,8 @@ from CLSDMReconstructionLib.base.Appearance import elided, keepPlain, setTone, t
 from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS, keepNarrow
 from CLSDMReconstructionLib.base.Steps import Steps
-from CLSDMReconstructionLib.xrays.DicomSeries import xraySeries
+from CLSDMReconstructionLib.scene.XRayNodes import xrayFile
+from CLSDMReconstructionLib.xrays.DicomSeries import MOST, whoseFile, xraySeries
 from CLSDMReconstructionLib.xrays.Facts import XRayFacts, inspect, isFolder, pictureOf
 from CLSDMReconstructionLib.xrays.GeometryFields import GeometryFields
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput, viewName
@@ -148,16 +149,20 @@ class XRaySlotWidget:
         self._stopSearch()
         self._listSeries([], _("Looking in the DICOM database…"))
         self._search = Steps(
-            xraySeries(),
+            xraySeries(MOST + 1),
             lambda series: self._listSeries(series, _("The DICOM database holds no X-ray")),
             lambda error: self._listSeries([], _("The DICOM database cannot be read")),
         )
 
     def _listSeries(self, series: list, otherwise: str) -> None:
         self._seriesMenu.clear()
-        for one in series:
-            action = self._seriesMenu.addAction(one.label)
+        for one in series[:MOST]:
+            text = " · ".join(part for part in (one.whose, one.label) if part)
+            action = self._seriesMenu.addAction(text.replace("&", "&&"))
             action.connect("triggered()", lambda *_args, path=one.path: self.take(XRayInput(path=path, role=self.role)))
+        if len(series) > MOST:
+            text = _("The newest {count} only; load an older one from Slicer's DICOM browser").format(count=MOST)
+            self._seriesMenu.addAction(text).enabled = False
         if not series:
             self._seriesMenu.addAction(otherwise).enabled = False
 
@@ -199,7 +204,7 @@ class XRaySlotWidget:
         self._updating = False
         self.ui.clearButton.enabled = self.xray is not None or self._onRemoved is not None
         self.ui.sourceLabel.text = self._sourceText()
-        self.ui.sourceLabel.toolTip = "" if self.xray is None or self.xray.path is None else tip(self.xray.path)
+        self.ui.sourceLabel.toolTip = tip(self._whoseText())
         self._showProblem()
         self.geometry.show(self.facts)
         self.ui.geometryArea.visible = self._geometryWanted and self.xray is not None
@@ -284,6 +289,13 @@ class XRaySlotWidget:
         size = "" if header is None else f"{header.cols} × {header.rows}"
         name = elided(Path(self.xray.path).name) if self.xray.path else ""
         return " · ".join(part for part in (name, "" if header is None else self._viewText(), size) if part)
+
+    def _whoseText(self) -> str:
+        """Whose X-ray it is, as far as its file says, and where that lies."""
+        if self.xray is None:
+            return ""
+        file = Path(self.xray.path) if self.xray.path else None if self.xray.node is None else xrayFile(self.xray.node)
+        return "\n".join(part for part in (whoseFile(file), self.xray.path or "") if part)
 
     def _viewText(self) -> str:
         """The view's name; one that only the slot tells, as of a picture, is said to be assumed."""

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from small_bundle import reconstruct_command, run
 
 import clsdm
+from clsdm.app.dicom_output import write_dicom
+from clsdm.errors import InputError
 from clsdm.model.bundle import Bundle
 
 MARKED = {
@@ -84,3 +87,22 @@ def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_computed(
     assert code == 2
     assert ("new or empty folder" if there else "--keep-patient: goes with --dicom") in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]
+
+
+def test_a_file_that_was_replaced_or_is_no_dicom_gives_its_patient_to_no_volume(patients_films, small_model, tmp_path):
+    for path in patients_films.glob("*.dcm"):
+        shutil.copy(path, tmp_path)
+    files = sorted(tmp_path.glob("*.dcm"))
+    result = clsdm.reconstruct(*files[:2], bundle=small_model.path)
+    other = pydicom.dcmread(files[0])
+    other.PatientID, other.SOPInstanceUID = "ANOTHER", "1.2.3.9"
+    other.save_as(files[0])
+    with pytest.raises(InputError, match=r"SOP Instance UID was \S+, now it is 1\.2\.3\.9"):
+        result.save_dicom(tmp_path / "d", keep_patient=True)
+    result.save_dicom(tmp_path / "nobody")
+    assert not any(b"ANOTHER" in path.read_bytes() for path in (tmp_path / "nobody").iterdir())
+    arrays = [replace(each, source="X-ray", sop_instance="") for each in result.residuals]
+    with pytest.raises(InputError, match="no X-ray is a DICOM file"):
+        write_dicom(replace(result, residuals=tuple(arrays)), tmp_path / "e", True)
+    assert not (tmp_path / "d").exists()
+    assert not (tmp_path / "e").exists()

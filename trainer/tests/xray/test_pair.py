@@ -11,7 +11,7 @@ from clsdm.geometry.view import PRESETS
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.xray.notes import gathered, left_out
-from clsdm.xray.pair import check_together, depth_warning, frontal_and_lateral
+from clsdm.xray.pair import check_together, chosen_among, depth_warning, frontal_and_lateral
 from clsdm.xray.read import GeometryOverrides, inspect_xray, read_xray
 
 
@@ -79,6 +79,46 @@ def test_a_pair_is_of_one_study_and_nearest_to_a_right_angle(tmp_path):
     assert frontal_and_lateral(headers[:2]) == (0, None)
     assert frontal_and_lateral(headers[1:2]) == (None, 0)
     assert frontal_and_lateral(headers[4:]) == (None, None)
+
+
+PARTS = {
+    "a chest before a knee": (("PA", "KNEE", 1), ("LL", "KNEE", 2), ("PA", "CHEST", 3), ("LL", "CHEST", 4), (2, 3)),
+    "one part for both": (("PA", "CHEST", 9), ("PA", "ABDOMEN", 1), ("LL", "ABDOMEN", 2), (1, 2)),
+    "a skull before a hand": (("PA", "HAND", 9), ("LL", "HAND", 9), ("PA", "SKULL", 1), ("LL", "SKULL", 1), (2, 3)),
+    "an unnamed part before a foot": (("PA", "FOOT", 9), ("LL", "FOOT", 9), ("PA", None, 1), ("LL", None, 1), (2, 3)),
+    "the last of repeats": (("PA", "CHEST", 2), ("LL", "CHEST", 5), ("LL", "CHEST", 3), ("PA", "CHEST", 4), (3, 1)),
+    "one alone": (("PA", "KNEE", 9), ("PA", "CHEST", 2), ("PA", "CHEST", 1), (1, None)),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("tag", ["AcquisitionDateTime", "AcquisitionTime", "InstanceNumber"])
+def test_the_part_of_the_body_and_then_the_last_exposure_decide_whatever_the_order_of_files(name, tag, tmp_path):
+    *images, expected = PARTS[name]
+    for order in (1, -1):
+        files = []
+        for at, (view, part, minute) in enumerate(images):
+            value = {"AcquisitionDateTime": f"2024010110{minute:02d}00.5+0100", "AcquisitionTime": f"10{minute:02d}00"}
+            tags = {tag: value.get(tag, minute), "BodyPartExamined": part, "AcquisitionDate": "20240101"}
+            orientation = {"PA": ["L", "F"], "LL": ["P", "F"]}[view]
+            files.append(write_dicom(tmp_path / f"{at}.dcm", ViewPosition=view, PatientOrientation=orientation, **tags))
+        pair = frontal_and_lateral([inspect_xray(file) for file in files[::order]])
+        found = tuple(None if one is None else files[::order][one].stem for one in pair)
+        assert found == tuple(None if one is None else f"{one}" for one in expected)
+
+
+def test_what_was_chosen_among_several_is_said(tmp_path):
+    def header(name, **tags):
+        return inspect_xray(write_dicom(tmp_path / f"{name}.dcm", **tags))
+
+    one = header("a", InstanceNumber=1, BodyPartExamined="CHEST")
+    again = header("b", InstanceNumber=2, BodyPartExamined="CHEST")
+    knee = header("c", InstanceNumber=3, BodyPartExamined="KNEE")
+    assert chosen_among([one], (0, None)) == []
+    assert chosen_among([one, again], (1, None)) == ["of 2 frontal X-rays of the study the last exposed is taken"]
+    (note,) = chosen_among([one, one], (0, None))
+    assert "nothing in the files tells" in note
+    assert chosen_among([knee, one], (1, None)) == ["frontal: CHEST is taken before KNEE"]
 
 
 A, B = "a.png", "b.png"

@@ -146,7 +146,8 @@ def _reprojections(answer: Answer, folder: Path, xrays: Sequence[XRay], where: s
         images = [_array(seen[name], folder, f"{where}: {name}", 2) for name in ("input", "reprojected", "difference")]
         if len({image.shape for image in images}) > 1:
             raise InputError(f"{where}: an X-ray and its reprojection have {images[0].shape} and other pixels")
-        yield Reprojection(xray.source, each.angle_deg, each.rmse, each.correlation, *images)
+        figures = (each.angle_deg, each.rmse, each.correlation)
+        yield Reprojection(xray.source, *figures, images[0], images[1], images[2], xray.sop_instance)
 
 
 def _texts(plain: Any, where: str) -> list[str]:  # noqa: ANN401 - untrusted JSON

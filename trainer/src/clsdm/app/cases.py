@@ -26,7 +26,7 @@ from clsdm.files.names import files_below, plain_name, regular_file
 from clsdm.limits import TABLE_BYTES, TREE_FILES, check_bytes
 from clsdm.progress import Report
 from clsdm.xray.dicom import NO_PROJECTIONS, is_dicom
-from clsdm.xray.pair import pairs_by_study, study_name
+from clsdm.xray.pair import StudyPair, pairs_by_study, study_name
 from clsdm.xray.read import XRayHeader, inspect_xray
 
 PATHS, LISTS = ("frontal", "lateral", "view", "localizers"), ("view", "flip", "turn")
@@ -45,12 +45,14 @@ class Case:
         name: of the folder of its results.
         request: what to reconstruct, or None where there is no pair of X-rays.
         problem: why there is none.
+        notes: on the choice of its X-rays.
         cells: where the table names each of its files, by their paths.
     """
 
     name: str
     request: Request | None
     problem: str = ""
+    notes: tuple[str, ...] = ()
     cells: dict[str, str] = field(default_factory=dict)
 
 
@@ -185,15 +187,13 @@ def cases_of_studies(tree: Path, request_of: RequestOf, report: Report) -> list[
     return [_case(owner, pair, paths, request_of) for owner, pair in pairs_by_study(headers).items()]
 
 
-def _case(
-    owner: tuple[str, str | None], pair: tuple[int | None, int | None], paths: list[Path], request_of: RequestOf
-) -> Case:
+def _case(owner: tuple[str, str | None], pair: StudyPair, paths: list[Path], request_of: RequestOf) -> Case:
     name = study_name(owner)
-    frontal, lateral = pair
-    if frontal is None or lateral is None:
-        missing = "frontal" if frontal is None else "lateral"
+    if pair.frontal is None or pair.lateral is None:
+        missing = "frontal" if pair.frontal is None else "lateral"
         return Case(name, None, f"no {missing} X-ray is in this study; to use one alone, name it in a table")
-    return Case(name, request_of(name, {"frontal": str(paths[frontal]), "lateral": str(paths[lateral])}))
+    files = {"frontal": str(paths[pair.frontal]), "lateral": str(paths[pair.lateral])}
+    return Case(name, request_of(name, files), notes=pair.notes)
 
 
 def _header(path: Path) -> XRayHeader | None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from clsdm.errors import InputError
 from clsdm.quality.comparison import Comparison
 from clsdm.quality.numbers import numbers
 from clsdm.quality.write import comparison_picture
 from clsdm.result import Reconstruction
-from clsdm.volume.write_dicom import read_source, write_ct_series
+from clsdm.volume.write_dicom import Source, read_source, write_ct_series
 
 
 def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool, key: str | None = None) -> Path:
@@ -22,19 +23,37 @@ def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool, key: s
         The folder.
 
     Raises:
-        InputError: it cannot be written, or is not empty.
+        InputError: it cannot be written, or is not empty; or the patient is to be kept, and no X-ray is a DICOM file, or
+            the file of one is not any more the one that was read.
     """
-    found = [read_source(item.source) for item in result.residuals]
+    sources = _sources(result) if keep_patient else []
     write_ct_series(
         result.volume.to_sitk(),
         folder,
-        sources=[source for source in found if source is not None],
+        sources=sources,
         provenance=result.provenance,
         keep_patient=keep_patient,
         picture=comparison_picture(comparison_of(result)),
         key=key,
     )
     return folder
+
+
+def _sources(result: Reconstruction) -> list[Source]:
+    """The DICOM files of the X-rays, which still are those that were read: another patient's may have come in their place."""
+    found = []
+    for item in result.residuals:
+        source = read_source(item.source)
+        now = "" if source is None else source.sop_instance
+        if now != item.sop_instance:
+            raise InputError(
+                f"{item.source}: is not the file any more that the volume was made from (its SOP Instance UID was "
+                f"{item.sop_instance or 'none'}, now it is {now or 'none'}): whose the volume is, is not known"
+            )
+        found += [] if source is None else [source]
+    if not found:
+        raise InputError("no X-ray is a DICOM file: patient and study are not known", "leave out --keep-patient")
+    return found
 
 
 def comparison_of(result: Reconstruction) -> Comparison:

@@ -120,6 +120,9 @@ def reconstruct_many(
         return _request_from(argparse.Namespace(**shared | own | {"out": str(out / name / batch.VOLUME)}))
 
     cases = cases_of(request_of)
+    for case in cases:
+        for text in case.notes:
+            note(options, f"{case.name}: {text}")
 
     def ended(case: Case, outcome: batch.Outcome) -> None:
         if outcome.problem:

@@ -72,6 +72,7 @@ class Reprojection:
         xray: (size, size) the X-ray on the virtual detector; NaN where it was not measured.
         reprojected: (size, size) the reconstruction's projection; NaN where it cannot be compared.
         difference: (size, size) projection minus X-ray; NaN where they cannot be compared.
+        sop_instance: of the X-ray's file when it was read, or "".
     """
 
     source: str
@@ -81,6 +82,7 @@ class Reprojection:
     xray: np.ndarray = field(repr=False)
     reprojected: np.ndarray = field(repr=False)
     difference: np.ndarray = field(repr=False)
+    sop_instance: str = ""
 
     @property
     def agreement(self) -> Agreement:

@@ -95,4 +95,5 @@ def _residual(xray: XRay, pair: torch.Tensor, image: torch.Tensor, crossing: tor
         xray=np.where(measured, pair[0], np.nan),
         reprojected=np.where(compared, b, np.nan),
         difference=np.where(compared, b - a, np.nan),
+        sop_instance=xray.sop_instance,
     )

@@ -27,6 +27,7 @@ from clsdm import NOTICE, __version__
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.dicom import decimal, new_dicom, save_dicom
+from clsdm.files.digest import mark_of
 from clsdm.volume.capture import capture
 
 How = ParamSpec("How")
@@ -48,6 +49,9 @@ STUDY_TAGS = (
     "ReferringPhysicianName",
 )
 """Taken from the X-rays, so that the series is filed beside them."""
+
+UID_MARK = "uid:"
+"""Begins the identity of a DICOM file."""
 
 EMPTY = ("KVP", "AcquisitionNumber", "PatientPosition", "PositionReferenceIndicator", "Laterality")
 """Type 2 attributes of a scan; here nobody knows them."""
@@ -81,6 +85,19 @@ def read_source(path: str | os.PathLike[str]) -> Source | None:
         return Source(str(tags.SOPClassUID), str(tags.SOPInstanceUID), study)
     except (InvalidDicomError, OSError, AttributeError):
         return None
+
+
+def identity_of(path: Path) -> str:
+    """What tells an X-ray's file from one that takes its name later: ``uid:`` and its SOP Instance UID, else its mark.
+
+    Args:
+        path: of any format; one that is no DICOM file is read whole, for its :func:`clsdm.files.digest.mark_of`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    source = read_source(path)
+    return mark_of(path) if source is None else f"{UID_MARK}{source.sop_instance}"
 
 
 def ct_series_in_steps(

@@ -23,6 +23,7 @@ from clsdm.volume.slices import is_localizer
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
 from clsdm.xray.image import chosen_image
+from clsdm.xray.listing import TRUNK, listing_of
 from clsdm.xray.localizer import localizer_geometry
 from clsdm.xray.notes import EIGHT_BITS, LOSSY
 from clsdm.xray.orient import Pair, StoredXRay, blank, grey
@@ -54,8 +55,6 @@ PROJECTION_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7.4": "Secondary Capture",
 }
 STANDARD_CLASSES = "1.2.840.10008."
-TRUNK = ("CHEST", "THORAX", "LUNG", "ABDOMEN", "RIB", "STERNUM", "SPINE", "TSPINE", "LSPINE", "CSPINE", "SHOULDER",
-         "CLAVICLE", "HEART", "NECK", "PELVIS", "WHOLEBODY", "TRUNK", "BODY", "MEDIASTINUM", "PORT", "UNKNOWN")  # fmt: skip
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
@@ -183,6 +182,8 @@ def _header(tags: Tags, invert: bool | None, frame: int) -> StoredXRay:
         marked=tags.text("BurnedInAnnotation") != "NO",
         patient_key=patient_key(tags.dataset),
         study_uid=str(tags.value("StudyInstanceUID") or ""),
+        listing=listing_of(tags),
+        sop_instance=str(tags.value("SOPInstanceUID") or ""),
         unreadable=tuple(tags.unreadable),
         warnings=(*_image_notes(tags), *geometry_notes),
     )

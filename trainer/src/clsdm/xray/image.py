@@ -28,6 +28,7 @@ class XRay:
         origins: for each geometry field where it came from: "tag", "default" or "user".
         warnings: what the user should know about this image.
         isocentre_mm: LPS position of the isocentre in the patient's coordinates, where the file knows it.
+        sop_instance: SOP Instance UID of its file when it was read, or "".
         seen: what ``preprocess`` made of it, by detector.
     """
 
@@ -39,6 +40,7 @@ class XRay:
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     isocentre_mm: tuple[float, float, float] | None = None
+    sop_instance: str = ""
     seen: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

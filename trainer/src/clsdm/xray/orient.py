@@ -20,6 +20,7 @@ from clsdm.errors import InputError
 from clsdm.files.itk import itk_header, quiet_itk
 from clsdm.geometry.directions import direction_of, image_axes
 from clsdm.geometry.view import Beam, view_name
+from clsdm.xray.listing import Listing
 from clsdm.xray.notes import left_out
 
 MAX_COLOURED_FRACTION = 0.05
@@ -85,6 +86,8 @@ class StoredXRay:
         marked: letters may be burnt in.
         patient_key: one-way hash of the patient's identifiers.
         study_uid: StudyInstanceUID, or "".
+        sop_instance: SOP Instance UID, or "".
+        listing: its place among others of its study.
         unreadable: tags that do not hold what they should.
         warnings: what the user should know.
     """
@@ -99,6 +102,8 @@ class StoredXRay:
     marked: bool = True
     patient_key: str | None = None
     study_uid: str = ""
+    sop_instance: str = ""
+    listing: Listing = field(default_factory=Listing)
     unreadable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ import filecmp
 import hashlib
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ENOUGH_DEG = 60.0
 """Between the two views that are furthest apart; with less, depth is hardly seen."""
+ALIKE_DEG = 5.0
+"""Between angles that are as good as each other, of two pairs of which the last exposed is taken."""
 Exposure = tuple[Path | str, int | None]
 """An image's file, or what else nothing but this image is called, and its frame."""
 MIRRORED = 0.005
@@ -132,7 +135,10 @@ def _own_mirror_image(image: np.ndarray) -> bool:
 
 
 def frontal_and_lateral(headers: Sequence[XRayHeader]) -> tuple[int | None, int | None]:
-    """The indices of a frontal and a lateral X-ray: of one study and patient, their angles nearest to 90 degrees apart.
+    """The indices of a frontal and a lateral X-ray: of one study and patient, and the best of those.
+
+    The best are of the trunk or the head before an unknown part of the body, and that before any other; of one part; nearest to
+    90 degrees apart; and the last exposed, since the last of repeats is the one that was kept.
 
     Args:
         headers: those that do not say from where they were taken are passed over.
@@ -146,23 +152,91 @@ def frontal_and_lateral(headers: Sequence[XRayHeader]) -> tuple[int | None, int 
     lateral = [number for number in known if number not in frontal]
     owners = [(header.study_uid, header.patient_key) for header in headers]
     pairs = [(one, other) for one, other in itertools.product(frontal, lateral) if owners[one] == owners[other]]
+    listings = [header.listing for header in headers]
+
+    def of_two(pair: tuple[int, int]) -> tuple[int, bool, int, tuple[str, int], tuple[str, int]]:
+        one, other = (listings[number] for number in pair)
+        apart = round(degrees_apart(known[pair[0]], known[pair[1]]) / ALIKE_DEG)
+        return min(one.rank, other.rank), one.body_part == other.body_part, apart, one.place, other.place
+
     if pairs:
-        return max(pairs, key=lambda pair: degrees_apart(known[pair[0]], known[pair[1]]))
-    return (frontal[0], None) if frontal else (None, lateral[0] if lateral else None)
+        return max(pairs, key=of_two)
+    single = max(frontal or lateral, key=lambda number: (listings[number].rank, listings[number].place), default=None)
+    return (single, None) if frontal else (None, single)
 
 
-def pairs_by_study(headers: Sequence[XRayHeader]) -> dict[tuple[str, str | None], tuple[int | None, int | None]]:
+def chosen_among(headers: Sequence[XRayHeader], pair: tuple[int | None, int | None]) -> list[str]:
+    """Notes where an X-ray was chosen among several of its kind in its study, as :func:`frontal_and_lateral` does.
+
+    Args:
+        headers: as there.
+        pair: what it returned.
+    """
+    notes = []
+    for chosen, kind in zip(pair, ("frontal", "lateral"), strict=True):
+        others = [] if chosen is None else _others(headers, chosen)
+        if chosen is None or not others:
+            continue
+        own = headers[chosen].listing
+        again = [other.listing for other in others if other.listing.body_part == own.body_part]
+        parts = sorted({other.listing.body_part or "an unnamed part of the body" for other in others} - {own.body_part})
+        if again:
+            last = all(each.place < own.place for each in again)
+            notes.append(
+                f"of {len(again) + 1} {kind} X-rays of the study {'the last exposed' if last else 'one'} is taken"
+                + ("" if last else "; nothing in the files tells which is the better one")
+            )
+        if len(again) < len(others):
+            notes.append(f"{kind}: {own.body_part or 'an unnamed part of the body'} is taken before {', '.join(parts)}")
+    return notes
+
+
+def _others(headers: Sequence[XRayHeader], chosen: int) -> list[XRayHeader]:
+    """Those of the same study, patient and kind."""
+    own = headers[chosen]
+    if own.likely_angle_deg is None:
+        return []
+    lateral = not same_side(own.likely_angle_deg, 0.0)
+    return [
+        other
+        for number, other in enumerate(headers)
+        if number != chosen
+        and (other.study_uid, other.patient_key) == (own.study_uid, own.patient_key)
+        and other.likely_angle_deg is not None
+        and lateral != same_side(other.likely_angle_deg, 0.0)
+    ]
+
+
+@dataclass(frozen=True)
+class StudyPair:
+    """The X-rays of a study.
+
+    Attributes:
+        frontal: index, or None.
+        lateral: likewise.
+        notes: on the choice among several, see :func:`chosen_among`.
+    """
+
+    frontal: int | None
+    lateral: int | None
+    notes: tuple[str, ...] = ()
+
+
+def pairs_by_study(headers: Sequence[XRayHeader]) -> dict[tuple[str, str | None], StudyPair]:
     """The frontal and the lateral X-ray of each study, as :func:`frontal_and_lateral` finds them in it.
 
     Returns:
-        Their indices by (StudyInstanceUID, patient key), in the order in which the studies appear.
+        Them by (StudyInstanceUID, patient key), in the order in which the studies appear.
     """
-    owners = [(header.study_uid, header.patient_key) for header in headers]
+    members: dict[tuple[str, str | None], list[int]] = {}
+    for number, header in enumerate(headers):
+        members.setdefault((header.study_uid, header.patient_key), []).append(number)
     found = {}
-    for owner in dict.fromkeys(owners):
-        numbers = [number for number, each in enumerate(owners) if each == owner]
-        frontal, lateral = frontal_and_lateral([headers[number] for number in numbers])
-        found[owner] = (None if frontal is None else numbers[frontal], None if lateral is None else numbers[lateral])
+    for owner, numbers in members.items():
+        own = [headers[number] for number in numbers]
+        pair = frontal_and_lateral(own)
+        frontal, lateral = (None if each is None else numbers[each] for each in pair)
+        found[owner] = StudyPair(frontal, lateral, tuple(chosen_among(own, pair)))
     return found
 
 

@@ -11,7 +11,7 @@ image right; at 90 degrees (left lateral) anterior at image left; at -90 degrees
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from clsdm.xray.exposed import check_content, right_way_up, without_border_and_m
 from clsdm.xray.exposure import GeometryOverrides, described, machine_of
 from clsdm.xray.formats import Wanted, read_stored
 from clsdm.xray.image import XRay, check_image
+from clsdm.xray.listing import Listing
 from clsdm.xray.orient import Pair, StoredXRay, angle_by_orientation, blank, oriented
 
 __all__ = ["GeometryOverrides", "XRayHeader", "inspect_xray", "picture_of", "read_xray"]
@@ -47,6 +48,7 @@ class XRayHeader:
         patient_key: one-way hash.
         study_uid: StudyInstanceUID, or "".
         warnings: what the user should know.
+        listing: its place among others of its study.
     """
 
     rows: int
@@ -62,6 +64,7 @@ class XRayHeader:
     patient_key: str | None
     study_uid: str
     warnings: tuple[str, ...]
+    listing: Listing = field(default_factory=Listing)
 
 
 def inspect_xray(
@@ -107,6 +110,7 @@ def inspect_xray(
         patient_key=stored.patient_key,
         study_uid=stored.study_uid,
         warnings=stored.warnings,
+        listing=stored.listing,
     )
 
 
@@ -149,7 +153,8 @@ def read_xray(
     image = np.ascontiguousarray(stored.image, dtype=np.float32)
     valid = None if stored.valid is None else np.ascontiguousarray(stored.valid)
     isocentre_mm = stored.known.isocentre_mm if overrides.isocentre_mm is None else overrides.isocentre_mm
-    xray = XRay(image, view, valid, stored.source, stored.patient_key, origins, stored.warnings, isocentre_mm)
+    whose = (stored.source, stored.patient_key)
+    xray = XRay(image, view, valid, *whose, origins, stored.warnings, isocentre_mm, stored.sop_instance)
     check_image(xray)
     return xray
 
