@@ -83,14 +83,16 @@ def test_an_xray_that_travels_is_the_same_and_names_nobody(films, tmp_path):
     sent = json.loads(json.dumps(pack_xray(xray, 1, tmp_path)))
     assert "mueller" not in json.dumps(sent)
     assert xray.patient_key
-    assert xray.patient_key not in json.dumps(sent)
+    assert xray.sop_instance
+    for identity in (xray.patient_key, xray.sop_instance):
+        assert identity not in json.dumps(sent)
     back = unpack_xray(sent, tmp_path, "request")
     assert back.image.dtype == np.float32
     assert np.array_equal(back.image, xray.image)
     assert np.array_equal(back.valid, valid)
     assert back.warnings == ("X-ray 1 is dark",)
     same = replace(back, image=xray.image, valid=valid, source=xray.source, warnings=xray.warnings)
-    assert replace(same, patient_key=xray.patient_key) == xray
+    assert replace(same, patient_key=xray.patient_key, sop_instance=xray.sop_instance) == xray
 
 
 def test_an_archive_in_place_of_an_array_is_refused_in_words(films, tmp_path):
