@@ -1,4 +1,4 @@
-"""Slicer's Undo, also where somebody had it restore nodes of every kind, leaves what the module put into the scene."""
+"""Slicer's Undo, also where somebody had it restore volumes, tables and markups, leaves what the module put into the scene."""
 
 import slicer
 from compare_case import FIGURES
@@ -8,7 +8,7 @@ from volumes import add_volume
 KINDS = (
     *(f"ScalarVolume{part}" for part in ("", "Display")),
     *("VolumeArchetypeStorage", "Model", "ModelDisplay", "Table", "TableStorage", "MarkupsLine", "MarkupsDisplay"),
-    *("ColorTable", "PlotChart", "PlotSeries", "ScriptedModule", "SliceComposite", "Slice", "View"),
+    *("ColorTable", "PlotChart", "PlotSeries"),
 )
 
 
