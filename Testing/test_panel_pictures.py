@@ -223,6 +223,16 @@ class PicturesTest(PanelCase):
             self.press(box, f"{text}\r")
             self.assertEqual(box.value, value)
 
+    def test_a_pasted_text_with_a_comma_is_no_other_number(self) -> None:
+        geometry = self.film(400, 400).geometry
+        for box, text in ((geometry.detector, "150,5"), (geometry.angle, "0,143"), (geometry.spacing, "0,5")):
+            line, before = slicer.util.findChild(box, "qt_spinbox_lineedit"), box.value
+            qt.QApplication.clipboard().setText(text)
+            line.selectAll()
+            line.paste()
+            self.press(box, "\r")
+            self.assertEqual(box.value, before)
+
     def film(self, rows: int, cols: int):
         """The frontal slot, with a picture in it that is shown as it is stored."""
         self.folder.joinpath("film.png").unlink(missing_ok=True)

@@ -90,7 +90,8 @@ def _ask(parent, title: str, question: str, text: str) -> str | None:
 class DecimalComma(qt.QObject):
     """A comma typed into a spin box is its decimal point; Slicer's locale, C, would drop it, and make 5 of 0,5.
 
-    What is typed behind either in a box for whole numbers is dropped with it: it would make 1505 of 150.5.
+    What is typed behind either in a box for whole numbers is dropped with it: it would make 1505 of 150.5. A text with a comma
+    that is pasted is not taken.
 
     Args:
         box: QDoubleSpinBox.
@@ -100,6 +101,8 @@ class DecimalComma(qt.QObject):
         super().__init__()
         self._line = slicer.util.findChild(box, "qt_spinbox_lineedit")
         self._isWhole, self._isBehind = box.decimals == 0, False
+        # A point for decimals, like C's, and no comma for thousands, which Qt drops before it reads a number
+        box.setLocale(qt.QLocale(qt.QLocale.German, qt.QLocale.Switzerland))
         box.installEventFilter(self)
 
     def eventFilter(self, watched, event) -> bool:
