@@ -70,14 +70,22 @@ class Session:
     def _resize(self, width: int, height: int) -> None:
         """A comparison takes the form that suits the window when it is opened."""
         screen, box = self.panel.compare.screen, self.panel.compare.ui.layoutCheckBox
-        shown = screen.layout.isShown
+        shown, profile = screen.layout.isShown, self.panel.compare.takeAway.profile.isShown
         if shown:
-            self._click(screen, box)
+            self._click(screen, box)  # the profile goes with it
         self.window.resize(width, height)
         self._settle()
         self.window.resize(width, height)  # what made it wider before may have gone only now
         if shown:
             self._click(screen, box)
+        if profile:
+            self.showProfile()
+
+    def showProfile(self) -> None:
+        """Plot along a line of the comparison."""
+        self.panel.compare.takeAway.showProfile()
+        self.wait(lambda: not self.panel.compare.isWorking("profile"))
+        self._settle()
 
     def _click(self, screen, box) -> None:
         box.click()
@@ -140,8 +148,7 @@ def main() -> int:
     ui.compareSection.collapsed = False
     compare(session)
     session.shot("comparison", "compareSection")
-    panel.compare.takeAway.showProfile()
-    session.wait(lambda: not panel.compare.isWorking("profile"))
+    session.showProfile()
     session.shot("profile", "compareSection")
     panel.compare.exit()
     ui.compareSection.collapsed = True
