@@ -85,6 +85,7 @@ class ComparisonSceneTest(PanelCase):
         waitFor(lambda: not (self.compare.isRunning or screen.isOpening or screen.isDrawing))
         self.assertEqual(self.layoutNode.GetViewArrangement(), LAYOUT_ID)
         self.ui.coverageCheckBox.click()
+        waitFor(lambda: not (self.compare.isWorking("overlay") or screen.isDrawing))
 
     def foregrounds(self) -> dict:
         nodes = self.nodes("vtkMRMLSliceCompositeNode")

@@ -1,6 +1,6 @@
 """The panel "Compare": choose a CT, see both and their difference side by side, read the figures, take them along."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import slicer
 import vtk
@@ -47,6 +47,7 @@ class ComparePanel(Panel):
         self._entered = True
         self._done: dict[str, float] = {}  # of difference and figures, how much
         self._isOverlayDue = False  # another was chosen than is shown
+        self._tellLayer: Callable[[str], None] = lambda reason: None
         self._saidOf: tuple | None = None  # the pair that the line of status is about; None: whatever is chosen
         self._fill()
         self._connect()
@@ -76,6 +77,15 @@ class ComparePanel(Panel):
         """Choose this CT where none is chosen."""
         if self.ui.truthSelector.currentNode() is None:
             self.setTruth(node)
+
+    def onLayer(self, tell: Callable[[str], None]) -> None:
+        """Call this with why the comparison does not show the layer, or "", whenever something changed."""
+        self._tellLayer = tell
+
+    def lay(self, layer, reconstruction) -> None:
+        """Lay a layer over its reconstruction, where that stands alone; None for none."""
+        self.screen.overlay.layer, self.screen.overlay.layerOf = layer, reconstruction
+        self._onOverlay()
 
     def enter(self) -> None:
         """The module is shown; the comparison layout waits for the user to ask for it."""
@@ -266,8 +276,8 @@ class ComparePanel(Panel):
             setDifferenceLimit(self.shown.difference, limitHu)
 
     def _onOverlay(self) -> None:
-        self.ui.fractionSlider.setEnabled(self.ui.overlayComboBox.currentIndex > 0)
         self._isOverlayDue = True
+        self._update()
         if self.screen.layout.isShown and not self.screen.isOpening and not self.isWorking("overlay"):
             self.begin("overlay", self._overlays(), lambda _shown: None)
 
@@ -337,6 +347,16 @@ class ComparePanel(Panel):
             widget.setEnabled(self.screen.layout.isShown)
         ui.fractionSlider.setEnabled(self.screen.layout.isShown and ui.overlayComboBox.currentIndex > 0)
         ui.limitSlider.setEnabled(ready)
+        self._tellLayer(self._noLayer())
+
+    def _noLayer(self) -> str:
+        """Why the layer is not shown in the comparison, or ""."""
+        overlay = self.screen.overlay
+        if overlay.layer is None or not self.screen.isWanted:
+            return ""
+        if self.shown.reconstruction not in (None, overlay.layerOf):
+            return _("The comparison is of another reconstruction, and shown without it.")
+        return _("The comparison's overlay is shown without it.") if self.ui.overlayComboBox.currentIndex > 0 else ""
 
     def _stopWatching(self) -> None:
         tags, self._sceneTags = self._sceneTags, []

@@ -52,8 +52,6 @@ def viewTag(row: str, plane: str) -> str:
 
 _GROUPS = [*([viewTag(row, plane) for plane in PLANES] for row in ROWS), [THREE_D, TABLE]]
 VIEWS = tuple(tag for group in _GROUPS for tag in group)
-NO_RECONSTRUCTION = tuple(viewTag(row, plane) for row in ("Truth", "Difference") for plane in PLANES)
-"""The views in which a layer over a reconstruction has no place."""
 ALL_VIEWS = (*VIEWS, PLOT)
 """With the plot, which is not there before there is a profile to plot."""
 GROWING = (

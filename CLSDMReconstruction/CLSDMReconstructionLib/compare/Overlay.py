@@ -1,4 +1,7 @@
-"""The true CT and a reconstruction laid over each other: one window for both, fader, checkerboard and curtain."""
+"""What the reconstruction's row shows: it alone or with a layer, or over the true CT by fader, checkerboard and curtain.
+
+Both volumes share one window.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +11,6 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from CLSDMReconstructionLib.base import Nodes
-from CLSDMReconstructionLib.base.Steps import atOnce
 from CLSDMReconstructionLib.compare.Difference import AIR_HU, WINDOWS, hideBelow
 from CLSDMReconstructionLib.scene.Attributes import ROLE_ATTRIBUTE
 from CLSDMReconstructionLib.scene.Sampling import asArray, ijkToWorld
@@ -81,6 +83,8 @@ class SharedWindow:
 class Overlay:
     """The truth under the reconstruction in its row: faded in, in a checkerboard, or behind a curtain.
 
+    It alone says what the row's views show. A layer is laid over the reconstruction where that stands alone.
+
     Fading is the opacity of the reconstruction. Checkerboard and curtain are copies of the reconstruction that hold
     nothing where the truth is to be seen, one for each plane: on the reconstruction's own, coarse grid such a copy takes
     milliseconds, the first time some ten of them.
@@ -93,6 +97,7 @@ class Overlay:
         self._layout, self._window = layout, window
         self._patterns: dict[str, object] = {}
         self._volumes = (None, None)
+        self.layer = self.layerOf = None  # a layer's volume node, and the reconstruction that it belongs to
 
     def start(self, truth, reconstruction) -> None:
         """Lay these two over each other from now on; copies of another reconstruction must have been handed over."""
@@ -114,16 +119,15 @@ class Overlay:
             if reconstruction is None:  # stopped meanwhile
                 return
             alone = mode == self.MODES[0]
-            over = None if alone else self._over(mode, plane, fraction)
-            composite.SetBackgroundVolumeID((reconstruction if alone else truth).GetID())
-            composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
-            composite.SetForegroundOpacity(fraction if mode == "Fade" else 1.0)
+            over = self._layerShown() if alone else self._over(mode, plane, fraction)
+            _put(composite, reconstruction if alone else truth, over, fraction if mode == "Fade" else 1.0)
             yield done / len(views)
 
     def stop(self) -> None:
-        """Show the reconstruction alone; the copies stay for the next time."""
+        """Show the reconstruction without truth or layer; the copies stay for the next time."""
         if all(node is not None and node.GetScene() is not None for node in self._volumes):
-            atOnce(self.apply(self.MODES[0], 0.0))
+            for _, _, composite in self._layout.views("Reconstruction"):
+                _put(composite, self._volumes[1], None, 1.0)
         self._volumes = (None, None)
 
     def handOver(self) -> list:
@@ -131,6 +135,10 @@ class Overlay:
         self.stop()
         copies, self._patterns = list(self._patterns.values()), {}
         return copies
+
+    def _layerShown(self):
+        there = self.layer is not None and self.layer.GetScene() is not None
+        return self.layer if there and self.layerOf is self._volumes[1] else None
 
     def _over(self, mode: str, plane: str, fraction: float):
         """The volume over the truth in a plane; a pattern's borders cross it, and none lies in it.
@@ -158,6 +166,12 @@ class Overlay:
         else:
             slicer.util.updateVolumeFromArray(node, values)
         return node
+
+
+def _put(composite, under, over, opacity: float) -> None:
+    composite.SetBackgroundVolumeID(under.GetID())
+    composite.SetForegroundVolumeID(None if over is None else over.GetID())
+    composite.SetForegroundOpacity(opacity)
 
 
 def _hiddenCopy(volume, values: np.ndarray):

@@ -2,6 +2,7 @@
 
 A layer is drawn in the very colours of its legend, so that values can be read, and only where it has something to say;
 elsewhere the reconstruction is seen. A line in the panel says what is coloured, for as long as the layer is shown.
+It is laid over the user's own slice views here; what the comparison's show is the comparison's affair.
 """
 
 import math
@@ -10,7 +11,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.compare.ComparisonLayout import NO_RECONSTRUCTION
+from CLSDMReconstructionLib.compare.ComparisonLayout import VIEWS
 from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, PREFIX, SPREAD_ROLE, attributeOf
 from CLSDMReconstructionLib.scene.Legend import showLegend
 from CLSDMReconstructionLib.scene.Volumes import voxels
@@ -30,15 +31,18 @@ class Layers:
         ui: the panel's named widgets.
         logic: the module's.
         onMessage: takes a text for the user, and whether it is an error.
+        onLayer: takes the layer's volume node, or None, and its reconstruction, whenever another is shown.
     """
 
-    def __init__(self, ui, logic, onMessage) -> None:
-        self._ui, self._logic, self._onMessage = ui, logic, onMessage
+    def __init__(self, ui, logic, onMessage, onLayer) -> None:
+        self._ui, self._logic, self._onMessage, self._onLayer = ui, logic, onMessage, onLayer
+        self._said = self._missing = ""  # of what is coloured, and where it is not shown
+        self._under: dict[str, tuple] = {}  # of each slice view: ID of the user's own foreground, and its opacity
         self._volume = self._asked = self._shown = None  # the reconstruction, a run for it, and the layer's node
         self._kinds = {
             ui.coverageCheckBox: (COVERAGE_ROLE, _("X-rays that see it")),
             ui.spreadCheckBox: (SPREAD_ROLE, _("Spread, HU")),
-            ui.othersCheckBox: (OTHERS_ROLE, _("From other patients, not in the X-rays, HU")),
+            ui.othersCheckBox: (OTHERS_ROLE, _("Not in X-rays, HU")),
         }
         for box in self._kinds:
             box.connect("toggled(bool)", lambda on, box=box: self._onToggled(box, on))
@@ -75,7 +79,12 @@ class Layers:
             name = composite.GetForegroundVolumeID()
             node = slicer.mrmlScene.GetNodeByID(name) if name else None
             if node is not None and attributeOf(node, "role") in kinds:
-                _showOver(composite, None)
+                _showOver(composite, None, 0.0)
+
+    def sayMissing(self, reason: str) -> None:
+        """Where the layer is not shown though its box is ticked, or ""."""
+        self._missing = reason
+        self._say(self._said)
 
     def _onToggled(self, box, on: bool) -> None:
         if self._volume is None:
@@ -90,7 +99,8 @@ class Layers:
         node = self._volume.GetNodeReference(role)
         if node is not None:
             self._shown = node
-            _layOver(node)
+            self._layOver(node)
+            self._onLayer(node, self._volume)
             self._say(_displayed(node, role))
             showLegend(node, title, True, "%.1f" if role == COVERAGE_ROLE else "%.0f")
         elif role == OTHERS_ROLE:
@@ -101,12 +111,30 @@ class Layers:
         node, self._shown = self._shown, None
         self._say("")
         if node is not None:
-            _layOver(None)
+            self._takeAway(node)
+            self._onLayer(None, None)
             if node.GetScene() is not None:
                 showLegend(node, "", False)
 
+    def _layOver(self, node) -> None:
+        """Lay it over the user's slice views, in its own colours, nothing shining through."""
+        for composite in _usersViews():
+            self._under[composite.GetID()] = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
+            _showOver(composite, node.GetID(), 1.0)
+
+    def _takeAway(self, node) -> None:
+        """What lay there before comes back, save where the user has laid something else over meanwhile."""
+        under, self._under = self._under, {}
+        ours = (node.GetID(),) if node.GetScene() is not None else (node.GetID(), None)
+        for composite in _usersViews():
+            if composite.GetID() in under and composite.GetForegroundVolumeID() in ours:
+                name, opacity = under[composite.GetID()]
+                there = name and slicer.mrmlScene.GetNodeByID(name) is not None
+                _showOver(composite, name if there else None, opacity)
+
     def _say(self, text: str) -> None:
-        self._ui.layerLabel.text = text
+        self._said = text
+        self._ui.layerLabel.text = " ".join(part for part in (text, self._missing) if text and part)
         self._ui.layerLabel.visible = bool(text)
 
     def _askForOthers(self) -> None:
@@ -128,17 +156,15 @@ class Layers:
         self._asked = self._logic.fromOthers(self._volume, onFinished=ended, onError=ended)
 
 
-def _layOver(node) -> None:
-    """Lay a volume over the background of the slice views that may show the reconstruction; None takes it away."""
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if composite.GetLayoutName() not in NO_RECONSTRUCTION:
-            _showOver(composite, node)
+def _usersViews() -> list:
+    """The composite nodes of all slice views but the comparison's."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return [node for node in nodes if node.GetLayoutName() not in VIEWS]
 
 
-def _showOver(composite, node) -> None:
-    """In its own colours, nothing shining through."""
-    composite.SetForegroundVolumeID(None if node is None else node.GetID())
-    composite.SetForegroundOpacity(0.0 if node is None else 1.0)
+def _showOver(composite, name: str | None, opacity: float) -> None:
+    composite.SetForegroundVolumeID(name)
+    composite.SetForegroundOpacity(opacity)
 
 
 def _displayed(node, role: str) -> str:

@@ -33,6 +33,7 @@ class ResultSection:
         views: which are held while much changes in them.
         logic: the module's.
         onMessage: takes a text for the user, and whether it is an error.
+        onLayer: takes the layer that is laid over the reconstruction, or None, and the reconstruction.
 
     Attributes:
         result: the ``ReconstructionResult`` that is shown, or None.
@@ -40,8 +41,8 @@ class ResultSection:
         exposures: the X-rays in 3-D.
     """
 
-    def __init__(self, ui, views: HeldViews, logic, onMessage) -> None:
-        self.ui, self.result, self._views, self.layers = ui, None, views, Layers(ui, logic, onMessage)
+    def __init__(self, ui, views: HeldViews, logic, onMessage, onLayer) -> None:
+        self.ui, self.result, self._views, self.layers = ui, None, views, Layers(ui, logic, onMessage, onLayer)
         self.exposures, self._leaving, self._exposing = ExposureScene(), ExposureScene(), None
         self._pictures: list = []
         self._resizes = DropFilter(lambda sources: None, self._fitPictures)
