@@ -3,9 +3,9 @@
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.panel.Parameters import nodeOf
+from CLSDMReconstructionLib.panel.Parameters import asText, nodeOf
 from CLSDMReconstructionLib.panel.ResultSection import showInSlices
-from CLSDMReconstructionLib.panel.Words import verdict
+from CLSDMReconstructionLib.panel.Words import madeFromOthers, verdict
 
 
 class Runner:
@@ -40,7 +40,9 @@ class Runner:
         if self.run is not None or self._panel.parameters is None:
             return
         arguments = self.arguments() | changes
-        frontal, lateral, *views = self._panel.xrays.xrays()
+        xrays = self._panel.xrays.xrays()
+        frontal, lateral, *views = xrays
+        begunWith = asText(xrays)  # the slots are locked, but a scene that is loaded meanwhile brings its own
         self._panel.runSection.start()
         self._panel.lock(True)
         try:
@@ -50,7 +52,7 @@ class Runner:
                     lateral,
                     views=[view for view in views if view is not None],
                     onProgress=self._onProgress,
-                    onFinished=lambda run: self._onFinished(run, arguments),
+                    onFinished=lambda run: self._onFinished(run, arguments, begunWith),
                     onError=self._onError,
                     onLog=self._panel.runSection.log,
                     **arguments,
@@ -99,19 +101,20 @@ class Runner:
             self._panel.runSection.progress(run)
             self._panel.model.gauges.show(run.load)
 
-    def _onFinished(self, run, arguments: dict) -> None:
+    def _onFinished(self, run, arguments: dict, begunWith: str) -> None:
         if not self._ended(run):
             return
         panel, result = self._panel, run.result
         panel.compare.onChanged(result.volumeNode)
         panel.model.remember(arguments["product"], arguments["samples"], result)
-        said, tone = verdict(result.residuals)
+        isOfSlots = panel.holdsXRays(begunWith)
+        said, tone = verdict(result.residuals) if isOfSlots else madeFromOthers()
         done = _("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0))
         panel.runSection.idle(f"{done} {said}".strip(), tone if said else "good")
-        panel.showResult(result)
+        panel.showResult(result, begunWith)
         showInSlices(result.volumeNode, panel.views)
         panel.export.setReconstruction(result.volumeNode)
-        panel.xrays.orientation.show(result.hanging)
+        panel.xrays.orientation.show(result.hanging if isOfSlots else None)
 
     def _onError(self, run) -> None:
         if not self._ended(run):
@@ -131,4 +134,6 @@ class Runner:
             return False
         self.run = None
         self._panel.lock(False)
+        if self._panel.parameters is None:  # a scene was loaded while another module is shown
+            self._panel.runSection.idle()
         return self._panel.parameters is not None
