@@ -115,6 +115,18 @@ class ServerPanelTest(ServerPanelCase):
         hello.fail(ReconstructionError("server", "It cannot be reached."))
         self.assertEqual(self.frontal.ui.previewLabel.text, "It cannot be reached.")
 
+    def test_a_server_that_is_lost_in_a_run_is_not_said_to_be_reached(self) -> None:
+        self.fillSlots()
+        self.section.computeSelector.setCurrentIndex(1)
+        self.logic.server.models = self.logic.models.list()[:1]
+        self.panel.updateReadiness()
+        for kind, isLost in (("memory", False), ("server", True)):
+            self.panel.server._say("Reached in 7.33 s", "good")
+            self.panel.runner.reconstruct()
+            self.logic.runs[-1].fail(Faults.explain(kind, "the connection was lost"))
+            self.assertEqual("Reached" not in self.section.answerLabel.text, isLost)
+        self.assertIn("connection was lost", self.section.answerLabel.text)
+
     def test_a_server_that_is_lost_in_a_run_leaves_this_computer(self) -> None:
         lost = Faults.explain("server", "the connection to the server was lost")
         self.fillSlots()

@@ -166,7 +166,8 @@ class ModelSection:
 
     def _onAdded(self, run) -> None:
         self.refresh(run.result.key)
-        self._onMessage(_("The model {id} was added.").format(id=run.result.id), False)
+        text = _("The model {id} {version} was added.")
+        self._onMessage(text.format(id=run.result.id, version=run.result.version), False)
         self._onChanged()
 
     def _onFailed(self, run) -> None:

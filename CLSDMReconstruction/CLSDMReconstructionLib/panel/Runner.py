@@ -16,11 +16,12 @@ class Runner:
 
     Attributes:
         run: the reconstruction under way, or None.
+        made: what the last one made and the line below the button that says so, or None.
         isTrying: whether a sample is on its way that is to be reconstructed at once.
     """
 
     def __init__(self, panel) -> None:
-        self._panel, self.run, self.isTrying = panel, None, False
+        self._panel, self.run, self.made, self.isTrying = panel, None, None, False
 
     def tryOut(self, model, sample: str) -> None:
         """Reconstruct a sample with a model, as soon as its X-rays are there."""
@@ -81,6 +82,14 @@ class Runner:
         if self.run is not None:
             self.run.cancel()
 
+    def forgetDeleted(self) -> None:
+        """What is said of the last volume goes with it, whoever deletes it."""
+        if self.made is None or slicer.mrmlScene.IsNodePresent(self.made[0]):
+            return
+        line, self.made = self.made[1], None
+        if self._panel.ui.stageLabel.text == line:
+            self._panel.runSection.say("")
+
     def takeOffer(self, changes: dict) -> None:
         """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's.
 
@@ -110,7 +119,9 @@ class Runner:
         isOfSlots = panel.holdsXRays(begunWith)
         said, tone = verdict(result.residuals) if isOfSlots else madeFromOthers()
         done = _("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0))
-        panel.runSection.idle(f"{done} {said}".strip(), tone if said else "good")
+        line = f"{done} {said}".strip()
+        self.made = (result.volumeNode, line)
+        panel.runSection.idle(line, tone if said else "good")
         panel.showResult(result, begunWith)
         showInSlices(result.volumeNode, panel.views)
         panel.export.setReconstruction(result.volumeNode)
@@ -124,6 +135,7 @@ class Runner:
         else:
             self._panel.runSection.idle()
             self._panel.runSection.showError(run.error)
+            self._panel.server.onRunFailed(run.error)
             self._panel.dependencies.refresh()  # what was there at the start may be gone
             self._panel.model.refresh()
             self._panel.updateReadiness()

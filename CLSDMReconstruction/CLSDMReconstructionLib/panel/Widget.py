@@ -164,7 +164,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._leaveParameters()
         self.logic.cancelOfScene()
         self.samples.cancel()
-        self.runner.run = None
+        self.runner.run = self.runner.made = None
         self._offered.clear()  # the next scene's volumes have the same IDs
         self.lock(False)
         self.result.clear()
@@ -208,6 +208,7 @@ class ReconstructionPanel(VTKObservationMixin):
         shown = self.result.result
         if shown is not None and not slicer.mrmlScene.IsNodePresent(shown.volumeNode):
             self.result.clear()
+        self.runner.forgetDeleted()
 
     # --- parameter node ---
 
