@@ -143,6 +143,27 @@ class ComparisonSceneTest(PanelCase):
         self.assertFalse(self.ui.coverageCheckBox.checked)
         self.assertFalse(self.compare.ui.layoutCheckBox.checked)
 
+    def ofComparison(self) -> list[str]:
+        nodes = [*self.nodes(), *self.nodes("vtkMRMLTableNode")]
+        return [
+            node.GetName()
+            for node in nodes
+            if " - difference to CT" in node.GetName() or " - figures" in node.GetName()
+        ]
+
+    def test_it_holds_no_difference_and_no_figures_that_would_be_left_beside_the_next_ones(self) -> None:
+        self.assertEqual(len(self.ofComparison()), 2)
+        display = self.compare.shown.difference.GetDisplayNode()
+        for node in (self.compare.shown.difference, display, display.GetColorNode()):
+            self.assertFalse(node.GetSaveWithScene(), node.GetName())
+        saveAndReopen(self.folder / "scene")
+        self.assertEqual(self.ofComparison(), [])
+        self.assertIsNotNone(self.panel.result.result)
+
+    def test_difference_and_figures_go_with_their_reconstruction(self) -> None:
+        slicer.mrmlScene.RemoveNode(self.panel.result.result.volumeNode)
+        waitFor(lambda: not self.ofComparison())
+
     def test_it_is_reconciled_too_when_the_module_is_opened_after_it(self) -> None:
         self.assertTrue(slicer.util.saveScene(str(self.folder / "scene")))
         self.closePanel()
