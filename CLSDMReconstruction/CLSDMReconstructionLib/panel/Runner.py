@@ -22,6 +22,7 @@ class Runner:
 
     def __init__(self, panel) -> None:
         self._panel, self.run, self.made, self.isTrying = panel, None, None, False
+        self._model = None  # of the last one
 
     def tryOut(self, model, sample: str) -> None:
         """Reconstruct a sample with a model, as soon as its X-rays are there."""
@@ -41,6 +42,7 @@ class Runner:
         if self.run is not None or self._panel.parameters is None:
             return
         arguments = self.arguments() | changes
+        self._model = self._panel.model.model
         xrays = self._panel.xrays.xrays()
         frontal, lateral, *views = xrays
         begunWith = asText(xrays)  # the slots are locked, but a scene that is loaded meanwhile brings its own
@@ -93,17 +95,26 @@ class Runner:
     def takeOffer(self, changes: dict) -> None:
         """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's.
 
-        This computer in place of a server is tried only where it can compute.
+        This computer in place of a server is tried only where it can compute, and has the model that the server took.
         """
         if "computer" in changes:
-            self._panel.server.useThisComputer()
-            if self._panel.ui.reconstructButton.enabled:
-                self.reconstruct()
+            self._computeHere()
             return
         kept = {name: value for name, value in changes.items() if name in self._panel.parameters.allParameters}
         for name, value in kept.items():
             self._panel.parameters.setValue(name, value)
         self.reconstruct(**changes)
+
+    def _computeHere(self) -> None:
+        panel, model = self._panel, self._model
+        panel.server.useThisComputer()
+        if model is not None and not panel.model.chooseSame(model):
+            words = _(
+                "This computer does not have the model {id} {version} that the server took: choose one, then click."
+            )
+            panel.runSection.say(words.format(id=model.id, version=model.version), "caution")
+        elif panel.ui.reconstructButton.enabled:
+            self.reconstruct()
 
     def _onProgress(self, run) -> None:
         if run is self.run:
