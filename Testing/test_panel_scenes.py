@@ -1,5 +1,6 @@
 """Scenes that are added to an open one, or were saved with a comparison on the screen."""
 
+import dataclasses
 from pathlib import Path
 
 import slicer
@@ -9,17 +10,19 @@ from scene_case import waitFor
 from volumes import add_volume
 
 from CLSDMReconstructionLib.compare.ComparisonLayout import BEFORE, LAYOUT_ID
+from CLSDMReconstructionLib.panel.Parameters import asText
 
 
 class AddedSceneTest(PanelCase):
     """X-rays that are nodes and a result, in a scene that is loaded beside another without closing it."""
 
-    def saved(self, name: str, *, withXRays: bool = True) -> Path:
+    def saved(self, name: str, *, withXRays: bool = True, withResult: bool = True) -> Path:
         """A scene's file; the scene is empty afterwards."""
         if withXRays:
             for slot, role in zip(self.panel.xrays.slots, ("frontal", "lateral"), strict=True):
                 self.drop(slot.widget, add_volume(f"{name} {role}", size=(90, 70, 1)))
-        self.panel.showResult(self.result())
+        if withResult:
+            self.panel.showResult(self.result(), asText(self.panel.xrays.xrays()))
         self.assertTrue(slicer.util.saveScene(str(self.folder / name)))
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
@@ -68,6 +71,43 @@ class AddedSceneTest(PanelCase):
         self.panel.enter()
         self.assertEqual(self.shown(), ["second frontal", "second lateral"])
 
+    def test_x_rays_that_come_during_a_run_are_not_said_to_be_explained_and_not_to_be_turned(self) -> None:
+        huber = self.saved("Huber")
+        self.fillSlots()
+        self.ui.reconstructButton.click()
+        self.load(huber)
+        self.assertEqual(self.shown(), ["Huber frontal", "Huber lateral"])
+        hang = dict.fromkeys(("turned", "mirrored", "inverted"), True)
+        found = {"hangs": [hang, hang], "swapped": False, "residual_before": 0.27, "residual_after": 0.04}
+        result = dataclasses.replace(self.result(), hanging=found)
+        self.logic.runs[-1].finish(result)
+        self.assertTrue(self.panel.result.isOf(result.volumeNode))
+        for label in (self.ui.verdictLabel, self.ui.stageLabel):
+            self.assertIn("ade from other X-rays", label.text)
+            self.assertNotIn("explains", label.text)
+        self.assertFalse(self.ui.foundArea.visible)
+
+    def test_x_rays_that_come_without_a_result_after_a_run_are_not_said_to_be_explained(self) -> None:
+        huber = self.saved("Huber", withResult=False)
+        self.fillSlots()
+        self.ui.reconstructButton.click()
+        self.logic.runs[-1].finish(self.result())
+        self.assertIn("explains", self.ui.verdictLabel.text)
+        self.load(huber)
+        self.assertEqual(self.shown(), ["Huber frontal", "Huber lateral"])
+        self.assertNotIn("explains", self.ui.verdictLabel.text + self.ui.stageLabel.text)
+
+    def test_a_run_that_ends_after_a_scene_was_added_in_another_module_leaves_a_panel_that_can_begin_anew(self) -> None:
+        huber = self.saved("Huber")
+        self.fillSlots()
+        self.ui.reconstructButton.click()
+        self.panel.exit()
+        self.load(huber)
+        self.logic.runs[-1].finish(self.result())
+        self.panel.enter()
+        self.assertFalse(self.panel.runSection.isRunning)
+        self.assertEqual(self.ui.reconstructButton.text, "Reconstruct")
+
 
 class ComparisonSceneTest(PanelCase):
     """A scene that was saved while a comparison was shown, a layer over its reconstruction."""
@@ -78,7 +118,7 @@ class ComparisonSceneTest(PanelCase):
         self.layoutNode.SetViewArrangement(self.layoutNode.SlicerLayoutConventionalView)
         self.compare = self.panel.compare
         self.compare.setTruth(add_volume("CT", size=(40, 40, 40), spacing=(2.0, 2.0, 2.0)))
-        self.panel.showResult(self.result())
+        self.panel.showResult(self.result(), asText(self.panel.xrays.xrays()))
         self.compare.ui.compareButton.click()
         self.logic.runs[-1].finish(FIGURES)
         screen = self.compare.screen
@@ -103,6 +143,27 @@ class ComparisonSceneTest(PanelCase):
         self.assertEqual(self.foregrounds(), {})
         self.assertFalse(self.ui.coverageCheckBox.checked)
         self.assertFalse(self.compare.ui.layoutCheckBox.checked)
+
+    def ofComparison(self) -> list[str]:
+        nodes = [*self.nodes(), *self.nodes("vtkMRMLTableNode")]
+        return [
+            node.GetName()
+            for node in nodes
+            if " - difference to CT" in node.GetName() or " - figures" in node.GetName()
+        ]
+
+    def test_it_holds_no_difference_and_no_figures_that_would_be_left_beside_the_next_ones(self) -> None:
+        self.assertEqual(len(self.ofComparison()), 2)
+        display = self.compare.shown.difference.GetDisplayNode()
+        for node in (self.compare.shown.difference, display, display.GetColorNode()):
+            self.assertFalse(node.GetSaveWithScene(), node.GetName())
+        saveAndReopen(self.folder / "scene")
+        self.assertEqual(self.ofComparison(), [])
+        self.assertIsNotNone(self.panel.result.result)
+
+    def test_difference_and_figures_go_with_their_reconstruction(self) -> None:
+        slicer.mrmlScene.RemoveNode(self.panel.result.result.volumeNode)
+        waitFor(lambda: not self.ofComparison())
 
     def test_it_is_reconciled_too_when_the_module_is_opened_after_it(self) -> None:
         self.assertTrue(slicer.util.saveScene(str(self.folder / "scene")))

@@ -157,6 +157,8 @@ class ModelTest(PanelCase):
             for part in (model.licence, model.sha256, "MB"):
                 self.assertIn(part, asks.call_args_list[0].args[0])
             self.assertEqual([run.task for run in self.logic.runs], tasks)
+        self.logic.runs[-1].finish(model)
+        self.assertEqual(self.ui.stageLabel.text, f"The model {model.id} 2 was added.")
 
     def test_each_embedded_model_says_what_it_is_for_and_the_scene_keeps_the_choice(self) -> None:
         default = self.logic.models.embedded()[0]

@@ -1,6 +1,7 @@
 """A server in place of this computer: entered, tried and used in the panel, with a real server on loopback."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -115,6 +116,18 @@ class ServerPanelTest(ServerPanelCase):
         hello.fail(ReconstructionError("server", "It cannot be reached."))
         self.assertEqual(self.frontal.ui.previewLabel.text, "It cannot be reached.")
 
+    def test_a_server_that_is_lost_in_a_run_is_not_said_to_be_reached(self) -> None:
+        self.fillSlots()
+        self.section.computeSelector.setCurrentIndex(1)
+        self.logic.server.models = self.logic.models.list()[:1]
+        self.panel.updateReadiness()
+        for kind, isLost in (("memory", False), ("server", True)):
+            self.panel.server._say("Reached in 7.33 s", "good")
+            self.panel.runner.reconstruct()
+            self.logic.runs[-1].fail(Faults.explain(kind, "the connection was lost"))
+            self.assertEqual("Reached" not in self.section.answerLabel.text, isLost)
+        self.assertIn("connection was lost", self.section.answerLabel.text)
+
     def test_a_server_that_is_lost_in_a_run_leaves_this_computer(self) -> None:
         lost = Faults.explain("server", "the connection to the server was lost")
         self.fillSlots()
@@ -134,6 +147,31 @@ class ServerPanelTest(ServerPanelCase):
             self.assertEqual([run.task for run in self.logic.runs[before:]], ["reconstruct"] * isReady)
             self.assertFalse(self.ui.errorFrame.visible)
             self.panel.runner.cancel()
+
+    def test_this_computer_takes_the_model_that_the_server_took_or_none_unasked(self) -> None:
+        default = self.logic.models.list()[0]
+        own = dataclasses.replace(default, version="2", sha256="0" * 64, path=self.folder / "2", embedded=False)
+        theirs = dataclasses.replace(own, path=Path("openkbp64"), embedded=True)
+        self.fillSlots()
+        for here, isHere in (([default, own], True), ([default, dataclasses.replace(own, sha256="1" * 64)], False)):
+            with self.subTest(isHere=isHere), mock.patch.object(self.logic.models, "list", return_value=here):
+                self.panel.server.ui.computeSelector.setCurrentIndex(1)
+                self.logic.server.models = [theirs]
+                self.panel.model.refresh("")
+                self.panel.updateReadiness()
+                self.panel.runner.reconstruct()
+                self.logic.runs[-1].fail(Faults.explain("server", "the connection to the server was lost"))
+                before = len(self.logic.runs)
+                slicer.util.findChild(self.ui.errorFrame, "offerButton0").click()
+                begun = [run.arguments["bundle"] for run in self.logic.runs[before:] if run.task == "reconstruct"]
+                self.assertEqual(begun, [str(own.path)] * isHere)
+                if isHere:
+                    self.logic.runs[-1].cancel()
+        self.assertIn(f"does not have the model {own.id} 2", self.ui.stageLabel.text)
+        self.assertIn(f"The model {own.id} that was chosen is not here", self.ui.modelDetails.text)
+        self.assertTrue(self.ui.reconstructButton.enabled)
+        self.ui.reconstructButton.click()
+        self.assertEqual(self.logic.runs[-1].arguments["bundle"], str(default.path))
 
     def test_a_long_answer_is_read_to_its_end_in_a_panel_of_any_width(self) -> None:
         self.section.computeSelector.setCurrentIndex(1)

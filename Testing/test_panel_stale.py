@@ -74,6 +74,14 @@ class StaleTest(PanelCase):
         self.assertIsNone(self.ui.reconstructionSelector.currentNode())
         self.assertEqual(self.ui.verdictLabel.text, "")
 
+    def test_what_is_said_of_the_last_run_goes_with_its_volume_and_with_no_other(self) -> None:
+        first = self.reconstruct().result.volumeNode
+        last = self.reconstruct().result.volumeNode
+        slicer.mrmlScene.RemoveNode(first)
+        self.assertIn("explains", self.ui.stageLabel.text)
+        slicer.mrmlScene.RemoveNode(last)
+        self.assertEqual(self.ui.stageLabel.text, "")
+
     def test_a_new_pair_takes_the_further_views_of_the_old_one_away(self) -> None:
         files = [self.xrayFile(f"new-{name}.dcm", name, PatientID="2", StudyInstanceUID="4.5") for name in ("PA", "LL")]
         for place in ("between the slots", "on a slot"):

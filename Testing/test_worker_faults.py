@@ -60,6 +60,14 @@ class ExplainedTest(unittest.TestCase):
             self.assertRegex(error.message, r"^[A-Z].*omething\.$")
             self.assertIn("under Advanced", error.advice)
 
+    def test_a_certificate_that_is_not_trusted_leads_to_the_authority_and_not_to_the_key(self) -> None:
+        error = Faults.explain("server", "the server x has a certificate that is not to be trusted", field="authority")
+        self.assertEqual(error.kind, "server")
+        self.assertRegex(error.message, "^The server x has a certificate")
+        self.assertIn("“Own authority” under Advanced", error.advice)
+        self.assertNotIn("key", error.advice)
+        self.assertEqual(error.offers, (Faults.COMPUTE_HERE,))
+
     def test_what_to_do_about_an_input_depends_on_what_it_is_about_and_not_on_its_words(self) -> None:
         ensureCore()
         from clsdm.failures import FIELDS

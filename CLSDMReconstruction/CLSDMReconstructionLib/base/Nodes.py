@@ -42,6 +42,13 @@ def keepFromUndo(*nodes) -> None:
             each.UndoEnabledOff()
 
 
+def keepFromSaving(*nodes) -> None:
+    """Have no scene keep nodes, with what displays and stores them: what is made anew with a click, and owned by a panel."""
+    for node in nodes:
+        for each in (node, *(_partsOf(node) if node.IsA("vtkMRMLDisplayableNode") else ())):
+            each.SetSaveWithScene(False)
+
+
 def _partsOf(node) -> list:
     """What displays and stores a node."""
     display = [node.GetNthDisplayNode(at) for at in range(node.GetNumberOfDisplayNodes())]

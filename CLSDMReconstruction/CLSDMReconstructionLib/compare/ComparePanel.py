@@ -257,6 +257,7 @@ class ComparePanel(Panel):
         name = f"{self.shown.reconstruction.GetName()} - figures"
         self.shown.table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         Nodes.keepFromUndo(self.shown.table)
+        Nodes.keepFromSaving(self.shown.table)
         Report.fillTable(self.shown.table, self.shown.rows())
         self._showTable()
         self.ui.figuresLabel.setText(Report.figuresHtml(run.result))

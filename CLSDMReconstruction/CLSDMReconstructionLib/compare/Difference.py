@@ -97,6 +97,7 @@ def _differenceNode(image, grid: np.ndarray, extent, reconstruction):
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(divergingColours().GetID())
     hideBelow(display, NOTHING_SHOWN_BELOW_HU)
+    Nodes.keepFromSaving(node)
     return node
 
 
@@ -126,6 +127,7 @@ def divergingColours():
         node.SetSingletonTag(name)
         node = slicer.mrmlScene.AddNode(node)
         Nodes.keepFromUndo(node)
+        Nodes.keepFromSaving(node)
     if node.GetNumberOfColors() != 256:  # it is new, or came with a scene that was saved without its file
         node.SetNumberOfColors(256)
         for index in range(256):

@@ -99,6 +99,17 @@ class ModelSection:
         self.refresh(self._keyOf(model))
         self._onChanged()
 
+    def chooseSame(self, model) -> bool:
+        """Use the model of the list that has another computer's id, version and weights; False where there is none.
+
+        Then that of the other computer is still the one that is wanted, and said not to be here.
+        """
+        identity = (model.id, model.version, model.sha256)
+        same = next((each for each in self.models if (each.id, each.version, each.sha256) == identity), None)
+        self.refresh(model.key if same is None else self._keyOf(same))
+        self._onChanged()
+        return same is not None
+
     @property
     def wanted(self) -> str:
         """The key or id of the model for the parameter node, also of one that is not here; "" for the default."""
@@ -166,7 +177,8 @@ class ModelSection:
 
     def _onAdded(self, run) -> None:
         self.refresh(run.result.key)
-        self._onMessage(_("The model {id} was added.").format(id=run.result.id), False)
+        text = _("The model {id} {version} was added.")
+        self._onMessage(text.format(id=run.result.id, version=run.result.version), False)
         self._onChanged()
 
     def _onFailed(self, run) -> None:

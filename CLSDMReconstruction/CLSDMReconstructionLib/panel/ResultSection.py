@@ -14,7 +14,7 @@ from CLSDMReconstructionLib.base.Dropping import DropFilter
 from CLSDMReconstructionLib.base.Narrow import LEAST_PIXELS
 from CLSDMReconstructionLib.base.Steps import Steps, atOnce
 from CLSDMReconstructionLib.panel.Layers import Layers
-from CLSDMReconstructionLib.panel.Words import numbersHtml, provenanceText, residualInWords, verdict
+from CLSDMReconstructionLib.panel.Words import madeFromOthers, numbersHtml, provenanceText, residualInWords, verdict
 from CLSDMReconstructionLib.scene import Space
 from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, SPREAD_ROLE, attributeOf, provenanceOf
 from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
@@ -56,12 +56,15 @@ class ResultSection:
         setTone(ui.resultNotice, "caution")
         self.clear()
 
+    def isOf(self, node) -> bool:
+        """Whether this volume's result is the one that is shown."""
+        return self.result is not None and self.result.volumeNode is node
+
     def showNode(self, node) -> None:
         """Show what a volume in the scene says about itself; a result that is shown already stays as it is."""
-        shown = None if self.result is None else self.result.volumeNode
         if node is None:
             self.clear()
-        elif node is not shown:
+        elif not self.isOf(node):
             self.show(resultOf(node))
 
     def _onActivated(self, node) -> None:
@@ -98,7 +101,7 @@ class ResultSection:
             return
         text, tone = verdict(self.result.residuals, isShown=bool(self.result.reprojections))
         if outdated:
-            text, tone = _("Made from other X-rays, or another geometry, than the slots hold now."), "caution"
+            text, tone = madeFromOthers()
         self.ui.verdictLabel.text = text and f"<b>{text}</b>"
         self.ui.verdictLabel.visible = bool(text)
         setTone(self.ui.verdictLabel, tone)

@@ -3,9 +3,9 @@
 import slicer
 from slicer.i18n import tr as _
 
-from CLSDMReconstructionLib.panel.Parameters import nodeOf
+from CLSDMReconstructionLib.panel.Parameters import asText, nodeOf
 from CLSDMReconstructionLib.panel.ResultSection import showInSlices
-from CLSDMReconstructionLib.panel.Words import verdict
+from CLSDMReconstructionLib.panel.Words import madeFromOthers, verdict
 
 
 class Runner:
@@ -16,11 +16,13 @@ class Runner:
 
     Attributes:
         run: the reconstruction under way, or None.
+        made: what the last one made and the line below the button that says so, or None.
         isTrying: whether a sample is on its way that is to be reconstructed at once.
     """
 
     def __init__(self, panel) -> None:
-        self._panel, self.run, self.isTrying = panel, None, False
+        self._panel, self.run, self.made, self.isTrying = panel, None, None, False
+        self._model = None  # of the last one
 
     def tryOut(self, model, sample: str) -> None:
         """Reconstruct a sample with a model, as soon as its X-rays are there."""
@@ -40,7 +42,10 @@ class Runner:
         if self.run is not None or self._panel.parameters is None:
             return
         arguments = self.arguments() | changes
-        frontal, lateral, *views = self._panel.xrays.xrays()
+        self._model = self._panel.model.model
+        xrays = self._panel.xrays.xrays()
+        frontal, lateral, *views = xrays
+        begunWith = asText(xrays)  # the slots are locked, but a scene that is loaded meanwhile brings its own
         self._panel.runSection.start()
         self._panel.lock(True)
         try:
@@ -50,7 +55,7 @@ class Runner:
                     lateral,
                     views=[view for view in views if view is not None],
                     onProgress=self._onProgress,
-                    onFinished=lambda run: self._onFinished(run, arguments),
+                    onFinished=lambda run: self._onFinished(run, arguments, begunWith),
                     onError=self._onError,
                     onLog=self._panel.runSection.log,
                     **arguments,
@@ -79,39 +84,59 @@ class Runner:
         if self.run is not None:
             self.run.cancel()
 
+    def forgetDeleted(self) -> None:
+        """What is said of the last volume goes with it, whoever deletes it."""
+        if self.made is None or slicer.mrmlScene.IsNodePresent(self.made[0]):
+            return
+        line, self.made = self.made[1], None
+        if self._panel.ui.stageLabel.text == line:
+            self._panel.runSection.say("")
+
     def takeOffer(self, changes: dict) -> None:
         """Try again as an error proposed; the panel shows what changed, save the device, which is the machine's.
 
-        This computer in place of a server is tried only where it can compute.
+        This computer in place of a server is tried only where it can compute, and has the model that the server took.
         """
         if "computer" in changes:
-            self._panel.server.useThisComputer()
-            if self._panel.ui.reconstructButton.enabled:
-                self.reconstruct()
+            self._computeHere()
             return
         kept = {name: value for name, value in changes.items() if name in self._panel.parameters.allParameters}
         for name, value in kept.items():
             self._panel.parameters.setValue(name, value)
         self.reconstruct(**changes)
 
+    def _computeHere(self) -> None:
+        panel, model = self._panel, self._model
+        panel.server.useThisComputer()
+        if model is not None and not panel.model.chooseSame(model):
+            words = _(
+                "This computer does not have the model {id} {version} that the server took: choose one, then click."
+            )
+            panel.runSection.say(words.format(id=model.id, version=model.version), "caution")
+        elif panel.ui.reconstructButton.enabled:
+            self.reconstruct()
+
     def _onProgress(self, run) -> None:
         if run is self.run:
             self._panel.runSection.progress(run)
             self._panel.model.gauges.show(run.load)
 
-    def _onFinished(self, run, arguments: dict) -> None:
+    def _onFinished(self, run, arguments: dict, begunWith: str) -> None:
         if not self._ended(run):
             return
         panel, result = self._panel, run.result
         panel.compare.onChanged(result.volumeNode)
         panel.model.remember(arguments["product"], arguments["samples"], result)
-        said, tone = verdict(result.residuals)
+        isOfSlots = panel.holdsXRays(begunWith)
+        said, tone = verdict(result.residuals) if isOfSlots else madeFromOthers()
         done = _("Done in {seconds:.1f} s.").format(seconds=result.seconds.get("total", 0.0))
-        panel.runSection.idle(f"{done} {said}".strip(), tone if said else "good")
-        panel.showResult(result)
+        line = f"{done} {said}".strip()
+        self.made = (result.volumeNode, line)
+        panel.runSection.idle(line, tone if said else "good")
+        panel.showResult(result, begunWith)
         showInSlices(result.volumeNode, panel.views)
         panel.export.setReconstruction(result.volumeNode)
-        panel.xrays.orientation.show(result.hanging)
+        panel.xrays.orientation.show(result.hanging if isOfSlots else None)
 
     def _onError(self, run) -> None:
         if not self._ended(run):
@@ -121,6 +146,7 @@ class Runner:
         else:
             self._panel.runSection.idle()
             self._panel.runSection.showError(run.error)
+            self._panel.server.onRunFailed(run.error)
             self._panel.dependencies.refresh()  # what was there at the start may be gone
             self._panel.model.refresh()
             self._panel.updateReadiness()
@@ -131,4 +157,6 @@ class Runner:
             return False
         self.run = None
         self._panel.lock(False)
+        if self._panel.parameters is None:  # a scene was loaded while another module is shown
+            self._panel.runSection.idle()
         return self._panel.parameters is not None

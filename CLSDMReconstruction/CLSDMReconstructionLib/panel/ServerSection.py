@@ -70,6 +70,11 @@ class ServerSection:
             self._say(str(run.error), "error")
             self._onChanged()
 
+    def onRunFailed(self, error) -> None:
+        """A run has failed (a ``ReconstructionError``): where the server is to blame, its last answer holds no more."""
+        if self._server.isUsed and error.kind in ("server", "settings"):
+            self._say(str(error), "error")
+
     def _say(self, text: str, tone: str) -> None:
         self.ui.answerLabel.text = text
         setTone(self.ui.answerLabel, tone)

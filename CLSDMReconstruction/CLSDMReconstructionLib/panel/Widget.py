@@ -165,7 +165,7 @@ class ReconstructionPanel(VTKObservationMixin):
         self._leaveParameters()
         self.logic.cancelOfScene()
         self.samples.cancel()
-        self.runner.run = None
+        self.runner.run = self.runner.made = None
         self._offered.clear()  # the next scene's volumes have the same IDs
         self.lock(False)
         self.result.clear()
@@ -209,6 +209,7 @@ class ReconstructionPanel(VTKObservationMixin):
         shown = self.result.result
         if shown is not None and not slicer.mrmlScene.IsNodePresent(shown.volumeNode):
             self.result.clear()
+        self.runner.forgetDeleted()
 
     # --- parameter node ---
 
@@ -238,8 +239,10 @@ class ReconstructionPanel(VTKObservationMixin):
         if parameters is None:
             return
         if parameters.xrays != self._xraysShown:
-            self._xraysShown = parameters.xrays
+            self._xraysShown, before = parameters.xrays, asText(self.xrays.xrays())
             self.xrays.setXRays(readXRays(parameters))
+            if not self.holdsXRays(before):
+                self._forgetLastRun()
         if parameters.model != self.model.wanted:
             self.model.refresh(parameters.model)
         self.xrays.setContext(parameters.preset, self.model.bundle())
@@ -247,10 +250,14 @@ class ReconstructionPanel(VTKObservationMixin):
         self.compare.setTruth(nodeOf(parameters, "groundTruth"))
         chosen = nodeOf(parameters, "reconstruction")
         if chosen is not self._chosen:
-            self._chosen, self._xraysOfResult = chosen, ""
+            self._chosen = chosen
+            if not self.result.isOf(chosen):
+                self._xraysOfResult = ""
             self.result.showNode(chosen)
             for panel in self.panels:
                 panel.setReconstruction(chosen)
+        if self._xraysOfResult:  # a scene that was added may have brought others, and no result
+            self.result.setOutdated(not self.holdsXRays(self._xraysOfResult))
         self.updateReadiness()
 
     # --- what the user does ---
@@ -261,17 +268,26 @@ class ReconstructionPanel(VTKObservationMixin):
         if self.parameters is not None and shown != self._xraysShown:
             self._xraysShown = shown
             writeXRays(self.parameters, self.xrays.xrays())
-            if not self.runSection.isRunning:  # what was said is of other X-rays
-                self.runSection.clearError()
-                self.runSection.say("")
+            self._forgetLastRun()
             self.result.setOutdated(shown != self._xraysOfResult)
         self.updateReadiness()
 
-    def showResult(self, result) -> None:
-        """Show what was made of the X-rays that are in the slots."""
+    def _forgetLastRun(self) -> None:
+        """What was said of it is of other X-rays than the slots hold now, or of a volume that is gone."""
+        if not self.runSection.isRunning:
+            self.runSection.clearError()
+            self.runSection.say("")
+
+    def holdsXRays(self, xrays: str) -> bool:
+        """Whether these X-rays (see ``Parameters.asText``) are the ones that the slots hold."""
+        return xrays == asText(self.xrays.xrays())
+
+    def showResult(self, result, xrays: str) -> None:
+        """Show what was made of these X-rays (see ``Parameters.asText``), which the slots may not hold any more."""
         self.result.show(result)
+        self._xraysOfResult = xrays
         self.parameters.reconstruction = result.volumeNode
-        self._xraysOfResult = self._xraysShown
+        self.result.setOutdated(not self.holdsXRays(xrays))
 
     def _onTruthChosen(self, node) -> None:
         if self.parameters is not None and node is not nodeOf(self.parameters, "groundTruth"):

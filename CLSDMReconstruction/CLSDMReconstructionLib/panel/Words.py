@@ -42,6 +42,11 @@ def verdict(residuals: list[dict], *, isShown: bool = True) -> tuple[str, str]:
     return _((_VERDICTS if isShown else _VERDICTS_THEN)[tone]), tone
 
 
+def madeFromOthers() -> tuple[str, str]:
+    """(a sentence, its tone) of a result that is not of what stands beside it, in place of a verdict."""
+    return _("Made from other X-rays, or another geometry, than the slots hold now."), "caution"
+
+
 def shortVerdict(tone: str) -> str:
     """The sentence of this tone in a word or three, for a cell of a table."""
     return _(_SHORT[tone])

@@ -40,10 +40,12 @@ def explain(
         message: the worker's.
         details: the worker's.
         arguments: "product" and "device" of the run, to offer lighter ones.
-        field: what it is about: of wrong settings, which one (``clsdm.failures.SETTINGS``); of an input, one of ``FIELDS``.
+        field: what it is about: of the server or its settings, which one (``clsdm.failures.SETTINGS``); of an input, one
+            of ``FIELDS``.
     """
     if field in _SETTINGS:
         name, todo = _SETTINGS[field]
+        name = name if kind == "settings" else "{}"  # of the server: that begins its sentence
         return ReconstructionError(kind, sentence(name.format(message)), todo, details, (COMPUTE_HERE,))
     if kind == "input":
         what, todo = _INPUT.get(field, _INPUT[""])

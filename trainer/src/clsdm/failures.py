@@ -38,7 +38,15 @@ class SettingsError(InputError):
 
 
 class ServerError(ConnectionError):
-    """The server that is to do the work cannot be reached, refuses, or falls silent."""
+    """The server that is to do the work cannot be reached, refuses, or falls silent.
+
+    Attributes:
+        field: the one of :data:`SETTINGS` that may be wrong, as the authority where it does not vouch for the server; or "".
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ReportedError(Exception):
@@ -86,7 +94,8 @@ def kind_of(error: BaseException) -> str:
 def described(error: Exception) -> dict[str, str]:
     """An exception as the parent is told: its kind (see :data:`KINDS`), a message, and details for a log.
 
-    Where it is known what an input is about, also the "field" (see :data:`FIELDS`; of wrong settings, :data:`SETTINGS`).
+    Where it is known what an input is about, also the "field" (see :data:`FIELDS`; of a server and of wrong settings,
+    :data:`SETTINGS`).
     """
     if isinstance(error, ReportedError):
         return error.report
@@ -101,7 +110,7 @@ def described(error: Exception) -> dict[str, str]:
     if kind == "network":
         message = printable(of_network(error))
     details = "" if kind in ("input", "server") else "".join(traceback.format_exception(error))
-    about = {"field": error.field} if isinstance(error, InputError) and error.field else {}
+    about = {"field": error.field} if isinstance(error, (InputError, ServerError)) and error.field else {}
     return {"kind": kind, "message": message, "details": details, **about}
 
 

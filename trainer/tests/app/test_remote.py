@@ -326,8 +326,11 @@ def test_a_certificate_is_verified_and_nothing_travels_without(worker, films, sm
         assert address.startswith("https://localhost:")
         with worker(address) as unknown:
             error = answered(unknown, task="hello")[0]["error"]
-            assert error["kind"] == "server"
+            assert (error["kind"], error["field"]) == ("server", "authority")
             assert "certificate that is not to be trusted" in error["message"]
+        with worker(address.replace("localhost", "127.0.0.1"), "--ca-file", str(cert)) as elsewhere:
+            error = answered(elsewhere, task="hello")[0]["error"]
+            assert (error["kind"], error["field"]) == ("server", "address")
         with worker(address, "--ca-file", str(cert)) as client:
             asked = {"views": views(films), "options": {"device": "cpu"}}
             assert "result" in answered(client, task="reconstruct", **asked)[0]

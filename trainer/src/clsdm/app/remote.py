@@ -309,7 +309,8 @@ class Server:
         if isinstance(error, ServerError):
             return error
         if isinstance(error, ssl.SSLCertVerificationError):
-            return ServerError(f"{self._name} has a certificate that is not to be trusted ({error.verify_message})")
+            what = f"{self._name} has a certificate that is not to be trusted ({error.verify_message})"
+            return ServerError(what, _ABOUT_CERTIFICATE.get(error.verify_code, "authority"))
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             reason = "no answer in time"
@@ -318,6 +319,9 @@ class Server:
         return ServerError(f"{self._name} cannot be reached, or the connection was lost ({reason})")
 
 
+_ABOUT_CERTIFICATE = {9: "", 10: "", 62: "address", 64: "address"}
+"""Which setting may be wrong, by OpenSSL's X509_V_ERR_*: not yet or no longer valid, of another host, of another IP address.
+Of all others it is the authority."""
 _ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
