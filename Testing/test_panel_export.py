@@ -133,7 +133,7 @@ class WritingTest(ExportTest):
         self.assertEqual(set(provenanceOf(self.node)), {"model", "product", "model_sha256"})
 
 
-class PanelTest(ExportTest):
+class WithPanel(ExportTest):
     def setUp(self) -> None:
         super().setUp()
         self.panel = ExportPanel(None)
@@ -141,6 +141,8 @@ class PanelTest(ExportTest):
         self.panel.setMRMLScene(slicer.mrmlScene)
         self.ui = self.panel.ui
 
+
+class PanelTest(WithPanel):
     def choose(self, name: str) -> None:
         self.ui.formatComboBox.setCurrentIndex(FORMATS.index(name))
 
@@ -229,15 +231,11 @@ class PanelTest(ExportTest):
         self.assertTrue(self.ui.exportButton.enabled)
 
 
-class WhoseTest(ExportTest):
+class WhoseTest(WithPanel):
     """Under whom a series is filed."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.panel = ExportPanel(None)
-        self.addCleanup(self.panel.cleanup)
-        self.panel.setMRMLScene(slicer.mrmlScene)
-        self.ui = self.panel.ui
         self.ui.formatComboBox.setCurrentIndex(FORMATS.index(DICOM))
 
     def exported(self) -> object:
