@@ -15,6 +15,7 @@ PACKAGES = {"clsdm": (), "clsdm_trainer": ("clsdm",), "clsdm_bench": ("clsdm", "
 CORE = {
     "errors": (),
     "progress": (),
+    "memory": (),
     "failures": ("errors",),
     "limits": ("errors",),
     "plausible": ("errors",),
@@ -34,8 +35,8 @@ CORE = {
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
     "pacs": ("errors", "limits", "files", "xray"),
     "engines": ("errors", "limits", "files", "geometry", "xray", "model"),
-    "app": ("errors", "progress", "failures", "limits", "options", "files", "geometry", "volume", "xray", "model", "quality",
-            "result", "reconstruction", "simulate", "pacs", "engines"),
+    "app": ("errors", "progress", "memory", "failures", "limits", "options", "files", "geometry", "volume", "xray", "model",
+            "quality", "result", "reconstruction", "simulate", "pacs", "engines"),
     "__main__": ("app",),
 }  # fmt: skip
 """Each room or file of ``clsdm`` and those it may use, all of them above it; every one may use the package's own names."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
+from clsdm.memory import ask_for_large_pages
 from clsdm.model.bundle import Bundle
 from clsdm.progress import json_lines, terminal
 from clsdm_bench import cli_options as options_of
@@ -24,6 +25,7 @@ EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    ask_for_large_pages()
     options = build_parser().parse_args(arguments)
     from clsdm_trainer.loop import NonFiniteLossError
 

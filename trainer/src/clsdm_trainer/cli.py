@@ -14,6 +14,7 @@ from typing import Any
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
 from clsdm.failures import in_words
+from clsdm.memory import ask_for_large_pages
 from clsdm.model.bundle import Bundle
 from clsdm.progress import terminal
 from clsdm_trainer.options import OneLineParser, decimal, path, whole
@@ -26,6 +27,7 @@ OF_BENCH = ("evaluate", "benchmark", "score")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    ask_for_large_pages()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = None if arguments and arguments[0] in OF_BENCH else build_parser().parse_args(arguments)
     from clsdm_trainer.loop import NonFiniteLossError

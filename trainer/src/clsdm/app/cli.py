@@ -29,6 +29,7 @@ from clsdm.failures import in_words, kind_of
 from clsdm.files.names import given_path
 from clsdm.files.strict_json import to_plain
 from clsdm.geometry.view import PRESETS
+from clsdm.memory import ask_for_large_pages
 from clsdm.model.bundle import Bundle, embedded_bundles
 from clsdm.progress import Report, json_lines, terminal
 
@@ -43,6 +44,7 @@ PATHS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    ask_for_large_pages()
     as_json = False
     try:
         options = build_parser().parse_args(arguments)
