@@ -13,6 +13,7 @@ from small_bundle import reconstruct_command, run
 import clsdm
 from clsdm.app.dicom_output import write_dicom
 from clsdm.errors import InputError
+from clsdm.files.png import write_png
 from clsdm.model.bundle import Bundle
 
 MARKED = {
@@ -87,6 +88,22 @@ def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_computed(
     assert code == 2
     assert ("new or empty folder" if there else "--keep-patient: goes with --dicom") in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_pictures_which_name_nobody_are_refused_before_anything_is_computed(many, small_model, tmp_path, capfd):
+    for name in ("pa.png", "lat.png"):
+        write_png(np.zeros((64, 64), np.uint8), tmp_path / name)
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("case,frontal,lateral\na,pa.png,lat.png\n")
+    pair = ("--frontal", tmp_path / "pa.png", "--lateral", tmp_path / "lat.png")
+    files = ("--table", table, "--out", out) if many else (*pair, "--spacing", "1.5", "--out", out / "r.nii")
+    kept = ("--dicom", tmp_path / "d", "--keep-patient", "--bundle", small_model.path)
+    code, _, error = run(capfd, "reconstruct", *map(str, (*files, *kept)))
+    assert code == 2
+    assert "no X-ray is a DICOM file: patient and study are not known" in error
+    assert not [path for path in out.rglob("*") if path.suffix in (".nii", ".gz")]
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_file_that_was_replaced_or_is_no_dicom_gives_its_patient_to_no_volume(patients_films, small_model, tmp_path):

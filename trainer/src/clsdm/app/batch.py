@@ -24,7 +24,7 @@ from typing import Any
 
 from clsdm.app.batch_summary import FAILED, failure_in, is_summary, write_summary
 from clsdm.app.cases import SUMMARY, Case
-from clsdm.app.dicom_output import comparison_of, write_dicom
+from clsdm.app.dicom_output import comparison_of, refuse_nobody, write_dicom
 from clsdm.app.maker import Look, Maker
 from clsdm.app.record import companions, read_record
 from clsdm.app.request import (
@@ -233,6 +233,8 @@ def _read(case: Case, plan: Plan) -> Ready:
     refuse_replacing((out.with_name(name) for name in FILES), is_comparison)
     if (folder := plan.dicom_of(case)) is not None:
         refuse_full(folder)
+        if plan.keep_patient:
+            refuse_nobody(request)
     with _DICOM:
         return Ready(key, read_views(request))
 

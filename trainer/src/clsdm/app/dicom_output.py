@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from clsdm.app.request import Request
 from clsdm.errors import InputError
 from clsdm.quality.comparison import Comparison
 from clsdm.quality.numbers import numbers
 from clsdm.quality.write import comparison_picture
 from clsdm.result import Reconstruction
 from clsdm.volume.write_dicom import Source, read_source, write_ct_series
+from clsdm.xray.dicom import is_dicom
 
 
 def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool, key: str | None = None) -> Path:
@@ -39,6 +41,21 @@ def write_dicom(result: Reconstruction, folder: Path, keep_patient: bool, key: s
     return folder
 
 
+def refuse_nobody(request: Request) -> None:
+    """Look, before anything is computed, for an X-ray that says whose the volume will be. Of files that are there alone.
+
+    Raises:
+        InputError: none is a DICOM file.
+    """
+    files = [Path(view.file) for view in request.views]
+    if request.localizers is None and not any(not path.is_file() or is_dicom(path) for path in files):
+        raise _of_nobody()
+
+
+def _of_nobody() -> InputError:
+    return InputError("no X-ray is a DICOM file: patient and study are not known", "leave out --keep-patient")
+
+
 def _sources(result: Reconstruction) -> list[Source]:
     """The DICOM files of the X-rays, which still are those that were read: another patient's may have come in their place."""
     found = []
@@ -52,7 +69,7 @@ def _sources(result: Reconstruction) -> list[Source]:
             )
         found += [] if source is None else [source]
     if not found:
-        raise InputError("no X-ray is a DICOM file: patient and study are not known", "leave out --keep-patient")
+        raise _of_nobody()
     return found
 
 

@@ -9,7 +9,7 @@ from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
 from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
 from clsdm.app.command import command, note, say
-from clsdm.app.dicom_output import write_dicom
+from clsdm.app.dicom_output import refuse_nobody, write_dicom
 from clsdm.app.geometry_options import add_xray_options, overrides_from
 from clsdm.app.maker import this_computer
 from clsdm.app.request import Request, ViewRequest
@@ -67,6 +67,8 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         return _reconstruct_many(options, report)
     wanted = request.read_request(options.request) if options.request else _request_from(options)
     folder = dicom_folder(options)
+    if options.keep_patient:
+        refuse_nobody(wanted)
     result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
     if folder is not None:
         files["dicom"] = str(write_dicom(result, folder, bool(options.keep_patient)))
