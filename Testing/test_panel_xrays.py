@@ -114,6 +114,18 @@ class XRaysTest(PanelCase):
         self.frontal.geometry.badges["spacingMm"].click()
         self.assertEqual(self.frontal.geometry.badges["spacingMm"].text, "?")
 
+    def test_a_length_in_the_wrong_unit_is_refused_with_all_its_digits(self) -> None:
+        """Qt would drop the digit that leads beyond a box's range, and make 3 of 35."""
+        self.drop(self.frontal.widget, self.png())
+        self.type(self.frontal.geometry.spacing, "35")
+        self.assertEqual(self.frontal.xray.entered["spacingMm"], (35.0, 35.0))
+        self.assertIn("35 mm", self.frontal.problem())
+        self.type(self.frontal.geometry.spacing, "2.5")
+        self.type(self.frontal.geometry.detector, "18000")
+        self.assertIn("18000 mm", self.frontal.problem())
+        self.type(self.frontal.geometry.detector, "1800")
+        self.assertEqual(self.frontal.problem(), "")
+
     def test_a_click_on_its_badge_takes_an_entry_back(self) -> None:
         self.drop(self.frontal.widget, self.xrayFile("pa.dcm"))
         self.assertEqual(self.frontal.geometry.badges["sourceDetectorMm"].text, "tag")

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 from CLSDMReconstructionLib.base.Numbers import DecimalComma
 
 BADGE_COLOURS = {"tag": "#2e8b57", "default": "#b8860b", "entered": "#3d7fc4", "?": "#d04437"}
+MOST = 99999.0
+"""More than any field can be, since Qt drops a digit that leads beyond; what cannot be, the core says of it."""
 
 
 class GeometryFields:
@@ -20,10 +22,10 @@ class GeometryFields:
         self._onEntered, self._updating = onEntered, False
         self._layout, self._rows, self._commas = layout, [], []
         self.badges: dict[str, object] = {}
-        self.frame = self._number("frame", _("Image"), (0.0, 9999.0), 0, "", _("Which image of the file, from 1"))
+        self.frame = self._number("frame", _("Image"), (0.0, MOST), 0, "", _("Which image of the file, from 1"))
         self.frame.specialValueText, self.frame.singleStep = _("enter…"), 1.0
-        self.angle = self._number("angleDeg", _("Angle"), (-360.0, 360.0), 1, "°", self._angleTip())
-        self.spacing = self._number("spacingMm", _("Pixel, mm"), (0.0, 10.0), 4, "", self._spacingTip())
+        self.angle = self._number("angleDeg", _("Angle"), (-MOST, MOST), 1, "°", self._angleTip())
+        self.spacing = self._number("spacingMm", _("Pixel, mm"), (0.0, MOST), 4, "", self._spacingTip())
         self.spacing.specialValueText = _("enter…")
         self._spacingTyped, self._spacingIsSquare = False, True
         self.spacing.connect("editingFinished()", self._onSpacingFinished)
@@ -31,7 +33,7 @@ class GeometryFields:
         self.detector = self._number(
             "sourceDetectorMm",
             _("To detector"),
-            (0.0, 9999.0),
+            (0.0, MOST),
             0,
             _(" mm"),
             _("Distance from the X-ray source to the detector (SID)"),
@@ -39,7 +41,7 @@ class GeometryFields:
         self.axis = self._number(
             "sourceAxisMm",
             _("To patient"),
-            (0.0, 9999.0),
+            (0.0, MOST),
             0,
             _(" mm"),
             _("Distance from the X-ray source to the middle of the patient (SOD)"),
