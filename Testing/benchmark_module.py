@@ -12,7 +12,9 @@ turn, such as Slicer's own drawing, which without a GPU is most of it. Each step
 itself, since it is what a user meets; of the others the median counts, since a busy machine stops everybody now and then.
 Beside each longest slot stands how much of it this thread computed: the rest it waited, for a core or for others, or
 for the disk: how many pages of memory the process had to read from there meanwhile stands beside it too (not on Windows). A
-machine that pages out what lies idle, as virtual ones do, makes first uses wait for that, and not for the module.
+machine that pages out what lies idle, as virtual ones do, makes first uses wait for that, and not for the module. Of such
+machines many are slow to give memory to who touches it for the first time, which Slicer does all day; so how long 64 MB took
+stands beside each step, about 20 ms on a computer that is not shared.
 
 The sample CT is the public one where the sample menu has put it into the cache, else noise of the same size. The DICOM
 database is a fake one of 600 studies, which takes a millisecond for each question, as SQLite does on a slow disk.
@@ -112,6 +114,14 @@ def pagesFromDisk() -> int:
     return 0
 
 
+def touching(megabytes: int = 64) -> float:
+    """Milliseconds until the machine has given this much memory, a page after another."""
+    start = time.perf_counter()
+    memory = bytearray(megabytes << 20)
+    memory[::4096] = bytes(len(memory[::4096]))
+    return 1000 * (time.perf_counter() - start)
+
+
 class Bars:
     """Measured values against their bars."""
 
@@ -172,7 +182,8 @@ def measure(bars: Bars, steps: dict[str, user.Step], repeat: int) -> None:
         first, *later = [stopsOf(step) for _ in range(1 + repeat)]
         middle = sorted(later, key=lambda each: each.slot)[(len(later) - 1) // 2]
         stops = ", ".join(f"{each.stop:.0f}" for each in (first, *later))
-        print(f"      longest stops of the event loop, {name}: {stops} ms", flush=True)  # noqa: T201
+        memory = f"64 MB of memory took {touching():.0f} ms"
+        print(f"      longest stops of the event loop, {name}: {stops} ms; {memory}", flush=True)  # noqa: T201
         for when, each in (("first", first), ("later", middle)):
             which = f"{when} ({each.name}, computing {each.computing:.0f} ms, {each.pages} pages from disk)"
             bars.check(f"longest slot, {name}, {which}", each.slot, 100.0, "ms")

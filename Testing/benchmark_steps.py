@@ -1,5 +1,7 @@
 """The steps of a user in the panel, each a function that returns when it is done; for ``benchmark_module.py``."""
 
+import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +159,17 @@ def ofComparison(panel, folder: Path) -> dict[str, Step]:
     }
 
 
+def anotherVersion(bundle: Path, folder: Path) -> Path:
+    """A copy of a bundle that says to be another version of its model: one that is here already is not added."""
+    from clsdm.files.digest import sealed
+
+    shutil.copytree(bundle, folder)
+    manifest = folder / "bundle.json"
+    said = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(sealed({**said, "version": f"{said['version']}.1"})), "utf-8")
+    return folder
+
+
 def ofExport(panel, folder: Path) -> dict[str, Step]:
     """A reconstruction, and the difference to the CT, which is as fine as the CT itself."""
     export, names = panel.export, iter(range(1_000_000))
@@ -174,8 +187,10 @@ def ofExport(panel, folder: Path) -> dict[str, Step]:
         return export_
 
     def addModel() -> None:
-        panel.model.add(str(panel.logic.models.embedded()[0].path))
-        waitFor(lambda: "was added" in panel.ui.stageLabel.text)
+        panel.model.add(str(anotherVersion(panel.logic.models.embedded()[0].path, folder / f"model{next(names)}")))
+        waitFor(lambda: not panel.ui.stageLabel.text.startswith("Checking"))
+        if "was added" not in panel.ui.stageLabel.text:
+            raise RuntimeError(panel.ui.stageLabel.text)
         panel.model.delete()
 
     return {

@@ -1,4 +1,4 @@
-"""Imports that the first click would wait for, made before it: the core's parts that Slicer itself runs, and pydicom.
+"""Imports that the first click would wait for, made before it: the core's parts that Slicer itself runs, pydicom and Pillow.
 
 pydicom is one import of 0.2 s, which cannot be cut, and so is done aside.
 """
@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.base.Steps import aside
 
-NEEDED = ("clsdm.xray.read", "clsdm.quality.picture", "clsdm.volume.write", "clsdm.volume.write_dicom")
+NEEDED = (
+    "clsdm.xray.read",
+    "clsdm.quality.picture",
+    "clsdm.volume.write",
+    "clsdm.volume.write_dicom",
+    "PIL.ImageDraw",
+    "PIL.ImageFont",
+)
 
 
 def preload(names: tuple[str, ...] = NEEDED) -> Iterator[float]:
