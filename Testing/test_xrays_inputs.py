@@ -210,3 +210,13 @@ class InputsTest(SceneCase):
         pa = dicom(self.folder / "a.dcm")
         self.assertEqual(atOnce(suggestPair([self.folder / "notes.txt", self.picture(), pa]))[0].path, str(pa))
         self.assertEqual(atOnce(suggestPair([])), (None, None))
+
+    def test_a_file_that_is_not_used_is_named_with_its_folder_where_another_has_its_name(self) -> None:
+        folders = [self.folder / name for name in ("first", "second", "third")]
+        for folder, view in zip(folders, ("PA", "LL", "LL"), strict=True):
+            folder.mkdir()
+            dicom(folder / "a.dcm", ViewPosition=view)
+        (self.folder / "notes.txt").write_text("x")
+        notes: list[str] = []
+        atOnce(suggestPair([*(folder / "a.dcm" for folder in folders), self.folder / "notes.txt"], notes))
+        self.assertIn("Not used: third/a.dcm, notes.txt.", notes)

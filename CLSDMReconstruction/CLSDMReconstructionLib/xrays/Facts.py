@@ -1,6 +1,7 @@
 """The facts about an X-ray before its pixels are read, and which X-rays go together."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,9 +215,11 @@ def suggestPair(candidates, notes: list[str] | None = None, named: bool = True) 
 
 
 def _leftOut(candidates, taken: set) -> list[str]:
-    """Which of the files that were named are not of the pair."""
+    """Which of the files that were named are not of the pair; with its folder where another has the same name."""
     files = [each for each in candidates if isinstance(each, (str, Path)) and not isFolder(each)]
-    names = [elided(Path(each).name) for each in files if each not in taken]
+    count = Counter(Path(each).name for each in files)
+    left = [Path(each) for each in files if each not in taken]
+    names = [elided(each.name if count[each.name] == 1 else f"{each.parent.name}/{each.name}") for each in left]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [f"Not used: {', '.join(names[:NAMED])}{more}."] if names else []
 
