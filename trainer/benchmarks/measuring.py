@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from clsdm.memory import ask_for_large_pages
 from clsdm.reconstruction import choose_device
 from clsdm_trainer.run import environment
 
@@ -111,6 +112,7 @@ def main(
     for name, settings in options.items():
         parser.add_argument(f"--{name}", **settings)
     arguments = parser.parse_args()
+    ask_for_large_pages()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device, where = choose_device(arguments.device), environment()
