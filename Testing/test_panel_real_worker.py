@@ -85,6 +85,12 @@ class ModuleTest(PanelCase):
         """Left open, it would share its parameter node with the panels of other tests, and start a worker for them."""
         slicer.util.selectModule("Volumes")
 
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """Its panel hears of scenes as long as Slicer runs, and would answer before those of other tests."""
+        slicer.util.getModuleWidget("CLSDMReconstruction").cleanup()
+        super().tearDownClass()
+
     def test_the_module_opens_without_torch_and_can_be_reloaded(self) -> None:
         slicer.util.mainWindow().show()
         with mock.patch.dict(sys.modules, {"torch": None}):  # to import it would raise
