@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from places import BALL_HU, BOX_HU, REPOSITORY
 
+from clsdm_trainer.options import missing_package
+
 SOURCES = REPOSITORY / "trainer" / "src"
 RUNTIME = ("torch", "numpy", "SimpleITK", "pydicom", "safetensors")
 SCRIPTS = [
@@ -24,8 +26,8 @@ SCRIPTS = [
 ]
 TEXT = {".cff", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
 
-# Argument 1: JSON list of the top-level modules that may be found on disk; then the modules to import.
-IMPORT_ONLY_ALLOWED = """
+# Argument 1: JSON list of the top-level modules that may be found on disk.
+ONLY_ALLOWED = """
 import importlib, importlib.machinery, json, sys
 
 class OnlyAllowed(importlib.machinery.PathFinder):
@@ -36,8 +38,13 @@ class OnlyAllowed(importlib.machinery.PathFinder):
         return super().find_spec(fullname, path, target) if fullname.partition(".")[0] in cls.allowed else None
 
 sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, OnlyAllowed]
+"""
+IMPORT = """
 for name in sys.argv[2:]:
     importlib.import_module(name)
+"""
+CALL = """
+sys.exit(importlib.import_module(sys.argv[2]).main(sys.argv[3:]))
 """
 
 
@@ -69,24 +76,44 @@ def top_level_modules(distributions: set[str]) -> list[str]:
     ]
 
 
-def import_hiding_the_rest(*modules: str) -> subprocess.CompletedProcess[str]:
-    """Import modules in a fresh interpreter that finds the runtime's own dependencies only."""
-    allowed = ["clsdm", *top_level_modules(with_dependencies(RUNTIME))]
-    command = [sys.executable, "-c", IMPORT_ONLY_ALLOWED, json.dumps(allowed), *modules]
+def hiding_the_rest(what: str, own: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``IMPORT`` or ``CALL`` in a fresh interpreter that finds these packages and the runtime's dependencies only."""
+    allowed = [*own, *top_level_modules(with_dependencies(RUNTIME))]
+    command = [sys.executable, "-c", ONLY_ALLOWED + what, json.dumps(allowed), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_every_module_of_the_core_imports_with_the_runtime_dependencies_alone():
     names = modules_of("clsdm")
     assert "clsdm.volume.ct" in names
-    done = import_hiding_the_rest(*names)
+    done = hiding_the_rest(IMPORT, ("clsdm",), *names)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("module", ["monai", "rich", "yaml", "clsdm_trainer"])
 def test_the_import_check_really_hides_what_the_core_may_not_need(module: str):
-    done = import_hiding_the_rest(module)
+    done = hiding_the_rest(IMPORT, ("clsdm",), module)
     assert f"No module named '{module}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extras"),
+    [
+        ("clsdm_trainer.cli", ["prepare", "--source", "folder:scans", "--out", "store"], "train"),
+        ("clsdm_trainer.cli", ["evaluate", "--bundle", "b", "--store", "store", "--out", "out"], "train,bench"),
+        ("clsdm_bench.cli", ["benchmark", "--store", "store", "--out", "out"], "train,bench"),
+    ],
+)
+def test_a_command_without_its_extra_says_in_one_line_what_to_install(module: str, arguments: list[str], extras: str):
+    done = hiding_the_rest(CALL, ("clsdm", "clsdm_trainer", "clsdm_bench"), module, *arguments)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(f"; install it with: pip install 'clsdm[{extras}]'")
+
+
+def test_a_module_of_its_own_that_is_missing_is_a_defect_and_no_package_to_install():
+    with pytest.raises(ModuleNotFoundError):
+        missing_package(ModuleNotFoundError("no such module", name="clsdm_trainer.gone"), "train")
 
 
 def imported_names(tree: ast.AST) -> Iterator[str]:

@@ -18,7 +18,7 @@ from clsdm.memory import ask_for_large_pages
 from clsdm.model.bundle import Bundle
 from clsdm.progress import json_lines, terminal
 from clsdm_bench import cli_options as options_of
-from clsdm_trainer.options import OneLineParser
+from clsdm_trainer.options import OneLineParser, missing_package
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 
@@ -27,6 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     ask_for_large_pages()
     options = build_parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except ModuleNotFoundError as error:
+        print(f"clsdm-bench: {missing_package(error, 'train,bench')}", file=sys.stderr)
+        return EXIT_INPUT
+
+
+def _run(options: argparse.Namespace) -> int:
     from clsdm_trainer.loop import NonFiniteLossError
 
     try:
@@ -34,9 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, NonFiniteLossError) as error:
         print(f"clsdm-bench: {' '.join(printable(str(error)).split())}", file=sys.stderr)
         return EXIT_INPUT if isinstance(error, InputError) else EXIT_NON_FINITE
-    except ModuleNotFoundError as error:
-        print(f"clsdm-bench: needs the package {error.name}; install clsdm[train,bench]", file=sys.stderr)
-        return EXIT_INPUT
 
 
 def build_parser() -> argparse.ArgumentParser:

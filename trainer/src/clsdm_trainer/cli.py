@@ -17,8 +17,7 @@ from clsdm.failures import in_words
 from clsdm.memory import ask_for_large_pages
 from clsdm.model.bundle import Bundle
 from clsdm.progress import terminal
-from clsdm_trainer.options import OneLineParser, decimal, path, whole
-from clsdm_trainer.stages import STAGES
+from clsdm_trainer.options import OneLineParser, decimal, missing_package, path, whole
 
 EXIT_INPUT, EXIT_UNFINISHED, EXIT_NON_FINITE = 2, 3, 4
 OF_BENCH = ("evaluate", "benchmark", "score")
@@ -29,14 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     ask_for_large_pages()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    options = None if arguments and arguments[0] in OF_BENCH else build_parser().parse_args(arguments)
+    try:
+        return _hand_over(arguments) if arguments and arguments[0] in OF_BENCH else _run(arguments)
+    except ModuleNotFoundError as error:
+        print(f"clsdm-train: {missing_package(error, 'train')}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"clsdm-train: {' '.join(printable(in_words(error)).split())}", file=sys.stderr)
+    return EXIT_INPUT
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = build_parser().parse_args(arguments)
     from clsdm_trainer.loop import NonFiniteLossError
 
     try:
-        return options.run(options) if options is not None else _hand_over(arguments)
-    except (InputError, OSError) as error:
-        print(f"clsdm-train: {' '.join(printable(in_words(error)).split())}", file=sys.stderr)
-        return EXIT_INPUT
+        return options.run(options)
     except NonFiniteLossError as error:
         print(f"clsdm-train: {error}", file=sys.stderr)
         return EXIT_NON_FINITE
@@ -49,13 +55,15 @@ def _hand_over(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         raise InputError(
             f"{arguments[0]}: a command of clsdm-bench, which is not installed here (no module {error.name!r}); "
-            "install clsdm[train,bench]"
+            "install it with: pip install 'clsdm[train,bench]'"
         ) from None
     return bench.main(arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
+    from clsdm_trainer.stages import STAGES
+
     parser = OneLineParser(
         prog="clsdm-train",
         description=f"Train and export CLS-DM models. {NOTICE}",
@@ -66,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_deform(commands)
     for name in (*STAGES, "all"):
         text = "All stages, then export and evaluation." if name == "all" else f"Train stage {name}, or go on with it."
-        _add_training(commands.add_parser(name, help=text, description=text), name)
+        stages = tuple(STAGES) if name == "all" else (name,)
+        _add_training(commands.add_parser(name, help=text, description=text), name, stages)
     _add_export(commands)
     return parser
 
@@ -96,7 +105,7 @@ def _add_deform(commands: Any) -> None:  # noqa: ANN401
     parser.set_defaults(run=_deform)
 
 
-def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_training(parser: argparse.ArgumentParser, name: str, stages: tuple[str, ...]) -> None:
     parser.add_argument("--preset", default="openkbp64", help="shipped recipe or YAML file (default: %(default)s)")
     parser.add_argument("--store", type=path, required=True, help="folder of clsdm-train prepare")
     parser.add_argument("--run", type=path, required=True, dest="folder", help="folder of the run")
@@ -118,7 +127,7 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     if name == "all":
         parser.add_argument("--bundle", type=path, help="bundle to write (default: RUN/bundle)")
         parser.add_argument("--about", type=path, help="YAML for the model card, see export")
-    parser.set_defaults(run=_train, stages=tuple(STAGES) if name == "all" else (name,))
+    parser.set_defaults(run=_train, stages=stages)
 
 
 def _add_export(commands: Any) -> None:  # noqa: ANN401
@@ -180,6 +189,7 @@ def _train(options: argparse.Namespace) -> int:
     from clsdm_trainer.lock import in_first, only_one_of
     from clsdm_trainer.reporting import training_report
     from clsdm_trainer.run import open_run, train_stage
+    from clsdm_trainer.stages import STAGES
 
     config, store, initial = _checked(options)
     if options.dry_run:
@@ -208,6 +218,7 @@ def _checked(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     from clsdm_trainer.export import read_about
     from clsdm_trainer.initial import check_initial
     from clsdm_trainer.recipe import load_config
+    from clsdm_trainer.stages import STAGES
 
     config, device = load_config(options.preset), choose_device(options.device)
     for name in options.stages:

@@ -1,4 +1,4 @@
-"""Options of a command line: numbers with ranges, and a parser that refuses in one line."""
+"""A command line: numbers with ranges, and one line for what is wrong with it or missing where it runs."""
 
 import argparse
 import math
@@ -17,6 +17,17 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(INPUT_EXIT, f"{self.prog}: {' '.join(printable(message).split())} (--help lists what there is)\n")
+
+
+def missing_package(error: ModuleNotFoundError, extras: str) -> str:
+    """What to install where a command finds no package of its extras.
+
+    Raises:
+        ModuleNotFoundError: ``error`` itself, where a module of this distribution is missing, which is a defect.
+    """
+    if (error.name or "clsdm").startswith("clsdm"):
+        raise error
+    return f"needs the package {error.name}; install it with: pip install 'clsdm[{extras}]'"
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
