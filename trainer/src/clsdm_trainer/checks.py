@@ -8,6 +8,7 @@ from clsdm.errors import InputError
 from clsdm.model.bundle import check_sizes
 from clsdm.model.clsdm import CLSDM, ModelConfig
 from clsdm.model.condition import FOLD, Condition
+from clsdm_trainer.data.splits import lacking
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.precision import usable
 from clsdm_trainer.recipe import RunConfig
@@ -20,10 +21,10 @@ AnyStage = type[Stage[Any]]
 
 
 def check_store(store: Store, config: RunConfig) -> None:
-    """Refuse a store that was prepared for another grid.
+    """Refuse a store that was prepared for another grid, or has nobody to learn from or to select on.
 
     Raises:
-        InputError: grid, margin or placement differ.
+        InputError: grid, margin or placement differ, or a split is empty.
     """
     if store.grid != config.model.grid:
         raise InputError(
@@ -33,12 +34,9 @@ def check_store(store: Store, config: RunConfig) -> None:
     found = {name: store.margin if name == "margin" else store.settings.get(name) for name in wanted}
     if found != wanted:
         raise InputError(f"{store.folder}: prepared with {found}, the recipe {config.name} needs {wanted}")
-    for split, use in (("train", "to learn from"), ("val", "to select weights on")):
-        if not store.cases(split):
-            raise InputError(
-                f"{store.folder}: no case in split {split!r}, {use}; prepare it with a splits.json, with "
-                f"fractions=0.8+0.1+0.1 or with a source of split={split} (docs/data.md)"
-            )
+    missing = lacking({case.split for case in store.cases()})
+    if missing:
+        raise InputError(f"{store.folder}: {missing}")
 
 
 def check_precision(config: RunConfig, stage: AnyStage, device: torch.device) -> None:

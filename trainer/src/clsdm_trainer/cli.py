@@ -168,6 +168,8 @@ def _prepare(options: argparse.Namespace) -> int:
         )
     )
     print(report.summary())
+    if report.doubt:
+        print(f"clsdm-train: {report.doubt}", file=sys.stderr)
     return report.exit_code
 
 

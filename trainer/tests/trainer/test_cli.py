@@ -110,11 +110,33 @@ def test_prepare_makes_a_store_that_the_recipe_accepts(tmp_path: Path, capsys: p
     recipe = written_recipe(tmp_path)
     command = ["prepare", "--preset", recipe, "--source", f"folder:{tmp_path / 'scans'}", "--workers", "1"]
     assert train([*command, "--out", str(tmp_path / "store")]) == 0
+    assert not capsys.readouterr().err
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["grid"] == {"size": 16, "spacing_mm": 24.0, "margin": MARGIN, "scan_spacing_mm": 2.0}
     assert (
         train(["autoencoder", "--preset", recipe, "--store", str(tmp_path / "store"), "--run", "x", "--dry-run"]) == 0
     )
+
+
+def test_prepare_says_at_once_what_training_will_refuse_and_the_remedy_works(tmp_path, capsys):
+    random = np.random.default_rng(3)
+    for name in ("anna", "bert", "carl", "dora"):
+        hu = phantom_hu(random, Grid(32, 12.0)).astype(np.float32)
+        write_ct(CTVolume.on_grid(hu, Grid(32, 12.0)), tmp_path / "scans" / f"{name}.nii.gz")
+    recipe, store = written_recipe(tmp_path), ["--store", str(tmp_path / "store")]
+    command = ["prepare", "--preset", recipe, "--workers", "1", "--out", store[1]]
+    source = f"folder:{tmp_path / 'scans'}"
+    assert train([*command, "--source", f"{source},split=train"]) == 0, "the store is right, for what it is"
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "training will refuse this store: no case in split 'val'" in said
+    training = ["autoencoder", "--preset", recipe, *store, "--run", str(tmp_path / "run"), "--dry-run"]
+    assert train(training) == 2
+    remedy = said.partition("no case in split ")[2]
+    assert capsys.readouterr().err.strip().endswith(remedy), "in the words of prepare"
+    (tmp_path / "scans" / "splits.json").write_text(said[said.index("{") : said.index("}") + 1], encoding="utf-8")
+    assert train([*command, "--source", source]) == 0
+    assert not capsys.readouterr().err
+    assert train(training) == 0
 
 
 @pytest.mark.parametrize("what", ["autoencoder", "evaluate"])

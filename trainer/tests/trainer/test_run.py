@@ -164,6 +164,10 @@ def test_a_store_without_a_split_that_is_needed_is_refused(missing, tmp_path):
         check_store(tiny_store(tmp_path, some), tiny_config())
 
 
+def test_auxiliary_scans_are_enough_to_learn_from(tmp_path):
+    check_store(tiny_store(tmp_path, {"a": "auxiliary", "b": "val"}), tiny_config())
+
+
 def test_a_run_saves_its_recipe_and_environment_and_refuses_another_recipe(tmp_path):
     config = tiny_config()
     open_run(tmp_path / "run", config)

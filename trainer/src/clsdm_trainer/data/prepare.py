@@ -25,6 +25,7 @@ from clsdm_trainer.data.parallel import results
 from clsdm_trainer.data.patients import possible_copies
 from clsdm_trainer.data.scan import Rejected
 from clsdm_trainer.data.source import SourceConfig, scans_of
+from clsdm_trainer.data.splits import lacking
 from clsdm_trainer.files import sha256_of, write_json
 
 REJECTED, NOTES = "rejected.json", "notes.json"
@@ -89,6 +90,12 @@ class PrepareReport:
     def exit_code(self) -> int:
         """0 when every scan is in the store, 2 when one is not."""
         return 2 if self.rejected else 0
+
+    @property
+    def doubt(self) -> str | None:
+        """Why no training can begin with this store, in one line; None where one can."""
+        missing = lacking(self.splits)
+        return missing and f"{self.folder}: training will refuse this store: {missing}"
 
     def summary(self) -> str:
         """One line for the terminal."""

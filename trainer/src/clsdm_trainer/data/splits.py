@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsdm.errors import InputError
-from clsdm_trainer.data.manifest import SPLITS
+from clsdm_trainer.data.manifest import SPLITS, side_of
 
 X2CT_DROPPED_CASES = frozenset({"LIDC-IDRI-0442"})
 """Patients left out of the X2CT training list (docs/method.md, 4)."""
+
+NEEDED = {"train": "to learn from", "val": "to select weights on"}
+"""Splits without which no training begins, and what for."""
+
+EXAMPLE = '{"train": ["anna", "bert"], "val": ["carl"], "test": ["dora"]}'
+"""Of a file of splits."""
 
 CTSPINE1K_HEADINGS = {"trainset": "train", "test_public": "val", "test_private": "test"}
 
@@ -39,6 +45,18 @@ class Splits:
     def drops(self, case_id: str, patient: str) -> bool:
         """Whether the case is left out on purpose."""
         return case_id in self.dropped or patient in self.dropped
+
+
+def lacking(splits: Iterable[str]) -> str | None:
+    """What a training misses in a store with cases in these splits, and how to give it; None where it can begin."""
+    sides = {side_of(split) for split in splits}
+    for split, use in NEEDED.items():
+        if split not in sides:
+            return (
+                f"no case in split {split!r}, {use}; put a splits.json such as {EXAMPLE} into the folder of the scans, or "
+                f"give a source with split={split}, and prepare again (docs/data.md)"
+            )
+    return None
 
 
 def splits_from_file(path: str | Path) -> Splits:
