@@ -27,6 +27,9 @@ from clsdm_trainer.data.store import Store
 from clsdm_trainer.files import write_json
 from clsdm_trainer.recipe import RunConfig
 
+NAMED = 20
+"""Most patients that a message names."""
+
 WEIGHTS, ORIGIN = "initial.safetensors", "initial.json"
 
 
@@ -79,7 +82,8 @@ def check_initial(bundle: Bundle, config: RunConfig, store: Store) -> None:
     if known:
         raise InputError(
             f"{bundle.path}: has seen {len(known)} of the {len(kept_back)} patients that {store.folder} keeps back for "
-            f"validation and test ({', '.join(known[:3])} ...); expected patients it has never seen"
+            f"validation and test ({', '.join(known[:NAMED])}{' ...' if len(known) > NAMED else ''}); expected patients it has "
+            "never seen: move these to train in a splits.json and prepare again (docs/data.md), or train without --init"
         )
 
 

@@ -85,7 +85,7 @@ def test_a_patient_that_the_bundle_was_selected_on_may_be_selected_on_again_and_
     assert bundle.manifest.selected_patients == (patient_mark("patient-d"),)
     open_run(tmp_path / "run", config, tiny_store(tmp_path / "val", {"f": "train", "d": "val"}), bundle)
     assert selected_patients(tmp_path / "run") == [patient_mark("patient-d")]
-    with pytest.raises(InputError, match=r"has seen 1 of the \d patients .* \(d \.\.\.\)"):
+    with pytest.raises(InputError, match=r"has seen 1 of the \d patients .* \(d\); .*: move these to train"):
         open_run(tmp_path / "other", config, tiny_store(tmp_path / "test", {"f": "train", "d": "test"}), bundle)
     open_run(tmp_path / "third", config, tiny_store(tmp_path / "train", {"d": "train", "f": "val"}), bundle)
     assert selected_patients(tmp_path / "third") == [patient_mark("patient-f")]  # d is trained on now
@@ -94,9 +94,10 @@ def test_a_patient_that_the_bundle_was_selected_on_may_be_selected_on_again_and_
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_patient_that_the_bundle_was_trained_on_cannot_be_kept_back(config, bundle, split, tmp_path):
     store = tiny_store(tmp_path / "store", {"f": "train", "g": "val", "a": split})
-    with pytest.raises(InputError, match=r"has seen 1 of the \d patients .* \(a \.\.\.\)"):
+    with pytest.raises(InputError, match=r"has seen 1 of the \d patients .* \(a\); .*: move these to train"):
         open_run(tmp_path / "run", config, store, bundle)
     assert not (tmp_path / "run").exists()
+    open_run(tmp_path / "run", config, tiny_store(tmp_path / "moved", {"f": "train", "g": "val", "a": "train"}), bundle)
 
 
 def test_another_grid_is_named_with_both_sizes(config, bundle, own, tmp_path):
