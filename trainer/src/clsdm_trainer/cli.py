@@ -9,13 +9,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from clsdm import NOTICE
 from clsdm.errors import InputError, printable
 from clsdm.failures import in_words
 from clsdm.memory import ask_for_large_pages
-from clsdm.model.bundle import Bundle
+from clsdm.model.bundle import Bundle, Encoding
 from clsdm.progress import terminal
 from clsdm_trainer.options import OneLineParser, decimal, missing_package, path, whole
 
@@ -205,11 +206,12 @@ def _train(options: argparse.Namespace) -> int:
             if name == options.stages[0]:
                 held.enter_context(only_one_of(options.folder, fabric))
                 in_first(fabric, lambda: open_run(options.folder, config, store, initial))
-            with training_report(options.folder / name, as_json=options.json) as sink:
+            folder, first = options.folder / name, fabric.is_global_zero
+            with training_report(folder, as_json=options.json, first=first) as sink:
                 if not train_stage(config, STAGES[name], store, options.folder, fabric, sink, left):
                     print(f"{name}: stopped before its end; the same command goes on", file=sys.stderr)
                     return EXIT_UNFINISHED
-    return _finish(options, config, store) if len(options.stages) > 1 and fabric.is_global_zero else 0
+    return _finish(options) if len(options.stages) > 1 and fabric.is_global_zero else 0
 
 
 def _checked(options: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -256,31 +258,25 @@ def _engine(options: argparse.Namespace, precision: Any) -> Any:  # noqa: ANN401
     return fabric
 
 
-def _finish(options: argparse.Namespace, config: Any, store: Any) -> int:  # noqa: ANN401 - imported late
+def _finish(options: argparse.Namespace) -> int:
     """After all stages: the bundle, its figures, and the bundle again with the figures in its card."""
-    out = options.bundle or options.folder / "bundle"
-    base = ["--run", str(options.folder), "--store", str(options.store), "--out", str(out)]
-    base += ["--about", str(options.about)] if options.about else []
-    results = options.folder / "results"
-    steps = (
-        ["export", *base],
-        [
-            "evaluate",
-            "--bundle",
-            str(out),
-            "--store",
-            str(options.store),
-            "--out",
-            str(results),
-            "--device",
-            options.device,
-        ],
-        ["export", *base, "--results", str(results / "results.json")],
-    )
-    return next((code for code in map(main, steps) if code), 0)
+    out, results = options.bundle or options.folder / "bundle", options.folder / "results"
+    _exported(options, out)
+    measured = ["--bundle", str(out), "--store", str(options.store), "--out", str(results), "--device", options.device]
+    code = main(["evaluate", *measured])
+    if code == 0:
+        print(_in_short(_exported(options, out, results=results / "results.json")))
+    return code
 
 
 def _export(options: argparse.Namespace) -> int:
+    print(_in_short(_exported(options, options.out, options.encoding, options.results)))
+    return 0
+
+
+def _exported(
+    options: argparse.Namespace, out: Path, encoding: Encoding = "int8", results: Path | None = None
+) -> Bundle:
     from clsdm_trainer.data.store import Store
     from clsdm_trainer.export import export_bundle, read_about
     from clsdm_trainer.figures import read_results
@@ -288,17 +284,19 @@ def _export(options: argparse.Namespace) -> int:
     from clsdm_trainer.run import CONFIG
 
     config = load_config(str(options.folder / CONFIG))
-    bundle = export_bundle(
+    return export_bundle(
         config,
         options.folder,
         Store.open(options.store),
-        options.out,
+        out,
         about=read_about(options.about, config.name),
-        encoding=options.encoding,
-        results=read_results(options.results) if options.results else None,
+        encoding=encoding,
+        results=None if results is None else read_results(results),
     )
-    print(f"{bundle.path}: {sum(entry.bytes for entry in bundle.files.values()) / 1e6:.1f} MB, weights {bundle.hash}")
-    return 0
+
+
+def _in_short(bundle: Bundle) -> str:
+    return f"{bundle.path}: {sum(entry.bytes for entry in bundle.files.values()) / 1e6:.1f} MB, weights {bundle.hash}"
 
 
 if __name__ == "__main__":

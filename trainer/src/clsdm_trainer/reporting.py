@@ -1,7 +1,8 @@
-"""Where a run's log records go besides its log file: a progress bar, JSON lines, and TensorBoard with pictures."""
+"""Where a run's log records go besides its log file: a progress bar or now and then a line, JSON lines, and TensorBoard."""
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,33 @@ from torch.utils.tensorboard import SummaryWriter
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
 
+EVERY_SECONDS = 60.0
+"""Between two lines that say how far a training is, where there is no terminal for a bar."""
+
 
 @contextmanager
-def training_report(folder: Path, *, as_json: bool) -> Iterator[Sink]:
-    """A sink for the records of ``loop.Runner``; scalars and pictures go to TensorBoard under ``folder``."""
+def training_report(
+    folder: Path, *, as_json: bool, first: bool = True, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Sink]:
+    """A sink for the records of ``loop.Runner``; scalars and pictures go to TensorBoard under ``folder``.
+
+    Args:
+        folder: of the stage.
+        as_json: the records as JSON lines on standard output, instead of words.
+        first: whether this is the first of all processes, the one that says how far they are.
+        clock: seconds.
+
+    Yields:
+        The sink.
+    """
     writers: list[SummaryWriter] = []  # made by the first record, so that a run that does not begin leaves nothing
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=Console(stderr=True), disable=as_json or not sys.stderr.isatty())
     tasks: dict[str, Any] = {}
+    said = clock()
 
     def sink(record: Record) -> None:
+        nonlocal said
         stage, step = record["stage"], record["step"]
         if not writers:  # a run that goes on writes over what was reported after its checkpoint
             writers.append(SummaryWriter(str(folder / "tensorboard"), purge_step=step))
@@ -44,6 +62,9 @@ def training_report(folder: Path, *, as_json: bool) -> Iterator[Sink]:
         elif any(name.startswith("psnr_") for name in record):
             scores = ", ".join(f"{k} {v:.2f}" for k, v in record.items() if k.startswith("psnr_"))
             bars.console.print(f"{stage} step {step}: {scores}")
+        elif first and bars.disable and (now := clock()) - said >= EVERY_SECONDS:
+            said = now
+            bars.console.print(f"{stage} step {step} of {record['steps']}")
 
     with bars:
         try:

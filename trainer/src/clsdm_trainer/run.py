@@ -24,7 +24,7 @@ from clsdm.failures import kind_of
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.model.clsdm import CLSDM
 from clsdm_trainer.batches import TrainingData, fixed_batches
-from clsdm_trainer.checkpoint import load_part, load_state, save_state
+from clsdm_trainer.checkpoint import load_checkpoint, load_part, load_state, save_state
 from clsdm_trainer.checks import AnyStage, check_precision, check_store
 from clsdm_trainer.data.store import Store
 from clsdm_trainer.files import write_json
@@ -195,7 +195,9 @@ def load_weights(model: CLSDM, folder: Path, stage: AnyStage) -> None:
     """
     path = folder / stage.name / BEST
     if not path.exists():
-        raise InputError(f"{path}: stage {stage.name!r} must be trained first")
+        begun = load_checkpoint(path.with_name(CHECKPOINT))
+        where = "it has not been begun" if begun is None else f"it stands at step {begun['progress']['step']}"
+        raise InputError(f"{path}: missing; stage {stage.name!r} must be finished first, {where}")
     try:
         weights = load_part(path, "weights")
     except InputError as error:

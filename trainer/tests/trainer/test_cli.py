@@ -3,6 +3,8 @@
 import csv
 import json
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +38,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["all", "--preset", written_recipe(folder, steps=3), "--store", str(folder / "store")]
     command += ["--run", str(folder / "run"), "--about", str(folder / "about.yaml"), "--device", "cpu"]
     assert train([*command, "--minutes", "0"]) == 3, "with no time at all the run stops and says so"
-    assert train(command) == 0
+    with redirect_stdout(StringIO()) as printed:
+        assert train(command) == 0
+    (folder / "printed.txt").write_text(printed.getvalue(), encoding="utf-8")
     return folder
+
+
+def test_all_says_once_what_bundle_it_has_left_after_the_figures(trained: Path) -> None:
+    bundle = Bundle.open(trained / "run" / "bundle")
+    lines = (trained / "printed.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if str(bundle.path) in line] == lines[-1:]
+    assert bundle.hash in lines[-1]
 
 
 def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(trained: Path) -> None:

@@ -173,7 +173,7 @@ def coarse_bundle(folder: Path, **condition: object) -> Bundle:
 def test_a_model_grows_from_one_on_half_the_grid(own, tmp_path):
     config, coarse = tiny_config(steps=2, validate_every=1, model=PYRAMID), coarse_bundle(tmp_path / "coarse")
     open_run(tmp_path / "run", config, own, coarse)
-    with pytest.raises(InputError, match="'autoencoder' must be trained first"):
+    with pytest.raises(InputError, match="'autoencoder' must be finished first"):
         tiny_runner(config, "alignment", own, tmp_path / "run")
     train(config, own, tmp_path / "run", "autoencoder")
     runner = tiny_runner(config, "alignment", own, tmp_path / "run")

@@ -66,8 +66,15 @@ def test_a_finished_stage_is_not_trained_again(run, store):
 
 @pytest.mark.parametrize("name", ["alignment", "diffusion"])
 def test_a_stage_without_the_one_before_it_is_refused(name, store, tmp_path):
-    with pytest.raises(InputError, match="stage 'autoencoder' must be trained first"):
+    with pytest.raises(InputError, match="stage 'autoencoder' must be finished first, it has not been begun"):
         tiny_runner(tiny_config(), name, store, tmp_path)
+
+
+def test_a_stage_that_was_cut_is_named_with_where_it_stands(store, tmp_path):
+    runner = tiny_runner(tiny_config(steps=4), "autoencoder", store, tmp_path)
+    runner.run(lambda: runner.progress.step >= 1)
+    with pytest.raises(InputError, match="stage 'autoencoder' must be finished first, it stands at step 1"):
+        tiny_runner(tiny_config(steps=4), "alignment", store, tmp_path)
 
 
 @pytest.mark.parametrize(
