@@ -76,6 +76,12 @@ def test_the_command_tells_opset_and_difference(small_model, tmp_path, capfd):
     assert (code, error) == (0, "")
     assert f"decode, opset {OPSET}, differs from torch by at most" in said
     assert [path.name for path in tmp_path.iterdir()] == ["d.onnx"]
+    assert engines.export_onnx(small_model, tmp_path / "d.onnx", "decode") is not None  # over its own
+    for content in (b"", b"a network of somebody else"):
+        (tmp_path / "d.onnx").write_bytes(content)
+        with pytest.raises(InputError, match=r"d\.onnx: is there and was not written by this program"):
+            engines.export_onnx(small_model, tmp_path / "d.onnx", "decode")
+        assert (tmp_path / "d.onnx").read_bytes() == content
 
 
 def test_a_file_that_differs_from_torch_is_not_kept(small_model, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
-from clsdm.files.names import refuse_overwriting
+from clsdm.files.names import refuse_overwriting, refuse_replacing
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.view import MAX_VIEWS, PRESETS
 from clsdm.limits import WEIGHTS_BYTES, check_bytes
@@ -135,7 +136,8 @@ def export_onnx(bundle: Bundle, path: Path, name: str = "mean", views: int = 2) 
         installed.
 
     Raises:
-        InputError: a package is missing, the file cannot be written, or the network came out another one.
+        InputError: a package is missing, the file cannot be written, or is there and was not exported here, or the network
+            came out another one.
     """
     if not 1 <= views <= MAX_VIEWS:
         raise InputError(f"views: expected 1 to {MAX_VIEWS}, got {views}")
@@ -144,6 +146,7 @@ def export_onnx(bundle: Bundle, path: Path, name: str = "mean", views: int = 2) 
     except ImportError:
         raise InputError("ONNX needs the package onnxscript; install it with: pip install 'clsdm[onnx]'") from None
     refuse_overwriting([path], [bundle.path, *(bundle.path / each for each in (MANIFEST, *bundle.files))])
+    refuse_replacing([path], is_exported)
     model, network = bundle.model("cpu"), NETWORKS[name]
     part = Part(model, network).eval()
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -158,6 +161,15 @@ def export_onnx(bundle: Bundle, path: Path, name: str = "mean", views: int = 2) 
 
     write_atomically(path, write, size)
     return differences[0]
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is a network that :func:`export_onnx` wrote, by the name of one of its properties (:func:`_about`)."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(b"model_sha256") >= 0
+    except (OSError, ValueError):  # the latter of an empty file
+        return False
 
 
 def _program(part: Part, inputs: tuple[Tensor, ...], network: Network) -> Any:  # noqa: ANN401 - torch's ONNXProgram

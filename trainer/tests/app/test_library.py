@@ -55,6 +55,10 @@ def test_a_result_does_not_overwrite_its_x_rays_nor_what_is_not_ours(films: Path
     with pytest.raises(clsdm.InputError, match="no record of a reconstruction"):
         made.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reconstruction.json"]
+    shutil.copy(films / "ct.nii.gz", tmp_path / "myct.nii.gz")
+    with pytest.raises(clsdm.InputError, match=r"myct\.nii\.gz: is there and is not of an earlier reconstruction"):
+        made.save(tmp_path / "myct.nii.gz")
+    assert (tmp_path / "myct.nii.gz").read_bytes() == (films / "ct.nii.gz").read_bytes()
 
 
 @pytest.mark.parametrize(

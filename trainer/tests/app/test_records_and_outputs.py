@@ -89,6 +89,47 @@ def test_a_companion_that_is_not_ours_is_neither_replaced_nor_removed(name, film
     assert main(command) == 2
 
 
+@pytest.mark.parametrize("record", ["none", "of another", "early"])
+def test_a_volume_that_is_not_ours_is_not_replaced_and_ours_is_with_a_word(record, films, small_model, tmp_path, capfd):
+    out, kept = tmp_path / "myct.nii.gz", (films / "ct.nii.gz").read_bytes()
+    command = reconstruct_command(films, small_model, out, "--quiet")
+    if record != "none":  # a CT that was put over a reconstruction, or a record without the hashes of its files
+        assert main(command) == 0
+        made = json.loads((tmp_path / "myct.json").read_text())
+        made |= {} if record == "of another" else {"files": None}
+        (tmp_path / "myct.json").write_text(json.dumps({key: each for key, each in made.items() if each is not None}))
+        (tmp_path / "myct_coverage.nii.gz").unlink()
+    if record != "early":
+        out.write_bytes(kept)
+        capfd.readouterr()
+        assert main(command) == 2
+        said = capfd.readouterr().err.splitlines()
+        assert said == [f"clsdm: {out}: is there and is not of an earlier reconstruction; name another output"]
+        assert out.read_bytes() == kept
+        out.unlink()
+        assert main(command) == 0
+        assert "takes the place" not in capfd.readouterr().err
+    assert main(command) == 0
+    assert f"note: {out}: takes the place of an earlier reconstruction\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_the_part_that_x_rays_fix_takes_the_place_of_an_earlier_one_alone(suffix, films, small_model, tmp_path, capfd):
+    volume, fixed = tmp_path / "r.nii.gz", tmp_path / f"f{suffix}"
+    assert main(reconstruct_command(films, small_model, volume, "--quiet")) == 0
+    write_ct(read_ct(films / "ct.nii.gz"), fixed)
+    before = fixed.read_bytes()
+    command = ["measure", str(volume), "--fixed", str(fixed)]
+    assert main(command) == 2
+    assert f"{fixed.name}: is there and was not written by this program" in capfd.readouterr().err
+    assert fixed.read_bytes() == before
+    fixed.write_text("no volume")
+    assert main(command) == 2
+    fixed.unlink()
+    assert main(command) == 0
+    assert main(command) == 0
+
+
 def test_voxels_beside_their_header_are_an_input_too(films, small_model, tmp_path, capfd):
     pixels = pydicom.dcmread(films / "frontal.dcm").pixel_array.astype("<u2")
     (tmp_path / "r.mha").write_bytes(pixels.tobytes())

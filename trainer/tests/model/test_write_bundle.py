@@ -40,6 +40,14 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["file", "b", WEIGHTS])
 
 
+@pytest.mark.parametrize("name", [CARD, MANIFEST, WEIGHTS])
+def test_a_bundle_takes_the_place_of_no_file_of_the_users(name, tmp_path):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=f"{name}: is there and was not written by this program"):
+        small_bundle(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "{}")]
+
+
 def test_a_manifest_that_cannot_be_opened_again_is_not_left_as_a_bundle(tmp_path):
     with pytest.raises(InputError, match="window_hu"):
         write_bundle(tmp_path / "b", replace(small_manifest(), window_hu=(0.0, 1.0)), random_weights(), "card", {})

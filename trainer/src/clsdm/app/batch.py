@@ -228,9 +228,7 @@ def _read(case: Case, plan: Plan) -> Ready:
     if _finished(case, key, plan):
         return Ready(key, None)
     ready(request.out, plan.inputs(request))
-    out = Path(request.out)
-    refuse_replacing([out], lambda volume: companions(volume)["record"].is_file())
-    refuse_replacing((out.with_name(name) for name in FILES), is_comparison)
+    refuse_replacing((Path(request.out).with_name(name) for name in FILES), is_comparison)
     if (folder := plan.dicom_of(case)) is not None:
         refuse_full(folder)
         if plan.keep_patient:

@@ -11,16 +11,18 @@ import torch
 from clsdm.app.record import recorded_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
-from clsdm.files.names import refuse_overwriting
+from clsdm.files.names import refuse_overwriting, refuse_replacing
 from clsdm.geometry.view import Detector, View
 from clsdm.model.consistency import fixed_by_views
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, is_canonical
 from clsdm.volume.hu import WINDOW_HU
-from clsdm.volume.write import write_ct
+from clsdm.volume.write import note_of, write_ct
 from clsdm.xray.preprocess import cameras_for, panel_mask
 
 FIELD_PER_CUBE = 1.25
+NOTE = "clsdm: the part of a reconstruction that its X-rays fix"
+"""In the file's header, by which it is known again."""
 OTHERS_LEGEND = (
     "What leaves no trace in the X-rays: it was filled in from other patients (red more, blue less than the X-rays tell). Where "
     "it is strong, the volume shows what patients usually look like there, not this one."
@@ -72,11 +74,12 @@ def write_fixed(ct: CTVolume, made: dict[str, Any], out: Path, inputs: Iterable[
     """Write it; returns the file, the share and the legend.
 
     Raises:
-        InputError: no record tells the views, or the file cannot be written, or is an input.
+        InputError: no record tells the views, or the file cannot be written, or is an input, or is there and is no such part.
     """
     views = recorded_views(made, ct.source)
     refuse_overwriting([out], inputs)
+    refuse_replacing([out], lambda file: note_of(file) == NOTE)
     part, share = fixed_part(ct, views)
     with written_together(out.parent, (), 2 * part.hu.size) as scratch:
-        write_ct(part, scratch / out.name)
+        write_ct(part, scratch / out.name, note=NOTE)
     return {"file": str(out), "share": share, "legend": FIXED_LEGEND.format(share=share)}

@@ -60,6 +60,8 @@ class Result(Reconstruction):
     def save(self, out: str | PathLike[str]) -> dict[str, str]:
         """Write the volume (HU), its coverage, the spread of an ensemble, and the record, all of them or none.
 
+        They take the place of an earlier reconstruction of that name, and of nothing else.
+
         Args:
             out: a volume file (.nii.gz, .nii, .nrrd, .mha), or a folder, which gets ``reconstruction.nii.gz``.
 

@@ -69,7 +69,10 @@ def _reconstruct(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     folder = dicom_folder(options)
     if options.keep_patient:
         refuse_nobody(wanted)
+    is_again = Path(wanted.out).is_file()  # of an earlier run, or else it is refused
     result, files = request.run(wanted, report, [Path(options.request)] if options.request else [])
+    if is_again:
+        note(options, f"{wanted.out}: takes the place of an earlier reconstruction")
     if folder is not None:
         files["dicom"] = str(write_dicom(result, folder, bool(options.keep_patient)))
     names = {each.source: Path(each.source).name for each in result.residuals}

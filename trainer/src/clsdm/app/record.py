@@ -133,7 +133,7 @@ def left_over_spread(files: Mapping[str, Path]) -> list[str]:
         earlier = None
     if earlier is None:
         raise InputError(f"{record}: is there and is no record of a reconstruction; name another output")
-    there = [] if record.is_dir() else [role for role in ("coverage", "spread") if files[role].is_file()]
+    there = [] if record.is_dir() else [role for role in ("volume", "coverage", "spread") if files[role].is_file()]
     for role in there:  # a folder in the way is found when the files are moved
         if not _is_of(earlier, role, files[role]):
             raise InputError(f"{files[role]}: is there and is not of an earlier reconstruction; name another output")
@@ -141,10 +141,10 @@ def left_over_spread(files: Mapping[str, Path]) -> list[str]:
 
 
 def _is_of(record: Mapping[str, Any], role: str, file: Path) -> bool:
-    """Whether a file is the companion that a record knows; early records do not know their files' hashes."""
+    """Whether a file is the one that a record knows; early records do not know their files' hashes."""
     known = record.get("files")
     if known is None:
-        return bool(record) and (role == "coverage" or record["provenance"].get("product") == "ensemble")
+        return bool(record) and (role != "spread" or record["provenance"].get("product") == "ensemble")
     return isinstance(known, dict) and known.get(role) == sha256_of(file)
 
 

@@ -128,7 +128,8 @@ def run(
         The reconstruction, and the written files by role (volume, coverage, spread, record).
 
     Raises:
-        InputError: unusable input, or the files cannot be written, or one of them is an input.
+        InputError: unusable input, or the files cannot be written, or one of them is an input, or is there and is of no
+            earlier reconstruction.
     """
     from clsdm.model.bundle import Bundle
     from clsdm.reconstruction import reconstruct
@@ -152,7 +153,7 @@ def ready(out: str, inputs: Iterable[Path]) -> tuple[dict[str, Path], list[str]]
         inputs: files that must not be written over.
 
     Raises:
-        InputError: one of the files is an input, or not of an earlier reconstruction.
+        InputError: one of the files is an input, or the volume or what stands beside it is of no earlier reconstruction.
     """
     files = companions(given_path(out, "out"))
     recover(files["volume"].parent)
@@ -173,7 +174,7 @@ def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterabl
         The written files by role (volume, coverage, spread, record).
 
     Raises:
-        InputError: the files cannot be written, or one of them is an input.
+        InputError: the files cannot be written, or one of them is an input, or is there and is of no earlier reconstruction.
     """
     files, gone = ready(out, inputs)
     volumes = {"volume": result.volume, "coverage": result.coverage}

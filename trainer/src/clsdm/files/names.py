@@ -187,7 +187,7 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 def refuse_replacing(files: Iterable[Path], is_ours: Callable[[Path], bool]) -> None:
-    """What is there under a name that this program chose was written by it; anything else is the user's, and stays.
+    """What is there under the name of an output was written by this program; anything else is the user's, and stays.
 
     Args:
         files: that will be written.
@@ -198,7 +198,7 @@ def refuse_replacing(files: Iterable[Path], is_ours: Callable[[Path], bool]) -> 
     """
     for file in files:
         if os.path.lexists(file) and not file.is_dir() and not is_ours(file):
-            raise InputError(f"{file}: is there and was not written by this program; name another output folder")
+            raise InputError(f"{file}: is there and was not written by this program; name another output")
 
 
 def nameless(text: str, names: Mapping[str, str]) -> str:

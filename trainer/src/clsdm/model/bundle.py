@@ -23,6 +23,7 @@ from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
 from clsdm.files.digest import sealed
+from clsdm.files.names import refuse_replacing
 from clsdm.files.strict_json import from_plain, parse_json, to_plain
 from clsdm.limits import CHANNELS, DETECTOR_SIZE, GRID_SIZE, LAYERS, WEIGHTS_BYTES, check_bytes
 from clsdm.model.bundle_files import (
@@ -255,11 +256,20 @@ def _written(folder: Path, manifest: Manifest, contents: dict[str, bytes], figur
     files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
     table = to_plain(manifest) | {"files": files, "figures": figures}
     contents[MANIFEST] = (json.dumps(sealed(table), indent=1) + "\n").encode("utf-8")
+    refuse_replacing((folder / name for name in contents), lambda file: file.name in _of_a_bundle(folder))
     with written_together(folder) as scratch:
         for name, data in contents.items():
             (scratch / name).write_bytes(data)
         Bundle.open(scratch)
     return Bundle.open(folder)
+
+
+def _of_a_bundle(folder: Path) -> set[str]:
+    """The names of the files of the bundle in a folder; empty where none is there."""
+    try:
+        return {MANIFEST, *read_manifest(folder, reader(folder))[1]}
+    except InputError:
+        return set()
 
 
 def encode_weights(weights: dict[str, Tensor], encoding: Encoding) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 from clsdm import NOTICE
 from clsdm.errors import InputError
 from clsdm.files.atomic import write_atomically
-from clsdm.files.names import nameless
+from clsdm.files.names import nameless, refuse_replacing
 from clsdm.files.strict_json import read_json
 from clsdm.quality import picture, report
 from clsdm.quality.comparison import Comparison
@@ -82,14 +82,15 @@ def write_comparison(
         The three paths.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: a file cannot be written, or is there and was not written here.
     """
+    paths = [Path(out_dir) / name for name in FILES]
+    refuse_replacing(paths, is_comparison)
     comparison = _nameless(comparison)
     rows = report.rows_of(comparison)
     rgb = picture.sheet(rows, report.headline(comparison))
     text = json.dumps(as_json(comparison, provenance), indent=2, allow_nan=False, default=str) + "\n"
     html = report.html(comparison, rows, provenance or {}, title)
-    paths = [Path(out_dir) / name for name in FILES]
     write_atomically(paths[0], lambda path: _write(path, text))
     write_atomically(paths[1], lambda path: picture.write_png(rgb, path))
     write_atomically(paths[2], lambda path: _write(path, html))

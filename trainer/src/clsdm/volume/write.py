@@ -31,8 +31,18 @@ _SIGNED_SHORT, _MILLIMETRES, _SCANNER = 4, 2, 1  # codes of NIfTI-1
 _HEADER_BYTES = 352  # with the four that say that nothing comes between header and voxels
 
 
-def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = False) -> None:
+NOTE = "ITK_FileNotes"
+"""What ITK calls the remark in a header, of each of these formats."""
+
+
+def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = False, note: str = "") -> None:
     """Write to NIfTI, NRRD or MetaImage; HU rounded to int16 unless ``decimals``.
+
+    Args:
+        ct: to write.
+        path: of the file, which is replaced; who calls looks whose it is.
+        decimals: whether to keep them, in float32.
+        note: ASCII, at most 79 characters, kept in the header (:func:`note_of`).
 
     Raises:
         InputError: the format keeps a volume in two files or is unknown, or the file cannot be written.
@@ -40,8 +50,21 @@ def write_ct(ct: CTVolume, path: str | os.PathLike[str], *, decimals: bool = Fal
     if not Path(path).name.lower().endswith(SUFFIXES):
         raise InputError(f"{path}: a volume can be written as {', '.join(SUFFIXES)}; expected such a file name")
     image = ct.to_sitk() if decimals else rounded(ct)
+    if note:
+        image.SetMetaData(NOTE, note)
     size = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     write_atomically(path, lambda name: _write_and_check(image, name), size)
+
+
+def note_of(path: Path) -> str:
+    """The note in a volume's header; "" where there is none, or the file is no volume."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # ITK's only one
+        return ""
+    return reader.GetMetaData(NOTE).strip() if reader.HasMetaDataKey(NOTE) else ""
 
 
 def rounded(ct: CTVolume) -> sitk.Image:
