@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from small_bundle import reconstruct_command
 
+import clsdm
 from clsdm.app.cli import main
 from clsdm.app.record import companions, make_record, read_record, record_text, recorded_views
 from clsdm.errors import InputError
@@ -62,6 +63,23 @@ def test_x_rays_that_lie_elsewhere_are_found_by_name_only(films, small_model, tm
     assert main([*compare, "--xrays", str(far)]) == 2
     assert main([compare[0], compare[1], str(films / "ct.nii.gz"), *compare[2:]]) == 0  # the CT alone
     assert "is not found beside it" in capfd.readouterr().err
+
+
+def test_a_ct_in_the_place_of_the_reconstruction_is_named_and_so_is_a_file_in_that_of_the_folder(
+    films, small_model, tmp_path, capfd
+):
+    out, ct = tmp_path / "r.nii.gz", str(films / "ct.nii.gz")
+    assert main(reconstruct_command(films, small_model, out, "--quiet")) == 0
+    capfd.readouterr()
+    assert main(["compare", ct, str(out), "--out", str(tmp_path / "cmp")]) == 2
+    assert f"{out}: is a reconstruction, as the record beside it says, and {ct} has none" in capfd.readouterr().err
+    with pytest.raises(InputError, match="expected the reconstruction first, and then the CT"):
+        clsdm.compare(ct, out)
+    assert main(["compare", str(out), ct, "--out", str(tmp_path / "report2.html")]) == 2
+    assert "report2.html: is the name of a file; expected a folder" in capfd.readouterr().err
+    assert not list(tmp_path.glob("*cmp")) + list(tmp_path.glob("*.html"))
+    (tmp_path / "of.html").mkdir()
+    assert main(["compare", str(out), str(out), "--out", str(tmp_path / "of.html")]) == 0
 
 
 def test_a_record_of_another_volume_is_refused(films, small_model, tmp_path, capfd):

@@ -106,6 +106,29 @@ def test_volumes_that_do_not_overlap_are_refused_in_one_line_that_names_both() -
     assert re.match(r"recon: does not overlap phantom; .*\(30, -20, 400\)", said)
 
 
+def shifted(ct: CTVolume, x_mm: float, z_mm: float) -> CTVolume:
+    x, y, z = ct.origin_mm
+    return replace(ct, origin_mm=(x + x_mm, y, z + z_mm), source="other")
+
+
+def test_a_ct_that_hardly_lies_where_the_reconstruction_lies_is_refused() -> None:
+    said = refusal(compare, replace(phantom(), source="recon"), shifted(phantom(), 150.0, 140.0))
+    assert said.startswith(
+        "other: does not lie where recon lies: of the smaller one 6.1% is in both (centres at (180, -20, 540)"
+    )
+
+
+def test_a_narrow_ct_is_compared_and_asked_about_first_where_it_lies_mostly_elsewhere() -> None:
+    recon = phantom()
+    result = compare(recon, shifted(recon, 0.0, -128.0).noted("a note"))
+    assert result.scores.overlap_fraction == pytest.approx(1 / 3)
+    assert result.warnings[0].startswith("Only 33% of the smaller one of reconstruction and CT lies in both.")
+    thin = replace(recon, hu=recon.hu[10:13], origin_mm=(*recon.origin_mm[:2], recon.origin_mm[2] + 80.0))
+    assert compare(recon, thin).warnings[0].startswith("The true scan covers 12.5%")
+    large = CTVolume.on_grid(np.full((40,) * 3, -1000.0), Grid(40, 20.0), CENTRE_MM)
+    assert not any("Only" in text for text in compare(recon, large).warnings)
+
+
 def test_a_reconstruction_on_another_grid_is_compared_by_interpolation() -> None:
     truth = phantom(FINE)
     box = replace(truth, hu=truth.hu[4:40:2, 4:44], spacing_mm=(4.0, 4.0, 8.0))

@@ -9,7 +9,7 @@ from typing import Any
 from clsdm.app import cli_help
 from clsdm.app.command import command, note, say
 from clsdm.app.fixed import FIXED_LEGEND, OTHERS_LEGEND, fixed_part, from_others
-from clsdm.app.record import XRaysNotFoundError, companions, read_record, recorded_views
+from clsdm.app.record import XRaysNotFoundError, companions, read_record, recorded_views, refuse_exchanged
 from clsdm.app.request import found_again, read_views
 from clsdm.errors import InputError
 from clsdm.files.atomic import written_together
@@ -38,9 +38,11 @@ def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
 
 
 def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
-    volume, out = Path(options.reconstruction), Path(options.out)
+    volume, out = Path(options.reconstruction), _folder(options.out)
     _refuse_overwriting_compared(options)
     refuse_replacing([out / name for name in FILES], is_comparison)
+    if options.ct:
+        refuse_exchanged(volume, Path(options.ct))
     reconstruction = read_ct(volume)
     truth = read_ct(options.ct, options.series) if options.ct else None
     made = read_record(volume) or {}
@@ -62,6 +64,18 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     report("write", 1, 1)
     say(options, "\n".join(files))
     return {"files": files} | as_json(comparison, provenance)
+
+
+def _folder(given: str) -> Path:
+    """The folder for the report.
+
+    Raises:
+        InputError: it is not there, and has the name of a file.
+    """
+    out = given_path(given, "--out")
+    if not out.is_dir() and out.suffix.lower() in {Path(name).suffix for name in FILES}:
+        raise InputError(f"--out {given}: is the name of a file; expected a folder, which gets {', '.join(FILES)}")
+    return out
 
 
 def _parts(recon: CTVolume, made: dict[str, Any], volume: Path) -> tuple[Part, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clsdm.app.dicom_output import write_dicom
-from clsdm.app.record import record_of
+from clsdm.app.record import record_of, refuse_exchanged
 from clsdm.app.request import Request, ViewRequest, inputs_of, read_view, record, save
 from clsdm.app.views import refuse_twice
 from clsdm.app.warm import WARM
@@ -116,6 +116,8 @@ def compare(
     Raises:
         InputError: something cannot be read, or cannot be compared.
     """
+    if isinstance(volume, str | PathLike) and isinstance(truth, str | PathLike):
+        refuse_exchanged(Path(volume), Path(truth))
     measures = None if isinstance(volume, CTVolume) else recorded(record_of(Path(volume)))
     angles = (0.0, 90.0, *(None for _ in xrays))
     views = [_view(xray, angle, GeometryOverrides()) for xray, angle in zip(xrays, angles, strict=False)]

@@ -86,6 +86,25 @@ def read_record(volume: Path) -> dict[str, Any] | None:
     return record
 
 
+def refuse_exchanged(volume: Path, truth: Path) -> None:
+    """A CT in the place of the reconstruction, and the other way round, would be compared without a word.
+
+    Raises:
+        InputError: the truth has a record of a reconstruction beside it, and the volume has none.
+    """
+    if record_of(volume):
+        return
+    try:
+        made = record_of(truth)
+    except InputError:  # of another volume
+        return
+    if made:
+        raise InputError(
+            f"{truth}: is a reconstruction, as the record beside it says, and {volume} has none: expected the reconstruction "
+            "first, and then the CT"
+        )
+
+
 def recorded_views(made: Mapping[str, Any], source: str) -> tuple[View, ...]:
     """How the X-rays of a reconstruction were taken, from its record.
 

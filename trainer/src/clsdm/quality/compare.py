@@ -31,6 +31,12 @@ from clsdm.xray.preprocess import XRay
 
 _SMALLEST_VOXELS = 12
 _AIR_ADMIXTURE_HU = 1.0
+LEAST_SHARED, FEW_SHARED = 0.1, 0.5
+"""Of the smaller one of cube and scan, how much must lie in both; and below how much it is asked whether that is meant.
+
+A scan of the abdomen shares a third of a chest's cube, and a thin one all of itself. Where no X-ray tells its place, the volume
+lies around 0, and shares with a patient's CT what chance gives.
+"""
 
 
 def compare(
@@ -57,10 +63,13 @@ def compare(
         raise InputError(
             f"{recon.source}: expected at least {_SMALLEST_VOXELS} voxels along each axis, found {recon.hu.shape[::-1]}"
         )
-    warnings = [f"{each.source}: {note}" for each in (recon, truth) if each is not None for note in each.notes]
+    notes = [f"{each.source}: {note}" for each in (recon, truth) if each is not None for note in each.notes]
     recon = _along_lps(recon)
     scores = None if truth is None else score(recon, truth)
-    warnings += [] if scores is None else _warnings(scores)
+    warnings = [
+        *([] if scores is None or truth is None else _warnings(scores, shared(recon, truth, scores.seen))),
+        *notes,
+    ]
     measures = numbers(recon, None) if measures is None else measures
     true = None if truth is None else measure(truth, Measures.from_plain(measures).over_mm)
     found = tuple(reprojection(recon, xrays)) if xrays else ()
@@ -78,13 +87,31 @@ def score(recon: CTVolume, truth: CTVolume) -> Scores:
         The figures and what they were taken over.
 
     Raises:
-        InputError: the volumes do not overlap.
+        InputError: the volumes do not overlap, or hardly.
     """
     on_grid, seen = covered_truth(truth, recon)
+    if (both := shared(recon, truth, seen)) < LEAST_SHARED:
+        raise InputError(
+            f"{truth.source}: does not lie where {recon.source} lies: of the smaller one {both:.1%} is in both (centres at "
+            f"{_position(truth)} and {_position(recon)} mm LPS); expected the CT of the same patient in the same coordinates, "
+            "which X-rays that tell no place do not share"
+        )
     body = body_mask(on_grid.hu) & seen
     return Scores(
         on_grid, seen, body, honest(recon.hu, on_grid.hu, body), x2ct(recon.hu, on_grid.hu), float(seen.mean())
     )
+
+
+def shared(recon: CTVolume, truth: CTVolume, seen: np.ndarray) -> float:
+    """How much of the smaller one of reconstruction and scan lies in both.
+
+    Args:
+        recon: the reconstruction.
+        truth: the scan on its own grid.
+        seen: where on the reconstruction's grid the scan covers the voxel.
+    """
+    smaller = min(each.hu.size * float(np.prod(each.spacing_mm)) for each in (recon, truth))
+    return min(1.0, float(seen.sum() * np.prod(recon.spacing_mm)) / smaller)
 
 
 def covered_truth(truth: CTVolume, onto: CTVolume) -> tuple[CTVolume, np.ndarray]:
@@ -123,8 +150,13 @@ def _position(ct: CTVolume) -> str:
     return "(" + ", ".join(f"{value:.0f}" for value in ct.centre_mm) + ")"
 
 
-def _warnings(scores: Scores) -> list[str]:
+def _warnings(scores: Scores, both: float) -> list[str]:
     found = []
+    if both < FEW_SHARED:
+        found.append(
+            f"Only {both:.0%} of the smaller one of reconstruction and CT lies in both. If the CT is not meant to end there, it "
+            "is another patient's or has other coordinates, and no figure below counts."
+        )
     if scores.overlap_fraction < 1.0:
         found.append(
             f"The true scan covers {scores.overlap_fraction:.1%} of the reconstructed cube. The rest counts as air in "
