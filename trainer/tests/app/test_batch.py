@@ -14,16 +14,13 @@ from small_bundle import run
 
 import clsdm
 from clsdm.app import batch
-from clsdm.app.batch_summary import Row, as_csv, write_summary
 from clsdm.app.cases import Case, cases_of_table
-from clsdm.app.maker import Maker
-from clsdm.app.request import Request, ViewRequest, names_for
+from clsdm.app.request import Request, ViewRequest
 from clsdm.app.share import share
 from clsdm.app.tasks import TASKS
 from clsdm.app.warm import WARM
 from clsdm.app.worker import ArrayFolders, answer
 from clsdm.errors import InputError
-from clsdm.files.names import nameless
 from clsdm.model.bundle import Bundle
 
 ROWS = """\
@@ -67,6 +64,7 @@ def test_one_failing_patient_does_not_stop_the_rest_and_the_same_command_goes_on
     assert (out / "bert" / "failed.json").read_text(encoding="utf-8") == "{}"  # somebody else's
     assert (rows["anna"]["views"], rows["bert"]["views"]) == ("2", "1")
     assert "line 4, column lateral: " in rows["broken"]["problem"]
+    assert f"note: broken: line 4, column lateral ({hospital / 'films' / 'damaged.dcm'}): " in said
     assert not [path for path in out.rglob("*.*") if path.is_file() and b"films/" in path.read_bytes()]
     films = [hospital / "films" / f"{name}.dcm" for name in ("frontal", "lateral")]
     alone = clsdm.reconstruct(*films, bundle=small_model.path, device="cpu", seed=3)
@@ -149,7 +147,7 @@ def test_a_tree_of_studies_gives_the_best_pair_of_each_and_names_nobody(films, s
 def test_what_was_cut_between_volume_and_dicom_goes_on(hospital, small_model, capfd, monkeypatch):
     out, dicom, save = hospital / "out", hospital / "dicom", batch.save
 
-    def cut(*arguments):
+    def cut(*arguments, **named):
         monkeypatch.setattr(batch, "save", save)
         raise OSError("the disk is away")
 
@@ -164,10 +162,10 @@ def test_what_was_cut_between_volume_and_dicom_goes_on(hospital, small_model, ca
 
 
 def test_a_signal_while_a_result_is_written_stops_the_command(hospital, small_model, capfd, monkeypatch):
-    def stopped(*given, real=batch.save):
+    def stopped(*given, real=batch.save, **named):
         time.sleep(0.5)  # the main thread waits for this one
         signal.raise_signal(signal.SIGTERM)
-        return real(*given)
+        return real(*given, **named)
 
     monkeypatch.setattr(batch, "save", stopped)
     code, rows, said = many(capfd, small_model, hospital / "out", "--table", hospital / "patients.csv")
@@ -175,60 +173,27 @@ def test_a_signal_while_a_result_is_written_stops_the_command(hospital, small_mo
     assert not (hospital / "out" / "anna" / "failed.json").exists()
 
 
-def test_the_overview_is_there_with_the_first_result_however_the_work_ends(tmp_path, monkeypatch):
-    """A worker that is cancelled leaves at once, with nothing that could be done at the end."""
-    cases = [
-        Case(name, Request((ViewRequest(f"{name}.dcm"),), str(tmp_path / name / batch.VOLUME))) for name in ("a", "b")
-    ]
-    outcomes = ((case, batch._failed(case, InputError(f"{case.name} is no X-ray"))) for case in cases)
-    monkeypatch.setattr(batch, "_outcomes", lambda *_: outcomes)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    pages = []
-    plan = batch.Plan(tmp_path, Maker("", "", (), lambda *_: None))
-    batch.run(cases, plan, lambda *_: None, lambda case, _: pages.append((tmp_path / "index.html").read_text("utf-8")))
-    assert "a is no X-ray" in pages[0]
+@pytest.mark.parametrize("worst", [0.2, 0.97])
+def test_results_that_must_not_be_trusted_are_named_at_the_end_and_first_on_the_page(
+    worst, hospital, small_model, capfd, monkeypatch
+):
+    shown = batch.record
 
+    def record(result, request):  # bert's volume explains its X-ray so well
+        plain = shown(result, request)
+        for each in plain["residuals"]:
+            each["correlation"] = worst if len(plain["residuals"]) == 1 else 0.999
+        return plain
 
-def test_the_overview_of_thousands_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
-    now, written = [0.0], []
-    monkeypatch.setattr(batch.time, "monotonic", lambda: now[0])
-
-    def write(*_: object) -> None:
-        written.append(now[0])
-        now[0] += 5.0
-
-    monkeypatch.setattr(batch, "write_summary", write)
-    overview = batch.Overview([], tmp_path)
-    while now[0] < 1000.0:
-        overview.keep_up()
-        now[0] += 1.0
-    assert 8 <= len(written) <= 10
-
-
-def test_a_failure_names_no_file_of_a_folder(tmp_path):
-    file = tmp_path / "ct" / "John Smith.dcm"
-    file.parent.mkdir()
-    file.touch()
-    names = names_for(Request((), "r.nii.gz", localizers=str(file.parent)))
-    assert nameless(f"{file}: truncated", names) == "a localizer's file: truncated"
-    assert nameless(f"{file.parent}: no scout", names) == "the folder with the localizers: no scout"
-
-
-def test_a_spreadsheet_runs_nothing_of_the_summary():
-    text = as_csv([Row("=1+1", "failed", problem="-2+3", worst_correlation=-0.5)])
-    (row,) = csv.DictReader(text.splitlines())
-    assert (row["case"], row["problem"], row["worst_correlation"]) == ("'=1+1", "'-2+3", "-0.5")
-
-
-@pytest.mark.parametrize("record", [{"residuals": None}, {"residuals": [{"rmse": "much"}]}, {"provenance": 3}])
-def test_a_record_that_is_none_is_a_line_of_the_summary(record, tmp_path):
-    case = Case("anna", Request((ViewRequest("a.dcm"),), str(tmp_path / "anna" / "reconstruction.nii.gz"), "x"))
-    (tmp_path / "anna").mkdir()
-    (tmp_path / "anna" / "reconstruction.json").write_text(json.dumps(record), encoding="utf-8")
-    write_summary([case], tmp_path)
-    (row,) = csv.DictReader((tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines())
-    assert (row["status"], "expected a record of a reconstruction" in row["problem"]) == ("failed", True)
+    monkeypatch.setattr(batch, "record", record)
+    out, text = hospital / "out", ROWS.replace("broken,films/frontal.dcm,films/damaged.dcm,no,\n", "")
+    (hospital / "patients.csv").write_text(text)
+    code, rows, said = many(capfd, small_model, out, "--table", hospital / "patients.csv")
+    line = "1 of 2 results disagrees with its X-rays and is not to be trusted: bert"
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert (code, rows["anna"]["verdict"]) == (0, "agree closely")
+    assert rows["bert"]["verdict"] == ("disagree" if worst < 0.5 else "agree in the main")
+    assert (f"note: {line}\n" in said, f'<p class="warning">{line}</p>\n<div' in page) == (worst < 0.5,) * 2
 
 
 @pytest.mark.parametrize(

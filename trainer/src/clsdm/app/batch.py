@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsdm.app.batch_summary import FAILED, failure_in, is_summary, write_summary
+from clsdm.app.batch_summary import FAILED, disagreeing, failure_in, is_summary, row_of, write_summary
 from clsdm.app.cases import SUMMARY, Case
 from clsdm.app.dicom_output import comparison_of, refuse_nobody, write_dicom
 from clsdm.app.maker import Look, Maker
@@ -123,7 +123,8 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
         ended: called with each patient's row, as soon as its result is on the disk; no problem names a file.
 
     Returns:
-        How many were done, kept and failed, the seconds of the networks and of all, and where the summary is.
+        How many were done, kept and failed, the seconds of the networks and of all, where the summary is, and "disagreeing",
+        a line that names those whose result is not to be trusted, "" where there are none.
 
     Raises:
         InputError: a file that would be written is the table or an X-ray.
@@ -145,7 +146,8 @@ def run(cases: Sequence[Case], plan: Plan, report: Report, ended: Callable[[Case
     finally:
         files = write_summary(cases, plan.out)
     times = {"network_seconds": round(seconds, 3), "seconds": round(time.perf_counter() - began, 3)}
-    return count | times | {"files": [str(file) for file in files]}
+    doubted = disagreeing([row_of(case) for case in mine])
+    return count | times | {"files": [str(file) for file in files], "disagreeing": doubted}
 
 
 class Overview:
@@ -227,7 +229,7 @@ def _read(case: Case, plan: Plan) -> Ready:
     key = key_of(request, plan)
     if _finished(case, key, plan):
         return Ready(key, None)
-    ready(request.out, plan.inputs(request))
+    ready(request.out, plan.inputs(request), damaged=True)
     refuse_replacing((Path(request.out).with_name(name) for name in FILES), is_comparison)
     if (folder := plan.dicom_of(case)) is not None:
         refuse_full(folder)
@@ -242,7 +244,7 @@ def _write(case: Case, look: Look, key: str, plan: Plan) -> None:
     request, result = _request(case), look()
     folder = Path(request.out).parent
     write_comparison(comparison_of(result), folder, result.provenance, title=case.name)
-    save(result, request.out, record(result, request) | {"asked": key}, plan.inputs(request))
+    save(result, request.out, record(result, request) | {"asked": key}, plan.inputs(request), damaged=True)
     if (dicom := plan.dicom_of(case)) is not None:
         with _DICOM:
             write_dicom(result, dicom, plan.keep_patient, key if plan.keep_patient else None)

@@ -24,6 +24,8 @@ from clsdm.quality.page import page
 FAILED = "failed.json"
 TITLE, LOOKED_AT = "Reconstructions", 1 << 16
 """Of the page; and how many letters of a file tell whether it is ours."""
+MOST_NAMED = 20
+"""Patients in one line."""
 _FIRST_CELLS = "case,status,"
 
 
@@ -37,7 +39,8 @@ class Row:
         volume: relative path, or "".
         views: number of X-rays.
         worst_correlation: of the X-ray that the volume explains worst.
-        agreement: the same in words.
+        verdict: on it, in a few words, to sort by (``quality.agreement``).
+        agreement: the same in a sentence.
         warnings: what the user should know.
         problem: why there is no result.
         model: that made it.
@@ -49,11 +52,17 @@ class Row:
     volume: str = ""
     views: int = 0
     worst_correlation: float | None = None
+    verdict: str = ""
     agreement: str = ""
     warnings: str = ""
     problem: str = ""
     model: str = ""
     product: str = ""
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether there is a result that is not to be trusted."""
+        return self.status == "done" and Agreement(0.0, self.worst_correlation).disagrees
 
 
 def is_summary(file: Path) -> bool:
@@ -112,11 +121,22 @@ def _done(case: Case, volume: Path, record: dict[str, Any]) -> Row:
         f"{case.name}/{volume.name}",
         len(agreements),
         None if worst is None else worst.correlation,
+        "" if worst is None else worst.verdict,
         "" if worst is None else str(worst),
         "; ".join(record.get("warnings", [])),
         model=str(made.get("model", "")),
         product=str(made.get("product", "")),
     )
+
+
+def disagreeing(rows: Sequence[Row]) -> str:
+    """A line that names the patients whose result is not to be trusted; "" where there are none."""
+    names = [row.case for row in rows if row.disagrees]
+    made = sum(row.status == "done" for row in rows)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    verb = "disagrees with its X-rays and is" if len(names) == 1 else "disagree with their X-rays and are"
+    said = f"{len(names)} of {made} result{'s' if made > 1 else ''} {verb} not to be trusted"
+    return f"{said}: {', '.join(names[:MOST_NAMED])}{more}" if names else ""
 
 
 def failure_in(path: Path) -> dict[str, Any] | None:
@@ -149,6 +169,7 @@ def as_html(rows: Sequence[Row]) -> str:
     counted = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
     body = [
         f'<p>{len(rows)} patients: {escape(counted)}. The figures are in <a href="{SUMMARY[0]}">{SUMMARY[0]}</a>.</p>',
+        *(f'<p class="warning">{escape(text)}</p>' for text in [disagreeing(rows)] if text),
         f'<div class="cards">{"".join(map(_card, rows))}</div>',
     ]
     return page(TITLE, body, _STYLE, "'self' file:")
@@ -159,7 +180,7 @@ def _card(row: Row) -> str:
     if row.status != "done":
         problem = f'<p class="warning">{escape(row.problem)}</p>' if row.problem else ""
         return f"<article><h2>{name}</h2><p>{row.status}</p>{problem}</article>"
-    doubt = ' class="warning"' if Agreement(0.0, row.worst_correlation).disagrees else ""
+    doubt = ' class="warning"' if row.disagrees else ""
     notes = f"<details><summary>what to know</summary>{escape(row.warnings)}</details>" if row.warnings else ""
     return (
         f'<article><h2>{name}</h2><a href="{folder}/report.html"><img loading="lazy" src="{folder}/comparison.png" '

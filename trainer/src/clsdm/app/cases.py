@@ -22,7 +22,7 @@ from clsdm.app.request import Request
 from clsdm.app.words import in_table
 from clsdm.errors import InputError
 from clsdm.files.dicom_open import open_dicom
-from clsdm.files.names import files_below, plain_name, regular_file
+from clsdm.files.names import files_below, nameless, plain_name, regular_file
 from clsdm.limits import TABLE_BYTES, TREE_FILES, check_bytes
 from clsdm.progress import Report
 from clsdm.xray.dicom import NO_PROJECTIONS, is_dicom
@@ -75,6 +75,12 @@ def cases_of_table(table: Path, request_of: RequestOf) -> list[Case]:
     if not cases:
         raise InputError(f"{table}: holds no patients; expected a line for each below the names of the columns")
     return list(cases.values())
+
+
+def with_files(case: Case, text: str) -> str:
+    """A problem of a patient, which names cells of the table, for who sits at the terminal: with the files in them."""
+    paths = {cell: f"{cell} ({path})" for path, cell in case.cells.items()}
+    return nameless(text, {cell: both for cell, both in paths.items() if list(case.cells.values()).count(cell) == 1})
 
 
 def folder_name(name: str, known: Collection[str], where: str) -> str:

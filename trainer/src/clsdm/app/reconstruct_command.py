@@ -7,7 +7,7 @@ from typing import Any
 
 from clsdm import NOTICE
 from clsdm.app import batch, cli_help, request
-from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table
+from clsdm.app.cases import Case, RequestOf, cases_of_studies, cases_of_table, with_files
 from clsdm.app.command import command, note, say
 from clsdm.app.dicom_output import refuse_nobody, write_dicom
 from clsdm.app.geometry_options import add_xray_options, overrides_from
@@ -131,9 +131,11 @@ def reconstruct_many(
 
     def ended(case: Case, outcome: batch.Outcome) -> None:
         if outcome.problem:
-            note(options, f"{case.name}: {in_full(outcome.problem)}")
+            note(options, f"{case.name}: {with_files(case, in_full(outcome.problem))}")
 
     result = batch.run(cases, batch.Plan(out, this_computer(bundle), **plan), report, ended)
+    if result["disagreeing"]:
+        note(options, result["disagreeing"])
     say(options, "\n".join([*result["files"], NOTICE]))
     if result["failed"]:
         raise InputError(f"{result['failed']} of {len(cases)} patients failed; {result['files'][0]} says why")

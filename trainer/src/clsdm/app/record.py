@@ -136,11 +136,12 @@ def _record_in(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and isinstance(data.get("provenance"), dict) else None
 
 
-def left_over_spread(files: Mapping[str, Path]) -> list[str]:
+def left_over_spread(files: Mapping[str, Path], *, damaged: bool = False) -> list[str]:
     """The name of the spread of an earlier ensemble, which must not stay beside a new volume; none where there is none.
 
     Args:
         files: of :func:`companions`.
+        damaged: whether a volume is ours that has a record beside it, even if that says another hash.
 
     Raises:
         InputError: what would be replaced or removed was not written by us.
@@ -154,7 +155,7 @@ def left_over_spread(files: Mapping[str, Path]) -> list[str]:
         raise InputError(f"{record}: is there and is no record of a reconstruction; name another output")
     there = [] if record.is_dir() else [role for role in ("volume", "coverage", "spread") if files[role].is_file()]
     for role in there:  # a folder in the way is found when the files are moved
-        if not _is_of(earlier, role, files[role]):
+        if not _is_of(earlier, role, files[role]) and not (damaged and earlier and role == "volume"):
             raise InputError(f"{files[role]}: is there and is not of an earlier reconstruction; name another output")
     return [files[role].name for role in there if role == "spread"]
 

@@ -145,12 +145,13 @@ def run(
     return result, files
 
 
-def ready(out: str, inputs: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
+def ready(out: str, inputs: Iterable[Path], *, damaged: bool = False) -> tuple[dict[str, Path], list[str]]:
     """The files of a reconstruction by role, and the names of those that must not stay beside them.
 
     Args:
         out: volume to write.
         inputs: files that must not be written over.
+        damaged: whether a volume that is not what its record says is replaced too: under a name that this program chose.
 
     Raises:
         InputError: one of the files is an input, or the volume or what stands beside it is of no earlier reconstruction.
@@ -158,10 +159,12 @@ def ready(out: str, inputs: Iterable[Path]) -> tuple[dict[str, Path], list[str]]
     files = companions(given_path(out, "out"))
     recover(files["volume"].parent)
     refuse_overwriting(files.values(), inputs)
-    return files, left_over_spread(files)
+    return files, left_over_spread(files, damaged=damaged)
 
 
-def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterable[Path] = ()) -> dict[str, str]:
+def save(
+    result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterable[Path] = (), *, damaged: bool = False
+) -> dict[str, str]:
     """Write the volume and what belongs beside it: all of the files or none.
 
     Args:
@@ -169,6 +172,7 @@ def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterabl
         out: volume to write.
         text: of :func:`record`.
         inputs: files that must not be written over.
+        damaged: see :func:`ready`.
 
     Returns:
         The written files by role (volume, coverage, spread, record).
@@ -176,7 +180,7 @@ def save(result: Reconstruction, out: str, text: dict[str, Any], inputs: Iterabl
     Raises:
         InputError: the files cannot be written, or one of them is an input, or is there and is of no earlier reconstruction.
     """
-    files, gone = ready(out, inputs)
+    files, gone = ready(out, inputs, damaged=damaged)
     volumes = {"volume": result.volume, "coverage": result.coverage}
     if result.spread is not None:
         volumes["spread"] = result.spread

@@ -49,12 +49,20 @@ class Agreement:
         """Whether the volume is not to be trusted."""
         return self.correlation is None or self.correlation < _GRADES[-2][0]
 
+    @property
+    def verdict(self) -> str:
+        """In a few words, to sort a table by: "agree closely" to "disagree", or "not comparable"."""
+        return "not comparable" if self.correlation is None else self._grade.partition(":")[0].partition(",")[0]
+
+    @property
+    def _grade(self) -> str:
+        return next(words for least, words in _GRADES if self.correlation is not None and self.correlation >= least)
+
     def __str__(self) -> str:
         if self.correlation is None:
             return "One of the two images is constant: they cannot be compared."
-        grade = next(words for least, words in _GRADES if self.correlation >= least)
         return (
-            f"The images {grade} (correlation {self.correlation:.3f}; root mean square difference "
+            f"The images {self._grade} (correlation {self.correlation:.3f}; root mean square difference "
             f"{self.contrast_fraction:.1%} of the X-ray's contrast)."
         )
 
