@@ -56,13 +56,16 @@ def test_x_rays_that_lie_elsewhere_are_found_by_name_only(films, small_model, tm
     compare = ["compare", str(out), "--out", str(tmp_path / "cmp")]
     capfd.readouterr()
     assert main(compare) == 2
-    assert "X-ray 1 of 2 is not found beside it; name the X-rays with --xrays" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert f"X-ray 1 of 2 is not in {out.parent} and the folders in and beside it, or the current folder; name" in said
+    assert "the folder that holds them, with --xrays" in said
     assert main([*compare, "--xrays", str(far)]) == 0
     assert len(json.loads((tmp_path / "cmp" / "metrics.json").read_text())["reprojection"]) == 2
     (far / "frontal.dcm").write_bytes((far / "lateral.dcm").read_bytes())  # another film by its name
     assert main([*compare, "--xrays", str(far)]) == 2
+    assert f"X-ray 1 of 2 is not in {far} or {out.parent} and" in capfd.readouterr().err
     assert main([compare[0], compare[1], str(films / "ct.nii.gz"), *compare[2:]]) == 0  # the CT alone
-    assert "is not found beside it" in capfd.readouterr().err
+    assert "X-ray 1 of 2 is not in" in capfd.readouterr().err
 
 
 def test_a_ct_in_the_place_of_the_reconstruction_is_named_and_so_is_a_file_in_that_of_the_folder(

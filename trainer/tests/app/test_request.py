@@ -110,7 +110,7 @@ def test_the_record_leads_back_to_the_x_rays_from_anywhere(films, small_model, t
 
 def test_localizers_that_lie_elsewhere_are_said_to_be_not_found(tmp_path):
     recorded = to_plain(nameless_request(Request((), "r.nii.gz", localizers=str(tmp_path))))
-    with pytest.raises(XRaysNotFoundError, match="the folder with the localizers is not found beside it; name"):
+    with pytest.raises(XRaysNotFoundError, match=r"which folder they lie in; name it with --xrays FOLDER"):
         found_again(recorded, tmp_path / "r.nii.gz")
     assert found_again(recorded, tmp_path / "r.nii.gz", [tmp_path]).localizers == str(tmp_path)
 

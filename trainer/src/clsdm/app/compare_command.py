@@ -31,7 +31,7 @@ def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the typ
     parser.add_argument("ct", nargs="?", help="ground-truth CT; without it only the X-rays are compared")
     parser.add_argument("--series", metavar="ID", help=cli_help.SERIES)
     parser.add_argument("--xrays", nargs="+", default=[], metavar="PATH",
-                        help="files or folders with its X-rays, where they are not beside it")  # fmt: skip
+                        help="files of its X-rays, or folders that hold them, where they are not beside it")  # fmt: skip
     parser.add_argument("--fixed", action="store_true", dest="with_fixed",
                         help="show in the report what its X-rays fix of the volume, and what came from others")  # fmt: skip
     parser.add_argument("--out", required=True, help="folder for metrics.json, comparison.png and report.html")

@@ -252,8 +252,15 @@ def found_again(recorded: Any, volume: Path, named: Sequence[Path] = ()) -> Requ
         folder = next((str(each) for each in named if each.is_dir()), None)
     lost = [number for number, view in enumerate(views, 1) if is_mark(view.file)]
     if lost or (not views and folder is None):
-        which = f"X-ray {lost[0]} of {len(views)}" if lost else "the folder with the localizers"
-        raise XRaysNotFoundError(f"{volume}: {which} is not found beside it; name the X-rays with --xrays")
+        if not lost:
+            said = "was made from localizers, and its record does not say which folder they lie in"
+            raise XRaysNotFoundError(f"{volume}: {said}; name it with --xrays FOLDER")
+        searched = f"{', '.join(map(str, named))} or " if named else ""
+        searched += f"{beside} and the folders in and beside it, or the current folder"
+        raise XRaysNotFoundError(
+            f"{volume}: X-ray {lost[0]} of {len(views)} is not in {searched}; name the files, or the folder that holds them, "
+            "with --xrays"
+        )
     return replace(request, views=views, localizers=folder)
 
 
