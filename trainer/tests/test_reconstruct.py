@@ -1,5 +1,6 @@
 """Reconstruction: reproducible, for any set of views, in the right place, and blind to the truth."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 from PIL import Image
 from small_bundle import CONFIG, PIXELS, small_bundle, small_phantom, small_xrays
 
+from clsdm import reconstruction
 from clsdm import samples as module
-from clsdm.errors import Cancelled, InputError
+from clsdm.errors import Cancelled, InputError, in_full
 from clsdm.geometry.view import PRESETS, View
+from clsdm.hanging import Hang, Hanging
 from clsdm.model.bundle import Bundle
 from clsdm.model.schedule import ProcessConfig
 from clsdm.progress import silent
-from clsdm.reconstruction import MAX_VIEWS, Options, check_xrays, choose_device, reconstruct
+from clsdm.reconstruction import MAX_VIEWS, Options, choose_device, reconstruct
 from clsdm.samples import sample_noise
 from clsdm.xray.preprocess import XRay, prepare
 from clsdm.xray.read import GeometryOverrides, read_xray
@@ -162,11 +165,50 @@ def test_collimated_pixels_do_not_count_as_coverage(small_model):
     assert covered[8, 8, 10:14].min() == 1
 
 
-def test_warnings_of_the_images_and_of_the_model_reach_the_user(small_model, xrays):
-    manifest = replace(small_model.manifest, trained_anatomy="heads")
-    warned = check_xrays([replace(xrays[0], warnings=("blurred",))], replace(small_model, manifest=manifest))
+HEADS = "the model small has only seen: heads"
+
+
+@pytest.fixture
+def of_heads(small_model) -> Bundle:
+    return replace(small_model, manifest=replace(small_model.manifest, trained_anatomy="heads"))
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_warnings_of_the_images_and_of_the_model_reach_the_user(measure, of_heads, xrays):
+    warned = reconstruct([replace(xrays[0], warnings=("blurred",))], of_heads, Options(**CPU, measure=measure)).warnings
     assert any("blurred" in text for text in warned)
-    assert any("heads" in text for text in warned)
+    assert HEADS in warned
+
+
+@pytest.mark.parametrize(
+    ("unusual", "hung", "said"),
+    [([], None, False), (["unlike"], None, True), ([], Hanging((Hang(), Hang()), swapped=True), True)],
+)
+def test_what_the_model_has_seen_goes_without_saying_where_all_is_usual_and_exchanged_x_rays_are_named_first(
+    unusual, hung, said, of_heads, xrays, monkeypatch
+):
+    for name, known in (
+        ("calibrated", (None, object())),
+        ("shown_by", None),
+        ("doubts", unusual),
+        ("looked_for", hung),
+    ):
+        monkeypatch.setattr(reconstruction, name, lambda *_, known=known: known)
+    made = reconstruct([replace(each, warnings=("blurred",)) for each in xrays], of_heads, Options(**CPU))
+    assert (HEADS in made.warnings) is said
+    assert [text for text in made.warnings if text == "unlike"] == unusual
+    if hung is not None:
+        assert made.warnings[0].startswith("the frontal and the lateral X-ray seem to be exchanged")
+        assert in_full(made.warnings[0]).endswith("give --frontal the file of --lateral, and the other way round")
+
+
+def test_a_reconstruction_is_printed_in_a_line(small_model, xrays):
+    made = reconstruct(xrays, small_model, Options(**CPU))
+    said = repr(replace(made, warnings=("one", "two")))
+    assert re.fullmatch(
+        r"<Reconstruction: mean of small, 16 x 16 x 16 voxels of \S+ x \S+ x \S+ mm; X-rays PA: [a-z ]+, left lateral: [a-z ]+; "
+        "2 warnings>", said
+    ), said  # fmt: skip
 
 
 def test_without_an_isocentre_the_volume_lies_around_the_origin(xrays, small_model):

@@ -148,7 +148,8 @@ def _looked_at(
     known, usual = calibrated(bundle)
     hung = looked_for(xrays, [each.agreement for each in made.residuals], bundle, model, usual, report)
     notes = () if hung is None else hung.notes(xrays)
-    made = replace(made, hanging=hung, warnings=(*notes, *made.warnings))
+    rest, seen = made.warnings, _only_seen(bundle)
+    made = replace(made, hanging=hung, warnings=(*notes, *rest, *seen))
     if not options.measure:
         return made
     measures = numbers(made.volume, options.product, known, values)
@@ -158,7 +159,8 @@ def _looked_at(
         shown = shown_by(xrays, made.residuals, Measures.from_plain(measures), model.config.detector)
         unusual = doubts(shown, usual)
         measures["doubts"] = [*notes, *unusual]
-        made = replace(made, warnings=(*unusual, *made.warnings))
+        is_usual = not unusual and hung is None  # then what the model has seen goes without saying
+        made = replace(made, warnings=(*notes, *unusual, *rest, *(() if is_usual else seen)))
     report("measure", 1, 1)
     return replace(made, measures=measures)
 
@@ -190,9 +192,13 @@ def check_xrays(xrays: Sequence[XRay], bundle: Bundle) -> tuple[str, ...]:
     warnings = [*check_together(xrays), *gathered(notes, len(xrays))]
     if len(xrays) == 1:
         warnings.append("only one view: depth along its rays is a guess from other patients")
-    if bundle.manifest.trained_anatomy:
-        warnings.append(f"the model {bundle.manifest.id} has only seen: {bundle.manifest.trained_anatomy}")
     return tuple(warnings)
+
+
+def _only_seen(bundle: Bundle) -> tuple[str, ...]:
+    """The remark on what the model was trained on; empty where nobody says it."""
+    anatomy = bundle.manifest.trained_anatomy
+    return (f"the model {bundle.manifest.id} has only seen: {anatomy}",) if anatomy else ()
 
 
 def _check_source(xray: XRay, cube_mm: float) -> None:

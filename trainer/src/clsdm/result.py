@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from clsdm.geometry.view import View
+from clsdm.geometry.view import View, view_name
 from clsdm.quality.agreement import Reprojection
 from clsdm.volume.ct import CTVolume
 
@@ -39,3 +39,12 @@ class Reconstruction:
     views: tuple[View, ...] = ()
     measures: dict[str, Any] | None = None
     hanging: Hanging | None = None
+
+    def __repr__(self) -> str:
+        """Short: grid, product and model, verdict on each X-ray, and how many warnings there are."""
+        made, size = self.provenance, " x ".join(map(str, self.volume.hu.shape[::-1]))
+        spacing = " x ".join(f"{edge:g}" for edge in self.volume.spacing_mm)
+        seen = ", ".join(f"{view_name(each.angle_deg)}: {each.agreement.verdict}" for each in self.residuals)
+        what = f"{made.get('product', 'volume')} of {made.get('model', 'an unnamed model')}"
+        grid = f"{size} voxels of {spacing} mm"
+        return f"<{type(self).__name__}: {what}, {grid}; X-rays {seen or 'none'}; {len(self.warnings)} warnings>"

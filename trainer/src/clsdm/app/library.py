@@ -43,7 +43,7 @@ NAME = "reconstruction.nii.gz"
 """Of the volume in a folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(Reconstruction):
     """A reconstruction that can be saved.
 
