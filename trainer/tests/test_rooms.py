@@ -33,7 +33,7 @@ CORE = {
     "reconstruction": ("errors", "options", "progress", "geometry", "volume", "xray", "model", "quality", "refine",
                        "hanging", "result", "samples"),
     "simulate": ("errors", "limits", "plausible", "files", "geometry", "volume", "xray"),
-    "pacs": ("errors", "limits", "files", "xray"),
+    "pacs": ("errors", "limits", "files"),
     "engines": ("errors", "limits", "files", "geometry", "xray", "model"),
     "app": ("errors", "progress", "memory", "failures", "limits", "options", "files", "geometry", "volume", "xray", "model",
             "quality", "result", "reconstruction", "simulate", "pacs", "engines"),

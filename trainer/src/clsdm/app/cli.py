@@ -112,7 +112,11 @@ def _add_project(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
                         help="LPS position in mm (default: middle of the body)")  # fmt: skip
     parser.add_argument("--photons", type=float, help="add the noise of so many photons per pixel (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
-    parser.add_argument("--out", required=True, help="folder for frontal.dcm, lateral.dcm and previews")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="folder for frontal.dcm (0), lateral.dcm (90), view_ANGLE.dcm of others, and a PNG of each",
+    )
 
 
 def _add_bundle(commands: Any) -> None:  # noqa: ANN401

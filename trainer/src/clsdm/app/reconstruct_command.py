@@ -57,7 +57,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refine", action="store_true", default=None,
                         help="find angle, tilt, height and distance of the views after the first by the residual")  # fmt: skip
     parser.add_argument("--consistency", action="store_true", default=None,
-                        help="correct the volume, where the model errs most, by the X-rays")  # fmt: skip
+                        help="change the volume, most where the model usually errs, until it explains the X-rays")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
 
 

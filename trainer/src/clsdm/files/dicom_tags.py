@@ -10,6 +10,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+PROJECTIONS = ("CR", "DX", "XA", "RF", "RG", "DR", "RTIMAGE")
+"""Modalities of radiographs."""
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, NotImplementedError)
 
 

@@ -12,9 +12,9 @@ import pydicom
 
 from clsdm.errors import InputError
 from clsdm.files.atomic import room_for
+from clsdm.files.dicom_tags import PROJECTIONS
 from clsdm.limits import PACS_STUDIES, STUDY_XRAYS
 from clsdm.pacs.client import Found, Pacs
-from clsdm.xray.dicom import PROJECTIONS
 
 STORE_BYTES = 8 * 2**20
 """Sent at once; a larger image goes alone."""

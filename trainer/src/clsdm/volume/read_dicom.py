@@ -15,7 +15,7 @@ from clsdm import limits
 from clsdm.errors import InputError, reading
 from clsdm.files.dicom_open import open_dicom
 from clsdm.files.dicom_pixels import check_pixel_header, stored_values
-from clsdm.files.dicom_tags import Tags
+from clsdm.files.dicom_tags import PROJECTIONS, Tags
 from clsdm.files.names import files_below
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.slices import MIN_SLICES, Slice, Stack, functional, header_of, is_slice, slices_of, stacks, text
@@ -32,10 +32,12 @@ class Found:
     Attributes:
         stacks: that may be a volume, most slices first.
         notes: what was left out.
+        others: modalities of what is no CT.
     """
 
     stacks: tuple[Stack, ...]
     notes: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 def read_dicom_ct(path: Path, series: str | None = None) -> CTVolume:
@@ -71,6 +73,7 @@ def found_in(files: Sequence[Path], label: str) -> Found:
     """The stacks of CT slices among files; ``label`` begins messages."""
     series: dict[str, list[tuple[Path, pydicom.Dataset]]] = defaultdict(list)
     damaged: list[Path] = []
+    others: set[str] = set()
     for file in files:
         try:
             header = header_of(file)
@@ -79,13 +82,15 @@ def found_in(files: Sequence[Path], label: str) -> Found:
             continue
         if header is not None and is_slice(header):
             series[text(header, "SeriesInstanceUID")].append((file, header))
+        elif header is not None:
+            others.add(text(header, "Modality"))
     every = [stack for uid, images in series.items() for stack in _stacks_of(uid, images, label)]
     every.sort(key=lambda stack: len(stack.slices), reverse=True)
     whole = [stack for stack in every if len(stack.slices) >= MIN_SLICES] or every
     notes = [f"{len(damaged)} damaged DICOM files were left out"] if damaged else []
     if len(whole) < len(every):
         notes.append(f"{len(every) - len(whole)} series of fewer than {MIN_SLICES} slices were left out")
-    return Found(tuple(whole), tuple(notes))
+    return Found(tuple(whole), tuple(notes), tuple(sorted(others - {"", "CT"})))
 
 
 def _stacks_of(uid: str, images: Sequence[tuple[Path, pydicom.Dataset]], label: str) -> list[Stack]:
@@ -100,9 +105,12 @@ def _stacks_of(uid: str, images: Sequence[tuple[Path, pydicom.Dataset]], label: 
 def _chosen(found: Found, series: str | None, path: Path) -> Stack:
     """The one stack, or the one that was asked for."""
     if not found.stacks:
-        raise InputError(
-            "; ".join((f"{path}: no CT volume: expected one DICOM series, found 0 of CT slices", *found.notes))
-        )
+        said = [f"{path}: no CT volume: expected one DICOM series, found 0 of CT slices", *found.notes]
+        if found.others:
+            no_ct = [name for name in found.others if name in PROJECTIONS]
+            what = "an X-ray in place of a CT" if no_ct else "images that are no slices of a CT"
+            said.insert(1, f"found {what} (modality {', '.join(no_ct or found.others)})")
+        raise InputError("; ".join(said))
     matching = [stack for stack in found.stacks if series in (None, stack.uid, stack.number)]
     matching = matching or [stack for stack in found.stacks if series == stack.number.split("/")[0]]
     if len(matching) == 1:

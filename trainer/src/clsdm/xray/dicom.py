@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from clsdm.errors import InputError, reading
 from clsdm.files.dicom_open import open_dicom
 from clsdm.files.dicom_pixels import check_pixel_header, frames_of, stored_values, through_palette
-from clsdm.files.dicom_tags import Tags
+from clsdm.files.dicom_tags import PROJECTIONS, Tags
 from clsdm.volume.slices import is_localizer
 from clsdm.xray.dicom_geometry import VIEW_ANGLES_DEG, geometry
 from clsdm.xray.dicom_grey import FLUOROSCOPY, attenuation, polarity, voi_window
@@ -35,7 +35,6 @@ __all__ = ["OWN_ISSUER", "VIEW_ANGLES_DEG", "is_dicom", "is_simulated", "patient
 OWN_ISSUER = "CLS-DM"
 """IssuerOfPatientID of the files we write: their PatientID already is a patient key."""
 
-PROJECTIONS = ("CR", "DX", "XA", "RF", "RG", "DR", "RTIMAGE")
 NO_PROJECTIONS = ("CT", "MR", "PT", "NM", "US", "IVUS", "OCT", "OPT", "ES", "GM", "SM", "XC", "MG", "BMD", "ECG")
 """Modalities that are no radiographs of the trunk, whatever the SOP class says."""
 
