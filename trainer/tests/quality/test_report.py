@@ -15,7 +15,7 @@ from clsdm.quality import picture, report
 from clsdm.quality.agreement import Reprojection
 from clsdm.quality.compare import compare
 from clsdm.quality.comparison import Comparison
-from clsdm.quality.write import write_comparison
+from clsdm.quality.write import comparison_picture, write_comparison
 from clsdm.volume.ct import CTVolume, Grid
 
 EVIL = '<script>alert("1")</script>&'
@@ -184,14 +184,14 @@ def test_the_pictures_in_the_report_are_real(page: Page, tmp_path: Path) -> None
 
 def test_strings_from_outside_are_text_and_never_markup(page: Page) -> None:
     assert "script" not in page.tags
-    assert page.text.count("alert") >= 5  # title, heading, warning, X-ray, provenance
+    assert page.text.count("alert") >= 5  # title, heading, warning, provenance
 
 
 def test_the_report_names_protocols_ranges_and_provenance(page: Page) -> None:
     for words in (NOTICE, "honest: data range 2500 HU, peak 2500 HU", "x2ct: data range 2500 HU, peak 4095 HU"):
         assert words in page.text
     assert re.search(r"Mean absolute error, inside the body\s*30.0 HU", page.text)
-    assert re.search(r"steps\s*4", page.text)
+    assert re.search(r"Steps for each sample\s*4", page.text)
 
 
 def test_every_figure_of_both_protocols_has_a_label(comparison: Comparison) -> None:
@@ -228,4 +228,53 @@ def test_what_all_intervals_share_is_said_once_and_a_gap_beside_a_number_has_its
     told = replace(comparison, measures=measures, true=true)
     html = report.html(told, report.rows_of(told), {}, "title")
     assert html.count("only if errors are normal") == 1
-    assert html.count("not measurable, cut &lt;off&gt;") == 1
+    assert html.count("not measurable in the CT, cut &lt;off&gt;: Lung volume, both<") == 1
+
+
+def test_a_picture_that_travels_alone_says_that_its_volume_is_not_to_be_trusted(comparison: Comparison) -> None:
+    (good,) = comparison.reprojections
+    bad = replace(good, correlation=0.2, angle_deg=90.0)
+    doubted = replace(comparison, reprojections=(good, bad))
+    assert report.alarm(comparison) == []
+    assert report.alarm(doubted) == ["Do not trust this volume: it disagrees with X-ray 2 (left lateral)"]
+    picture_of = [comparison_picture(each) for each in (replace(comparison, reprojections=(good, good)), doubted)]
+    assert picture_of[1].shape[0] == picture_of[0].shape[0] + picture._LINE
+    assert (picture_of[1][44:66] == picture._ALARM).all(-1).sum() > 300
+    assert [row.title.partition(", residual")[0] for row in report.rows_of(doubted)[-2:]] == [
+        "X-ray 1, PA: agree closely",
+        "X-ray 2, left lateral: disagree",
+    ]
+
+
+def test_figures_have_one_name_in_picture_and_report(comparison: Comparison) -> None:
+    assert all("mean absolute error 30.0 HU" in line for line in report.headline(comparison))
+
+
+def test_how_it_was_made_is_said_in_words_and_of_each_x_ray_in_a_column(comparison: Comparison) -> None:
+    view = {
+        "angle_deg": 0.0,
+        "source_axis_mm": 1600.0,
+        "pixel_mm": [0.5, 0.25],
+        "rows": 64,
+        "beam": "cone",
+        "new": EVIL,
+    }
+    origins = {"angle_deg": "user", "source_axis_mm": "default", "pixel_mm": "tag", "orientation": "default"}
+    views = [view | {"origins": origins}, view | {"angle_deg": 90.0}]
+    provenance = {
+        "notice": NOTICE,
+        "model_sha256": "ab",
+        "seed": None,
+        "product": "mean",
+        "consistency": False,
+        "views": views,
+    }
+    html = report.html(comparison, report.rows_of(comparison), provenance, "title")
+    text = re.sub("<[^>]*>", "|", html[html.index("How it was made") :])
+    for said in ("SHA-256 of the model's weights|", "Product||posterior mean|", "Corrected by its X-rays||no|",
+                 "X-ray 1, PA||X-ray 2, left lateral|", "0° (entered)||90°|", "1600 mm (assumed)||1600 mm|",
+                 "0.5, 0.25 mm (file)||0.5, 0.25 mm|", "Orientation||assumed|||", "alert("):  # fmt: skip
+        assert said.replace("'", "&#x27;") in text, said
+    assert not [raw for raw in ("model_sha256", "Seed", "None", "{", NOTICE) if raw in text]
+    odd = report.html(comparison, report.rows_of(comparison), {"views": [3], "product": ["mean"], "seed": "x"}, "title")
+    assert "<td>[3]</td>" in odd or "<td>3</td>" in odd

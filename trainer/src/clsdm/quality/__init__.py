@@ -2,5 +2,5 @@
 Neighbours may use what is in ``__all__``; only ``compare``, ``metrics``, ``reprojection``, ``symmetry`` and ``usual`` need torch.
 """
 
-__all__ = ["agreement", "compare", "comparison", "intervals", "measure", "metrics", "numbers", "page", "picture", "quantities",
-           "reprojection", "result", "spread", "symmetry", "usual", "write"]  # fmt: skip
+__all__ = ["agreement", "compare", "comparison", "intervals", "made", "measure", "metrics", "numbers", "page", "picture",
+           "quantities", "reprojection", "result", "spread", "symmetry", "usual", "write"]  # fmt: skip

@@ -37,7 +37,7 @@ h3 { margin: 1.4rem 0 0; font-size: 1.05rem; } h3 + p { margin: 0 0 .5rem; color
 .notice strong { color: var(--alarm); font-size: 1.2rem; }
 .row { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; }
 figure { margin: 0; } img { display: block; width: 100%; background: #0c0c0e; }
-figcaption, .source { color: var(--soft); font-size: .9rem; } .source { margin: .2rem 0 0; }
+figcaption { color: var(--soft); font-size: .9rem; }
 table { width: 100%; margin: 1rem 0; border-collapse: collapse; } caption { padding: .3rem 0; text-align: left; }
 th, td { padding: .25rem .5rem; border-top: 1px solid var(--line); text-align: left; font-weight: 400; }
 td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; } th { width: 55%; }

@@ -198,24 +198,26 @@ def _font(size: int) -> Any:  # noqa: ANN401 - one of Pillow's two kinds
         return ImageFont.load_default()
 
 
-def sheet(rows: Sequence[Row], heading: Sequence[str] = ()) -> np.ndarray:
+def sheet(rows: Sequence[Row], heading: Sequence[str] = (), alarm: Sequence[str] = ()) -> np.ndarray:
     """All rows below one another, headed by the research notice and lines of text.
 
     Args:
         rows: at least one.
         heading: lines below the notice.
+        alarm: lines above these, in the notice's colour.
 
     Returns:
         (rows, cols, 3) uint8.
     """
     columns = max(len(row.tiles) for row in rows)
     width = _MARGIN + columns * (TILE_PIXELS + _MARGIN) + (_BAR + _BAR_TEXT) * any(row.paint for row in rows)
-    head = _MARGIN + 2 * _LINE + len(heading) * _LINE
+    head = _MARGIN + (2 + len(alarm) + len(heading)) * _LINE
     step = 2 * _LINE + TILE_PIXELS + 2 * _MARGIN
     picture = np.full((head + len(rows) * step, width, 3), _SHADE, np.uint8)
     write_text(picture, NOTICE, _MARGIN - 4, _MARGIN, colour=_ALARM, size=_HEADING)
-    for number, line in enumerate(heading):
-        write_text(picture, line, _MARGIN + (number + 2) * _LINE - 8, _MARGIN)
+    for number, line in enumerate([*alarm, *heading]):
+        colour = _ALARM if number < len(alarm) else _INK
+        write_text(picture, line, _MARGIN + (number + 2) * _LINE - 8, _MARGIN, colour=colour)
     for number, row in enumerate(rows):
         _draw_row(picture[head + number * step :], row)
     return picture

@@ -10,8 +10,8 @@ DEFINITION = 3
 SHOWN_LEVEL, MOST_LEVEL = "80", "90"
 NOT_MEASURABLE = "not measurable"
 CALIBRATED = (
-    "Numbers are corrected for what they were off at the median, and intervals held, on patients that the model was not "
-    "trained on."
+    "The model's errors are known from patients that it was not trained on: each number is corrected by their median, and each "
+    "interval held on them."
 )
 TOO_FEW = (
     "Numbers are as measured: the patients that the model was not trained on are too few to correct them by, or to say "
@@ -23,8 +23,8 @@ BESIDE = (
 )
 UNLIKE = "A patient unlike them, or X-rays unlike projections, may lie outside more often."
 NO_SUM = (
-    "Left and right lung do not add up to both: each of the three is corrected by what it was itself off at the median, and "
-    "medians do not add up."
+    "Left and right lung do not add up to both: each of the three is corrected by the median of its own errors, and medians do "
+    "not add up."
 )
 DOUBT = "These numbers are not to be relied on, for what was handed in is unlike what the model was checked on:"
 NO_TABLE = "The model brings no table of its errors: how far these numbers may be off is not known."
@@ -195,8 +195,11 @@ def gaps(measures: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
         measures: as in :func:`rows`.
         reasons: why quantities cannot be had in the CT, by key.
     """
-    why = dict.fromkeys(reasons[key] for key in measures["values"] if key in reasons)
-    return [f"CT, what is not beside a number: {NOT_MEASURABLE}, {reason}" for reason in why]
+    why: dict[str, list[str]] = {}
+    for key in measures["values"]:
+        if key in reasons and key in QUANTITIES:
+            why.setdefault(reasons[key], []).append(QUANTITIES[key].label)
+    return [f"{NOT_MEASURABLE} in the CT, {reason}: {', '.join(labels)}" for reason, labels in why.items()]
 
 
 def lines(made: Sequence[Row]) -> list[str]:

@@ -7,10 +7,8 @@ string that comes from outside (file names, provenance) is escaped.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from clsdm.geometry.view import view_name
 from clsdm.quality import picture, quantities
 from clsdm.quality.agreement import Reprojection
 from clsdm.quality.comparison import PROTOCOLS, Comparison, Scores
+from clsdm.quality.made import made_rows, view_rows, views_of
 from clsdm.quality.page import page
 from clsdm.quality.picture import Row, Tile
 from clsdm.volume.body import body_without_cavities
@@ -48,8 +47,8 @@ _LABELS = {
 }
 """Key of a figure -> what it is called, its unit, and decimals."""
 
-_HEADLINE_CUBE = {"PSNR": "psnr_3d_db", "SSIM": "ssim_3d", "mean error": "mae_hu"}
-_HEADLINE_BODY = {"PSNR": "psnr_body_db", "SSIM": "ssim_body", "mean error": "mae_body_hu"}
+_HEADLINE_CUBE = {"PSNR": "psnr_3d_db", "SSIM": "ssim_3d", "mean absolute error": "mae_hu"}
+_HEADLINE_BODY = {"PSNR": "psnr_body_db", "SSIM": "ssim_body", "mean absolute error": "mae_body_hu"}
 
 _DIFFERENCE = f"blue -{picture.DIFFERENCE_LIMIT_HU:.0f} HU, white 0, red +{picture.DIFFERENCE_LIMIT_HU:.0f} HU"
 _PROJECTION_PAINTER = picture.Painter(-1.1, 1.1)
@@ -98,8 +97,10 @@ def _projection_row(number: int, item: Reprojection) -> Row:
     for name, image, paint in parts:
         rgb = picture.centred(paint(picture.resized(image[box], (1.0, 1.0), scale)), picture.TILE_PIXELS)
         made.append(Tile(name, picture.marked(rgb, edges)))
-    title = f"X-ray {number}, {view_name(item.angle_deg)}: residual {item.agreement.contrast_fraction:.1%} of contrast"
-    return Row(title, tuple(made), str(item.agreement))
+    agreement = item.agreement
+    residual = f"{agreement.verdict}, residual {agreement.contrast_fraction:.1%} of contrast"
+    title = f"X-ray {number}, {view_name(item.angle_deg)}: {residual}"
+    return Row(title, tuple(made), str(agreement))
 
 
 def _projection_edges(angle_deg: float) -> str:
@@ -121,6 +122,13 @@ def headline(comparison: Comparison) -> list[str]:
     return [f"Honest protocol, whole cube: {cube}", f"Honest protocol, in the body: {body}"]
 
 
+def alarm(comparison: Comparison) -> list[str]:
+    """What must stand on the picture, which travels alone: that the volume is not to be trusted; empty where nothing says so."""
+    seen = enumerate(comparison.reprojections, 1)
+    bad = [f"{number} ({view_name(item.angle_deg)})" for number, item in seen if item.agreement.disagrees]
+    return [f"Do not trust this volume: it disagrees with X-ray {' and '.join(bad)}"] if bad else []
+
+
 def _figure(figures: Metrics, key: str) -> str:
     """One figure with its unit."""
     value, (_, unit, digits) = figures[key], _LABELS[key]
@@ -138,7 +146,7 @@ def html(comparison: Comparison, rows: Sequence[Row], provenance: Mapping[str, A
     Args:
         comparison: what to report.
         rows: its picture rows, from :func:`rows_of`.
-        provenance: how the reconstruction was made; nested values are shown as JSON.
+        provenance: how the reconstruction was made (``made``).
         title: heading.
 
     Returns:
@@ -151,7 +159,7 @@ def html(comparison: Comparison, rows: Sequence[Row], provenance: Mapping[str, A
         "<p>Axial seen from the feet, coronal from the front, sagittal with the face to the left. "
         "Yellow letters: right, left, anterior, posterior, superior, inferior.</p>",
         *(_figure_row(row) for row in volumes),
-        *_projection_section(comparison, rows[len(volumes) :]),
+        *_projection_section(rows[len(volumes) :]),
         *_measures_section(comparison),
         *_figures_section(comparison.scores),
         *_provenance_section(comparison, provenance),
@@ -168,14 +176,13 @@ def _figure_row(row: Row) -> str:
     return f'<h3>{escape(row.title)}</h3><p>{escape(row.note)}</p><div class="row">{figures}</div>'
 
 
-def _projection_section(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+def _projection_section(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
-    named = zip(rows, comparison.reprojections, strict=True)
     return [
         "<h2>Input X-rays beside the reprojected reconstruction</h2>",
         f"<p>{_REPROJECTION_NOTE}</p>",
-        *(_figure_row(row) + f'<p class="source">{escape(PurePath(item.source).name)}</p>' for row, item in named),
+        *map(_figure_row, rows),
     ]
 
 
@@ -215,12 +222,11 @@ def _provenance_section(comparison: Comparison, provenance: Mapping[str, Any]) -
         " x ".join(f"{value:g}" for value in values) for values in (recon.hu.shape[::-1], recon.spacing_mm)
     )
     entries = {"grid": f"{voxels} voxels of {spacing} mm (x, y, z)"} | dict(provenance)
-    shown = ((str(key), _plain(value)) for key, value in entries.items())
-    return ["<h2>How it was made</h2>", _table(shown, "")]
-
-
-def _plain(value: Any) -> str:  # noqa: ANN401 - provenance holds any JSON value
-    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list | tuple) else str(value)
+    whole = ["<h2>How it was made</h2>", _table(made_rows(entries), "")]
+    if not (views := views_of(entries)):
+        return whole
+    heads, shown = view_rows(views)
+    return [*whole, "<h3>How its X-rays were taken</h3>", f"<p>{_ORIGINS_NOTE}</p>", _table(shown, "", heads)]
 
 
 def _table(rows: Iterable[tuple[str, ...]], caption: str, heads: Sequence[str] = ()) -> str:
@@ -236,6 +242,9 @@ def _table(rows: Iterable[tuple[str, ...]], caption: str, heads: Sequence[str] =
     )
 
 
+_ORIGINS_NOTE = (
+    "In brackets where a value came from: the file, what was entered, or what was assumed because nobody said."
+)
 _REPROJECTION_NOTE = (
     "The reconstruction, projected as each X-ray was taken, should look like that X-ray. Agreement means that the "
     "volume is consistent with the X-rays, not that it is right: many different volumes give the same X-rays. White is "

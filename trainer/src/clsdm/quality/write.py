@@ -1,7 +1,7 @@
 """A comparison as files: figures as JSON, a picture and the report."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def as_json(comparison: Comparison, provenance: Mapping[str, Any] | None = None)
 
 def comparison_picture(comparison: Comparison) -> np.ndarray:
     """The planes, the X-rays and the main figures as one picture, (rows, columns, 3) uint8, that names no file."""
-    return picture.sheet(report.rows_of(comparison), report.headline(comparison))
+    return _sheet(comparison, report.rows_of(comparison))
 
 
 def write_comparison(
@@ -88,13 +88,17 @@ def write_comparison(
     refuse_replacing(paths, is_comparison)
     comparison = _nameless(comparison)
     rows = report.rows_of(comparison)
-    rgb = picture.sheet(rows, report.headline(comparison))
+    rgb = _sheet(comparison, rows)
     text = json.dumps(as_json(comparison, provenance), indent=2, allow_nan=False, default=str) + "\n"
     html = report.html(comparison, rows, provenance or {}, title)
     write_atomically(paths[0], lambda path: _write(path, text))
     write_atomically(paths[1], lambda path: picture.write_png(rgb, path))
     write_atomically(paths[2], lambda path: _write(path, html))
     return paths
+
+
+def _sheet(comparison: Comparison, rows: Sequence[picture.Row]) -> np.ndarray:
+    return picture.sheet(rows, report.headline(comparison), report.alarm(comparison))
 
 
 def _nameless(comparison: Comparison) -> Comparison:
