@@ -36,6 +36,7 @@ SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | 
 FINER = "Another resolution, for example 256³"
 IN_HELP = {
     "My radiographs know no pixel spacing": ("--spacing", "--frontal-spacing", "--flip", "--invert"),
+    "The volume explains its X-rays only roughly": ("--consistency", "--refine"),
     "I have one view only": ("one to eight X-rays",),
     "My machine has other distances": ("--preset", "--source-detector", "--lateral-source-axis", "--view", "--refine"),
     "My folder holds several series, my file several frames": ("--series", "--frame", "--localizers"),
