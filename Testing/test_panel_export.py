@@ -24,6 +24,7 @@ from CLSDMReconstructionLib.scene.VolumeExport import DICOM, FORMATS, toSitk, wr
 
 ensureCore()
 from clsdm.app.record import read_record  # noqa: E402
+from clsdm.errors import InputError  # noqa: E402
 
 PROVENANCE = {
     "CLSDM.role": "volume",
@@ -85,6 +86,17 @@ class WritingTest(ExportTest):
         self.assertEqual((record["residuals"], record["warnings"]), (residuals, ["only one view"]))
         self.assertEqual(record["provenance"]["model"], "openkbp64")
         self.assertEqual((record["provenance"]["seed"], record["provenance"]["model_version"]), (5, "1.0"))
+
+    def test_what_has_the_records_name_and_is_none_stays_and_a_record_is_replaced(self) -> None:
+        """Slicer's dialog asks about the volume alone."""
+        foreign = self.folder / "R.json"
+        foreign.write_text('{"of": "the user"}')
+        with self.assertRaisesRegex(InputError, r"R\.json: is there and was not written by this program"):
+            atOnce(writeVolume(self.node, self.folder / "R.nii.gz"))
+        self.assertEqual([path.name for path in self.folder.iterdir() if path.name.startswith("R.")], ["R.json"])
+        self.assertEqual(foreign.read_text(), '{"of": "the user"}')
+        for _ in range(2):
+            atOnce(writeVolume(self.node, self.folder / "again.nii.gz"))
 
     def test_a_name_that_is_no_volume_format_is_refused(self) -> None:
         with self.assertRaisesRegex(ValueError, "nrrd"):

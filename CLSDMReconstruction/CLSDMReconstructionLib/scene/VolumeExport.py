@@ -33,17 +33,17 @@ def toSitk(node) -> sitk.Image:
 def writeVolume(node, path: Path) -> Iterator[float]:
     """Write NIfTI or NRRD, a piece at a time, and beside it the record of how it was made; the generator returns both.
 
-    Closed before its end, it leaves nothing.
+    Closed before its end, it leaves nothing. Whether a volume that is there may be replaced is asked before.
 
     Raises:
-        InputError: it cannot be written there.
+        InputError: it cannot be written there, or a file of the record's name is there and is no record.
     """
     ensureCore()
     from clsdm import NOTICE
-    from clsdm.app.record import companions, make_record, record_text
+    from clsdm.app.record import companions, is_record, make_record, record_text
     from clsdm.files.atomic import written_together
     from clsdm.files.digest import sha256_of
-    from clsdm.files.names import refuse_overwriting
+    from clsdm.files.names import refuse_overwriting, refuse_replacing
     from clsdm.volume.write import Placed, volume_in_steps
 
     path = Path(path)
@@ -53,6 +53,7 @@ def writeVolume(node, path: Path) -> Iterator[float]:
     hu, placed = Volumes.voxels(node), Placed(**Volumes.geometryOf(node))
     record = companions(path)["record"]
     refuse_overwriting([path, record], [file for source in sourcesOf(node) for file in source.files])
+    refuse_replacing([record], is_record)
     residuals, warnings = attributeOf(node, "residuals", []), attributeOf(node, "warnings", [])
     with written_together(path.parent, needed_bytes=2 * hu.size) as scratch:
         yield from volume_in_steps(scratch / path.name, hu, placed, NOTICE)

@@ -136,6 +136,14 @@ def _record_in(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and isinstance(data.get("provenance"), dict) else None
 
 
+def is_record(path: Path) -> bool:
+    """Whether a file is the record of a reconstruction."""
+    try:
+        return _record_in(path) is not None
+    except InputError:
+        return False
+
+
 def left_over_spread(files: Mapping[str, Path], *, damaged: bool = False) -> list[str]:
     """The name of the spread of an earlier ensemble, which must not stay beside a new volume; none where there is none.
 
@@ -147,12 +155,9 @@ def left_over_spread(files: Mapping[str, Path], *, damaged: bool = False) -> lis
         InputError: what would be replaced or removed was not written by us.
     """
     record = files["record"]
-    try:
-        earlier = _record_in(record) if record.is_file() else {}
-    except InputError:
-        earlier = None
-    if earlier is None:
+    if record.is_file() and not is_record(record):
         raise InputError(f"{record}: is there and is no record of a reconstruction; name another output")
+    earlier = (_record_in(record) if record.is_file() else None) or {}
     there = [] if record.is_dir() else [role for role in ("volume", "coverage", "spread") if files[role].is_file()]
     for role in there:  # a folder in the way is found when the files are moved
         if not _is_of(earlier, role, files[role]) and not (damaged and earlier and role == "volume"):
