@@ -102,8 +102,10 @@ class Hanging:
         went = f"the residual would go from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
         if self.residual_after > self.residual_before:
             went = f"it looks so beside other patients' X-rays, although {went}"
-        way_out = "give --frontal the file of --lateral, and the other way round"
-        swapped = Remark("the frontal and the lateral X-ray seem to be exchanged", way_out)
+        swapped = Remark(
+            "the frontal and the lateral X-ray seem to be exchanged",
+            "give --frontal the file of --lateral, and the other way round",
+        )
         lines = [swapped] if self.swapped else []
         for xray, hang in zip(xrays, self.hangs, strict=True):
             if words := hang.words("frontal" if _frontal(xray) != self.swapped else "lateral"):
