@@ -9,6 +9,7 @@ from small_bundle import CONFIG, cameras_at, randomised
 from clsdm.model.autoencoder import AutoencoderConfig
 from clsdm.model.clsdm import CLSDM
 from clsdm.model.condition import Condition
+from clsdm.model.denoiser import UNet3D, UNetConfig
 from clsdm.model.schedule import ProcessConfig
 from clsdm.volume.ct import Grid
 
@@ -91,8 +92,40 @@ def test_the_noise_has_the_scale_of_the_residual():
     condition, noise = condition_like(model), torch.randn(2, *model.latent_shape)
     scaled = noise * model.residual_std.view(1, 4, 1, 1, 1)
     torch.testing.assert_close(model.draw(condition, noise), condition.mean + scaled)
-    start, _ = model.schedule.mix(condition.mean, condition.mean, noise, torch.zeros(2))
-    torch.testing.assert_close(start, scaled)
+    torch.testing.assert_close(model.start(condition, noise), scaled)
+
+
+@torch.no_grad()
+def test_noise_like_the_errors_is_drawn_in_the_ct_and_encoded_with_the_estimate():
+    model = CLSDM(replace(TINY, process=ProcessConfig("trigflow", "error", steps=3))).eval()
+    model.error_scale.fill_(0.1)
+    assert model.noise_shape == (1, 16, 16, 16)
+    condition = model.align(torch.rand(1, 2, 2, 32, 32), cameras_at(0.0, 90.0))
+    noise = torch.randn(1, *model.noise_shape)
+    start = model.start(condition, noise)
+    noisy = condition.estimate.clamp(-1.0, 1.0) + 0.1 * noise  # a flat spectrum leaves it white
+    torch.testing.assert_close(start, model.encode(noisy) - condition.mean)
+    torch.testing.assert_close(model.draw(condition, noise), condition.mean + start)  # no velocity yet
+
+
+def test_noise_like_the_errors_needs_the_estimate():
+    with pytest.raises(
+        ValueError, match=r"process\.noise: expected 'latent' with condition\.mean false, found 'error'"
+    ):
+        replace(TINY, process=ProcessConfig(noise="error"), condition=replace(TINY.condition, mean=False))
+    with pytest.raises(ValueError, match="noise: expected 'latent' with kind 'ddpm', found 'error'"):
+        ProcessConfig("ddpm", "error", steps=4)
+
+
+@torch.no_grad()
+def test_a_gated_denoiser_passes_on_what_its_width_cannot_carry():
+    """With a gate of 1 and nothing else its prediction is the state, of 8 × 4 values in a patch through 2 channels."""
+    sizes = UNetConfig(channels=(2, 2), attention=(False, False), head_width=2, patch=2, gate=True)
+    denoiser = UNet3D(6, 4, sizes).eval()
+    inputs, t = torch.randn(1, 6, 8, 8, 8), torch.zeros(1)
+    assert not denoiser(inputs, t).any()
+    denoiser.out[-1].bias[4 * 8 :] = 1.0
+    torch.testing.assert_close(denoiser(inputs, t), inputs[:, :4])
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clsdm.model.sampler import sample_dpmpp_2m, sample_flow
-from clsdm.model.schedule import DiffusionSchedule, FlowSchedule, ProcessConfig, make_schedule
+from clsdm.model.schedule import DiffusionSchedule, FlowSchedule, ProcessConfig, TrigSchedule, make_schedule
 
 MEAN = torch.tensor([0.8, -1.5])[:, None]  # two data distributions N(m, s²) side by side
 STD = torch.tensor([0.6, 1.4])[:, None]
@@ -81,6 +81,24 @@ def test_a_straight_flow_needs_one_step():
     start = torch.randn(5, 2, 1)
     moved = sample_flow(lambda x, t: torch.full_like(x, 3.0) + t[:, None, None], start, 1)
     torch.testing.assert_close(moved, start + 3.0)
+
+
+def arc_velocity(x: Tensor, t: Tensor) -> Tensor:
+    """The same for x_t = cos(a) s0 n + sin(a) z: E[cos(a) z - sin(a) s0 n | x_t]."""
+    a = (TrigSchedule.length * t)[:, None, None]
+    variance = (a.cos() * SOURCE_NOISE).square() + (a.sin() * STD).square()
+    slope = a.sin() * a.cos() * (STD.square() - SOURCE_NOISE**2) / variance
+    return a.cos() * MEAN + slope * (x - a.sin() * MEAN)
+
+
+def test_the_arc_draws_the_data_distribution_and_converges_with_first_order():
+    start = SOURCE_NOISE * many(5000)
+    assert_gaussian(sample_flow(arc_velocity, start, 400, length=TrigSchedule.length), relative=0.04)
+    errors = [
+        float((sample_flow(arc_velocity, start, n, length=TrigSchedule.length) - flow_map(start)).abs().mean())
+        for n in (30, 90, 270)
+    ]
+    assert order(errors) == pytest.approx([1.0, 1.0], abs=0.1)
 
 
 def test_dpmpp_draws_the_data_distribution_in_50_steps():
@@ -161,15 +179,29 @@ def test_every_step_is_one_evaluation_and_one_tick():
 
 
 def test_the_flow_mixes_noise_into_the_residual_and_points_from_one_to_the_other():
-    schedule = FlowSchedule(0.5)
+    schedule = FlowSchedule()
     latents, mean, noise = (torch.randn(3, 2, 4, 4, 4) for _ in range(3))
     t = torch.tensor([0.0, 0.25, 1.0])
     x, target = schedule.mix(latents, mean, noise, t)
-    torch.testing.assert_close(x[0], 0.5 * noise[0])
+    torch.testing.assert_close(x[0], noise[0])
     torch.testing.assert_close(x[2], (latents - mean)[2])
     remaining = (1.0 - t)[:, None, None, None, None]
     torch.testing.assert_close(x + remaining * target, latents - mean)  # straight on to the data
     assert torch.equal(schedule.mix(latents, mean, noise, t)[0], x)
+
+
+def test_the_arc_keeps_the_variance_and_points_along_itself():
+    schedule = TrigSchedule()
+    latents, mean, noise = (torch.randn(3, 2, 16, 16, 16) for _ in range(3))
+    mean = 0.0 * mean
+    t = torch.tensor([0.0, 0.3, 1.0])
+    x, target = schedule.mix(latents, mean, noise, t)
+    torch.testing.assert_close(x[0], noise[0])
+    torch.testing.assert_close(x[2], latents[2])
+    assert x.std(dim=(1, 2, 3, 4)).tolist() == pytest.approx([1.0] * 3, abs=0.05)
+    assert float((x[1] * target[1]).mean()) == pytest.approx(0.0, abs=0.05)  # nothing of it can be told from x alone
+    rest = ((1.0 - t) * schedule.length)[:, None, None, None, None]
+    torch.testing.assert_close(rest.cos() * x + rest.sin() * target, latents - mean)  # along the arc to the data
 
 
 def test_the_diffusion_keeps_unit_variance_and_its_published_ends():
@@ -196,5 +228,6 @@ def test_time_is_rounded_down_to_a_step_and_never_leaves_the_diffusion():
 
 
 def test_a_process_names_its_schedule():
-    assert make_schedule(ProcessConfig("flow", source_noise=0.3)) == FlowSchedule(0.3)
+    assert make_schedule(ProcessConfig("flow")) == FlowSchedule()
+    assert make_schedule(ProcessConfig("trigflow")) == TrigSchedule()
     assert make_schedule(ProcessConfig("ddpm")) == DIFFUSION

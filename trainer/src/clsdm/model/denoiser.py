@@ -24,7 +24,8 @@ from clsdm.model.blocks import (
 class UNetConfig:
     """Sizes of the denoiser; ``channels`` and ``attention`` have one entry per resolution, finest first; ``norm`` is "group" in
     the published network. ``patch`` latent voxels along each axis are folded into channels at the entrance and unfolded
-    at the exit, so that the finest resolution is that much coarser (1 in the published network)."""
+    at the exit, so that the finest resolution is that much coarser (1 in the published network). With ``gate`` it also says,
+    voxel by voxel, how much of the state itself its prediction holds, which no narrow network could carry through."""
 
     channels: tuple[int, ...] = (64, 128, 192)
     attention: tuple[bool, ...] = (False, False, True)
@@ -32,6 +33,7 @@ class UNetConfig:
     head_width: int = 32
     norm: Norm = "voxel"
     patch: int = 1
+    gate: bool = False
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -54,11 +56,11 @@ class Level(nn.Module):
 
 
 class UNet3D(nn.Module):
-    """(B, inputs, m, m, m) and time (B,) -> (B, outputs, m, m, m)."""
+    """(B, inputs, m, m, m), the state first, and time (B,) -> (B, outputs, m, m, m)."""
 
     def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
         super().__init__()
-        widths, flags, self.patch = config.channels, config.attention, config.patch
+        widths, flags, self.patch, self.gate = config.channels, config.attention, config.patch, config.gate
         embedding = 4 * widths[0]
         self.width = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
@@ -82,13 +84,14 @@ class UNet3D(nn.Module):
                 width = widths[index]
             if index:
                 self.grow.append(Upsample(3, width))
-        self.out = nn.Sequential(
-            norm(width, kind=config.norm), nn.SiLU(), zeroed(conv(3, width, outputs * config.patch**3))
-        )
+        self.outputs = outputs
+        made = (outputs + outputs * config.gate) * config.patch**3
+        self.out = nn.Sequential(norm(width, kind=config.norm), nn.SiLU(), zeroed(conv(3, width, made)))
         self.res_blocks = config.res_blocks
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         embedding = self.time(time_embedding(t, self.width))
+        state = x[:, : self.outputs].float()
         x = self.stem(space_to_depth(x, self.patch))
         skips = [x]
         for index, level in enumerate(self.down):
@@ -104,4 +107,5 @@ class UNet3D(nn.Module):
             at_level, last = divmod(index + 1, self.res_blocks + 1)
             if not last and at_level <= len(self.grow):
                 x = self.grow[at_level - 1](x)
-        return depth_to_space(self.out(x), self.patch).float()
+        out = depth_to_space(self.out(x), self.patch).float()
+        return out[:, : self.outputs] + out[:, self.outputs :] * state if self.gate else out

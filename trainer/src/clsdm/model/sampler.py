@@ -1,4 +1,4 @@
-"""From noise to latents: few-step rectified flow (ours) and DPM-Solver++ 2M (published).
+"""From noise to latents: few-step flows (ours) and DPM-Solver++ 2M (published).
 
 A sampler sees only a function of (state, time); it knows nothing of X-rays or networks.
 """
@@ -21,14 +21,15 @@ def silent(done: int, total: int) -> None:
     """No progress wanted."""
 
 
-def sample_flow(velocity: Predict, start: Tensor, steps: int, tick: Tick = silent) -> Tensor:
-    """Integrate dx/dt = velocity(x, t) from t = 0 to 1 with ``steps`` Euler steps (the paths are nearly straight).
+def sample_flow(velocity: Predict, start: Tensor, steps: int, tick: Tick = silent, length: float = 1.0) -> Tensor:
+    """Integrate dx/dt = length * velocity(x, t) from t = 0 to 1 with ``steps`` Euler steps (the paths are nearly straight).
 
     Args:
         velocity: the learned velocity field.
         start: (B, ...) state at t = 0.
         steps: function evaluations.
         tick: progress.
+        length: of the paths, ``FlowSchedule.length`` or ``TrigSchedule.length``.
 
     Returns:
         State at t = 1.
@@ -41,7 +42,7 @@ def sample_flow(velocity: Predict, start: Tensor, steps: int, tick: Tick = silen
     x = start
     for index in range(steps):
         t = torch.full((len(x),), index / steps, device=x.device)
-        x = x + velocity(x, t) / steps
+        x = x + length * velocity(x, t) / steps
         tick(index + 1, steps)
     return x
 

@@ -8,7 +8,9 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
+from clsdm.errors import InputError
 from clsdm.model.clsdm import CLSDM, ERROR_BLOCKS, ModelConfig
+from clsdm.model.noise import ErrorStatistics
 from clsdm.volume.hu import WINDOW_WIDTH_HU
 from clsdm_trainer.batches import Batch
 from clsdm_trainer.config import Count, StageConfig, Weight
@@ -121,7 +123,7 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
     @torch.no_grad()
     def measure(self, store: Store, validation: list[Batch]) -> dict[str, Tensor]:
         """How far each latent channel lies from the aligned mean, and the estimate from the truth in each part of the
-        cube, as standard deviations.
+        cube, as standard deviations; how large and how smooth the estimate's errors are, for noise that is like them.
 
         On the validation patients: on its own the network is closer than it will be.
         """
@@ -129,7 +131,11 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
             (self.model.encode(batch.unit).float() - self.model.align(*batch.xrays).mean).square().mean((2, 3, 4))
             for batch in validation
         ]
-        return {"std": torch.cat(squares).mean(0).sqrt(), "error_hu": self._error_hu(validation)}
+        return {
+            "std": torch.cat(squares).mean(0).sqrt(),
+            "error_hu": self._error_hu(validation),
+            **self._errors(validation),
+        }
 
     def _error_hu(self, validation: list[Batch]) -> Tensor:
         """(m, m, m) HU over blocks of the cube, of the voxels that were scanned; the mean over all where none was."""
@@ -140,8 +146,23 @@ class AlignmentStage(Stage[AlignmentStageConfig]):
             count += F.adaptive_avg_pool3d(batch.known, ERROR_BLOCKS)[:, 0].sum(0)
         return torch.where(count > 0.0, total / count.clamp_min(1e-6), total.sum() / count.sum()).sqrt()
 
+    def _errors(self, validation: list[Batch]) -> dict[str, Tensor]:
+        statistics = ErrorStatistics(self.model.config.grid.size, self.model.error_hu.device)
+        for add in (statistics.add_scale, statistics.add_spectrum):
+            for batch in validation:
+                estimate = self.condition(*batch.xrays)[0].float().clamp(-1.0, 1.0)
+                add(estimate, batch.unit - estimate, batch.known)
+        return {"error_scale": statistics.scale, "error_spectrum": statistics.spectrum}
+
     @classmethod
     def restore(cls, model: CLSDM, measured: Mapping[str, Tensor]) -> None:
         model.residual_std.copy_(measured["std"])
         if "error_hu" in measured:  # runs of before it was measured have none
             model.error_hu.copy_(measured["error_hu"])
+        if model.config.process.noise == "error":
+            for name in ("error_scale", "error_spectrum"):
+                if name not in measured:
+                    raise InputError(
+                        f"{cls.product}: holds no {name}, of which its noise is made; expected one of this version"
+                    )
+                getattr(model, name).copy_(measured[name])

@@ -55,7 +55,9 @@ class DiffusionStage(Stage[DiffusionStageConfig]):
         """On (B, C, m, m, m) normalised latents under what the X-rays say."""
         model = self.model
         t = batch.uniform()
-        x, target = model.schedule.mix(latents, condition.mean, batch.normal(*model.latent_shape), t)
+        with torch.no_grad(), self.frozen_precision(batch.unit.device):
+            start = model.start(condition, batch.normal(*model.noise_shape))
+        x, target = model.schedule.mix(latents, condition.mean, start, t)
         error = model.denoise(x, t, condition) - target
         return {"loss": error.abs().mean() if self.config.loss == "l1" else error.square().mean()}
 
@@ -72,5 +74,5 @@ class DiffusionStage(Stage[DiffusionStageConfig]):
     def drawn(self, condition: Condition) -> Tensor:
         """(B, 1, n, n, n): one sample each, always from the same noise."""
         seeded = torch.Generator().manual_seed(0)
-        noise = torch.randn(condition.mean.shape, generator=seeded).to(condition.mean)
+        noise = torch.randn(len(condition.mean), *self.model.noise_shape, generator=seeded).to(condition.mean)
         return self.model.decode(self.model.draw(condition, noise))
