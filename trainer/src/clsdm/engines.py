@@ -81,7 +81,8 @@ NETWORKS = {
     "decode": Network(CLSDM.decode, ("latents",), ("unit",)),
     "denoise": Network(_denoise, ("x", "t", "mean", "features"), ("predicted",)),
 }
-"""``mean`` is the whole of that product; ``align``, ``denoise`` and ``decode`` are what a sample takes, in this order."""
+"""``mean`` is the whole of that product; ``align``, ``denoise`` and ``decode`` are what a sample takes, in this order, with
+``encode`` of the estimate and its noise before ``denoise`` where the process has noise like the estimate's errors."""
 
 
 class Part(nn.Module):

@@ -62,6 +62,6 @@ def _volumes(
 
 
 def sample_noise(model: CLSDM, seed: int, number: int) -> Tensor:
-    """Unit Gaussian noise of the model's ``noise_shape`` that depends on seed and number only, drawn on the CPU for every device."""
+    """Unit Gaussian noise (``model.noise_shape``) that depends on seed and number only, drawn on the CPU for every device."""
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, number))))
     return torch.from_numpy(generator.standard_normal(model.noise_shape, dtype=np.float32))

@@ -106,7 +106,8 @@ def test_x2ct128_is_ours_at_the_published_grid():
     assert ours.data.placement == reference.data.placement == "x2ct"
     assert built(ours.model).latent_shape == (8, 32, 32, 32)
     assert ours.model.condition.lift == "geometry"
-    assert (ours.model.process.kind, ours.model.autoencoder.stem) == ("flow", "space-to-depth")
+    assert (ours.model.process.kind, ours.model.process.noise) == ("trigflow", "error")
+    assert (ours.model.denoiser.gate, ours.model.autoencoder.stem) == (True, "space-to-depth")
     assert 4 <= ours.model.process.steps <= 6
 
 
@@ -142,5 +143,5 @@ def test_a_shrunken_recipe_reconstructs():
         condition = model.align(
             torch.zeros(1, 2, 2, small.detector.size, small.detector.size), cameras_for(views, small.detector)
         )
-        drawn = model.draw(condition, torch.zeros_like(condition.mean))
+        drawn = model.draw(condition, torch.zeros(1, *model.noise_shape))
         assert model.decode(drawn).shape == (1, 1, 16, 16, 16)

@@ -1,9 +1,9 @@
 """Noise like the errors of the estimate: as large where it is unsure, and as smooth.
 
-A flow may start from any distribution (Albergo & Vanden-Eijnden, ICLR 2023). White noise in the latents is blocks in the CT, which
-a denoiser has to learn to take away first. Errors of an estimate from X-rays are large at the borders of organs and small in air,
-and hold little of what is fine: noise with their scale and their power spectrum, drawn in the CT, is a first guess of all that
-sampling has to add, and what the denoiser learns is how the errors of this patient are not like noise.
+A flow may start from any distribution (Albergo & Vanden-Eijnden, ICLR 2023). White noise in the latents is blocks in the CT,
+which a denoiser has to learn to take away first. Errors of an estimate from X-rays are large at the borders of organs and
+small in air, and hold little of what is fine: noise with their scale and their power spectrum, drawn in the CT, is a first
+guess of all that sampling has to add, and what the denoiser learns is how the errors of this patient are not like noise.
 """
 
 import torch
