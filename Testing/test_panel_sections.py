@@ -301,11 +301,11 @@ class ModelSearchTest(PanelCase):
 
     def test_models_are_found_by_words_and_say_what_they_have_seen_and_on_which_grid(self) -> None:
         self.takeIndex(self.OFFER)
-        self.assertEqual(self.find(""), ["body64", "openkbp64", "knees"])
+        self.assertEqual(self.find(""), ["body128", "body64", "openkbp64", "knees"])
         for words, found in (
             ("knee 96", ["knees"]),
-            ("adults CC by", ["body64", "knees"]),
-            ("radiotherapy abdomen", ["body64"]),
+            ("adults CC by", ["body128", "body64", "knees"]),
+            ("radiotherapy abdomen", ["body128", "body64"]),
             ("heart", []),
         ):
             self.assertEqual(self.find(words), found)
@@ -349,7 +349,7 @@ class ModelSearchTest(PanelCase):
     def test_an_index_that_is_none_is_said_in_a_line(self) -> None:
         self.takeIndex(self.OFFER | {"url": "http://example.org/knees.zip"})
         self.assertIn("begins with https://", self.search.ui.indexLabel.text)
-        self.assertEqual(self.find(""), ["body64", "openkbp64"])
+        self.assertEqual(self.find(""), ["body128", "body64", "openkbp64"])
         self.search.ui.indexEdit.setText("http://example.org/index.json")
         self.press(self.search.ui.indexEdit, "\r")
         self.assertEqual(self.logic.runs[-1].task, "index")

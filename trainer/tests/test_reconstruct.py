@@ -320,7 +320,7 @@ def test_a_gpu_is_not_used_with_the_torch_that_computes_wrongly_there(version, r
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "model"), [("camera", "body64"), ("brick", "body64"), ("brick", "openkbp64"), ("page", "body64")]
+    ("name", "model"), [("camera", "body128"), ("brick", "body128"), ("brick", "openkbp64"), ("page", "body128")]
 )
 def test_what_is_no_x_ray_of_a_trunk_is_refused_or_said_not_to_be_trusted(tmp_path, name, model):
     picture = getattr(pytest.importorskip("skimage.data"), name)()
