@@ -32,9 +32,9 @@ from clsdm.refine import Explained
 from clsdm.xray.image import XRay
 from clsdm.xray.pair import same_side
 
-CHANGE, SAID = 0.2, 2.0
-"""Least worth of a change, in logarithms of the residual; and how many times that where a file or the user says how it is,
-which is only doubted where the X-ray looks otherwise."""
+CHANGE = 0.2
+"""Least worth of a change, in logarithms of the residual. What a file or the user says is only doubted where the X-rays look
+otherwise: of 21 patients' right ones none leaned towards any change, of their upside down ones all did, by .28 or more."""
 MOST_CHANGES = 3
 UNLIKELY = -0.4
 """A leaning against which a change is not tried; the right one's was never below -0.3."""
@@ -226,7 +226,7 @@ def _search(evidence: _Evidence, report: Report) -> Hanging | None:
         steps = list(evidence.steps(best))
         for done, (step, leans) in enumerate(steps, 1):
             tried = best.and_then(step)
-            worth[tried] = evidence.gained(best, tried) + leans - CHANGE * (SAID if evidence.said(step) else 1.0)
+            worth[tried] = evidence.gained(best, tried) + leans - CHANGE
             report("try orientations", done, len(steps))
         better = max(worth, key=lambda how: worth[how], default=best)
         if worth.get(better, 0.0) <= 0.0 or better == as_it_is:

@@ -1,5 +1,5 @@
-"""The networks, the process that draws latents (schedule, denoiser, sampler), and the bundle in which a trained model is kept.
+"""The networks, the process that draws latents (schedule, noise, denoiser, sampler), and the bundle in which a trained model is kept.
 Neighbours may use what is in ``__all__``; ``bundle_files``, ``facts`` and ``index`` need no torch.
 """
 
-__all__ = ["blocks", "bundle", "bundle_files", "clsdm", "condition", "consistency", "facts", "index"]
+__all__ = ["blocks", "bundle", "bundle_files", "clsdm", "condition", "consistency", "facts", "index", "noise"]

@@ -90,7 +90,8 @@ class CLSDM(nn.Module):
     @property
     def noise_shape(self) -> tuple[int, int, int, int]:
         """Of the unit Gaussian noise for one sample: that of a latent, or (1, n, n, n)."""
-        return (1, *[self.config.grid.size] * 3) if self.config.process.noise == "error" else self.latent_shape
+        size = self.config.grid.size
+        return (1, size, size, size) if self.config.process.noise == "error" else self.latent_shape
 
     def error_map_hu(self) -> Tensor:
         """(1, 1, n, n, n) standard deviation of the estimate's error on the validation patients."""
