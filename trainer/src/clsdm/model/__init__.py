@@ -1,4 +1,4 @@
-"""The networks, the process that draws latents (schedule, noise, denoiser, sampler), and the bundle in which a trained model is kept.
+"""The networks, the process that draws latents (schedule, noise, denoiser, sampler), and the bundle of a trained model.
 Neighbours may use what is in ``__all__``; ``bundle_files``, ``facts`` and ``index`` need no torch.
 """
 
