@@ -102,6 +102,18 @@ def test_on_a_chest_wrong_ways_are_found_and_the_right_one_is_left_alone(shared_
 
 
 @pytest.mark.slow
+def test_a_chest_upside_down_is_found_by_its_looks_though_the_default_explains_it_as_well(shared_data):
+    bundle = Bundle.open()
+    usual = calibrated(bundle)[1]
+    xrays = simulate_xrays(read_ct(shared_data / "ct" / "chest" / "lidc_0006.nii.gz"), VIEWS)
+    how = Hanging((TURNED, FLIPPED))
+    seen = found(rehung(xrays, how), bundle, bundle.model(), usual)
+    assert seen.hangs == how.hangs
+    assert seen.residual_after > 0.8 * seen.residual_before
+    assert found(xrays, bundle, bundle.model(), usual) is None
+
+
+@pytest.mark.slow
 def test_what_a_file_or_the_user_says_is_not_doubted_without_looks_and_the_search_can_be_cancelled(shared_data, model):
     xrays = simulate_xrays(read_ct(shared_data / "ct" / "chest" / "crlm_1006.nii.gz"), VIEWS)
     mirrored = rehung(xrays, Hanging((RIGHT, MIRRORED)))

@@ -34,7 +34,7 @@ from clsdm.xray.pair import same_side
 
 CHANGE = 0.2
 """Least worth of a change, in logarithms of the residual. What a file or the user says is only doubted where the X-rays look
-otherwise: of 21 patients' right ones none leaned towards any change, of their upside down ones all did, by .28 or more."""
+otherwise."""
 MOST_CHANGES = 3
 UNLIKELY = -0.4
 """A leaning against which a change is not tried; the right one's was never below -0.3."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tiny import MARGIN, SPLIT_OF, STAGE_NAMES, cpu_fabric, differences, tiny_co
 from clsdm.errors import InputError
 from clsdm.model.bundle import patient_mark
 from clsdm.model.clsdm import CLSDM
+from clsdm.model.schedule import ProcessConfig
 from clsdm.volume.hu import hu_to_unit
 from clsdm_trainer.batches import fixed_batches
 from clsdm_trainer.checkpoint import load_state
@@ -142,6 +144,19 @@ def test_residuals_are_measured_per_channel_on_the_validation_patients(run, stor
         load_state(run / AlignmentStage.product)["std"], residual.square().mean((0, 2, 3, 4)).sqrt()
     )
     assert torch.equal(model.residual_std, load_state(run / AlignmentStage.product)["std"])
+
+
+def test_noise_is_made_of_the_errors_on_the_validation_patients_and_of_nothing_else(run):
+    process = ProcessConfig("trigflow", "error")
+    model = CLSDM(replace(tiny_config().model, process=process))
+    measured = load_state(run / AlignmentStage.product)
+    AlignmentStage.restore(model, measured)
+    assert torch.equal(model.error_scale, measured["error_scale"])
+    assert torch.equal(model.error_spectrum, measured["error_spectrum"])
+    assert float(model.error_scale.min()) > 0.0
+    earlier = {name: value for name, value in measured.items() if name != "error_scale"}
+    with pytest.raises(InputError, match=r"residuals\.safetensors: holds no error_scale, of which its noise is made"):
+        AlignmentStage.restore(model, earlier)
 
 
 def test_loading_a_stage_gives_the_model_its_latent_statistics(run):
