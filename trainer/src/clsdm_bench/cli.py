@@ -211,7 +211,7 @@ def _score(options: argparse.Namespace) -> int:
     from clsdm_bench.score.page import published
     from clsdm_trainer.figures import read_results
 
-    conditions, more = tuple(options.conditions or CONDITIONS), (options.samples, options.seed, options.device)
+    conditions, more = tuple(options.conditions or CONDITIONS), (options.samples, options.seed, options.device, options.steps)
     settings = Settings(tuple(options.products), conditions, options.preset, options.spacing, *more)
     bundle = Bundle.open(options.bundle)
     scans = find_scans(

@@ -55,6 +55,7 @@ def add_score(add: Add) -> None:
     add("--products", nargs="+", choices=PRODUCTS, default=[*PRODUCTS], help="(default: all)")
     add("--conditions", nargs="+", metavar="NAME",
         help="of the X-rays: plain photons radiograph frontal wrong-angle shuffled (default: all)")  # fmt: skip
+    add("--steps", type=whole(1, 1000), help="of each sample (default: the model's own)")
     _add_scored(add)
     _publish(add)
 

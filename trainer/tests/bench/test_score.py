@@ -15,6 +15,7 @@ from clsdm.geometry.view import PRESETS
 from clsdm.model.bundle import Bundle, patient_mark
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.ct import CTVolume, Grid
+from clsdm.volume.read import read_ct
 from clsdm.volume.write import write_ct
 from clsdm.xray.read import read_xray
 from clsdm_bench.cli import main
@@ -118,6 +119,32 @@ def test_a_second_call_makes_nothing_again_and_publishes_the_same_figures(scored
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert main([*base, "--samples", "3", "--spacing", "6"]) == 2
     assert "expected another folder" in capsys.readouterr().err
+
+
+def test_a_sample_of_more_steps_is_another_volume_in_another_folder(
+    small_model: Bundle, scans: Path, scored: Path, tmp_path: Path
+) -> None:
+    base = ["score", "--bundle", str(small_model.path), "--cases", str(scans / "one.nii.gz"), "--device", "cpu"]
+    wanted = [
+        *base,
+        "--samples",
+        "2",
+        "--spacing",
+        "6",
+        "--products",
+        "sample",
+        "--conditions",
+        "plain",
+        "--steps",
+        "7",
+    ]
+    assert main([*wanted, "--out", str(tmp_path / "seven")]) == 0
+    made = [read_ct(folder / "cases" / "one" / "plain_sample.nii.gz").hu for folder in (scored, tmp_path / "seven")]
+    assert np.abs(made[0] - made[1]).max() > 1.0
+    assert (
+        "--steps 7" in json.loads((tmp_path / "seven" / "results.json").read_text(encoding="utf-8"))["about"]["command"]
+    )
+    assert main([*wanted, "--out", str(scored)]) == 2
 
 
 def test_a_perfect_volume_on_coarse_voxels_has_perfect_lungs_and_air_outside_the_scan_does_not_count() -> None:

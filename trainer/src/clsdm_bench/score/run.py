@@ -46,6 +46,7 @@ class Settings:
         samples: of an ensemble.
         seed: of samples, noise and changes of X-rays.
         device: "auto", "cpu" or "cuda".
+        steps: of each sample; the model's own if None.
 
     Raises:
         InputError: an unknown condition.
@@ -58,6 +59,7 @@ class Settings:
     samples: int = 8
     seed: int = 0
     device: str = "auto"
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.conditions if name not in CONDITIONS]:
@@ -86,7 +88,9 @@ class Scoring:
         if record is None:
             source = self._next(scan) if CONDITIONS[condition].of_another else scan
             views = CONDITIONS[condition].views(self._exposures(source))
-            how = Options(product, samples=self.settings.samples, seed=self.settings.seed, device=self.settings.device)
+            how = Options(
+                product, **{name: getattr(self.settings, name) for name in ("steps", "samples", "seed", "device")}
+            )
             reconstruct_files(Request(views, str(path), str(self.bundle.path), self.settings.preset, how))
             record = read_record(path) or {}
         return read_ct(path), float(np.mean([item["rmse"] for item in record["residuals"]])) / 2.0
@@ -169,6 +173,8 @@ def claim(scoring: Scoring) -> None:
     """
     settings = asdict(scoring.settings)
     wanted = {name: settings[name] for name in ("preset", "samples", "seed")} | {"model": scoring.bundle.hash}
+    if scoring.settings.steps is not None:
+        wanted["steps"] = scoring.settings.steps
     path, marks = scoring.out / SETTINGS, {scan.name: _mark(scan.path) for scan in scoring.scans}
     known = read_json(path, "settings") if path.exists() else wanted
     begun = known.get("scans", {}) if isinstance(known, dict) else None
@@ -197,5 +203,5 @@ def _about(scoring: Scoring) -> dict[str, Any]:
         "spacing_mm": settings.spacing_mm,
         "command": f"clsdm-bench score --bundle BUNDLE --cases CASES --out OUT --preset {settings.preset} --spacing "
         f"{settings.spacing_mm:g} --samples {settings.samples} --seed {settings.seed} --products {' '.join(settings.products)} "
-        f"--conditions {' '.join(settings.conditions)}",
+        f"{'' if settings.steps is None else f'--steps {settings.steps} '}--conditions {' '.join(settings.conditions)}",
     }
