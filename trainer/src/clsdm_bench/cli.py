@@ -211,8 +211,16 @@ def _score(options: argparse.Namespace) -> int:
     from clsdm_bench.score.page import published
     from clsdm_trainer.figures import read_results
 
-    conditions, more = tuple(options.conditions or CONDITIONS), (options.samples, options.seed, options.device, options.steps)
-    settings = Settings(tuple(options.products), conditions, options.preset, options.spacing, *more)
+    settings = Settings(
+        products=tuple(options.products),
+        conditions=tuple(options.conditions or CONDITIONS),
+        preset=options.preset,
+        spacing_mm=options.spacing,
+        samples=options.samples,
+        seed=options.seed,
+        device=options.device,
+        steps=options.steps,
+    )
     bundle = Bundle.open(options.bundle)
     scans = find_scans(
         options.cases, options.split, bundle.manifest.trained_patients, bundle.manifest.selected_patients
