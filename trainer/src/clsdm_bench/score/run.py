@@ -88,10 +88,9 @@ class Scoring:
         if record is None:
             source = self._next(scan) if CONDITIONS[condition].of_another else scan
             views = CONDITIONS[condition].views(self._exposures(source))
-            how = Options(
-                product, **{name: getattr(self.settings, name) for name in ("steps", "samples", "seed", "device")}
-            )
-            reconstruct_files(Request(views, str(path), str(self.bundle.path), self.settings.preset, how))
+            settings = self.settings
+            how = Options(product, settings.steps, settings.samples, settings.seed, settings.device)
+            reconstruct_files(Request(views, str(path), str(self.bundle.path), settings.preset, how))
             record = read_record(path) or {}
         return read_ct(path), float(np.mean([item["rmse"] for item in record["residuals"]])) / 2.0
 
