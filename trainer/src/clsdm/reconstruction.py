@@ -238,7 +238,7 @@ def _placed(
         return CTVolume.on_grid(cube.cpu().numpy(), manifest.model.grid, centre)
 
     volume, spread, covered = placed(cubes[0]), None if cubes[1] is None else placed(cubes[1]), placed(cubes[2])
-    residuals = tuple(reprojection(volume, xrays, manifest.model.detector))
+    residuals = tuple(reprojection(volume, xrays))
     provenance = {
         "notice": NOTICE,
         "software": f"clsdm {__version__}",

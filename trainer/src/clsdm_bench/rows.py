@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from clsdm.files.atomic import write_atomically
-from clsdm.quality.reprojection import default_detector
 from clsdm.reconstruction import Options, Product, choose_device
 from clsdm.volume.ct import CTVolume
 from clsdm_bench.evaluate import bundle_method
@@ -169,7 +168,7 @@ class Benchmark:
         if row.method == "population-mean":
             return population_mean(self.store)
         if row.method == "nearest-patient":
-            detector = default_detector(self.patients(row.angles_deg)[0].truth)
+            detector = detector_of(self.patients(row.angles_deg)[0].truth)
             return nearest_patient(self._loaded("train", row.angles_deg or self.table.angles_deg), detector)
         if row.method in METHODS:
             return partial(classical, row.method, self.store.grid)

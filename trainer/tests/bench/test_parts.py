@@ -355,19 +355,33 @@ def test_the_pictured_patients_are_spread_and_do_not_depend_on_any_figure() -> N
 # The page of the repository --------------------------------------------------------------------------------------------
 
 
-def test_the_page_and_the_comparison_of_the_repository_are_what_its_records_give() -> None:
-    folder = REPOSITORY / "trainer" / "results" / "openkbp64"
-    table, records = load_table("openkbp64"), Records.open(folder)
-    page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
-    assert page == results_page(table, records, "results/openkbp64")
-    readme = (REPOSITORY / "trainer" / "docs" / "benchmark.md").read_text(encoding="utf-8")
-    assert comparison(table, records.rows) == readme.partition(BEGIN)[2].partition(END)[0].strip()
-    assert "The current table is `body128`" in page
-    assert set(records.rows) == set(table.rows)
+PAGES = {"body128": "RESULTS.md", "openkbp64": "results/openkbp64/RESULTS.md"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_repository_is_what_its_records_give(name: str) -> None:
+    path, folder = REPOSITORY / "trainer" / PAGES[name], REPOSITORY / "trainer" / "results" / name
+    table, records = load_table(name), Records.open(folder)
+    page = path.read_text(encoding="utf-8")
+    assert page == results_page(table, records, folder.relative_to(path.parent).as_posix())
+    assert ("The current table is `body128`" in page) == (name != "body128")
+
+
+def test_the_table_of_ablations_has_all_its_rows() -> None:
+    assert set(Records.open(REPOSITORY / "trainer" / "results" / "openkbp64").rows) == set(load_table("openkbp64").rows)
+
+
+def test_the_comparison_in_short_is_that_of_the_current_table() -> None:
+    records = Records.open(REPOSITORY / "trainer" / "results" / "body128")
+    text = (REPOSITORY / "trainer" / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert comparison(load_table("body128"), records.rows) == text.partition(BEGIN)[2].partition(END)[0].strip()
 
 
 def test_the_repository_keeps_of_a_benchmark_its_two_tables_and_the_pictures_of_its_page() -> None:
-    page = (REPOSITORY / "trainer" / "RESULTS.md").read_text(encoding="utf-8")
-    for folder in (REPOSITORY / "trainer" / "results").iterdir():
-        for path in folder.iterdir():
-            assert path.name in (ROWS, PATIENTS) or f"results/{folder.name}/{path.name}" in page, path
+    folders = [path for path in (REPOSITORY / "trainer" / "results").iterdir() if path.is_dir()]
+    assert {folder.name for folder in folders} == set(PAGES)
+    for folder in folders:
+        path = REPOSITORY / "trainer" / PAGES[folder.name]
+        page, prefix = path.read_text(encoding="utf-8"), folder.relative_to(path.parent).as_posix()
+        for each in folder.iterdir():
+            assert each == path or each.name in (ROWS, PATIENTS) or f"{prefix}/{each.name}" in page, each

@@ -14,7 +14,7 @@ from clsdm.volume.ct import CTVolume, is_canonical
 from clsdm.volume.hu import hu_to_attenuation
 from clsdm.xray.preprocess import XRay, cameras_for, normalise, panel_mask, preprocess
 
-REPROJECTION_PIXELS = 128
+LEAST_PIXELS = 128
 FIELD_PER_CUBE = 1.25
 """Width of the virtual detector, at the isocentre, over the edge of the cube."""
 
@@ -22,8 +22,10 @@ _SHADOW = -0.9  # 5 % of the way from the 1st percentile (-1) to the 99th (1)
 
 
 def default_detector(recon: CTVolume) -> Detector:
-    """The virtual detector for a cube: 128² pixels over 1.25 times its edge."""
-    return Detector(REPROJECTION_PIXELS, FIELD_PER_CUBE * recon.spacing_mm[0] * recon.hu.shape[0])
+    """The virtual detector for a cube, by which all residuals that a user meets are alike: 1.25 times its edge, with pixels as large
+    as its voxels at the isocentre, but at least 128²."""
+    voxels = recon.hu.shape[0]
+    return Detector(max(LEAST_PIXELS, round(FIELD_PER_CUBE * voxels)), FIELD_PER_CUBE * recon.spacing_mm[0] * voxels)
 
 
 @torch.no_grad()

@@ -269,4 +269,4 @@ def shown_of(scoring: Scoring, scan: ScanFile, condition: str) -> Shown:
     recon, _ = scoring.volume(scan, condition, "mean")
     xrays = [read_xray(file) for file in sorted((scoring.xrays(scan) / condition).glob("*.dcm"))]
     detector = scoring.bundle.manifest.model.detector
-    return shown_by(xrays, reprojection(recon, xrays, detector), measure(recon), detector)
+    return shown_by(xrays, reprojection(recon, xrays), measure(recon), detector)
