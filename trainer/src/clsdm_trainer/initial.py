@@ -88,9 +88,11 @@ def check_initial(bundle: Bundle, config: RunConfig, store: Store) -> None:
 
 
 def differences(first: ModelConfig, second: ModelConfig) -> list[str]:
-    """Sections in which a bundle's model and a recipe's differ, with what stands in either."""
+    """Sections in which a bundle's model and a recipe's differ, with what stands in either; no network depends on the steps
+    that a sample takes by default."""
     if grows(first, second):
         return []
+    first, second = (replace(model, process=replace(model.process, steps=1)) for model in (first, second))
     pairs = [(item.name, *(to_plain(getattr(model, item.name)) for model in (first, second))) for item in fields(first)]
     return [f"{name} {a} and {b}" for name, a, b in pairs if a != b]
 

@@ -13,10 +13,10 @@ from clsdm_bench.score.cases import ScanFile
 from clsdm_bench.score.run import SETTINGS, Scoring, Settings, claim
 
 
-def scoring(folder: Path, *names: str) -> Scoring:
+def scoring(folder: Path, *names: str, settings: Settings | None = None) -> Scoring:
     scans = [ScanFile(name, "chests", folder / f"{name}.nii.gz") for name in names]
     bundle = SimpleNamespace(hash="0" * 64)
-    return Scoring(bundle, scans, folder / "out", Settings())  # type: ignore[arg-type]
+    return Scoring(bundle, scans, folder / "out", settings or Settings())  # type: ignore[arg-type]
 
 
 def test_another_scan_of_a_name_is_refused_and_more_scans_may_come(tmp_path):
@@ -29,6 +29,14 @@ def test_another_scan_of_a_name_is_refused_and_more_scans_may_come(tmp_path):
     with pytest.raises(InputError, match="one was another scan when this was begun"):
         claim(scoring(tmp_path, "two", "one"))
     claim(scoring(tmp_path, "two"))
+
+
+def test_a_folder_that_was_begun_with_other_samples_or_steps_is_refused_by_their_names(tmp_path):
+    claim(scoring(tmp_path))
+    for settings, named in ((Settings(steps=7), "steps"), (Settings(samples=3, seed=1), "samples, seed")):
+        with pytest.raises(InputError, match=f"begun with another {named}; expected another folder"):
+            claim(scoring(tmp_path, settings=settings))
+    claim(scoring(tmp_path))
 
 
 def test_a_folder_of_before_scans_were_known_goes_on(tmp_path):

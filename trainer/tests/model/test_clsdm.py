@@ -1,5 +1,6 @@
 """The assembled model: latents normalised by stored statistics, and deterministic draws."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -97,15 +98,29 @@ def test_the_noise_has_the_scale_of_the_residual():
 
 @torch.no_grad()
 def test_noise_like_the_errors_is_drawn_in_the_ct_and_encoded_with_the_estimate():
-    model = CLSDM(replace(TINY, process=ProcessConfig("trigflow", "error", steps=3))).eval()
-    model.error_scale.fill_(0.1)
+    model = CLSDM(replace(TINY, process=ProcessConfig("trigflow", "error", 0.5, steps=3))).eval()
+    model.error_scale.fill_(0.2)
     assert model.noise_shape == (1, 16, 16, 16)
     condition = model.align(torch.rand(1, 2, 2, 32, 32), cameras_at(0.0, 90.0))
     noise = torch.randn(1, *model.noise_shape)
     start = model.start(condition, noise)
-    noisy = condition.estimate.clamp(-1.0, 1.0) + 0.1 * noise  # a flat spectrum leaves it white
+    noisy = condition.estimate.clamp(-1.0, 1.0) + 0.5 * 0.2 * noise  # a flat spectrum leaves it white
     torch.testing.assert_close(start, model.encode(noisy) - condition.mean)
     torch.testing.assert_close(model.draw(condition, noise), condition.mean + start)  # no velocity yet
+
+
+@pytest.mark.parametrize(("kind", "length"), [("flow", 1.0), ("trigflow", math.pi / 2)])
+@torch.no_grad()
+def test_one_step_goes_the_whole_path_with_the_first_velocity(kind, length):
+    model = randomised(CLSDM(replace(TINY, process=ProcessConfig(kind, "error"))))
+    condition = model.align(torch.rand(1, 2, 2, 32, 32), cameras_at(0.0, 90.0)).repeated(2)
+    noise = torch.randn(2, *model.noise_shape)
+    start = model.start(condition, noise)
+    velocity = model.denoise(start, torch.zeros(2), condition)
+    assert float(velocity.std()) > 0.01
+    drawn = model.draw(condition, noise, 1)
+    torch.testing.assert_close(drawn, condition.mean + start + length * velocity)
+    assert not torch.allclose(drawn[0], drawn[1])
 
 
 def test_noise_like_the_errors_needs_the_estimate():

@@ -53,6 +53,30 @@ def test_noise_has_the_scale_and_the_spectrum_of_the_errors_it_was_measured_on()
     assert float(first.spectrum[1:4].mean() / first.spectrum[12:16].mean()) > 8.0
 
 
+@pytest.mark.parametrize("size", [32, 15])
+def test_noise_is_as_large_as_errors_of_which_two_x_rays_fix_a_part(size):
+    """A frontal and a lateral X-ray fix a plane of frequencies each; the half of a spectrum that is computed holds one whole."""
+    unit, white = torch.zeros(2, 1, size, size, size), torch.randn(2, 1, size, size, size)
+    smooth = like_errors(white, unit, torch.ones(SCALES), torch.exp(-torch.arange(frequencies(size)).float()))
+    open_to_errors = torch.fft.rfftn(smooth, dim=(2, 3, 4))
+    open_to_errors[..., 0] = open_to_errors[:, :, :, 0] = 0.0
+    error = torch.fft.irfftn(open_to_errors, s=unit.shape[2:], dim=(2, 3, 4))
+    statistics = ErrorStatistics(size)
+    statistics.add_scale(unit, error, torch.ones_like(unit))
+    statistics.add_spectrum(unit, error, torch.ones_like(unit))
+    impulse = torch.zeros_like(unit[:1])
+    impulse[..., 0, 0, 0] = 1.0
+    answer = like_errors(impulse, unit[:1], statistics.scale, statistics.spectrum)
+    assert float(answer.square().sum()) == pytest.approx(float(error.square().mean()), rel=1e-3)
+
+
+def test_a_patient_of_whom_nothing_is_known_spoils_no_spectrum():
+    unit, error = fields()
+    known = EVERYWHERE.clone()
+    known[0] = 0.0
+    assert bool(measured(unit, error, known).spectrum.isfinite().all())
+
+
 def test_what_was_not_scanned_says_nothing():
     unit, error = fields()
     known = EVERYWHERE.clone()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,18 @@ def test_another_grid_is_named_with_both_sizes(config, bundle, own, tmp_path):
     other = tiny_config(model={"detector": {"size": 32, "field_mm": 500.0}})
     with pytest.raises(InputError, match=r"detector .*480.* and .*500"):
         open_run(tmp_path, other, own, bundle)
+
+
+def test_a_sample_may_take_other_steps_than_the_bundles_by_the_same_process(config, bundle, own, tmp_path):
+    longer, arc = (
+        config.model_copy(update={"model": replace(config.model, process=replace(config.model.process, **changes))})
+        for changes in ({"steps": 7}, {"kind": "trigflow"})
+    )
+    open_run(tmp_path / "longer", longer, own, bundle)
+    assert (tmp_path / "longer" / ORIGIN).exists()
+    with pytest.raises(InputError, match=r"process .*'flow'.* and .*'trigflow'"):
+        open_run(tmp_path / "arc", arc, own, bundle)
+    assert not (tmp_path / "arc").exists()
 
 
 def test_a_run_of_another_beginning_is_not_gone_on_with(config, bundle, own, tmp_path):

@@ -42,10 +42,12 @@ def copy_of(run: Path, folder: Path, before: str) -> Path:
     return folder
 
 
+ARC = {"process": {"kind": "trigflow", "noise": "error", "steps": 2}}
 CASES = [
     pytest.param("autoencoder", {}, id="autoencoder"),
     pytest.param("alignment", {}, id="alignment"),
     pytest.param("diffusion", {}, id="diffusion"),
+    pytest.param("diffusion", {"model": ARC}, id="noise like the errors"),
     pytest.param("autoencoder", {"adversarial_start": 1}, id="GAN active before the cut"),
     pytest.param("autoencoder", {"adversarial_start": 3}, id="GAN joins after the cut"),
     pytest.param("autoencoder", {"adversarial_start": 1, "accumulate": 2}, id="GAN and accumulation"),

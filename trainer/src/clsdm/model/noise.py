@@ -76,14 +76,12 @@ class ErrorStatistics:
     def add_spectrum(self, unit: Tensor, error: Tensor, known: Tensor) -> None:
         """Of the same, after the scale is complete; what is not known counts as no part of the volume."""
         even = error.float() * known / scale_of(unit, self.scale).clamp_min(LEAST_SCALE)
-        size = even.shape[-1]
-        power = torch.fft.rfftn(even[:, 0], dim=(1, 2, 3)).abs().square() / known.float().sum((1, 2, 3, 4)).view(
-            -1, 1, 1, 1
-        )
-        radii = _radii(size, power.device).flatten()
+        size, voxels = even.shape[-1], known.float().sum((1, 2, 3, 4)).clamp_min(1.0)
+        power = torch.fft.rfftn(even[:, 0], dim=(1, 2, 3)).abs().square() / voxels.view(-1, 1, 1, 1)
+        radii, stands_for = _radii(size, power.device).flatten(), _stands_for(size, power.device)
         for each in power.double():
-            self.power.index_add_(0, radii, each.flatten())
-            self.count.index_add_(0, radii, torch.ones_like(each).flatten())
+            self.power.index_add_(0, radii, (each * stands_for).flatten())
+            self.count.index_add_(0, radii, stands_for.expand_as(each).flatten())
 
     @property
     def spectrum(self) -> Tensor:
@@ -103,3 +101,15 @@ def _radii(size: int, device: torch.device) -> Tensor:
     whole = torch.fft.fftfreq(size, 1.0 / size, device=device)
     half = torch.fft.rfftfreq(size, 1.0 / size, device=device)
     return (whole[:, None, None].square() + whole[None, :, None].square() + half.square()).sqrt().round().long()
+
+
+def _stands_for(size: int, device: torch.device) -> Tensor:
+    """(n // 2 + 1,) how many frequencies of the whole spectrum each of the half stands for, along its last axis.
+
+    Those without a conjugate in the half are in it once. A lateral X-ray fixes the plane at 0, of which errors hold little.
+    """
+    count = torch.full((size // 2 + 1,), 2.0, dtype=torch.float64, device=device)
+    count[0] = 1.0
+    if size % 2 == 0:
+        count[-1] = 1.0
+    return count

@@ -22,7 +22,7 @@ def silent(done: int, total: int) -> None:
 
 
 def sample_flow(velocity: Predict, start: Tensor, steps: int, tick: Tick = silent, length: float = 1.0) -> Tensor:
-    """Integrate dx/dt = length * velocity(x, t) from t = 0 to 1 with ``steps`` Euler steps (the paths are nearly straight).
+    """Integrate dx/dt = length * velocity(x, t) from t = 0 to 1 with ``steps`` Euler steps (paths are nearly straight, or arcs).
 
     Args:
         velocity: the learned velocity field.

@@ -119,7 +119,7 @@ def score_bundle(
     """Score a bundle, and write ``cases.csv``, ``results.json``, ``table.md`` and pictures of each case to ``out``.
 
     Raises:
-        InputError: a scan cannot be used, or ``out`` holds the scoring of another bundle or of other X-rays.
+        InputError: a scan cannot be used, or ``out`` holds the scoring of another bundle or with other settings.
     """
     settings = settings or Settings()
     if len(scans) == 1:  # there is no next case
@@ -164,8 +164,8 @@ def _moved(ct: CTVolume, centre_mm: tuple[float, float, float]) -> CTVolume:
 
 
 def claim(scoring: Scoring) -> None:
-    """Refuse a folder of another bundle, other X-rays or other scans of the same names; more products, conditions and scans may
-    come to it.
+    """Refuse a folder of another bundle, other X-rays, samples or steps, or other scans of the same names; more products,
+    conditions and scans may come to it.
 
     Raises:
         InputError: it is one.
@@ -177,8 +177,11 @@ def claim(scoring: Scoring) -> None:
     path, marks = scoring.out / SETTINGS, {scan.name: _mark(scan.path) for scan in scoring.scans}
     known = read_json(path, "settings") if path.exists() else wanted
     begun = known.get("scans", {}) if isinstance(known, dict) else None
-    if not isinstance(begun, dict) or {name: each for name, each in known.items() if name != "scans"} != wanted:
-        raise InputError(f"{path}: of another bundle, or of X-rays taken otherwise; expected another folder as --out")
+    if not isinstance(begun, dict):
+        raise InputError(f"{path}: not the settings of a scoring; expected another folder as --out")
+    others = sorted(name for name in {*known, *wanted} - {"scans"} if known.get(name) != wanted.get(name))
+    if others:
+        raise InputError(f"{path}: begun with another {', '.join(others)}; expected another folder as --out")
     changed = next((name for name, mark in marks.items() if begun.get(name, mark) != mark), None)
     if changed is not None:
         raise InputError(f"{path}: {changed} was another scan when this was begun; expected another folder as --out")
