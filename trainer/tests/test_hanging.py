@@ -46,7 +46,7 @@ def test_a_note_says_when_looks_alone_speak_for_a_change(asymmetric_phantom, aft
     (note,) = Hanging((Hang(), MIRRORED), residual_before=0.1, residual_after=after).notes(films)
     assert note.startswith("the left lateral X-ray seems to hang mirrored; ")
     assert in_full(note).endswith("; right it with --flip lateral")
-    assert note.endswith(f"the residual would go from 10.0% to {after:.1%} of the contrast")
+    assert note.endswith(f"a coarse estimate's residual would go from 10.0% to {after:.1%} of the contrast")
     assert ("it looks so" in note) is although
 
 
@@ -98,7 +98,9 @@ def test_on_a_chest_wrong_ways_are_found_and_the_right_one_is_left_alone(shared_
     assert looked_for(rehung(xrays, wrong[0]), close, *model, usual).hangs == wrong[0].hangs  # by its looks
     assert found(xrays[:1], *model, usual) is None
     notes = seen.notes(xrays)
-    assert notes[0].startswith("the frontal and the lateral X-ray seem to be exchanged; the residual would go from")
+    assert notes[0].startswith(
+        "the frontal and the lateral X-ray seem to be exchanged; a coarse estimate's residual would go from"
+    )
 
 
 @pytest.mark.slow

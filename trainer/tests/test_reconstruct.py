@@ -277,6 +277,8 @@ def test_the_published_diffusion_is_sampled_too_and_knows_its_limit(xrays, tmp_p
         ({"product": "median"}, "product"),
         ({"steps": 0}, "steps"),
         ({"steps": 1001}, "steps"),
+        ({"steps": 2.5}, "steps"),
+        ({"steps": True}, "steps"),
         ({"samples": 1}, "samples"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),

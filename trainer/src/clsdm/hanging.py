@@ -99,7 +99,8 @@ class Hanging:
 
     def notes(self, xrays: Sequence[XRay]) -> tuple[str, ...]:
         """A line for each change; it names no file, since it goes into records."""
-        went = f"a coarse estimate's residual would go from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
+        before, after = f"{self.residual_before:.1%}", f"{self.residual_after:.1%}"
+        went = f"a coarse estimate's residual would go from {before} to {after} of the contrast"
         if self.residual_after > self.residual_before:
             went = f"it looks so beside other patients' X-rays, although {went}"
         swapped = Remark(

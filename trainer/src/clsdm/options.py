@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 from clsdm.errors import InputError
@@ -44,6 +45,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.product not in PRODUCTS:
             raise InputError(f"product: expected one of {', '.join(PRODUCTS)}, got {self.product!r}", field="options")
+        for name in ("steps", "samples", "seed", "at_once"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise InputError(f"{name}: expected a whole number, got {value!r}", field="options")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise InputError(f"steps: expected 1 to 1000, got {self.steps}", field="options")
         if not 2 <= self.samples <= 1000:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from clsdm.errors import InputError
-from clsdm.geometry.view import preset
+from clsdm.geometry.view import Detector, preset
 from clsdm.model.bundle import patient_mark
 from clsdm.progress import Report, silent
 from clsdm.quality.compare import covered_truth
 from clsdm.quality.metrics import honest, x2ct
-from clsdm.quality.reprojection import reprojection
+from clsdm.quality.reprojection import FIELD_PER_CUBE, reprojection
 from clsdm.simulate import simulate_xrays
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume

@@ -14,7 +14,7 @@ from clsdm.reconstruction import Options, Product, choose_device
 from clsdm.volume.ct import CTVolume
 from clsdm_bench.evaluate import bundle_method
 from clsdm_bench.measures.distribution import SET_FIGURE, sliced_wasserstein
-from clsdm_bench.patients import Method, Outcome, Patient, load_patients, measured, refuse_seen
+from clsdm_bench.patients import Method, Outcome, Patient, detector_of, load_patients, measured, refuse_seen
 from clsdm_bench.records import Records, RowResult
 from clsdm_bench.report.pictures import write_picture
 from clsdm_bench.resolve import Budget, recipe_of

@@ -1,5 +1,6 @@
 """Samples for training: which volume, in which pose, under which exposures, all decided by the sample's number."""
 
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,9 +58,9 @@ class Batch:
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) unit Gaussian noise, each sample from its own generator.
 
-        On a thread for each: a million numbers take longer than a network on a GPU does, and numpy draws them side by side.
+        On threads: a million numbers take longer than a network on a GPU does, and numpy draws them side by side.
         """
-        with ThreadPoolExecutor(len(self.random)) as pool:
+        with ThreadPoolExecutor(min(len(self.random), os.cpu_count() or 1)) as pool:
             drawn = list(pool.map(lambda random: _normal(random, *shape), self.random))
         return torch.stack(drawn).to(self.unit.device)
 

@@ -14,8 +14,8 @@ from one_line import refusal
 from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
-from clsdm.geometry.view import preset
-from clsdm.quality.compare import compare
+from clsdm.geometry.view import Detector, preset
+from clsdm.quality.compare import NO_PLACE, compare
 from clsdm.quality.reprojection import default_detector, reprojection
 from clsdm.quality.write import as_json, write_comparison
 from clsdm.volume.ct import CTVolume, Grid
@@ -196,8 +196,22 @@ def test_only_a_cube_can_be_projected_and_only_what_holds_the_window_compared() 
         compare(replace(truth, hu=truth.hu[:5]), truth)
 
 
-def test_the_detector_is_a_quarter_wider_than_the_cube() -> None:
+def test_the_detector_is_a_quarter_wider_than_the_cube_with_pixels_of_its_voxels() -> None:
     assert default_detector(phantom()).field_mm == pytest.approx(1.25 * 192.0)
+    assert default_detector(phantom()).size == 128
+    large = CTVolume.on_grid(np.zeros((128, 128, 128), np.float32), Grid(128, 3.0))
+    assert default_detector(large) == Detector(160, 480.0)
+
+
+def test_a_volume_of_x_rays_that_tell_no_place_is_not_compared_with_a_ct_without_a_word() -> None:
+    truth, elsewhere = phantom(centre_mm=(0.0, 0.0, 0.0)), phantom()
+    xrays = xrays_of(truth)
+    nowhere = [replace(xray, isocentre_mm=None) for xray in xrays]
+    placed = [replace(xray, isocentre_mm=truth.centre_mm) for xray in xrays]
+    asked = ((truth, nowhere, True), (truth, placed, False), (elsewhere, nowhere, False), (truth, (), False))
+    for recon, views, told in asked:
+        assert (NO_PLACE in compare(recon, recon, views).warnings) == told
+    assert NO_PLACE not in compare(truth, None, nowhere).warnings
 
 
 def test_the_written_figures_are_versioned_json_even_for_identical_volumes(tmp_path: Path) -> None:

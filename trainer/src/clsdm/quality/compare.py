@@ -37,6 +37,10 @@ LEAST_SHARED, FEW_SHARED = 0.1, 0.5
 A scan of the abdomen shares a third of a chest's cube, and a thin one all of itself. Where no X-ray tells its place, the volume
 lies around 0, and shares with a patient's CT what chance gives.
 """
+NO_PLACE = (
+    "No X-ray of this volume tells where the patient lay: it lies around 0, wherever the CT does. Unless they were "
+    "registered with each other, no figure that compares them counts."
+)
 
 
 def compare(
@@ -68,6 +72,7 @@ def compare(
     scores = None if truth is None else score(recon, truth)
     warnings = [
         *([] if scores is None or truth is None else _warnings(scores, shared(recon, truth, scores.seen))),
+        *([] if truth is None or _knows_its_place(recon, xrays) else [NO_PLACE]),
         *notes,
     ]
     measures = numbers(recon, None) if measures is None else measures
@@ -131,6 +136,12 @@ def covered_truth(truth: CTVolume, onto: CTVolume) -> tuple[CTVolume, np.ndarray
             f"{_position(truth)} mm (LPS), expected the same patient coordinates"
         )
     return _resampled(truth, onto), covered
+
+
+def _knows_its_place(recon: CTVolume, xrays: Sequence[XRay]) -> bool:
+    """Whether a reconstruction lies where its X-rays say, or was moved since; without X-rays it is not asked."""
+    told = not xrays or any(xray.isocentre_mm is not None for xray in xrays)
+    return told or not np.allclose(recon.centre_mm, 0.0, atol=recon.spacing_mm[0] / 2)
 
 
 def _along_lps(ct: CTVolume) -> CTVolume:

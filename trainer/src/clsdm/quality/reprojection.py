@@ -22,8 +22,10 @@ _SHADOW = -0.9  # 5 % of the way from the 1st percentile (-1) to the 99th (1)
 
 
 def default_detector(recon: CTVolume) -> Detector:
-    """The virtual detector for a cube, by which all residuals that a user meets are alike: 1.25 times its edge, with pixels as large
-    as its voxels at the isocentre, but at least 128²."""
+    """The virtual detector for a cube: 1.25 times its edge, with pixels as large as its voxels, but at least 128².
+
+    It hangs on the volume alone, so that all residuals that a user meets are alike, whoever computes them.
+    """
     voxels = recon.hu.shape[0]
     return Detector(max(LEAST_PIXELS, round(FIELD_PER_CUBE * voxels)), FIELD_PER_CUBE * recon.spacing_mm[0] * voxels)
 

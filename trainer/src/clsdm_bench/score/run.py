@@ -64,6 +64,16 @@ class Settings:
     def __post_init__(self) -> None:
         if unknown := [name for name in self.conditions if name not in CONDITIONS]:
             raise InputError(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
+        for product in self.products:
+            self.options(product)
+
+    def options(self, product: Product) -> Options:
+        """How a product is made.
+
+        Raises:
+            InputError: it cannot be; said before anything is begun.
+        """
+        return Options(product, self.steps, self.samples, self.seed, self.device)
 
     def runs(self) -> Iterator[tuple[str, Product]]:
         """Condition and product of each reconstruction of a case."""
@@ -88,9 +98,8 @@ class Scoring:
         if record is None:
             source = self._next(scan) if CONDITIONS[condition].of_another else scan
             views = CONDITIONS[condition].views(self._exposures(source))
-            settings = self.settings
-            how = Options(product, settings.steps, settings.samples, settings.seed, settings.device)
-            reconstruct_files(Request(views, str(path), str(self.bundle.path), settings.preset, how))
+            how = self.settings.options(product)
+            reconstruct_files(Request(views, str(path), str(self.bundle.path), self.settings.preset, how))
             record = read_record(path) or {}
         return read_ct(path), float(np.mean([item["rmse"] for item in record["residuals"]])) / 2.0
 
