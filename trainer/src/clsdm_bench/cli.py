@@ -211,6 +211,8 @@ def _score(options: argparse.Namespace) -> int:
     from clsdm_bench.score.page import published
     from clsdm_trainer.figures import read_results
 
+    if options.publish and options.steps is not None:
+        raise InputError("--publish: puts the table of a model as it ships on a page; expected no --steps beside it")
     settings = Settings(
         products=tuple(options.products),
         conditions=tuple(options.conditions or CONDITIONS),

@@ -78,3 +78,18 @@ def test_numbers_of_too_few_patients_are_refused_before_any(
     assert main(["numbers", "--bundle", str(small_model.path), *out, *more]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out" / "numbers.md").exists()
+
+
+def test_a_table_of_other_steps_than_a_models_own_is_not_published(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("as it was", encoding="utf-8")
+    call = ["score", "--bundle", "openkbp64", "--cases", "none", "--out", str(tmp_path / "out"), "--steps", "7"]
+    assert main([*call, "--publish", str(page)]) == 2
+    assert "expected no --steps beside it" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == "as it was"
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_that_no_reconstruction_can_take_are_refused_before_a_folder_is_begun():
+    with pytest.raises(InputError, match="steps: expected 1 to 1000, got 0"):
+        Settings(steps=0)
