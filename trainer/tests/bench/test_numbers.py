@@ -255,4 +255,4 @@ def test_a_bundle_gets_its_table_and_is_measured_with_it(
     settings = out / "settings.json"
     settings.write_text(settings.read_text(encoding="utf-8").replace(small_model.hash, "0" * 64), encoding="utf-8")
     assert main(["calibrate", "--bundle", str(bundle), *common, "--split", "val", "--write", str(bundle)]) == 2
-    assert "of another bundle" in capsys.readouterr().err
+    assert "begun with another model" in capsys.readouterr().err

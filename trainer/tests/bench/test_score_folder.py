@@ -81,7 +81,7 @@ def test_numbers_of_too_few_patients_are_refused_before_any(
 
 
 def test_a_table_of_other_steps_than_a_models_own_is_not_published(tmp_path, capsys):
-    page = tmp_path / "page.md"
+    page = tmp_path / "numbers.md"
     page.write_text("as it was", encoding="utf-8")
     call = ["score", "--bundle", "openkbp64", "--cases", "none", "--out", str(tmp_path / "out"), "--steps", "7"]
     assert main([*call, "--publish", str(page)]) == 2
