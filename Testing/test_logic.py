@@ -69,7 +69,7 @@ class ReconstructTest(RealTest):
         self.assertEqual(Volumes.voxels(result.coverageNode).max(), 2)
         self.assertIsNone(result.spreadNode)
         self.assertEqual([each["angle_deg"] for each in result.residuals], [0.0, 90.0])
-        self.assertEqual([each["input"].shape for each in result.reprojections], [(32, 32)] * 2)
+        self.assertEqual([each["input"].shape for each in result.reprojections], [(128, 128)] * 2)
         self.assertEqual(result.reprojections[0]["view"]["rows"], 32)
 
     def test_the_nodes_say_how_they_were_made_and_that_they_are_for_research(self) -> None:

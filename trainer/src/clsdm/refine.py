@@ -36,7 +36,7 @@ from clsdm.geometry.move import USUAL, Move, moved, unlikely
 from clsdm.model.bundle import Bundle
 from clsdm.model.clsdm import CLSDM
 from clsdm.progress import Report, silent
-from clsdm.quality.reprojection import reprojection
+from clsdm.quality.reprojection import default_detector, reprojection
 from clsdm.quality.symmetry import asymmetry
 from clsdm.volume.ct import CTVolume, Grid
 from clsdm.volume.hu import unit_to_hu
@@ -137,7 +137,7 @@ class Explained:
     """
 
     def __init__(self, xrays: Sequence[XRay], bundle: Bundle, model: CLSDM) -> None:
-        self._xrays, self._model, self._cube_mm = xrays, model, bundle.manifest.model.grid.cube_mm
+        self._xrays, self._model, self._grid = xrays, model, bundle.manifest.model.grid
 
     def residual(self, moves: Sequence[Move]) -> float:
         """Root mean square over the views, as a fraction of contrast."""
@@ -149,8 +149,8 @@ class Explained:
         return 2.0 * math.log(max(1e-6, self._residual(xrays, hu))) + asymmetry(hu)
 
     def _residual(self, xrays: list[XRay], hu: torch.Tensor) -> float:
-        volume = CTVolume.on_grid(hu.cpu().numpy(), Grid(len(hu), self._cube_mm / len(hu)))
-        found = reprojection(volume, xrays, self._model.config.detector)
+        volume = CTVolume.on_grid(hu.cpu().numpy(), Grid(len(hu), self._grid.cube_mm / len(hu)))
+        found = reprojection(volume, xrays, default_detector(self._grid))  # as the result will be judged
         return float(np.sqrt(np.mean([each.agreement.contrast_fraction**2 for each in found])))
 
     def _mean(self, moves: Sequence[Move]) -> tuple[list[XRay], torch.Tensor]:

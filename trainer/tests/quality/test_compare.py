@@ -197,10 +197,9 @@ def test_only_a_cube_can_be_projected_and_only_what_holds_the_window_compared() 
 
 
 def test_the_detector_is_a_quarter_wider_than_the_cube_with_pixels_of_its_voxels() -> None:
-    assert default_detector(phantom()).field_mm == pytest.approx(1.25 * 192.0)
-    assert default_detector(phantom()).size == 128
-    large = CTVolume.on_grid(np.zeros((128, 128, 128), np.float32), Grid(128, 3.0))
-    assert default_detector(large) == Detector(160, 480.0)
+    assert default_detector(GRID).field_mm == pytest.approx(1.25 * 192.0)
+    assert default_detector(GRID).size == 128
+    assert default_detector(Grid(128, 3.0)) == Detector(160, 480.0)
 
 
 def test_a_volume_of_x_rays_that_tell_no_place_is_not_compared_with_a_ct_without_a_word() -> None:

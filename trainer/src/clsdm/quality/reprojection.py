@@ -10,7 +10,7 @@ from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector
 from clsdm.quality.agreement import Reprojection
-from clsdm.volume.ct import CTVolume, is_canonical
+from clsdm.volume.ct import CTVolume, Grid, is_canonical
 from clsdm.volume.hu import hu_to_attenuation
 from clsdm.xray.preprocess import XRay, cameras_for, normalise, panel_mask, preprocess
 
@@ -21,13 +21,12 @@ FIELD_PER_CUBE = 1.25
 _SHADOW = -0.9  # 5 % of the way from the 1st percentile (-1) to the 99th (1)
 
 
-def default_detector(recon: CTVolume) -> Detector:
+def default_detector(grid: Grid) -> Detector:
     """The virtual detector for a cube: 1.25 times its edge, with pixels as large as its voxels, but at least 128².
 
     It hangs on the volume alone, so that all residuals that a user meets are alike, whoever computes them.
     """
-    voxels = recon.hu.shape[0]
-    return Detector(max(LEAST_PIXELS, round(FIELD_PER_CUBE * voxels)), FIELD_PER_CUBE * recon.spacing_mm[0] * voxels)
+    return Detector(max(LEAST_PIXELS, round(FIELD_PER_CUBE * grid.size)), FIELD_PER_CUBE * grid.cube_mm)
 
 
 @torch.no_grad()
@@ -55,7 +54,7 @@ def reprojection(recon: CTVolume, xrays: Sequence[XRay], detector: Detector | No
             f"{recon.source}: expected a cube of cubic voxels along LPS to project, found {recon.hu.shape[::-1]} "
             f"voxels of {tuple(round(step, 3) for step in recon.spacing_mm)} mm (x, y, z)"
         )
-    detector = detector or default_detector(recon)
+    detector = detector or default_detector(Grid(recon.hu.shape[0], recon.spacing_mm[0]))
     pairs = [preprocess(xray, detector)[0] for xray in xrays]
     views = [[xray.view for xray in xrays]]
     cameras = cameras_for(views, detector)
