@@ -17,6 +17,7 @@ from clsdm.hanging import Hang, Hanging
 from clsdm.model.bundle import Bundle
 from clsdm.model.schedule import ProcessConfig
 from clsdm.progress import silent
+from clsdm.quality.compare import compare
 from clsdm.reconstruction import MAX_VIEWS, Options, choose_device, reconstruct
 from clsdm.samples import sample_noise
 from clsdm.xray.preprocess import XRay, prepare
@@ -303,6 +304,8 @@ def test_the_residual_is_of_the_volume_itself(xrays, small_model):
         assert isinstance(xray.view, View)
         assert residual.angle_deg == xray.view.angle_deg
         assert residual.rmse > 0.05, "random weights cannot explain an X-ray"
+    compared = compare(result.volume, None, xrays).reprojections
+    assert [each.rmse for each in compared] == [each.rmse for each in result.residuals], "compare says the same"
 
 
 @pytest.mark.parametrize(
