@@ -76,10 +76,10 @@ class ErrorStatistics:
     def add_spectrum(self, unit: Tensor, error: Tensor, known: Tensor) -> None:
         """Of the same, after the scale is complete; what is not known counts as no part of the volume."""
         even = error.float() * known / scale_of(unit, self.scale).clamp_min(LEAST_SCALE)
-        size, voxels = even.shape[-1], known.float().sum((1, 2, 3, 4)).clamp_min(1.0)
-        power = torch.fft.rfftn(even[:, 0], dim=(1, 2, 3)).abs().square() / voxels.view(-1, 1, 1, 1)
+        size, voxels = even.shape[-1], known.float().sum((1, 2, 3, 4))
+        power = torch.fft.rfftn(even[:, 0], dim=(1, 2, 3)).abs().square() / voxels.clamp_min(1.0).view(-1, 1, 1, 1)
         radii, stands_for = _radii(size, power.device).flatten(), _stands_for(size, power.device)
-        for each in power.double():
+        for each in power.double()[voxels > 0.0]:  # nothing known: no spectrum, rather than one of 0
             self.power.index_add_(0, radii, (each * stands_for).flatten())
             self.count.index_add_(0, radii, stands_for.expand_as(each).flatten())
 
@@ -106,7 +106,8 @@ def _radii(size: int, device: torch.device) -> Tensor:
 def _stands_for(size: int, device: torch.device) -> Tensor:
     """(n // 2 + 1,) how many frequencies of the whole spectrum each of the half stands for, along its last axis.
 
-    Those without a conjugate in the half are in it once. A lateral X-ray fixes the plane at 0, of which errors hold little.
+    One whose conjugate is in the half too, at 0 and at the end of an even axis, stands for itself alone; any other for both. A
+    lateral X-ray fixes the plane at 0, of which errors hold little.
     """
     count = torch.full((size // 2 + 1,), 2.0, dtype=torch.float64, device=device)
     count[0] = 1.0
