@@ -92,9 +92,8 @@ def differences(first: ModelConfig, second: ModelConfig) -> list[str]:
     that a sample takes by default."""
     if grows(first, second):
         return []
-    first, second = (replace(model, process=replace(model.process, steps=1)) for model in (first, second))
     pairs = [(item.name, *(to_plain(getattr(model, item.name)) for model in (first, second))) for item in fields(first)]
-    return [f"{name} {a} and {b}" for name, a, b in pairs if a != b]
+    return [f"{name} {a} and {b}" for name, a, b in pairs if a | {"steps": None} != b | {"steps": None}]
 
 
 def grows(first: ModelConfig, second: ModelConfig) -> bool:

@@ -110,11 +110,11 @@ def test_another_grid_is_named_with_both_sizes(config, bundle, own, tmp_path):
 def test_a_sample_may_take_other_steps_than_the_bundles_by_the_same_process(config, bundle, own, tmp_path):
     longer, arc = (
         config.model_copy(update={"model": replace(config.model, process=replace(config.model.process, **changes))})
-        for changes in ({"steps": 7}, {"kind": "trigflow"})
+        for changes in ({"steps": 7}, {"kind": "trigflow", "steps": 7})
     )
     open_run(tmp_path / "longer", longer, own, bundle)
     assert (tmp_path / "longer" / ORIGIN).exists()
-    with pytest.raises(InputError, match=r"process .*'flow'.* and .*'trigflow'"):
+    with pytest.raises(InputError, match=r"process .*'flow'.*'steps': 2.* and .*'trigflow'.*'steps': 7"):
         open_run(tmp_path / "arc", arc, own, bundle)
     assert not (tmp_path / "arc").exists()
 
