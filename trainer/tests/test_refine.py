@@ -12,6 +12,7 @@ from clsdm.geometry.move import SPIKE, USUAL, Move, moved, unlikely
 from clsdm.geometry.view import PRESETS, View
 from clsdm.model.bundle import Bundle
 from clsdm.quality.symmetry import asymmetry
+from clsdm.reconstruction import Options, reconstruct
 from clsdm.refine import BY_PROFILE, BY_RESIDUAL, Explained, Refinement, _better, _cost, _search, _turned, refine
 from clsdm.simulate import simulate_xrays
 from clsdm.xray.profiles import by_profile
@@ -126,13 +127,20 @@ def test_what_a_model_refines_is_looked_for_in_its_coarse_estimate(tmp_path, asy
     assert 0.0 < explained.residual([Move()] * 2) < 10.0
 
 
+def test_a_search_judges_as_the_result_does_whatever_the_models_own_detector(tmp_path, asymmetric_phantom):
+    bundle, xrays = small_bundle(tmp_path / "bundle", FINER), films(asymmetric_phantom, Move())
+    residuals = reconstruct(xrays, bundle, Options("mean", device="cpu", measure=False)).residuals
+    own = math.sqrt(np.mean([each.agreement.contrast_fraction**2 for each in residuals]))
+    assert Explained(xrays, bundle, bundle.model()).residual([Move()] * 2) == pytest.approx(own, rel=1e-5)
+
+
 def test_what_was_found_is_said_in_words(asymmetric_phantom):
     xrays = tuple(films(asymmetric_phantom, Move()))
     notes = Refinement(xrays, (Move(), Move(-2.0, 0.0, 18.0, 1.03)), 0.09, 0.04).notes
     assert "the angle -2.0 degrees off" in notes[0]
     assert "18 mm" in notes[0]
     assert "the magnification +3.0% off" in notes[0]
-    assert notes[1] == "geometry: the residual went from 9.0% to 4.0% of the contrast"
+    assert notes[1] == "geometry: a coarse estimate's residual went from 9.0% to 4.0% of the contrast"
     assert "one X-ray alone" in Refinement(xrays[:1], (Move(),), 0.1, 0.1).notes[0]
     assert "nothing better" in Refinement(xrays, (Move(), Move()), 0.1, 0.1).notes[0]
 

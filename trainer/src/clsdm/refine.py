@@ -82,8 +82,8 @@ class Refinement:
             return ("geometry: one X-ray alone says nothing of how it was taken; nothing was looked for",)
         if not lines:
             return ("geometry: nothing better was found than what was stated",)
-        change = f"the residual went from {self.residual_before:.1%} to {self.residual_after:.1%} of the contrast"
-        return (*lines, f"geometry: {change}")
+        before, after = f"{self.residual_before:.1%}", f"{self.residual_after:.1%}"
+        return (*lines, f"geometry: a coarse estimate's residual went from {before} to {after} of the contrast")
 
     def to_plain(self) -> dict[str, Any]:
         """JSON types, for the record."""

@@ -181,7 +181,7 @@ def test_the_record_of_a_refined_reconstruction_gives_the_views_that_were_found(
     plain = read_views(request)
     assert result.views[0] == plain[0].view
     assert result.views[1] != plain[1].view  # a model that was never trained is glad of any move
-    assert any(text.startswith("geometry: the residual went from") for text in result.warnings)
+    assert any(text.startswith("geometry: a coarse estimate's residual went from") for text in result.warnings)
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["provenance"]["refined"] is True
     again = read_views(found_again(record["request"], tmp_path / "r.nii.gz", [films]))
