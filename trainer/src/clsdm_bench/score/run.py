@@ -49,7 +49,7 @@ class Settings:
         steps: of each sample; the model's own if None.
 
     Raises:
-        InputError: an unknown condition.
+        InputError: an unknown condition, or what no reconstruction can be made with.
     """
 
     products: tuple[Product, ...] = ALL_PRODUCTS
