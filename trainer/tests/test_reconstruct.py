@@ -1,5 +1,6 @@
 """Reconstruction: reproducible, for any set of views, in the right place, and blind to the truth."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -281,6 +282,7 @@ def test_the_published_diffusion_is_sampled_too_and_knows_its_limit(xrays, tmp_p
         ({"steps": 2.5}, "steps"),
         ({"steps": True}, "steps"),
         ({"samples": 1}, "samples"),
+        ({"samples": None}, "samples"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
     ],
@@ -288,6 +290,11 @@ def test_the_published_diffusion_is_sampled_too_and_knows_its_limit(xrays, tmp_p
 def test_an_option_out_of_range_is_named(options, named):
     with pytest.raises(InputError, match=f"^{named}: expected|^{named}: an ensemble needs"):
         Options(**options)
+
+
+def test_numpys_whole_numbers_go_into_a_record():
+    options = Options("ensemble", steps=np.int64(3), samples=np.int32(2), seed=np.uint8(1))
+    assert json.loads(json.dumps(options.recorded)) == Options("ensemble", steps=3, samples=2, seed=1).recorded
 
 
 def test_an_unknown_or_absent_device_is_refused(xrays, small_model):

@@ -47,8 +47,11 @@ class Options:
             raise InputError(f"product: expected one of {', '.join(PRODUCTS)}, got {self.product!r}", field="options")
         for name in ("steps", "samples", "seed", "at_once"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+            if value is None and name == "steps":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral):
                 raise InputError(f"{name}: expected a whole number, got {value!r}", field="options")
+            object.__setattr__(self, name, int(value))  # numpy's cannot go into a record
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise InputError(f"steps: expected 1 to 1000, got {self.steps}", field="options")
         if not 2 <= self.samples <= 1000:
