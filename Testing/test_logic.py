@@ -5,14 +5,17 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import slicer
 from fakes import FakeChannel, FakeWorkerCase
 from real_worker import OwnTemporaries, leftovers, scene, smallCase
 from scene_case import waitFor
 
+from clsdm.quality.place import NO_PLACE
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
 from CLSDMReconstructionLib.scene.Attributes import COVERAGE_ROLE, OTHERS_ROLE, SPREAD_ROLE
+from CLSDMReconstructionLib.scene.ExposureScene import ExposureScene
 from CLSDMReconstructionLib.worker.InferenceProcess import InferenceProcess
 from CLSDMReconstructionLib.xrays.Inputs import XRayInput
 
@@ -215,6 +218,27 @@ class OtherTasksTest(RealTest):
         figures = self.logic.compare(ct, ct, wait=True).result
         self.assertLess(figures["protocols"]["honest"]["mae_hu"], 1e-6)
         self.assertEqual(figures["overlap_fraction"], 1.0)
+
+    def test_a_volume_whose_x_rays_tell_no_place_is_not_compared_without_a_word_unless_it_was_moved(self) -> None:
+        def noted(node) -> bool:
+            return NO_PLACE in self.logic.compare(node, node, wait=True).result["warnings"]
+
+        self.assertFalse(noted(self.reconstruct().result.volumeNode))
+        with tempfile.TemporaryDirectory() as folder:
+            films = [Path(folder) / name for name in ("frontal.dcm", "lateral.dcm")]
+            for film in films:
+                placed = pydicom.dcmread(self.case / film.name)
+                del placed.IsocenterPosition
+                placed.save_as(film)
+            result = self.reconstruct(*films).result
+        self.assertTrue(noted(result.volumeNode))
+        shown = ExposureScene()
+        list(shown.show(result))  # around 0, as the volume
+        self.assertEqual(len(shown.nodes), 6)
+        list(shown.clear())
+        origin = result.volumeNode.GetOrigin()
+        result.volumeNode.SetOrigin(origin[0], origin[1] + 40.0, origin[2])
+        self.assertFalse(noted(result.volumeNode))
 
     def test_a_preview_is_what_the_network_sees(self) -> None:
         seen = self.logic.preview(

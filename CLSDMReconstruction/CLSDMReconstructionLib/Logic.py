@@ -197,7 +197,8 @@ class ReconstructionLogic(ModelTasks):
     def compare(self, reconstructionNode, truthNode, *, wait: bool = False, **callbacks) -> Run:
         """Figures of both protocols on the reconstruction's grid; the result will be ``clsdm.quality.compare.as_json``'s dict."""
         nodes = {"reconstruction": reconstructionNode, "truth": truthNode}
-        return self._ofVolumes(Run("compare", **callbacks), nodes, {}, lambda answer: answer, wait)
+        then = partial(Results.comparisonFrom, reconstructionNode)
+        return self._ofVolumes(Run("compare", **callbacks), nodes, {}, then, wait)
 
     def fromOthers(self, reconstructionNode, *, wait: bool = False, **callbacks) -> Run:
         """The part of a reconstruction that its X-rays do not fix; the result: a volume node, referred to as ``OTHERS_ROLE``."""

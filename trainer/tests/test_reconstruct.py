@@ -215,7 +215,9 @@ def test_a_reconstruction_is_printed_in_a_line(small_model, xrays):
 
 def test_without_an_isocentre_the_volume_lies_around_the_origin(xrays, small_model):
     nowhere = [replace(xray, isocentre_mm=None) for xray in xrays]
-    assert reconstruct(nowhere, small_model, Options(**CPU)).volume.centre_mm == pytest.approx((0.0, 0.0, 0.0))
+    made = reconstruct(nowhere, small_model, Options(**CPU))
+    assert made.volume.centre_mm == pytest.approx((0.0, 0.0, 0.0))
+    assert made.provenance["isocentre_lps_mm"] is None  # not 0, which a place could be
     one_knows = [nowhere[0], replace(xrays[1], isocentre_mm=(1.0, 2.0, 3.0))]
     assert reconstruct(one_knows, small_model, Options(**CPU)).volume.centre_mm == pytest.approx((1.0, 2.0, 3.0))
 

@@ -75,7 +75,7 @@ class ExposureScene:
         tree = Nodes.subjectHierarchy()
         if tree is not None:
             self._folder = tree.CreateFolderItem(tree.GetSceneItemID(), "X-ray exposures")
-        isocentre = result.provenance.get("isocentre_lps_mm", (0.0, 0.0, 0.0))
+        isocentre = result.provenance.get("isocentre_lps_mm") or (0.0, 0.0, 0.0)
         for number, item in enumerate(result.reprojections):
             view, image = measuredPart(item["view"], item["input"])
             frustum = frustumOf(view, isocentre)

@@ -8,12 +8,14 @@ import numpy as np
 import slicer
 
 from CLSDMReconstructionLib.base import Nodes
+from CLSDMReconstructionLib.base.CorePath import ensureCore
 from CLSDMReconstructionLib.scene import Volumes, XRayNodes, XRaySources
 from CLSDMReconstructionLib.scene.Attributes import (
     COVERAGE_ROLE,
     OTHERS_ROLE,
     SPREAD_ROLE,
     clearAttributes,
+    provenanceOf,
     setAttributes,
 )
 from CLSDMReconstructionLib.scene.Belongings import belongingsOf
@@ -139,6 +141,18 @@ def reconstructionFrom(
         answer.get("measures"),
         answer.get("hanging"),
     )
+
+
+def comparisonFrom(reconstruction, answer: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a comparison, with a warning where the X-rays did not tell where the patient lay."""
+    ensureCore()
+    from clsdm.quality.place import place_notes
+
+    bounds = [0.0] * 6
+    reconstruction.GetRASBounds(bounds)
+    centre = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    notes = place_notes(provenanceOf(reconstruction), centre, reconstruction.GetSpacing()[0])
+    return answer | {"warnings": [*answer["warnings"], *notes]}
 
 
 def fromOthersOf(volume, answer: dict[str, Any]):

@@ -232,7 +232,8 @@ def _placed(
 ) -> Reconstruction:
     """The cubes (HU, spread, coverage) in the patient's coordinates, checked against the X-rays."""
     manifest = bundle.manifest
-    centre = next((xray.isocentre_mm for xray in xrays if xray.isocentre_mm is not None), (0.0, 0.0, 0.0))
+    told = next((xray.isocentre_mm for xray in xrays if xray.isocentre_mm is not None), None)
+    centre = told or (0.0, 0.0, 0.0)
 
     def placed(cube: Tensor) -> CTVolume:
         return CTVolume.on_grid(cube.cpu().numpy(), manifest.model.grid, centre)
@@ -248,7 +249,7 @@ def _placed(
         **options.recorded,
         "steps": None if options.product == "mean" else options.steps or manifest.model.process.steps,
         "device": device.type,
-        "isocentre_lps_mm": list(centre),
+        "isocentre_lps_mm": told and list(told),
         "views": [xray.view.to_plain() | {"origins": xray.origins} for xray in xrays],
     }
     doubts = [f"{each.source}: {each.agreement}" for each in residuals if each.agreement.disagrees]

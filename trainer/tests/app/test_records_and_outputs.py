@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from small_bundle import reconstruct_command
+from small_bundle import reconstruct_command, small_phantom
 
 import clsdm
 from clsdm.app.cli import main
@@ -16,6 +16,7 @@ from clsdm.app.record import companions, make_record, read_record, record_text, 
 from clsdm.errors import InputError
 from clsdm.files.digest import MOST_LOOKED_AT, find, is_mark, mark_of, sha256_of
 from clsdm.quality.numbers import recorded
+from clsdm.quality.place import NO_PLACE
 from clsdm.quality.quantities import DEFINITION
 from clsdm.volume.ct import CTVolume
 from clsdm.volume.read import read_ct
@@ -47,6 +48,21 @@ def test_neither_the_record_nor_the_figures_name_a_path(patient, small_model, tm
     assert record["files"]["volume"] == sha256_of(out)
     assert record["files"]["coverage"] == sha256_of(tmp_path / "r_coverage.nii.gz")
     assert any(warning.startswith("X-ray 1: ") for warning in record["warnings"])
+
+
+def test_that_no_x_ray_told_a_place_is_known_when_they_are_gone(patient, small_model, tmp_path, capfd):
+    out, ct = tmp_path / "r.nii.gz", tmp_path / "ct.nii.gz"
+    write_ct(small_phantom((0.0, 0.0, 0.0)), ct)
+    for name in ("frontal.dcm", "lateral.dcm"):
+        film = pydicom.dcmread(patient / name)
+        del film.IsocenterPosition
+        film.save_as(patient / name)
+    assert main(reconstruct_command(patient, small_model, out, "--quiet")) == 0
+    for name in ("frontal.dcm", "lateral.dcm"):
+        (patient / name).unlink()
+    capfd.readouterr()
+    assert main(["compare", str(out), str(ct), "--out", str(tmp_path / "cmp")]) == 0
+    assert NO_PLACE in capfd.readouterr().err
 
 
 def test_x_rays_that_lie_elsewhere_are_found_by_name_only(films, small_model, tmp_path, capfd):

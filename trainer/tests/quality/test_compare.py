@@ -15,7 +15,8 @@ from clsdm.errors import InputError
 from clsdm.geometry.cameras import Cameras
 from clsdm.geometry.projector import project
 from clsdm.geometry.view import Detector, preset
-from clsdm.quality.compare import NO_PLACE, compare
+from clsdm.quality.compare import compare
+from clsdm.quality.place import NO_PLACE
 from clsdm.quality.reprojection import default_detector, reprojection
 from clsdm.quality.write import as_json, write_comparison
 from clsdm.volume.ct import CTVolume, Grid
@@ -211,6 +212,13 @@ def test_a_volume_of_x_rays_that_tell_no_place_is_not_compared_with_a_ct_without
     for recon, views, told in asked:
         assert (NO_PLACE in compare(recon, recon, views).warnings) == told
     assert NO_PLACE not in compare(truth, None, nowhere).warnings
+
+
+def test_the_record_tells_whether_there_is_a_place_where_the_x_rays_are_not_at_hand() -> None:
+    truth = phantom(centre_mm=(0.0, 0.0, 0.0))
+    asked = (({"isocentre_lps_mm": None}, True), ({"isocentre_lps_mm": [0.0, 0.0, 0.0]}, False), ({}, False))
+    for provenance, told in asked:
+        assert (NO_PLACE in compare(truth, truth, provenance=provenance).warnings) == told
 
 
 def test_the_written_figures_are_versioned_json_even_for_identical_volumes(tmp_path: Path) -> None:

@@ -50,14 +50,14 @@ def _compare(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     if truth is None and not xrays:
         raise InputError(f"{volume}: no CT given, and no record of its X-rays beside it; nothing to compare with")
     report("read", 1, 1)
-    comparison = compare(reconstruction, truth, xrays, recorded(made))
+    provenance = made.get("provenance", {})
+    comparison = compare(reconstruction, truth, xrays, recorded(made), provenance)
     if options.with_fixed:
         comparison = replace(comparison, parts=_parts(comparison.recon, made, volume))
         report("fixed", 1, 1)
     for warning in comparison.warnings:
         note(options, warning)
     report("compare", 1, 1)
-    provenance = made.get("provenance", {})
     with written_together(out) as scratch:
         written = write_comparison(comparison, scratch, provenance)
     files = [str(out / file.name) for file in written]

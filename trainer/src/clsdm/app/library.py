@@ -118,11 +118,12 @@ def compare(
     """
     if isinstance(volume, str | PathLike) and isinstance(truth, str | PathLike):
         refuse_exchanged(Path(volume), Path(truth))
-    measures = None if isinstance(volume, CTVolume) else recorded(record_of(Path(volume)))
+    record = {} if isinstance(volume, CTVolume) else record_of(Path(volume))
     angles = (0.0, 90.0, *(None for _ in xrays))
     views = [_view(xray, angle, GeometryOverrides()) for xray, angle in zip(xrays, angles, strict=False)]
     read = centred([each if isinstance(each, XRay) else read_view(each, preset) for each in views])
-    return compared(_scan(volume, "volume"), None if truth is None else _scan(truth, "truth"), read, measures)
+    made, true = _scan(volume, "volume"), None if truth is None else _scan(truth, "truth")
+    return compared(made, true, read, recorded(record), record.get("provenance"))
 
 
 def _scan(given: Scan, name: str) -> CTVolume:

@@ -22,6 +22,7 @@ from clsdm.quality.comparison import Comparison, Scores
 from clsdm.quality.measure import Measures, measure
 from clsdm.quality.metrics import honest, x2ct
 from clsdm.quality.numbers import numbers
+from clsdm.quality.place import place_notes
 from clsdm.quality.reprojection import reprojection
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, Grid, is_canonical
@@ -37,10 +38,6 @@ LEAST_SHARED, FEW_SHARED = 0.1, 0.5
 A scan of the abdomen shares a third of a chest's cube, and a thin one all of itself. Where no X-ray tells its place, the volume
 lies around 0, and shares with a patient's CT what chance gives.
 """
-NO_PLACE = (
-    "No X-ray of this volume tells where the patient lay: it lies around 0, wherever the CT does. Unless they were "
-    "registered with each other, no figure that compares them counts."
-)
 
 
 def compare(
@@ -48,6 +45,7 @@ def compare(
     truth: CTVolume | None = None,
     xrays: Sequence[XRay] = (),
     measures: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Score a reconstruction against the truth, the X-rays, or both.
 
@@ -56,6 +54,7 @@ def compare(
         truth: the true CT on any grid, in the same patient coordinates.
         xrays: the X-rays the reconstruction was made from; its centre is their isocentre.
         measures: what was measured in it when it was made, with intervals; measured anew if None.
+        provenance: as in ``Reconstruction.provenance``; says whether an X-ray told where the patient lay.
 
     Returns:
         The reconstruction turned to LPS, its scores, reprojections and warnings.
@@ -72,7 +71,7 @@ def compare(
     scores = None if truth is None else score(recon, truth)
     warnings = [
         *([] if scores is None or truth is None else _warnings(scores, shared(recon, truth, scores.seen))),
-        *([] if truth is None or _knows_its_place(recon, xrays) else [NO_PLACE]),
+        *([] if truth is None else place_notes(_placing(provenance, xrays), recon.centre_mm, recon.spacing_mm[0])),
         *notes,
     ]
     measures = numbers(recon, None) if measures is None else measures
@@ -138,10 +137,10 @@ def covered_truth(truth: CTVolume, onto: CTVolume) -> tuple[CTVolume, np.ndarray
     return _resampled(truth, onto), covered
 
 
-def _knows_its_place(recon: CTVolume, xrays: Sequence[XRay]) -> bool:
-    """Whether a reconstruction lies where its X-rays say, or was moved since; without X-rays it is not asked."""
-    told = not xrays or any(xray.isocentre_mm is not None for xray in xrays)
-    return told or not np.allclose(recon.centre_mm, 0.0, atol=recon.spacing_mm[0] / 2)
+def _placing(provenance: Mapping[str, Any] | None, xrays: Sequence[XRay]) -> Mapping[str, Any]:
+    """The provenance, with the isocentre of the X-rays where there are any: older records say 0 where none told it."""
+    isocentres = [xray.isocentre_mm for xray in xrays if xray.isocentre_mm is not None]
+    return {**(provenance or {}), **({"isocentre_lps_mm": (*isocentres, None)[0]} if xrays else {})}
 
 
 def _along_lps(ct: CTVolume) -> CTVolume:
