@@ -75,10 +75,14 @@ def test_a_study_comes_out_and_its_reconstruction_goes_in_once(server, study, pa
     code, said = pacs(server, "--accession", "A-17", "--no-store")
     assert code == 0, said
     assert {each["Modality"] for each in of_it(server, uid)} == {"DX"}  # not stored
+    assert "nothing is stored" in said
     first = sha256_of(*tmp_path.glob("out/*/reconstruction.nii.gz"))
-    for words in (("--accession", "A-17"), ("--study", uid), ("--date", "20260130-20260131")):
+    for new, words in (
+        (SLICES + 1, ("--accession", "A-17")), (0, ("--study", uid)), (0, ("--date", "20260130-20260131")),
+    ):  # fmt: skip
         code, said = pacs(server, *words)
         assert code == 0, said
+        assert f"studies whose result is stored: 1; images sent now: {new}\n" in said
         assert sorted(each["Modality"] for each in of_it(server, uid)) == ["CT", "DX", "DX", "OT"]
         assert len(of_it(server, uid, "Instances")) == 2 + SLICES + 1
         assert sha256_of(*tmp_path.glob("out/*/reconstruction.nii.gz")) == first  # kept

@@ -101,7 +101,17 @@ class Records:
         return replace(self, protocol=protocol)
 
     def described(self, **about: str) -> Records:
-        """The same records gone on with in another way."""
+        """The same records gone on with by another command.
+
+        Raises:
+            InputError: their rows are of another budget, which the page would then state of all.
+        """
+        made, asked = self.about.get("budget"), about.get("budget")
+        if self.rows and made is not None and made != asked:
+            raise InputError(
+                f"{self.folder / ROWS}: rows of another budget ({made}), asked for: {asked}; "
+                "give the same --budget, or choose another folder for the records"
+            )
         return replace(self, about=about)
 
     def with_row(self, row: RowResult) -> Records:

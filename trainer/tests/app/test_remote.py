@@ -224,7 +224,9 @@ def test_what_is_too_large_without_a_key_or_no_message_at_all_is_not_taken(serve
     assert post(server, b'{"task": "hello"}\n', key="wrong")[0] == 401
     connection = http.client.HTTPConnection(server.partition("//")[2], timeout=LIMIT_S)
     connection.request("GET", "/")
-    assert connection.getresponse().status == 404
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers.get_content_type()) == (404, "text/plain")  # what a browser shows
+    assert b"ask it with 3D Slicer" in answer.read()
     host, port = server.partition("//")[2].rsplit(":", 1)
     with socket.create_connection((host, int(port)), LIMIT_S) as raw:
         raw.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")

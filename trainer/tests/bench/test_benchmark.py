@@ -265,9 +265,18 @@ def test_x_rays_of_the_cube_are_another_protocol(done: Path) -> None:
         replace(benchmark, table=table)
 
 
-def test_another_budget_is_another_run(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(done, "--only", "cnn", "--budget", "40")) == 2
+def test_another_budget_is_another_run(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(done, "--only", "cnn", "--budget", "40", "--records", str(tmp_path))) == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_records_of_another_budget_are_refused_and_stay(done: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(done / "out" / "records", tmp_path / "records")
+    before = (tmp_path / "records" / "rows.json").read_bytes()
+    records = ("--records", str(tmp_path / "records"), "--out", str(tmp_path / "out"))
+    assert main(command(done, "--only", "fdk", "--budget", "40", *records)) == 2  # fdk knows no budget, the page does
+    assert "rows of another budget" in capsys.readouterr().err
+    assert (tmp_path / "records" / "rows.json").read_bytes() == before
 
 
 def test_equal_minutes_are_samples_by_measured_speeds(done, tmp_path, capsys):

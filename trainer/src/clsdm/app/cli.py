@@ -176,7 +176,7 @@ def _bundle(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     bundle = Bundle.open(options.bundle)
     report("verify", 1, 1)
     if options.action == "export":
-        return _export(options, bundle)
+        return _export(options, bundle, report)
     if options.action == "verify":
         say(options, f"{bundle.path}: {len(bundle.files)} files agree with the manifest")
     table = {"path": str(bundle.path), **to_plain(bundle.manifest), "sha256": bundle.hash, "figures": bundle.figures}
@@ -204,12 +204,14 @@ def _list(options: argparse.Namespace) -> dict[str, Any]:
     return {"bundles": found, "unusable": unusable}
 
 
-def _export(options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
+def _export(options: argparse.Namespace, bundle: Bundle, report: Report) -> dict[str, Any]:
     if not options.onnx:
         raise InputError("--onnx: missing; name the file to write, for example mean.onnx")
     if Path(options.onnx).suffix.lower() != ".onnx":
         raise InputError(f"--onnx: {options.onnx}; expected a name that ends in .onnx")
+    report("export", 0, 1)
     difference = export_onnx(bundle, Path(options.onnx), options.network, options.views)
+    report("export", 1, 1)
     checked = "not compared with torch: onnxruntime is not installed"
     if difference is not None:
         checked = f"differs from torch by at most {difference:.1g} in the unit range"

@@ -91,8 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         return ""
 
     def do_GET(self) -> None:
-        """There is nothing to look at."""
-        self._refuse(404, "this is a server of clsdm; ask it with 3D Slicer")
+        """There is nothing to look at, which a browser shows only as text."""
+        self._refuse(404, "this is a server of clsdm; ask it with 3D Slicer", "text/plain; charset=utf-8")
 
     def finish(self) -> None:
         """Take what a client still sends after its answer: closed on unread bytes, a connection is reset, answer and all."""
@@ -112,9 +112,9 @@ class Handler(BaseHTTPRequestHandler):
         read_files(message.pop("files", {}), self._body, folder, "request")  # type: ignore[arg-type]
         return message
 
-    def _begin(self, status: int) -> None:
+    def _begin(self, status: int, kind: str = "application/octet-stream") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Type", kind)
         with _listening():
             self.end_headers()
         self._last = time.monotonic()
@@ -169,10 +169,10 @@ class Handler(BaseHTTPRequestHandler):
                 self._say_error(report["kind"], message, report.get("field", ""))
         return report["kind"]
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str, *kind: str) -> None:
         log(f"{self.client_address[0]}: refused, {message}")
         with contextlib.suppress(GoneError):
-            self._begin(status)
+            self._begin(status, *kind)
             self._say_error("server", message)
 
     def _say_error(self, kind: str, message: str, field: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from clsdm.app import cli_help
 from clsdm.app.cases import Case, RequestOf, cases_of_studies
-from clsdm.app.command import command
+from clsdm.app.command import command, note
 from clsdm.app.geometry_options import add_geometry_options
 from clsdm.app.reconstruct_command import add_model_options, reconstruct_many
 from clsdm.errors import InputError
@@ -56,16 +56,26 @@ def _pacs(options: argparse.Namespace, report: Report) -> dict[str, Any]:
     pacs, out = Pacs(options.url, options.ca_bundle, options.timeout), Path(options.out)
     studies = _studies(pacs, options)
 
+    new: list[int] = []
+
     def deliver(folder: Path) -> None:
-        store(pacs, folder)
+        new.append(store(pacs, folder))
 
     with _folder_for_xrays(out) as xrays:
-        return reconstruct_many(
-            options,
-            report,
-            lambda request_of: _pulled(pacs, studies, xrays, request_of, report),
-            {"dicom": out / DICOM, "keep_patient": True, "deliver": None if options.no_store else deliver},
-        )
+        try:
+            result = reconstruct_many(
+                options,
+                report,
+                lambda request_of: _pulled(pacs, studies, xrays, request_of, report),
+                {"dicom": out / DICOM, "keep_patient": True, "deliver": None if options.no_store else deliver},
+            )
+        finally:
+            if new:  # also where another study failed
+                stored = f"studies whose result is stored: {len(new)}; images sent now: {sum(new)}"
+                note(options, f"{pacs.host}: {stored}")
+    if options.no_store:
+        note(options, f"{pacs.host}: nothing is stored; the same again without --no-store does")
+    return result
 
 
 def _studies(pacs: Pacs, options: argparse.Namespace) -> list[str]:

@@ -83,8 +83,11 @@ def pull(pacs: Pacs, study: str, folder: Path) -> None:
             dataset.save_as(folder / f"{number:04d}.dcm")
 
 
-def store(pacs: Pacs, folder: Path) -> None:
+def store(pacs: Pacs, folder: Path) -> int:
     """Store the DICOM files of a folder, those that are not in the PACS yet; all are of one study.
+
+    Returns:
+        How many were not there.
 
     Raises:
         InputError: it fails; the same again goes on.
@@ -101,14 +104,18 @@ def store(pacs: Pacs, folder: Path) -> None:
         there = {uid_of(each, "SOPInstanceUID") for uid in series for each in pacs.search("instances", [study, uid])}
         return [path for uid, path in files.items() if uid not in there]
 
-    def send_the_rest() -> bool:
-        parts = list(_parts(rest()))
-        for part in parts:
-            pacs.store(study, [pydicom.dcmread(path) for path in part])
-        return bool(parts)
+    new: set[Path] = set()
 
-    if pacs.again(send_the_rest):
+    def send_the_rest() -> None:
+        left = rest()
+        new.update(left)
+        for part in _parts(left):
+            pacs.store(study, [pydicom.dcmread(path) for path in part])
+
+    pacs.again(send_the_rest)
+    if new:
         pacs.wait_until(lambda: not rest(), "took all images, but does not hold all of them")
+    return len(new)
 
 
 def _parts(files: Iterable[Path]) -> Iterator[Sequence[Path]]:
