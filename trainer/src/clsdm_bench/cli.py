@@ -105,6 +105,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     budget = budget_of(table, options.budget, options.minutes_each, speeds)
     rows = table.chosen(options.only)
     if options.dry_run:
+        if options.data is None:  # else it is still to be prepared
+            Store.open(options.store)
         print(plan(table, rows, budget, options.out), end="")
         return 0
 

@@ -33,8 +33,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     metadata = {"state": text, _HASH: hashlib.sha256(text.encode()).hexdigest()}
 
     def write(name: Path) -> None:
+        name.touch()
+        mode = name.stat().st_mode  # by the umask; the library's file is its user's alone
         try:
             save_file(tensors, name, metadata=metadata)
+            name.chmod(mode)
         except SafetensorError as error:  # of the system, most likely
             raise OSError(str(error)) from error
 

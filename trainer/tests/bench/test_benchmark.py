@@ -318,6 +318,12 @@ def test_the_plan_names_what_is_shared(done: Path, capsys: pytest.CaptureFixture
     assert "cnn" not in plan
 
 
+def test_no_plan_is_made_for_a_store_that_is_not_there(done: Path, tmp_path: Path, capsys) -> None:
+    assert main(command(done, "--dry-run", "--store", str(tmp_path / "nowhere"))) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert main(command(done, "--dry-run", "--store", str(tmp_path / "nowhere"), "--data", str(tmp_path))) == 0
+
+
 def test_an_unknown_row_is_refused(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(done, "--only", "magic")) == 2
     assert "no row 'magic'" in capsys.readouterr().err

@@ -35,6 +35,12 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
     assert list(loaded["optimiser"]["state"]) == [0]  # keys keep their type
 
 
+def test_a_colleague_may_read_what_may_be_read_beside_it(tmp_path):
+    save_state(tmp_path / "state.safetensors", state())
+    (tmp_path / "log.jsonl").touch()
+    assert (tmp_path / "state.safetensors").stat().st_mode == (tmp_path / "log.jsonl").stat().st_mode
+
+
 def test_a_part_without_tensors_is_read_alone_and_a_missing_one_is_named(tmp_path):
     save_state(tmp_path / "state.safetensors", state())
     assert load_part(tmp_path / "state.safetensors", "progress") == state()["progress"]

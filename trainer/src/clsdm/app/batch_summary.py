@@ -167,8 +167,9 @@ def as_csv(rows: Sequence[Row]) -> str:
 def as_html(rows: Sequence[Row]) -> str:
     """The page: a picture of each patient that leads to its report."""
     counted = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
+    patients = "1 patient" if len(rows) == 1 else f"{len(rows)} patients"
     body = [
-        f'<p>{len(rows)} patients: {escape(counted)}. The figures are in <a href="{SUMMARY[0]}">{SUMMARY[0]}</a>.</p>',
+        f'<p>{patients}: {escape(counted)}. The figures are in <a href="{SUMMARY[0]}">{SUMMARY[0]}</a>.</p>',
         *(f'<p class="warning">{escape(text)}</p>' for text in [disagreeing(rows)] if text),
         f'<div class="cards">{"".join(map(_card, rows))}</div>',
     ]

@@ -56,7 +56,7 @@ examples:
   clsdm serve --folder F --server https://host:8765 --key-file clients.key      a worker that has the server do its work
 
 The key comes from its file, or from CLSDM_KEY; it is never printed. A server writes a line for each request to standard
-error, without names. Without --cert it listens to its own computer only.
+error, without names. Without --cert it listens to its own computer only. Ctrl-C or SIGTERM ends it, with 0.
 """
 
 PACS = """\
