@@ -14,13 +14,13 @@ from clsdm.files.atomic import written_together
 from clsdm.files.names import refuse_overwriting, refuse_replacing
 from clsdm.geometry.view import Detector, View
 from clsdm.model.consistency import fixed_by_views
+from clsdm.quality.reprojection import FIELD_PER_CUBE
 from clsdm.volume.body import body_mask
 from clsdm.volume.ct import CTVolume, is_canonical
 from clsdm.volume.hu import WINDOW_HU
 from clsdm.volume.write import note_of, write_ct
 from clsdm.xray.preprocess import cameras_for, panel_mask
 
-FIELD_PER_CUBE = 1.25
 NOTE = "clsdm: the part of a reconstruction that its X-rays fix"
 """In the file's header, by which it is known again."""
 OTHERS_LEGEND = (

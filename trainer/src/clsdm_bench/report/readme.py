@@ -13,7 +13,7 @@ from clsdm_trainer.figures import Column, markdown_table
 NAME = "benchmark"
 BEGIN, END = marks(NAME)
 GROUPS = ("ours", "published", "baseline", "classical", "sanity")
-SSIM = Column("honest.ssim_3d", "SSIM", 3)
+SSIM = Column("honest.ssim_3d", "SSIM of the cube", 3)
 HELD_OUT = Column("reprojection_held_out_rmse", "residual, held-out views", 3)
 COLUMNS = {
     "honest.psnr_3d_db": (
