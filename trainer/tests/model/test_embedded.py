@@ -1,6 +1,7 @@
 """The models that come with the program: named in one place, the default first, taken by their names."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         bundle = write_calibrated(bundle.path, bundle, table_of([], [], bundle.hash, "a command"))
         edited(bundle, folder / name, id=name, trained_anatomy=f"a {name}")
     (folder / INDEX).write_text(json.dumps({"models": ["trunk", "head"]}), encoding="utf-8")
-    monkeypatch.setattr(bundle_files, "__file__", str(tmp_path / "installed" / "clsdm" / "bundle_files.py"))
+    monkeypatch.setattr(bundle_files, "__file__", str(tmp_path / "installed" / "clsdm" / "model" / "bundle_files.py"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     return folder
@@ -62,6 +63,26 @@ def test_what_is_neither_a_file_nor_a_name_is_refused_with_the_names(models):
     assert INDEX in refusal(Bundle.open)
     (models / INDEX).unlink()
     assert "no bundle is embedded" in refusal(Bundle.open)
+
+
+@pytest.mark.parametrize(
+    ("program", "has"),
+    [
+        ("clsdm", "clsdm"),  # a wheel
+        ("qt-scripted-modules/clsdm", "qt-scripted-modules"),  # Slicer
+        ("checkout/trainer/src/clsdm", "checkout"),
+        ("clsdm", None),
+        ("lib/site-packages/clsdm", "."),
+        ("lib/site-packages/clsdm", "lib"),
+        ("a/checkout/trainer/src/clsdm", "a"),
+    ],
+)
+def test_models_are_the_programs_own_never_those_of_a_folder_around_it(program, has, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_files, "__file__", str(tmp_path / "there" / program / "model" / "bundle_files.py"))
+    if has is not None:
+        shutil.copytree(models, tmp_path / "there" / has / MODELS)
+    own = has is not None and program in (has, f"{has}/clsdm", f"{has}/trainer/src/clsdm")
+    assert list(embedded_bundles()) == (["trunk", "head"] if own else [])
 
 
 def test_the_list_shows_anatomy_and_grid_of_each_and_which_is_the_default(models, capfd):

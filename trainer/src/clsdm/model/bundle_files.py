@@ -3,8 +3,8 @@
 A bundle is a folder, or a zip archive of one or of what is in one, with a manifest, ``bundle.json``, that names every other
 file with its size and SHA-256, and its own hash. Nothing in it is ever executed, and no name in it leads outside.
 
-The bundles that come with the program are the folders of ``Resources/Models``, in the package (a wheel) or above it (a
-checkout). ``index.json`` there names them, the default first, and nothing else says which one is the default.
+The bundles that come with the program are the folders of ``Resources/Models``, in the package (a wheel), beside it (Slicer) or in
+its checkout. ``index.json`` there names them, the default first, and nothing else says which one is the default.
 """
 
 import contextlib
@@ -233,9 +233,12 @@ def embedded_bundles() -> dict[str, Path]:
 
 
 def index_file() -> Path | None:
-    """The index that ships; None where no model does."""
-    places = (parent / MODELS / INDEX for parent in Path(__file__).resolve().parents)
-    return next((index for index in places if index.exists()), None)
+    """The index that ships; None where no model does. Of the folders around the program none is asked: they may be anybody's."""
+    package = Path(__file__).resolve().parents[1]
+    homes = [package, package.parent]  # a wheel's; Slicer's
+    if package.parts[-3:-1] == ("trainer", "src"):
+        homes.append(package.parents[2])  # a checkout's
+    return next((index for home in homes if (index := home / MODELS / INDEX).exists()), None)
 
 
 def read_index(path: Path) -> Index:
