@@ -11,6 +11,8 @@ from fakes import FakeChannel, FakeWorkerCase
 from real_worker import OwnTemporaries, leftovers, scene, smallCase
 from scene_case import waitFor
 
+from clsdm.app.record import make_record, record_text
+from clsdm.files.digest import sha256_of
 from clsdm.quality.place import NO_PLACE
 from CLSDMReconstructionLib.Logic import ReconstructionError, ReconstructionLogic
 from CLSDMReconstructionLib.scene import Attributes, Volumes, XRayNodes
@@ -57,6 +59,16 @@ class RealTest(OwnTemporaries):
         options = {"bundle": self.case / "bundle", "device": "cpu", "wait": True, **options}
         pair = [str(self.case / each) if isinstance(each, str) else each for each in (frontal, lateral)]
         return self.logic.reconstruct(*pair, **options)
+
+    def withoutPlace(self):
+        """A reconstruction whose X-rays do not say where the patient lay."""
+        with tempfile.TemporaryDirectory() as folder:
+            films = [Path(folder) / name for name in ("frontal.dcm", "lateral.dcm")]
+            for film in films:
+                placed = pydicom.dcmread(self.case / film.name)
+                del placed.IsocenterPosition
+                placed.save_as(film)
+            return self.reconstruct(*films)
 
 
 class ReconstructTest(RealTest):
@@ -224,13 +236,7 @@ class OtherTasksTest(RealTest):
             return NO_PLACE in self.logic.compare(node, node, wait=True).result["warnings"]
 
         self.assertFalse(noted(self.reconstruct().result.volumeNode))
-        with tempfile.TemporaryDirectory() as folder:
-            films = [Path(folder) / name for name in ("frontal.dcm", "lateral.dcm")]
-            for film in films:
-                placed = pydicom.dcmread(self.case / film.name)
-                del placed.IsocenterPosition
-                placed.save_as(film)
-            result = self.reconstruct(*films).result
+        result = self.withoutPlace().result
         self.assertTrue(noted(result.volumeNode))
         shown = ExposureScene()
         list(shown.show(result))  # around 0, as the volume
@@ -239,6 +245,25 @@ class OtherTasksTest(RealTest):
         origin = result.volumeNode.GetOrigin()
         result.volumeNode.SetOrigin(origin[0], origin[1] + 40.0, origin[2])
         self.assertFalse(noted(result.volumeNode))
+
+    def test_a_volume_read_from_a_file_has_its_place_from_the_record_beside_it(self) -> None:
+        result = self.withoutPlace().result
+        with tempfile.TemporaryDirectory() as folder:
+            file, record = (Path(folder) / f"made.{suffix}" for suffix in ("nii.gz", "json"))
+            slicer.util.saveNode(result.volumeNode, str(file))
+            node = slicer.util.loadVolume(str(file))
+
+            def noted() -> bool:
+                return NO_PLACE in self.logic.compare(node, node, wait=True).result["warnings"]
+
+            self.assertFalse(noted(), "nobody knows how it was made")
+            made = make_record(result.provenance, result.residuals, [], files={"volume": sha256_of(file)})
+            record.write_text(record_text(made), encoding="utf-8")
+            self.assertTrue(noted())
+            record.write_text(record_text(made | {"files": {"volume": "0" * 64}}), encoding="utf-8")
+            self.assertFalse(noted(), "it is the record of another volume")
+            record.write_text("{", encoding="utf-8")
+            self.assertFalse(noted())
 
     def test_a_preview_is_what_the_network_sees(self) -> None:
         seen = self.logic.preview(

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from clsdm.progress import json_lines, silent, terminal
+from clsdm.progress import EVERY_SECONDS, json_lines, lines, silent, terminal
 
 
 class Flushed(io.StringIO):
@@ -30,11 +30,26 @@ def test_each_report_is_one_json_line_that_is_sent_at_once():
     assert [json.loads(line)["i"] for line in stream.seen.splitlines()] == [3, 4]
 
 
-def test_without_a_terminal_there_is_no_bar(capfd):
+def test_without_a_terminal_there_is_no_bar_and_short_work_says_nothing(capfd):
     with terminal() as report:
         report("sample", 1, 2)
-    assert report is silent
     assert capfd.readouterr() == ("", "")
+    with terminal(enabled=False) as report:
+        assert report is silent
+
+
+def test_without_a_terminal_long_work_says_now_and_then_how_far_it_is(monkeypatch):
+    seconds, stream = iter((0.0, 20.0, 61.0, 62.0, 120.0, 121.0)), Flushed()
+    report = lines(stream, lambda: next(seconds))
+    for done in range(1, 6):
+        report("evaluate", done, 9)
+    assert stream.seen == "evaluate 2 of 9\nevaluate 5 of 9\n"
+    assert EVERY_SECONDS == 60.0
+    monkeypatch.setattr(sys, "stderr", Flushed())
+    monkeypatch.setattr("clsdm.progress.EVERY_SECONDS", 0.0)
+    with terminal() as report:
+        report("sample", 1, 2)
+    assert sys.stderr.seen == "sample 1 of 2\n"
 
 
 def read_to_end(master: int) -> str:

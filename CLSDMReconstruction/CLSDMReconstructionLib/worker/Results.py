@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,8 +152,24 @@ def comparisonFrom(reconstruction, answer: dict[str, Any]) -> dict[str, Any]:
     bounds = [0.0] * 6
     reconstruction.GetRASBounds(bounds)
     centre = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
-    notes = place_notes(provenanceOf(reconstruction), centre, reconstruction.GetSpacing()[0])
+    made = provenanceOf(reconstruction) or _recorded(reconstruction)
+    notes = place_notes(made, centre, reconstruction.GetSpacing()[0])
     return answer | {"warnings": [*answer["warnings"], *notes]}
+
+
+def _recorded(volume) -> dict[str, Any]:
+    """The provenance in the record beside the file that a volume was read from; empty where there is none of this volume."""
+    from clsdm.app.record import record_of
+    from clsdm.errors import InputError
+
+    storage = volume.GetStorageNode()
+    file = storage.GetFileName() if storage is not None else None
+    if not file:
+        return {}
+    try:
+        return record_of(Path(file)).get("provenance", {})
+    except InputError:  # damaged, or of another volume
+        return {}
 
 
 def fromOthersOf(volume, answer: dict[str, Any]):

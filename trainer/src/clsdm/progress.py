@@ -1,16 +1,22 @@
-"""Progress of long work: bars in a terminal (with rich, where installed), JSON lines for a program, or nothing.
+"""Progress of long work: bars in a terminal (with rich, where installed), else a line now and then; JSON lines for a program.
 
 Work reports ``(stage, done, total)``; a reporter may raise ``Cancelled``.
 """
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
 Report = Callable[[str, int, int], None]
 """(stage, steps done, steps in all)."""
+Clock = Callable[[], float]
+"""Seconds since any moment."""
+
+EVERY_SECONDS = 60.0
+"""Between two lines that say how far long work is, where there is no terminal for a bar."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -27,15 +33,44 @@ def json_lines(stream: IO[str]) -> Report:
     return report
 
 
+class NowAndThen:
+    """Says when ``EVERY_SECONDS`` have passed since the last time it said so, or since it was made."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock, self._said = clock, clock()
+
+    def due(self) -> bool:
+        """Whether it is time for a line."""
+        now = self._clock()
+        if now - self._said < EVERY_SECONDS:
+            return False
+        self._said = now
+        return True
+
+
+def lines(stream: IO[str], clock: Clock = time.monotonic) -> Report:
+    """Lines such as ``sample 3 of 6``, one in ``EVERY_SECONDS`` at most: for a log file."""
+    pace = NowAndThen(clock)
+
+    def report(stage: str, done: int, total: int) -> None:
+        if pace.due():
+            stream.write(f"{stage} {done} of {total}\n")
+            stream.flush()
+
+    return report
+
+
 @contextmanager
 def terminal(*, enabled: bool = True) -> Iterator[Report]:
-    """Bars on standard error where it is a terminal and rich is installed; otherwise nothing."""
+    """On standard error: bars where it is a terminal and rich is installed, else ``lines``; nothing unless ``enabled``."""
     try:
         from rich.progress import Progress
     except ImportError:
-        enabled = False
-    if not (enabled and sys.stderr.isatty()):
-        yield silent
+        bars_wanted = False
+    else:
+        bars_wanted = sys.stderr.isatty()
+    if not (enabled and bars_wanted):
+        yield lines(sys.stderr) if enabled else silent
         return
     from rich.console import Console
 

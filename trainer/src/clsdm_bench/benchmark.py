@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from clsdm.errors import InputError
+from clsdm.progress import terminal
 from clsdm.reconstruction import choose_device
 from clsdm_bench.costs import Costs
 from clsdm_bench.measures import latents
@@ -73,7 +74,8 @@ def run_benchmark(
             complete = False  # the time is up, or a signal came
             break
         say(f"measure {name}")
-        benchmark.measure(name)
+        with terminal() as report:
+            benchmark.measure(name, report)
     complete = measure_costs(benchmark, left, say, anew=costs) and complete
     measure_latents(benchmark)
     write_truth(benchmark)

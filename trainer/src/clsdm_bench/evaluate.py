@@ -83,14 +83,16 @@ def evaluate(
         if len(patients) > 1:  # else there is no other patient
             add("mean, shuffled X-rays", product("mean"), shuffled(patients))
         add("population mean", population_mean(store))
-        train = load_patients(store, "train", geometry, angles_deg)
+        train = load_patients(store, "train", geometry, angles_deg, report)
         add("nearest training patient", nearest_patient(train, bundle.manifest.model.detector))
         for name, exposure in EXPOSURES.items():
-            add(f"mean, {name}", product("mean"), load_patients(store, split, *exposure))
+            add(f"mean, {name}", product("mean"), load_patients(store, split, *exposure, report))
     outcomes: list[Outcome] = []
-    for done, (name, work, on, seed) in enumerate(runs, 1):
-        outcomes += [outcome for outcome, _ in measured(name, work, on, seed)]
-        report(f"evaluate {name}", done, len(runs))
+    in_all = sum(len(on) for _, _, on, _ in runs)
+    for name, work, on, seed in runs:
+        for outcome, _ in measured(name, work, on, seed):
+            outcomes.append(outcome)
+            report("evaluate", len(outcomes), in_all)
     return outcomes
 
 

@@ -123,14 +123,19 @@ def refuse_seen(name: str, trained_patients: Sequence[str], store: Store, split:
 
 
 def measured(
-    name: str, work: Callable[[Patient], CTVolume], patients: Sequence[Patient], seed: int = 0
+    name: str,
+    work: Callable[[Patient], CTVolume],
+    patients: Sequence[Patient],
+    seed: int = 0,
+    report: Report = silent,
 ) -> Iterator[tuple[Outcome, CTVolume]]:
     """Each patient's figures, and the volume that they are of."""
-    for patient in patients:
+    for done, patient in enumerate(patients, 1):
         started = time.perf_counter()
         volume = work(patient)
         seconds = time.perf_counter() - started
         yield Outcome(name, patient.case.id, seed, seconds, figures_for(volume, patient)), volume
+        report(f"measure {name}", done, len(patients))
 
 
 def figures_for(volume: CTVolume, patient: Patient) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clsdm.files.atomic import write_atomically
+from clsdm.progress import Report, silent
 from clsdm.reconstruction import Options, Product, choose_device
 from clsdm.volume.ct import CTVolume
 from clsdm_bench.evaluate import bundle_method
@@ -101,8 +102,12 @@ class Benchmark:
         }
         return result if same else None
 
-    def measure(self, name: str) -> RowResult:
+    def measure(self, name: str, report: Report = silent) -> RowResult:
         """The result of a row, from its record where that is still true.
+
+        Args:
+            name: of the row.
+            report: progress, patient by patient of each seed.
 
         Raises:
             InputError: a patient of the split is in the training manifest of the run.
@@ -114,18 +119,18 @@ class Benchmark:
         kept = self.kept(name)
         if kept is not None and kept.made_from["weights"] == weights:
             return kept
-        result = self._measured(name, run, {**self.definition(name), "weights": weights})
+        result = self._measured(name, run, {**self.definition(name), "weights": weights}, report)
         self.records = self.records.with_row(result)
         return result
 
-    def _measured(self, name: str, run: Trained | None, made_from: dict[str, Any]) -> RowResult:
+    def _measured(self, name: str, run: Trained | None, made_from: dict[str, Any], report: Report) -> RowResult:
         row = self.table.rows[name]
         patients = self.patients(row.angles_deg)
         outcomes: list[Outcome] = []
         distances: list[dict[str, float]] = []
         for seed in self.table.seeds if row.stochastic else self.table.seeds[:1]:
             on = shuffled(patients) if row.method == "shuffled" else patients
-            found, volumes = zip(*measured(name, self.work(name, seed), on, seed), strict=True)
+            found, volumes = zip(*measured(name, self.work(name, seed), on, seed, report), strict=True)
             hu = np.stack([volume.hu.round().astype(np.int16) for volume in volumes])
             distance = sliced_wasserstein(list(hu), [patient.truth.hu for patient in patients])
             if not distances:

@@ -7,6 +7,7 @@ on where it was cut; ``--minutes`` cuts it. Exit codes: 0 done, 2 unusable input
 
 import argparse
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -263,9 +264,10 @@ def _finish(options: argparse.Namespace) -> int:
     out, results = options.bundle or options.folder / "bundle", options.folder / "results"
     _exported(options, out)
     measured = ["--bundle", str(out), "--store", str(options.store), "--out", str(results), "--device", options.device]
-    code = main(["evaluate", *measured])
+    code = main(["evaluate", *measured, *(["--json"] if options.json else [])])
     if code == 0:
-        print(_in_short(_exported(options, out, results=results / "results.json")))
+        bundle = _exported(options, out, results=results / "results.json")
+        print(json.dumps({"bundle": str(bundle.path), "weights": bundle.hash}) if options.json else _in_short(bundle))
     return code
 
 

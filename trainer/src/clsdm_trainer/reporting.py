@@ -13,16 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from clsdm.progress import Clock, NowAndThen
+
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
-
-EVERY_SECONDS = 60.0
-"""Between two lines that say how far a training is, where there is no terminal for a bar."""
 
 
 @contextmanager
 def training_report(
-    folder: Path, *, as_json: bool, first: bool = True, clock: Callable[[], float] = time.monotonic
+    folder: Path, *, as_json: bool, first: bool = True, clock: Clock = time.monotonic
 ) -> Iterator[Sink]:
     """A sink for the records of ``loop.Runner``; scalars and pictures go to TensorBoard under ``folder``.
 
@@ -39,10 +38,9 @@ def training_report(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=Console(stderr=True), disable=as_json or not sys.stderr.isatty())
     tasks: dict[str, Any] = {}
-    said = clock()
+    pace = NowAndThen(clock)
 
     def sink(record: Record) -> None:
-        nonlocal said
         stage, step = record["stage"], record["step"]
         if not writers:  # a run that goes on writes over what was reported after its checkpoint
             writers.append(SummaryWriter(str(folder / "tensorboard"), purge_step=step))
@@ -62,8 +60,7 @@ def training_report(
         elif any(name.startswith("psnr_") for name in record):
             scores = ", ".join(f"{k} {v:.2f}" for k, v in record.items() if k.startswith("psnr_"))
             bars.console.print(f"{stage} step {step}: {scores}")
-        elif first and bars.disable and (now := clock()) - said >= EVERY_SECONDS:
-            said = now
+        elif first and bars.disable and pace.due():
             bars.console.print(f"{stage} step {step} of {record['steps']}")
 
     with bars:

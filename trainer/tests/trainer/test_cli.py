@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from contextlib import redirect_stdout
 from io import StringIO
@@ -49,6 +50,19 @@ def test_all_says_once_what_bundle_it_has_left_after_the_figures(trained: Path) 
     lines = (trained / "printed.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if str(bundle.path) in line] == lines[-1:]
     assert bundle.hash in lines[-1]
+
+
+def test_all_as_json_is_json_to_its_end_and_counts_the_reconstructions_of_its_evaluation(trained, tmp_path, capsys):
+    shutil.copytree(trained / "run", tmp_path / "run")  # all stages are done
+    command = ["all", "--preset", str(trained / "recipe.yaml"), "--store", str(trained / "store"), "--json"]
+    command += ["--run", str(tmp_path / "run"), "--about", str(trained / "about.yaml"), "--device", "cpu"]
+    assert train(command) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    bundle = Bundle.open(tmp_path / "run" / "bundle")
+    assert records[-1] == {"bundle": str(bundle.path), "weights": bundle.hash}
+    assert records[-2]["about"]["model_sha256"] == bundle.hash
+    counted = [record["i"] for record in records if record.get("stage") == "evaluate"]
+    assert counted == list(range(1, records[-3]["n"] + 1))
 
 
 def test_all_leaves_a_bundle_whose_card_holds_the_figures_of_its_own_evaluation(trained: Path) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clsdm_trainer.reporting import EVERY_SECONDS, training_report
+from clsdm.progress import EVERY_SECONDS
+from clsdm_trainer.reporting import training_report
 
 
 @pytest.mark.parametrize("first", [True, False])
