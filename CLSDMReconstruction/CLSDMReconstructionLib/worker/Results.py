@@ -159,6 +159,7 @@ def comparisonFrom(reconstruction, answer: dict[str, Any]) -> dict[str, Any]:
 
 def _recorded(volume) -> dict[str, Any]:
     """The provenance in the record beside the file that a volume was read from; empty where there is none of this volume."""
+    ensureCore()
     from clsdm.app.record import record_of
     from clsdm.errors import InputError
 
