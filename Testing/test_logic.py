@@ -264,6 +264,8 @@ class OtherTasksTest(RealTest):
             self.assertFalse(noted(), "it is the record of another volume")
             record.write_text("{", encoding="utf-8")
             self.assertFalse(noted())
+            node.GetStorageNode().SetFileName(str(file.with_name("n" * 251 + ".nii")))  # no name of a record is so long
+            self.assertFalse(noted())
 
     def test_a_preview_is_what_the_network_sees(self) -> None:
         seen = self.logic.preview(

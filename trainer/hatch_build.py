@@ -10,7 +10,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 INSIDE = "clsdm/Resources/Models"
-"""Where ``clsdm.model.bundle_files.embedded_bundles`` looks, from the package upwards."""
+"""Where ``clsdm.model.bundle_files.embedded_bundles`` looks."""
 
 
 class ModelHook(BuildHookInterface):

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,21 @@ def test_without_a_terminal_long_work_says_now_and_then_how_far_it_is(monkeypatc
     with terminal() as report:
         report("sample", 1, 2)
     assert sys.stderr.seen == "sample 1 of 2\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+@pytest.mark.parametrize("error", ["2>/dev/full", "2>&-", "2> >(exec true)"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_standard_error_that_takes_nothing_ends_no_work(error, enabled):
+    work = (
+        "import time, clsdm.progress as p; p.EVERY_SECONDS = 0.0; time.sleep(0.2)\n"
+        f"with p.terminal(enabled={enabled}) as report: [report('sample', i, 3) for i in (1, 2, 3)]\n"
+        "print('done')"
+    )
+    ended = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {error}', sys.executable, work], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
 
 
 def read_to_end(master: int) -> str:

@@ -169,7 +169,7 @@ def _recorded(volume) -> dict[str, Any]:
         return {}
     try:
         return record_of(Path(file)).get("provenance", {})
-    except InputError:  # damaged, or of another volume
+    except (InputError, OSError):  # damaged, of another volume, or out of reach
         return {}
 
 

@@ -4,10 +4,11 @@ Work reports ``(stage, done, total)``; a reporter may raise ``Cancelled``.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 Report = Callable[[str, int, int], None]
@@ -49,28 +50,43 @@ class NowAndThen:
 
 
 def lines(stream: IO[str], clock: Clock = time.monotonic) -> Report:
-    """Lines such as ``sample 3 of 6``, one in ``EVERY_SECONDS`` at most: for a log file."""
+    """Lines such as ``sample 3 of 6``, one in ``EVERY_SECONDS`` at most; one that cannot be written ends no work."""
     pace = NowAndThen(clock)
 
     def report(stage: str, done: int, total: int) -> None:
         if pace.due():
-            stream.write(f"{stage} {done} of {total}\n")
-            stream.flush()
+            with suppress(OSError):
+                _write_through(stream, f"{stage} {done} of {total}\n")
 
     return report
+
+
+def _write_through(stream: IO[str], text: str) -> None:
+    """Past the stream's buffer, where what cannot be written would stay and fail again at the program's end."""
+    try:
+        number = stream.fileno()
+    except OSError:  # in memory
+        stream.write(text)
+        stream.flush()
+        return
+    stream.flush()
+    os.write(number, text.encode(errors="replace"))
 
 
 @contextmanager
 def terminal(*, enabled: bool = True) -> Iterator[Report]:
     """On standard error: bars where it is a terminal and rich is installed, else ``lines``; nothing unless ``enabled``."""
+    if not enabled or sys.stderr is None:  # None where it is closed
+        yield silent
+        return
     try:
         from rich.progress import Progress
     except ImportError:
         bars_wanted = False
     else:
         bars_wanted = sys.stderr.isatty()
-    if not (enabled and bars_wanted):
-        yield lines(sys.stderr) if enabled else silent
+    if not bars_wanted:
+        yield lines(sys.stderr)
         return
     from rich.console import Console
 
