@@ -40,29 +40,36 @@ def test_without_a_terminal_there_is_no_bar_and_short_work_says_nothing(capfd):
         assert report is silent
 
 
-def test_without_a_terminal_long_work_says_now_and_then_how_far_it_is(monkeypatch):
-    seconds, stream = iter((0.0, 20.0, 61.0, 62.0, 120.0, 121.0)), Flushed()
-    report = lines(stream, lambda: next(seconds))
+def test_without_a_terminal_long_work_says_now_and_then_how_far_it_is(monkeypatch, capfd):
+    seconds = iter((0.0, 20.0, 61.0, 62.0, 120.0, 121.0))
+    report = lines(lambda: next(seconds))
     for done in range(1, 6):
         report("evaluate", done, 9)
-    assert stream.seen == "evaluate 2 of 9\nevaluate 5 of 9\n"
+    assert capfd.readouterr().err == "evaluate 2 of 9\nevaluate 5 of 9\n"
     assert EVERY_SECONDS == 60.0
-    monkeypatch.setattr(sys, "stderr", Flushed())
     monkeypatch.setattr("clsdm.progress.EVERY_SECONDS", 0.0)
     with terminal() as report:
         report("sample", 1, 2)
-    assert sys.stderr.seen == "sample 1 of 2\n"
+    assert capfd.readouterr().err == "sample 1 of 2\n"
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    report("sample", 2, 2)
+    assert sys.stderr.getvalue() == "sample 2 of 2\n", "of a program that keeps it in memory"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 @pytest.mark.parametrize("error", ["2>/dev/full", "2>&-", "2> >(exec true)"])
-@pytest.mark.parametrize("enabled", [True, False])
-def test_a_standard_error_that_takes_nothing_ends_no_work(error, enabled):
-    work = (
-        "import time, clsdm.progress as p; p.EVERY_SECONDS = 0.0; time.sleep(0.2)\n"
-        f"with p.terminal(enabled={enabled}) as report: [report('sample', i, 3) for i in (1, 2, 3)]\n"
-        "print('done')"
-    )
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "with p.terminal() as report: [report('sample', i, 3) for i in (1, 2, 3)]",
+        "with p.terminal(enabled=False) as report: report('sample', 1, 3)",
+        "import tempfile, pathlib, clsdm_trainer.reporting as r\n"
+        "with tempfile.TemporaryDirectory() as t, r.training_report(pathlib.Path(t), as_json=False) as sink:\n"
+        "    [sink({'stage': 'a', 'step': i, 'steps': 3, **more}) for i in (1, 2, 3) for more in ({}, {'psnr_db': 1.0})]",
+    ],
+)
+def test_a_standard_error_that_takes_nothing_ends_no_work(error, loop):
+    work = f"import time, clsdm.progress as p; p.EVERY_SECONDS = 0.0; time.sleep(0.2)\n{loop}\nprint('done')"
     ended = subprocess.run(
         ["bash", "-c", f'"$0" -c "$1" {error}', sys.executable, work], capture_output=True, text=True, check=False
     )

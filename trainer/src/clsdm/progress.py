@@ -49,46 +49,53 @@ class NowAndThen:
         return True
 
 
-def lines(stream: IO[str], clock: Clock = time.monotonic) -> Report:
-    """Lines such as ``sample 3 of 6``, one in ``EVERY_SECONDS`` at most; one that cannot be written ends no work."""
+def lines(clock: Clock = time.monotonic) -> Report:
+    """Lines on standard error such as ``sample 3 of 6``, one in ``EVERY_SECONDS`` at most."""
     pace = NowAndThen(clock)
 
     def report(stage: str, done: int, total: int) -> None:
         if pace.due():
-            with suppress(OSError):
-                _write_through(stream, f"{stage} {done} of {total}\n")
+            say(f"{stage} {done} of {total}")
 
     return report
 
 
-def _write_through(stream: IO[str], text: str) -> None:
-    """Past the stream's buffer, where what cannot be written would stay and fail again at the program's end."""
-    try:
-        number = stream.fileno()
-    except OSError:  # in memory
-        stream.write(text)
-        stream.flush()
-        return
-    stream.flush()
-    os.write(number, text.encode(errors="replace"))
+def say(line: str) -> None:
+    """A line on standard error. One that cannot be written (closed, a full disk, a reader that is gone) ends no work.
+
+    It goes past the stream's buffer, where it would stay and fail again at the program's end.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+        try:
+            number = sys.stderr.fileno()
+        except OSError:  # in memory
+            sys.stderr.write(f"{line}\n")
+        else:
+            os.write(number, f"{line}\n".encode(errors="replace"))
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal; it is None where it is closed."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def terminal(*, enabled: bool = True) -> Iterator[Report]:
     """On standard error: bars where it is a terminal and rich is installed, else ``lines``; nothing unless ``enabled``."""
-    if not enabled or sys.stderr is None:  # None where it is closed
+    if not enabled:
         yield silent
         return
     try:
+        from rich.console import Console
         from rich.progress import Progress
     except ImportError:
         bars_wanted = False
     else:
-        bars_wanted = sys.stderr.isatty()
+        bars_wanted = on_terminal()
     if not bars_wanted:
-        yield lines(sys.stderr)
+        yield lines()
         return
-    from rich.console import Console
 
     with Progress(console=Console(stderr=True), transient=False) as bars:
         tasks: dict[str, int] = {}

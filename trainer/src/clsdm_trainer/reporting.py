@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from clsdm.progress import Clock, NowAndThen
+from clsdm.progress import Clock, NowAndThen, on_terminal, say
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
@@ -36,9 +36,10 @@ def training_report(
     """
     writers: list[SummaryWriter] = []  # made by the first record, so that a run that does not begin leaves nothing
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=Console(stderr=True), disable=as_json or not sys.stderr.isatty())
+    bars = Progress(*columns, console=Console(stderr=True), disable=as_json or not on_terminal())
     tasks: dict[str, Any] = {}
     pace = NowAndThen(clock)
+    said = say if bars.disable else bars.console.print
 
     def sink(record: Record) -> None:
         stage, step = record["stage"], record["step"]
@@ -59,9 +60,9 @@ def training_report(
             sys.stdout.flush()
         elif any(name.startswith("psnr_") for name in record):
             scores = ", ".join(f"{k} {v:.2f}" for k, v in record.items() if k.startswith("psnr_"))
-            bars.console.print(f"{stage} step {step}: {scores}")
+            said(f"{stage} step {step}: {scores}")
         elif first and bars.disable and pace.due():
-            bars.console.print(f"{stage} step {step} of {record['steps']}")
+            said(f"{stage} step {step} of {record['steps']}")
 
     with bars:
         try:
